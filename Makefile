@@ -1,0 +1,43 @@
+# make demo    the environment, then fit, test and predict real handwritten digits
+# make test    the environment, then all tests
+# make lint    ruff and mypy
+# make bench   the benchmarks; writes benchmarks/RESULTS.md
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DIGITS := examples/digits/config.yaml
+
+.PHONY: demo test test-fast lint format bench clean
+
+demo: $(READY)
+	$(BIN)/lighter fit $(DIGITS)
+	$(BIN)/lighter test $(DIGITS) --ckpt_path best
+	$(BIN)/lighter predict $(DIGITS) --ckpt_path best
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/step_overhead.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

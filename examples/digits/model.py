@@ -1,0 +1,28 @@
+"""A classifier as a LighterModule: the steps, and nothing else."""
+
+import lighter
+
+
+class Classifier(lighter.LighterModule):
+    """Cross-entropy and the metrics that the config names."""
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        logits = self(images)
+        self.train_metrics(logits, labels)
+        return self.criterion(logits, labels)
+
+    def validation_step(self, batch, batch_idx):
+        images, labels = batch
+        logits = self(images)
+        self.val_metrics(logits, labels)
+        return self.criterion(logits, labels)
+
+    def test_step(self, batch, batch_idx):
+        images, labels = batch
+        self.test_metrics(self(images), labels)
+        return {}
+
+    def predict_step(self, batch, batch_idx):
+        images, _ = batch
+        return self(images).softmax(dim=1)

@@ -1,0 +1,37 @@
+"""Lighter: deep learning experiments as configuration, on PyTorch Lightning.
+
+The public names are resolved when they are first used, so that `import lighter` and `lighter --help`
+import neither torch nor Lightning and change nothing in the process.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lighter.data import LighterDataModule as LighterDataModule
+    from lighter.engine.runner import Runner as Runner
+    from lighter.model import LighterModule as LighterModule
+    from lighter.trainer import Trainer as Trainer
+
+__version__ = "0.2.0.dev0"
+
+_HOME = {
+    "LighterDataModule": "lighter.data",
+    "LighterModule": "lighter.model",
+    "Runner": "lighter.engine.runner",
+    "Trainer": "lighter.trainer",
+}
+
+__all__ = ["LighterDataModule", "LighterModule", "Runner", "Trainer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lighter' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

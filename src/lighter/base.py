@@ -1,0 +1,287 @@
+"""What is the same on the first three rungs of the ladder: modes, measuring, optimizers.
+
+A `BaseModule` is a LightningModule that holds parts (`lighter.parts`) and calls them at the right moment. It needs no
+hook of Lightning's to be called: users may override every hook without calling `super()`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, StepMissingError
+from lighter.parts.batch_values import BatchValues
+from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
+from lighter.parts.measure import Meter, Metrics, scalars
+from lighter.parts.measure import batch_size as batch_size_of
+from lighter.parts.optimizers import build_optimizers
+from lighter.parts.step_output import sort_output
+from lighter.trainer.lightning import logging_step, logs_this_step
+
+STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
+_STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
+_PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
+_METRICS_EXAMPLE = """For example:
+  train_metrics:
+    accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
+    f1: {_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 10}"""
+
+
+class BaseModule(LightningModule):
+    """The part that `System`, `ForwardModule` and `LighterModule` share.
+
+    Args:
+        criterion: the loss function.
+        optimizer: an optimizer, or its definition in the config, or a callable that takes the parameters, or a list.
+        scheduler: the same for learning rate schedulers, or Lightning's dict around one.
+        train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
+    """
+
+    needed_for: ClassVar[Mapping[str, Collection[str]]] = {
+        "optimizer": {"fit"},
+        "scheduler": {"fit"},
+        "criterion": {"train", "val"},
+        "train_metrics": {"train"},
+        "val_metrics": {"val"},
+        "test_metrics": {"test"},
+    }
+    """What each constructor argument is needed for: a stage that needs none of it builds the module without it."""
+
+    deferred: ClassVar[Collection[str]] = ("optimizer", "scheduler")
+    """Constructor arguments that are handed over as definitions, to be built later."""
+
+    built_on_use: ClassVar[Collection[str]] = ()
+    """Constructor arguments that a stage which does not need them gets as definitions, built if the user's code asks."""
+
+    def __init__(
+        self,
+        *,
+        criterion: Callable[..., Any] | None = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        train_metrics: Any = None,
+        val_metrics: Any = None,
+        test_metrics: Any = None,
+    ) -> None:
+        super().__init__()
+        self._late: dict[str, Any] = {}
+        if hasattr(criterion, "definition"):
+            self._late["criterion"] = criterion
+        else:
+            self.criterion = criterion
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self._meters: dict[tuple[str, int], Meter] = {}
+        self._in_step = False
+        prepared: list[Metrics] = []
+        for mode, given in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
+            metrics = prepare_metrics(given, f"{mode}_metrics")
+            if metrics is not None:
+                # one object for two modes would mix their states
+                metrics = metrics.clone() if any(metrics is other for other in prepared) else metrics
+                metrics.forward = BatchValues(metrics)
+                prepared.append(metrics)
+            setattr(self, f"{mode}_metrics", metrics)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, mode in STEPS.items():
+            step = cls.__dict__.get(name)
+            if step is not None and not hasattr(step, "__wrapped__"):
+                setattr(cls, name, _measured(step, mode))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
+        # search for parameters and submodules would make the dearest part of its bookkeeping
+        if name in _PLAIN_ATTRIBUTES:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        late = self.__dict__.get("_late")
+        if late and name in late:
+            built = late.pop(name).build()
+            setattr(self, name, built.to(self.device) if isinstance(built, nn.Module) else built)
+            return built
+        return super().__getattr__(name)
+
+    @property
+    def mode(self) -> str:
+        """What is running: `train`, `val` (the sanity check included), `test` or `predict`.
+
+        Raises:
+            ModeError: outside a trainer's run.
+        """
+        trainer = self._trainer
+        stage = trainer.state.stage if trainer is not None else None
+        if stage is None:
+            raise ModeError(
+                "`mode` is known only while a trainer runs this module (trainer.fit, validate, test or predict); none does now"
+            )
+        return _STAGES[stage.value]
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
+        if self.optimizer is None:
+            raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
+        metrics = tuple(f"{mode}_metrics." for mode in STEPS.values())
+        named = [(name, p) for name, p in self.named_parameters() if not name.startswith(metrics)]
+        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=("network.", "model."))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights, whatever stage they were saved in: criterion and metrics that are not built here are left out."""
+        state = dict(state_dict)
+        for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())):
+            saved = [key for key in state if key.startswith(f"{part}.")]
+            if saved and getattr(self, part, None) is None:
+                for key in saved:
+                    del state[key]
+            elif not saved and part != "criterion" and getattr(self, part) is not None:
+                state |= {f"{part}.{key}": value for key, value in getattr(self, part).state_dict().items()}
+        return super().load_state_dict(state, strict=strict, assign=assign)
+
+    def _measure_step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a user's step, and measure what it returned and did to the metrics."""
+        trainer = self._trainer
+        name = step.__name__
+        needs_loss = mode == "train" and self.automatic_optimization
+        if trainer is None or trainer.barebones:
+            return sort_output(step(self, *args, **kwargs), name, needs_loss=needs_loss).returned
+        batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
+        loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
+        meter = self._meter(mode, loader_idx)
+        if not meter.is_open or batch_idx == 0:
+            meter.start()
+            if mode == "train":
+                self._log_optimizers()
+        wanted = self._is_read(mode, batch_idx)
+        batch_values = meter.metrics.forward if meter.metrics is not None else None
+        if batch_values is not None:
+            batch_values.wanted, batch_values.latest = wanted, None
+        try:
+            output = sort_output(step(self, *args, **kwargs), name, needs_loss=needs_loss)
+        finally:
+            if batch_values is not None:
+                batch_values.wanted = True
+        meter.add(output.losses, batch_size_of(args[0] if args else kwargs.get("batch")) if output.losses else 0)
+        new_names = meter.new_names()
+        if new_names:
+            self._announce(meter, mode, new_names)
+        if wanted:
+            self._log_step(meter, mode, loader_idx, output.losses, batch_values.latest if batch_values else None)
+        if mode == "train" or not trainer.sanity_checking:
+            meter.steps_seen += 1
+        return output.returned
+
+    def _meter(self, mode: str, loader_idx: int) -> Meter:
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None:
+            meter = self._meters[mode, loader_idx] = Meter(getattr(self, f"{mode}_metrics"))
+        return meter
+
+    def _is_read(self, mode: str, batch_idx: int | None) -> bool:
+        """Whether anybody sees the values of the step that is about to run."""
+        trainer = self.trainer
+        if mode == "train":
+            due = logs_this_step(trainer)
+        else:
+            every = trainer.log_every_n_steps
+            due = bool(every) and (batch_idx or 0) % every == 0 and not trainer.sanity_checking
+        return due and bool(trainer.loggers or trainer.progress_bar_callback)
+
+    def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
+        """Tell Lightning, once an epoch, which values it will have; it asks for them when the epoch is over."""
+        for name in names:
+            full, shown = at_epoch(mode, name), mode != "train" or name.startswith("loss")
+            value = meter.epoch_value(name)
+            self.log(full, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=full)
+
+    def _log_optimizers(self) -> None:
+        row = dict(optimizer_values(self.trainer.optimizers))
+        self._publish(row, logging_step(self.trainer), for_callbacks=True)
+
+    def _log_step(
+        self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any
+    ) -> None:
+        """Give the values of this step to the loggers and the progress bar: the one transfer to the host."""
+        values = {loss_name(name): loss for name, loss in losses.items()}
+        if meter.metrics is not None and batch_values is not None:
+            values |= {metric_name(name): value for name, value in scalars(meter.metrics, batch_values).items()}
+        if not values:
+            return
+        trainer = self.trainer
+        several = {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode] > 1
+        suffix = f"/dataloader_idx_{loader_idx}" if several else ""
+        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+        row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
+        step = logging_step(trainer) if mode == "train" else meter.steps_seen
+        self._publish(row, step, for_callbacks=mode == "train")
+        if mode == "train":
+            trainer.progress_bar_metrics.update({name: number for name, number in row.items() if "/loss/" in name})
+
+    def _publish(self, row: Mapping[str, float], step: int, *, for_callbacks: bool) -> None:
+        trainer = self.trainer
+        tensors = {name: torch.tensor(number, dtype=torch.float64) for name, number in row.items()}
+        trainer.logged_metrics.update(tensors)
+        if for_callbacks:
+            trainer.callback_metrics.update(tensors)
+        for logger in trainer.loggers:
+            logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
+
+
+OPTIMIZER_EXAMPLE = "Add one:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
+
+
+def prepare_metrics(given: Any, name: str) -> Metrics | None:
+    """Metrics as the config or the user gives them: one, a collection, or a list or dict of metrics.
+
+    Raises:
+        ModuleTypeError: anything else.
+    """
+    if given is None or isinstance(given, (Metric, MetricCollection)):
+        return given
+    members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
+    for member in members:
+        if not isinstance(member, (Metric, MetricCollection)):
+            where = "" if member is given else f" among {name}'s members"
+            raise ModuleTypeError(
+                f"`{name}` takes a torchmetrics.Metric, a MetricCollection, or a list or dict of metrics; "
+                f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
+            )
+    return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
+
+
+def missing_step(name: str) -> Callable[..., Any]:
+    """A step that Lightning takes for not written (it looks through `__wrapped__`), and that says so when called."""
+
+    @functools.wraps(getattr(LightningModule, name))
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise StepMissingError(
+            f"{type(self).__name__} has no `{name}`. Write it:\n"
+            f"  def {name}(self, batch, batch_idx):\n      x, y = batch\n      pred = self(x)\n      ..."
+        )
+
+    return step
+
+
+def _measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """A user's step that is measured when Lightning calls it, and plain when another step of the class calls it."""
+
+    @functools.wraps(step)
+    def measured(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
+        if self._in_step:
+            return step(self, *args, **kwargs)
+        self._in_step = True
+        try:
+            return self._measure_step(mode, step, args, kwargs)
+        finally:
+            self._in_step = False
+
+    return measured

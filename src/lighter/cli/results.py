@@ -1,0 +1,49 @@
+"""The short table at the end of a stage: what was measured, and where everything is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lighter.engine.runner import Outcome
+
+_MODES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+
+
+def show(stage: str, outcome: Outcome) -> None:
+    """Print it, on the first process only."""
+    if not outcome.trainer.is_global_zero:
+        return
+    console = Console()
+    table = Table(title=None, box=None, pad_edge=False, show_header=bool(_values(stage, outcome)))
+    table.add_column(stage, no_wrap=True)
+    table.add_column("value", justify="right")
+    for name, value in _values(stage, outcome).items():
+        table.add_row(name, f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}")
+    console.print()
+    if table.row_count:
+        console.print(table)
+        console.print()
+    for label, path in _places(outcome):
+        console.print(f"{label:<12}{path}", highlight=False, soft_wrap=True)
+
+
+def _values(stage: str, outcome: Outcome) -> dict[str, float]:
+    """The last epoch's values: losses, then metrics; values of single steps and of the optimizer are in the log."""
+    values = {name: float(value) for name, value in outcome.trainer.callback_metrics.items()}
+    hidden = tuple(f"{mode}/optimizer/" for mode in _MODES[stage])
+    kept = {
+        n: v for n, v in values.items() if not (n.endswith("/step") or "/step/dataloader" in n or n.startswith(hidden))
+    }
+    return dict(sorted(kept.items(), key=lambda item: (item[0].split("/")[0], "loss" not in item[0], item[0])))
+
+
+def _places(outcome: Outcome) -> list[tuple[str, Any]]:
+    folder = outcome.folder
+    places: list[tuple[str, Any]] = [("run", folder.path)]
+    if folder.metrics.is_file():
+        places.append(("metrics", folder.metrics))
+    places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))[:5]]
+    return places

@@ -1,0 +1,54 @@
+"""One stage from the command line: run it, show what came of it, turn what went wrong into a message and a code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lighter.errors import LighterError
+
+INTERRUPTED = 130
+_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
+
+
+def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
+    """Run a stage; returns the exit code."""
+    from lighter.engine.runner import Runner
+
+    try:
+        outcome = Runner().execute(stage, inputs, **options)
+    except LighterError as error:
+        if error.exit_code == 1:
+            return _failed(error)
+        print(f"{_title(error)}\n\n{error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        return _failed(error)
+    from lighter.cli.results import show
+
+    show(stage, outcome)
+    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def _title(error: LighterError) -> str:
+    problems = getattr(error, "problems", ())
+    if not problems:
+        return "The checkpoint cannot be used."
+    return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
+
+
+def _failed(error: BaseException) -> int:
+    """Print the traceback of the user's code, without the frames of the command line, the config and the engine."""
+    shown = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = shown
+    while part is not None:
+        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_HIDDEN)]
+        part = part.__cause__ or part.__context__
+    print("".join(shown.format()), file=sys.stderr, end="")
+    return 1

@@ -1,0 +1,181 @@
+"""The objects of a run from a checked config: module, data and trainer, each only with what the stage needs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lighter.config.objects import Deferred, Objects, defer
+from lighter.config.problems import Problem
+from lighter.config.prune import prune, unneeded
+from lighter.config.tree import is_target, join
+from lighter.engine.families import PACKAGES, family, is_overridden
+from lighter.errors import ConfigError
+from lighter.run.paths import RunFolder
+
+_EXAMPLES = {
+    "model": "model:\n  _target_: my_module.MyModule   # a LightningModule, a LighterModule, ...",
+    "system": "system:\n  _target_: lighter.System",
+    "data": "data:\n  _target_: lighter.LighterDataModule\n  train_dataloader: {_target_: torch.utils.data.DataLoader, ...}",
+    "trainer": "trainer:\n  max_epochs: 10",
+}
+_STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
+_LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What Lightning runs.
+
+    Attributes:
+        package: the package of Lightning that all three are of.
+    """
+
+    module: Any
+    data: Any
+    trainer: Any
+    package: str
+
+
+def build_module(objects: Objects, section: str, stage: str) -> Any:
+    """The module, without the arguments that the stage does not need and with its optimizers still to be built."""
+    _prepare(objects, section, stage)
+    module = objects.get(section)
+    _require(objects, module, "LightningModule", section)
+    return module
+
+
+def build_data(objects: Objects, stage: str) -> Any:
+    """The data module, with the loaders that the stage needs; None if the config has none."""
+    if "data" not in objects.sections or objects.definition("data") is None:
+        return None
+    _prepare(objects, "data", stage)
+    data = objects.get("data")
+    _require(objects, data, "LightningDataModule", "data")
+    return data
+
+
+def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
+    """The trainer; its folder is the run's, unless the config has another. Its default is of the module's package."""
+    given = objects.definition("trainer") if "trainer" in objects.sections else None
+    if given is None or isinstance(given, Mapping):
+        target = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
+        objects.exchange("trainer", {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
+    trainer = objects.get("trainer")
+    _require(objects, trainer, "Trainer", "trainer")
+    return trainer
+
+
+def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:
+    """Everything that a stage needs is there, and of one package.
+
+    Raises:
+        ConfigError: with all that is missing.
+    """
+    problems = _mixed(objects, section, parts) or _missing(objects, section, parts, stage)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _prepare(objects: Objects, section: str, stage: str) -> None:
+    definition = objects.definition(section)
+    if not is_target(definition):
+        return
+    target = objects.target(section)
+    needed_for = getattr(target, "needed_for", None)
+    if not isinstance(needed_for, Mapping):
+        return
+    without = unneeded(needed_for, stage)
+    pruned = prune(definition, without, _required(target))
+    later = {key for key in getattr(target, "built_on_use", ()) if key in without}
+    for key in {*getattr(target, "deferred", ()), *later}:
+        if definition.get(key) is not None and (key in later or key not in without):
+            pruned[key] = defer(objects, join(section, key))
+    _forbid_early_use(objects, section, [key for key, value in pruned.items() if _is_deferred(value)])
+    objects.exchange(section, pruned)
+
+
+def _is_deferred(value: Any) -> bool:
+    return isinstance(value, Deferred) or (
+        isinstance(value, list) and any(isinstance(item, Deferred) for item in value)
+    )
+
+
+def _forbid_early_use(objects: Objects, section: str, keys: list[str]) -> None:
+    paths = [join(section, key) for key in keys if key in ("optimizer", "scheduler")]
+    problems = [
+        objects.problem(
+            f"`@{path}` is built when the trainer asks for it, so only optimizers and schedulers can refer to it", user
+        )
+        for path in paths
+        for user in objects.references_to(path, outside=[join(section, "optimizer"), join(section, "scheduler")])
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _required(target: Any) -> set[str]:
+    """The arguments that a class cannot be made without."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in variable}
+
+
+def _require(objects: Objects, built: Any, base: str, section: str) -> None:
+    if family(type(built), base) is not None:
+        return
+    kind = type(built)
+    found = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
+    raise ConfigError([objects.problem(f"`{section}` must be a {base}; found a {found}", section, _EXAMPLES[section])])
+
+
+def _mixed(objects: Objects, section: str, parts: Parts) -> list[Problem]:
+    """The parts that are of the other package of Lightning than the module."""
+    problems = []
+    for built, base, path in ((parts.data, "LightningDataModule", "data"), (parts.trainer, "Trainer", "trainer")):
+        found = family(type(built), base) if built is not None else None
+        if found is None or found == parts.package:
+            continue
+        message = (
+            f"`{path}` is of the package `{found}`, but `{section}` is of `{parts.package}`; one run uses one of them"
+        )
+        hint = (
+            f"Change it to `_target_: {parts.package}.Trainer`."
+            if path == "trainer"
+            else f"Import `{base}` from `{parts.package}` in {type(built).__module__}, or use {found} for all."
+        )
+        problems.append(objects.problem(message, join(path, "_target_"), hint))
+    for index, callback in enumerate(parts.trainer.callbacks if not problems else ()):
+        found = family(type(callback), "Callback")
+        if type(callback).__name__ == "ModelCheckpoint" and found != parts.package:
+            message = f"this ModelCheckpoint is of `{found}`, but the trainer is of `{parts.package}`"
+            hint = f"Change it to `_target_: {parts.package}.callbacks.ModelCheckpoint`."
+            problems.append(objects.problem(message, f"trainer::callbacks::{index}", hint))
+    return problems
+
+
+def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[Problem]:
+    problems = []
+    step, loader = _STEPS.get(stage), f"{_LOADERS[stage]}_dataloader"
+    kind = type(parts.module)
+    if step is not None and not is_overridden(step, parts.module):
+        message = f"`{stage}` needs a `{step}`, and {kind.__name__} has none"
+        hint = f"Write it in {kind.__module__}.{kind.__name__}:\ndef {step}(self, batch, batch_idx): ..."
+        problems.append(objects.problem(message, section, hint))
+    if not any(is_overridden(loader, part) for part in (parts.module, parts.data) if part is not None):
+        where = "data" if section == "model" else section
+        key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{_LOADERS[stage]}"
+        hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
+        problems.append(objects.problem(f"`{stage}` needs a dataloader, and there is no `{loader}`", where, hint))
+    if stage == "fit" and hasattr(kind, "needed_for") and parts.module.optimizer is None:
+        from lighter.base import OPTIMIZER_EXAMPLE, BaseModule
+
+        if kind.configure_optimizers is BaseModule.configure_optimizers:
+            message = f"`fit` needs `{section}::optimizer`, and there is none"
+            problems.append(objects.problem(message, section, OPTIMIZER_EXAMPLE))
+    return problems

@@ -1,0 +1,177 @@
+"""The order of a run."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lighter.config import Config, read
+from lighter.config.check import STAGES
+from lighter.config.load import Input
+from lighter.config.problems import Problem, nearest
+from lighter.errors import CheckpointError, ConfigError
+from lighter.run import paths
+from lighter.run.log import logging_to
+
+log = logging.getLogger("lighter")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage came to.
+
+    Attributes:
+        result: what the trainer's method returned.
+        trainer: the trainer as the run left it.
+        folder: the run's folder.
+        stopped_by: the number of the signal that stopped the run, or None.
+    """
+
+    result: Any
+    trainer: Any
+    folder: paths.RunFolder
+    stopped_by: int | None = None
+
+
+class Runner:
+    """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`."""
+
+    def run(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Any:
+        """Run a stage and return what the trainer's method returns.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+            inputs: config files, dicts and overrides, as on the command line.
+            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...
+
+        Raises:
+            ConfigError: the config is wrong.
+            CheckpointError: the checkpoint cannot be used.
+        """
+        return self.execute(stage, inputs, **arguments).result
+
+    def execute(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Outcome:
+        """The same, returning all that the run came to."""
+        if stage not in STAGES:
+            raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
+        config = read(inputs)
+        run = _RunOptions.of(config, inputs)
+        seed = config.merged.value["seed"].value
+
+        from pytorch_lightning import seed_everything
+
+        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
+        from lighter.engine.families import family
+        from lighter.engine.project import make_importable
+
+        seed_everything(seed, workers=True, verbose=False)
+        make_importable(config, Path.cwd())
+        objects, section = config.objects(), config.module_section
+        module = build_module(objects, section, stage)
+        package = family(type(module), "LightningModule") or ""
+        folder = paths.claim(run.root, run.name)
+        with logging_to(folder.log if paths.is_rank_zero() else None):
+            try:
+                trainer = build_trainer(objects, package, folder)
+                parts = Parts(module, build_data(objects, stage), trainer, package)
+                check_parts(objects, section, parts, stage)
+                call = _call_arguments(objects, stage, trainer, arguments)
+                if call.get("ckpt_path") is not None:
+                    call["ckpt_path"] = _checkpoint(call, run)
+            except BaseException:
+                folder.abandon()
+                raise
+            return _go(stage, config, parts, folder, call)
+
+
+@dataclass(frozen=True)
+class _RunOptions:
+    """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
+
+    root: Path
+    name: str
+
+    @classmethod
+    def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
+        node = config.expanded.child("run")
+        given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
+        problems = []
+        for key, child in given.items():
+            if key not in ("dir", "name"):
+                problems.append(
+                    Problem("this option is unknown", child.key_origin, f"run::{key}", nearest(key, ("dir", "name")))
+                )
+            elif not isinstance(child.value, str):
+                problems.append(Problem("this is text", child.origin, f"run::{key}"))
+        if problems:
+            raise ConfigError(problems)
+        root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
+        return cls(root, given["name"].value if "name" in given else _default_name(inputs))
+
+
+def _default_name(inputs: Sequence[Input]) -> str:
+    """The last config file's name, or its folder's where the file is called config.yaml."""
+    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
+    if not files:
+        return "run"
+    return files[-1].resolve().parent.name if files[-1].stem == "config" else files[-1].stem
+
+
+def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the trainer's method: the config's `args`, and over them those of the command line."""
+    written = objects.definition("args") if "args" in objects.sections else None
+    configured = objects.get(f"args::{stage}") if (written or {}).get(stage) else {}
+    allowed = [
+        name for name in inspect.signature(getattr(trainer, stage)).parameters if name not in ("model", "datamodule")
+    ]
+    problems = [
+        objects.problem(f"`trainer.{stage}` has no argument `{key}`", f"args::{stage}::{key}", nearest(key, allowed))
+        for key in configured
+        if key not in allowed
+    ]
+    problems += [
+        Problem(f"`trainer.{stage}` has no argument `{key}`", hint=nearest(key, allowed))
+        for key in given
+        if key not in allowed
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return {**configured, **{key: value for key, value in given.items() if value is not None}}
+
+
+def _checkpoint(call: Mapping[str, Any], run: _RunOptions) -> str:
+    from lighter.engine import checkpoints
+
+    path = checkpoints.find(call["ckpt_path"], run.root, run.name)
+    checkpoints.verify(path, weights_only=call.get("weights_only"))
+    log.info("checkpoint: %s", path)
+    return path
+
+
+def _go(stage: str, config: Config, parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
+    """Record the run and call the trainer."""
+    from lighter.run.record import record
+
+    log.info("%s, in %s", stage, folder.path)
+    record(config, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    try:
+        result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if str(parts.trainer.state.status) != "interrupted":
+            raise
+        log.warning("interrupted")
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        log.exception("failed")
+        if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
+            raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
+        raise
+    stopped = signal.SIGTERM.value if parts.trainer.received_sigterm else None
+    log.info(f"stopped by signal {stopped}" if stopped else "finished")
+    return Outcome(result, parts.trainer, folder, stopped)

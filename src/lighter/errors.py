@@ -1,0 +1,64 @@
+"""Everything Lighter raises for a mistake that its user can mend.
+
+    LighterError                    the message says what to do; `exit_code` is what the command line exits with
+    ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
+    ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
+    └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
+        ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
+        ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
+        ├── ModeError               ... RuntimeError: the mode was asked for outside a trainer's run
+        └── StepMissingError        ... NotImplementedError: a step was called that nobody wrote
+
+A `ModuleError` raised while a config's objects are built is the config's mistake: the engine reports it
+as a `ConfigError` with the place in the config. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lighter.config.problems import Problem
+
+
+class LighterError(Exception):
+    """A mistake that the user of Lighter can mend."""
+
+    exit_code = 1
+
+
+class ConfigError(LighterError):
+    """The config or the command line is wrong. `problems` holds every mistake that was found."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n\n".join(str(problem) for problem in self.problems))
+
+
+class CheckpointError(LighterError):
+    """A checkpoint is missing, unreadable or does not fit the model."""
+
+    exit_code = 3
+
+
+class ModuleError(LighterError):
+    """A module of the user's breaks its contract with Lighter."""
+
+
+class ModuleTypeError(ModuleError, TypeError):
+    """A step returned, or a constructor was given, something of the wrong type."""
+
+
+class ModuleValueError(ModuleError, ValueError):
+    """Something of the right type has a wrong content."""
+
+
+class ModeError(ModuleError, RuntimeError):
+    """The mode of a module was asked for outside a trainer's run."""
+
+
+class StepMissingError(ModuleError, NotImplementedError):
+    """A step was called that the user did not write."""

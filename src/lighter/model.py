@@ -1,0 +1,78 @@
+"""`LighterModule`: the rung of the ladder on which the user writes the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import nn
+
+from lighter.base import BaseModule, missing_step
+
+
+class LighterModule(BaseModule):
+    """A module whose steps you write; losses, metrics and optimizers are logged and run for you.
+
+    Override `training_step`, `validation_step`, `test_step` and `predict_step`, those you need; a step that you do
+    not write does not exist for Lightning. Call `self(x)` for the network's output, `self.criterion(...)`, and
+    `self.train_metrics(pred, y)` (or `.update(pred, y)`). A step returns the loss, or a dict with `loss` (a tensor,
+    or a dict of named losses with `total`) and anything else that callbacks should see; in validation and test the
+    loss may be left out; `predict_step` returns anything.
+
+    What is logged, with no call of yours: `{mode}/loss/step` and `/epoch`, `{mode}/metrics/{name}/step` and `/epoch`,
+    the learning rate and its like once an epoch. See docs/02-configuration.md for the names and how they count.
+
+    Args:
+        network: the network; `self(...)` calls it.
+        criterion: the loss function.
+        optimizer: the optimizer; in a config, its definition. Without `params` it takes all trainable parameters.
+        scheduler: the learning rate scheduler, or Lightning's dict around it (`scheduler`, `monitor`, `interval`, ...).
+        train_metrics: a `Metric`, a `MetricCollection`, or a list or dict of metrics.
+        val_metrics: the same for validation.
+        test_metrics: the same for test.
+
+    Raises:
+        ModuleTypeError: metrics of another type.
+
+    Example:
+        ```python
+        class Classifier(lighter.LighterModule):
+            def training_step(self, batch, batch_idx):
+                x, y = batch
+                pred = self(x)
+                self.train_metrics(pred, y)
+                return {"loss": self.criterion(pred, y), "pred": pred}
+        ```
+    """
+
+    # whether the test step computes a loss is the user's choice, so the criterion is there if that step asks for it
+    built_on_use: ClassVar = ("criterion",)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        criterion: Callable[..., Any] | None = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        train_metrics: Any = None,
+        val_metrics: Any = None,
+        test_metrics: Any = None,
+    ) -> None:
+        super().__init__(
+            criterion=criterion,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            train_metrics=train_metrics,
+            val_metrics=val_metrics,
+            test_metrics=test_metrics,
+        )
+        self.network = network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's output."""
+        return self.network(*args, **kwargs)
+
+    training_step = missing_step("training_step")
+    validation_step = missing_step("validation_step")
+    test_step = missing_step("test_step")
+    predict_step = missing_step("predict_step")

@@ -1,0 +1,1 @@
+"""Plain classes and functions that a module holds, each usable without a trainer."""

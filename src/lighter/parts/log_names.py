@@ -1,0 +1,57 @@
+"""The names of logged values, on every rung of the ladder but plain LightningModules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+
+def loss_name(name: str) -> str:
+    """`loss` for the only loss of a step, which has the empty name; `loss/{name}` for one of several."""
+    return f"loss/{name}" if name else "loss"
+
+
+def metric_name(name: str) -> str:
+    """`metrics/{name}`."""
+    return f"metrics/{name}"
+
+
+def at_step(mode: str, name: str) -> str:
+    """The name of a value of one step."""
+    return f"{mode}/{name}/step"
+
+
+def at_epoch(mode: str, name: str) -> str:
+    """The name of a value of a whole epoch."""
+    return f"{mode}/{name}/epoch"
+
+
+def optimizer_values(optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, float]]:
+    """Name and value of everything that is logged of the optimizers, once an epoch, in mode train.
+
+    `train/optimizer/{Class}/lr/epoch`, and `momentum`, `beta1`, `beta2`, `weight_decay` where the optimizer has them;
+    `/group{N}` after the stat where there are several parameter groups; `train/lr` where there is one optimizer.
+    Optimizers of one class are told apart as `Adam`, `Adam-1`, ... in the order of `configure_optimizers`.
+    """
+    seen: dict[str, int] = {}
+    for optimizer in optimizers:
+        kind = type(optimizer).__name__
+        label = f"{kind}-{seen[kind]}" if kind in seen else kind
+        seen[kind] = seen.get(kind, 0) + 1
+        for number, group in enumerate(optimizer.param_groups, start=1):
+            suffix = f"/group{number}" if len(optimizer.param_groups) > 1 else ""
+            for stat, value in _stats(group):
+                yield at_epoch("train", f"optimizer/{label}/{stat}{suffix}"), value
+    if len(optimizers) == 1:
+        yield "train/lr", float(optimizers[0].param_groups[0]["lr"])
+
+
+def _stats(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for stat in ("lr", "momentum", "weight_decay"):
+        if stat in group:
+            yield stat, float(group[stat])
+    for number, beta in enumerate(group.get("betas", ()), start=1):
+        if number <= 2:
+            yield f"beta{number}", float(beta)

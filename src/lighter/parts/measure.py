@@ -1,0 +1,207 @@
+"""Losses and metrics of an epoch: added up on their device, read once.
+
+A `Meter` belongs to one mode and one dataloader. It holds no numbers of the host: a loss costs one addition on its
+device per step, metric states are torchmetrics' own. `values()` reads everything once, at the end of the epoch, and
+sums over the processes of a distributed run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from lighter.errors import ModuleValueError
+from lighter.parts.log_names import loss_name, metric_name
+
+Metrics: TypeAlias = Metric | MetricCollection
+
+
+class LossMean:
+    """The mean of a loss over samples: each batch weighs by its number of samples."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.weight = 0
+
+    def add(self, loss: Tensor, batch_size: int) -> None:
+        """Add a batch's mean loss, a detached scalar."""
+        if self.total is None:
+            self.total = torch.zeros((), dtype=torch.promote_types(loss.dtype, torch.float32), device=loss.device)
+        self.total.add_(loss, alpha=batch_size)
+        self.weight += batch_size
+
+
+class Meter:
+    """What is measured between the first and the last step of an epoch.
+
+    Attributes:
+        metrics: the metrics of the mode, which the user's step updates; None if there are none.
+        is_open: whether an epoch is being measured.
+        steps_seen: the number of steps over all epochs, counted by the owner.
+    """
+
+    def __init__(self, metrics: Metrics | None) -> None:
+        self.metrics = metrics
+        self.is_open = False
+        self.steps_seen = 0
+        self._losses: dict[str, LossMean] = {}
+        self._values: dict[str, Tensor] | None = None
+        self._announced_losses = 0
+        self._metrics_announced = False
+        self._metric_names: list[str] | None = None
+        self._epoch_values: dict[str, EpochValue] = {}
+
+    def start(self) -> None:
+        """Begin an epoch with nothing in it."""
+        self._losses, self._values = {}, None
+        self._announced_losses, self._metrics_announced = 0, self.metrics is None
+        if self.metrics is not None:
+            self.metrics.reset()
+        self.is_open = True
+
+    def close(self) -> None:
+        """End the epoch; the next step starts another."""
+        self.is_open = False
+
+    def add(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
+        """Add the losses of a step, each the mean over its samples."""
+        for name, loss in losses.items():
+            mean = self._losses.get(name)
+            if mean is None:
+                mean = self._losses[name] = LossMean()
+            mean.add(loss, batch_size)
+
+    def new_names(self) -> list[str]:
+        """The names that this epoch will have values for and that were not returned before in this epoch."""
+        names: list[str] = []
+        if len(self._losses) > self._announced_losses:
+            names += [loss_name(name) for name in list(self._losses)[self._announced_losses :]]
+            self._announced_losses = len(self._losses)
+        if not self._metrics_announced and self.metrics is not None and _was_updated(self.metrics):
+            if self._metric_names is None:
+                self._metric_names = output_names(self.metrics)
+            names += [metric_name(name) for name in self._metric_names]
+            self._metrics_announced = True
+        return names
+
+    def epoch_value(self, name: str) -> EpochValue:
+        """One of this epoch's values, which can be asked for when the epoch is over."""
+        if name not in self._epoch_values:
+            self._epoch_values[name] = EpochValue(lambda: self.values().get(name), self.close)
+        value = self._epoch_values[name]
+        value.update()
+        return value
+
+    def values(self) -> dict[str, Tensor]:
+        """The values of the epoch: worked out when first asked for, then kept. All processes must ask for them."""
+        if self._values is None:
+            values = {loss_name(name): value for name, value in mean_over_processes(self._losses).items()}
+            if self.metrics is not None and _was_updated(self.metrics):
+                computed = scalars(self.metrics, self.metrics.compute())
+                values |= {metric_name(name): value for name, value in computed.items()}
+            self._values = values
+        return self._values
+
+
+def mean_over_processes(losses: Mapping[str, LossMean]) -> dict[str, Tensor]:
+    """The mean of each loss over the samples of all processes; a process that saw a loss nowhere adds nothing."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}
+    names: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(names, sorted(losses))
+    everywhere = sorted({name for rank in names for name in rank})
+    if not everywhere:
+        return {}
+    device = next((loss.total.device for loss in losses.values() if loss.total is not None), None)
+    if device is None:
+        device = torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
+    sums = torch.zeros(2, len(everywhere), dtype=torch.float64, device=device)
+    for index, name in enumerate(everywhere):
+        loss = losses.get(name)
+        if loss is not None and loss.total is not None:
+            sums[0, index], sums[1, index] = loss.total, loss.weight
+    torch.distributed.all_reduce(sums)
+    means = (sums[0] / sums[1]).float()
+    return dict(zip(everywhere, means.unbind(), strict=True))
+
+
+def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
+    """What metrics computed, by name: the keys of a collection, the class name of a single metric.
+
+    Raises:
+        ModuleValueError: a value has several numbers, which no logger can take.
+    """
+    values = computed if isinstance(computed, Mapping) else {type(metrics).__name__: computed}
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise ModuleValueError(
+                f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it in"
+                " torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of the automatic metrics."
+            )
+    return {str(name): value.reshape(()) for name, value in values.items()}
+
+
+def output_names(metrics: Metrics) -> list[str]:
+    """The names that metrics will compute. Metrics that return several values are asked once, after an update."""
+    members = dict(metrics.items(keep_base=False, copy_state=False)) if isinstance(metrics, MetricCollection) else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fresh = metrics.clone()
+            for metric in fresh.values(copy_state=False) if isinstance(fresh, MetricCollection) else [fresh]:
+                metric.sync_on_compute = False
+            computed = fresh.compute()
+    except Exception:  # noqa: BLE001 - a metric that needs more samples: it will be a single number
+        return list(members) if members is not None else [type(metrics).__name__]
+    return [str(name) for name in computed] if isinstance(computed, Mapping) else [type(metrics).__name__]
+
+
+def _was_updated(metrics: Metrics) -> bool:
+    if isinstance(metrics, MetricCollection):
+        return any(metric.update_called for metric in metrics.values(copy_state=False))
+    return bool(metrics.update_called)
+
+
+class EpochValue(Metric):
+    """A value of an epoch as a torchmetrics metric, which is what Lightning asks for at the end of an epoch.
+
+    Lightning's `log` takes it once per epoch. Lightning computes it when the epoch is over, before any callback's
+    end-of-epoch hook, and resets it when the next begins.
+    """
+
+    full_state_update = False
+
+    def __init__(self, read: Callable[[], Tensor | None], on_reset: Callable[[], None] = lambda: None) -> None:
+        super().__init__(sync_on_compute=False)
+        self._read, self._on_reset = read, on_reset
+
+    def update(self) -> None:
+        """Nothing: the steps fill what is read."""
+
+    def compute(self) -> Tensor | None:
+        """The value of the epoch."""
+        return self._read()
+
+    def reset(self) -> None:
+        """The epoch is over."""
+        super().reset()
+        self._on_reset()
+
+
+def batch_size(batch: Any) -> int:
+    """The number of samples in a batch: the first dimension of its first tensor, as Lightning counts; 1 if it has none."""
+    first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+    if isinstance(first, Tensor):
+        return first.size(0) if first.ndim else 1
+    try:
+        return int(extract_batch_size(batch))
+    except (MisconfigurationException, TypeError):
+        return 1

@@ -1,0 +1,87 @@
+"""What a step returns, in the one form that Lightning and the measuring understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lighter.errors import ModuleTypeError, ModuleValueError
+
+_FORMS = """A step returns one of
+  return loss                                  # a tensor with one element
+  return {"loss": loss, "pred": pred}          # and anything else for callbacks; or several named losses:
+  return {"loss": {"total": a + b, "a": a, "b": b}}"""
+
+
+class StepOutput(NamedTuple):
+    """A step's output, sorted.
+
+    Attributes:
+        losses: every loss by name, detached scalars; the only loss has the empty name. Empty if there is none.
+        returned: for Lightning and callbacks: `loss` is the scalar to back-propagate, `losses` are the named ones.
+    """
+
+    losses: dict[str, Tensor]
+    returned: Any
+
+
+def sort_output(output: Any, step: str, *, needs_loss: bool) -> StepOutput:
+    """Sort what a step returned.
+
+    Args:
+        output: what the step returned: a tensor, a dict with `loss`, or None for a batch that does not count.
+        step: the method's name, for messages.
+        needs_loss: whether a dict without `loss` is a mistake: it is when Lightning back-propagates.
+
+    Raises:
+        ModuleTypeError: the output has none of the forms that a step may return.
+        ModuleValueError: named losses without `total`, or a loss that is not one number.
+    """
+    if output is None:
+        return StepOutput({}, None)
+    if isinstance(output, Tensor):
+        return StepOutput({"": _scalar(output, "", step)}, output)
+    if not isinstance(output, Mapping):
+        raise ModuleTypeError(f"`{step}` returned {_described(output)}. {_FORMS}")
+    loss = output.get("loss")
+    if isinstance(loss, Tensor):
+        return StepOutput({"": _scalar(loss, "", step)}, output)
+    if isinstance(loss, Mapping):
+        return _named(output, loss, step)
+    if loss is None and not needs_loss:
+        return StepOutput({}, output)
+    found = f"a dict with the keys {list(output)}" if loss is None else f"a dict whose `loss` is {_described(loss)}"
+    raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
+
+
+def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> StepOutput:
+    if "total" not in losses:
+        raise ModuleValueError(
+            f"`{step}` returned several losses without `total`, the one to back-propagate; the keys are {list(losses)}.\n"
+            '  return {"loss": {"total": ce + 0.1 * reg, "ce": ce, "reg": reg}}'
+        )
+    for name, value in losses.items():
+        if not isinstance(value, Tensor):
+            raise ModuleTypeError(
+                f"`{step}` returned a loss `{name}` that is {_described(value)}, not a tensor. {_FORMS}"
+            )
+    scalars = {name: _scalar(value, name, step) for name, value in losses.items()}
+    return StepOutput(scalars, {**output, "loss": losses["total"], "losses": losses})
+
+
+def _scalar(loss: Tensor, name: str, step: str) -> Tensor:
+    if loss.ndim == 0:
+        return loss.detach()
+    if loss.numel() == 1:
+        return loss.detach().reshape(())
+    called = f"the loss `{name}`" if name else "a loss"
+    raise ModuleValueError(
+        f"`{step}` returned {called} of shape {tuple(loss.shape)}; a loss is one number: take its mean() or sum()."
+    )
+
+
+def _described(value: Any) -> str:
+    text = repr(value)
+    return f"a {type(value).__name__}" + (f" ({text})" if len(text) <= 40 else "")

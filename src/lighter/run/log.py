@@ -1,0 +1,63 @@
+"""What a run logs, kept in its folder: the messages of Lightning and of Python's logging, warnings, the end."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOGGERS = (
+    "",
+    "lighter",
+    "pytorch_lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning_fabric",
+    "py.warnings",
+)
+_NOISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13: nothing a user can change
+)
+_ADVERTISING = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning_fabric.utilities.rank_zero",
+)
+
+
+@contextmanager
+def logging_to(path: Path | None) -> Iterator[None]:
+    """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. Nothing stays changed."""
+    handlers: list[tuple[logging.Logger, logging.Handler]] = []
+    if path is not None:
+        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers = [(logging.getLogger(name), handler) for name in _LOGGERS if not name or _is_apart(name)]
+    no_advertisement = logging.Filter()
+    no_advertisement.filter = lambda record: not str(record.msg).startswith("💡 Tip")  # type: ignore[method-assign]
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    for name in _ADVERTISING:
+        logging.getLogger(name).addFilter(no_advertisement)
+    lighter = logging.getLogger("lighter")
+    level = lighter.level
+    lighter.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        lighter.setLevel(level)
+        for name in _ADVERTISING:
+            logging.getLogger(name).removeFilter(no_advertisement)
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _is_apart(name: str) -> bool:
+    """Whether a logger's messages do not reach the root logger."""
+    return not logging.getLogger(name).propagate

@@ -1,0 +1,110 @@
+"""The one speller of every artefact's name.
+
+outputs/2026-11-22/14-03-55-digits/
+    config.yaml       the merged config: running it again runs the same experiment
+    metrics.csv       every logged value
+    run.log           what was logged while it ran, and how it ended
+    checkpoints/      last.ckpt, best.ckpt
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+OUTPUTS = "outputs"
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+LOG = "run.log"
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+_RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
+_FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, claimed by it alone."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The merged config."""
+        return self.path / CONFIG
+
+    @property
+    def log(self) -> Path:
+        """The log of the run."""
+        return self.path / LOG
+
+    @property
+    def metrics(self) -> Path:
+        """The logged values, where the default logger wrote them."""
+        return self.path / METRICS
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def abandon(self) -> None:
+        """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log."""
+        with suppress(OSError):
+            if [path.name for path in self.path.iterdir()] == [LOG]:
+                self.log.unlink()
+            self.path.rmdir()
+
+
+def claim(root: Path, name: str) -> RunFolder:
+    """Make a new folder `root/DATE/TIME-NAME` that no other process has.
+
+    Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. Processes that rank 0 of a distributed run
+    starts get its folder.
+    """
+    if not is_rank_zero() and _RUN_OF_RANK_ZERO in os.environ:
+        return RunFolder(Path(os.environ[_RUN_OF_RANK_ZERO]))
+    now = datetime.now()
+    day = root / now.strftime("%Y-%m-%d")
+    day.mkdir(parents=True, exist_ok=True)
+    stem = f"{now.strftime('%H-%M-%S')}-{file_name(name)}"
+    number = 1
+    while True:
+        path = day / (stem if number == 1 else f"{stem}.{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
+        return RunFolder(path)
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the only one, or the first of a distributed run."""
+    return all(os.environ.get(variable, "0") == "0" for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
+    """The runs of this name under a root, the newest first."""
+    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=_age, reverse=True):
+        match = _FOLDER_NAME.match(path.name)
+        if match and match["name"] == file_name(name) and path.is_dir():
+            yield RunFolder(path)
+
+
+def file_name(name: str) -> str:
+    """A name as part of a folder's name: letters, digits, `-` and `_`."""
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
+
+
+def _age(path: Path) -> tuple[str, str, int]:
+    number = path.suffix.removeprefix(".")
+    return path.parent.name, path.name[:8], int(number) if number.isdigit() else 1

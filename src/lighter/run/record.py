@@ -1,0 +1,30 @@
+"""What a run leaves behind so that it can be found and repeated: the merged config, in three places."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from lighter.config import Config
+from lighter.run.paths import RunFolder
+
+
+def record(config: Config, module: Any, trainer: Any, folder: RunFolder | None) -> None:
+    """Write `config.yaml`, and give the config to the loggers and to the checkpoints' hyperparameters.
+
+    Args:
+        folder: the run's folder; None in the processes that do not write it.
+    """
+    plain = config.merged.plain()
+    if folder is not None:
+        folder.config.write_text(config.dump(), encoding="utf-8")
+    for logger in trainer.loggers:
+        logger.log_hyperparams({"config": plain})
+    if _takes_hyperparameters(module):
+        module.hparams["config" if "config" not in module.hparams else "lighter_config"] = plain
+
+
+def _takes_hyperparameters(module: Any) -> bool:
+    """Whether `load_from_checkpoint` leaves out hyperparameters that the constructor does not know."""
+    parameters = inspect.signature(type(module).__init__).parameters.values()
+    return not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)

@@ -1,0 +1,97 @@
+"""`lighter.Trainer`: Lightning's trainer with defaults that suit a run in a folder of its own."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
+
+DEFAULT_MONITOR = "val/loss/epoch"
+
+
+class Trainer(pytorch_lightning.Trainer):
+    """Lightning's trainer. It takes the same arguments; where one is left out, it chooses as follows.
+
+    - `logger`: a `CSVLogger` that writes `metrics.csv` into `default_root_dir`, the run's folder. Where that folder
+      has a `metrics.csv` already, or no folder is given, Lightning's `lightning_logs/version_N/` keeps them apart.
+    - `callbacks`: checkpoints in the folder `checkpoints`: `last.ckpt` after every epoch, and `best.ckpt` by
+      `val/loss/epoch` where the module logs that. A `ModelCheckpoint` of yours replaces both, and saves there too
+      unless it has a `dirpath`.
+    - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
+    """
+
+    @functools.wraps(pytorch_lightning.Trainer.__init__)
+    def __init__(self, **kwargs: Any) -> None:
+        folder = kwargs.get("default_root_dir")
+        callbacks = kwargs.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        if kwargs.get("logger") in (None, True):
+            kwargs["logger"] = default_logger(folder)
+        if kwargs.get("enable_progress_bar") is None:
+            kwargs["enable_progress_bar"] = sys.stderr.isatty() and sys.stdout.isatty()
+        if kwargs["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+            callbacks.append(RichProgressBar())
+        if kwargs.get("enable_checkpointing") is not False and not kwargs.get("barebones"):
+            callbacks = with_checkpoints(callbacks, folder)
+        super().__init__(**{**kwargs, "callbacks": callbacks})
+
+
+def default_logger(folder: str | Path | None) -> CSVLogger:
+    """A CSV logger that writes into a run's folder and never over another run's rows."""
+    if folder is None or (Path(folder) / METRICS).exists():
+        return CSVLogger(folder or Path.cwd())
+    logger = CSVLogger(folder, name="", version="")
+    with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv
+        warnings.filterwarnings("ignore", "Experiment logs directory")
+        _ = logger.experiment
+    return logger
+
+
+def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[Any]:
+    """The callbacks with the default checkpoints, unless there are some; all saving into the run's folder."""
+    if not any(isinstance(callback, Checkpoint) for callback in callbacks):
+        return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
+            callback.dirpath = str(Path(folder) / CHECKPOINTS)
+    return callbacks
+
+
+def _folder(folder: str | Path | None) -> str | None:
+    return str(Path(folder) / CHECKPOINTS) if folder is not None else None
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """`best.ckpt`: the weights of the lowest `val/loss/epoch`, for modules that log it."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        super().__init__(
+            _folder(folder), filename=Path(BEST).stem, monitor=DEFAULT_MONITOR, enable_version_counter=False
+        )
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, if there is a value to go by."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, if there is a value to go by."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """`last.ckpt`: everything needed to go on, as it was at the end of the newest epoch."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        super().__init__(
+            _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
+        )

@@ -1,0 +1,24 @@
+"""The few private names of Lightning that Lighter reads, each with the reason.
+
+Tested against the Lightning versions that `pyproject.toml` allows; nothing here changes Lightning's state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def logs_this_step(trainer: Any) -> bool:
+    """Whether Lightning will pass the values of the training step that is running to the loggers.
+
+    Private, because the public `global_step` counts every optimizer of a step and `log_every_n_steps` counts steps.
+    """
+    return bool(trainer._logger_connector.should_update_logs) or bool(trainer.fast_dev_run)
+
+
+def logging_step(trainer: Any) -> int:
+    """The number that Lightning gives the loggers as the step of the training step that is running.
+
+    Private for the same reason; with it our rows line up with what `self.log` and Lightning's callbacks log.
+    """
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
