@@ -7,6 +7,7 @@ hook of Lightning's to be called: users may override every hook without calling 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
@@ -15,12 +16,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lighter.config.objects import Deferred
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, StepMissingError
-from lighter.parts.batch_values import BatchValues
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
-from lighter.parts.measure import Meter, Metrics, scalars
-from lighter.parts.measure import batch_size as batch_size_of
-from lighter.parts.optimizers import build_optimizers
+from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
+from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
 
@@ -57,12 +57,12 @@ class BaseModule(LightningModule):
     """Constructor arguments that are handed over as definitions, to be built later."""
 
     built_on_use: ClassVar[Collection[str]] = ()
-    """Constructor arguments that a stage which does not need them gets as definitions, built if the user's code asks."""
+    """Constructor arguments that are handed over as definitions, built on use, in stages that do not need them."""
 
     def __init__(
         self,
         *,
-        criterion: Callable[..., Any] | None = None,
+        criterion: Callable[..., Any] | Deferred | None = None,
         optimizer: Any = None,
         scheduler: Any = None,
         train_metrics: Any = None,
@@ -70,8 +70,8 @@ class BaseModule(LightningModule):
         test_metrics: Any = None,
     ) -> None:
         super().__init__()
-        self._late: dict[str, Any] = {}
-        if hasattr(criterion, "definition"):
+        self._late: dict[str, Deferred] = {}
+        if isinstance(criterion, Deferred):
             self._late["criterion"] = criterion
         else:
             self.criterion = criterion
@@ -85,7 +85,6 @@ class BaseModule(LightningModule):
             if metrics is not None:
                 # one object for two modes would mix their states
                 metrics = metrics.clone() if any(metrics is other for other in prepared) else metrics
-                metrics.forward = BatchValues(metrics)
                 prepared.append(metrics)
             setattr(self, f"{mode}_metrics", metrics)
 
@@ -93,8 +92,8 @@ class BaseModule(LightningModule):
         super().__init_subclass__(**kwargs)
         for name, mode in STEPS.items():
             step = cls.__dict__.get(name)
-            if step is not None and not hasattr(step, "__wrapped__"):
-                setattr(cls, name, _measured(step, mode))
+            if inspect.isfunction(step) and not getattr(step, "is_missing", False):
+                setattr(cls, name, _measured(getattr(step, "unmeasured", step), mode))
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -123,7 +122,8 @@ class BaseModule(LightningModule):
         stage = trainer.state.stage if trainer is not None else None
         if stage is None:
             raise ModeError(
-                "`mode` is known only while a trainer runs this module (trainer.fit, validate, test or predict); none does now"
+                "`mode` is known only while a trainer runs this module (trainer.fit, validate, test or predict);"
+                " none does now"
             )
         return _STAGES[stage.value]
 
@@ -136,7 +136,7 @@ class BaseModule(LightningModule):
         return build_optimizers(self.optimizer, self.scheduler, named, prefixes=("network.", "model."))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, whatever stage they were saved in: criterion and metrics that are not built here are left out."""
+        """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
         state = dict(state_dict)
         for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())):
             saved = [key for key in state if key.startswith(f"{part}.")]
@@ -161,8 +161,11 @@ class BaseModule(LightningModule):
             meter.start()
             if mode == "train":
                 self._log_optimizers()
+            elif trainer.world_size > 1:
+                loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
+                warn_of_repeats(loaders, loader_idx, trainer.world_size)
         wanted = self._is_read(mode, batch_idx)
-        batch_values = meter.metrics.forward if meter.metrics is not None else None
+        batch_values = meter.batch_values
         if batch_values is not None:
             batch_values.wanted, batch_values.latest = wanted, None
         try:
@@ -170,7 +173,7 @@ class BaseModule(LightningModule):
         finally:
             if batch_values is not None:
                 batch_values.wanted = True
-        meter.add(output.losses, batch_size_of(args[0] if args else kwargs.get("batch")) if output.losses else 0)
+        meter.add(output.losses, batch_size(args[0] if args else kwargs.get("batch")) if output.losses else 0)
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
@@ -181,14 +184,15 @@ class BaseModule(LightningModule):
         return output.returned
 
     def _meter(self, mode: str, loader_idx: int) -> Meter:
+        metrics = getattr(self, f"{mode}_metrics")
         meter = self._meters.get((mode, loader_idx))
-        if meter is None:
-            meter = self._meters[mode, loader_idx] = Meter(getattr(self, f"{mode}_metrics"))
+        if meter is None or meter.metrics is not metrics:
+            meter = self._meters[mode, loader_idx] = Meter(metrics)
         return meter
 
     def _is_read(self, mode: str, batch_idx: int | None) -> bool:
         """Whether anybody sees the values of the step that is about to run."""
-        trainer = self.trainer
+        trainer: Any = self.trainer
         if mode == "train":
             due = logs_this_step(trainer)
         else:
@@ -236,9 +240,6 @@ class BaseModule(LightningModule):
             logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
 
 
-OPTIMIZER_EXAMPLE = "Add one:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
-
-
 def prepare_metrics(given: Any, name: str) -> Metrics | None:
     """Metrics as the config or the user gives them: one, a collection, or a list or dict of metrics.
 
@@ -268,6 +269,7 @@ def missing_step(name: str) -> Callable[..., Any]:
             f"  def {name}(self, batch, batch_idx):\n      x, y = batch\n      pred = self(x)\n      ..."
         )
 
+    step.is_missing = True  # type: ignore[attr-defined]
     return step
 
 
@@ -284,4 +286,5 @@ def _measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
         finally:
             self._in_step = False
 
+    measured.unmeasured = step  # type: ignore[attr-defined]
     return measured

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lighter.engine.runner import Outcome
+from lighter.run import paths
 
 _MODES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 
@@ -41,9 +42,11 @@ def _values(stage: str, outcome: Outcome) -> dict[str, float]:
 
 
 def _places(outcome: Outcome) -> list[tuple[str, Any]]:
+    """The run's folder, and in it what a person wants to open next."""
     folder = outcome.folder
+    known = {paths.CONFIG, paths.LOG, "hparams.yaml", paths.METRICS}
     places: list[tuple[str, Any]] = [("run", folder.path)]
-    if folder.metrics.is_file():
-        places.append(("metrics", folder.metrics))
-    places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))[:5]]
-    return places
+    places += [("metrics", path) for path in [folder.metrics] if path.is_file()]
+    places += [("file", path) for path in sorted(folder.path.iterdir()) if path.is_file() and path.name not in known]
+    places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]
+    return places[:12]

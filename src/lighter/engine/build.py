@@ -18,7 +18,7 @@ from lighter.run.paths import RunFolder
 _EXAMPLES = {
     "model": "model:\n  _target_: my_module.MyModule   # a LightningModule, a LighterModule, ...",
     "system": "system:\n  _target_: lighter.System",
-    "data": "data:\n  _target_: lighter.LighterDataModule\n  train_dataloader: {_target_: torch.utils.data.DataLoader, ...}",
+    "data": "data:\n  _target_: lighter.LighterDataModule\n  train_dataloader: {_target_: ...}",
     "trainer": "trainer:\n  max_epochs: 10",
 }
 _STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
@@ -173,7 +173,8 @@ def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[P
         hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
         problems.append(objects.problem(f"`{stage}` needs a dataloader, and there is no `{loader}`", where, hint))
     if stage == "fit" and hasattr(kind, "needed_for") and parts.module.optimizer is None:
-        from lighter.base import OPTIMIZER_EXAMPLE, BaseModule
+        from lighter.base import BaseModule
+        from lighter.parts.optimizers import OPTIMIZER_EXAMPLE
 
         if kind.configure_optimizers is BaseModule.configure_optimizers:
             message = f"`fit` needs `{section}::optimizer`, and there is none"

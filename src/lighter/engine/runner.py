@@ -83,7 +83,7 @@ class Runner:
                 check_parts(objects, section, parts, stage)
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
-                    call["ckpt_path"] = _checkpoint(call, run)
+                    call["ckpt_path"] = _checkpoint(call, run, folder)
             except BaseException:
                 folder.abandon()
                 raise
@@ -125,8 +125,7 @@ def _default_name(inputs: Sequence[Input]) -> str:
 
 def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the trainer's method: the config's `args`, and over them those of the command line."""
-    written = objects.definition("args") if "args" in objects.sections else None
-    configured = objects.get(f"args::{stage}") if (written or {}).get(stage) else {}
+    configured = _configured_arguments(objects, stage)
     allowed = [
         name for name in inspect.signature(getattr(trainer, stage)).parameters if name not in ("model", "datamodule")
     ]
@@ -145,10 +144,19 @@ def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, 
     return {**configured, **{key: value for key, value in given.items() if value is not None}}
 
 
-def _checkpoint(call: Mapping[str, Any], run: _RunOptions) -> str:
+def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
+    written = objects.definition("args") if "args" in objects.sections else None
+    if not (written or {}).get(stage):
+        return {}
+    path = f"args::{stage}"
+    objects.define(path, objects.definition(path))
+    return dict(objects.get(path))
+
+
+def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder) -> str:
     from lighter.engine import checkpoints
 
-    path = checkpoints.find(call["ckpt_path"], run.root, run.name)
+    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)
     checkpoints.verify(path, weights_only=call.get("weights_only"))
     log.info("checkpoint: %s", path)
     return path
@@ -163,7 +171,7 @@ def _go(stage: str, config: Config, parts: Any, folder: paths.RunFolder, call: d
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
-        if str(parts.trainer.state.status) != "interrupted":
+        if not parts.trainer.interrupted:
             raise
         log.warning("interrupted")
         raise KeyboardInterrupt from error

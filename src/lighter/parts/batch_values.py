@@ -17,6 +17,14 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 
+def intercept(metrics: Metric | MetricCollection) -> BatchValues:
+    """Put a `BatchValues` in place of the `forward` of these metrics, once."""
+    found = metrics.__dict__.get("forward")
+    if not isinstance(found, BatchValues):
+        found = metrics.__dict__["forward"] = BatchValues(metrics)
+    return found
+
+
 class BatchValues:
     """Takes the place of a metric's `forward`.
 
@@ -32,16 +40,21 @@ class BatchValues:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.wanted:
-            self.latest = type(self.metrics).forward(self.metrics, *args, **kwargs)
+            self.latest = _forward(self.metrics, args, kwargs)
             return self.latest
         self.metrics.update(*args, **kwargs)
 
         def work_out() -> Any:
             fresh = self.metrics.clone()
             fresh.reset()
-            return type(fresh).forward(fresh, *args, **kwargs)
+            return _forward(fresh, args, kwargs)
 
         return LateMapping(make=work_out) if isinstance(self.metrics, MetricCollection) else LateTensor(work_out)
+
+
+def _forward(metrics: Any, args: Any, kwargs: Any) -> Any:
+    """What torchmetrics defines, around what was put in its place."""
+    return type(metrics).forward(metrics, *args, **kwargs)
 
 
 class LateMapping(UserDict):
@@ -80,15 +93,6 @@ class LateTensor(Tensor):
         if self._value is None:
             self._value = self._make()
         return self._value
-
-    def __repr__(self, **_: Any) -> str:
-        return repr(self.value())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self.value().__deepcopy__(memo)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.value().__reduce_ex__(protocol)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

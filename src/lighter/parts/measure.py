@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
 import torch
-from pytorch_lightning.utilities.data import extract_batch_size
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DistributedSampler
 from torchmetrics import Metric, MetricCollection
 
 from lighter.errors import ModuleValueError
+from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
 
 Metrics: TypeAlias = Metric | MetricCollection
@@ -43,12 +46,14 @@ class Meter:
 
     Attributes:
         metrics: the metrics of the mode, which the user's step updates; None if there are none.
+        batch_values: what stands in for the metrics' `forward`.
         is_open: whether an epoch is being measured.
         steps_seen: the number of steps over all epochs, counted by the owner.
     """
 
     def __init__(self, metrics: Metrics | None) -> None:
         self.metrics = metrics
+        self.batch_values = intercept(metrics) if metrics is not None else None
         self.is_open = False
         self.steps_seen = 0
         self._losses: dict[str, LossMean] = {}
@@ -143,8 +148,8 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise ModuleValueError(
-                f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it in"
-                " torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of the automatic metrics."
+                f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it"
+                " in torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of these metrics."
             )
     return {str(name): value.reshape(()) for name, value in values.items()}
 
@@ -197,11 +202,32 @@ class EpochValue(Metric):
 
 
 def batch_size(batch: Any) -> int:
-    """The number of samples in a batch: the first dimension of its first tensor, as Lightning counts; 1 if it has none."""
-    first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
-    if isinstance(first, Tensor):
-        return first.size(0) if first.ndim else 1
-    try:
-        return int(extract_batch_size(batch))
-    except (MisconfigurationException, TypeError):
-        return 1
+    """The number of samples in a batch: the first dimension of its first tensor, as Lightning counts; 1 without one."""
+    tensor = _first_tensor(batch)
+    return tensor.size(0) if tensor is not None and tensor.ndim else 1
+
+
+def _first_tensor(batch: Any) -> Tensor | None:
+    if isinstance(batch, Tensor):
+        return batch
+    if isinstance(batch, Mapping):
+        batch = batch.values()
+    elif is_dataclass(batch):
+        batch = [getattr(batch, field.name) for field in fields(batch)]
+    elif not isinstance(batch, (list, tuple)):
+        return None
+    return next((found for item in batch if (found := _first_tensor(item)) is not None), None)
+
+
+def warn_of_repeats(loaders: Any, index: int, processes: int) -> None:
+    """Say so where a distributed sampler repeats samples to even out the shares: the epoch counts them twice."""
+    sampler = getattr(tree_leaves(loaders)[index], "sampler", None)
+    if not isinstance(sampler, DistributedSampler):
+        return
+    samples = len(sampler.dataset)  # type: ignore[arg-type]
+    repeated = sampler.total_size - samples
+    if repeated > 0:
+        rank_zero_warn(
+            f"{samples} samples on {processes} processes: {repeated} of them counted twice, so that all have the same"
+            " number. For exact values, evaluate on one process (trainer::devices=1)."
+        )

@@ -59,7 +59,7 @@ def sort_output(output: Any, step: str, *, needs_loss: bool) -> StepOutput:
 def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> StepOutput:
     if "total" not in losses:
         raise ModuleValueError(
-            f"`{step}` returned several losses without `total`, the one to back-propagate; the keys are {list(losses)}.\n"
+            f"`{step}` returned several losses without `total`, the one to back-propagate; found {list(losses)}.\n"
             '  return {"loss": {"total": ce + 0.1 * reg, "ce": ce, "reg": reg}}'
         )
     for name, value in losses.items():

@@ -18,6 +18,7 @@ _LOGGERS = (
     "py.warnings",
 )
 _NOISE = (
+    "The dirpath has changed from",  # every run has a folder of its own
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13: nothing a user can change
 )
 _ADVERTISING = (
@@ -29,8 +30,8 @@ _ADVERTISING = (
 
 @contextmanager
 def logging_to(path: Path | None) -> Iterator[None]:
-    """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. Nothing stays changed."""
-    handlers: list[tuple[logging.Logger, logging.Handler]] = []
+    """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. It all ends here."""
+    handlers: list[tuple[logging.Logger, logging.FileHandler]] = []
     if path is not None:
         handler = logging.FileHandler(path, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -56,11 +56,15 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def abandon(self) -> None:
-        """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log."""
+        """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
+
+        The day's folder goes with it if it was the only one.
+        """
         with suppress(OSError):
             if [path.name for path in self.path.iterdir()] == [LOG]:
                 self.log.unlink()
             self.path.rmdir()
+            self.path.parent.rmdir()
 
 
 def claim(root: Path, name: str) -> RunFolder:

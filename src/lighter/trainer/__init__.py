@@ -28,7 +28,6 @@ class Trainer(pytorch_lightning.Trainer):
     - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
     """
 
-    @functools.wraps(pytorch_lightning.Trainer.__init__)
     def __init__(self, **kwargs: Any) -> None:
         folder = kwargs.get("default_root_dir")
         callbacks = kwargs.get("callbacks") or []
@@ -42,6 +41,9 @@ class Trainer(pytorch_lightning.Trainer):
         if kwargs.get("enable_checkpointing") is not False and not kwargs.get("barebones"):
             callbacks = with_checkpoints(callbacks, folder)
         super().__init__(**{**kwargs, "callbacks": callbacks})
+
+    # for `inspect.signature` and editors: the arguments are Lightning's
+    functools.update_wrapper(__init__, pytorch_lightning.Trainer.__init__, assigned=("__annotations__",))
 
 
 def default_logger(folder: str | Path | None) -> CSVLogger:

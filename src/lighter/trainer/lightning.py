@@ -11,9 +11,12 @@ from typing import Any
 def logs_this_step(trainer: Any) -> bool:
     """Whether Lightning will pass the values of the training step that is running to the loggers.
 
-    Private, because the public `global_step` counts every optimizer of a step and `log_every_n_steps` counts steps.
+    Private, because the public `global_step` counts every optimizer of a step and `log_every_n_steps` counts steps,
+    and because nothing public says whether this batch only accumulates gradients.
     """
-    return bool(trainer._logger_connector.should_update_logs) or bool(trainer.fast_dev_run)
+    if not (trainer._logger_connector.should_update_logs or trainer.fast_dev_run):
+        return False
+    return not (trainer.lightning_module.automatic_optimization and trainer.fit_loop._should_accumulate())
 
 
 def logging_step(trainer: Any) -> int:

@@ -1,0 +1,106 @@
+"""Parameter groups by name, as torch's optimizers take them.
+
+A name takes the parameters of the module of that name; where there is none, those whose name starts with it. The
+longest matching name wins, None takes what no group took. Each parameter is in one group at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from torch.nn import Parameter
+
+from lighter.errors import ModuleValueError
+
+Named = Sequence[tuple[str, Parameter]]
+Fail = Callable[[str, int, str], Exception]
+
+
+def _plain_error(message: str, index: int, hint: str) -> Exception:
+    return ModuleValueError(f"parameter group {index}: {message}. {hint}")
+
+
+def group_parameters(
+    groups: Sequence[Any], named: Named, prefixes: Sequence[str] = (), fail: Fail = _plain_error
+) -> list[dict[str, Any]]:
+    """Groups whose `params` are trainable tensors.
+
+    Args:
+        groups: dicts with `params` (a name, a list of names, None, or tensors) and further options; or bare names.
+        named: the parameters to choose from, with their names.
+        prefixes: what a name may leave out, `network.` say.
+        fail: makes the error from a message, the group's index and a hint.
+
+    Raises:
+        ModuleValueError: or what `fail` makes: a name that matches nothing, a group without `params` or left empty.
+    """
+    dicts = [dict(group) if isinstance(group, Mapping) else {"params": group} for group in groups]
+    for index, group in enumerate(dicts):
+        if "params" not in group:
+            raise fail("a parameter group has `params`", index, "A name, a list of names, or null for the rest.")
+        if not _is_by_name(group["params"]):
+            group["params"] = _tensors(group["params"])
+    owners = _owners(dicts, named, prefixes, fail)
+    for index, group in enumerate(dicts):
+        if _is_by_name(group["params"]):
+            group["params"] = [p for _, p in named if p.requires_grad and owners.get(id(p)) == index]
+            if not group["params"]:
+                raise fail("this parameter group is empty", index, "All its parameters are frozen or in other groups.")
+    return dicts
+
+
+def is_by_name(groups: Any) -> bool:
+    """Whether an optimizer's `params` is something that this module has to look at."""
+    return isinstance(groups, (list, tuple)) and any(isinstance(group, (Mapping, str)) for group in groups)
+
+
+def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
+    """The index of the group that each parameter is in, by the parameter's id."""
+    owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
+    wanted = [(name, index) for index, group in enumerate(groups) for name in _names(group["params"])]
+    for name, index in sorted(wanted, key=lambda want: len(want[0])):
+        owners |= dict.fromkeys(_matching(name, index, named, prefixes, fail), index)
+    rest = next((index for index, group in enumerate(groups) if group["params"] is None), None)
+    if rest is not None:
+        owners = {id(p): rest for _, p in named} | owners
+    return owners
+
+
+def _matching(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
+    spellings = [(full, _without(full, prefixes), id(parameter)) for full, parameter in named]
+    inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
+    found = inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
+    if not found:
+        known = sorted({part for _, short, _ in spellings for part in _ancestors(short)})
+        close = get_close_matches(name, known, n=1)
+        tops = sorted({short.split(".")[0] for _, short, _ in spellings})
+        hint = f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(tops)}."
+        raise fail(f"no parameter's name starts with `{name}`", index, hint)
+    return found
+
+
+def _is_by_name(params: Any) -> bool:
+    return params is None or bool(_names(params))
+
+
+def _names(params: Any) -> list[str]:
+    if isinstance(params, str):
+        return [params]
+    if isinstance(params, (list, tuple)) and params and all(isinstance(item, str) for item in params):
+        return list(params)
+    return []
+
+
+def _tensors(params: Any) -> list[Any]:
+    return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]
+
+
+def _without(name: str, prefixes: Sequence[str]) -> str:
+    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
+
+
+def _ancestors(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]

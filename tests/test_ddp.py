@@ -1,0 +1,67 @@
+"""The measurement contract on two processes (CPU, gloo): every rank sees what one process would compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lighter.config.yaml import dump
+
+ROOT = Path(__file__).parents[1]
+TWO = ("trainer::strategy=ddp", "trainer::devices=2")
+
+pytestmark = pytest.mark.slow
+
+
+def run(stage: str, config: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    config["trainer"] = {**config["trainer"], "callbacks": [{"_target_": "tests.jobs.KeepMetrics"}]}
+    Path("digits.yaml").write_text(dump(config))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lighter", stage, "digits.yaml", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def metrics(world: int, rank: int) -> dict[str, float]:
+    return json.loads(Path(f"metrics-{world}-{rank}.json").read_text())
+
+
+def test_both_ranks_see_what_one_process_computes(config: dict[str, Any]) -> None:
+    run("validate", config)
+    run("validate", config, *TWO)
+    assert metrics(2, 0) == metrics(2, 1)
+    assert metrics(2, 0) == pytest.approx(metrics(1, 0), rel=1e-6)
+    assert {"val/loss/epoch", "val/metrics/accuracy/epoch", "val/metrics/f1/epoch"} == set(metrics(2, 0))
+
+
+def test_uneven_shares_say_so_and_losses_that_one_rank_skips_do_not_hang(config: dict[str, Any]) -> None:
+    config["model"]["_target_"] = "tests.test_ddp_jobs.OnFirstRankOnly"
+    config["data"]["val_dataloader"]["dataset"]["end"] = 391  # 71 samples on two ranks
+    done = run("validate", config, *TWO)
+    assert "71 samples on 2 processes" in done.stderr
+    assert metrics(2, 0)["val/loss/total/epoch"] == metrics(2, 1)["val/loss/total/epoch"]
+
+
+def test_training_on_two_processes_leaves_one_run_folder(config: dict[str, Any], own_place: Path) -> None:
+    run("fit", config, *TWO)
+    first, second = metrics(2, 0), metrics(2, 1)
+    assert {name: first[name] for name in first if name.endswith("/epoch")} == {
+        name: second[name] for name in second if name.endswith("/epoch")
+    }
+    assert first["train/loss/epoch"] < 2.0
+    [folder] = own_place.glob("outputs/*/*")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (folder / "metrics.csv").is_file()

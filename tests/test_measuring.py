@@ -1,0 +1,456 @@
+"""The measurement contract (what every logged number must be), on Lightning's own trainer, against plain Lightning."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.wrappers import ClasswiseWrapper
+
+import lighter
+from lighter.errors import ModeError, ModuleTypeError, ModuleValueError
+from tests.jobs import Classifier, PlainClassifier, digits, loader, metrics, mlp
+
+
+def trainer(**kwargs: Any) -> pl.Trainer:
+    defaults: dict[str, Any] = {
+        "max_epochs": 3,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 4,
+    }
+    return pl.Trainer(**{**defaults, **kwargs})
+
+
+def classifier(kind: type[lighter.LighterModule] = Classifier, **kwargs: Any) -> lighter.LighterModule:
+    pl.seed_everything(5, verbose=False)
+    given = {"train_metrics": metrics(), "val_metrics": metrics(), "test_metrics": metrics(), **kwargs}
+    adam = lambda params: torch.optim.Adam(params, lr=0.01)  # noqa: E731
+    return kind(mlp(), nn.CrossEntropyLoss(), optimizer=adam, **given)
+
+
+def fit(module: pl.LightningModule, runs: pl.Trainer, train: int = 300, **kwargs: Any) -> pl.Trainer:
+    pl.seed_everything(6, verbose=False)
+    runs.fit(module, loader(0, train, shuffle=True), kwargs.get("val", loader(300, 390)))
+    return runs
+
+
+def epoch_values(runs: pl.Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in runs.callback_metrics.items()}
+
+
+@pytest.fixture
+def csv_logger(tmp_path: Path) -> CSVLogger:
+    return CSVLogger(tmp_path, name="", version="csv")
+
+
+def rows(logger: CSVLogger) -> list[dict[str, str]]:
+    logger.save()
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def column(logger: CSVLogger, name: str) -> list[float]:
+    return [float(row[name]) for row in rows(logger) if row.get(name)]
+
+
+def test_same_weights_and_same_epoch_values_as_plain_lightning(csv_logger: CSVLogger, tmp_path: Path) -> None:
+    pl.seed_everything(5, verbose=False)
+    plain = PlainClassifier()
+    reference = fit(plain, trainer(logger=CSVLogger(tmp_path, name="", version="plain")))
+    ours = classifier()
+    ours.network.load_state_dict(mlp_of(5))
+    run = fit(ours, trainer(logger=csv_logger))
+    for name, weight in plain.network.state_dict().items():
+        assert torch.equal(weight, ours.network.state_dict()[name]), name
+    values, expected = epoch_values(run), epoch_values(reference)
+    assert values["train/loss/epoch"] == expected["train/loss_epoch"]
+    assert values["val/loss/epoch"] == expected["val/loss"]
+    for metric in ("accuracy", "f1"):
+        assert values[f"train/metrics/{metric}/epoch"] == expected[f"train/{metric}_epoch"]
+        assert values[f"val/metrics/{metric}/epoch"] == expected[f"val/{metric}"]
+
+
+def mlp_of(seed: int) -> dict[str, torch.Tensor]:
+    pl.seed_everything(seed, verbose=False)
+    return mlp().state_dict()
+
+
+def test_logging_off_gives_the_same_weights_bit_for_bit(csv_logger: CSVLogger) -> None:
+    logged = classifier()
+    fit(logged, trainer(logger=csv_logger, log_every_n_steps=1))
+    silent = classifier(train_metrics=None, val_metrics=None, test_metrics=None)
+    fit(silent, trainer(logger=False))
+    for name, weight in logged.network.state_dict().items():
+        assert torch.equal(weight, silent.network.state_dict()[name]), name
+
+
+def test_epoch_loss_is_the_mean_over_samples() -> None:
+    """The last batch is smaller: 70 = 32 + 32 + 6."""
+    module = classifier()
+    run = trainer()
+    run.validate(module, loader(320, 390), verbose=False)
+    x, y = digits(320, 390).tensors
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(module(x), y)
+    assert epoch_values(run)["val/loss/epoch"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_training_loss_is_what_the_step_returned_however_many_batches_accumulate(csv_logger: CSVLogger) -> None:
+    returned: list[float] = []
+
+    class Recording(Classifier):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            returned.append(float(loss.detach()))
+            return loss
+
+    module = classifier(Recording)
+    run = fit(module, trainer(max_epochs=1, accumulate_grad_batches=3, logger=csv_logger, log_every_n_steps=1), 320)
+    assert epoch_values(run)["train/loss/epoch"] == pytest.approx(sum(returned) / len(returned), rel=1e-6)
+    assert column(csv_logger, "train/loss/step") == pytest.approx([returned[i] for i in (2, 5, 8, 9)], rel=1e-6)
+
+
+def test_a_step_that_returns_none_adds_nothing() -> None:
+    class Skipping(Classifier):
+        def validation_step(self, batch, batch_idx):
+            return None if batch_idx == 1 else super().validation_step(batch, batch_idx)
+
+    module = classifier(Skipping, val_metrics=None)
+    run = trainer()
+    run.validate(module, loader(320, 390), verbose=False)
+    x, y = digits(320, 390).tensors
+    keep = [*range(32), *range(64, 70)]
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(module(x[keep]), y[keep])
+    assert epoch_values(run)["val/loss/epoch"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_training_step_that_always_returns_none_logs_no_loss() -> None:
+    class Skipping(Classifier):
+        def training_step(self, batch, batch_idx):
+            self.train_metrics(self(batch[0]), batch[1])
+
+    run = trainer(max_epochs=1)
+    with pytest.warns(UserWarning, match="returned `None`"):
+        fit(classifier(Skipping), run)
+    assert "train/loss/epoch" not in run.callback_metrics
+    assert "train/metrics/accuracy/epoch" in run.callback_metrics
+
+
+def test_metrics_restart_every_epoch_every_call_and_after_the_sanity_check() -> None:
+    updates: list[int] = []
+
+    class Counting(MeanMetric):
+        def compute(self):
+            updates.append(int(self.weight))
+            return super().compute()
+
+    class Module(Classifier):
+        def validation_step(self, batch, batch_idx):
+            self.val_metrics.update(batch[1])
+
+    module = classifier(Module, val_metrics=Counting())
+    run = fit(module, trainer(max_epochs=2, num_sanity_val_steps=1))
+    assert updates[-2:] == [90, 90]
+    updates.clear()
+    for _ in range(2):
+        run.validate(module, loader(320, 390), verbose=False)
+    assert updates[-1] == 70
+    assert set(updates) <= {70, 32}
+
+
+def test_update_gives_the_same_epoch_value_as_a_call() -> None:
+    class Updating(Classifier):
+        def validation_step(self, batch, batch_idx):
+            pred = self(batch[0])
+            self.val_metrics.update(pred, batch[1])
+            return self.criterion(pred, batch[1])
+
+    values = []
+    for kind in (Classifier, Updating):
+        run = trainer()
+        run.validate(classifier(kind), loader(320, 390), verbose=False)
+        values.append({name: value for name, value in epoch_values(run).items() if name.endswith("epoch")})
+    assert values[0] == values[1]
+    assert len(values[0]) == 3
+
+
+def test_the_values_a_call_returns_are_right_on_every_step() -> None:
+    """Whether the step's values are logged or not, a user who looks at them finds the batch's."""
+    seen: list[tuple[float, float, float]] = []
+
+    class Looking(Classifier):
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            pred = self(x)
+            values = self.train_metrics(pred, y)
+            expected = (pred.argmax(dim=1) == y).float().mean()
+            seen.append((float(values["accuracy"]), float(expected), len(values)))
+            return self.criterion(pred, y)
+
+    run = fit(classifier(Looking), trainer(log_every_n_steps=4))
+    assert all(found == pytest.approx(expected) and size == 2 for found, expected, size in seen)
+    assert len(seen) == 30
+    assert 0 < float(run.callback_metrics["train/metrics/accuracy/epoch"]) < 1
+
+
+def test_a_single_metric_returns_a_tensor_that_can_be_used_in_any_way() -> None:
+    seen: list[float] = []
+
+    class Looking(Classifier):
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            pred = self(x)
+            value = self.train_metrics(pred, y)
+            assert isinstance(value, torch.Tensor)
+            assert torch.stack([value, value]).sum().item() == pytest.approx(2 * float(value))
+            assert f"{value:.3f}" == f"{value.item():.3f}"
+            seen.append(float(1 - value) + (pred.argmax(dim=1) == y).float().mean().item())
+            return {"loss": self.criterion(pred, y), "accuracy": value}
+
+    module = classifier(Looking, train_metrics=MulticlassAccuracy(10, average="micro"))
+    run = fit(module, trainer(max_epochs=1))
+    assert seen == pytest.approx([1.0] * 10)
+    assert "train/metrics/MulticlassAccuracy/epoch" in run.callback_metrics
+
+
+def test_names_in_the_logger(csv_logger: CSVLogger) -> None:
+    module = classifier()
+    run = fit(module, trainer(logger=csv_logger, max_epochs=2))
+    names = set(rows(csv_logger)[0])
+    for mode in ("train", "val"):
+        for value in ("loss", "metrics/accuracy", "metrics/f1"):
+            assert {f"{mode}/{value}/step", f"{mode}/{value}/epoch"} <= names
+    assert {f"train/optimizer/Adam/{stat}/epoch" for stat in ("lr", "beta1", "beta2", "weight_decay")} <= names
+    assert "train/lr" in names
+    assert len(column(csv_logger, "train/lr")) == run.current_epoch == 2
+    assert column(csv_logger, "train/lr") == [0.01, 0.01]
+
+
+def test_step_rows_stand_at_the_steps_that_lightning_logs(csv_logger: CSVLogger) -> None:
+    fit(classifier(), trainer(logger=csv_logger, max_epochs=2, log_every_n_steps=4))
+    steps = [int(row["step"]) for row in rows(csv_logger) if row.get("train/loss/step")]
+    assert steps == [3, 7, 11, 15, 19]
+
+
+def test_named_losses(csv_logger: CSVLogger) -> None:
+    class TwoLosses(Classifier):
+        def training_step(self, batch, batch_idx):
+            pred = self(batch[0])
+            ce, reg = self.criterion(pred, batch[1]), pred.square().mean()
+            return {"loss": {"total": ce + 0.1 * reg, "ce": ce, "reg": reg}, "pred": pred}
+
+    class Watching(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            assert outputs["loss"].ndim == 0
+            assert set(outputs["losses"]) == {"total", "ce", "reg"}
+            assert outputs["pred"].shape == (len(batch[0]), 10)
+
+    run = fit(classifier(TwoLosses), trainer(logger=csv_logger, callbacks=[Watching()]))
+    values = epoch_values(run)
+    assert {"train/loss/total/epoch", "train/loss/ce/epoch", "train/loss/reg/epoch"} <= set(values)
+    assert "train/loss/epoch" not in values
+    total = values["train/loss/ce/epoch"] + 0.1 * values["train/loss/reg/epoch"]
+    assert values["train/loss/total/epoch"] == pytest.approx(total, rel=1e-5)
+    assert values["train/loss/total/epoch"] < 2.3  # it learned
+
+
+def test_a_callback_finds_the_epoch_values_in_its_end_of_epoch_hooks() -> None:
+    found: dict[str, list[bool]] = {"train": [], "val": []}
+
+    class Looking(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            found["train"].append("train/loss/epoch" in trainer.callback_metrics)
+
+        def on_validation_epoch_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                found["val"].append("val/metrics/f1/epoch" in trainer.callback_metrics)
+
+    fit(classifier(), trainer(callbacks=[Looking()]))
+    assert found == {"train": [True] * 3, "val": [True] * 3}
+
+
+def test_monitors_work_without_a_logger(tmp_path: Path) -> None:
+    stop = EarlyStopping("val/metrics/accuracy/epoch", mode="max", patience=0, min_delta=2.0)
+    best = ModelCheckpoint(tmp_path, monitor="val/loss/epoch", save_top_k=1)
+    run = fit(classifier(), trainer(max_epochs=5, callbacks=[stop, best], enable_checkpointing=True))
+    assert run.current_epoch == 2
+    assert float(best.best_model_score) == pytest.approx(epoch_values(run)["val/loss/epoch"])
+
+
+def test_hooks_may_be_overridden_without_super() -> None:
+    called: list[str] = []
+
+    class Hooked(Classifier):
+        def on_train_epoch_start(self):
+            called.append("train start")
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            called.append("batch end")
+
+        def on_train_epoch_end(self):
+            called.append("train end")
+
+        def on_validation_epoch_end(self):
+            called.append("val end")
+
+        def setup(self, stage):
+            called.append("setup")
+
+    run = fit(classifier(Hooked), trainer(max_epochs=1))
+    assert {"setup", "train start", "batch end", "train end", "val end"} == set(called)
+    assert {"train/loss/epoch", "val/metrics/f1/epoch"} <= set(run.callback_metrics)
+
+
+def test_several_dataloaders_have_metric_states_of_their_own(csv_logger: CSVLogger) -> None:
+    class Several(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            return super().validation_step(batch, batch_idx)
+
+    module = classifier(Several)
+    run = trainer(logger=csv_logger)
+    both = run.validate(module, [loader(320, 350), loader(350, 390)], verbose=False)
+    for index, (start, end) in enumerate([(320, 350), (350, 390)]):
+        alone = trainer()
+        [expected] = alone.validate(module, loader(start, end), verbose=False)
+        for name, value in expected.items():
+            assert both[index][f"{name}/dataloader_idx_{index}"] == pytest.approx(value), name
+    assert "val/loss/step/dataloader_idx_1" in rows(csv_logger)[0]
+
+
+def test_super_and_shared_steps_count_once() -> None:
+    class Shared(Classifier):
+        def test_step(self, batch, batch_idx):
+            return self.validation_step(batch, batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            return super().validation_step(batch, batch_idx)
+
+    module = classifier(Shared)
+    run = trainer()
+    run.test(module, loader(320, 390), verbose=False)
+    values = epoch_values(run)
+    assert set(values) == {"test/loss/epoch"}
+    x, y = digits(320, 390).tensors
+    with torch.no_grad():
+        assert values["test/loss/epoch"] == pytest.approx(float(nn.functional.cross_entropy(module(x), y)), rel=1e-6)
+
+
+def test_a_step_shared_by_assignment_is_measured_in_its_own_mode() -> None:
+    class Assigned(Classifier):
+        test_step = Classifier.validation_step
+
+    run = trainer()
+    run.test(classifier(Assigned), loader(320, 390), verbose=False)
+    assert "test/loss/epoch" in run.callback_metrics
+
+
+def test_user_logging_stands_beside_ours(csv_logger: CSVLogger) -> None:
+    class Logging(Classifier):
+        def training_step(self, batch, batch_idx):
+            self.log("mine", float(batch_idx), on_step=True, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    run = fit(classifier(Logging), trainer(logger=csv_logger, max_epochs=1))
+    assert epoch_values(run)["mine_epoch"] == pytest.approx(sum(i * 32 for i in range(9)) / 300 + 9 * 12 / 300)
+    assert "mine_step" in rows(csv_logger)[0]
+
+
+def test_metrics_that_return_several_values_are_logged_by_their_keys() -> None:
+    classwise = ClasswiseWrapper(MulticlassAccuracy(10, average=None), labels=[f"d{i}" for i in range(10)])
+    run = fit(classifier(train_metrics=classwise), trainer(max_epochs=1))
+    names = {name for name in run.callback_metrics if name.startswith("train/metrics/")}
+    assert len(names) == 10
+    assert all(name.endswith("/epoch") for name in names)
+
+
+def test_a_metric_with_several_numbers_says_what_to_do() -> None:
+    module = classifier(val_metrics=MulticlassAccuracy(10, average=None))
+    with pytest.raises(
+        ModuleValueError, match=r"`MulticlassAccuracy` gives a value of shape \(10,\).*ClasswiseWrapper"
+    ):
+        trainer().validate(module, loader(320, 390), verbose=False)
+
+
+def test_the_mode() -> None:
+    seen: set[str] = set()
+
+    class Asking(Classifier):
+        def forward(self, x):
+            seen.add(self.mode)
+            return super().forward(x)
+
+    module = classifier(Asking)
+    run = fit(module, trainer(max_epochs=1))
+    run.test(module, loader(320, 390), verbose=False)
+    run.predict(module, loader(320, 390))
+    assert seen == {"train", "val", "test", "predict"}
+    with pytest.raises(ModeError, match="only while a trainer runs"):
+        _ = module.mode
+    with pytest.raises(ModeError, match="only while a trainer runs"):
+        _ = classifier().mode
+
+
+def test_a_step_called_by_hand_is_not_measured() -> None:
+    module = classifier()
+    loss = module.training_step(next(iter(loader(0, 32))), 0)
+    assert loss.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (lambda loss: [loss], ModuleTypeError, "`training_step` returned a list"),
+        (lambda loss: {"pred": loss}, ModuleTypeError, r"a dict with the keys \['pred'\]"),
+        (lambda loss: {"loss": 0.5}, ModuleTypeError, r"a dict whose `loss` is a float \(0.5\)"),
+        (lambda loss: {"loss": {"ce": loss}}, ModuleValueError, r"without `total`.*\['ce'\]"),
+        (lambda loss: loss.expand(3), ModuleValueError, r"a loss of shape \(3,\).*mean\(\)"),
+    ],
+)
+def test_wrong_outputs_show_the_right_forms(returned: Any, error: type, message: str) -> None:
+    class Wrong(Classifier):
+        def training_step(self, batch, batch_idx):
+            return returned(super().training_step(batch, batch_idx))
+
+    with pytest.raises(error, match=message):
+        fit(classifier(Wrong), trainer(max_epochs=1))
+
+
+def test_resuming_continues_and_measures(tmp_path: Path) -> None:
+    first = fit(classifier(), trainer(max_epochs=1))
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    run = trainer(max_epochs=2)
+    run.fit(classifier(), loader(0, 300), loader(300, 390), ckpt_path=str(tmp_path / "one.ckpt"), weights_only=True)
+    assert run.current_epoch == 2
+    assert {"train/loss/epoch", "val/loss/epoch"} <= set(run.callback_metrics)
+
+
+def test_a_fit_after_a_failed_fit_starts_afresh() -> None:
+    class Failing(Classifier):
+        fails = True
+
+        def validation_step(self, batch, batch_idx):
+            if self.fails and not self.trainer.sanity_checking and batch_idx == 2:
+                raise RuntimeError("disk on fire")
+            return super().validation_step(batch, batch_idx)
+
+    module, run = classifier(Failing), trainer(max_epochs=1)
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        fit(module, run)
+    module.fails = False
+    [values] = trainer().validate(module, loader(320, 390), verbose=False)
+    [expected] = trainer().validate(module, loader(320, 390), verbose=False)
+    assert values == expected

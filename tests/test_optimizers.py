@@ -1,0 +1,299 @@
+"""Optimizers and schedulers in every form that a config or Python can give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+import lighter
+from lighter import Runner
+from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
+from tests.jobs import Classifier, mlp
+
+ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01}
+
+
+class Keeping(Classifier):
+    """Keeps what it was asked to configure where a test finds it."""
+
+    latest: Any = None
+
+    def configure_optimizers(self):
+        Keeping.latest = self
+        self.configured = super().configure_optimizers()
+        return self.configured
+
+
+def run(config: dict[str, Any], *overrides: str, **model: Any) -> Keeping:
+    config["model"] |= {"_target_": "tests.test_optimizers.Keeping", **model}
+    Runner().run("fit", [config, "trainer::max_epochs=1", "trainer::limit_train_batches=3", *overrides])
+    return Keeping.latest
+
+
+def names_of(module: pl.LightningModule, parameters: Any) -> list[str]:
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return [names[id(parameter)] for parameter in parameters]
+
+
+def test_all_trainable_parameters_by_default(config: dict[str, Any]) -> None:
+    module = run(config, optimizer=ADAM)
+    [group] = module.configured["optimizer"].param_groups
+    assert names_of(module, group["params"]) == [f"network.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")]
+    assert group["lr"] == 0.01
+
+
+def test_params_written_out_are_those_of_the_network(config: dict[str, Any]) -> None:
+    module = run(config, optimizer={**ADAM, "params": "$@model::network.parameters()"})
+    assert len(names_of(module, module.configured["optimizer"].param_groups[0]["params"])) == 4
+
+
+def test_a_frozen_parameter_is_left_out(config: dict[str, Any]) -> None:
+    module = run(config, network={"_target_": "tests.test_optimizers.half_frozen"}, optimizer=ADAM)
+    assert names_of(module, module.configured["optimizer"].param_groups[0]["params"]) == [
+        "network.2.weight",
+        "network.2.bias",
+    ]
+
+
+def half_frozen() -> nn.Module:
+    network = mlp()
+    network[0].requires_grad_(False)
+    return network
+
+
+def test_the_learning_rate_from_vars_and_the_command_line(config: dict[str, Any]) -> None:
+    config["vars"]["lr"] = 0.5
+    module = run(config, "vars::lr=1e-4", optimizer={**ADAM, "lr": "@vars::lr"})
+    assert module.configured["optimizer"].param_groups[0]["lr"] == 1e-4
+
+
+@pytest.mark.parametrize("reference", [{}, {"optimizer": "@model::optimizer"}])
+def test_a_scheduler_with_and_without_its_optimizer(config: dict[str, Any], reference: dict[str, str]) -> None:
+    scheduler = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, **reference}
+    module = run(config, optimizer=ADAM, scheduler=scheduler)
+    assert module.configured["lr_scheduler"].optimizer is module.configured["optimizer"]
+    assert module.configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def test_a_scheduler_dict_of_lightning(config: dict[str, Any]) -> None:
+    scheduler = {
+        "scheduler": {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.5},
+        "interval": "step",
+        "frequency": 1,
+    }
+    module = run(config, optimizer=ADAM, scheduler=scheduler)
+    assert module.configured["lr_scheduler"]["interval"] == "step"
+    assert module.configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**3)
+
+
+def test_a_plateau_scheduler_monitors_a_value_of_ours(config: dict[str, Any]) -> None:
+    scheduler = {
+        "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 100.0},
+        "monitor": "val/loss/epoch",
+    }
+    module = run(config, "trainer::max_epochs=2", optimizer=ADAM, scheduler=scheduler)
+    # nothing is better by a factor of 100, so both epochs divide by ten
+    assert module.configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.0001)
+
+
+def test_a_scheduler_that_reads_other_parts_of_the_config(config: dict[str, Any]) -> None:
+    scheduler = {
+        "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "T_max": "@trainer::max_epochs",
+        "eta_min": "$@model::optimizer::lr / 10",
+    }
+    module = run(config, optimizer=ADAM, scheduler=scheduler)
+    assert module.configured["lr_scheduler"].T_max == 1
+    assert module.configured["lr_scheduler"].eta_min == pytest.approx(0.001)
+
+
+def test_groups_by_name(config: dict[str, Any]) -> None:
+    groups = [{"params": "0", "lr": 1e-4}, {"params": ["network.2.bias"], "weight_decay": 0.1}, {"params": None}]
+    module = run(config, optimizer={**ADAM, "params": groups})
+    found = module.configured["optimizer"].param_groups
+    assert [names_of(module, group["params"]) for group in found] == [
+        ["network.0.weight", "network.0.bias"],
+        ["network.2.bias"],
+        ["network.2.weight"],
+    ]
+    assert [group["lr"] for group in found] == [1e-4, 0.01, 0.01]
+    assert "train/optimizer/Adam/lr/group1/epoch" in module.trainer.callback_metrics
+
+
+class Backbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1, self.layer10, self.head = nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.layer10(self.layer1(x).relu()).relu())
+
+
+def test_the_longest_name_wins_and_a_module_is_not_its_longer_namesake() -> None:
+    from lighter.parts.parameter_groups import group_parameters
+
+    named = list(Backbone().named_parameters())
+    names = {id(parameter): name for name, parameter in named}
+    found = group_parameters([{"params": "layer1"}, {"params": "layer1.bias"}, {"params": None}], named)
+    assert [[names[id(p)] for p in group["params"]] for group in found] == [
+        ["layer1.weight"],
+        ["layer1.bias"],
+        ["layer10.weight", "layer10.bias", "head.weight", "head.bias"],
+    ]
+    [both, _] = group_parameters(["layer", None], named)
+    assert len(both["params"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"params": "heda"}], "no parameter's name starts with `heda`.*Did you mean `head`"),
+        ([{"params": "zzz"}], "There is: head, layer1, layer10"),
+        ([{"lr": 0.1}], "a parameter group has `params`"),
+        ([{"params": "head"}, {"params": ["head"]}], "group 0: this parameter group is empty"),
+    ],
+)
+def test_wrong_groups(groups: Any, message: str) -> None:
+    from lighter.parts.parameter_groups import group_parameters
+
+    with pytest.raises(ModuleValueError, match=message):
+        group_parameters(groups, list(Backbone().named_parameters()))
+
+
+def test_a_wrong_name_shows_its_place_in_the_config(config: dict[str, Any], own_place: Any) -> None:
+    file = own_place / "groups.yaml"
+    file.write_text("model:\n  optimizer:\n    params:\n      - {params: network, lr: 1}\n      - {params: netwrok}\n")
+    config["model"]["optimizer"] = dict(ADAM)
+    with pytest.raises(ConfigError) as caught:
+        Runner().run("fit", [config, file])
+    assert "groups.yaml:5:9: model::optimizer::params::1: no parameter's name starts with `netwrok`" in str(
+        caught.value
+    )
+
+
+def test_several_optimizers_each_with_its_scheduler(config: dict[str, Any]) -> None:
+    """A GAN, optimized by hand."""
+    del config["data"]["val_dataloader"]
+    config["model"] = {
+        "_target_": "tests.test_optimizers.Gan",
+        "network": {"_target_": "tests.test_optimizers.generator_and_critic"},
+        "optimizer": [{**ADAM, "params": [{"params": "generator"}]}, {**ADAM, "lr": 0.02, "params": ["critic"]}],
+        "scheduler": [{"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, None],
+    }
+    Runner().run("fit", [config, "trainer::max_epochs=2"])
+    gan = Gan.latest
+    generator, critic = gan.optimizers()
+    assert generator.param_groups[0]["lr"] == pytest.approx(0.0001)
+    assert critic.param_groups[0]["lr"] == 0.02
+    values = gan.trainer.callback_metrics
+    assert {"train/loss/total/epoch", "train/loss/generator/epoch", "train/loss/critic/epoch"} <= set(values)
+    assert {"train/optimizer/Adam/lr/epoch", "train/optimizer/Adam-1/lr/epoch"} <= set(values)
+    assert "train/lr" not in values
+    assert float(values["train/loss/critic/step"]) > 0
+
+
+def generator_and_critic() -> nn.ModuleDict:
+    return nn.ModuleDict({"generator": nn.Linear(8, 64), "critic": nn.Linear(64, 1)})
+
+
+class Gan(lighter.LighterModule):
+    latest: Any = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.automatic_optimization = False
+        Gan.latest = self
+
+    def training_step(self, batch, batch_idx):
+        real, _ = batch
+        generator, critic = self.optimizers()
+        bce = nn.functional.binary_cross_entropy_with_logits
+        fake = self.network["generator"](torch.randn(len(real), 8))
+        ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+        g_loss = bce(self.network["critic"](fake), ones)
+        generator.zero_grad()
+        self.manual_backward(g_loss)
+        generator.step()
+        c_loss = bce(self.network["critic"](real), ones) + bce(self.network["critic"](fake.detach()), zeros)
+        critic.zero_grad()
+        self.manual_backward(c_loss)
+        critic.step()
+        if self.trainer.is_last_batch:
+            self.lr_schedulers().step()
+        return {"loss": {"total": g_loss + c_loss, "generator": g_loss, "critic": c_loss}}
+
+
+def test_instances_and_callables_made_in_python() -> None:
+    network = mlp()
+    made = torch.optim.SGD(network.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(made, 1)
+    module = Classifier(network, nn.CrossEntropyLoss(), made, schedule)
+    assert module.configure_optimizers() == {"optimizer": made, "lr_scheduler": schedule}
+    module = Classifier(
+        mlp(),
+        nn.CrossEntropyLoss(),
+        optimizer=lambda params: torch.optim.SGD(params, lr=0.1),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1),
+    )
+    configured = module.configure_optimizers()
+    assert configured["lr_scheduler"].optimizer is configured["optimizer"]
+
+
+def test_a_partial_from_the_config(config: dict[str, Any]) -> None:
+    module = run(config, optimizer={**ADAM, "_mode_": "callable"})
+    assert len(module.configured["optimizer"].param_groups[0]["params"]) == 4
+
+
+def test_each_fit_builds_its_own_optimizer(config: dict[str, Any]) -> None:
+    module = run(config, optimizer=ADAM, scheduler={"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1})
+    first = module.configured["optimizer"]
+    again = module.configure_optimizers()
+    assert again["optimizer"] is not first
+    assert again["lr_scheduler"].optimizer is again["optimizer"]
+    assert again["optimizer"].param_groups[0]["lr"] == 0.01
+
+
+def test_a_definition_shared_by_copy(config: dict[str, Any]) -> None:
+    config["vars"]["adam"] = {**ADAM, "lr": 0.3}
+    module = run(config, "vars::adam::lr=0.2", optimizer="%vars::adam")
+    assert module.configured["optimizer"].param_groups[0]["lr"] == 0.2
+
+
+def test_wrong_optimizers_say_what_one_is(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"model::optimizer: an optimizer is a torch.optim.Optimizer; found a Linear"):
+        run(config, optimizer={"_target_": "tests.test_optimizers.not_an_optimizer"})
+    with pytest.raises(ModuleTypeError, match="found a dict"):
+        Classifier(mlp(), None, {"lr": 0.1}).configure_optimizers()
+    with pytest.raises(ModuleValueError, match="2 schedulers for 1 optimizers"):
+        Classifier(mlp(), None, lambda p: torch.optim.SGD(p, 0.1), [None, None]).configure_optimizers()
+    with pytest.raises(ModuleValueError, match=r"has the key `scheduler`; found \['interval'\]"):
+        Classifier(mlp(), None, lambda p: torch.optim.SGD(p, 0.1), {"interval": "step"}).configure_optimizers()
+    with pytest.raises(ModuleValueError, match="has no optimizer"):
+        Classifier(mlp()).configure_optimizers()
+
+
+def not_an_optimizer(params: Any) -> nn.Module:
+    return nn.Linear(1, 1)
+
+
+def test_a_fit_without_an_optimizer_is_the_configs_mistake(config: dict[str, Any]) -> None:
+    del config["model"]["optimizer"]
+    with pytest.raises(ConfigError, match=r"`fit` needs `model::optimizer`, and there is none[^$]*torch.optim.Adam"):
+        Runner().run("fit", [config])
+
+
+def test_nothing_but_schedulers_may_refer_to_an_optimizer_early(config: dict[str, Any]) -> None:
+    config["model"]["note"] = "@model::optimizer"
+    with pytest.raises(ConfigError, match="model::note: `@model::optimizer` is built when the trainer asks for it"):
+        Runner().run("fit", [config])
+
+
+def test_checkpoints_restore_the_optimizer(config: dict[str, Any], own_place: Any) -> None:
+    module = run(config, optimizer=ADAM)
+    module.trainer.save_checkpoint(own_place / "one.ckpt")
+    Runner().run("fit", [config, "trainer::max_epochs=2"], ckpt_path=str(own_place / "one.ckpt"))
+    assert Keeping.latest.configured["optimizer"].state_dict()["state"][0]["step"] == 3 + 10

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+import lighter
+from tests.jobs import PlainClassifier, loader
+
+
+def test_it_takes_lightnings_arguments() -> None:
+    ours, theirs = inspect.signature(lighter.Trainer), inspect.signature(pl.Trainer)
+    assert list(ours.parameters) == list(theirs.parameters)
+    with pytest.raises(TypeError, match="max_epoch"):
+        lighter.Trainer(max_epoch=3)
+
+
+def test_defaults_in_a_run_folder(tmp_path: Path) -> None:
+    trainer = lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu")
+    assert Path(trainer.logger.log_dir) == tmp_path
+    assert [Path(callback.dirpath) for callback in trainer.checkpoint_callbacks] == [tmp_path / "checkpoints"] * 2
+    assert trainer.progress_bar_callback is None  # nobody watches a test
+
+
+def test_a_person_at_a_terminal_sees_rich(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    trainer = lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu")
+    assert isinstance(trainer.progress_bar_callback, RichProgressBar)
+
+
+def test_what_the_user_gives_is_left_alone(tmp_path: Path) -> None:
+    mine = ModelCheckpoint(tmp_path / "mine", save_last=True)
+    trainer = lighter.Trainer(
+        default_root_dir=tmp_path, logger=False, callbacks=mine, enable_progress_bar=False, accelerator="cpu"
+    )
+    assert trainer.checkpoint_callbacks == [mine]
+    assert mine.dirpath == str(tmp_path / "mine")
+    assert trainer.loggers == []
+
+
+def test_another_runs_metrics_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("precious\n")
+    trainer = lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, enable_model_summary=False)
+    trainer.fit(PlainClassifier(), loader(0, 64), loader(64, 96))
+    assert (tmp_path / "metrics.csv").read_text() == "precious\n"
+    assert Path(trainer.logger.log_dir) == tmp_path / "lightning_logs" / "version_0"
+
+
+def test_without_a_folder_it_is_lightnings(own_place: Path) -> None:
+    trainer = lighter.Trainer(accelerator="cpu")
+    assert isinstance(trainer.logger, CSVLogger)
+    assert Path(trainer.logger.log_dir) == own_place / "lightning_logs" / "version_0"
+
+
+def test_no_best_checkpoint_where_nothing_is_validated(tmp_path: Path) -> None:
+    trainer = lighter.Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, enable_model_summary=False, log_every_n_steps=1
+    )
+    trainer.fit(PlainClassifier(), loader(0, 64), loader(64, 96))  # it logs `val/loss`, not `val/loss/epoch`
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
