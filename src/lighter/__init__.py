@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lighter.data import LighterDataModule as LighterDataModule
     from lighter.engine.runner import Runner as Runner
     from lighter.model import LighterModule as LighterModule
+    from lighter.system import System as System
     from lighter.trainer import Trainer as Trainer
 
 __version__ = "0.2.0.dev0"
@@ -21,10 +22,11 @@ _HOME = {
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
     "Runner": "lighter.engine.runner",
+    "System": "lighter.system",
     "Trainer": "lighter.trainer",
 }
 
-__all__ = ["LighterDataModule", "LighterModule", "Runner", "Trainer", "__version__"]
+__all__ = ["LighterDataModule", "LighterModule", "Runner", "System", "Trainer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

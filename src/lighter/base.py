@@ -93,7 +93,7 @@ class BaseModule(LightningModule):
         for name, mode in STEPS.items():
             step = cls.__dict__.get(name)
             if inspect.isfunction(step) and not getattr(step, "is_missing", False):
-                setattr(cls, name, _measured(getattr(step, "unmeasured", step), mode))
+                setattr(cls, name, measured(getattr(step, "unmeasured", step), mode))
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -134,6 +134,11 @@ class BaseModule(LightningModule):
         metrics = tuple(f"{mode}_metrics." for mode in STEPS.values())
         named = [(name, p) for name, p in self.named_parameters() if not name.startswith(metrics)]
         return build_optimizers(self.optimizer, self.scheduler, named, prefixes=("network.", "model."))
+
+    def missing(self, stage: str) -> list[tuple[str, str]]:
+        """The constructor arguments that a stage needs and that were not given, each with an example."""
+        default = type(self).configure_optimizers is BaseModule.configure_optimizers
+        return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and self.optimizer is None and default else []
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
@@ -259,25 +264,23 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
     return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
 
 
-def missing_step(name: str) -> Callable[..., Any]:
-    """A step that Lightning takes for not written (it looks through `__wrapped__`), and that says so when called."""
+def missing_hook(name: str) -> Callable[..., Any]:
+    """A hook that Lightning takes for not written (it looks through `__wrapped__`), and that says so when called."""
 
     @functools.wraps(getattr(LightningModule, name))
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise StepMissingError(
-            f"{type(self).__name__} has no `{name}`. Write it:\n"
-            f"  def {name}(self, batch, batch_idx):\n      x, y = batch\n      pred = self(x)\n      ..."
-        )
+    def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
+        raise StepMissingError(f"{type(self).__name__} has no `{name}`. Write it:\n  def {name}{arguments}: ...")
 
-    step.is_missing = True  # type: ignore[attr-defined]
-    return step
+    hook.is_missing = True  # type: ignore[attr-defined]
+    return hook
 
 
-def _measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
     """A user's step that is measured when Lightning calls it, and plain when another step of the class calls it."""
 
     @functools.wraps(step)
-    def measured(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
+    def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
         if self._in_step:
             return step(self, *args, **kwargs)
         self._in_step = True
@@ -286,5 +289,5 @@ def _measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
         finally:
             self._in_step = False
 
-    measured.unmeasured = step  # type: ignore[attr-defined]
-    return measured
+    measured_step.unmeasured = step  # type: ignore[attr-defined]
+    return measured_step

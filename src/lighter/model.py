@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lighter.base import BaseModule, missing_step
+from lighter.base import BaseModule, missing_hook
 
 
 class LighterModule(BaseModule):
@@ -72,7 +72,7 @@ class LighterModule(BaseModule):
         """The network's output."""
         return self.network(*args, **kwargs)
 
-    training_step = missing_step("training_step")
-    validation_step = missing_step("validation_step")
-    test_step = missing_step("test_step")
-    predict_step = missing_step("predict_step")
+    training_step = missing_hook("training_step")
+    validation_step = missing_hook("validation_step")
+    test_step = missing_hook("test_step")
+    predict_step = missing_hook("predict_step")

@@ -110,18 +110,20 @@ def test_a_failure_in_the_users_code_shows_the_users_frames(file: str, own_place
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_130_and_keeps_the_run(file: str, own_place: Path) -> None:
+@pytest.mark.parametrize(("sent", "code", "noted"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "signal 15")])
+def test_a_signal_ends_with_its_code_and_keeps_the_run(
+    file: str, own_place: Path, sent: str, code: int, noted: str
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "lighter", "fit", file, "trainer::max_epochs=100000"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     wait_for(lambda: any(own_place.glob("outputs/*/*/checkpoints/last.ckpt")), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.Signals[sent])
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Stopped by Ctrl-C" in errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     [log] = own_place.glob("outputs/*/*/run.log")
-    assert "interrupted" in log.read_text()
+    assert noted in log.read_text()
 
 
 def wait_for(ready: Any, process: subprocess.Popen[str]) -> None:

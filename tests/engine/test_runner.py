@@ -185,6 +185,9 @@ def test_a_project_by_its_marker_and_by_name(config: dict[str, Any], own_place: 
     (own_place / "configs" / "over.yaml").write_text("project: ../elsewhere\n")
     Runner().run("fit", [config, own_place / "configs" / "over.yaml", "trainer::fast_dev_run=true"])
     assert sys.modules["project.nets.mine"].WHERE == "elsewhere"
+    saved = newest(name="over").config
+    Runner().run("fit", [saved, "trainer::fast_dev_run=true"])  # it names the project by its full path
+    assert sys.modules["project.nets.mine"].WHERE == "elsewhere"
     with pytest.raises(ConfigError, match=r"project: there is no folder .*/nowhere"):
         Runner().run("fit", [config, "project=nowhere"])
 
@@ -291,9 +294,9 @@ def test_a_stage_without_its_step(config: dict[str, Any]) -> None:
 
 
 class TrainingOnly(Classifier):
-    from lighter.base import missing_step
+    from lighter.base import missing_hook
 
-    test_step = missing_step("test_step")
+    test_step = missing_hook("test_step")
 
 
 def test_a_users_error_stays_what_it_is_and_says_where(config: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
     from lighter.cli.results import show
 
     show(stage, outcome)
-    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+    return 0
 
 
 def _title(error: LighterError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,25 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
     for key in {*getattr(target, "deferred", ()), *later}:
         if definition.get(key) is not None and (key in later or key not in without):
             pruned[key] = defer(objects, join(section, key))
+    for path in _paths_of_functions(pruned, section, getattr(target, "functions", ())):
+        named = objects.definition(path)
+        if "_mode_" not in named and not inspect.isclass(objects.target(path)):
+            objects.define(path, {**named, "_mode_": "callable"})
     _forbid_early_use(objects, section, [key for key, value in pruned.items() if _is_deferred(value)])
     objects.exchange(section, pruned)
+
+
+def _paths_of_functions(value: Any, path: str, keys: Collection[str], *, inside: bool = False) -> Iterator[str]:
+    """The paths of the definitions under some keys, each by itself or in a list."""
+    if isinstance(value, Mapping):
+        if inside and is_target(value):
+            yield path
+        else:
+            for key, child in value.items():
+                yield from _paths_of_functions(child, join(path, key), keys, inside=key in keys)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _paths_of_functions(child, join(path, index), keys, inside=inside)
 
 
 def _is_deferred(value: Any) -> bool:
@@ -172,11 +189,8 @@ def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[P
         key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{_LOADERS[stage]}"
         hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
         problems.append(objects.problem(f"`{stage}` needs a dataloader, and there is no `{loader}`", where, hint))
-    if stage == "fit" and hasattr(kind, "needed_for") and parts.module.optimizer is None:
-        from lighter.base import BaseModule
-        from lighter.parts.optimizers import OPTIMIZER_EXAMPLE
-
-        if kind.configure_optimizers is BaseModule.configure_optimizers:
-            message = f"`fit` needs `{section}::optimizer`, and there is none"
-            problems.append(objects.problem(message, section, OPTIMIZER_EXAMPLE))
+    if hasattr(kind, "needed_for"):
+        for key, example in parts.module.missing(stage):
+            message = f"`{stage}` needs `{section}::{key}`, and there is none"
+            problems.append(objects.problem(message, section, example))
     return problems

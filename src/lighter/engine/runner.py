@@ -30,13 +30,11 @@ class Outcome:
         result: what the trainer's method returned.
         trainer: the trainer as the run left it.
         folder: the run's folder.
-        stopped_by: the number of the signal that stopped the run, or None.
     """
 
     result: Any
     trainer: Any
     folder: paths.RunFolder
-    stopped_by: int | None = None
 
 
 class Runner:
@@ -53,6 +51,8 @@ class Runner:
         Raises:
             ConfigError: the config is wrong.
             CheckpointError: the checkpoint cannot be used.
+            KeyboardInterrupt: Ctrl-C stopped it.
+            SystemExit: SIGTERM stopped it; the code is 143.
         """
         return self.execute(stage, inputs, **arguments).result
 
@@ -71,7 +71,8 @@ class Runner:
         from lighter.engine.project import make_importable
 
         seed_everything(seed, workers=True, verbose=False)
-        make_importable(config, Path.cwd())
+        project = make_importable(config, Path.cwd())
+        saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
@@ -87,7 +88,7 @@ class Runner:
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, config, parts, folder, call)
+            return _go(stage, saved, parts, folder, call)
 
 
 @dataclass(frozen=True)
@@ -162,24 +163,32 @@ def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFold
     return path
 
 
-def _go(stage: str, config: Config, parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
+def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
     """Record the run and call the trainer."""
     from lighter.run.record import record
 
     log.info("%s, in %s", stage, folder.path)
-    record(config, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        if not parts.trainer.interrupted:
-            raise
-        log.warning("interrupted")
-        raise KeyboardInterrupt from error
+    except SystemExit as error:  # what Lightning makes of a signal
+        _end_by_signal(parts.trainer, error)
+        raise
     except Exception as error:
         log.exception("failed")
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise
-    stopped = signal.SIGTERM.value if parts.trainer.received_sigterm else None
-    log.info(f"stopped by signal {stopped}" if stopped else "finished")
-    return Outcome(result, parts.trainer, folder, stopped)
+    _end_by_signal(parts.trainer)
+    log.info("finished")
+    return Outcome(result, parts.trainer, folder)
+
+
+def _end_by_signal(trainer: Any, cause: BaseException | None = None) -> None:
+    """End as a signalled process should, where Lightning would end with 0 or 1."""
+    if trainer.received_sigterm:
+        log.warning("stopped by signal %d", signal.SIGTERM)
+        raise SystemExit(128 + signal.SIGTERM) from cause
+    if trainer.interrupted:
+        log.warning("interrupted")
+        raise KeyboardInterrupt from cause

@@ -5,23 +5,23 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from lighter.config import Config
+from lighter.config import yaml
 from lighter.run.paths import RunFolder
 
 
-def record(config: Config, module: Any, trainer: Any, folder: RunFolder | None) -> None:
+def record(config: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None) -> None:
     """Write `config.yaml`, and give the config to the loggers and to the checkpoints' hyperparameters.
 
     Args:
+        config: the merged config, as plain data that runs the same again from anywhere.
         folder: the run's folder; None in the processes that do not write it.
     """
-    plain = config.merged.plain()
     if folder is not None:
-        folder.config.write_text(config.dump(), encoding="utf-8")
+        folder.config.write_text(yaml.dump(config), encoding="utf-8")
     for logger in trainer.loggers:
-        logger.log_hyperparams({"config": plain})
+        logger.log_hyperparams({"config": config})
     if _takes_hyperparameters(module):
-        module.hparams["config" if "config" not in module.hparams else "lighter_config"] = plain
+        module.hparams["config" if "config" not in module.hparams else "lighter_config"] = config
 
 
 def _takes_hyperparameters(module: Any) -> bool:

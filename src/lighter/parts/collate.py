@@ -1,0 +1,32 @@
+"""Batches in which None survives: a dataset without identifiers, say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import DataLoader, default_collate
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
+
+
+def keep_none(loaders: Any) -> Any:
+    """The same loaders; those that collate as torch does by default keep None from now on."""
+
+    def kept(loader: DataLoader) -> DataLoader:
+        if loader.collate_fn is default_collate:
+            loader.collate_fn = collate_with_none
+        return loader
+
+    return tree_map_only(DataLoader, kept, loaders)
+
+
+def collate_with_none(samples: list[Any]) -> Any:
+    """As `default_collate`, with None for a field that is None in every sample, and a list where some are."""
+    return collate(samples, collate_fn_map=_WITH_NONE)
+
+
+def _none(values: Any, *, collate_fn_map: Any = None) -> Any:
+    return None if all(value is None for value in values) else list(values)
+
+
+_WITH_NONE = {**default_collate_fn_map, type(None): _none}

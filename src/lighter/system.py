@@ -1,0 +1,251 @@
+"""`System`: the rung of the ladder on which the user writes no Python. One step serves all modes.
+
+batch -> BatchAdapter -> input, target, identifier
+      -> forward: model(input), or inferer(input, model) in val, test and predict
+      -> CriterionAdapter -> criterion -> loss           train and val
+      -> MetricsAdapter -> metrics                       train, val and test
+      -> LoggingAdapter on input, target, pred
+      -> the output dict, which callbacks get
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from types import MethodType
+from typing import Any, ClassVar
+
+from torch import nn
+
+from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter, add_note
+from lighter.base import BaseModule, measured, missing_hook
+from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.parts.collate import keep_none
+from lighter.parts.describe import describe
+
+MODES = ("train", "val", "test", "predict")
+_ADAPTERS = {
+    "batch": BatchAdapter,
+    "criterion": CriterionAdapter,
+    "metrics": MetricsAdapter,
+    "logging": LoggingAdapter,
+}
+
+
+class _ForMode:
+    """A hook of Lightning's that exists where the system has data for its mode.
+
+    A descriptor, so that nothing is assigned over what a subclass defines.
+    """
+
+    def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool]) -> None:
+        self.hook, self.exists = hook, exists
+        self.missing = missing_hook(hook.__name__)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self.hook
+        return MethodType(self.hook if self.exists(instance) else self.missing, instance)
+
+
+def _step_of(mode: str, name: str) -> _ForMode:
+    def step(self: System, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.step(batch, mode)
+
+    step.__name__ = name
+    return _ForMode(measured(step, mode) if mode != "predict" else step, lambda system: system.has_mode(mode))
+
+
+def _loader_of(mode: str) -> _ForMode:
+    def loader(self: System) -> Any:
+        return keep_none(self.dataloaders[mode])
+
+    loader.__name__ = f"{mode}_dataloader"
+    return _ForMode(loader, lambda system: mode in system.dataloaders)
+
+
+class System(BaseModule):
+    """An experiment made of parts: network, data, loss, metrics, optimizer, and adapters that connect them.
+
+    Subclass it to change one thing: `forward`, `prepare_batch`, `compute_loss`, `compute_metrics`, `prepare_output`,
+    or any hook of Lightning's; each calls `super()` for the rest.
+
+    Args:
+        model: the network. If its `forward` has a parameter `epoch` or `step`, it is given the current one.
+        dataloaders: by mode, `train`, `val`, `test`, `predict`: a dataloader, or a list or dict of them. A mode
+            without one does not exist for Lightning.
+        optimizer: as for every module; see `docs/02-configuration.md`.
+        scheduler: likewise.
+        criterion: the loss function; it may return a dict of losses with `total`.
+        metrics: by mode, `train`, `val`, `test`: a metric, a collection, or a list or dict of metrics.
+        adapters: by mode, each a dict of `batch`, `criterion`, `metrics`, `logging`.
+        inferer: called as `inferer(input, model)` instead of the model in val, test and predict.
+
+    Raises:
+        ModuleTypeError: a part of the wrong type.
+        ModuleValueError: a mode or an adapter that there is not.
+    """
+
+    needed_for: ClassVar[Mapping[str, Collection[str]]] = {
+        "optimizer": {"fit"},
+        "scheduler": {"fit"},
+        "criterion": {"train", "val"},
+        "inferer": {"val", "test", "predict"},
+        **{f"dataloaders::{mode}": {mode} for mode in MODES},
+        **{f"metrics::{mode}": {mode} for mode in MODES},
+        **{f"adapters::{mode}": {mode} for mode in MODES},
+    }
+    functions: ClassVar[Collection[str]] = ("input_transforms", "target_transforms", "pred_transforms")
+    """Keys of the config under which `_target_` names a function to use, not to call."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataloaders: Mapping[str, Any] | None = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        criterion: Callable[..., Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        adapters: Mapping[str, Mapping[str, Any]] | None = None,
+        inferer: Callable[..., Any] | None = None,
+    ) -> None:
+        for name, given, keys in (
+            ("dataloaders", dataloaders, MODES),
+            ("metrics", metrics, MODES[:3]),
+            ("adapters", adapters, MODES),
+        ):
+            _check_keys(name, given, keys)
+        metrics = metrics or {}
+        super().__init__(
+            criterion=criterion,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
+        )
+        if not isinstance(model, nn.Module):
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}")
+        self.model = model
+        self.inferer = inferer
+        self.dataloaders = {mode: loader for mode, loader in (dataloaders or {}).items() if loader is not None}
+        self.adapters = {mode: _adapters_of(mode, (adapters or {}).get(mode)) for mode in MODES}
+        self._injected = tuple(
+            name for name in ("epoch", "step") if name in inspect.signature(model.forward).parameters
+        )
+
+    training_step = _step_of("train", "training_step")
+    validation_step = _step_of("val", "validation_step")
+    test_step = _step_of("test", "test_step")
+    predict_step = _step_of("predict", "predict_step")
+    train_dataloader = _loader_of("train")
+    val_dataloader = _loader_of("val")
+    test_dataloader = _loader_of("test")
+    predict_dataloader = _loader_of("predict")
+
+    def has_mode(self, mode: str) -> bool:
+        """Whether there is data for a mode; without any dataloaders, the data comes from elsewhere for all modes."""
+        return not self.dataloaders or mode in self.dataloaders
+
+    def step(self, batch: Any, mode: str) -> dict[str, Any]:
+        """The one step of all modes.
+
+        Returns:
+            `identifier`, `input`, `target`, `pred`, `loss` (None in test and predict), `metrics` (the batch's values;
+            None in predict), `step` and `epoch`.
+        """
+        input, target, identifier = self.prepare_batch(batch, mode)
+        pred = self.forward(input)
+        loss = self.compute_loss(input, target, pred, mode) if mode in ("train", "val") else None
+        metrics = self.compute_metrics(input, target, pred, mode) if mode != "predict" else None
+        return self.prepare_output(identifier, input, target, pred, loss, metrics, mode)
+
+    def prepare_batch(self, batch: Any, mode: str) -> tuple[Any, Any, Any]:
+        """Input, target and identifier of a batch."""
+        return self._adapt(mode, "batch", batch)  # type: ignore[no-any-return]
+
+    def forward(self, input: Any) -> Any:
+        """The prediction: the model's, or the inferer's where a trainer validates, tests or predicts."""
+        injected = {name: {"epoch": self.current_epoch, "step": self.global_step}[name] for name in self._injected}
+        if self.inferer is not None and self._is_evaluating():
+            return self.inferer(input, self.model, **injected)
+        return self.model(input, **injected)
+
+    def compute_loss(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
+        """The loss: a tensor, or a dict of them with `total`."""
+        if self.criterion is None:
+            raise ModuleValueError(f"mode {mode} needs a loss function: add `system::criterion`. {_CRITERION_EXAMPLE}")
+        return self._adapt(mode, "criterion", self.criterion, input, target, pred)
+
+    def compute_metrics(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
+        """Update the metrics of the mode; their values for this batch are worked out when they are looked at."""
+        metrics = getattr(self, f"{mode}_metrics")
+        return None if metrics is None else self._adapt(mode, "metrics", metrics, input, target, pred)
+
+    def prepare_output(
+        self, identifier: Any, input: Any, target: Any, pred: Any, loss: Any, metrics: Any, mode: str
+    ) -> dict[str, Any]:
+        """What the step returns and callbacks get."""
+        input, target, pred = self._adapt(mode, "logging", input, target, pred)
+        return {
+            "identifier": identifier,
+            "input": input,
+            "target": target,
+            "pred": pred,
+            "loss": loss,
+            "metrics": metrics,
+            "step": self.global_step,
+            "epoch": self.current_epoch,
+        }
+
+    def missing(self, stage: str) -> list[tuple[str, str]]:
+        """What a stage needs and there is not: key and example."""
+        found = super().missing(stage)
+        if stage in ("fit", "validate") and self.criterion is None and type(self).compute_loss is System.compute_loss:
+            found.append(("criterion", _CRITERION_EXAMPLE))
+        return found
+
+    def _adapt(self, mode: str, key: str, *values: Any) -> Any:
+        """What an adapter makes of some values; an error on the way says which adapter it was."""
+        try:
+            return self.adapters[mode][key](*values)
+        except Exception as error:
+            add_note(error, f"in the config, this adapter is `system::adapters::{mode}::{key}`")
+            raise
+
+    def _is_evaluating(self) -> bool:
+        trainer = self._trainer
+        return trainer is not None and (
+            trainer.validating or trainer.testing or trainer.predicting or trainer.sanity_checking
+        )
+
+
+_CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEntropyLoss"
+
+
+def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise ModuleTypeError(f"`{name}` is a dict by mode ({', '.join(allowed)}); found {describe(given)}")
+    unknown = [key for key in given if key not in allowed]
+    if unknown:
+        raise ModuleValueError(f"`{name}` has no `{unknown[0]}`; there is: {', '.join(allowed)}")
+
+
+def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The adapters of a mode: those given, and the defaults for the others."""
+    _check_keys(f"adapters::{mode}", given, _ADAPTERS)
+    batch = BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1)
+    chosen = {
+        "batch": batch,
+        "criterion": CriterionAdapter(pred_argument=0, target_argument=1),
+        "metrics": MetricsAdapter(pred_argument=0, target_argument=1),
+        "logging": LoggingAdapter(),
+    }
+    for key, adapter in (given or {}).items():
+        if adapter is None:
+            continue
+        if not callable(adapter):
+            kind = _ADAPTERS[key].__name__
+            raise ModuleTypeError(f"`adapters::{mode}::{key}` is a lighter.adapters.{kind}; found {describe(adapter)}")
+        chosen[key] = adapter
+    return chosen
