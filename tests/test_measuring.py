@@ -454,3 +454,13 @@ def test_a_fit_after_a_failed_fit_starts_afresh() -> None:
     [values] = trainer().validate(module, loader(320, 390), verbose=False)
     [expected] = trainer().validate(module, loader(320, 390), verbose=False)
     assert values == expected
+
+
+def test_a_step_that_calls_metrics_that_are_not_there_says_which() -> None:
+    class Calling(Classifier):
+        def validation_step(self, batch, batch_idx):
+            self.val_metrics(self(batch[0]), batch[1])
+
+    with pytest.raises(TypeError) as caught:
+        trainer().validate(classifier(Calling, val_metrics=None), loader(0, 32), verbose=False)
+    assert caught.value.__notes__ == ["the config has no `val_metrics`; a step that uses it needs it"]

@@ -112,7 +112,7 @@ def test_a_scheduler_that_reads_other_parts_of_the_config(config: dict[str, Any]
 
 
 def test_groups_by_name(config: dict[str, Any]) -> None:
-    groups = [{"params": "0", "lr": 1e-4}, {"params": ["network.2.bias"], "weight_decay": 0.1}, {"params": None}]
+    groups = [{"params": 0, "lr": 1e-4}, {"params": ["network.2.bias"], "weight_decay": 0.1}, {"params": None}]
     module = run(config, optimizer={**ADAM, "params": groups})
     found = module.configured["optimizer"].param_groups
     assert [names_of(module, group["params"]) for group in found] == [
@@ -243,9 +243,16 @@ def test_instances_and_callables_made_in_python() -> None:
     assert configured["lr_scheduler"].optimizer is configured["optimizer"]
 
 
-def test_a_partial_from_the_config(config: dict[str, Any]) -> None:
-    module = run(config, optimizer={**ADAM, "_mode_": "callable"})
+def test_partials_from_the_config(config: dict[str, Any]) -> None:
+    scheduler = {"_target_": "torch.optim.lr_scheduler.StepLR", "_mode_": "callable", "step_size": 1}
+    module = run(config, optimizer={**ADAM, "_mode_": "callable"}, scheduler=scheduler)
     assert len(module.configured["optimizer"].param_groups[0]["params"]) == 4
+    assert module.configured["lr_scheduler"].optimizer is module.configured["optimizer"]
+
+
+def test_a_plateau_scheduler_without_a_monitor_shows_the_yaml(config: dict[str, Any]) -> None:
+    with pytest.raises(ModuleValueError, match=r"needs the name of the value to watch[^$]*monitor: val/loss/epoch"):
+        run(config, optimizer=ADAM, scheduler={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"})
 
 
 def test_each_fit_builds_its_own_optimizer(config: dict[str, Any]) -> None:

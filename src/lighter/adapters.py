@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 
 Accessor = int | str | Callable[[Any], Any] | None
@@ -220,8 +220,3 @@ def apply(transforms: Sequence[Callable[[Any], Any]], value: Any, name: str) -> 
             add_note(error, f"while `{name}` applied {shown} to {describe(value)}")
             raise
     return value
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """`BaseException.add_note`, on Python 3.10 too."""
-    error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config.objects import Deferred
-from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, StepMissingError
+from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, StepMissingError, add_note
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
@@ -155,38 +155,44 @@ class BaseModule(LightningModule):
     def _measure_step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a user's step, and measure what it returned and did to the metrics."""
         trainer = self._trainer
-        name = step.__name__
         needs_loss = mode == "train" and self.automatic_optimization
         if trainer is None or trainer.barebones:
-            return sort_output(step(self, *args, **kwargs), name, needs_loss=needs_loss).returned
+            return sort_output(step(self, *args, **kwargs), step.__name__, needs_loss=needs_loss).returned
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
         meter = self._meter(mode, loader_idx)
         if not meter.is_open or batch_idx == 0:
-            meter.start()
-            if mode == "train":
-                self._log_optimizers()
-            elif trainer.world_size > 1:
-                loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
-                warn_of_repeats(loaders, loader_idx, trainer.world_size)
+            self._begin_epoch(meter, mode, loader_idx)
         wanted = self._is_read(mode, batch_idx)
-        batch_values = meter.batch_values
-        if batch_values is not None:
-            batch_values.wanted, batch_values.latest = wanted, None
-        try:
-            output = sort_output(step(self, *args, **kwargs), name, needs_loss=needs_loss)
-        finally:
-            if batch_values is not None:
-                batch_values.wanted = True
+        with meter.reading(wanted=wanted) as values:
+            try:
+                output = sort_output(step(self, *args, **kwargs), step.__name__, needs_loss=needs_loss)
+            except TypeError as error:
+                self._explain_none(error, mode)
+                raise
         meter.add(output.losses, batch_size(args[0] if args else kwargs.get("batch")) if output.losses else 0)
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
         if wanted:
-            self._log_step(meter, mode, loader_idx, output.losses, batch_values.latest if batch_values else None)
-        if mode == "train" or not trainer.sanity_checking:
-            meter.steps_seen += 1
+            self._log_step(meter, mode, loader_idx, output.losses, values.latest if values else None)
+        meter.steps_seen += not trainer.sanity_checking
         return output.returned
+
+    def _begin_epoch(self, meter: Meter, mode: str, loader_idx: int) -> None:
+        trainer = self.trainer
+        meter.start()
+        if mode == "train":
+            self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
+        elif trainer.world_size > 1:
+            loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
+            warn_of_repeats(loaders, loader_idx, trainer.world_size)
+
+    def _explain_none(self, error: TypeError, mode: str) -> None:
+        """A step that calls what the config leaves out gets told which keys those are."""
+        absent = [part for part in ("criterion", f"{mode}_metrics") if getattr(self, part, None) is None]
+        if absent and "'NoneType' object is not callable" in str(error):
+            add_note(error, f"the config has no `{'` and no `'.join(absent)}`; a step that uses it needs it")
 
     def _meter(self, mode: str, loader_idx: int) -> Meter:
         metrics = getattr(self, f"{mode}_metrics")
@@ -211,10 +217,6 @@ class BaseModule(LightningModule):
             full, shown = at_epoch(mode, name), mode != "train" or name.startswith("loss")
             value = meter.epoch_value(name)
             self.log(full, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=full)
-
-    def _log_optimizers(self) -> None:
-        row = dict(optimizer_values(self.trainer.optimizers))
-        self._publish(row, logging_step(self.trainer), for_callbacks=True)
 
     def _log_step(
         self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any

@@ -62,3 +62,8 @@ class ModeError(ModuleError, RuntimeError):
 
 class StepMissingError(ModuleError, NotImplementedError):
     """A step was called that the user did not write."""
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """`BaseException.add_note`, on Python 3.10 too."""
+    error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]

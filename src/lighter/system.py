@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter, add_note
+from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
 from lighter.base import BaseModule, measured, missing_hook
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 

@@ -57,6 +57,13 @@ def test_the_saved_config_runs_the_same_experiment_again(config: dict[str, Any])
     assert first.config.read_text() == second.config.read_text().replace("run:\n  name: again\n", "")
 
 
+def test_a_saved_config_belongs_to_the_same_experiment(config: dict[str, Any]) -> None:
+    Runner().run("fit", [config, "trainer::max_epochs=1"])
+    saved = newest().config
+    Runner().run("test", [saved], ckpt_path="best", verbose=False)
+    assert newest().path != saved.parent
+
+
 def test_the_config_is_in_the_checkpoint_and_with_the_logger(config: dict[str, Any]) -> None:
     Runner().run("fit", [config, "trainer::max_epochs=1"])
     folder = newest()
@@ -262,6 +269,7 @@ def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> 
         ),
         ({"trainer": {"_target_": "collections.Counter"}}, "`trainer` must be a Trainer; found a collections.Counter"),
         ({"data": {"_target_": "collections.Counter"}}, "`data` must be a LightningDataModule; found a"),
+        ({"trainer": {"max_epoch": 1}}, r"trainer: the trainer has no argument `max_epoch`. Did you mean `max_epochs`"),
         ({"data": None}, "`fit` needs a dataloader, and there is no `train_dataloader`"),
         ({"modle": {}}, r"modle: this section is unknown\n  Did you mean `model`"),
         (

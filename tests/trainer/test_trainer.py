@@ -15,7 +15,7 @@ from tests.jobs import PlainClassifier, loader
 def test_it_takes_lightnings_arguments() -> None:
     ours, theirs = inspect.signature(lighter.Trainer), inspect.signature(pl.Trainer)
     assert list(ours.parameters) == list(theirs.parameters)
-    with pytest.raises(TypeError, match="max_epoch"):
+    with pytest.raises(TypeError, match=r"no argument `max_epoch`. Did you mean `max_epochs`"):
         lighter.Trainer(max_epoch=3)
 
 

@@ -84,7 +84,7 @@ class Runner:
                 check_parts(objects, section, parts, stage)
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
-                    call["ckpt_path"] = _checkpoint(call, run, folder)
+                    call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
             except BaseException:
                 folder.abandon()
                 raise
@@ -117,11 +117,11 @@ class _RunOptions:
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    """The last config file's name, or its folder's where the file is called config.yaml."""
+    """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it."""
     files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
     if not files:
         return "run"
-    return files[-1].resolve().parent.name if files[-1].stem == "config" else files[-1].stem
+    return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
 def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:

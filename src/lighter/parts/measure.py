@@ -8,7 +8,8 @@ sums over the processes of a distributed run.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import Metric, MetricCollection
 
 from lighter.errors import ModuleValueError
-from lighter.parts.batch_values import intercept
+from lighter.parts.batch_values import BatchValues, intercept
 from lighter.parts.log_names import loss_name, metric_name
 
 Metrics: TypeAlias = Metric | MetricCollection
@@ -46,14 +47,13 @@ class Meter:
 
     Attributes:
         metrics: the metrics of the mode, which the user's step updates; None if there are none.
-        batch_values: what stands in for the metrics' `forward`.
         is_open: whether an epoch is being measured.
         steps_seen: the number of steps over all epochs, counted by the owner.
     """
 
     def __init__(self, metrics: Metrics | None) -> None:
         self.metrics = metrics
-        self.batch_values = intercept(metrics) if metrics is not None else None
+        self._batch_values = intercept(metrics) if metrics is not None else None
         self.is_open = False
         self.steps_seen = 0
         self._losses: dict[str, LossMean] = {}
@@ -74,6 +74,19 @@ class Meter:
     def close(self) -> None:
         """End the epoch; the next step starts another."""
         self.is_open = False
+
+    @contextmanager
+    def reading(self, *, wanted: bool) -> Iterator[BatchValues | None]:
+        """A step within this works out its metrics' values only if they are wanted; afterwards they are `latest`."""
+        values = self._batch_values
+        if values is None:
+            yield None
+            return
+        values.wanted, values.latest = wanted, None
+        try:
+            yield values
+        finally:
+            values.wanted = True
 
     def add(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
         """Add the losses of a step, each the mean over its samples."""

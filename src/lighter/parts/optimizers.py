@@ -11,12 +11,19 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lighter.config.objects import Deferred
 from lighter.errors import ModuleTypeError, ModuleValueError
 from lighter.parts.parameter_groups import Named, group_parameters, is_by_name
 
 OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
+
+
+_PLATEAU_EXAMPLE = """For example:
+  scheduler:
+    scheduler: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 3}
+    monitor: val/loss/epoch"""
 
 
 def build_optimizers(optimizer: Any, scheduler: Any, named: Named, prefixes: Sequence[str] = ()) -> Any:
@@ -77,7 +84,7 @@ def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[s
     return {"params": group_parameters(groups, named, prefixes, fail)}
 
 
-def _build_scheduler(scheduler: Any, optimizer: Optimizer) -> Any:
+def _build_scheduler(scheduler: Any, optimizer: Optimizer, *, monitored: bool = False) -> Any:
     if isinstance(scheduler, Mapping):
         if "scheduler" not in scheduler:
             raise ModuleValueError(
@@ -85,12 +92,19 @@ def _build_scheduler(scheduler: Any, optimizer: Optimizer) -> Any:
                 "  scheduler:\n    scheduler: {_target_: torch.optim.lr_scheduler.StepLR, step_size: 10}\n"
                 "    interval: epoch"
             )
-        return {**scheduler, "scheduler": _build_scheduler(scheduler["scheduler"], optimizer)}
+        monitored = "monitor" in scheduler
+        return {**scheduler, "scheduler": _build_scheduler(scheduler["scheduler"], optimizer, monitored=monitored)}
     if isinstance(scheduler, Deferred):
-        definition = scheduler.definition
-        given = isinstance(definition, Mapping) and ("optimizer" in definition or "_args_" in definition)
-        made = scheduler.build(**({} if given else {"optimizer": optimizer}))
-        return made if hasattr(made, "step") or not callable(made) else made(optimizer)
+        scheduler = scheduler.build(**_optimizer_for(scheduler.definition, optimizer))
     if not hasattr(scheduler, "step") and callable(scheduler):
-        return scheduler(optimizer)
+        scheduler = scheduler(optimizer)
+    if isinstance(scheduler, ReduceLROnPlateau) and not monitored:
+        raise ModuleValueError(f"ReduceLROnPlateau needs the name of the value to watch. {_PLATEAU_EXAMPLE}")
     return scheduler
+
+
+def _optimizer_for(definition: Any, optimizer: Optimizer) -> dict[str, Any]:
+    """The `optimizer` to put into a scheduler's definition; nothing where it has one, or will be called with it."""
+    if not isinstance(definition, Mapping) or definition.get("_mode_") == "callable":
+        return {}
+    return {} if "optimizer" in definition or "_args_" in definition else {"optimizer": optimizer}

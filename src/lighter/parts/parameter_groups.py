@@ -86,11 +86,9 @@ def _is_by_name(params: Any) -> bool:
 
 
 def _names(params: Any) -> list[str]:
-    if isinstance(params, str):
-        return [params]
-    if isinstance(params, (list, tuple)) and params and all(isinstance(item, str) for item in params):
-        return list(params)
-    return []
+    listed = params if isinstance(params, (list, tuple)) else [params]
+    by_name = all(isinstance(item, (str, int)) for item in listed)  # a Sequential's modules are called 0, 1, ...
+    return [str(item) for item in listed] if by_name else []
 
 
 def _tensors(params: Any) -> list[Any]:

@@ -104,6 +104,12 @@ def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
             yield RunFolder(path)
 
 
+def name_of(folder: Path) -> str:
+    """The name in a run's folder, and of any other folder its own."""
+    match = _FOLDER_NAME.match(folder.name)
+    return match["name"] if match else folder.name
+
+
 def file_name(name: str) -> str:
     """A name as part of a folder's name: letters, digits, `-` and `_`."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"

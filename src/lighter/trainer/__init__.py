@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
+from lighter.config.problems import nearest
+from lighter.errors import ModuleTypeError
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 
 DEFAULT_MONITOR = "val/loss/epoch"
@@ -29,6 +32,10 @@ class Trainer(pytorch_lightning.Trainer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        known = inspect.signature(pytorch_lightning.Trainer).parameters
+        unknown = [key for key in kwargs if key not in known]
+        if unknown:
+            raise ModuleTypeError(f"the trainer has no argument `{unknown[0]}`. {nearest(unknown[0], known)}")
         folder = kwargs.get("default_root_dir")
         callbacks = kwargs.get("callbacks") or []
         callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
