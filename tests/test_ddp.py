@@ -65,3 +65,13 @@ def test_training_on_two_processes_leaves_one_run_folder(config: dict[str, Any],
     [folder] = own_place.glob("outputs/*/*")
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert (folder / "metrics.csv").is_file()
+
+
+def test_spawned_ranks_find_the_project_and_build_their_optimizers(config: dict[str, Any], own_place: Path) -> None:
+    (own_place / "__lighter__.py").touch()
+    (own_place / "nets.py").write_text("from tests.jobs import Classifier\nclass Mine(Classifier):\n    pass\n")
+    config["model"]["_target_"] = "project.nets.Mine"
+    config["model"]["optimizer"]["lr"] = "$math.sqrt(0.0001)"
+    config["_imports_"] = {"math": "math"}
+    run("fit", config, "trainer::strategy=ddp_spawn", "trainer::devices=2", "trainer::max_epochs=1")
+    assert metrics(2, 0)["train/lr"] == 0.01

@@ -269,7 +269,10 @@ def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> 
         ),
         ({"trainer": {"_target_": "collections.Counter"}}, "`trainer` must be a Trainer; found a collections.Counter"),
         ({"data": {"_target_": "collections.Counter"}}, "`data` must be a LightningDataModule; found a"),
-        ({"trainer": {"max_epoch": 1}}, r"trainer: the trainer has no argument `max_epoch`. Did you mean `max_epochs`"),
+        (
+            {"trainer": {"max_epoch": 1}},
+            r"trainer::max_epoch: lighter.Trainer cannot be called like this.*\n.*`max_epochs`",
+        ),
         ({"data": None}, "`fit` needs a dataloader, and there is no `train_dataloader`"),
         ({"modle": {}}, r"modle: this section is unknown\n  Did you mean `model`"),
         (

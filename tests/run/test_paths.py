@@ -55,3 +55,10 @@ def test_a_run_that_did_not_start_leaves_nothing_of_its_own(tmp_path: Path) -> N
     kept.abandon()
     assert kept.path.is_dir()
     RunFolder(tmp_path / "never there").abandon()
+
+
+def test_ranks_that_torchrun_started_make_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIGHTER_RUN_FOLDER", raising=False)
+    monkeypatch.setenv("RANK", "1")
+    assert not claim(tmp_path, "x").path.exists()
+    assert list(tmp_path.iterdir()) == []

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from torch import nn
 
 import lighter
-from tests.jobs import PlainClassifier, loader
+from tests.jobs import Classifier, PlainClassifier, loader, mlp
 
 
 def test_it_takes_lightnings_arguments() -> None:
     ours, theirs = inspect.signature(lighter.Trainer), inspect.signature(pl.Trainer)
     assert list(ours.parameters) == list(theirs.parameters)
-    with pytest.raises(TypeError, match=r"no argument `max_epoch`. Did you mean `max_epochs`"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_epoch'"):
         lighter.Trainer(max_epoch=3)
 
 
@@ -63,3 +65,15 @@ def test_no_best_checkpoint_where_nothing_is_validated(tmp_path: Path) -> None:
     )
     trainer.fit(PlainClassifier(), loader(0, 64), loader(64, 96))  # it logs `val/loss`, not `val/loss/epoch`
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_barebones_stays_bare(tmp_path: Path) -> None:
+    trainer = lighter.Trainer(default_root_dir=tmp_path, barebones=True, max_epochs=1, accelerator="cpu")
+    assert trainer.loggers == []
+    module = classifier()
+    trainer.fit(module, loader(0, 64), loader(64, 96))
+    assert trainer.callback_metrics == {}
+
+
+def classifier() -> Classifier:
+    return Classifier(mlp(), nn.CrossEntropyLoss(), optimizer=lambda params: torch.optim.SGD(params, lr=0.1))

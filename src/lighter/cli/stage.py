@@ -51,4 +51,6 @@ def _failed(error: BaseException) -> int:
         part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_HIDDEN)]
         part = part.__cause__ or part.__context__
     print("".join(shown.format()), file=sys.stderr, end="")
+    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
+        print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
     return 1

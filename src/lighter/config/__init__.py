@@ -4,6 +4,7 @@ load     files, dicts and overrides -> one merged tree
 check    the tree, or all its problems
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
+faults   an error while one is made -> the config's mistake with its place, or the user's exception with a note
 dump     the tree -> YAML that runs the same again
 """
 
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from lighter.config import yaml
 from lighter.config.check import check_expanded, check_sections
-from lighter.config.load import Input, load, with_default
-from lighter.config.problems import Problem
+from lighter.config.load import Input, load
+from lighter.config.problems import Problems, in_order
 from lighter.config.references import expand
-from lighter.config.tree import Node
+from lighter.config.tree import Node, Origin, Source
 from lighter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def read(inputs: Sequence[Input]) -> Config:
     Raises:
         ConfigError: with all problems that were found.
     """
-    merged = with_default(load(inputs), "seed", 0)
-    problems: list[Problem] = []
+    merged = load(inputs)
+    merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
+    problems = Problems()
     check_sections(merged, problems)
     expanded = expand(merged, problems)
     check_expanded(expanded, problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(in_order(problems))
     return Config(merged, expanded)

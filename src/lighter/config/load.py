@@ -1,24 +1,28 @@
-"""Inputs to one merged tree: files with their bases, dicts from Python, overrides from the command line."""
+"""Inputs to one merged tree: files with their bases, dicts from Python, overrides from the command line.
+
+Everything is laid over what comes before it: a file over its bases, a later input over an earlier one, and the
+overrides, in their order, over all. A base that several files share counts once, where it is first needed.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from lighter.config import yaml
 from lighter.config.merge import delete, edit, merge
-from lighter.config.problems import Problem, indefinite
-from lighter.config.tree import Node, Origin, Source, from_plain, join, split
+from lighter.config.problems import Problem, Problems, indefinite, nearest, shortened
+from lighter.config.references import expand_external
+from lighter.config.tree import MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
 MAX_BYTES = 10 * 1024 * 1024
-_EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,19 @@ def load(inputs: Sequence[Input]) -> Node:
     Raises:
         ConfigError: with everything that is wrong with the inputs.
     """
-    problems: list[Problem] = []
+    problems = Problems()
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
+    reader = _Files(problems)
     for item in files:
-        tree = _from_python(item, problems) if isinstance(item, Mapping) else load_file(item, problems)
-        root = merge(root, tree, problems)
+        for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
+            root = merge(root, reader.with_copies(tree), problems)
     for override in overrides:
+        value = reader.with_copies(override.value)
         if override.kind == "~":
-            delete(root, list(override.steps), override.value, problems)
+            delete(root, list(override.steps), value, problems)
         else:
-            edit(root, list(override.steps), override.value, problems, replace=override.kind == "=")
+            edit(root, list(override.steps), value, problems, replace=override.kind == "=")
     if problems:
         raise ConfigError(problems)
     return root
@@ -54,7 +60,7 @@ def load(inputs: Sequence[Input]) -> Node:
 
 def is_override(word: str) -> bool:
     """Whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
-    return not Path(word).is_file() and ("=" in word or word.startswith("~"))
+    return ("=" in word or word.startswith("~")) and not os.path.isfile(word)
 
 
 def _sort(inputs: Sequence[Input], problems: list[Problem]) -> tuple[list[Path | Mapping[str, Any]], list[Override]]:
@@ -78,139 +84,168 @@ def parse_override(word: str, problems: list[Problem]) -> Override | None:
     source = Source("command line", word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
-    start = len(word) - len(text)
     key_origin = Origin(source, 1, len(kind) + 1)
     if not path.strip():
-        problems.append(
-            Problem("an override names what it changes", key_origin, hint="For example: trainer::max_epochs=5")
-        )
+        hint = "For example: trainer::max_epochs=5"
+        problems.append(Problem("an override names what it changes", key_origin, hint=hint))
         return None
     if kind == "=" and not equals:
         hint = f"Write ={path}=VALUE to replace it, ~{path} to delete it."
         problems.append(Problem("an override that replaces needs a value", key_origin, path, hint))
         return None
-    if text[:1] in ("@", "%", "$"):
-        value: Node | None = Node(text, Origin(source, 1, start + 1))
-    elif equals:
+    start = len(word) - len(text)
+    value: Node | None = Node(text if is_reference(text) else None, Origin(source, 1, start + 1 if equals else 1))
+    if equals and not is_reference(text):
         value = yaml.parse(source, problems, offset=start)
-    else:
-        value = Node(None, key_origin)
     if value is None:
         return None
     value.key_origin = key_origin
-    value = _with_external(value, problems, ())
     return Override(kind, tuple(split(path.strip())), value)
 
 
-def load_file(path: Path, problems: list[Problem], within: tuple[Path, ...] = ()) -> Node:
-    """The tree of one file, over the trees of its `_base_` files; empty where a problem stands in the way."""
-    name = str(path)
-    text = _read(path, problems)
+class _Files:
+    """The files that were read for one config, each of them once."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.texts: dict[Path, Node] = {}
+        self.wholes: dict[tuple[Path, str], Node | None] = {}
+        self.bases: set[Path] = set()
+
+    def input(self, path: Path) -> Iterator[Node]:
+        """What a file given by the user adds, layer by layer: its bases, then itself."""
+        found = self.parsed(path, None)
+        return iter(()) if found is None else self.layers(found, (_real(path),))
+
+    def layers(self, tree: Node, within: tuple[Path, ...] = ()) -> Iterator[Node]:
+        """The bases of a tree that were not needed before, depth first, then the tree."""
+        named = tree.value.pop("_base_", None)
+        items = [] if named is None else named.value if isinstance(named.value, list) else [named]
+        for item in items:
+            if not isinstance(item.value, str):
+                message = f"`_base_` is a file name or a list of them; found {indefinite(item.plain())}"
+                self.problems.append(Problem(message, item.origin, "_base_"))
+                continue
+            path = item.origin.source.folder / os.path.expanduser(item.value)
+            real = _real(path)
+            if real in within or len(within) > MAX_DEPTH:
+                circle = " -> ".join(file.name for file in (*within[-5:], real))
+                self.problems.append(Problem(f"these files are each other's bases: {circle}", item.origin, "_base_"))
+            elif real not in self.bases:
+                self.bases.add(real)
+                found = self.parsed(path, item)
+                if found is not None:
+                    yield from self.layers(found, (*within, real))
+        yield tree
+
+    def parsed(self, path: Path, named_by: Node | None) -> Node | None:
+        """A copy of a file's own tree; None, and a problem the first time, where it cannot be read."""
+        real = _real(path)
+        if real not in self.texts:
+            self.texts[real] = _parse_file(path, named_by, self.problems) or Node(None, Origin(Source(str(path))))
+        tree = self.texts[real]
+        return tree.copy() if tree.value is not None else None
+
+    def with_copies(self, tree: Node) -> Node:
+        """The tree with what other files hold in place of each `%file.yaml::path`."""
+        return expand_external(tree, self.whole, self.problems)
+
+    def whole(self, name: str, named_by: Node) -> Node | None:
+        """The tree of a file that `%file.yaml` names, with its bases.
+
+        A relative name is relative to the file that it is written in, or else to the working directory.
+        """
+        folder = named_by.origin.source.folder
+        if (folder, name) not in self.wholes:
+            path = folder / os.path.expanduser(name)
+            if not os.path.isfile(path) and os.path.isfile(name):
+                path = Path(name)
+            self.wholes[folder, name] = self._whole(path, named_by)
+        return self.wholes[folder, name]
+
+    def _whole(self, path: Path, named_by: Node) -> Node | None:
+        own = _Files(self.problems)
+        own.texts = self.texts
+        tree = own.parsed(path, named_by)
+        if tree is None:
+            return None
+        root = Node({}, tree.origin)
+        for layer in own.layers(tree, (_real(path),)):
+            root = merge(root, layer, self.problems)
+        return root
+
+
+def _real(path: Path) -> Path:
+    """What tells a file from others, whatever name it is given."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
+        return path
+
+
+def _parse_file(path: Path, named_by: Node | None, problems: list[Problem]) -> Node | None:
+    """The tree of one file's text; None, and a problem, where it cannot be read."""
+    text = _read(path, named_by, problems)
     if text is None:
-        return Node({}, Origin(Source(name)))
-    source = Source(name, text, path.parent, is_file=True)
-    tree = yaml.parse(source, problems)
-    if tree is None or tree.value is None:
-        return Node({}, Origin(source))
+        return None
+    tree = yaml.parse(Source(str(path), text, path.parent, is_file=True), problems)
+    if tree is None:
+        return None
+    if tree.value is None:
+        tree.value = {}
     if not isinstance(tree.value, dict):
-        problems.append(
-            Problem(f"a config is a mapping of keys to values; found {indefinite(tree.value)}", tree.origin)
-        )
-        return Node({}, Origin(source))
-    return _over_bases(_with_external(tree, problems, within), problems, (*within, path.resolve()))
+        found = indefinite(tree.value)
+        problems.append(Problem(f"a config is a dict of keys and values; found {found}", tree.origin))
+        return None
+    return tree
 
 
-def _read(path: Path, problems: list[Problem]) -> str | None:
+def _read(path: Path, named_by: Node | None, problems: list[Problem]) -> str | None:
+    origin = named_by.origin if named_by is not None else Origin(Source(shortened(str(path), 200)))
+    at = f"{path}: " if named_by is not None else ""
     hint = ""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            problems.append(Problem(f"{path}: a config file has at most {MAX_BYTES // 2**20} MB"))
-            return None
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) <= MAX_BYTES:
+            return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        what = f"a config file has at most {MAX_BYTES // 2**20} MB"
     except UnicodeDecodeError as error:
-        what = f"is not UTF-8 text (byte {error.start})"
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"this is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}"
+        hint = "Save the file as UTF-8."
     except FileNotFoundError:
-        what = "there is no such file"
-        from lighter.config.problems import nearest
-
-        siblings = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        hint = nearest(path, sorted(siblings))
-        if not path.suffix:
-            hint = "An override is written key=value, a file ends in .yaml." if not hint else hint
+        what, hint = "there is no such file", _similar(path)
     except IsADirectoryError:
         what = "this is a folder, not a file"
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
-    problems.append(Problem(f"{path}: {what}", hint=hint))
+    except (OSError, ValueError) as error:
+        what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
+    problems.append(Problem(at + what, origin, hint=hint))
     return None
 
 
-def _over_bases(tree: Node, problems: list[Problem], within: tuple[Path, ...]) -> Node:
-    named = tree.value.pop("_base_", None)
-    if named is None:
-        return tree
-    items = named.value if isinstance(named.value, list) else [named]
-    below = Node({}, tree.origin)
-    for item in items:
-        if not isinstance(item.value, str):
-            problems.append(Problem("`_base_` takes a file name or a list of them", item.origin, "_base_"))
-            continue
-        base = _referred_file(item.value, item, problems, within, relative_only=True)
-        below = merge(below, base, problems) if base is not None else below
-    return merge(below, tree, problems)
-
-
-def _referred_file(
-    name: str, node: Node, problems: list[Problem], within: tuple[Path, ...], *, relative_only: bool
-) -> Node | None:
-    """The tree of a file named in a config: relative to that config, or else to the working directory."""
-    path = node.origin.source.folder / Path(name).expanduser()
-    if not path.is_file() and not relative_only and Path(name).is_file():
-        path = Path(name)
-    if not path.is_file():
-        problems.append(Problem(f"there is no file {path}", node.origin))
-        return None
-    if path.resolve() in within:
-        circle = " -> ".join(file.name for file in (*within, path))
-        problems.append(Problem(f"the files refer to each other in a circle: {circle}", node.origin))
-        return None
-    return load_file(path, problems, within)
-
-
-def _with_external(node: Node, problems: list[Problem], within: tuple[Path, ...]) -> Node:
-    """The tree with every `%file.yaml::path` replaced by what stands there; `%path` in that file means that file."""
-    if isinstance(node.value, dict):
-        value: Any = {key: _with_external(child, problems, within) for key, child in node.value.items()}
-        return Node(value, node.origin, node.key_origin)
-    if isinstance(node.value, list):
-        value = [_with_external(child, problems, within) for child in node.value]
-        return Node(value, node.origin, node.key_origin)
-    match = _EXTERNAL.match(node.value) if isinstance(node.value, str) else None
-    if match is None:
-        return node
-    here = (*within, Path(node.origin.source.name).resolve()) if node.origin.source.is_file else within
-    tree = _referred_file(match["file"], node, problems, here, relative_only=False)
-    if tree is None:
-        return node
-    from lighter.config.references import expand
-
-    found = expand(merge(None, tree, problems), problems).find(match["path"] or "")
-    if found is None:
-        problems.append(Problem(f"{match['file']} has no `{match['path']}`", node.origin))
-        return node
-    return Node(found.value, found.origin, node.key_origin)
+def _similar(path: Path) -> str:
+    """What to do about a file that is not there."""
+    files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
+    if not path.suffix and "/" not in str(path):
+        return "An override is written key=value; a file ends in .yaml."
+    return nearest(path, files)
 
 
 def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
-    source = Source("Python")
-    tree = from_plain(dict(data), Origin(source))
-    return _over_bases(_with_external(tree, problems, ()), problems, ())
+    """A tree from dicts, lists and scalars; anything else in them is taken as it is."""
+    origin = Origin(Source("Python"))
 
+    def node(value: Any, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise ConfigError([Problem(f"this dict is nested more than {MAX_DEPTH} deep", origin)])
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, (str, int, float)):
+                    problems.append(Problem(f"a key is text or a number; found {indefinite(key)}", origin))
+            return Node({key: node(child, depth + 1) for key, child in value.items()}, origin)
+        if isinstance(value, (list, tuple)):
+            return Node([node(child, depth + 1) for child in value], origin)
+        return Node(value, origin)
 
-def with_default(root: Node, path: str, value: Any) -> Node:
-    """The tree with a value of our own at a path that the user left open."""
-    if root.find(path) is not None:
-        return root
-    copied = Node(dict(root.value), root.origin, root.key_origin)
-    edit(copied, split(path), from_plain(value, Origin(replace(Source("default"), text=join("", path)))), [])
-    return copied
+    return node(data, 0)

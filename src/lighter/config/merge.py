@@ -2,13 +2,13 @@
 
 In the tree above, `=key` replaces instead, `~key` deletes (a key, or a list of keys or indices), and a key that is
 a path (`trainer::callbacks::0::patience`) edits what is there. Each of these is a problem where it has nothing to
-work on. The result holds no operators.
+work on. The result holds no operators. It is made of the nodes of both trees: they are used up.
 """
 
 from __future__ import annotations
 
-from lighter.config.problems import Problem, indefinite, nearest
-from lighter.config.tree import SEPARATOR, Node, is_index, join, split
+from lighter.config.problems import Problem, indefinite, nearest, shortened
+from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, is_index, is_reference, join, same_key, split
 
 
 def merge(base: Node | None, over: Node, problems: list[Problem], path: str = "") -> Node:
@@ -19,60 +19,75 @@ def merge(base: Node | None, over: Node, problems: list[Problem], path: str = ""
         return Node([*before, *items], over.origin, over.key_origin)
     if not isinstance(over.value, dict):
         return over
-    below = base.value if base is not None and isinstance(base.value, dict) else {}
-    origin = base.origin if base is not None and below else over.origin
-    result = Node(dict(below), origin, over.key_origin)
+    result = Node({}, over.origin, over.key_origin)
+    if base is not None and isinstance(base.value, dict):
+        result = Node(base.value, base.origin if base.value else over.origin, over.key_origin)
     for key, node in over.value.items():
-        text = str(key)
-        if text.startswith("~"):
-            _delete(result, split(text[1:]), node, problems, path)
-        elif SEPARATOR in text:
-            edit(result, split(text.removeprefix("=")), node, problems, replace=text.startswith("="), path=path)
-        elif text.startswith("="):
-            result.value[text[1:]] = merge(None, node, problems, join(path, text[1:]))
-        else:
-            result.value[key] = merge(result.value.get(key), node, problems, join(path, text))
+        _lay(result, key, node, problems, path)
     return result
+
+
+def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: str) -> None:
+    """One key of the tree above, with its operator if it has one."""
+    operator, name = _operator(key)
+    if operator and (not name or name[0] in "=~"):
+        message = f"`{operator}` is followed by one key or path; found `{key}`"
+        problems.append(Problem(message, node.key_origin or node.origin, path))
+    elif operator == "~":
+        delete(result, split(name), node, problems, path)
+    elif SEPARATOR in name:
+        edit(result, split(name), node, problems, replace=operator == "=", path=path)
+    else:
+        same = same_key(result.value, name)
+        if same not in result.value:
+            same = name if operator else key
+        below = None if operator else result.value.get(same)
+        result.value[same] = merge(below, node, problems, join(path, name))
+
+
+def _operator(key: object) -> tuple[str, str]:
+    text = str(key)
+    return (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
 
 
 def edit(
     root: Node, steps: list[str], node: Node, problems: list[Problem], *, replace: bool = False, path: str = ""
 ) -> None:
     """Set (or replace) what stands at a path below `root`, making the dicts on the way; `root` is changed in place."""
-    holder = _holder(root, steps, node, problems, path, create=True)
+    holder = _holder(root, steps, node.key_origin or node.origin, problems, path, create=True)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
-    below = None if replace else holder.child(steps[-1])
-    _put(holder, steps[-1], merge(below, node, problems, here))
+    made = merge(None if replace else holder.child(steps[-1]), node, problems, here)
+    if isinstance(holder.value, list):
+        holder.value[int(steps[-1])] = made
+    else:
+        holder.value[same_key(holder.value, steps[-1])] = made
 
 
-def delete(root: Node, steps: list[str], which: Node, problems: list[Problem]) -> None:
+def delete(root: Node, steps: list[str], which: Node, problems: list[Problem], path: str = "") -> None:
     """Delete what stands at a path below `root`, or of it only the keys or indices that `which` lists."""
-    _delete(root, steps, which, problems, "")
-
-
-def _delete(root: Node, steps: list[str], which: Node, problems: list[Problem], path: str) -> None:
-    holder = _holder(root, steps, which, problems, path, create=False)
+    holder = _holder(root, steps, which.key_origin or which.origin, problems, path, create=False)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
     if which.value is None or which.value == "":
-        _remove(holder, steps[-1])
-    elif not isinstance(which.value, list):
-        found = indefinite(which.plain())
+        del holder.value[int(steps[-1]) if isinstance(holder.value, list) else same_key(holder.value, steps[-1])]
+    elif not isinstance(which.value, list) or not which.value:
+        found = "an empty list" if which.value == [] else indefinite(which.plain())
         problems.append(Problem(f"`~` takes nothing, or a list of what to delete; found {found}", which.origin, here))
     else:
-        target = _copy(holder, steps[-1])
-        _delete_items(target, which, problems, here)
+        target = holder.child(steps[-1])
+        if target is not None:
+            _delete_items(target, which, problems, here)
 
 
 def _delete_items(target: Node, which: Node, problems: list[Problem], path: str) -> None:
     listed = [str(item.plain()) for item in which.value]
     for item, step in zip(which.value, listed, strict=True):
         if target.child(step) is None:
-            hint = nearest(step, target.steps())
-            problems.append(Problem(f"`{step}` is not there to be deleted", item.origin, path, hint))
+            message = f"`{shortened(step, 60)}` is not there to be deleted"
+            problems.append(Problem(message, item.origin, path, _there(target, step)))
             return
     if isinstance(target.value, list):
         gone = {int(step) % len(target.value) for step in listed}
@@ -81,75 +96,69 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
         target.value = {key: node for key, node in target.value.items() if str(key) not in listed}
 
 
+def _there(target: Node, step: str) -> str:
+    if isinstance(target.value, list) and target.value:
+        return f"Its indices are 0 to {len(target.value) - 1}."
+    return nearest(step, target.steps()) or f"There is {indefinite(target.plain())}."
+
+
 def _holder(
-    root: Node, steps: list[str], node: Node, problems: list[Problem], path: str, *, create: bool
+    root: Node, steps: list[str], where: Origin, problems: list[Problem], path: str, *, create: bool
 ) -> Node | None:
-    """The dict or list that the last step is in, copied all the way down so that no other tree sees the change."""
-    where = node.key_origin or node.origin
+    """The dict or list that the last step is in; None, and a problem, where there is none and none can be made."""
+    here = path
     for number, step in enumerate(steps):
-        here = SEPARATOR.join([*split(path), *steps[:number]])
-        last = number == len(steps) - 1
-        if not step:
-            problems.append(Problem("a path has a name or an index between its `::`", where, join(here, "")))
+        problem = _obstacle(root, step, here, where, create=create)
+        if len(steps) > MAX_DEPTH:
+            problem = Problem(f"this path has more than {MAX_DEPTH} steps", where)
+        if problem is not None:
+            problems.append(problem)
             return None
-        if isinstance(root.value, list):
-            if root.child(step) is None:
-                problems.append(_no_such_item(root, step, here, where))
-                return None
-        elif not isinstance(root.value, dict):
-            hint = "It refers to another place: change that, or replace all of this with `=`."
-            hint = hint if isinstance(root.value, str) and root.value[:1] in "@%$" else ""
-            message = f"`{step}` cannot be set inside {indefinite(root.value)}"
-            problems.append(Problem(message, where, here, hint))
-            return None
-        elif root.child(step) is None and not create:
-            hint = nearest(step, root.steps())
-            problems.append(Problem("there is nothing here to delete", where, join(here, step), hint))
-            return None
-        if last:
+        if number == len(steps) - 1:
             return root
-        root = _copy(root, step, make=create)
+        here = join(here, step)
+        root = _enter(root, step, where, make={} if not is_index(steps[number + 1]) else None)
     return None
 
 
-def _copy(holder: Node, step: str, *, make: bool = False) -> Node:
-    """The child at a step, replaced by a copy of its own that may be changed; an empty dict where there is none."""
-    old = holder.child(step)
-    if old is None or (old.value is None and make):
-        origin = old.origin if old is not None else holder.origin
-        new = Node({}, origin)
-    else:
-        value = old.value.copy() if isinstance(old.value, (dict, list)) else old.value
-        new = Node(value, old.origin, old.key_origin)
-    _put(holder, step, new)
+def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
+    """The child at a step; where there is none, or null, a new dict if one may be made."""
+    child = holder.child(step)
+    if child is not None and (child.value is not None or make is None):
+        return child
+    new = Node(make, child.origin if child is not None else where)
+    if isinstance(holder.value, list):
+        holder.value[int(step)] = new
+    elif make is not None:
+        holder.value[same_key(holder.value, step)] = new
     return new
 
 
-def _put(holder: Node, step: str, node: Node) -> None:
-    if isinstance(holder.value, list):
-        holder.value[int(step)] = node
-    else:
-        holder.value[_key(holder, step)] = node
+def _obstacle(root: Node, step: str, here: str, where: Origin, *, create: bool) -> Problem | None:
+    """Why one cannot go this step further."""
+    if not step:
+        return Problem("a path has a name or an index between its `::`", where, join(here, ""))
+    if isinstance(root.value, list):
+        return None if root.child(step) is not None else _no_such_item(root, step, here, where)
+    if not isinstance(root.value, dict):
+        if root.value is None and is_index(step):
+            message = f"there is no list here that could have an item {step}"
+            return Problem(message, where, here, f"`{here}=[...]` makes one.")
+        hint = f"It stands for another place: change that, or replace it: `={here}=...`."
+        hint = hint if is_reference(root.value) else ""
+        return Problem(f"`{step}` cannot be found inside {indefinite(root.value)}", where, here, hint)
+    if not create and root.child(step) is None:
+        return Problem("there is nothing here to delete", where, join(here, step), nearest(step, root.steps()))
+    return None
 
 
-def _remove(holder: Node, step: str) -> None:
-    if isinstance(holder.value, list):
-        del holder.value[int(step)]
-    else:
-        del holder.value[_key(holder, step)]
-
-
-def _key(holder: Node, step: str) -> object:
-    return step if step in holder.value else next((key for key in holder.value if str(key) == step), step)
-
-
-def _no_such_item(holder: Node, step: str, path: str, where: object) -> Problem:
+def _no_such_item(holder: Node, step: str, path: str, where: Origin) -> Problem:
     size = len(holder.value)
     if is_index(step):
         message = f"there is no item {step}: the list has {size} item{'s' * (size != 1)}"
         hint = f"Its indices are 0 to {size - 1}; " if size else ""
         hint += f"`{path}=[...]` adds items at its end."
     else:
-        message, hint = f"this is a list: its items are named by index, not `{step}`", ""
+        message = f"this is a list: its items are named by index, not `{step}`"
         hint = f"`{path}::0::{step}=...` edits the first." if size else ""
-    return Problem(message, where, path, hint)  # type: ignore[arg-type]
+    return Problem(message, where, path, hint)

@@ -1,23 +1,23 @@
-"""Objects from a checked config. The only module that makes sparkwheel resolve; its errors end here.
+"""Objects from a checked config. The only module that makes sparkwheel resolve.
 
 sparkwheel follows `@`, evaluates `$` and calls what `_target_` names; each value is worked out once and then shared.
 Two things are added around it: a definition may be exchanged before it is used (pruning), and a `Deferred` stands
-for a definition that is built later, as often as it is asked for (optimizers).
+for a definition that is built later, as often as it is asked for (optimizers). Its errors end in `config.faults`.
 """
 
 from __future__ import annotations
 
-import importlib
 import pydoc
-from collections.abc import Collection, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
-from sparkwheel import BaseError, CircularReferenceError, Component, Expression, Item, Location, Resolver
+from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
-from lighter.config.problems import Problem, nearest
-from lighter.config.tree import SEPARATOR, Node, is_target, join
-from lighter.errors import ConfigError, ModuleError
+from lighter.config.faults import explained, why_not_found
+from lighter.config.problems import Problem, indefinite
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, same_key, split
+from lighter.errors import ConfigError, add_note
 
 
 class Objects:
@@ -29,14 +29,18 @@ class Objects:
 
     def __init__(self, tree: Node) -> None:
         self.tree = tree
-        self._names = _import_names(tree.child("_imports_"))
+        self.names = _import_names(tree.child("_imports_"))
         self._resolver = _Resolver()
+        self._exchanged: dict[str, Mapping[str, Any]] = {}
         self._data = _with_absolute_references(tree.plain(), "")
         self._data.pop("_imports_", None)
         self._referred = {
             ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in scan_references(value)
         }
         self._add("", self._data)
+        for path in self._referred:  # what is inside of a disabled definition
+            if not self._resolver.knows(path):
+                self._add(path, self.definition(path))
 
     @property
     def sections(self) -> list[str]:
@@ -44,21 +48,25 @@ class Objects:
         return list(self._data)
 
     def definition(self, path: str) -> Any:
-        """What stands at a path, as plain data."""
+        """What stands at a path, as plain data.
+
+        Raises:
+            KeyError: nothing stands there.
+        """
         data = self._data
-        for step in path.split(SEPARATOR):
-            data = data[int(step)] if isinstance(data, list) else data[_key(data, step)]
+        try:
+            for step in split(path):
+                data = data[int(step)] if isinstance(data, list) else data[same_key(data, step)]
+        except (LookupError, TypeError, ValueError):
+            raise KeyError(path) from None
         return data
 
     def target(self, path: str) -> Any:
         """The class or function that the definition at a path names by `_target_`."""
-        name = self.definition(path)["_target_"]
-        if not isinstance(name, str):
-            return name
-        found = self._guarded(lambda: pydoc.locate(name), path)
-        if found is None:
-            self._unknown_target(name, path)
-        return found
+        name = self.called(path)["_target_"]
+        if is_reference(name):
+            name = self._item(join(path, "_target_"), name)
+        return self._guarded(lambda: self._located(name, path), path)
 
     def define(self, path: str, definition: Any) -> None:
         """Exchange what a path is made from; what was made from it is forgotten. Live objects may stand in it."""
@@ -68,24 +76,36 @@ class Objects:
     def exchange(self, path: str, definition: Mapping[str, Any]) -> None:
         """Exchange the definition of one object. What stands below it in the config can still be referred to."""
         self._resolver.forget(path, below=False)
-        self._resolver.add_item(Component(definition, id=path, source_location=_place(path)))
+        self._resolver.add_item(_Component(definition, path, self._located))
+        self._exchanged[path] = definition
+
+    def called(self, path: str) -> Any:
+        """The definition at a path, or what was exchanged for it where the config has none of its own."""
+        try:
+            written = self.definition(path)
+        except KeyError:
+            written = None
+        return written if is_target(written) else self._exchanged.get(path, written)
 
     def references_to(self, path: str, *, outside: Collection[str]) -> list[str]:
         """The paths of the values that refer to the object at a path, but for those within some others."""
         found = []
         for here, value in _walk(self._data, ""):
-            if isinstance(value, str) and path in scan_references(value):
-                if not any(here == inner or here.startswith(inner + SEPARATOR) for inner in outside):
-                    found.append(here)
+            within = any(here == inner or here.startswith(inner + SEPARATOR) for inner in outside)
+            if not within and isinstance(value, str) and path in scan_references(value):
+                found.append(here)
         return found
 
-    def problem(self, message: str, path: str, hint: str = "") -> Problem:
-        """A problem that shows where in the config something stands, or else the nearest thing around it."""
+    def problem(self, message: str, path: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        """A problem that shows where in the config a value (or its key) stands, or else the nearest thing around it."""
         here = path
         while here and self.tree.find(here) is None:
             here = here.rpartition(SEPARATOR)[0]
         node = self.tree.find(here) if here else None
-        return Problem(message, node.origin if node is not None else None, path, hint)
+        origin = node.origin if node is not None else None
+        if node is not None and at_key and here == path:
+            origin = node.key_origin or origin
+        return Problem(message, origin, path, hint)
 
     def get(self, path: str) -> Any:
         """The object at a path.
@@ -94,6 +114,8 @@ class Objects:
             ConfigError: the config is at fault: an unknown target, a circle, arguments that do not fit.
             Exception: whatever the user's code raises, with a note that says where in the config it was called.
         """
+        if not self._resolver.knows(path):
+            return self._item(path, self.definition(path))
         return self._guarded(lambda: self._resolver.resolve(path), path)
 
     def build(self, path: str, arguments: Mapping[str, Any]) -> Any:
@@ -101,83 +123,50 @@ class Objects:
         definition = self.definition(path)
         if is_target(definition):
             definition = {**definition, **arguments}
+        return self._item(path, definition)
+
+    def _item(self, path: str, definition: Any) -> Any:
         self.define(path, definition)
-        return self.get(path)
+        return self._guarded(lambda: self._resolver.resolve(path), path)
 
     def _add(self, path: str, value: Any) -> None:
         """Tell the resolver of everything at and below a path that it may be asked for."""
-        for here, part in _walk(value, path):
-            place = _place(here)
-            if Component.is_instantiable(part):
-                self._resolver.add_item(Component(part, id=here, source_location=place))
+        for here, part in _walk(_enabled(value), path):
+            if self._resolver.knows(here):
+                continue
+            if is_target(part):
+                self._resolver.add_item(_Component(part, here, self._located))
             elif Expression.is_expression(part):
-                self._resolver.add_item(Expression(part, id=here, globals=self._names, source_location=place))
-            elif here == path or here in self._referred or here.count(SEPARATOR) == 0:
-                self._resolver.add_item(Item(part, id=here, source_location=place))
+                item = Expression(part, id=here, globals=self.names, source_location=place(here))
+                self._resolver.add_item(item)
+            elif here == path or here in self._referred or SEPARATOR not in here:
+                self._resolver.add_item(Item(part, id=here, source_location=place(here)))
 
-    def _guarded(self, make: Any, path: str) -> Any:
+    def _located(self, target: Any, path: str) -> Any:
+        """What `_target_` stands for, if it can be called."""
+        try:
+            found = pydoc.locate(target) if isinstance(target, str) else target
+        except pydoc.ErrorDuringImport as error:
+            raise InstantiationError(f"{target} failed", source_location=place(path)) from error.value
+        path = join(path, "_target_")
+        if found is None:
+            message, hint = why_not_found(str(target))
+            raise ConfigError([self.problem(message, path, hint)])
+        if not callable(found):
+            kind = "a module" if isinstance(target, str) and hasattr(found, "__path__") else indefinite(found)
+            message = f"`_target_` names a class or function, but `{target}` is {kind}"
+            raise ConfigError([self.problem(message, path)])
+        return found
+
+    def _guarded(self, make: Callable[[], Any], path: str) -> Any:
         try:
             return make()
         except ConfigError:
             raise
-        except (BaseError, RecursionError, ValueError, SyntaxError, pydoc.ErrorDuringImport) as error:
-            self._explain(error, path)
-
-    def _explain(self, error: BaseException, path: str) -> NoReturn:
-        """Sort out whose mistake an error was: the config's, or the user's code's."""
-        if isinstance(error, BaseError) and error.source_location is not None:
-            path = error.source_location.id or path
-        if isinstance(error, CircularReferenceError):
-            self._fail("these references go round in a circle", path, str(error._original_message))
-        if isinstance(error, pydoc.ErrorDuringImport):
-            cause: BaseException = error.value
-        else:
-            cause = error
-            while isinstance(cause, BaseError) and cause.__cause__ is not None:
-                cause = cause.__cause__
-        if isinstance(cause, BaseError):
-            definition = self._definition_or_none(path)
-            if is_target(definition):
-                self._unknown_target(definition["_target_"], path)
-            self._fail(str(getattr(cause, "_original_message", cause)), path)
-        if isinstance(cause, ConfigError):
-            raise cause
-        if isinstance(cause, ModuleError):
-            self._fail(str(cause), path, cause=cause)
-        if isinstance(cause, SyntaxError) and cause.filename in (None, "<unknown>", "<string>"):
-            self._fail(f"this expression is not Python: {cause.msg}", path)
-        if isinstance(cause, NameError) and _frames(cause) <= 2 and "$" in str(self._definition_or_none(path))[:1]:
-            names = ", ".join(sorted(self._names)) or "none"
-            self._fail(f"{cause} in this expression", path, f"Names come from `_imports_`; it has: {names}.")
-        if isinstance(cause, TypeError) and _frames(cause) == 1 and is_target(self._definition_or_none(path)):
-            self._fail(f"{self._definition_or_none(path)['_target_']} cannot be called like this: {cause}", path)
-        self._note(cause, path)
-        raise cause.with_traceback(_users_traceback(cause)) from cause.__cause__
-
-    def _note(self, cause: BaseException, path: str) -> None:
-        node = self.tree.find(path)
-        place = f" ({node.origin})" if node is not None else ""
-        definition = self._definition_or_none(path)
-        call = f", calling {_shown_call(definition)}" if is_target(definition) else ""
-        note = f"while `{path}`{place} was made{call}"
-        if hasattr(cause, "add_note"):
-            cause.add_note(note)
-        else:  # Python 3.10
-            cause.__notes__ = [*getattr(cause, "__notes__", []), note]  # type: ignore[attr-defined]
-
-    def _definition_or_none(self, path: str) -> Any:
-        try:
-            return self.definition(path)
-        except (KeyError, IndexError, ValueError, TypeError):
-            return None
-
-    def _unknown_target(self, name: Any, path: str) -> NoReturn:
-        node = self.tree.find(join(path, "_target_")) or self.tree.find(path)
-        problem = Problem(*_why_not_found(name, node, join(path, "_target_")))
-        raise ConfigError([problem])
-
-    def _fail(self, message: str, path: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
-        raise ConfigError([self.problem(message, path, hint)]) from cause
+        except Exception as error:  # noqa: BLE001  explained, and raised again, below
+            caught = error
+        # outside of the handler, so that the user's exception does not get sparkwheel's as its context
+        raise explained(self, caught, path)
 
 
 class Deferred:
@@ -207,8 +196,7 @@ class Deferred:
     def argument(self, name: str) -> Any:
         """The value of one argument, worked out; lists and dicts may hold text that only the caller understands."""
         path = join(self.path, name)
-        self._objects.define(path, self._objects.definition(path))
-        return self._objects.get(path)
+        return self._objects.build(path, {})
 
     def build(self, **arguments: Any) -> Any:
         """A new object, with these arguments in place of, or beside, those of the config."""
@@ -223,7 +211,7 @@ def defer(objects: Objects, path: str) -> Any:
     """What stands at a path with each object in it replaced by a `Deferred`; plain values stay as they are."""
 
     def deferred(value: Any, here: str) -> Any:
-        if is_target(value) or (isinstance(value, str) and value[:1] in ("@", "$")):
+        if is_target(value) or is_reference(value):
             return Deferred(objects, here)
         if isinstance(value, dict):
             return {key: deferred(child, join(here, key)) for key, child in value.items()}
@@ -234,8 +222,57 @@ def defer(objects: Objects, path: str) -> Any:
     return deferred(objects.definition(path), path)
 
 
+class _Component(Component):
+    """sparkwheel's component; what it calls is found by us, so that a wrong name has a place in the config."""
+
+    def __init__(self, config: Any, path: str, locate: Callable[[Any, str], Any]) -> None:
+        super().__init__(config, id=path, source_location=place(path))
+        self._locate = locate
+
+    def resolve_module_name(self) -> Any:
+        return self._locate(self.get_config()["_target_"], self.get_id())
+
+
+class _Items(dict):
+    """The resolver's items. It goes through all of them, each time, in search of imports; it is shown only those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._imports: dict[str, Item] = {}
+
+    def __setitem__(self, key: str, item: Item) -> None:
+        super().__setitem__(key, item)
+        if isinstance(item, Expression) and item.get_config().startswith(("$import ", "$from ")):
+            self._imports[key] = item
+
+    def items(self) -> Any:
+        return self._imports.items()
+
+    def __reduce__(self) -> Any:
+        return _Items, (), None, None, iter(super().items())
+
+
+class _Names(dict):
+    """The names of expressions. They are imported again in a process that this is sent to: modules do not travel."""
+
+    def __init__(self, imported: Mapping[str, str]) -> None:
+        super().__init__({name: pydoc.locate(dotted) for name, dotted in imported.items()})
+        self.imported = dict(imported)
+
+    def __reduce__(self) -> Any:
+        return _Names, (self.imported,)
+
+
 class _Resolver(Resolver):
     """sparkwheel's resolver, which can also forget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items = _Items()
+
+    def knows(self, path: str) -> bool:
+        """Whether the resolver was told of a path."""
+        return path in self._items
 
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what is known of a path, and of all below it, and what was made from it."""
@@ -244,12 +281,12 @@ class _Resolver(Resolver):
                 del store[key]
 
 
-def _place(path: str) -> Location:
+def place(path: str) -> Location:
     """Sparkwheel's errors carry this; it tells which path of the config they are about."""
     return Location(filepath="config", line=1, id=path)
 
 
-def _walk(value: Any, path: str) -> Any:
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if path:
         yield path, value
     if isinstance(value, dict):
@@ -260,79 +297,49 @@ def _walk(value: Any, path: str) -> Any:
             yield from _walk(child, join(path, index))
 
 
+def _enabled(value: Any) -> Any:
+    """The same without what is in disabled definitions, so that none of it is built."""
+    if isinstance(value, dict):
+        if "_target_" in value and str(value.get("_disabled_")).lower() == "true":
+            return {"_target_": value["_target_"], "_disabled_": True}
+        return {key: _enabled(child) for key, child in value.items()}
+    return [_enabled(child) for child in value] if type(value) is list else value
+
+
 def _with_absolute_references(value: Any, path: str) -> Any:
     if isinstance(value, dict):
         return {key: _with_absolute_references(child, join(path, key)) for key, child in value.items()}
     if isinstance(value, list):
         return [_with_absolute_references(child, join(path, index)) for index, child in enumerate(value)]
-    if isinstance(value, str) and value[:1] in ("@", "$"):
+    if isinstance(value, str) and value[:1] == "$":
+        return "$" + resolve_relative_ids(path, value[1:].strip())
+    if isinstance(value, str) and value[:1] == "@":
         return resolve_relative_ids(path, value)
     return value
 
 
-def _key(data: Mapping[Any, Any], step: str) -> Any:
-    return step if step in data else next(key for key in data if str(key) == step)
-
-
-def _import_names(node: Node | None) -> dict[str, Any]:
+def _import_names(node: Node | None) -> _Names:
     """The names that expressions may use: `_imports_: {np: numpy, Path: pathlib.Path}`."""
-    names: dict[str, Any] = {}
+    imported: dict[str, str] = {}
     problems: list[Problem] = []
     for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
-        found = pydoc.locate(child.value) if isinstance(child.value, str) else None
+        path = join("_imports_", name)
+        if not str(name).isidentifier():
+            problems.append(Problem("this is no name that an expression could use", child.key_origin, path))
+        if not isinstance(child.value, str):
+            message = f"an import is a dotted name, such as `numpy`; found {indefinite(child.plain())}"
+            problems.append(Problem(message, child.origin, path))
+            continue
+        try:
+            found = pydoc.locate(child.value)
+        except pydoc.ErrorDuringImport as error:
+            failure = error.value or error
+            add_note(failure, f"while `{child.value}` was imported for `{path}` ({child.origin})")
+            raise failure from None
         if found is None:
-            problems.append(Problem(*_why_not_found(child.value, child, join("_imports_", name))))
-        names[str(name)] = found
+            message, hint = why_not_found(child.value)
+            problems.append(Problem(message, child.origin, path, hint))
+        imported[str(name)] = child.value
     if problems:
         raise ConfigError(problems)
-    return names
-
-
-def _why_not_found(name: Any, node: Node | None, path: str) -> tuple[str, Any, str, str]:
-    """Message, origin, path and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
-    origin = node.origin if node is not None else None
-    parts = str(name).split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        found = pydoc.locate(".".join(parts[:length]))
-        if found is not None:
-            message = f"`{'.'.join(parts[:length])}` has no `{parts[length]}`"
-            near = nearest(parts[length], [known for known in dir(found) if not known.startswith("_")])
-            return message, origin, path, near if near.startswith("Did") else ""
-    try:
-        importlib.import_module(parts[0])
-    except ImportError as error:
-        reason = str(error)
-    else:
-        reason = f"`{parts[0]}` is no package"
-    hint = "Is it installed here? A module of your own is found in the working directory, or by `project:`."
-    return f"`{name}` cannot be imported: {reason}", origin, path, hint
-
-
-def _frames(error: BaseException) -> int:
-    """How deep the code went beyond the frames of ours and sparkwheel's when the error was raised."""
-    return sum(1 for _ in _tail(error))
-
-
-def _tail(error: BaseException) -> Any:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
-def _users_traceback(error: BaseException) -> Any:
-    """The traceback from the first frame that is not sparkwheel's."""
-    for trace in _tail(error):
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith(("sparkwheel", "lighter.config", "pydoc")):
-            return trace
-    return error.__traceback__
-
-
-def _shown_call(definition: Mapping[str, Any]) -> str:
-    arguments = ", ".join(f"{key}={_short(value)}" for key, value in definition.items() if key != "_target_")
-    return f"{definition['_target_']}({arguments})"
-
-
-def _short(value: Any) -> str:
-    text = f"{value['_target_']}(...)" if is_target(value) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return _Names(imported)

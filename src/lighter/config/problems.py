@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lighter.config.tree import Origin
+from lighter.errors import ConfigError
 
+MAX_PROBLEMS = 100
 _WIDEST_EXCERPT = 110
+_WIDEST_LINE = 400
+_MOST_LINES = 15
+_MOST_COMPARED = 300
+_UNSHOWABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -28,45 +36,100 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
+        """At most 15 lines, none of them long, and nothing in them that a terminal would act on."""
         head = ": ".join(part for part in (str(self.origin or ""), self.path) if part)
         lines = [f"{head}: {self.message}" if head else self.message]
         if self.origin is not None:
             lines += excerpt(self.origin)
         lines += [f"  {line}" for line in self.hint.splitlines()]
-        return "\n".join(lines)
+        text = "\n".join("\n".join(lines).split("\n")[:_MOST_LINES])
+        return "\n".join(shortened(_UNSHOWABLE.sub("\ufffd", line), _WIDEST_LINE) for line in text.split("\n"))
+
+
+class Problems(list[Problem]):
+    """A list that problems are gathered in; when there are very many, it raises those it has."""
+
+    def append(self, problem: Problem, /) -> None:
+        """Add a problem that is not there yet.
+
+        Raises:
+            ConfigError: there are 100 problems.
+        """
+        if problem in self:
+            return
+        super().append(problem)
+        if len(self) >= MAX_PROBLEMS:
+            raise ConfigError([*self, Problem(f"these are the first {MAX_PROBLEMS} problems; there may be more")])
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems by their place in each text; the texts in the order in which they come up."""
+    texts: dict[str, int] = {}
+
+    def place(problem: Problem) -> tuple[int, int, int]:
+        if problem.origin is None:
+            return (-1, 0, 0)
+        source, line, column = problem.origin
+        return (texts.setdefault(f"{source.name} {source.text}", len(texts)), line, column)
+
+    return sorted(problems, key=place)
 
 
 def excerpt(origin: Origin) -> list[str]:
     """The line of an origin with a caret under its column; nothing for data from Python."""
-    text = origin.source.text.splitlines()
+    text = origin.source.lines
     if not 0 < origin.line <= len(text):
         return []
-    line, column = text[origin.line - 1].replace("\t", " "), origin.column
+    line, column = text[origin.line - 1], origin.column
     if column > _WIDEST_EXCERPT // 2 and len(line) > _WIDEST_EXCERPT:
         cut = column - _WIDEST_EXCERPT // 2
         line, column = "..." + line[cut + 3 :], column - cut
-    if len(line) > _WIDEST_EXCERPT:
-        line = line[: _WIDEST_EXCERPT - 3] + "..."
+    line = shortened(_UNSHOWABLE.sub("\ufffd", line.replace("\t", " ")), _WIDEST_EXCERPT)
     number = f"{origin.line:>5}" if origin.source.is_file else " " * 5
-    return [f"{number} | {line}", f"{'':5} | {' ' * (column - 1)}^"]
+    return [f"{number} | {line}", f"{'':5} | {' ' * _cells(line[: column - 1])}{' ' * (column - 1 - len(line))}^"]
 
 
 def nearest(found: object, allowed: Iterable[object]) -> str:
     """A sentence with the closest allowed spelling, or with all that is allowed where none is close."""
     choices = [str(choice) for choice in allowed]
-    close = get_close_matches(str(found), choices, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean `{close[0]}`?"
+    close = close_to(found, choices)
+    if close is not None:
+        return f"Did you mean `{close}`?"
     if not choices:
         return ""
-    shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
+    shown = ", ".join(shortened(choice, 60) for choice in choices[:12]) + (", ..." if len(choices) > 12 else "")
     return f"There is: {shown}."
 
 
+def closest(found: object, allowed: Iterable[object]) -> str:
+    """The sentence of `nearest` where something is close; otherwise nothing."""
+    close = close_to(found, [str(choice) for choice in allowed])
+    return f"Did you mean `{close}`?" if close is not None else ""
+
+
+def close_to(found: object, choices: Sequence[str]) -> str | None:
+    """The closest of some spellings, if one is close. Of very many, those that begin the same way are compared."""
+    wrong = shortened(str(found), 200)
+    alike = [choice for choice in choices if abs(len(choice) - len(wrong)) <= max(3, len(wrong) // 2)]
+    alike.sort(key=lambda choice: choice[:1] != wrong[:1])
+    close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def indefinite(value: object) -> str:
-    """How messages name what was found: a type that YAML knows, with the value where it is short."""
-    names = {dict: "a dict", list: "a list", type(None): "null"}
-    if type(value) in names:
-        return names[type(value)]
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    """How messages name what was found: a type that YAML knows, or the value, shortened."""
+    names = {dict: "a dict", list: "a list", type(None): "null", bool: str(value).lower()}
+    return names[type(value)] if type(value) in names else shortened(repr(value), 60)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text, or its beginning with dots."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _cells(text: str) -> int:
+    """How wide a terminal shows a text."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )

@@ -1,7 +1,8 @@
 """What a stage does not need is taken away before anything is built.
 
 A class says of each of its arguments what it is needed for (`needed_for`), as `{"train_dataloader": {"train"}}` or,
-for an argument that is a dict, `{"dataloaders::train": {"train"}}`: modes (train, val, test, predict) or the stage `fit`.
+for an argument that is a dict, `{"dataloaders::train": {"train"}}`: modes (train, val, test, predict) or the
+stage `fit`.
 """
 
 from __future__ import annotations

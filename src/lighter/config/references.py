@@ -6,20 +6,43 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
-from lighter.config.problems import Problem, nearest
-from lighter.config.tree import SEPARATOR, Node, Origin, Source, join, split
+from lighter.config.problems import Problem, close_to, nearest, shortened
+from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, join, split
+from lighter.config.yaml import MAX_NODES
 
+_MOST_COMPARED = 10_000
 COPIES = "__copies__"  # where the copies stand that expressions ask for by %a::b
-_IN_EXPRESSION = re.compile(r"(?<![\w)\]'\"])(?P<space>\s*)%(?P<path>[A-Za-z_]\w*(?:::\w+)*)")
+WholeFile = Callable[[str, Node], "Node | None"]
+_EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
+_REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
+ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")  # in an expression
+_TOKENS = re.compile(
+    r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
+    |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def expand(root: Node, problems: list[Problem]) -> Node:
     """The tree with a copy in place of each `%a::b` and `%::b`, those inside `$` expressions included."""
-    return _Expansion(root, problems).run()
+    copies = _Copies(root, problems)
+    expanded = copies.made(lambda: copies.of(root, "", root))
+    if copies.for_expressions and isinstance(expanded.value, dict):
+        expanded.value[COPIES] = Node(copies.for_expressions, Origin(Source("config")))
+    return expanded
+
+
+def expand_external(root: Node, whole_file: WholeFile, problems: list[Problem]) -> Node:
+    """The tree with a copy in place of each `%file.yaml::a`; what `%b` means in that file is found in that file."""
+    copies = _Copies(root, problems, whole_file)
+    return copies.made(lambda: copies.of(root, "", root))
 
 
 def check_references(root: Node, problems: list[Problem]) -> None:
@@ -30,75 +53,151 @@ def check_references(root: Node, problems: list[Problem]) -> None:
         absolute = _absolute(path, node, problems)
         if absolute is None:
             continue
+        if absolute[0] == "@" and not _REFERENCE.match(absolute):
+            message = f"`{shortened(node.value, 60)}` is no reference: that is names and indices, joined by `::`"
+            hint = "Names that are referred to are made of letters, digits and `_`."
+            problems.append(Problem(message, node.origin, path, hint))
+            continue
         for target in scan_references(absolute):
             if root.find(target) is None:
-                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, _suggest(root, target)))
+                hint = _suggest(root, target)
+                if absolute[0] == "$" and not hint.startswith("Did you mean"):
+                    hint += "\nIn an expression each `@name` is a reference, in quotes too."
+                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
 
 
-class _Expansion:
-    def __init__(self, root: Node, problems: list[Problem]) -> None:
-        self.root, self.problems = root, problems
-        self.copies: list[Node] = []
-        self.open: list[str] = []
+class _TooManyError(Exception):
+    """The copies are more than a config may have; the problem is noted."""
 
-    def run(self) -> Node:
-        expanded = self.of(self.root, "")
-        if self.copies and isinstance(expanded.value, dict):
-            expanded.value[COPIES] = Node(self.copies, Origin(Source("config")))
-        return expanded
 
-    def of(self, node: Node, path: str) -> Node:
-        if isinstance(node.value, dict):
-            children = {key: self.of(child, join(path, key)) for key, child in node.value.items()}
-            return Node(children, node.origin, node.key_origin)
-        if isinstance(node.value, list):
-            items = [self.of(child, join(path, index)) for index, child in enumerate(node.value)]
-            return Node(items, node.origin, node.key_origin)
-        if isinstance(node.value, str) and node.value.startswith("%"):
-            return self.copy(node, path)
-        if isinstance(node.value, str) and node.value.startswith("$") and "%" in node.value:
-            text = _IN_EXPRESSION.sub(lambda match: self.in_expression(match, node, path), node.value)
-            return Node(text, node.origin, node.key_origin)
-        return node
+class _Copies:
+    """Works out copies.
 
-    def copy(self, node: Node, path: str) -> Node:
-        absolute = _absolute(path, node, self.problems)
-        if absolute is None:
+    Without `whole_file`, those within `root`; with it, those from other files, while those within `root` are left.
+    A method's last argument is the tree that a path is looked up in: `root`, or that of another file.
+    """
+
+    def __init__(self, root: Node, problems: list[Problem], whole_file: WholeFile | None = None) -> None:
+        self.root, self.problems, self.whole_file = root, problems, whole_file
+        self.for_expressions: list[Node] = []
+        self.open: list[tuple[int, str]] = []
+        self.depth = 0
+        self.count = 0
+
+    def made(self, make: Callable[[], Node]) -> Node:
+        try:
+            return make()
+        except _TooManyError:
+            return self.root
+
+    def of(self, node: Node, path: str, tree: Node) -> Node:
+        """A node with the copies in it worked out; dicts and lists are new."""
+        value = node.value
+        if isinstance(value, str):
+            return self.of_text(node, path, tree) if value[:1] in ("%", "$") and "%" in value else node
+        if not isinstance(value, (dict, list)):
             return node
-        target = absolute[1:].strip()
-        found = self.look_up(target, node, path)
+        self.counted(len(value) + 1, node, path)
+        self.depth += 1
+        if isinstance(value, dict):
+            value = {key: self.of(child, join(path, key), tree) for key, child in value.items()}
+        else:
+            value = [self.of(child, join(path, index), tree) for index, child in enumerate(value)]
+        self.depth -= 1
+        return Node(value, node.origin, node.key_origin)
+
+    def of_text(self, node: Node, path: str, tree: Node) -> Node:
+        if node.value[0] == "$":
+            return self.of_expression(node, path, tree)
+        external = _EXTERNAL.match(node.value)
+        if external is not None and self.whole_file is not None:
+            other = self.whole_file(external["file"], node)
+            found = self.look_up(external["path"] or "", node, path, other) if other is not None else None
+        elif self.whole_file is not None and tree is self.root:
+            return node
+        else:
+            absolute = _absolute(path, node, self.problems)
+            found = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
         return Node(found.value, found.origin, node.key_origin) if found is not None else node
 
-    def look_up(self, target: str, node: Node, path: str) -> Node | None:
+    def look_up(self, target: str, node: Node, path: str, tree: Node) -> Node | None:
         """What stands at a path, through other copies on the way, expanded itself."""
-        if target in self.open:
-            circle = " -> ".join([*self.open, target])
-            self.problems.append(Problem(f"copies refer to each other in a circle: {circle}", node.origin, path))
+        if (id(tree), target) in self.open:
+            names = [name for _, name in self.open]
+            circle = " -> ".join([*names[names.index(target) :], target])
+            message = f"copies refer to each other in a circle: {shortened(circle, 200)}"
+            self.problems.append(Problem(message, node.origin, path))
             return None
-        self.open.append(target)
-        found: Node | None = self.root
-        here = ""
-        for step in split(target):
-            if found is not None and isinstance(found.value, str) and found.value.startswith("%"):
-                found = self.of(found, here)
-            found = found.child(step) if found is not None else None
-            here = join(here, step)
-        found = self.of(found, target) if found is not None else None
+        self.open.append((id(tree), target))
+        self.counted(1, node, path)
+        self.depth += 1
+        found, here = self.walked(target, tree)
+        found = self.of(found, here, tree) if found is not None else None
+        self.depth -= 1
         self.open.pop()
         if found is None:
-            self.problems.append(
-                Problem(f"`%{target}` refers to nothing", node.origin, path, _suggest(self.root, target))
-            )
+            hint = _suggest(tree, target)
+            self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
         return found
 
-    def in_expression(self, match: re.Match[str], node: Node, path: str) -> str:
-        if self.root.find(match["path"]) is None:  # a modulo, not a reference
-            return match[0]
-        found = self.look_up(match["path"], node, path)
-        if found is None:
-            return match[0]
-        self.copies.append(found)
-        return f"{match['space']}@{COPIES}{SEPARATOR}{len(self.copies) - 1}"
+    def walked(self, target: str, tree: Node) -> tuple[Node | None, str]:
+        found: Node | None = tree
+        here = ""
+        for step in split(target):
+            if found is not None and is_reference(found.value) and found.value[0] == "%":
+                found = self.of(found, here, tree)
+            found = found.child(step) if found is not None else None
+            here = join(here, step)
+        return found, here
+
+    def of_expression(self, node: Node, path: str, tree: Node) -> Node:
+        """The expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
+        if self.whole_file is not None and tree is self.root:
+            return node
+        parts = []
+        for text, is_copy in _split_copies(node.value):
+            absolute = _absolute(path, Node(text, node.origin), self.problems) if is_copy else None
+            found = self.look_up(absolute[1:], node, path, tree) if absolute is not None else None
+            if found is not None and self.whole_file is not None:
+                message = "an expression that is copied from another file cannot hold copies itself"
+                hint = f"Give `{text}` a key of its own in that file, and refer to it by `@`."
+                self.problems.append(Problem(message, node.origin, path, hint))
+            if found is not None:
+                self.for_expressions.append(found)
+                text = f"@{COPIES}{SEPARATOR}{len(self.for_expressions) - 1}"
+            elif is_copy:  # the problem is noted
+                text = "None"
+            parts.append(text)
+        return Node("".join(parts), node.origin, node.key_origin)
+
+    def counted(self, more: int, node: Node, path: str) -> None:
+        self.count += more
+        if self.count > MAX_NODES or self.depth > MAX_DEPTH:
+            limit = (
+                f"has more than {MAX_NODES:,} values" if self.count > MAX_NODES else f"is more than {MAX_DEPTH} deep"
+            )
+            self.problems.append(Problem(f"with its copies, this config {limit}", node.origin, path))
+            raise _TooManyError
+
+
+def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
+    """An expression in pieces, and of each whether it is a `%a::b`; a `%` after an operand is Python's modulo."""
+    after_operand = False
+    for token in _TOKENS.finditer(expression):
+        text = token[0]
+        if token["copy"] and after_operand:
+            yield text, False
+        elif token["copy"]:
+            yield text, True
+            after_operand = True
+        else:
+            yield text, False
+        if token["text"]:
+            after_operand = True
+        elif token["word"]:
+            after_operand = not keyword.iskeyword(text) or text in ("None", "True", "False")
+        elif token["sign"]:
+            after_operand = text in ")]}"
 
 
 def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
@@ -106,9 +205,8 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return str(resolve_relative_ids(path, node.value))
     except ValueError:
         message = "this relative reference goes up beyond the top of the config"
-        problems.append(
-            Problem(message, node.origin, path, "`@::name` is a sibling; each further `::` is one level up.")
-        )
+        hint = "`@::name` is a sibling; each further `::` is one level up."
+        problems.append(Problem(message, node.origin, path, hint))
         return None
 
 
@@ -123,10 +221,10 @@ def _suggest(root: Node, target: str) -> str:
     else:
         return ""
     step = split(target)[len(split(here))]
-    if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
+    if is_reference(node.value):
         return f"`{here}` is itself a reference or an expression; one cannot look inside it."
-    if node.steps():
-        hint = nearest(step, [join(here, known) for known in node.steps()])
-        close = nearest(join(here, step), [join(here, known) for known in node.steps()])
-        return close if close.startswith("Did") else hint
-    return f"`{here}` is a single value." if here else ""
+    known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]
+    if not known:
+        return f"`{here}` is a single value." if here else ""
+    close = close_to(step, known)
+    return f"Did you mean `{join(here, close)}`?" if close else nearest(step, [join(here, name) for name in known[:20]])

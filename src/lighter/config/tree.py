@@ -2,17 +2,20 @@
 
 A `Node` holds a scalar, a dict of nodes or a list of nodes, and its `Origin`. Loading, merging, overriding,
 checking and dumping all work on nodes; only `config.objects` turns them into plain data for sparkwheel.
-Nodes are never changed once they are part of a tree that was returned: each stage makes the next tree.
+Only `config.merge` changes nodes, and only those of the tree that is being put together; once `config.load` has
+returned a tree, each stage makes the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SEPARATOR = "::"
+MAX_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,14 @@ class Source:
     folder: Path = field(default_factory=Path.cwd)
     is_file: bool = False
 
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text by lines, for excerpts."""
+        return self.text.splitlines()
 
-@dataclass(frozen=True)
-class Origin:
-    """A place in a source; line and column count from 1."""
+
+class Origin(NamedTuple):
+    """A place in a source; line and column count from 1, columns in characters."""
 
     source: Source
     line: int = 1
@@ -56,6 +63,15 @@ class Node:
     def __repr__(self) -> str:
         return f"Node({self.plain()!r}, {self.origin})"
 
+    def copy(self) -> Node:
+        """The same tree, of nodes that may be changed."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: node.copy() for key, node in value.items()}
+        elif isinstance(value, list):
+            value = [node.copy() for node in value]
+        return Node(value, self.origin, self.key_origin)
+
     def plain(self) -> Any:
         """The value as dicts, lists and scalars, all of them new."""
         if isinstance(self.value, dict):
@@ -67,12 +83,12 @@ class Node:
     def child(self, step: str) -> Node | None:
         """The node one step of a path below this one; keys compare by their text, list items by index."""
         if isinstance(self.value, dict):
-            if step in self.value:
-                return self.value[step]
-            return next((node for key, node in self.value.items() if str(key) == step), None)
-        if isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
-            return self.value[int(step)]
-        return None
+            found: Node | None = self.value.get(same_key(self.value, step))
+        elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
+            found = self.value[int(step)]
+        else:
+            found = None
+        return found
 
     def find(self, path: str) -> Node | None:
         """The node at `a::b::0`, or None; the empty path is this node."""
@@ -84,7 +100,7 @@ class Node:
         return node
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """This node and all below it, each with its path."""
+        """The node and all below it, each with its path."""
         yield path, self
         if isinstance(self.value, dict):
             items: Iterator[tuple[Any, Node]] = iter(self.value.items())
@@ -95,13 +111,10 @@ class Node:
         for key, node in items:
             yield from node.walk(join(path, key))
 
-    def steps(self) -> list[str]:
+    def steps(self) -> Iterator[str]:
         """What may come next in a path below this node."""
-        if isinstance(self.value, dict):
-            return [str(key) for key in self.value]
-        if isinstance(self.value, list):
-            return [str(index) for index in range(len(self.value))]
-        return []
+        if isinstance(self.value, (dict, list)):
+            yield from map(str, self.value if isinstance(self.value, dict) else range(len(self.value)))
 
 
 def split(path: str) -> list[str]:
@@ -116,7 +129,26 @@ def join(path: str, key: Any) -> str:
 
 def is_index(step: str) -> bool:
     """Whether a step can be an index into a list."""
-    return step.removeprefix("-").isdigit()
+    digits = step.removeprefix("-")
+    return digits.isdecimal() and len(digits) < 19
+
+
+def same_key(data: Mapping[Any, Any], step: str) -> Any:
+    """The key of a dict that a step of a path names: keys compare by their text, so `1` finds 1 and `True` finds true.
+
+    A step that names none of them is returned as the key it would be in a file.
+    """
+    if step in data:
+        return step
+    if step in _BOOLEANS:
+        return _BOOLEANS[step] if _BOOLEANS[step] in data else step
+    if is_index(step):
+        return int(step)
+    try:
+        number = float(step)
+    except ValueError:
+        return step
+    return number if number in data else step
 
 
 def is_target(value: Any) -> bool:
@@ -124,10 +156,9 @@ def is_target(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
-def from_plain(data: Any, origin: Origin) -> Node:
-    """A tree from dicts, lists and scalars, all of one origin."""
-    if isinstance(data, dict):
-        return Node({key: from_plain(value, origin) for key, value in data.items()}, origin)
-    if isinstance(data, (list, tuple)):
-        return Node([from_plain(value, origin) for value in data], origin)
-    return Node(data, origin)
+def is_reference(value: Any) -> bool:
+    """Whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
+    return isinstance(value, str) and value[:1] in ("@", "%", "$")
+
+
+_BOOLEANS = {"True": True, "False": False}

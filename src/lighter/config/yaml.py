@@ -3,48 +3,45 @@
 Numbers, booleans and null follow YAML 1.2's core schema with Python's `1_000`: `1e-3` is a float; `on`, `off`,
 `yes`, `no`, dates and `12:30` are strings. A key that is written twice is a problem; tags other than YAML's own
 are problems; aliases and merge keys (`<<`) work, within a bound on what they expand to.
+
+The tree is built from PyYAML's events, not from its nodes: its C composer recurses, so deep nesting ends the process.
 """
 
 from __future__ import annotations
 
+import gc
+import numbers
 import re
-from collections.abc import Hashable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike, fspath
 from typing import Any
 
 import yaml
 
-from lighter.config.problems import Problem
-from lighter.config.tree import Node, Origin, Source
+from lighter.config.problems import Problem, indefinite, shortened
+from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source
 
 MAX_NODES = 1_000_000
-MAX_DEPTH = 100
 
 _TAG = "tag:yaml.org,2002:"
-_IMPLICIT = {
-    "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    "int": (re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)$"), "-+0123456789"),
-    "float": (
-        re.compile(
-            r"""(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?
-            |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-            |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
-            re.VERBOSE,
-        ),
-        "-+0123456789.",
-    ),
-    "null": (re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    "merge": (re.compile(r"<<$"), "<"),
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_PATTERNS = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": rf"[-+]?(?:0b[01]+(?:_[01]+)*|0o[0-7]+(?:_[0-7]+)*|0x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|{_DIGITS})",
+    "float": rf"[-+]?(?:(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?|\.inf|\.Inf|\.INF)"
+    r"|\.nan|\.NaN|\.NAN",
 }
+_ANY_PATTERN = re.compile("|".join(rf"(?P<{kind}>(?:{pattern})\Z)" for kind, pattern in _PATTERNS.items()))
+_MAY_BE_SPECIAL = frozenset("~nNtTfF-+.0123456789")
+_UNREADABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MERGE = object()  # the key `<<`
+_NO_KEY = object()  # in place of a key that is a problem
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's C parser with this module's idea of scalars."""
-
-    yaml_implicit_resolvers: dict = {}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes every string that this loader or a YAML 1.1 loader would read as something else."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Quotes every string that this module, or a YAML 1.1 loader, would read as something else."""
 
     yaml_implicit_resolvers = {first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()}
 
@@ -52,13 +49,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _name, (_pattern, _first) in _IMPLICIT.items():
-    _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
-    if _name != "merge":
-        for _letter in _first:
-            _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(0, (_TAG + _name, _pattern))
-_Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_list(list(value)))
-_Dumper.add_multi_representer(object, lambda dumper, value: dumper.represent_str(repr(value)))
+def dump(data: Any) -> str:
+    """Plain data as YAML that `parse` reads back as the same data. What YAML has no word for becomes its `repr`."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return text
 
 
 def parse(source: Source, problems: list[Problem], offset: int = 0) -> Node | None:
@@ -68,153 +62,312 @@ def parse(source: Source, problems: list[Problem], offset: int = 0) -> Node | No
         source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
         problems: takes what is wrong.
     """
+    reader = _Reader(source, offset, problems)
     try:
-        root = yaml.compose(source.text[offset:], Loader=_Loader)
+        with _without_collections():
+            return reader.document()
+    except _UnusableError:
+        pass
     except yaml.MarkedYAMLError as error:
-        problems.append(_syntax_problem(error, source, offset))
-        return None
-    except (yaml.YAMLError, RecursionError) as error:
-        what = "is nested too deeply" if isinstance(error, RecursionError) else f"is not YAML: {error}"
-        problems.append(Problem(f"this text {what}", Origin(source)))
-        return None
-    if root is None:
-        return Node(None, Origin(source, 1, offset + 1))
-    return _Reader(source, offset, problems).read(root)
+        problems.append(_syntax_problem(error, reader))
+    except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+        problems.append(_character_problem(source, offset, str(error)))
+    return None
 
 
-def dump(data: Any) -> str:
-    """Plain data as YAML that `parse` reads back as the same data. What YAML has no word for becomes its `repr`."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collections: going through a large tree again and again while it grows doubles the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+class _UnusableError(Exception):
+    """The text cannot be read any further; the problem is noted."""
+
+
+class _Open:
+    """A dict or list whose end was not reached yet."""
+
+    def __init__(self, node: Node, first: int, anchor: str | None) -> None:
+        self.node, self.first, self.anchor = node, first, anchor
+        self.height = 1
+        self.key: Any = None  # of a dict: the key whose value comes next
+        self.key_origin: Origin | None = None
+        self.written: dict[Any, Origin] = {}
+        self.merged: dict[Any, Node] = {}
+
+
+class _Anchored:
+    """What an alias may repeat: the tree, how many values it has, and how deep it is."""
+
+    def __init__(self, node: Node, size: int, height: int) -> None:
+        self.node, self.size, self.height = node, size, height
 
 
 class _Reader:
-    """PyYAML's nodes to ours."""
+    """Events to nodes."""
 
     def __init__(self, source: Source, offset: int, problems: list[Problem]) -> None:
         self.source, self.offset, self.problems = source, offset, problems
         self.count = 0
-        self.open: list[yaml.Node] = []
+        self.open: list[_Open] = []
+        self.anchors: dict[str, _Anchored | None] = {}  # None: still open
+        self.root: Node | None = None
 
-    def origin(self, node: yaml.Node) -> Origin:
-        mark = node.start_mark
+    def origin(self, mark: Any) -> Origin:
         return Origin(self.source, mark.line + 1, mark.column + 1 + (self.offset if mark.line == 0 else 0))
 
-    def problem(self, message: str, node: yaml.Node, hint: str = "") -> None:
-        self.problems.append(Problem(message, self.origin(node), hint=hint))
+    def problem(self, message: str, mark: Any, hint: str = "") -> None:
+        self.problems.append(Problem(message, self.origin(mark), self.path(), hint))
 
-    def read(self, node: yaml.Node) -> Node:
-        self.count += 1
-        if self.count == MAX_NODES:
-            self.problem(f"this text has more than {MAX_NODES:,} values once its aliases are expanded", node)
-        if self.count >= MAX_NODES:
-            return Node(None, self.origin(node))
-        if isinstance(node, yaml.ScalarNode):
-            return Node(self.scalar(node), self.origin(node))
-        if node in self.open or len(self.open) > MAX_DEPTH:
-            what = "an alias contains itself" if node in self.open else f"this is nested more than {MAX_DEPTH} deep"
-            self.problem(what, node)
-            return Node(None, self.origin(node))
-        self.open.append(node)
-        value: Any
-        if isinstance(node, yaml.MappingNode):
-            value = self.mapping(node)
-        else:
-            value = [self.read(item) for item in node.value]
-        self.open.pop()
-        return Node(value, self.origin(node))
+    def path(self) -> str:
+        """The config path of what comes next."""
+        steps = [len(at.node.value) if isinstance(at.node.value, list) else at.key for at in self.open]
+        return shortened(SEPARATOR.join(str(step) for step in steps if step not in (None, _MERGE, _NO_KEY)), 100)
 
-    def mapping(self, node: yaml.MappingNode) -> dict[Any, Node]:
-        written: dict[Any, Node] = {}
-        merged: dict[Any, Node] = {}
-        seen: dict[Any, Origin] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag == _TAG + "merge":
-                for key, value in self.merge_key(value_node).items():
-                    merged.setdefault(key, value)
-                continue
-            key = self.key(key_node)
-            if key is None:
-                continue
-            bare = key.lstrip("=~") if isinstance(key, str) else key
-            if bare in seen:
-                hint = f"It was first written in line {seen[bare].line}; keep one of them."
-                self.problem(f"the key `{bare}` is written twice", key_node, hint)
-                continue
-            seen[bare] = self.origin(key_node)
-            written[key] = self.read(value_node)
-            written[key].key_origin = seen[bare]
-        return {**merged, **written}
+    def document(self) -> Node:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(self.source.text[self.offset :])
+        documents = 0
+        while True:
+            event = loader.get_event()
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                self.scalar(event)
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                self.start(event, {} if kind is yaml.MappingStartEvent else [])
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self.end(event)
+            elif kind is yaml.AliasEvent:
+                self.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    self.problem("a config is one YAML document; a second one begins here", event.start_mark)
+                    raise _UnusableError
+            elif kind is yaml.StreamEndEvent:
+                return self.root or Node(None, Origin(self.source, 1, self.offset + 1))
 
-    def key(self, node: yaml.Node) -> Hashable | None:
-        if isinstance(node, yaml.ScalarNode):
-            key: Hashable | None = self.scalar(node)
-            if isinstance(key, (str, int, float)):
-                return key
-        self.problem("a key is text or a number", node, "Quote it, if it is meant as text.")
-        return None
+    def scalar(self, event: yaml.ScalarEvent) -> None:
+        self.counted(1, event)
+        value = event.value
+        plain = event.implicit[0] and event.tag is None
+        if plain and value == "<<" and self.wants_key():
+            self.key(_MERGE, event)
+            return
+        if plain:
+            if not value or value[0] in _MAY_BE_SPECIAL:
+                value = self.special(value, event)
+        elif event.tag not in (None, "!", _TAG + "str"):
+            value = self.tagged(value, event)
+        node = Node(value, self.origin(event.start_mark))
+        if event.anchor is not None:
+            self.anchors[event.anchor] = _Anchored(node, 1, 0)
+        self.take(node, event)
 
-    def merge_key(self, node: yaml.Node) -> dict[Any, Node]:
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        found: dict[Any, Node] = {}
-        for part in parts:
-            value = self.read(part).value
-            if not isinstance(value, dict):
-                self.problem("`<<` takes a mapping or a list of mappings", part)
-                continue
-            for key, child in value.items():
-                found.setdefault(key, child)
-        return found
+    def special(self, text: str, event: yaml.ScalarEvent) -> Any:
+        """The value of a plain scalar that may be a number, a boolean or null."""
+        match = _ANY_PATTERN.match(text)
+        return text if match is None else self.construct(str(match.lastgroup), text, event)
 
-    def scalar(self, node: yaml.ScalarNode) -> Any:
-        kind = node.tag.removeprefix(_TAG)
-        if kind not in ("str", "int", "float", "bool", "null", "merge"):
-            self.problem(
-                f"the tag `{node.tag}` is not supported", node, "Objects are made with `_target_: package.Class`."
-            )
-            return None
+    def construct(self, kind: str, text: str, event: yaml.ScalarEvent) -> Any:
         try:
-            return _CONSTRUCT[kind](node.value)
-        except ValueError:
-            self.problem(f"`{node.value}` is no {kind}", node)
+            return _CONSTRUCT[kind](text)
+        except ValueError:  # Python refuses integers of thousands of digits
+            self.problem(f"`{shortened(text, 40)}` is too long for a number", event.start_mark)
             return None
+
+    def tagged(self, text: str, event: yaml.ScalarEvent) -> Any:
+        kind = str(event.tag).removeprefix(_TAG)
+        if kind not in _PATTERNS:
+            self.unknown_tag(event)
+            return None
+        if not re.fullmatch(_PATTERNS[kind], text):
+            self.problem(f"`{shortened(text, 40)}` is no {kind}", event.start_mark)
+            return None
+        return self.construct(kind, text, event)
+
+    def unknown_tag(self, event: Any) -> None:
+        hint = "Objects are made with `_target_: package.Class`."
+        tag = str(event.tag).replace(_TAG, "!!")
+        self.problem(f"the tag `{shortened(tag, 60)}` is not supported", event.start_mark, hint)
+
+    def start(self, event: Any, value: Any) -> None:
+        self.counted(1, event)
+        if event.tag not in (None, "!", _TAG + ("map" if isinstance(value, dict) else "seq")):
+            self.unknown_tag(event)
+        self.checked_depth(1, event)
+        node = Node(value, self.origin(event.start_mark))
+        self.open.append(_Open(node, self.count, event.anchor))
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+
+    def end(self, event: Any) -> None:
+        closed = self.open.pop()
+        if closed.merged:
+            closed.node.value = {**closed.merged, **closed.node.value}
+        if closed.anchor is not None:
+            self.anchors[closed.anchor] = _Anchored(closed.node, self.count - closed.first + 1, closed.height)
+        self.take(closed.node, event, closed.height)
+
+    def alias(self, event: yaml.AliasEvent) -> None:
+        if event.anchor not in self.anchors:
+            self.problem(
+                f"there is no anchor `&{shortened(str(event.anchor), 60)}` before this alias", event.start_mark
+            )
+            raise _UnusableError
+        anchored = self.anchors[event.anchor]
+        if anchored is None:
+            self.problem("this alias is inside what it repeats", event.start_mark)
+            raise _UnusableError
+        self.counted(anchored.size, event)
+        self.checked_depth(anchored.height, event)
+        self.take(anchored.node.copy(), event, anchored.height)
+
+    def counted(self, more: int, event: Any) -> None:
+        self.count += more
+        if self.count > MAX_NODES:
+            self.problem(
+                f"this text has more than {MAX_NODES:,} values, those of its aliases included", event.start_mark
+            )
+            raise _UnusableError
+
+    def checked_depth(self, more: int, event: Any) -> None:
+        if len(self.open) + more > MAX_DEPTH:
+            self.problem(f"this is nested more than {MAX_DEPTH} deep", event.start_mark)
+            raise _UnusableError
+
+    def wants_key(self) -> bool:
+        return bool(self.open) and isinstance(self.open[-1].node.value, dict) and self.open[-1].key is None
+
+    def take(self, node: Node, event: Any, height: int = 0) -> None:
+        """Put a finished value where it belongs: the root, an item, a key, or the value of a key."""
+        if not self.open:
+            self.root = node
+            return
+        holder = self.open[-1]
+        holder.height = max(holder.height, height + 1)
+        if isinstance(holder.node.value, list):
+            holder.node.value.append(node)
+        elif holder.key is None:
+            self.key(node.value, event, node.origin)
+        else:
+            key, holder.key = holder.key, None
+            if key is _MERGE:
+                self.merge_key(holder, node)
+            elif key is not _NO_KEY:
+                node.key_origin = holder.key_origin
+                holder.node.value[key] = node
+
+    def key(self, key: Any, event: Any, origin: Origin | None = None) -> None:
+        holder = self.open[-1]
+        origin = holder.key_origin = origin or self.origin(event.start_mark)
+        holder.key = key
+        if key is _MERGE:
+            return
+        if not isinstance(key, (str, int, float)):
+            holder.key = _NO_KEY
+            hint = "Quote it, if it is meant as text." if not isinstance(key, (dict, list)) else ""
+            self.problems.append(
+                Problem(f"a key is text or a number; found {indefinite(key)}", origin, self.path(), hint)
+            )
+            return
+        bare = key[1:] if isinstance(key, str) and key[:1] in ("=", "~") else str(key)
+        first = holder.written.get(bare) or holder.written.get(key)  # by text; and 1 equals true and 1.0
+        if first is not None:
+            hint = f"It was first written in line {first.line}, column {first.column}; keep one of them."
+            self.problems.append(Problem("this key is written twice", origin, self.path(), hint))
+            holder.key = _NO_KEY
+        holder.written.setdefault(bare, origin)
+        holder.written.setdefault(key, origin)
+
+    def merge_key(self, holder: _Open, node: Node) -> None:
+        """`<<: *a` or `<<: [*a, *b]`: keys that the dict has not itself; of several sources the first wins."""
+        for part in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(part.value, dict):
+                message = f"`<<` takes a dict or a list of dicts; found {indefinite(part.plain())}"
+                self.problems.append(Problem(message, part.origin, self.path()))
+                continue
+            for key, child in part.value.items():
+                holder.merged.setdefault(key, child)
 
 
 def _int(text: str) -> int:
-    text = text.replace("_", "").lower()
     base = {"0b": 2, "0o": 8, "0x": 16}.get(text.lstrip("+-")[:2], 10)
     return int(text, base)
 
 
-def _float(text: str) -> float:
-    text = text.replace("_", "").lower()
-    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
-
-
 _CONSTRUCT: dict[str, Any] = {
     "str": str,
-    "merge": str,
     "int": _int,
-    "float": _float,
+    "float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
     "bool": lambda text: text.lower() == "true",
     "null": lambda text: None,
 }
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError, source: Source, offset: int) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    origin = Origin(source, 1, offset + 1)
-    if mark is not None:
-        origin = Origin(source, mark.line + 1, mark.column + 1 + (offset if mark.line == 0 else 0))
-    lines = source.text.splitlines() or [""]
+def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
+    source, mark = reader.source, error.problem_mark or error.context_mark
+    origin = reader.origin(mark) if mark is not None else Origin(source, 1, reader.offset + 1)
+    lines = source.lines or [""]
     if origin.line > len(lines):  # the text ends where more was expected
         origin = Origin(source, len(lines), len(lines[-1]) + 1)
-    rest = lines[origin.line - 1][origin.column - 1 :]
-    hint = ""
-    if rest[:1] in ("@", "%", "`"):
-        hint = f'Quote it: "{rest.strip()}"'
-    elif "\t" in lines[origin.line - 1]:
-        hint = "YAML is indented with spaces, not tabs."
-    elif "mapping values are not allowed" in (error.problem or ""):
-        hint = "Is the line before indented otherwise, or does a text with `: ` need quotes?"
     what = " ".join(part for part in (error.context, error.problem) if part)
-    return Problem(f"this is not YAML: {what}", origin, hint=hint)
+    return Problem(f"this is not YAML: {what}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column))
+
+
+def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
+    rest = line[column - 1 :]
+    if rest[:1] in ("@", "%", "`"):
+        value = re.split(r"[,\]}]|\s#", rest)[0] if "{" in line or "[" in line else rest
+        return f'Quote it: "{value.strip()}"'
+    if "\t" in line[: len(line) - len(line.lstrip())] or rest.startswith("\t"):
+        return "YAML is indented with spaces, not tabs."
+    if "mapping values are not allowed" in (error.problem or ""):
+        return "Is the line before indented otherwise, or does a text with `: ` need quotes?"
+    return ""
+
+
+def _character_problem(source: Source, offset: int, message: str) -> Problem:
+    found = _UNREADABLE.search(source.text, offset)
+    if found is None:
+        return Problem(f"this is not YAML: {message}", Origin(source, 1, offset + 1))
+    before = source.text[: found.start()]
+    origin = Origin(source, before.count("\n") + 1, found.start() - before.rfind("\n"))
+    return Problem(f"this is not text: it holds the character U+{ord(found[0]):04X}", origin)
+
+
+def _represent_other(dumper: Any, value: Any) -> Any:
+    """What a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
+    if isinstance(value, Mapping):
+        return dumper.represent_dict(value)
+    if isinstance(value, (list, tuple)):
+        return dumper.represent_list(list(value))
+    if isinstance(value, numbers.Integral):
+        return dumper.represent_int(int(value))
+    if isinstance(value, numbers.Real):
+        return dumper.represent_float(float(value))
+    if isinstance(value, PathLike):
+        return dumper.represent_str(str(fspath(value)))
+    return dumper.represent_str(str(value) if isinstance(value, str) else repr(value))
+
+
+_FIRST_LETTERS = {
+    "null": ["~", "n", "N", ""],
+    "bool": list("tTfF"),
+    "int": list("-+0123456789"),
+    "float": list("-+.0123456789"),
+}
+for _name, _pattern in _PATTERNS.items():
+    for _letter in _FIRST_LETTERS[_name]:
+        _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
+            0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))
+        )
+_Dumper.add_multi_representer(object, _represent_other)
+for _type in (tuple, set, bytes):
+    _Dumper.add_representer(_type, _represent_other)

@@ -70,11 +70,12 @@ class RunFolder:
 def claim(root: Path, name: str) -> RunFolder:
     """Make a new folder `root/DATE/TIME-NAME` that no other process has.
 
-    Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. Processes that rank 0 of a distributed run
-    starts get its folder.
+    Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. The other processes of a distributed run get
+    the folder of rank 0 if that started them. Under torchrun, which starts all ranks alike, they get a path that is
+    not made: what only rank 0 writes is in rank 0's folder, and Lightning tells them where checkpoints are.
     """
-    if not is_rank_zero() and _RUN_OF_RANK_ZERO in os.environ:
-        return RunFolder(Path(os.environ[_RUN_OF_RANK_ZERO]))
+    if not is_rank_zero():
+        return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, root / "rank-0")))
     now = datetime.now()
     day = root / now.strftime("%Y-%m-%d")
     day.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
-from lighter.config.problems import nearest
-from lighter.errors import ModuleTypeError
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 
 DEFAULT_MONITOR = "val/loss/epoch"
@@ -32,25 +30,25 @@ class Trainer(pytorch_lightning.Trainer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        known = inspect.signature(pytorch_lightning.Trainer).parameters
-        unknown = [key for key in kwargs if key not in known]
-        if unknown:
-            raise ModuleTypeError(f"the trainer has no argument `{unknown[0]}`. {nearest(unknown[0], known)}")
-        folder = kwargs.get("default_root_dir")
-        callbacks = kwargs.get("callbacks") or []
-        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-        if kwargs.get("logger") in (None, True):
-            kwargs["logger"] = default_logger(folder)
-        if kwargs.get("enable_progress_bar") is None:
-            kwargs["enable_progress_bar"] = sys.stderr.isatty() and sys.stdout.isatty()
-        if kwargs["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(RichProgressBar())
-        if kwargs.get("enable_checkpointing") is not False and not kwargs.get("barebones"):
-            callbacks = with_checkpoints(callbacks, folder)
-        super().__init__(**{**kwargs, "callbacks": callbacks})
+        super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
 
     # for `inspect.signature` and editors: the arguments are Lightning's
     functools.update_wrapper(__init__, pytorch_lightning.Trainer.__init__, assigned=("__annotations__",))
+
+
+def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    kwargs, folder = dict(given), given.get("default_root_dir")
+    callbacks = kwargs.get("callbacks") or []
+    callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    if kwargs.get("logger") in (None, True):
+        kwargs["logger"] = default_logger(folder)
+    if kwargs.get("enable_progress_bar") is None:
+        kwargs["enable_progress_bar"] = sys.stderr.isatty() and sys.stdout.isatty()
+    if kwargs["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        callbacks.append(RichProgressBar())
+    if kwargs.get("enable_checkpointing") is not False:
+        callbacks = with_checkpoints(callbacks, folder)
+    return {**kwargs, "callbacks": callbacks}
 
 
 def default_logger(folder: str | Path | None) -> CSVLogger:

@@ -1,0 +1,162 @@
+"""Whose mistake was it? An error that came up while an object was made, sorted out.
+
+The config's mistakes become a `ConfigError` with their place: a name that leads nowhere, arguments that do not fit the
+signature, a wrong expression, a circle. What the user's code raises stays what it is, and gains a note: the config
+path, where that was written, and the call. The frames of sparkwheel and of this package are left out of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pydoc
+import reprlib
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from sparkwheel import BaseError, CircularReferenceError
+
+from lighter.config.problems import closest, nearest
+from lighter.config.tree import is_target, join
+from lighter.errors import ConfigError, ModuleError, add_note
+
+if TYPE_CHECKING:
+    from lighter.config.objects import Objects
+
+_OF_EXPRESSIONS = (NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+_NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
+_OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
+
+
+def explained(objects: Objects, error: Exception, path: str) -> BaseException:
+    """What to raise for an error: a `ConfigError`, or the user's own exception with a note."""
+    if isinstance(error, BaseError) and error.source_location is not None:
+        path = error.source_location.id or path
+    elif not isinstance(error, BaseError):
+        path = _resolving(error) or path
+    cause: BaseException = error
+    while isinstance(cause, BaseError) and cause.__cause__:
+        cause = cause.__cause__
+    if isinstance(cause, ConfigError):
+        return cause
+    fault = _fault(objects, cause, path)
+    if fault is not None:
+        message, hint, where = fault
+        wrong = ConfigError([objects.problem(message, where, hint, at_key=where != path)])
+        wrong.__cause__ = cause
+        return wrong
+    add_note(cause, _circumstances(objects, path))
+    return cause.with_traceback(_users_traceback(cause))
+
+
+def why_not_found(name: str) -> tuple[str, str]:
+    """Message and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found = pydoc.locate(".".join(parts[:length]))
+        if found is not None:
+            public = [known for known in dir(found) if not known.startswith("_")]
+            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], public)
+    try:
+        importlib.import_module(parts[0])
+    except (ImportError, ValueError) as error:
+        reason = str(error)
+    else:
+        reason = f"`{parts[0]}` is no package"
+    hint = "Is it installed here? A module of your own is found in the working directory, or by `project:`."
+    return f"`{name}` cannot be imported: {reason}", hint
+
+
+def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str, str] | None:
+    """Message, hint and path of the config's mistake; None where it is not the config's."""
+    if isinstance(cause, CircularReferenceError):
+        return "these references go round in a circle", str(cause._original_message), path
+    if isinstance(cause, BaseError):
+        return str(cause._original_message), "", path
+    if isinstance(cause, ModuleError):
+        return str(cause), "", path
+    definition = objects.called(path)
+    innermost = _innermost(cause)
+    if isinstance(cause, _OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
+        names = ", ".join(sorted(objects.names)) or "none"
+        hint = f"Names come from `_imports_`; it has: {names}." if isinstance(cause, NameError) else ""
+        return f"this expression fails: {type(cause).__name__}: {cause}", hint, path
+    ours = innermost is not None and _module(innermost).startswith("sparkwheel")
+    called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
+    if ours and not called:
+        return str(cause), "", path
+    if isinstance(cause, TypeError) and is_target(definition):
+        misfit = _misfit(objects, definition, path, cause)
+        if misfit is not None or not called:
+            return misfit
+        return f"{definition['_target_']} cannot be called like this: {cause}", "", path
+    return None
+
+
+def _misfit(
+    objects: Objects, definition: Mapping[str, Any], path: str, cause: TypeError
+) -> tuple[str, str, str] | None:
+    """The fault, if the arguments of a definition do not fit the signature of its target."""
+    named = {str(key): value for key, value in definition.items() if key not in _NOT_ARGUMENTS}
+    unnamed = definition.get("_args_")
+    try:
+        signature = inspect.signature(objects.target(path))
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*(unnamed if isinstance(unnamed, list) else ()), **named)
+    except TypeError:
+        unknown = next((key for key in named if f"'{key}'" in str(cause) and key not in signature.parameters), None)
+        hint = nearest(unknown, signature.parameters) if unknown else ""
+        where = join(path, unknown) if unknown else path
+        return f"{definition['_target_']} cannot be called like this: {cause}", hint, where
+    return None
+
+
+def _circumstances(objects: Objects, path: str) -> str:
+    node = objects.tree.find(path)
+    written = f" ({node.origin})" if node is not None else ""
+    definition = objects.called(path)
+    call = f", calling {_shown_call(definition)}" if is_target(definition) else ""
+    return f"while `{path}`{written} was made{call}"
+
+
+def _shown_call(definition: Mapping[str, Any]) -> str:
+    unnamed = definition.get("_args_")
+    shown = [_shown(value) for value in unnamed] if isinstance(unnamed, list) else []
+    shown += [f"{key}={_shown(value)}" for key, value in definition.items() if key not in _NOT_ARGUMENTS]
+    return f"{definition['_target_']}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    return f"{value['_target_']}(...)" if is_target(value) else reprlib.repr(value)
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _innermost(error: BaseException) -> TracebackType | None:
+    innermost = None
+    for innermost in _frames(error):  # noqa: B007
+        pass
+    return innermost
+
+
+def _resolving(error: BaseException) -> str:
+    """The path that sparkwheel was at when it failed without saying where."""
+    steps = [trace.tb_frame for trace in _frames(error) if trace.tb_frame.f_code.co_name == "_resolve_one_item"]
+    return str(steps[-1].f_locals.get("id", "")) if steps else ""
+
+
+def _module(trace: TracebackType) -> str:
+    return str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def _users_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is neither ours nor sparkwheel's."""
+    return next((trace for trace in _frames(error) if not _module(trace).startswith(_OURS)), error.__traceback__)

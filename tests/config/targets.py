@@ -1,0 +1,58 @@
+"""What the configs of these tests make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+
+class Thing:
+    made = 0
+
+    def __init__(self, size: int = 1, **parts: Any) -> None:
+        type(self).made += 1
+        self.size, self.parts = size, parts
+
+
+class Strict:
+    def __init__(self, in_features: int, out_features: int = 1) -> None:
+        self.in_features, self.out_features = in_features, out_features
+
+
+def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def inner(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    return inner
+
+
+class Decorated:
+    @_wrapped
+    def __init__(self, max_epochs: int = 1) -> None:
+        self.max_epochs = max_epochs
+
+
+class OwnError(Exception):
+    pass
+
+
+class Failing:
+    def __init__(self, kind: str = "own") -> None:
+        if kind == "own":
+            raise OwnError("this is mine")
+        if kind == "context":
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise OwnError("second")  # noqa: B904  the test is about the context
+        if kind == "type":
+            len(5)  # type: ignore[arg-type]
+        if kind == "name":
+            undefined  # type: ignore[name-defined]  # noqa: B018, F821
+        raise ValueError(kind)
+
+
+def fail(kind: str = "own") -> Failing:
+    return Failing(kind)

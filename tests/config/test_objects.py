@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lighter.config.objects import Deferred, Objects, defer
+from lighter.errors import ConfigError
+
+from . import targets
+
+Make = Callable[..., Objects]
+THING = "_target_: tests.config.targets.Thing"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{_target_: collections.Counter, _args_: [[1, 1, 2]]}", Counter({1: 2, 2: 1})),
+        ("{_target_: builtins.dict, a: {_target_: builtins.dict, b: 1}}", {"a": {"b": 1}}),
+        ("[1, {_target_: builtins.dict, _disabled_: true}, 2]", [1, 2]),
+        ("{x: {_target_: builtins.dict, _disabled_: '$1 == 1'}, y: 1}", {"y": 1}),
+        ("{x: {_target_: no.such.Thing, _disabled_: 'True'}, y: 1}", {"y": 1}),
+        ("{x: {_target_: builtins.dict, _disabled_: false, z: 1}}", {"x": {"z": 1}}),
+        ("{_target_: '$dict', a: 1}", {"a": 1}),
+        ("{_target_: '@vars::type', a: 1}", {"a": 1}),
+        ("{_target_: builtins.list, _args_: '@vars::args'}", [1]),
+        ("{_target_: str.upper, _args_: [a]}", "A"),
+        ('\'$P("a", "b").as_posix() + np.pi.__class__.__name__\'', "a/bfloat"),
+        ("{x: [1, {y: [2, '@vars::one']}]}", {"x": [1, {"y": [2, 1]}]}),
+    ],
+)
+def test_what_is_made(objects: Make, text: str, value: Any) -> None:
+    made = objects(
+        f"_imports_: {{np: math, P: pathlib.PurePosixPath}}\nvars: {{a: {text}, one: 1, type: $dict, args: [[1]]}}\n"
+    )
+    assert made.get("vars::a") == value
+
+
+def test_callable_mode(objects: Make) -> None:
+    made = objects(
+        "vars: {a: {_target_: builtins.int, _mode_: callable, base: 2}, b: {_target_: int, _mode_: callable}}\n"
+    )
+    partial = made.get("vars::a")
+    assert isinstance(partial, functools.partial)
+    assert partial("101") == 5
+    assert made.get("vars::b") is int
+
+
+def test_nothing_is_made_before_it_is_asked_for_and_only_once(objects: Make) -> None:
+    before = targets.Thing.made
+    made = objects(f"vars: {{a: {{{THING}}}, b: {{{THING}, part: '@vars::a'}}, c: {{{THING}}}}}\n")
+    assert targets.Thing.made == before
+    assert made.get("vars::b").parts["part"] is made.get("vars::a") is made.get("vars::a")
+    assert targets.Thing.made == before + 2
+
+
+def test_nothing_in_a_disabled_definition_is_made(objects: Make) -> None:
+    made = objects(
+        "vars: {a: {_target_: builtins.dict, _disabled_: true, x: {_target_: tests.config.targets.Failing}}}\n"
+    )
+    assert made.get("vars") == {}
+
+
+def test_any_path_can_be_asked_for(objects: Make) -> None:
+    made = objects("args: {fit: {ckpt_path: '@vars::x'}}\nvars: {x: [1, {y: 2}]}\n")
+    assert made.get("args::fit") == {"ckpt_path": [1, {"y": 2}]}
+    assert made.get("vars::x::1::y") == 2
+    assert made.sections == ["model", "args", "vars", "seed"]
+    with pytest.raises(KeyError, match="vars::q"):
+        made.get("vars::q")
+
+
+def test_definitions_and_targets(objects: Make) -> None:
+    made = objects(
+        f"vars: {{a: {{{THING}, size: '@::n', n: 1}}, b: {{_target_: '@vars::t'}}, t: $int, 3: {{4: [x]}}}}\n"
+    )
+    assert made.definition("vars::a") == {"_target_": "tests.config.targets.Thing", "size": "@vars::a::n", "n": 1}
+    assert made.definition("vars::3::4::0") == "x"
+    assert made.target("vars::a") is targets.Thing
+    assert made.target("vars::b") is int
+    for path in ("vars::x", "vars::3::4::7", "vars::3::4::x", "vars::a::n::x"):
+        with pytest.raises(KeyError):
+            made.definition(path)
+
+
+def test_exchange_keeps_what_is_below(objects: Make) -> None:
+    made = objects(f"vars: {{a: {{{THING}, size: 5, part: {{{THING}}}}}, b: '@vars::a::part'}}\n")
+    made.exchange("vars::a", {"_target_": "tests.config.targets.Thing", "size": 7})
+    assert made.get("vars::a").size == 7
+    assert made.get("vars::a").parts == {}
+    assert isinstance(made.get("vars::b"), targets.Thing)
+
+
+def test_references_to(objects: Make) -> None:
+    made = objects(
+        "vars: {a: {x: 1}, b: '@vars::a', c: {d: '$@vars::a', e: '@vars::a::x'}, f: ['@::a', '@vars::a']}\n",
+        "~vars::f::0",
+    )
+    assert made.references_to("vars::a", outside=[]) == ["vars::b", "vars::c::d", "vars::f::0"]
+    assert made.references_to("vars::a", outside=["vars::c", "vars::b"]) == ["vars::f::0"]
+
+
+def test_deferred(objects: Make) -> None:
+    made = objects(
+        f"vars: {{a: {{{THING}, size: '@vars::n', part: {{{THING}}}}}, n: 4, l: [{{{THING}}}, 1, '@vars::n', null]}}\n"
+    )
+    deferred = defer(made, "vars::a")
+    assert isinstance(deferred, Deferred)
+    assert (deferred.path, deferred.target, deferred.argument("size")) == ("vars::a", targets.Thing, 4)
+    assert deferred.definition["size"] == "@vars::n"
+    first, second = deferred.build(extra=[1]), deferred.build(size=9)
+    assert (first.size, first.parts["extra"], second.size) == (4, [1], 9)
+    assert made.get("vars::a") is second
+    assert repr(deferred) == "<the definition vars::a of the config, not built yet>"
+    listed = defer(made, "vars::l")
+    assert [isinstance(item, Deferred) for item in listed] == [True, False, True, False]
+    assert listed[2].build() == 4
+    problem = deferred.problem("wrong", key="size", hint="right")
+    assert str(problem).startswith("c.yaml:2:56: vars::a::size: wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{_target_: no_such_package.Thing}",
+            "vars::a::_target_: `no_such_package.Thing` cannot be imported: No module named",
+        ),
+        ("{_target_: Thing}", "vars::a::_target_: `Thing` cannot be imported: No module named 'Thing'"),
+        ("{_target_: collections.Countr}", "vars::a::_target_: `collections` has no `Countr`"),
+        (
+            "{_target_: collections}",
+            "vars::a::_target_: `_target_` names a class or function, but `collections` is a module",
+        ),
+        ("{_target_: math.pi}", "vars::a::_target_: `_target_` names a class or function, but `math.pi` is 3.14159"),
+        ("{_target_: '@vars::n'}", "vars::a::_target_: `_target_` names a class or function, but `1` is 1"),
+        (
+            "{_target_: tests.config.targets.Strict, in_feature: 1}",
+            "vars::a::in_feature: tests.config.targets.Strict cannot be",
+        ),
+        (
+            "{_target_: tests.config.targets.Strict}",
+            "vars::a: tests.config.targets.Strict cannot be called like this: ",
+        ),
+        (
+            "{_target_: tests.config.targets.Strict, _args_: [1, 2, 3]}",
+            "vars::a: tests.config.targets.Strict cannot be called",
+        ),
+        (
+            "{_target_: tests.config.targets.Strict, _args_: [1], in_features: 1}",
+            "vars::a: tests.config.targets.Strict cannot",
+        ),
+        (
+            "{_target_: tests.config.targets.Decorated, max_epoch: 1}",
+            "vars::a::max_epoch: tests.config.targets.Decorated",
+        ),
+        (
+            "{_target_: builtins.int, x: 1}",
+            "vars::a: builtins.int cannot be called like this: 'x' is an invalid keyword",
+        ),
+        (
+            "{_target_: builtins.dict, 1: 1}",
+            "vars::a: builtins.dict cannot be called like this: keywords must be strings",
+        ),
+        ("{_target_: builtins.list, _args_: '@vars::tuple'}", "vars::a: Expected _args_ to be a list, but got tuple"),
+        ("{_target_: builtins.list, _mode_: '$\"calable\"'}", "vars::a: By 'calable', did you mean 'callable'?"),
+        ("'$nope + 1'", "vars::a: this expression fails: NameError: name 'nope' is not defined"),
+        ("'$[nope for _ in range(2)]'", "vars::a: this expression fails: NameError: name 'nope' is not defined"),
+        ("'$math.nope'", "vars::a: this expression fails: AttributeError: module 'math' has no attribute 'nope'"),
+        ("'$1 / 0'", "vars::a: this expression fails: ZeroDivisionError: division by zero"),
+        ("'$1 + \"a\"'", "vars::a: this expression fails: TypeError: unsupported operand"),
+        ("'@vars::b'", "vars::b: these references go round in a circle"),
+        ("{x: {_target_: builtins.dict, y: '@vars::a'}}", "vars::a::x: these references go round in a circle"),
+    ],
+)
+def test_the_configs_mistakes(objects: Make, text: str, message: str) -> None:
+    made = objects(f"_imports_: {{math: math}}\nvars: {{b: '@vars::a', n: 1, tuple: '$(1,)', a: {text}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        made.get("vars::a")
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("c.yaml:3:")
+    assert message in str(problem).splitlines()[0]
+
+
+def test_a_chain_of_references_that_is_too_long(objects: Make) -> None:
+    made = objects("vars:\n" + "".join(f"  a{i}: '@vars::a{i + 1}'\n" for i in range(300)) + "  a300: 1\n")
+    with pytest.raises(ConfigError, match="Maximum reference resolution depth"):
+        made.get("vars::a0")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "note"),
+    [
+        ("{_target_: tests.config.targets.Failing}", targets.OwnError, "calling tests.config.targets.Failing()"),
+        (
+            "{_target_: tests.config.targets.Failing, kind: type}",
+            TypeError,
+            "tests.config.targets.Failing(kind='type')",
+        ),
+        (
+            "{_target_: tests.config.targets.Failing, kind: name}",
+            NameError,
+            "tests.config.targets.Failing(kind='name')",
+        ),
+        ("{_target_: tests.config.targets.Failing, _args_: [x]}", ValueError, "tests.config.targets.Failing('x')"),
+        ("{_target_: tests.config.targets.fail}", targets.OwnError, "calling tests.config.targets.fail()"),
+        ("{_target_: builtins.int, _args_: [x]}", ValueError, "calling builtins.int('x')"),
+        ("{_target_: tests.config.broken_module.X}", ModuleNotFoundError, "calling tests.config.broken_module.X()"),
+        ("'$targets.fail(\"name\")'", NameError, "was made"),
+        ("'$targets.fail(\"type\")'", TypeError, "was made"),
+    ],
+)
+def test_the_users_errors_stay_what_they_are(objects: Make, text: str, kind: type, note: str) -> None:
+    made = objects(f"_imports_: {{targets: tests.config.targets}}\nvars: {{b: {{x: '@vars::a'}}, a: {text}}}\n")
+    with pytest.raises(kind) as caught:
+        made.get("vars::b")
+    (found,) = caught.value.__notes__
+    assert found.startswith("while `vars::a` (c.yaml:3:31) was made")
+    assert found.endswith(note)
+
+
+def test_the_users_traceback_is_short_and_whole(objects: Make) -> None:
+    made = objects("vars: {a: {_target_: tests.config.targets.Failing, kind: context}}\n")
+    with pytest.raises(targets.OwnError) as caught:
+        made.get("vars::a")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "sparkwheel" not in shown
+    assert "KeyError: 'first'" in shown
+    assert "targets.py" in shown
+
+
+def test_imports_that_fail(objects: Make) -> None:
+    with pytest.raises(ConfigError) as caught:
+        objects("_imports_:\n  a: no_such_package\n  b: math.pie\n  c: [1]\n  d-e: math\n  ok: math\n")
+    assert [str(problem).splitlines()[0] for problem in caught.value.problems] == [
+        "c.yaml:3:6: _imports_::a: `no_such_package` cannot be imported: No module named 'no_such_package'",
+        "c.yaml:4:6: _imports_::b: `math` has no `pie`",
+        "c.yaml:5:6: _imports_::c: an import is a dotted name, such as `numpy`; found a list",
+        "c.yaml:6:3: _imports_::d-e: this is no name that an expression could use",
+    ]
+    with pytest.raises(ModuleNotFoundError) as broken:
+        objects("_imports_: {x: tests.config.broken_module}\n")
+    assert broken.value.__notes__ == [
+        "while `tests.config.broken_module` was imported for `_imports_::x` (c.yaml:2:16)"
+    ]
+
+
+def test_many_expressions_are_resolved_in_linear_time(objects: Make) -> None:
+    import time
+
+    def seconds(count: int) -> float:
+        made = objects(
+            "vars:\n  x: 1\n"
+            + "".join(f"  k{i}: {{_target_: builtins.dict, a: '$@vars::x + {i}'}}\n" for i in range(count))
+        )
+        start = time.perf_counter()
+        made.get("vars")
+        return time.perf_counter() - start
+
+    small = min(seconds(300) for _ in range(3))
+    assert seconds(3_000) < 40 * small
+
+
+def test_objects_travel_to_another_process_with_what_was_made(objects: Make) -> None:
+    here = objects(
+        "_imports_: {math: math}\n"
+        "vars: {a: {_target_: collections.Counter}, b: $math.floor(2.5), c: '@vars::a', d: '$@vars::b + 1'}\n"
+    )
+    made = here.get("vars::a")
+    there, same = pickle.loads(pickle.dumps((here, made)))
+    assert there.get("vars::c") is same
+    assert there.get("vars::d") == 3
+    assert copy.deepcopy(here).get("vars::d") == 3
