@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config.objects import Deferred
-from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, StepMissingError, add_note
+from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
@@ -264,18 +264,6 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
                 f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
     return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
-
-
-def missing_hook(name: str) -> Callable[..., Any]:
-    """A hook that Lightning takes for not written (it looks through `__wrapped__`), and that says so when called."""
-
-    @functools.wraps(getattr(LightningModule, name))
-    def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
-        raise StepMissingError(f"{type(self).__name__} has no `{name}`. Write it:\n  def {name}{arguments}: ...")
-
-    hook.is_missing = True  # type: ignore[attr-defined]
-    return hook
 
 
 def measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:

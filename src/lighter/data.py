@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from pytorch_lightning import LightningDataModule
+
+from lighter.parts.hooks import ExistsIf
+
+
+def _loader(name: str) -> ExistsIf:
+    def loader(self: LighterDataModule) -> Any:
+        return self.loaders[name]
+
+    loader.__name__ = name
+    return ExistsIf(loader, lambda data: data.loaders[name] is not None)
 
 
 class LighterDataModule(LightningDataModule):
@@ -32,21 +41,14 @@ class LighterDataModule(LightningDataModule):
         predict_dataloader: Any = None,
     ) -> None:
         super().__init__()
-        given = {
+        self.loaders = {
             "train_dataloader": train_dataloader,
             "val_dataloader": val_dataloader,
             "test_dataloader": test_dataloader,
             "predict_dataloader": predict_dataloader,
         }
-        for name, loaders in given.items():
-            setattr(self, name, _returning(loaders) if loaders is not None else _absent(name))
 
-
-def _returning(loaders: Any) -> Callable[[], Any]:
-    return lambda: loaders
-
-
-def _absent(name: str) -> Callable[[], Any]:
-    """Lightning looks through `__wrapped__` and finds its own hook: the loader does not exist."""
-    hook = functools.partial(getattr(LightningDataModule, name), None)
-    return functools.wraps(getattr(LightningDataModule, name))(hook)
+    train_dataloader = _loader("train_dataloader")
+    val_dataloader = _loader("val_dataloader")
+    test_dataloader = _loader("test_dataloader")
+    predict_dataloader = _loader("predict_dataloader")

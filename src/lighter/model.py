@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lighter.base import BaseModule, missing_hook
+from lighter.base import BaseModule
+from lighter.parts.hooks import missing_hook
 
 
 class LighterModule(BaseModule):

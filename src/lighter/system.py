@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from types import MethodType
 from typing import Any, ClassVar
 
 from torch import nn
 
 from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
-from lighter.base import BaseModule, measured, missing_hook
+from lighter.base import BaseModule, measured
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
+from lighter.parts.hooks import ExistsIf
 
 MODES = ("train", "val", "test", "predict")
 _ADAPTERS = {
@@ -32,36 +32,20 @@ _ADAPTERS = {
 }
 
 
-class _ForMode:
-    """A hook of Lightning's that exists where the system has data for its mode.
-
-    A descriptor, so that nothing is assigned over what a subclass defines.
-    """
-
-    def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool]) -> None:
-        self.hook, self.exists = hook, exists
-        self.missing = missing_hook(hook.__name__)
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self.hook
-        return MethodType(self.hook if self.exists(instance) else self.missing, instance)
-
-
-def _step_of(mode: str, name: str) -> _ForMode:
+def _step_of(mode: str, name: str) -> ExistsIf:
     def step(self: System, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         return self.step(batch, mode)
 
     step.__name__ = name
-    return _ForMode(measured(step, mode) if mode != "predict" else step, lambda system: system.has_mode(mode))
+    return ExistsIf(measured(step, mode) if mode != "predict" else step, lambda system: system.has_mode(mode))
 
 
-def _loader_of(mode: str) -> _ForMode:
+def _loader_of(mode: str) -> ExistsIf:
     def loader(self: System) -> Any:
         return keep_none(self.dataloaders[mode])
 
     loader.__name__ = f"{mode}_dataloader"
-    return _ForMode(loader, lambda system: mode in system.dataloaders)
+    return ExistsIf(loader, lambda system: mode in system.dataloaders)
 
 
 class System(BaseModule):

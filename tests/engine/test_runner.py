@@ -305,7 +305,7 @@ def test_a_stage_without_its_step(config: dict[str, Any]) -> None:
 
 
 class TrainingOnly(Classifier):
-    from lighter.base import missing_hook
+    from lighter.parts.hooks import missing_hook
 
     test_step = missing_hook("test_step")
 

@@ -1,0 +1,41 @@
+"""Hooks of Lightning's that exist only where there is something to run.
+
+Lightning takes a hook for written if its code differs from its own, and looks through `__wrapped__` to find that code.
+Nothing is assigned over what a subclass defines, and nothing stands in the way of pickling.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from pytorch_lightning import LightningModule
+
+from lighter.errors import StepMissingError
+
+
+def missing_hook(name: str) -> Callable[..., Any]:
+    """A step or dataloader hook that Lightning takes for not written, and that says so when called by hand."""
+
+    @functools.wraps(getattr(LightningModule, name))
+    def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
+        raise StepMissingError(f"{type(self).__name__} has no `{name}`. Write it:\n  def {name}{arguments}: ...")
+
+    hook.is_missing = True  # type: ignore[attr-defined]
+    return hook
+
+
+class ExistsIf:
+    """A hook, as an attribute of a class, that exists in those instances for which `exists(instance)` is true."""
+
+    def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool]) -> None:
+        self.hook, self.exists = hook, exists
+        self.missing = missing_hook(hook.__name__)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self.hook
+        return MethodType(self.hook if self.exists(instance) else self.missing, instance)
