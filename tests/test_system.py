@@ -299,9 +299,13 @@ def test_several_dataloaders_in_one_mode() -> None:
         (
             lambda: lighter.System(mlp(), {"trian": 1}),
             ModuleValueError,
-            "`dataloaders` has no `trian`; there is: train",
+            "`dataloaders` has no `trian`. Did you mean `train`",
         ),
-        (lambda: lighter.System(mlp(), adapters={"val": {"x": 1}}), ModuleValueError, "`adapters::val` has no `x`"),
+        (
+            lambda: lighter.System(mlp(), adapters={"val": {"x": 1}}),
+            ModuleValueError,
+            "`adapters::val` has no `x`. There is: batch, criterion",
+        ),
         (lambda: lighter.System(mlp(), adapters={"val": {"batch": 1}}), ModuleTypeError, "`adapters::val::batch` is a"),
     ],
 )
@@ -364,3 +368,34 @@ def test_a_mode_without_data_in_a_stage_that_needs_it(system: dict[str, Any]) ->
     del system["system"]["dataloaders"]["test"]
     with pytest.raises(ConfigError, match="`test` needs a dataloader"):
         Runner().run("test", [system])
+
+
+def test_none_in_some_samples_survives_whatever_comes_first() -> None:
+    from lighter.parts.collate import collate_with_none
+
+    one, none = {"y": torch.tensor(1), "n": 2}, {"y": None, "n": 3}
+    assert collate_with_none([one, none])["y"] == [torch.tensor(1), None]
+    assert collate_with_none([none, one])["y"] == [None, torch.tensor(1)]
+    assert collate_with_none([none, none])["y"] is None
+    assert collate_with_none([one, none])["n"].tolist() == [2, 3]
+
+
+def test_a_model_that_gets_the_whole_batch_says_so() -> None:
+    system = lighter.System(mlp(), dataloaders={"predict": loader(0, 32)})
+    with pytest.raises(TypeError) as caught:
+        run(system, "predict")
+    assert caught.value.__notes__[0].startswith("the model was called with a list of 2: [a tensor of shape (32, 64)")
+    assert caught.value.__notes__[0].endswith("`system::adapters::predict::batch` chose that")
+
+
+@pytest.mark.parametrize("wrap", ["MinMaxMetric", "BootStrapper", "Running"])
+def test_metrics_in_wrappers_are_logged(wrap: str) -> None:
+    from torchmetrics import wrappers
+
+    metric = getattr(wrappers, wrap)(MulticlassAccuracy(10))
+    system = lighter.System(
+        mlp(), dataloaders={"val": loader(0, 64)}, criterion=nn.CrossEntropyLoss(), metrics={"val": metric}
+    )
+    [values] = run(system)
+    expected = {"MinMaxMetric": {"raw", "min", "max"}, "BootStrapper": {"mean", "std"}, "Running": {"Running"}}[wrap]
+    assert set(values) == {"val/loss/epoch", *(f"val/metrics/{name}/epoch" for name in expected)}

@@ -78,7 +78,11 @@ class BatchAdapter:
         if accessor is None:
             return None
         if callable(accessor):
-            return accessor(batch)
+            try:
+                return accessor(batch)
+            except Exception as error:
+                add_note(error, f"`{name}_accessor` was called with the batch: {describe(batch)}")
+                raise
         fits = isinstance(batch, (list, tuple) if isinstance(accessor, int) else Mapping)
         with suppress(IndexError, KeyError):
             if fits:
@@ -89,7 +93,7 @@ class BatchAdapter:
         )
 
 
-class _ArgumentsAdapter:
+class ArgumentsAdapter:
     """Calls something with pred, target and input in the places that it wants them."""
 
     key = ""
@@ -144,11 +148,13 @@ class _ArgumentsAdapter:
         except (TypeError, ValueError, RuntimeError) as error:
             shown = [f"{name}: {describe(values[name])}" for name in self.positional]
             shown += [f"{place}={name}: {describe(values[name])}" for name, place in self.keywords.items()]
-            add_note(error, f"the {self.key} was called with ({', '.join(shown)})")
+            add_note(
+                error, f"the {self.key} {'were' if self.key == 'metrics' else 'was'} called with ({', '.join(shown)})"
+            )
             raise
 
 
-class CriterionAdapter(_ArgumentsAdapter):
+class CriterionAdapter(ArgumentsAdapter):
     """Calls the criterion.
 
     Args:
@@ -163,7 +169,7 @@ class CriterionAdapter(_ArgumentsAdapter):
     key = "criterion"
 
 
-class MetricsAdapter(_ArgumentsAdapter):
+class MetricsAdapter(ArgumentsAdapter):
     """Calls the metrics; the arguments are those of `CriterionAdapter`."""
 
     key = "metrics"

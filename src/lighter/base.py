@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
@@ -18,12 +19,17 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.config.objects import Deferred
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.finetune import Finetune
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
+from lighter.parts.loss_weights import LossWeights
 from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
 
+log = logging.getLogger("lighter")
+
+PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
@@ -41,6 +47,8 @@ class BaseModule(LightningModule):
         optimizer: an optimizer, or its definition in the config, or a callable that takes the parameters, or a list.
         scheduler: the same for learning rate schedulers, or Lightning's dict around one.
         train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
+        finetune_cfg: which parameters train: a name, a list of names, or `{finetune: bool, params: [...]}`.
+        loss_weights: the weights of named losses in their total.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -68,8 +76,12 @@ class BaseModule(LightningModule):
         train_metrics: Any = None,
         val_metrics: Any = None,
         test_metrics: Any = None,
+        finetune_cfg: Any = None,
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
+        self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
         self._late: dict[str, Deferred] = {}
         if isinstance(criterion, Deferred):
             self._late["criterion"] = criterion
@@ -94,6 +106,8 @@ class BaseModule(LightningModule):
             step = cls.__dict__.get(name)
             if inspect.isfunction(step) and not getattr(step, "is_missing", False):
                 setattr(cls, name, measured(getattr(step, "unmeasured", step), mode))
+        if inspect.isfunction(cls.__dict__.get("configure_model")):
+            cls.configure_model = _then_prepared(cls.configure_model)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -127,13 +141,28 @@ class BaseModule(LightningModule):
             )
         return _STAGES[stage.value]
 
+    def configure_model(self) -> None:
+        """Prepare the network for `fit`, before the strategy takes it: freeze what is not to be trained.
+
+        A subclass may override this without calling `super()`; the preparation follows what it does.
+        """
+        self._prepare()
+
+    def _prepare(self) -> None:
+        trainer = self._trainer
+        if trainer is not None and trainer.state.fn == "fit" and self._finetune is not None:
+            named = list(self.named_parameters())
+            frozen = self._finetune.apply(named, PREFIXES)
+            trains = sum(parameter.requires_grad for _, parameter in named)
+            log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
+
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
         if self.optimizer is None:
             raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
         metrics = tuple(f"{mode}_metrics." for mode in STEPS.values())
         named = [(name, p) for name, p in self.named_parameters() if not name.startswith(metrics)]
-        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=("network.", "model."))
+        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=PREFIXES)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """The constructor arguments that a stage needs and that were not given, each with an example."""
@@ -157,7 +186,8 @@ class BaseModule(LightningModule):
         trainer = self._trainer
         needs_loss = mode == "train" and self.automatic_optimization
         if trainer is None or trainer.barebones:
-            return sort_output(step(self, *args, **kwargs), step.__name__, needs_loss=needs_loss).returned
+            output = step(self, *args, **kwargs)
+            return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
         meter = self._meter(mode, loader_idx)
@@ -166,10 +196,11 @@ class BaseModule(LightningModule):
         wanted = self._is_read(mode, batch_idx)
         with meter.reading(wanted=wanted) as values:
             try:
-                output = sort_output(step(self, *args, **kwargs), step.__name__, needs_loss=needs_loss)
+                returned = step(self, *args, **kwargs)
             except TypeError as error:
                 self._explain_none(error, mode)
                 raise
+        output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
         meter.add(output.losses, batch_size(args[0] if args else kwargs.get("batch")) if output.losses else 0)
         new_names = meter.new_names()
         if new_names:
@@ -281,3 +312,12 @@ def measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
 
     measured_step.unmeasured = step  # type: ignore[attr-defined]
     return measured_step
+
+
+def _then_prepared(configure_model: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(configure_model)
+    def prepared(self: BaseModule) -> None:
+        configure_model(self)
+        self._prepare()
+
+    return prepared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -31,6 +31,9 @@ class LighterModule(BaseModule):
         train_metrics: a `Metric`, a `MetricCollection`, or a list or dict of metrics.
         val_metrics: the same for validation.
         test_metrics: the same for test.
+        finetune_cfg: which parameters train: a name or names (of modules of the network), or
+            `{finetune: false, params: [...]}` for those that do not.
+        loss_weights: `{name: weight}` for a step that returns several losses; the total is their weighted sum.
 
     Raises:
         ModuleTypeError: metrics of another type.
@@ -58,6 +61,8 @@ class LighterModule(BaseModule):
         train_metrics: Any = None,
         val_metrics: Any = None,
         test_metrics: Any = None,
+        finetune_cfg: Any = None,
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(
             criterion=criterion,
@@ -66,6 +71,8 @@ class LighterModule(BaseModule):
             train_metrics=train_metrics,
             val_metrics=val_metrics,
             test_metrics=test_metrics,
+            finetune_cfg=finetune_cfg,
+            loss_weights=loss_weights,
         )
         self.network = network
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
 from lighter.base import BaseModule, measured
+from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
@@ -64,6 +65,8 @@ class System(BaseModule):
         metrics: by mode, `train`, `val`, `test`: a metric, a collection, or a list or dict of metrics.
         adapters: by mode, each a dict of `batch`, `criterion`, `metrics`, `logging`.
         inferer: called as `inferer(input, model)` instead of the model in val, test and predict.
+        finetune_cfg: which parameters train; see `LighterModule`.
+        loss_weights: the weights of named losses; see `LighterModule`.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -92,6 +95,8 @@ class System(BaseModule):
         metrics: Mapping[str, Any] | None = None,
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         inferer: Callable[..., Any] | None = None,
+        finetune_cfg: Any = None,
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         for name, given, keys in (
             ("dataloaders", dataloaders, MODES),
@@ -104,6 +109,8 @@ class System(BaseModule):
             criterion=criterion,
             optimizer=optimizer,
             scheduler=scheduler,
+            finetune_cfg=finetune_cfg,
+            loss_weights=loss_weights,
             **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
         )
         if not isinstance(model, nn.Module):
@@ -137,7 +144,13 @@ class System(BaseModule):
             None in predict), `step` and `epoch`.
         """
         input, target, identifier = self.prepare_batch(batch, mode)
-        pred = self.forward(input)
+        try:
+            pred = self.forward(input)
+        except Exception as error:
+            add_note(
+                error, f"the model was called with {describe(input)}; `system::adapters::{mode}::batch` chose that"
+            )
+            raise
         loss = self.compute_loss(input, target, pred, mode) if mode in ("train", "val") else None
         metrics = self.compute_metrics(input, target, pred, mode) if mode != "predict" else None
         return self.prepare_output(identifier, input, target, pred, loss, metrics, mode)
@@ -212,7 +225,8 @@ def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
         raise ModuleTypeError(f"`{name}` is a dict by mode ({', '.join(allowed)}); found {describe(given)}")
     unknown = [key for key in given if key not in allowed]
     if unknown:
-        raise ModuleValueError(f"`{name}` has no `{unknown[0]}`; there is: {', '.join(allowed)}")
+        near = nearest(unknown[0], allowed)
+        raise ModuleValueError(f"`{name}` has no `{unknown[0]}`. {near}")
 
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -77,3 +77,17 @@ def test_barebones_stays_bare(tmp_path: Path) -> None:
 
 def classifier() -> Classifier:
     return Classifier(mlp(), nn.CrossEntropyLoss(), optimizer=lambda params: torch.optim.SGD(params, lr=0.1))
+
+
+def test_the_best_checkpoint_of_several_losses_goes_by_their_total(tmp_path: Path) -> None:
+    class TwoLosses(Classifier):
+        def validation_step(self, batch, batch_idx):
+            loss = self.criterion(self(batch[0]), batch[1])
+            return {"loss": {"total": loss, "ce": loss}}
+
+    module = TwoLosses(mlp(), nn.CrossEntropyLoss(), optimizer=lambda params: torch.optim.SGD(params, lr=0.1))
+    trainer = lighter.Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, enable_model_summary=False, log_every_n_steps=1
+    )
+    trainer.fit(module, loader(0, 64), loader(64, 96))
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}

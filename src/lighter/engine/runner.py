@@ -15,7 +15,7 @@ from lighter.config import Config, read
 from lighter.config.check import STAGES
 from lighter.config.load import Input
 from lighter.config.problems import Problem, nearest
-from lighter.errors import CheckpointError, ConfigError
+from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
@@ -175,7 +175,8 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, 
         _end_by_signal(parts.trainer, error)
         raise
     except Exception as error:
-        log.exception("failed")
+        if paths.is_rank_zero():
+            log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils._pytree import tree_map_only
@@ -21,12 +22,21 @@ def keep_none(loaders: Any) -> Any:
 
 
 def collate_with_none(samples: list[Any]) -> Any:
-    """As `default_collate`, with None for a field that is None in every sample, and a list where some are."""
+    """As `default_collate`, with None for a field that is None in every sample, and a list where it is in some."""
     return collate(samples, collate_fn_map=_WITH_NONE)
+
+
+def _or_list(collate_values: Callable[..., Any]) -> Callable[..., Any]:
+    def collated(values: Any, *, collate_fn_map: Any = None) -> Any:
+        if any(value is None for value in values):
+            return list(values)
+        return collate_values(values, collate_fn_map=collate_fn_map)
+
+    return collated
 
 
 def _none(values: Any, *, collate_fn_map: Any = None) -> Any:
     return None if all(value is None for value in values) else list(values)
 
 
-_WITH_NONE = {**default_collate_fn_map, type(None): _none}
+_WITH_NONE = {kind: _or_list(function) for kind, function in default_collate_fn_map.items()} | {type(None): _none}

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DistributedSampler
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lighter.errors import ModuleValueError
 from lighter.parts.batch_values import BatchValues, intercept
@@ -123,6 +124,11 @@ class Meter:
             values = {loss_name(name): value for name, value in mean_over_processes(self._losses).items()}
             if self.metrics is not None and _was_updated(self.metrics):
                 computed = scalars(self.metrics, self.metrics.compute())
+                unknown = [name for name in computed if name not in (self._metric_names or ())]
+                if unknown:
+                    rank_zero_warn(
+                        f"the metrics {unknown} were not among those of the first step, so they are not logged"
+                    )
                 values |= {metric_name(name): value for name, value in computed.items()}
             self._values = values
         return self._values
@@ -183,9 +189,9 @@ def output_names(metrics: Metrics) -> list[str]:
 
 
 def _was_updated(metrics: Metrics) -> bool:
-    if isinstance(metrics, MetricCollection):
-        return any(metric.update_called for metric in metrics.values(copy_state=False))
-    return bool(metrics.update_called)
+    """Whether metrics have anything to compute. torchmetrics' wrappers do not say, and are taken to."""
+    members = metrics.values(copy_state=False) if isinstance(metrics, MetricCollection) else [metrics]
+    return any(isinstance(metric, WrapperMetric) or metric.update_called for metric in members)
 
 
 class EpochValue(Metric):

@@ -61,24 +61,31 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
     wanted = [(name, index) for index, group in enumerate(groups) for name in _names(group["params"])]
     for name, index in sorted(wanted, key=lambda want: len(want[0])):
-        owners |= dict.fromkeys(_matching(name, index, named, prefixes, fail), index)
+        found = match_name(name, named, prefixes)
+        if not found:
+            hint = nearest_name(name, named, prefixes)
+            raise fail(f"no parameter's name starts with `{name}`", index, hint)
+        owners |= dict.fromkeys(found, index)
     rest = next((index for index, group in enumerate(groups) if group["params"] is None), None)
     if rest is not None:
         owners = {id(p): rest for _, p in named} | owners
     return owners
 
 
-def _matching(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
+def match_name(name: str, named: Named, prefixes: Sequence[str] = ()) -> set[int]:
+    """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
     spellings = [(full, _without(full, prefixes), id(parameter)) for full, parameter in named]
     inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
-    found = inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
-    if not found:
-        known = sorted({part for _, short, _ in spellings for part in _ancestors(short)})
-        close = get_close_matches(name, known, n=1)
-        tops = sorted({short.split(".")[0] for _, short, _ in spellings})
-        hint = f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(tops)}."
-        raise fail(f"no parameter's name starts with `{name}`", index, hint)
-    return found
+    return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
+
+
+def nearest_name(name: str, named: Named, prefixes: Sequence[str] = ()) -> str:
+    """A sentence with the closest name of a parameter or module, or with the topmost modules."""
+    short = [_without(full, prefixes) for full, _ in named]
+    close = get_close_matches(name, sorted({part for each in short for part in _ancestors(each)}), n=1)
+    return (
+        f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
+    )
 
 
 def _is_by_name(params: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.parts.loss_weights import LossWeights
 
 _FORMS = """A step returns one of
   return loss                                  # a tensor with one element
@@ -27,13 +28,14 @@ class StepOutput(NamedTuple):
     returned: Any
 
 
-def sort_output(output: Any, step: str, *, needs_loss: bool) -> StepOutput:
+def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
     """Sort what a step returned.
 
     Args:
         output: what the step returned: a tensor, a dict with `loss`, or None for a batch that does not count.
         step: the method's name, for messages.
         needs_loss: whether a dict without `loss` is a mistake: it is when Lightning back-propagates.
+        weights: of named losses; their weighted sum becomes the total.
 
     Raises:
         ModuleTypeError: the output has none of the forms that a step may return.
@@ -41,23 +43,23 @@ def sort_output(output: Any, step: str, *, needs_loss: bool) -> StepOutput:
     """
     if output is None:
         return StepOutput({}, None)
-    if isinstance(output, Tensor):
-        return StepOutput({"": _scalar(output, "", step)}, output)
-    if not isinstance(output, Mapping):
+    if not isinstance(output, (Tensor, Mapping)):
         raise ModuleTypeError(f"`{step}` returned {_described(output)}. {_FORMS}")
-    loss = output.get("loss")
+    loss = output.get("loss") if isinstance(output, Mapping) else output
     if isinstance(loss, Tensor):
+        if weights is not None:
+            raise ModuleTypeError(f"`loss_weights` needs named losses, and `{step}` returned one loss. {_FORMS}")
         return StepOutput({"": _scalar(loss, "", step)}, output)
-    if isinstance(loss, Mapping):
-        return _named(output, loss, step)
+    if isinstance(loss, Mapping) and isinstance(output, Mapping):
+        return _named(output, loss, step, weights)
     if loss is None and not needs_loss:
         return StepOutput({}, output)
-    found = f"a dict with the keys {list(output)}" if loss is None else f"a dict whose `loss` is {_described(loss)}"
+    found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {_described(loss)}"
     raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
 
 
-def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> StepOutput:
-    if "total" not in losses:
+def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str, weights: LossWeights | None) -> StepOutput:
+    if weights is None and "total" not in losses:
         raise ModuleValueError(
             f"`{step}` returned several losses without `total`, the one to back-propagate; found {list(losses)}.\n"
             '  return {"loss": {"total": ce + 0.1 * reg, "ce": ce, "reg": reg}}'
@@ -67,6 +69,8 @@ def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> S
             raise ModuleTypeError(
                 f"`{step}` returned a loss `{name}` that is {_described(value)}, not a tensor. {_FORMS}"
             )
+    if weights is not None:
+        losses = weights.apply(losses)
     scalars = {name: _scalar(value, name, step) for name, value in losses.items()}
     return StepOutput(scalars, {**output, "loss": losses["total"], "losses": losses})
 

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 
-DEFAULT_MONITOR = "val/loss/epoch"
+DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
 class Trainer(pytorch_lightning.Trainer):
@@ -24,8 +24,8 @@ class Trainer(pytorch_lightning.Trainer):
     - `logger`: a `CSVLogger` that writes `metrics.csv` into `default_root_dir`, the run's folder. Where that folder
       has a `metrics.csv` already, or no folder is given, Lightning's `lightning_logs/version_N/` keeps them apart.
     - `callbacks`: checkpoints in the folder `checkpoints`: `last.ckpt` after every epoch, and `best.ckpt` by
-      `val/loss/epoch` where the module logs that. A `ModelCheckpoint` of yours replaces both, and saves there too
-      unless it has a `dirpath`.
+      `val/loss/epoch` (or `val/loss/total/epoch`) where the module logs that. A `ModelCheckpoint` of yours replaces
+      both, and saves there too unless it has a `dirpath`.
     - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
     """
 
@@ -77,22 +77,31 @@ def _folder(folder: str | Path | None) -> str | None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the weights of the lowest `val/loss/epoch`, for modules that log it."""
+    """`best.ckpt`: the weights of the lowest validation loss, for modules that log it by our names."""
 
     def __init__(self, folder: str | Path | None) -> None:
         super().__init__(
-            _folder(folder), filename=Path(BEST).stem, monitor=DEFAULT_MONITOR, enable_version_counter=False
+            _folder(folder), filename=Path(BEST).stem, monitor=DEFAULT_MONITORS[0], enable_version_counter=False
         )
+
+    @property
+    def state_key(self) -> str:
+        """The same whichever of the monitors it is."""
+        return type(self).__qualname__
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Save, if there is a value to go by."""
-        if self.monitor in trainer.callback_metrics:
+        if self._finds_monitor(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save, if there is a value to go by."""
-        if self.monitor in trainer.callback_metrics:
+        if self._finds_monitor(trainer):
             super().on_validation_end(trainer, pl_module)
+
+    def _finds_monitor(self, trainer: Any) -> bool:
+        self.monitor = next((name for name in DEFAULT_MONITORS if name in trainer.callback_metrics), self.monitor)
+        return self.monitor in trainer.callback_metrics
 
 
 class LastCheckpoint(ModelCheckpoint):
