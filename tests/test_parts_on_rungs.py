@@ -133,3 +133,17 @@ def test_one_loss_cannot_be_weighed(config: dict[str, Any]) -> None:
             [torch.zeros(1, 64), torch.zeros(1, dtype=torch.long)], 0
         )
     assert LossWeights({"a": 2}).apply({"a": torch.ones(()), "b": torch.ones(())})["total"] == 3
+
+
+def test_initial_weights(rung: tuple[dict[str, Any], str]) -> None:
+    config, section = rung
+    state = mlp().state_dict()
+    torch.save(state, "pretrained.pt")
+    config[section] |= {"ckpt_path": "pretrained.pt", "ckpt_match": 0.9, "finetune_cfg": "2"}
+    Runner().run("fit", [config])
+    network = Keep.module.network if section == "model" else Keep.module.model
+    assert torch.equal(network[0].weight, state["0.weight"])
+    assert not torch.equal(network[2].weight, state["2.weight"])
+    Runner().run("test", [config, f"{section}::ckpt_path=nowhere.pt"], verbose=False)  # a test starts from --ckpt_path
+    with pytest.raises(ConfigError, match=rf"{section}: `ckpt_path`: there is no file nowhere.pt"):
+        Runner().run("fit", [config, f"{section}::ckpt_path=nowhere.pt"])

@@ -20,6 +20,7 @@ from torchmetrics import Metric, MetricCollection
 from lighter.config.objects import Deferred
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.finetune import Finetune
+from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
@@ -30,6 +31,7 @@ from lighter.trainer.lightning import logging_step, logs_this_step
 log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
+FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
@@ -49,6 +51,8 @@ class BaseModule(LightningModule):
         train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
         finetune_cfg: which parameters train: a name, a list of names, or `{finetune: bool, params: [...]}`.
         loss_weights: the weights of named losses in their total.
+        ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
+        ckpt_match: the share of the weights that each of them must have.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -58,6 +62,7 @@ class BaseModule(LightningModule):
         "train_metrics": {"train"},
         "val_metrics": {"val"},
         "test_metrics": {"test"},
+        **FIT_ONLY,
     }
     """What each constructor argument is needed for: a stage that needs none of it builds the module without it."""
 
@@ -78,8 +83,11 @@ class BaseModule(LightningModule):
         test_metrics: Any = None,
         finetune_cfg: Any = None,
         loss_weights: Mapping[str, float] | None = None,
+        ckpt_path: Any = None,
+        ckpt_match: float = 0.0,
     ) -> None:
         super().__init__()
+        self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
         self._late: dict[str, Deferred] = {}
@@ -150,11 +158,21 @@ class BaseModule(LightningModule):
 
     def _prepare(self) -> None:
         trainer = self._trainer
-        if trainer is not None and trainer.state.fn == "fit" and self._finetune is not None:
+        if trainer is None or trainer.state.fn != "fit":
+            return
+        if self._initial_weights is not None:
+            for report in self._initial_weights.load(self._own_weights(), PREFIXES):
+                log.info("%s", report)
+        if self._finetune is not None:
             named = list(self.named_parameters())
             frozen = self._finetune.apply(named, PREFIXES)
             trains = sum(parameter.requires_grad for _, parameter in named)
             log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
+
+    def _own_weights(self) -> dict[str, Tensor]:
+        """The weights of the network: all but those of the criterion and the metrics."""
+        aside = tuple(f"{part}." for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())))
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""

@@ -34,6 +34,8 @@ class LighterModule(BaseModule):
         finetune_cfg: which parameters train: a name or names (of modules of the network), or
             `{finetune: false, params: [...]}` for those that do not.
         loss_weights: `{name: weight}` for a step that returns several losses; the total is their weighted sum.
+        ckpt_path: checkpoints whose weights are loaded, in order, at the start of `fit`: initial weights, not a resume.
+        ckpt_match: the share of the network's weights that each checkpoint must have; less is an error.
 
     Raises:
         ModuleTypeError: metrics of another type.
@@ -63,6 +65,8 @@ class LighterModule(BaseModule):
         test_metrics: Any = None,
         finetune_cfg: Any = None,
         loss_weights: Mapping[str, float] | None = None,
+        ckpt_path: Any = None,
+        ckpt_match: float = 0.0,
     ) -> None:
         super().__init__(
             criterion=criterion,
@@ -73,6 +77,8 @@ class LighterModule(BaseModule):
             test_metrics=test_metrics,
             finetune_cfg=finetune_cfg,
             loss_weights=loss_weights,
+            ckpt_path=ckpt_path,
+            ckpt_match=ckpt_match,
         )
         self.network = network
 

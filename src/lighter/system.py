@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
-from lighter.base import BaseModule, measured
+from lighter.base import FIT_ONLY, BaseModule, measured
 from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.collate import keep_none
@@ -67,6 +67,8 @@ class System(BaseModule):
         inferer: called as `inferer(input, model)` instead of the model in val, test and predict.
         finetune_cfg: which parameters train; see `LighterModule`.
         loss_weights: the weights of named losses; see `LighterModule`.
+        ckpt_path: initial weights; see `LighterModule`.
+        ckpt_match: the share of the weights that the checkpoint must have.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -78,6 +80,7 @@ class System(BaseModule):
         "scheduler": {"fit"},
         "criterion": {"train", "val"},
         "inferer": {"val", "test", "predict"},
+        **FIT_ONLY,
         **{f"dataloaders::{mode}": {mode} for mode in MODES},
         **{f"metrics::{mode}": {mode} for mode in MODES},
         **{f"adapters::{mode}": {mode} for mode in MODES},
@@ -97,6 +100,8 @@ class System(BaseModule):
         inferer: Callable[..., Any] | None = None,
         finetune_cfg: Any = None,
         loss_weights: Mapping[str, float] | None = None,
+        ckpt_path: Any = None,
+        ckpt_match: float = 0.0,
     ) -> None:
         for name, given, keys in (
             ("dataloaders", dataloaders, MODES),
@@ -111,6 +116,8 @@ class System(BaseModule):
             scheduler=scheduler,
             finetune_cfg=finetune_cfg,
             loss_weights=loss_weights,
+            ckpt_path=ckpt_path,
+            ckpt_match=ckpt_match,
             **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
         )
         if not isinstance(model, nn.Module):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
     from lighter.engine.runner import Runner
 
     try:
-        outcome = Runner().execute(stage, inputs, **options)
+        with _messages_shown():
+            outcome = Runner().execute(stage, inputs, **options)
     except LighterError as error:
         if error.exit_code == 1:
             return _failed(error)
@@ -34,6 +37,19 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
 
     show(stage, outcome)
     return 0
+
+
+@contextmanager
+def _messages_shown() -> Iterator[None]:
+    """What Lighter logs, on the terminal as well as in the run's log."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.INFO)
+    handler.addFilter(lambda record: record.levelno == logging.INFO)  # failures are shown by the caller
+    logging.getLogger("lighter").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("lighter").removeHandler(handler)
 
 
 def _title(error: LighterError) -> str:

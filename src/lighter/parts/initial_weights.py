@@ -1,0 +1,207 @@
+"""Initial weights from checkpoints: what is loaded, what is not, and what does not fit, in one list.
+
+Checkpoints of Lighter and of Lightning (`state_dict` inside), plain state dicts and safetensors files. They are
+opened with `weights_only=True`: a checkpoint that holds more than weights and plain data is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.parts.describe import describe
+
+_FORMS = """It is a path, or a list of
+  ckpt_path:
+    - pretrained.ckpt
+    - {path: encoder.safetensors, drop_prefix: module., add_prefix: encoder., rename: {blocks.: layers.}}"""
+_KEYS = ("path", "drop_prefix", "add_prefix", "rename")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """One checkpoint, and how its keys become those of the module."""
+
+    path: Path
+    drop_prefix: str = ""
+    add_prefix: str = ""
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def says_how(self) -> bool:
+        """Whether the user said how keys change; otherwise the prefix that fits best is found."""
+        return bool(self.drop_prefix or self.add_prefix or self.rename)
+
+    def key(self, key: str) -> str:
+        """A key of the checkpoint as the module calls it: dropped, renamed, added to, in this order."""
+        key = key.removeprefix(self.drop_prefix)
+        for old, new in self.rename.items():
+            if key.startswith(old):
+                key = new + key.removeprefix(old)
+                break
+        return self.add_prefix + key
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the keys of a checkpoint and of a module."""
+
+    path: Path
+    how: str
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+
+    @property
+    def share(self) -> float:
+        """The share of the module's keys that were loaded."""
+        return len(self.loaded) / max(1, len(self.loaded) + len(self.missing) + len(self.reshaped))
+
+    def __str__(self) -> str:
+        lines = [f"initial weights from {self.path}{self.how}:"]
+        for name, keys in (
+            ("loaded", self.loaded),
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("reshaped", self.reshaped),
+        ):
+            shown = "" if name == "loaded" else ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+            lines.append(f"  {name:<11}{len(keys):>5}  {shown}".rstrip())
+        return "\n".join(lines)
+
+
+class InitialWeights:
+    """One or more checkpoints, loaded in order.
+
+    Args:
+        given: a path, `{path, drop_prefix, add_prefix, rename}`, or a list of these. Without any of the last three,
+            the prefix that fits most keys is added or dropped by itself.
+        match: the share of the module's keys that each checkpoint must have; at least one key must fit.
+
+    Raises:
+        ModuleTypeError: something else was given.
+        ModuleValueError: a path that does not exist.
+    """
+
+    def __init__(self, given: Any, match: float = 0.0) -> None:
+        listed = given if isinstance(given, (list, tuple)) else [given]
+        self.sources = [_source(item) for item in listed]
+        if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
+            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}")
+        self.match = match
+
+    def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
+        """Copy the checkpoints' weights into a module's.
+
+        Args:
+            state: the module's own tensors, by name, as `state_dict()` gives them; they are written to.
+            prefixes: what the checkpoint's keys may lack in front: `network.`, say.
+
+        Raises:
+            CheckpointError: a file cannot be read, or too few of its keys fit.
+        """
+        return [self._load_one(source, state, prefixes) for source in self.sources]
+
+    def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
+        weights = _read(source.path)
+        change, how = (source.key, "") if source.says_how else _best_change(weights, state, prefixes)
+        given = {change(key): tensor for key, tensor in weights.items()}
+        fitting = {key: tensor for key, tensor in given.items() if key in state and state[key].shape == tensor.shape}
+        report = Report(
+            source.path,
+            how,
+            loaded=list(fitting),
+            missing=[key for key in state if key not in given],
+            unexpected=[key for key in given if key not in state],
+            reshaped=[
+                f"{key} {tuple(tensor.shape)} for {tuple(state[key].shape)}"
+                for key, tensor in given.items()
+                if key in state and key not in fitting
+            ],
+        )
+        if not fitting or report.share < self.match:
+            wanted = f"`ckpt_match` asks for {self.match:.0%}" if fitting else "no key fits"
+            raise CheckpointError(f"{report.share:.0%} of the weights are in the checkpoint, and {wanted}.\n{report}")
+        with torch.no_grad():
+            for key, tensor in fitting.items():
+                state[key].copy_(tensor)
+        return report
+
+
+def _source(given: Any) -> Source:
+    if isinstance(given, (str, Path)):
+        source = Source(Path(given))
+    elif (
+        isinstance(given, Mapping)
+        and set(given) <= set(_KEYS)
+        and isinstance(given.get("path"), (str, Path))
+        and all(isinstance(given.get(key, ""), str) for key in _KEYS[1:3])
+        and isinstance(given.get("rename", {}), Mapping)
+    ):
+        source = Source(**{**given, "path": Path(given["path"])})
+    else:
+        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}")
+    if not source.path.expanduser().is_file():
+        raise ModuleValueError(f"`ckpt_path`: there is no file {source.path}")
+    return source
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    path = path.expanduser()
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights and plain data, and loading that can run code"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    weights = found.get("state_dict", found) if isinstance(found, Mapping) else found
+    if isinstance(weights, Mapping):
+        tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+    raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")
+
+
+def _best_change(
+    weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
+) -> tuple[Callable[[str], str], str]:
+    """The change of keys that makes most of them fit, and how to call it; none where that is as good."""
+
+    def fits(change: Callable[[str], str]) -> int:
+        return sum(change(key) in state for key in weights)
+
+    best, how = _changes(prefixes)[0]
+    for change, name in _changes(prefixes)[1:]:
+        if fits(change) > fits(best):
+            best, how = change, name
+    return best, how
+
+
+def _changes(prefixes: Sequence[str]) -> list[tuple[Callable[[str], str], str]]:
+    def all_changes() -> Iterator[tuple[Callable[[str], str], str]]:
+        yield str, ""
+        for drop in ("", "module.", *prefixes):
+            for add in ("", *prefixes):
+                words = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
+                if words:
+                    source = Source(Path(), drop_prefix=drop, add_prefix=add)
+                    yield source.key, f" ({' and '.join(words)} in front of the keys)"
+
+    return list(all_changes())

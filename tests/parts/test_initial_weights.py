@@ -1,0 +1,110 @@
+"""Initial weights, by themselves: what is loaded, what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.parts.initial_weights import InitialWeights
+from tests.jobs import Classifier, mlp
+
+PREFIXES = ("network.", "model.")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[str, torch.Tensor]:
+    """A network's weights, saved in several ways."""
+    state = mlp().state_dict()
+    torch.save(state, tmp_path / "plain.pt")
+    torch.save({"state_dict": {f"network.{key}": value for key, value in state.items()}}, tmp_path / "ours.ckpt")
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "parallel.pt")
+    torch.save({f"old.{key}": value for key, value in state.items()}, tmp_path / "renamed.pt")
+    torch.save({"0.weight": state["0.weight"], "2.weight": torch.zeros(3, 32), "9.weight": torch.zeros(1)}, "part.pt")
+    return state
+
+
+def load(given: Any, match: float = 0.0) -> tuple[dict[str, torch.Tensor], Any]:
+    module = Classifier(mlp())
+    [*reports] = InitialWeights(given, match).load(module.state_dict(), PREFIXES)
+    return module.network.state_dict(), reports[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "how"),
+    [
+        ("plain.pt", " (with `network.` in front of the keys)"),
+        ("ours.ckpt", ""),
+        ("parallel.pt", " (without `module.` and with `network.` in front of the keys)"),
+        ({"path": "renamed.pt", "rename": {"old.": "network."}}, ""),
+        ({"path": "renamed.pt", "drop_prefix": "old.", "add_prefix": "network."}, ""),
+    ],
+)
+def test_keys_find_their_place(saved: dict[str, torch.Tensor], given: Any, how: str) -> None:
+    loaded, report = load(given, match=1.0)
+    assert all(torch.equal(loaded[key], saved[key]) for key in saved)
+    assert report.how == how
+    assert report.share == 1.0
+
+
+def test_safetensors(saved: dict[str, torch.Tensor]) -> None:
+    save_file(saved, "plain.safetensors")
+    loaded, _ = load("plain.safetensors")
+    assert torch.equal(loaded["0.weight"], saved["0.weight"])
+
+
+def test_the_report_lists_what_was_not_loaded(saved: dict[str, torch.Tensor]) -> None:
+    loaded, report = load("part.pt")
+    assert torch.equal(loaded["0.weight"], saved["0.weight"])
+    assert str(report) == (
+        "initial weights from part.pt (with `network.` in front of the keys):\n"
+        "  loaded         1\n"
+        "  missing        2  network.0.bias, network.2.bias\n"
+        "  unexpected     1  network.9.weight\n"
+        "  reshaped       1  network.2.weight (3, 32) for (10, 32)"
+    )
+
+
+def test_several_are_loaded_in_order(saved: dict[str, torch.Tensor]) -> None:
+    torch.save({"network.0.bias": torch.full((32,), 7.0)}, "later.pt")
+    loaded, _ = load(["plain.pt", "later.pt"])
+    assert torch.equal(loaded["2.weight"], saved["2.weight"])
+    assert (loaded["0.bias"] == 7).all()
+
+
+def test_too_little_is_an_error_and_changes_nothing(saved: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(CheckpointError, match=r"25% of the weights are in .* `ckpt_match` asks for 90%"):
+        load("part.pt", match=0.9)
+    torch.save({"other": torch.zeros(1)}, "other.pt")
+    with pytest.raises(CheckpointError, match="0% of the weights are in the checkpoint, and no key fits"):
+        load("other.pt")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("nowhere.pt", ModuleValueError, r"there is no file nowhere\.pt"),
+        (3, ModuleTypeError, r"`ckpt_path` is a int \(3\). It is a path"),
+        ({"path": "plain.pt", "prefix": "x"}, ModuleTypeError, "`ckpt_path` is a dict with the keys 'path', 'prefix'"),
+    ],
+)
+def test_wrong_paths(saved: Any, given: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        InitialWeights(given)
+
+
+def test_files_that_hold_no_weights(saved: Any) -> None:
+    Path("torn.pt").write_bytes(b"PK\x03\x04")
+    torch.save({"evil": Classifier}, "code.pt")
+    torch.save([1, 2], "list.pt")
+    for name, message in (
+        ("torn.pt", "cannot be read as a checkpoint"),
+        ("code.pt", "can run code"),
+        ("list.pt", "has no weights: it holds a list of 2"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load(name)
