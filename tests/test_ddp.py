@@ -75,3 +75,10 @@ def test_spawned_ranks_find_the_project_and_build_their_optimizers(config: dict[
     config["_imports_"] = {"math": "math"}
     run("fit", config, "trainer::strategy=ddp_spawn", "trainer::devices=2", "trainer::max_epochs=1")
     assert metrics(2, 0)["train/lr"] == 0.01
+
+
+def test_a_rank_that_measures_nothing_takes_part(config: dict[str, Any]) -> None:
+    config["model"]["_target_"] = "tests.test_ddp_jobs.NothingOnSecondRank"
+    run("validate", config, *TWO)
+    assert "val/loss/epoch" in metrics(2, 0)
+    assert "val/metrics/f1/epoch" in metrics(2, 0)

@@ -10,3 +10,10 @@ class OnFirstRankOnly(Classifier):
         loss = self.criterion(self(batch[0]), batch[1])
         named = {"total": loss, "first": loss} if self.global_rank == 0 else {"total": loss}
         return {"loss": named}
+
+
+class NothingOnSecondRank(Classifier):
+    """One rank's steps return nothing and update nothing."""
+
+    def validation_step(self, batch, batch_idx):
+        return super().validation_step(batch, batch_idx) if self.global_rank == 0 else None

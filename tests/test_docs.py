@@ -79,7 +79,7 @@ def desk(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("digits", "gan", "project"):
+        if name.split(".")[0] in ("digits", "gan", "parts", "project"):
             del sys.modules[name]
 
 
@@ -140,7 +140,8 @@ def test_whole_configs_are_read(page, desk):
     configs = [name for name in write_files(page, desk) if name.endswith(".yaml")]
     assert configs
     for name in configs:
-        assert read([name]).merged.child("model") is not None
+        merged = read([name]).merged
+        assert [merged.child(section) is not None for section in ("model", "system")].count(True) == 1
 
 
 @pytest.mark.slow

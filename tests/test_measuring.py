@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import functools
+import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
@@ -464,3 +469,94 @@ def test_a_step_that_calls_metrics_that_are_not_there_says_which() -> None:
     with pytest.raises(TypeError) as caught:
         trainer().validate(classifier(Calling, val_metrics=None), loader(0, 32), verbose=False)
     assert caught.value.__notes__ == ["the config has no `val_metrics`; a step that uses it needs it"]
+
+
+def test_a_copy_of_a_module_that_ran_measures_itself() -> None:
+    module = classifier()
+    fit(module, trainer(max_epochs=1))
+    module.optimizer = None  # made by a lambda, which cannot be pickled
+    pickle.loads(pickle.dumps(module))
+    copied = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    [values] = trainer().validate(copied, loader(320, 390), verbose=False)
+    assert values["val/loss/epoch"] == pytest.approx(math.log(10), rel=1e-6)
+
+
+class StepsFromElsewhere:
+    """A mixin that knows nothing of Lighter."""
+
+    def validation_step(self, batch, batch_idx):
+        pred = self(batch[0])
+        self.val_metrics(pred, batch[1])
+        return {"loss": {"total": self.criterion(pred, batch[1])}}
+
+
+def test_steps_of_mixins_and_other_descriptors_are_measured() -> None:
+    class Mixed(StepsFromElsewhere, Classifier):
+        def shared_step(self, batch, batch_idx, *, factor):
+            return factor * self.criterion(self(batch[0]), batch[1])
+
+        test_step = functools.partialmethod(shared_step, factor=2)
+
+    class Inherited(Mixed):
+        pass
+
+    for kind in (Mixed, Inherited):
+        module = classifier(kind)
+        run = fit(module, trainer(max_epochs=1))
+        assert {"val/loss/total/epoch", "val/metrics/f1/epoch", "train/loss/epoch"} <= set(run.callback_metrics)
+        [once] = trainer().test(module, loader(320, 390), verbose=False)
+        x, y = digits(320, 390).tensors
+        with torch.no_grad():
+            expected = 2 * nn.functional.cross_entropy(module(x), y)
+        assert once["test/loss/epoch"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_decorated_step_keeps_its_signature_for_lightning() -> None:
+    class Decorated(Classifier):
+        @torch.no_grad()
+        def validation_step(self, batch):
+            return self.criterion(self(batch[0]), batch[1])
+
+    [values] = trainer().validate(classifier(Decorated), loader(320, 390), verbose=False)
+    assert "val/loss/epoch" in values
+
+
+class Graphs:
+    """A batch of a type of its own."""
+
+    def __init__(self, samples: list[Any]) -> None:
+        self.x, self.y = (torch.stack(part) for part in zip(*samples, strict=True))
+
+
+def test_batches_of_unknown_size_say_so_and_can_be_counted() -> None:
+    class OnGraphs(Classifier):
+        def validation_step(self, batch, batch_idx):
+            return self.criterion(self(batch.x), batch.y)
+
+        def transfer_batch_to_device(self, batch, device, dataloader_idx):
+            return batch
+
+    class Counting(OnGraphs):
+        def count_samples(self, batch):
+            return len(batch.y)
+
+    graphs = DataLoader(digits(320, 390), batch_size=32, collate_fn=Graphs)
+    with pytest.warns(UserWarning, match=r"the number of samples in a Graphs.* cannot be told.*count_samples"):
+        trainer().validate(classifier(OnGraphs), graphs, verbose=False)
+    module = classifier(Counting)
+    [values] = trainer().validate(module, graphs, verbose=False)
+    x, y = digits(320, 390).tensors
+    with torch.no_grad():
+        assert values["val/loss/epoch"] == pytest.approx(float(nn.functional.cross_entropy(module(x), y)), rel=1e-6)
+
+
+def test_metrics_that_the_user_resets_before_the_end_are_missed_aloud() -> None:
+    class Resetting(Classifier):
+        def on_train_epoch_end(self):
+            self.train_metrics.reset()
+
+    with pytest.warns(UserWarning, match="the metrics were reset before the epoch's end"):
+        fit(classifier(Resetting), trainer(max_epochs=1))

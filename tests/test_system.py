@@ -399,3 +399,59 @@ def test_metrics_in_wrappers_are_logged(wrap: str) -> None:
     [values] = run(system)
     expected = {"MinMaxMetric": {"raw", "min", "max"}, "BootStrapper": {"mean", "std"}, "Running": {"Running"}}[wrap]
     assert set(values) == {"val/loss/epoch", *(f"val/metrics/{name}/epoch" for name in expected)}
+
+
+def test_transforms_named_by_target_work_through_references(system: dict[str, Any]) -> None:
+    adapter = {"_target_": "lighter.adapters.MetricsAdapter", "pred_argument": 0, "target_argument": 1}
+    adapter["pred_transforms"] = {"_target_": "torch.softmax", "dim": 1}
+    system["vars"]["adapter"] = adapter
+    system["system"]["adapters"]["train"] = {"metrics": {**adapter}}
+    for reference in ("@vars::adapter", "%vars::adapter", "@system::adapters::train::metrics"):
+        system["system"]["adapters"]["val"] = {"metrics": reference}
+        Runner().run("validate", [system], verbose=False)
+
+
+def test_arguments_of_the_users_own_that_are_called_like_transforms_are_made(system: dict[str, Any]) -> None:
+    system["system"]["dataloaders"]["val"]["dataset"] = {
+        "_target_": "tests.test_system.transformed",
+        "input_transforms": {"_target_": "tests.test_system.make_transform", "factor": 2},
+    }
+    Runner().run("validate", [system], verbose=False)
+
+
+def make_transform(factor: int) -> Any:
+    return lambda x: factor * x
+
+
+def transformed(input_transforms: Any) -> Any:
+    assert input_transforms(3) == 6
+    return digits(0, 32)
+
+
+def test_an_adapter_in_the_wrong_place() -> None:
+    with pytest.raises(ModuleTypeError, match=r"`adapters::val::criterion` is a lighter.adapters.CriterionAdapter"):
+        lighter.System(mlp(), adapters={"val": {"criterion": BatchAdapter(0)}})
+    with pytest.raises(ModuleValueError, match="this adapter passes nothing to the criterion"):
+        CriterionAdapter()
+
+
+def test_a_compiled_model_still_gets_the_epoch() -> None:
+    class Net(nn.Module):
+        def forward(self, x, epoch):
+            return x * epoch
+
+    compiled = torch.compile(Net(), backend="eager")
+    assert torch.equal(lighter.System(compiled)(torch.ones(1)), torch.zeros(1))
+
+
+def test_the_users_dataloader_is_left_as_it_is() -> None:
+    given = loader(0, 32)
+    collate = given.collate_fn
+    run(lighter.System(mlp(), dataloaders={"val": given}, criterion=nn.CrossEntropyLoss()))
+    assert given.collate_fn is collate
+
+
+def test_a_step_of_a_mode_without_data_says_what_to_add() -> None:
+    system = lighter.System(mlp(), dataloaders={"train": loader(0, 32)})
+    with pytest.raises(NotImplementedError, match=r"no `test_step`. Add `system::dataloaders::test`"):
+        system.test_step(None, 0)

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 
 Accessor = int | str | Callable[[Any], Any] | None
 Argument = int | str | None
+FUNCTIONS = ("input_transforms", "target_transforms", "pred_transforms")
+"""The arguments of adapters for which `_target_` in a config names a function to use, not to call."""
+
 Transforms = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
 
 
@@ -34,6 +37,8 @@ class BatchAdapter:
         input_transforms: applied to the input.
         target_transforms: applied to the target.
     """
+
+    functions: ClassVar = FUNCTIONS
 
     def __init__(
         self,
@@ -98,6 +103,8 @@ class ArgumentsAdapter:
 
     key = ""
 
+    functions: ClassVar = FUNCTIONS
+
     def __init__(
         self,
         pred_argument: Argument = None,
@@ -125,6 +132,10 @@ class ArgumentsAdapter:
                 raise ModuleValueError(
                     f"`{name}_transforms` is given, but `{name}` is not passed: `{name}_argument` is null"
                 )
+        if all(place is None for place in self.arguments.values()):
+            raise ModuleValueError(
+                f"this adapter passes nothing to the {self.key}: give it a `pred_argument`, for example 0"
+            )
         positions = sorted(place for place in self.arguments.values() if isinstance(place, int))
         if positions != list(range(len(positions))):
             raise ModuleValueError(f"the positions of arguments are 0, 1, ... without a gap; found {positions}")
@@ -183,6 +194,8 @@ class LoggingAdapter:
         target_transforms: applied to the target.
         pred_transforms: applied to the prediction.
     """
+
+    functions: ClassVar = FUNCTIONS
 
     def __init__(
         self,

@@ -13,17 +13,20 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config.objects import Deferred
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.describe import describe
 from lighter.parts.finetune import Finetune
+from lighter.parts.hooks import ExistsIf
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.measure import Meter, Metrics, batch_size, scalars, warn_of_repeats
+from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
@@ -111,11 +114,15 @@ class BaseModule(LightningModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, mode in STEPS.items():
-            step = cls.__dict__.get(name)
-            if inspect.isfunction(step) and not getattr(step, "is_missing", False):
-                setattr(cls, name, measured(getattr(step, "unmeasured", step), mode))
+            step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
+            if _is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
+                setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
         if inspect.isfunction(cls.__dict__.get("configure_model")):
             cls.configure_model = _then_prepared(cls.configure_model)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: all but the measuring of a run that is not the copy's."""
+        return {**super().__getstate__(), "_meters": {}, "_in_step": False}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -148,6 +155,14 @@ class BaseModule(LightningModule):
                 " none does now"
             )
         return _STAGES[stage.value]
+
+    def count_samples(self, batch: Any) -> int | None:
+        """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
+
+        Override it for batches of a type of your own. By default it is the first dimension of the first tensor found
+        in lists, tuples, dicts and dataclasses.
+        """
+        return samples_in(batch)
 
     def configure_model(self) -> None:
         """Prepare the network for `fit`, before the strategy takes it: freeze what is not to be trained.
@@ -219,7 +234,7 @@ class BaseModule(LightningModule):
                 self._explain_none(error, mode)
                 raise
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
-        meter.add(output.losses, batch_size(args[0] if args else kwargs.get("batch")) if output.losses else 0)
+        meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")) if output.losses else 0)
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
@@ -228,9 +243,20 @@ class BaseModule(LightningModule):
         meter.steps_seen += not trainer.sanity_checking
         return output.returned
 
+    def _weight(self, batch: Any) -> int:
+        samples = self.count_samples(batch)
+        if samples is None:
+            rank_zero_warn(
+                f"the number of samples in {describe(batch)} cannot be told, so each such batch counts as one in the"
+                f" means of losses. Override `count_samples(self, batch)` in {type(self).__name__}."
+            )
+        return 1 if samples is None else samples
+
     def _begin_epoch(self, meter: Meter, mode: str, loader_idx: int) -> None:
         trainer = self.trainer
         meter.start()
+        if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
+            self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
         if mode == "train":
             self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
         elif trainer.world_size > 1:
@@ -263,9 +289,11 @@ class BaseModule(LightningModule):
     def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
         """Tell Lightning, once an epoch, which values it will have; it asks for them when the epoch is over."""
         for name in names:
-            full, shown = at_epoch(mode, name), mode != "train" or name.startswith("loss")
-            value = meter.epoch_value(name)
-            self.log(full, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=full)
+            shown = mode != "train" or name.startswith("loss")
+            self._log_epoch_value(at_epoch(mode, name), meter.epoch_value(name), shown=shown)
+
+    def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def _log_step(
         self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any
@@ -279,7 +307,8 @@ class BaseModule(LightningModule):
         trainer = self.trainer
         several = {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode] > 1
         suffix = f"/dataloader_idx_{loader_idx}" if several else ""
-        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+        device = next(iter(values.values())).device
+        numbers = torch.stack([value.detach().float().to(device) for value in values.values()]).tolist()
         row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
         step = logging_step(trainer) if mode == "train" else meter.steps_seen
         self._publish(row, step, for_callbacks=mode == "train")
@@ -315,21 +344,39 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
     return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
 
 
-def measured(step: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
     """A user's step that is measured when Lightning calls it, and plain when another step of the class calls it."""
+    plain = step if inspect.isfunction(step) else _called_as_method(step)
 
-    @functools.wraps(step)
+    @functools.wraps(plain)
     def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
         if self._in_step:
-            return step(self, *args, **kwargs)
+            return plain(self, *args, **kwargs)
         self._in_step = True
         try:
-            return self._measure_step(mode, step, args, kwargs)
+            return self._measure_step(mode, plain, args, kwargs)
         finally:
             self._in_step = False
 
+    measured_step.__name__ = name
+    measured_step.__wrapped__ = inspect.unwrap(plain)  # Lightning looks one level deep
     measured_step.unmeasured = step  # type: ignore[attr-defined]
     return measured_step
+
+
+def _called_as_method(step: Any) -> Callable[..., Any]:
+    """A function that does what some other descriptor does, a partialmethod say."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return step.__get__(self, type(self))(*args, **kwargs)
+
+    return call
+
+
+def _is_written(step: Any, name: str) -> bool:
+    """Whether a step is somebody's, and neither Lightning's own nor one that exists only sometimes."""
+    own = inspect.getattr_static(LightningModule, name)
+    return step is not own and not isinstance(step, ExistsIf) and not getattr(step, "is_missing", False)
 
 
 def _then_prepared(configure_model: Callable[..., Any]) -> Callable[..., Any]:

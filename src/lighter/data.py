@@ -15,7 +15,7 @@ def _loader(name: str) -> ExistsIf:
         return self.loaders[name]
 
     loader.__name__ = name
-    return ExistsIf(loader, lambda data: data.loaders[name] is not None)
+    return ExistsIf(loader, lambda data: data.loaders[name] is not None, f"Add `data::{name}`.")
 
 
 class LighterDataModule(LightningDataModule):

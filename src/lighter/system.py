@@ -38,7 +38,8 @@ def _step_of(mode: str, name: str) -> ExistsIf:
         return self.step(batch, mode)
 
     step.__name__ = name
-    return ExistsIf(measured(step, mode) if mode != "predict" else step, lambda system: system.has_mode(mode))
+    step = measured(step, mode, name) if mode != "predict" else step
+    return ExistsIf(step, lambda system: system.has_mode(mode), f"Add `system::dataloaders::{mode}`.")
 
 
 def _loader_of(mode: str) -> ExistsIf:
@@ -46,7 +47,7 @@ def _loader_of(mode: str) -> ExistsIf:
         return keep_none(self.dataloaders[mode])
 
     loader.__name__ = f"{mode}_dataloader"
-    return ExistsIf(loader, lambda system: mode in system.dataloaders)
+    return ExistsIf(loader, lambda system: mode in system.dataloaders, f"Add `system::dataloaders::{mode}`.")
 
 
 class System(BaseModule):
@@ -85,8 +86,6 @@ class System(BaseModule):
         **{f"metrics::{mode}": {mode} for mode in MODES},
         **{f"adapters::{mode}": {mode} for mode in MODES},
     }
-    functions: ClassVar[Collection[str]] = ("input_transforms", "target_transforms", "pred_transforms")
-    """Keys of the config under which `_target_` names a function to use, not to call."""
 
     def __init__(
         self,
@@ -126,9 +125,8 @@ class System(BaseModule):
         self.inferer = inferer
         self.dataloaders = {mode: loader for mode, loader in (dataloaders or {}).items() if loader is not None}
         self.adapters = {mode: _adapters_of(mode, (adapters or {}).get(mode)) for mode in MODES}
-        self._injected = tuple(
-            name for name in ("epoch", "step") if name in inspect.signature(model.forward).parameters
-        )
+        accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # also if compiled
+        self._injected = tuple(name for name in ("epoch", "step") if name in accepted)
 
     training_step = _step_of("train", "training_step")
     validation_step = _step_of("val", "validation_step")
@@ -168,7 +166,8 @@ class System(BaseModule):
 
     def forward(self, input: Any) -> Any:
         """The prediction: the model's, or the inferer's where a trainer validates, tests or predicts."""
-        injected = {name: {"epoch": self.current_epoch, "step": self.global_step}[name] for name in self._injected}
+        now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
+        injected = {name: now[name] for name in self._injected}
         if self.inferer is not None and self._is_evaluating():
             return self.inferer(input, self.model, **injected)
         return self.model(input, **injected)
@@ -249,7 +248,8 @@ def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, adapter in (given or {}).items():
         if adapter is None:
             continue
-        if not callable(adapter):
+        others = tuple(other for other in _ADAPTERS.values() if not issubclass(other, _ADAPTERS[key].__mro__[-2]))
+        if not callable(adapter) or isinstance(adapter, others):
             kind = _ADAPTERS[key].__name__
             raise ModuleTypeError(f"`adapters::{mode}::{key}` is a lighter.adapters.{kind}; found {describe(adapter)}")
         chosen[key] = adapter

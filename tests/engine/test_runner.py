@@ -360,3 +360,28 @@ def test_the_users_own_checkpoints_save_into_the_run(config: dict[str, Any]) -> 
 def test_an_unknown_stage(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="`train` is no stage"):
         Runner().run("train", [config])
+
+
+def test_a_project_does_not_leak_into_the_next_run(config: dict[str, Any], own_place: Path) -> None:
+    (own_place / "code").mkdir()
+    (own_place / "code" / "nets.py").write_text("from tests.jobs import Classifier\n")
+    config["model"]["_target_"] = "project.nets.Classifier"
+    Runner().run("fit", [{**config, "project": "code"}, "trainer::fast_dev_run=true"])
+    with pytest.raises(ConfigError, match=r"`project.nets.Classifier` cannot be imported"):
+        Runner().run("fit", [config])
+
+
+def test_a_place_where_no_run_can_be(config: dict[str, Any], own_place: Path) -> None:
+    (own_place / "taken").touch()
+    with pytest.raises(ConfigError, match="run::dir: no run folder can be made under taken"):
+        Runner().run("fit", [config, "run::dir=taken"])
+
+
+def test_parts_by_reference_are_treated_like_those_in_place(config: dict[str, Any]) -> None:
+    config["vars"] |= {"trainer": config.pop("trainer"), "sgd": {"_target_": "torch.optim.SGD", "lr": 0.1}}
+    config["vars"]["trainer"] |= {"_target_": "lighter.Trainer", "max_epochs": 1}
+    config |= {"trainer": "@vars::trainer"}
+    config["model"]["optimizer"] = "@vars::sgd"
+    Runner().run("fit", [config])
+    assert (newest().checkpoints / "last.ckpt").is_file()
+    assert not Path("checkpoints").exists()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from lighter.parts.batch_values import BatchValues, LateTensor, intercept
 from lighter.parts.log_names import optimizer_values
-from lighter.parts.measure import Meter, batch_size
+from lighter.parts.measure import Meter, samples_in
 from lighter.parts.step_output import sort_output
 from tests.jobs import metrics
 
@@ -57,12 +58,12 @@ def test_metrics_that_were_not_updated_are_not_announced() -> None:
         (torch.zeros(4), 4),
         (torch.tensor(1.0), 1),
         ([{"x": torch.zeros(3)}], 3),
-        ("no tensor", 1),
-        (iter([]), 1),
+        ("no tensor", None),
+        (iter([]), None),
     ],
 )
 def test_batch_sizes(batch: Any, size: int) -> None:
-    assert batch_size(batch) == size
+    assert samples_in(batch) == size
 
 
 def test_intercepting_twice_and_in_copies() -> None:
@@ -132,3 +133,27 @@ def test_sorting_an_output_keeps_the_graph_for_lightning_only() -> None:
     assert not sorted_output.losses["a"].requires_grad
     assert sort_output({"pred": 1}, "test_step", needs_loss=False).losses == {}
     assert sort_output(torch.ones(1), "test_step", needs_loss=False).losses[""].shape == ()
+
+
+def test_late_values_copy_what_was_gathered_once_only() -> None:
+    class Gathering(MulticlassAUROC):
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            Gathering.copies += 1
+            return Gathering(10)
+
+    metric = Gathering(10)
+    values = intercept(metric)
+    values.wanted = False
+    for _ in range(3):
+        assert float(metric(torch.eye(10), torch.arange(10))) == 1.0
+    assert Gathering.copies == 1
+    assert len(metric.preds) == 3
+
+
+def test_late_values_can_be_sent_to_another_process() -> None:
+    collection = metrics()
+    intercept(collection).wanted = False
+    sent = pickle.loads(pickle.dumps(collection(torch.eye(10), torch.arange(10))))
+    assert {name: float(value) for name, value in sent.items()} == pytest.approx({"accuracy": 1.0, "f1": 1.0})

@@ -61,6 +61,31 @@ class Objects:
             raise KeyError(path) from None
         return data
 
+    def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Every definition of an object, with its path."""
+        return [(path, value) for path, value in _walk(self._data, "") if is_target(value)]
+
+    def followed(self, path: str) -> str:
+        """The path that a value leads to where it is a reference to a definition; otherwise its own."""
+        seen = {path}
+        while True:
+            try:
+                value = self.definition(path)
+            except KeyError:
+                return path
+            reference = value.strip().removeprefix("@") if isinstance(value, str) and value.startswith("@") else ""
+            if not reference or reference in seen:
+                return path
+            path = reference
+            seen.add(path)
+
+    def target_or_none(self, path: str) -> Any:
+        """What the definition at a path names; None where that cannot be had, no mistake before it is used."""
+        try:
+            return self.target(path)
+        except Exception:  # noqa: BLE001  a stage may not need it
+            return None
+
     def target(self, path: str) -> Any:
         """The class or function that the definition at a path names by `_target_`."""
         name = self.called(path)["_target_"]
@@ -212,7 +237,7 @@ def defer(objects: Objects, path: str) -> Any:
 
     def deferred(value: Any, here: str) -> Any:
         if is_target(value) or is_reference(value):
-            return Deferred(objects, here)
+            return Deferred(objects, objects.followed(here))
         if isinstance(value, dict):
             return {key: deferred(child, join(here, key)) for key, child in value.items()}
         if isinstance(value, list):

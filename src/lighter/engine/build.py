@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +59,11 @@ def build_data(objects: Objects, stage: str) -> Any:
 
 def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
     """The trainer; its folder is the run's, unless the config has another. Its default is of the module's package."""
-    given = objects.definition("trainer") if "trainer" in objects.sections else None
+    path = objects.followed("trainer")
+    given = objects.definition(path) if "trainer" in objects.sections else None
     if given is None or isinstance(given, Mapping):
         target = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
-        objects.exchange("trainer", {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
+        objects.exchange(path, {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
     return trainer
@@ -80,6 +81,7 @@ def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> Non
 
 
 def _prepare(objects: Objects, section: str, stage: str) -> None:
+    section = objects.followed(section)
     definition = objects.definition(section)
     if not is_target(definition):
         return
@@ -93,25 +95,31 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
     for key in {*getattr(target, "deferred", ()), *later}:
         if definition.get(key) is not None and (key in later or key not in without):
             pruned[key] = defer(objects, join(section, key))
-    for path in _paths_of_functions(pruned, section, getattr(target, "functions", ())):
-        named = objects.definition(path)
-        if "_mode_" not in named and not inspect.isclass(objects.target(path)):
-            objects.define(path, {**named, "_mode_": "callable"})
     _forbid_early_use(objects, section, [key for key, value in pruned.items() if _is_deferred(value)])
     objects.exchange(section, pruned)
 
 
-def _paths_of_functions(value: Any, path: str, keys: Collection[str], *, inside: bool = False) -> Iterator[str]:
-    """The paths of the definitions under some keys, each by itself or in a list."""
-    if isinstance(value, Mapping):
-        if inside and is_target(value):
-            yield path
-        else:
-            for key, child in value.items():
-                yield from _paths_of_functions(child, join(path, key), keys, inside=key in keys)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _paths_of_functions(child, join(path, index), keys, inside=inside)
+def name_functions(objects: Objects) -> None:
+    """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
+
+    A class says so by `functions`, as the adapters do for their transforms. A `_target_` that is a class, or has a
+    `_mode_` of its own, is left as it is.
+    """
+    for path, definition in objects.definitions():
+        if not any(str(key).endswith("_transforms") for key in definition):
+            continue
+        for key in getattr(objects.target_or_none(path), "functions", ()):
+            for inner in _definitions_in(definition.get(key), join(path, key)):
+                named = objects.definition(inner)
+                if "_mode_" not in named and not inspect.isclass(objects.target(inner)):
+                    objects.define(inner, {**named, "_mode_": "callable"})
+
+
+def _definitions_in(value: Any, path: str) -> list[str]:
+    """The path of a definition, or of those in a list."""
+    if isinstance(value, list):
+        return [found for index, item in enumerate(value) for found in _definitions_in(item, join(path, index))]
+    return [path] if is_target(value) else []
 
 
 def _is_deferred(value: Any) -> bool:

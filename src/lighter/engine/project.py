@@ -29,15 +29,22 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
     folder = _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
-    if folder is None:
-        return None
-    if os.environ.get("LIGHTER_PROJECT") != str(folder):
-        for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
-            del sys.modules[name]
-    os.environ["LIGHTER_PROJECT"] = str(folder)
-    if str(_STAND_IN) not in sys.path:
-        sys.path.insert(0, str(_STAND_IN))
+    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None):
+        _forget()
+    if folder is not None:
+        os.environ["LIGHTER_PROJECT"] = str(folder)
+        if str(_STAND_IN) not in sys.path:
+            sys.path.insert(0, str(_STAND_IN))
     return folder
+
+
+def _forget() -> None:
+    """Forget the project of an earlier run of this process."""
+    os.environ.pop("LIGHTER_PROJECT", None)
+    if str(_STAND_IN) in sys.path:
+        sys.path.remove(str(_STAND_IN))
+    for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
+        del sys.modules[name]
 
 
 def _named(config: Config) -> Path | None:

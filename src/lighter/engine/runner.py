@@ -66,7 +66,7 @@ class Runner:
 
         from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
+        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
         from lighter.engine.families import family
         from lighter.engine.project import make_importable
 
@@ -74,9 +74,10 @@ class Runner:
         project = make_importable(config, Path.cwd())
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
+        name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = paths.claim(run.root, run.name)
+        folder = _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
             try:
                 trainer = build_trainer(objects, package, folder)
@@ -122,6 +123,17 @@ def _default_name(inputs: Sequence[Input]) -> str:
     if not files:
         return "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
+
+
+def _claimed(run: _RunOptions, config: Config) -> paths.RunFolder:
+    try:
+        return paths.claim(run.root, run.name)
+    except OSError as error:
+        node = config.merged.find("run::dir")
+        message = f"no run folder can be made under {run.root}: {error.strerror or error}"
+        raise ConfigError(
+            [Problem(message, node.origin if node else None, "run::dir", "Name another: run::dir=PATH")]
+        ) from error
 
 
 def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ returns works itself out when it is first used: a mapping for a collection, a te
 
 from __future__ import annotations
 
+import functools
 from collections import UserDict
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,7 @@ class BatchValues:
         self.metrics = metrics
         self.wanted = True
         self.latest: Any = None
+        self._empty: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.wanted:
@@ -44,12 +46,14 @@ class BatchValues:
             return self.latest
         self.metrics.update(*args, **kwargs)
 
-        def work_out() -> Any:
-            fresh = self.metrics.clone()
-            fresh.reset()
-            return _forward(fresh, args, kwargs)
-
+        work_out = functools.partial(self._of_batch, args, kwargs)
         return LateMapping(make=work_out) if isinstance(self.metrics, MetricCollection) else LateTensor(work_out)
+
+    def _of_batch(self, args: Any, kwargs: Any) -> Any:
+        if self._empty is None:
+            self._empty = self.metrics.clone()  # once: a copy of what was gathered so far, which is thrown away
+        self._empty.reset()
+        return _forward(self._empty, args, kwargs)
 
 
 def _forward(metrics: Any, args: Any, kwargs: Any) -> Any:
@@ -71,6 +75,9 @@ class LateMapping(UserDict):
         make = self.__dict__.get("_make")
         self.data = dict(make()) if make is not None else {}
         return self.data
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self.data),)
 
 
 class LateTensor(Tensor):

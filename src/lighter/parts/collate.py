@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 
 def keep_none(loaders: Any) -> Any:
-    """The same loaders; those that collate as torch does by default keep None from now on."""
+    """The same loaders; in the place of those that collate as torch does by default, copies that keep None."""
 
     def kept(loader: DataLoader) -> DataLoader:
         if loader.collate_fn is default_collate:
+            loader = copy.copy(loader)
             loader.collate_fn = collate_with_none
         return loader
 

@@ -16,13 +16,19 @@ from pytorch_lightning import LightningModule
 from lighter.errors import StepMissingError
 
 
-def missing_hook(name: str) -> Callable[..., Any]:
-    """A step or dataloader hook that Lightning takes for not written, and that says so when called by hand."""
+def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
+    """A step or dataloader hook that Lightning takes for not written, and that says so when called by hand.
+
+    Args:
+        name: of Lightning's hook.
+        advice: what to do about it; by default, to write it.
+    """
+    arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
+    advice = advice or f"Write it:\n  def {name}{arguments}: ..."
 
     @functools.wraps(getattr(LightningModule, name))
     def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
-        raise StepMissingError(f"{type(self).__name__} has no `{name}`. Write it:\n  def {name}{arguments}: ...")
+        raise StepMissingError(f"{type(self).__name__} has no `{name}`. {advice}")
 
     hook.is_missing = True  # type: ignore[attr-defined]
     return hook
@@ -31,9 +37,9 @@ def missing_hook(name: str) -> Callable[..., Any]:
 class ExistsIf:
     """A hook, as an attribute of a class, that exists in those instances for which `exists(instance)` is true."""
 
-    def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool]) -> None:
+    def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool], advice: str = "") -> None:
         self.hook, self.exists = hook, exists
-        self.missing = missing_hook(hook.__name__)
+        self.missing = missing_hook(hook.__name__, advice)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:

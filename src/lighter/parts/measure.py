@@ -8,7 +8,7 @@ sums over the processes of a distributed run.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
@@ -113,7 +113,7 @@ class Meter:
     def epoch_value(self, name: str) -> EpochValue:
         """One of this epoch's values, which can be asked for when the epoch is over."""
         if name not in self._epoch_values:
-            self._epoch_values[name] = EpochValue(lambda: self.values().get(name), self.close)
+            self._epoch_values[name] = EpochValue(self, name)
         value = self._epoch_values[name]
         value.update()
         return value
@@ -121,39 +121,50 @@ class Meter:
     def values(self) -> dict[str, Tensor]:
         """The values of the epoch: worked out when first asked for, then kept. All processes must ask for them."""
         if self._values is None:
-            values = {loss_name(name): value for name, value in mean_over_processes(self._losses).items()}
-            if self.metrics is not None and _was_updated(self.metrics):
-                computed = scalars(self.metrics, self.metrics.compute())
-                unknown = [name for name in computed if name not in (self._metric_names or ())]
-                if unknown:
-                    rank_zero_warn(
-                        f"the metrics {unknown} were not among those of the first step, so they are not logged"
-                    )
-                values |= {metric_name(name): value for name, value in computed.items()}
-            self._values = values
+            updated = self.metrics is not None and _was_updated(self.metrics)
+            means, updated = mean_over_processes(self._losses, updated)
+            self._values = {loss_name(name): value for name, value in means.items()}
+            if updated:
+                self._values |= self._metric_values()
+            elif self._metrics_announced and self.metrics is not None:
+                rank_zero_warn(
+                    "the metrics were reset before the epoch's end and are not logged; they are reset for you"
+                )
         return self._values
 
+    def _metric_values(self) -> dict[str, Tensor]:
+        assert self.metrics is not None
+        computed = scalars(self.metrics, self.metrics.compute())
+        unknown = [name for name in computed if name not in (self._metric_names or computed)]
+        if unknown:
+            rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
+        return {metric_name(name): value for name, value in computed.items()}
 
-def mean_over_processes(losses: Mapping[str, LossMean]) -> dict[str, Tensor]:
-    """The mean of each loss over the samples of all processes; a process that saw a loss nowhere adds nothing."""
+
+def mean_over_processes(losses: Mapping[str, LossMean], flag: bool) -> tuple[dict[str, Tensor], bool]:
+    """The mean of each loss over the samples of all processes, and whether the flag is set in any of them.
+
+    All processes take part, each with the losses that it saw; one that saw a loss nowhere adds nothing to it.
+    """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}
-    names: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(names, sorted(losses))
-    everywhere = sorted({name for rank in names for name in rank})
-    if not everywhere:
-        return {}
-    device = next((loss.total.device for loss in losses.values() if loss.total is not None), None)
-    if device is None:
-        device = torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
-    sums = torch.zeros(2, len(everywhere), dtype=torch.float64, device=device)
-    for index, name in enumerate(everywhere):
-        loss = losses.get(name)
-        if loss is not None and loss.total is not None:
-            sums[0, index], sums[1, index] = loss.total, loss.weight
-    torch.distributed.all_reduce(sums)
-    means = (sums[0] / sums[1]).float()
-    return dict(zip(everywhere, means.unbind(), strict=True))
+        return {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}, flag
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, (sorted(losses), flag))
+    everywhere = sorted({name for names, _ in gathered for name in names})
+    if everywhere:
+        device = next((loss.total.device for loss in losses.values() if loss.total is not None), None)
+        if device is None:
+            device = torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
+        sums = torch.zeros(2, len(everywhere), dtype=torch.float64, device=device)
+        for index, name in enumerate(everywhere):
+            loss = losses.get(name)
+            if loss is not None and loss.total is not None:
+                sums[0, index], sums[1, index] = loss.total, loss.weight
+        torch.distributed.all_reduce(sums)
+        means = dict(zip(everywhere, (sums[0] / sums[1]).float().unbind(), strict=True))
+    else:
+        means = {}
+    return means, any(set_there for _, set_there in gathered)
 
 
 def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
@@ -180,12 +191,17 @@ def output_names(metrics: Metrics) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fresh = metrics.clone()
-            for metric in fresh.values(copy_state=False) if isinstance(fresh, MetricCollection) else [fresh]:
-                metric.sync_on_compute = False
+            for metric in fresh.modules():  # this process alone: the others may have nothing to compute yet
+                if isinstance(metric, Metric):
+                    metric.distributed_available_fn = _alone
             computed = fresh.compute()
     except Exception:  # noqa: BLE001 - a metric that needs more samples: it will be a single number
         return list(members) if members is not None else [type(metrics).__name__]
     return [str(name) for name in computed] if isinstance(computed, Mapping) else [type(metrics).__name__]
+
+
+def _alone() -> bool:
+    return False
 
 
 def _was_updated(metrics: Metrics) -> bool:
@@ -199,31 +215,37 @@ class EpochValue(Metric):
 
     Lightning's `log` takes it once per epoch. Lightning computes it when the epoch is over, before any callback's
     end-of-epoch hook, and resets it when the next begins.
+
+    Args:
+        meter: what measures the epoch.
+        name: one of its values; a name that it has no value for computes None, which Lightning leaves out.
     """
 
     full_state_update = False
 
-    def __init__(self, read: Callable[[], Tensor | None], on_reset: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, meter: Meter, name: str) -> None:
         super().__init__(sync_on_compute=False)
-        self._read, self._on_reset = read, on_reset
+        self.meter, self.name = meter, name
 
     def update(self) -> None:
-        """Nothing: the steps fill what is read."""
+        """Nothing: the steps fill the meter."""
 
     def compute(self) -> Tensor | None:
         """The value of the epoch."""
-        return self._read()
+        return self.meter.values().get(self.name)
 
     def reset(self) -> None:
         """The epoch is over."""
         super().reset()
-        self._on_reset()
+        self.meter.close()
 
 
-def batch_size(batch: Any) -> int:
-    """The number of samples in a batch: the first dimension of its first tensor, as Lightning counts; 1 without one."""
+def samples_in(batch: Any) -> int | None:
+    """The number of samples in a batch, as Lightning counts: the first dimension of its first tensor, if it has one."""
     tensor = _first_tensor(batch)
-    return tensor.size(0) if tensor is not None and tensor.ndim else 1
+    if tensor is None:
+        return None
+    return tensor.size(0) if tensor.ndim else 1
 
 
 def _first_tensor(batch: Any) -> Tensor | None:
