@@ -1,7 +1,7 @@
 # make demo    the environment, then fit, test and predict real handwritten digits
 # make test    the environment, then all tests
 # make lint    ruff and mypy
-# make bench   the benchmarks; writes benchmarks/RESULTS.md
+# make bench   the benchmarks; writes benchmarks/RESULTS.md and the README's table
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/startup.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -98,3 +98,17 @@ def test_modules_can_be_copied_and_pickled() -> None:
         other.training_step(batch, 0)
         assert other.train_metrics["MulticlassAccuracy"].update_count == 2
     assert module.train_metrics["MulticlassAccuracy"].update_count == 1
+
+
+def test_the_hooks_of_ours_are_not_taken_for_the_users() -> None:
+    assert not is_overridden("transfer_batch_to_device", Classifier(mlp()))
+
+
+def test_batches_of_any_kind_are_moved() -> None:
+    module, meta = Classifier(mlp()), torch.device("meta")
+    there = [torch.zeros(1), torch.zeros(1)]
+    assert module.transfer_batch_to_device(there, torch.device("cpu"), 0) is there
+    moved = module.transfer_batch_to_device({"x": [torch.zeros(1)], "name": "a"}, meta, 0)
+    assert moved["x"][0].device == meta
+    assert moved["name"] == "a"
+    assert module.transfer_batch_to_device([torch.zeros(1), "a"], meta, 0)[0].device == meta

@@ -164,6 +164,15 @@ class BaseModule(LightningModule):
         """
         return samples_in(batch)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch on the device; at once where it is a list of tensors that are there already."""
+        if isinstance(batch, (list, tuple)) and all(type(item) is Tensor and item.device == device for item in batch):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    # Lightning is not to take it for the user's, which would stand against that of a data module
+    functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
+
     def configure_model(self) -> None:
         """Prepare the network for `fit`, before the strategy takes it: freeze what is not to be trained.
 
@@ -346,7 +355,7 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
     """A user's step that is measured when Lightning calls it, and plain when another step of the class calls it."""
-    plain = step if inspect.isfunction(step) else _called_as_method(step)
+    plain = step if inspect.isfunction(step) else _called_as_method(step, name)
 
     @functools.wraps(plain)
     def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
@@ -358,18 +367,21 @@ def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
         finally:
             self._in_step = False
 
+    written = inspect.unwrap(plain)
+    written.__signature__ = inspect.signature(written)  # Lightning asks at every step
     measured_step.__name__ = name
-    measured_step.__wrapped__ = inspect.unwrap(plain)  # Lightning looks one level deep
+    measured_step.__wrapped__ = written  # Lightning looks one level deep
     measured_step.unmeasured = step  # type: ignore[attr-defined]
     return measured_step
 
 
-def _called_as_method(step: Any) -> Callable[..., Any]:
+def _called_as_method(step: Any, name: str) -> Callable[..., Any]:
     """A function that does what some other descriptor does, a partialmethod say."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return step.__get__(self, type(self))(*args, **kwargs)
 
+    call.__name__ = name
     return call
 
 
