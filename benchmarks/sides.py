@@ -1,0 +1,240 @@
+"""One training job, written once for each side that `step_overhead.py` compares.
+
+The job: scikit-learn's handwritten digits, a 64-64-10 MLP, Adam, batches of 32, accuracy and macro F1, one thread. A
+side takes a number of epochs and returns an `Outcome`. Run as a script, this file is the worker that trains the
+`LighterModule` of another environment: it answers each line of its input, a number of epochs, with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+
+class Outcome(NamedTuple):
+    """What training on one side came to.
+
+    Attributes:
+        seconds_per_step: between the start and the end of training, without setting up and tearing down.
+        weights: a hash of the final weights, bit for bit.
+        measured: loss, accuracy and F1 of the last epoch; empty for a side that measures nothing.
+    """
+
+    seconds_per_step: float
+    weights: str
+    measured: dict[str, float]
+
+
+class Job(NamedTuple):
+    """The parts that all sides share, made anew for each run and always from the same seed."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    metrics: MetricCollection
+    loader: DataLoader
+
+
+@functools.cache
+def digits() -> TensorDataset:
+    data = load_digits()
+    return TensorDataset(torch.tensor(data.data, dtype=torch.float32) / 16, torch.tensor(data.target))
+
+
+def make_job() -> Job:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    metrics = {"accuracy": MulticlassAccuracy(10, average="micro"), "f1": MulticlassF1Score(10, average="macro")}
+    order = torch.Generator().manual_seed(1)
+    return Job(
+        network,
+        torch.optim.Adam(network.parameters()),
+        MetricCollection(metrics),
+        DataLoader(digits(), batch_size=32, shuffle=True, generator=order),
+    )
+
+
+def hand_written(epochs: int) -> Outcome:
+    """The yardstick: a plain loop that measures the same and reads it once an epoch."""
+    network, optimizer, metrics, loader = make_job()
+    gc.collect()
+    start = perf_counter()
+    for _ in range(epochs):
+        metrics.reset()
+        total, samples = torch.zeros(()), 0
+        for x, y in loader:
+            optimizer.zero_grad()
+            pred = network(x)
+            loss = cross_entropy(pred, y)
+            loss.backward()
+            optimizer.step()
+            metrics.update(pred.detach(), y)
+            total += loss.detach() * len(x)
+            samples += len(x)
+        measured = {"loss": float(total / samples), **{name: float(v) for name, v in metrics.compute().items()}}
+    seconds = perf_counter() - start
+    return Outcome(seconds / (epochs * len(loader)), fingerprint(network), measured)
+
+
+class Timed(LightningModule):
+    """Knows how long its training took. A callback would add to the steps that it times; hooks of the module do not."""
+
+    seconds = 0.0
+
+    def on_train_start(self) -> None:
+        self.started = perf_counter()
+
+    def on_train_end(self) -> None:
+        self.seconds = perf_counter() - self.started
+
+
+class Bare(Timed):
+    """Trains and measures nothing."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.network, self.optimizer = job.network, job.optimizer
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        return cross_entropy(self.network(x), y)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer
+
+
+class MetricsOnly(Bare):
+    """Updates its metrics and logs nothing."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.metrics = job.metrics
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        pred = self.network(x)
+        self.metrics.update(pred.detach(), y)
+        return cross_entropy(pred, y)
+
+
+class Idiom(Bare):
+    """Logs as the guides of Lightning and torchmetrics show it, a value per step and one per epoch."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.accuracy, self.f1 = job.metrics["accuracy"], job.metrics["f1"]
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        pred = self.network(x)
+        loss = cross_entropy(pred, y)
+        self.accuracy(pred, y)
+        self.f1(pred, y)
+        self.log("train/loss", loss, on_step=True, on_epoch=True)
+        self.log("train/accuracy", self.accuracy, on_step=True, on_epoch=True)
+        self.log("train/f1", self.f1, on_step=True, on_epoch=True)
+        return loss
+
+
+@functools.cache
+def lighter_class() -> type:
+    """The user's class, the same for each Lighter: whichever is installed where this runs."""
+    from lighter import LighterModule
+
+    class Classifier(Timed, LighterModule):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            x, y = batch
+            pred = self(x)
+            self.train_metrics(pred, y)
+            return self.criterion(pred, y)
+
+    return Classifier
+
+
+def lighter_module(job: Job) -> Timed:
+    return lighter_class()(
+        network=job.network, criterion=cross_entropy, optimizer=job.optimizer, train_metrics=job.metrics
+    )
+
+
+def system(job: Job) -> Timed:
+    """No class of the user's; this one only keeps the time."""
+    from lighter import System
+
+    class TimedSystem(Timed, System):
+        pass
+
+    return TimedSystem(
+        model=job.network, criterion=cross_entropy, optimizer=job.optimizer, metrics={"train": job.metrics}
+    )
+
+
+def lightning(make_module: Callable[[Job], Timed], epochs: int, trainer_class: type[Trainer] = Trainer) -> Outcome:
+    """Any side that a trainer trains."""
+    job = make_job()
+    module = make_module(job)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_class(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=CSVLogger(folder),
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        gc.collect()
+        trainer.fit(module, job.loader)
+    return Outcome(module.seconds / trainer.global_step, fingerprint(job.network), last_epoch(trainer.callback_metrics))
+
+
+def last_epoch(values: dict[str, Any]) -> dict[str, float]:
+    """Loss, accuracy and F1 of the last epoch, whatever a side calls them."""
+    ends = {name: value for name, value in values.items() if name.endswith("epoch")}
+    return {short: float(v) for short in ("loss", "accuracy", "f1") for name, v in ends.items() if short in name}
+
+
+def fingerprint(network: nn.Module) -> str:
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.parameters())).hexdigest()
+
+
+def settle() -> None:
+    """What all processes have in common: one thread, and nothing printed."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+
+def serve() -> None:
+    """Train once for each line that comes in, for as long as lines come."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what the libraries print is no answer
+        lighter_class()
+        settle()
+        print(version("lighter"), file=answers, flush=True)
+        for line in sys.stdin:
+            print(json.dumps(lightning(lighter_module, int(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
