@@ -80,6 +80,23 @@ def test_a_plain_lightning_module_loads_from_its_checkpoint(config: dict[str, An
     assert PlainClassifier.load_from_checkpoint(path, lr=0.3, weights_only=True).hparams.lr == 0.3
 
 
+class WithConfig(PlainClassifier):
+    """Has an argument that is called as ours might be."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self.config = config
+
+
+def test_the_saved_config_is_not_taken_for_an_argument(config: dict[str, Any]) -> None:
+    config["model"] = {"_target_": "tests.engine.test_runner.WithConfig"}
+    Runner().run("fit", [config, "trainer::max_epochs=1"])
+    path = newest().checkpoints / "last.ckpt"
+    assert WithConfig.load_from_checkpoint(path, weights_only=True).config is None
+    saved = torch.load(path, weights_only=True)["hyper_parameters"]
+    assert saved["lighter_config"]["trainer"]["max_epochs"] == 1
+
+
 def test_runs_equal_plain_lightning(config: dict[str, Any]) -> None:
     config["model"] = {"_target_": "tests.jobs.PlainClassifier"}
     Runner().run("fit", [config])

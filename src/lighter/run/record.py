@@ -20,11 +20,14 @@ def record(config: dict[str, Any], module: Any, trainer: Any, folder: RunFolder 
         folder.config.write_text(yaml.dump(config), encoding="utf-8")
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": config})
-    if _takes_hyperparameters(module):
-        module.hparams["config" if "config" not in module.hparams else "lighter_config"] = config
+    key = _free_key(module)
+    if key is not None:
+        module.hparams[key] = config
 
 
-def _takes_hyperparameters(module: Any) -> bool:
-    """Whether `load_from_checkpoint` leaves out hyperparameters that the constructor does not know."""
-    parameters = inspect.signature(type(module).__init__).parameters.values()
-    return not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+def _free_key(module: Any) -> str | None:
+    """A hyperparameter's name that `load_from_checkpoint` will not pass to the constructor; None if it passes all."""
+    parameters = inspect.signature(type(module).__init__).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return "config" if "config" not in {*parameters, *module.hparams} else "lighter_config"
