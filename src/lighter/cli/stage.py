@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.errors import LighterError
+from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
 _HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
@@ -41,10 +42,10 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
 
 @contextmanager
 def _messages_shown() -> Iterator[None]:
-    """What Lighter logs, on the terminal as well as in the run's log."""
+    """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
     handler = logging.StreamHandler()
-    handler.setLevel(logging.INFO)
-    handler.addFilter(lambda record: record.levelno == logging.INFO)  # failures are shown by the caller
+    first = is_rank_zero()
+    handler.addFilter(lambda record: first and record.levelno == logging.INFO)  # failures are shown by the caller
     logging.getLogger("lighter").addHandler(handler)
     try:
         yield
