@@ -455,3 +455,11 @@ def test_a_step_of_a_mode_without_data_says_what_to_add() -> None:
     system = lighter.System(mlp(), dataloaders={"train": loader(0, 32)})
     with pytest.raises(NotImplementedError, match=r"no `test_step`. Add `system::dataloaders::test`"):
         system.test_step(None, 0)
+
+
+def test_a_transform_of_a_mode_that_does_not_run_need_not_exist(system: dict[str, Any]) -> None:
+    adapter = {"_target_": "lighter.adapters.MetricsAdapter", "pred_argument": 0, "target_argument": 1}
+    system["system"]["adapters"]["test"] = {"metrics": {**adapter, "pred_transforms": {"_target_": "torch.not_there"}}}
+    Runner().run("validate", [system], verbose=False)
+    with pytest.raises(ConfigError, match="`torch` has no `not_there`"):
+        Runner().run("test", [system])

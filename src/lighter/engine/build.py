@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lighter.config.objects import Deferred, Objects, defer
+from lighter.config.objects import Objects, defer
 from lighter.config.problems import Problem
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
@@ -92,10 +92,11 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
     without = unneeded(needed_for, stage)
     pruned = prune(definition, without, _required(target))
     later = {key for key in getattr(target, "built_on_use", ()) if key in without}
-    for key in {*getattr(target, "deferred", ()), *later}:
-        if definition.get(key) is not None and (key in later or key not in without):
+    deferred = [key for key in getattr(target, "deferred", ()) if pruned.get(key) is not None]
+    for key in {*deferred, *later}:
+        if definition.get(key) is not None:
             pruned[key] = defer(objects, join(section, key))
-    _forbid_early_use(objects, section, [key for key, value in pruned.items() if _is_deferred(value)])
+    _forbid_early_use(objects, [join(section, key) for key in deferred])
     objects.exchange(section, pruned)
 
 
@@ -111,7 +112,8 @@ def name_functions(objects: Objects) -> None:
         for key in getattr(objects.target_or_none(path), "functions", ()):
             for inner in _definitions_in(definition.get(key), join(path, key)):
                 named = objects.definition(inner)
-                if "_mode_" not in named and not inspect.isclass(objects.target(inner)):
+                function = objects.target_or_none(inner)
+                if "_mode_" not in named and function is not None and not inspect.isclass(function):
                     objects.define(inner, {**named, "_mode_": "callable"})
 
 
@@ -122,20 +124,13 @@ def _definitions_in(value: Any, path: str) -> list[str]:
     return [path] if is_target(value) else []
 
 
-def _is_deferred(value: Any) -> bool:
-    return isinstance(value, Deferred) or (
-        isinstance(value, list) and any(isinstance(item, Deferred) for item in value)
-    )
-
-
-def _forbid_early_use(objects: Objects, section: str, keys: list[str]) -> None:
-    paths = [join(section, key) for key in keys if key in ("optimizer", "scheduler")]
+def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
     problems = [
         objects.problem(
             f"`@{path}` is built when the trainer asks for it, so only optimizers and schedulers can refer to it", user
         )
         for path in paths
-        for user in objects.references_to(path, outside=[join(section, "optimizer"), join(section, "scheduler")])
+        for user in objects.references_to(path, outside=paths)
     ]
     if problems:
         raise ConfigError(problems)

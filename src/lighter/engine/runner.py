@@ -14,7 +14,7 @@ from typing import Any
 from lighter.config import Config, read
 from lighter.config.check import STAGES
 from lighter.config.load import Input
-from lighter.config.problems import Problem, nearest
+from lighter.config.problems import Problem, indefinite, nearest
 from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.log import logging_to
@@ -110,7 +110,9 @@ class _RunOptions:
                     Problem("this option is unknown", child.key_origin, f"run::{key}", nearest(key, ("dir", "name")))
                 )
             elif not isinstance(child.value, str):
-                problems.append(Problem("this is text", child.origin, f"run::{key}"))
+                problems.append(
+                    Problem(f"`run::{key}` is text; found {indefinite(child.plain())}", child.origin, f"run::{key}")
+                )
         if problems:
             raise ConfigError(problems)
         root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
