@@ -22,7 +22,7 @@ from lighter.config.objects import Deferred
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 from lighter.parts.finetune import Finetune
-from lighter.parts.hooks import ExistsIf
+from lighter.parts.hooks import ExistsIf, followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
@@ -35,6 +35,9 @@ log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
+FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
+    "configure_model": "_prepare",
+}
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
@@ -117,8 +120,10 @@ class BaseModule(LightningModule):
             step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if _is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
                 setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
-        if inspect.isfunction(cls.__dict__.get("configure_model")):
-            cls.configure_model = _then_prepared(cls.configure_model)  # type: ignore[method-assign]
+        for name, after in FOLLOWED_BY.items():
+            hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
+            if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
+                setattr(cls, name, followed_by(hook, after))
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets: all but the measuring of a run that is not the copy's."""
@@ -173,14 +178,8 @@ class BaseModule(LightningModule):
     # Lightning is not to take it for the user's, which would stand against that of a data module
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
-    def configure_model(self) -> None:
-        """Prepare the network for `fit`, before the strategy takes it: freeze what is not to be trained.
-
-        A subclass may override this without calling `super()`; the preparation follows what it does.
-        """
-        self._prepare()
-
     def _prepare(self) -> None:
+        """Prepare the network for `fit`, before the strategy takes it."""
         trainer = self._trainer
         if trainer is None or trainer.state.fn != "fit":
             return
@@ -389,12 +388,3 @@ def _is_written(step: Any, name: str) -> bool:
     """Whether a step is somebody's, and neither Lightning's own nor one that exists only sometimes."""
     own = inspect.getattr_static(LightningModule, name)
     return step is not own and not isinstance(step, ExistsIf) and not getattr(step, "is_missing", False)
-
-
-def _then_prepared(configure_model: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(configure_model)
-    def prepared(self: BaseModule) -> None:
-        configure_model(self)
-        self._prepare()
-
-    return prepared

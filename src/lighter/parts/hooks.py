@@ -45,3 +45,27 @@ class ExistsIf:
         if instance is None:
             return self.hook
         return MethodType(self.hook if self.exists(instance) else self.missing, instance)
+
+
+def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
+    """A hook after which a method of the module's is called with the same arguments, whoever overrides the hook.
+
+    It is called once, after the outermost of several overrides that call `super()`.
+    """
+
+    @functools.wraps(hook)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        running: set[str] = self.__dict__.setdefault("_hooks_running", set())
+        if after in running:
+            return hook(self, *args, **kwargs)
+        running.add(after)
+        try:
+            result = hook(self, *args, **kwargs)
+        finally:
+            running.discard(after)
+        getattr(self, after)(*args, **kwargs)
+        return result
+
+    del wrapped.__wrapped__  # Lightning is to see that something is written here
+    wrapped.followed_by = after  # type: ignore[attr-defined]
+    return wrapped
