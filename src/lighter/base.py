@@ -29,7 +29,7 @@ from lighter.parts.loss_weights import LossWeights
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.step_output import sort_output
-from lighter.trainer.lightning import logging_step, logs_this_step
+from lighter.trainer.lightning import log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
@@ -236,24 +236,27 @@ class BaseModule(LightningModule):
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
-        meter = self._meter(mode, loader_idx)
-        if not meter.is_open or batch_idx == 0:
-            self._begin_epoch(meter, mode, loader_idx)
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None or not meter.is_open or batch_idx == 0:
+            meter = self._begin_epoch(mode, loader_idx)
         wanted = self._is_read(mode, batch_idx)
-        with meter.reading(wanted=wanted) as values:
-            try:
-                returned = step(self, *args, **kwargs)
-            except TypeError as error:
-                self._explain_none(error, mode)
-                raise
+        meter.begin_step(wanted=wanted)
+        try:
+            returned = step(self, *args, **kwargs)
+        except TypeError as error:
+            self._explain_none(error, mode)
+            raise
+        finally:
+            batch_values = meter.end_step()
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
-        meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")) if output.losses else 0)
+        if output.losses:
+            meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
         if wanted:
-            self._log_step(meter, mode, loader_idx, output.losses, values.latest if values else None)
-        meter.steps_seen += not trainer.sanity_checking
+            self._log_step(meter, mode, loader_idx, output.losses, batch_values)
+        meter.steps_seen += mode == "train" or not trainer.sanity_checking
         return output.returned
 
     def _weight(self, batch: Any) -> int:
@@ -265,8 +268,12 @@ class BaseModule(LightningModule):
             )
         return 1 if samples is None else samples
 
-    def _begin_epoch(self, meter: Meter, mode: str, loader_idx: int) -> None:
+    def _begin_epoch(self, mode: str, loader_idx: int) -> Meter:
         trainer = self.trainer
+        metrics = getattr(self, f"{mode}_metrics")
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None or meter.metrics is not metrics:
+            meter = self._meters[mode, loader_idx] = Meter(metrics)
         meter.start()
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
             self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
@@ -275,19 +282,13 @@ class BaseModule(LightningModule):
         elif trainer.world_size > 1:
             loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
             warn_of_repeats(loaders, loader_idx, trainer.world_size)
+        return meter
 
     def _explain_none(self, error: TypeError, mode: str) -> None:
         """A step that calls what the config leaves out gets told which keys those are."""
         absent = [part for part in ("criterion", f"{mode}_metrics") if getattr(self, part, None) is None]
         if absent and "'NoneType' object is not callable" in str(error):
             add_note(error, f"the config has no `{'` and no `'.join(absent)}`; a step that uses it needs it")
-
-    def _meter(self, mode: str, loader_idx: int) -> Meter:
-        metrics = getattr(self, f"{mode}_metrics")
-        meter = self._meters.get((mode, loader_idx))
-        if meter is None or meter.metrics is not metrics:
-            meter = self._meters[mode, loader_idx] = Meter(metrics)
-        return meter
 
     def _is_read(self, mode: str, batch_idx: int | None) -> bool:
         """Whether anybody sees the values of the step that is about to run."""
@@ -306,7 +307,8 @@ class BaseModule(LightningModule):
             self._log_epoch_value(at_epoch(mode, name), meter.epoch_value(name), shown=shown)
 
     def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
+        if not log_again(self.trainer, self._current_fx_name, name, value):
+            self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def _log_step(
         self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any
