@@ -296,7 +296,7 @@ def test_a_checkpoint_at_a_url_runs_no_code(stranger: str, server: str, canary: 
             if "null" in how
             else f"args::test::ckpt_path={url}"
         )
-    with pytest.raises(CheckpointError, match=r"(?s)holds more than weights.*can run code.*--no-weights-only"):
+    with pytest.raises(CheckpointError, match=r"(?s)holds more than weights.*can run code.*--no-weights_only"):
         Runner().run("test", inputs, **given)
     assert not canary.exists()
 
@@ -333,7 +333,7 @@ def test_safe_mode_does_not_switch_it_off(stranger: str, canary: Path) -> None:
     evil = evil_checkpoint("stranger/evil.ckpt", canary)
     with pytest.raises(ConfigError, match="in safe mode checkpoints are loaded with `weights_only`, always"):
         Runner(safe=True).run("test", [stranger], ckpt_path=evil, weights_only=False)
-    assert command("test", stranger, "--safe", "--ckpt_path", evil, "--no-weights-only") == 2
+    assert command("test", stranger, "--safe", "--ckpt_path", evil, "--no-weights_only") == 2
     assert not canary.exists()
 
 
@@ -363,9 +363,13 @@ def test_a_checkpoint_does_not_make_lightning_delete_a_file(stranger: str, own_p
     Runner(safe=True).run("fit", inputs)
     [path] = (own_place / "stranger/saved").glob("*.ckpt")
     checkpoint = torch.load(path, weights_only=True)
-    for state in checkpoint["callbacks"].values():
-        state["best_model_path"] = "stranger/saved/../../treasure"
-    torch.save(checkpoint, "stranger/evil.ckpt")
-    with pytest.raises(CheckpointError, match="paths that lead out"):
-        Runner(safe=True).run("fit", [*inputs, "trainer::max_epochs=2"], ckpt_path="stranger/evil.ckpt")
+    (own_place / "stranger/saved/link").symlink_to(own_place)
+    for victim in ("stranger/saved/../../treasure", "stranger/saved/link/treasure"):
+        for state in checkpoint["callbacks"].values():
+            state["best_model_path"] = victim
+        torch.save(checkpoint, "stranger/evil.ckpt")
+        with pytest.raises(CheckpointError, match="paths that lead out"):
+            Runner(safe=True).run("fit", [*inputs, "trainer::max_epochs=2"], ckpt_path="stranger/evil.ckpt")
     assert (own_place / "treasure").read_text() == "gold"
+    Runner().run("fit", [*inputs, "trainer::max_epochs=2"], ckpt_path="stranger/evil.ckpt")
+    assert not (own_place / "treasure").exists(), "or this test shows nothing"

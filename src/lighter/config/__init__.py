@@ -82,7 +82,7 @@ def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
     expanded = expand(merged, problems)
     check_expanded(expanded, problems)
     if safe is not None:
-        safe = safe.within([_runs(expanded)])
+        safe = safe.within([], runs=[_runs(expanded)])
         refuse(expanded, safe, problems)
     if problems:
         raise ConfigError(in_order(problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,11 +69,11 @@ def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
         if weights_only:
             raise CheckpointError(
                 f"{path} is the folder of a distributed checkpoint; its metadata is a pickle, and loading that can run"
-                " code. If you trust its origin, add --no-weights-only"
+                " code. If you trust its origin, add --no-weights_only"
             )
         return
     found = _opened(path, weights_only=weights_only)
-    if safe and any(".." in Path(text).parts for text in _texts(found.get("callbacks", {}), set())):
+    if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
         raise CheckpointError(
             f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
         )
@@ -82,7 +83,7 @@ def refused(path: str, error: pickle.UnpicklingError) -> CheckpointError:
     """What to say of a file that holds what could run code."""
     return CheckpointError(
         f"{path} holds more than weights and plain data, and loading that can run code. If you trust its origin,"
-        f" add --no-weights-only.\n{str(error).partition(chr(10))[0]}"
+        f" add --no-weights_only.\n{str(error).partition(chr(10))[0]}"
     )
 
 
@@ -95,6 +96,11 @@ def _opened(path: str, *, weights_only: bool) -> Any:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return found if isinstance(found, Mapping) else {}
+
+
+def _leads_elsewhere(text: str) -> bool:
+    """Whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
 
 
 def _texts(value: Any, seen: set[int]) -> Iterator[str]:

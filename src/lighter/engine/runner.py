@@ -103,6 +103,7 @@ class Runner:
         with logging_to(folder.log if paths.is_rank_zero() else None):
             if config.safe is not None:
                 log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
+                objects.safe = config.safe.within([folder.path])
             try:
                 trainer = build_trainer(objects, package, folder)
                 parts = Parts(module, build_data(objects, stage), trainer, package)
@@ -200,7 +201,7 @@ def _refused_arguments(
     problems = []
     if configured.get("weights_only") not in (True, None):
         message = (
-            "a config does not decide whether a checkpoint may run code; --no-weights-only does, on the command line"
+            "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
         )
         problems.append(objects.problem(message, f"args::{stage}::weights_only"))
     if objects.safe is None:

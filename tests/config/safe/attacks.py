@@ -182,6 +182,7 @@ TARGETS = {
     "torchmetrics.text.BERTScore": "{model_name_or_path: evil/evil}",
     "sklearn.datasets.fetch_openml": "_args_: [x]",
     "sklearn.datasets.load_files": "_args_: [/]",
+    "torch.nn.ParameterDict": "{parameters: {__class__: $lighter.Trainer, __dict__: {x: 1}}}",
     # the same things, by another name: re-exports, submodules, attributes of what is on the list
     "logging.os.system": "_args_: [touch CANARY]",
     "torch.os.system": "_args_: [touch CANARY]",
@@ -367,6 +368,11 @@ EXPRESSIONS = (
     "@t.share_memory_()",
     "@t.grad_fn",
     "@bunch.keys",
+    "@bunch.data.reshape(-1, 1) * @bunch.data.reshape(1, -1)",
+    "@bunch.data.reshape(-1, 1) == @bunch.data.reshape(1, -1)",
+    "@t.reshape(-1, 1) + @t.reshape(1, -1)",
+    "lighter.Trainer",
+    "lighter.System",
     "@bunch.__class__",
     "@bunch.images.tofile('CANARY')",
     "@bunch.images.dump('CANARY')",
@@ -520,6 +526,8 @@ CONFIGS = {
         "vars: {x: {_target_: torch.nn.Identity, _mode_: \"$'de' + 'bug'\"}}",
         "`_mode_` is default or callable",
     ),
+    "the mode debug for the default trainer": ("trainer::_mode_: debug", "`_mode_` is default or callable"),
+    "sparkwheel's debugger for the default trainer": ("trainer::_debug_: true", "`_debug_`"),
     "sparkwheel's debugger": ("vars: {x: {_target_: torch.nn.Identity, _debug_: true}}", "`_debug_`"),
     "arguments by reference": (
         "vars: {a: [1, 2], x: {_target_: torch.nn.Linear, _args_: '@vars::a'}}",
@@ -624,21 +632,30 @@ CONFIGS = {
         "does not permit this path",
     ),
     "a logger's name that leads out": (
-        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: outputs, name: ../../evil}",
+        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: config, name: ../../evil}",
         "leads out of its folder",
     ),
     "a logger's version that leads out": (
-        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: outputs, version: /tmp/evil}",
+        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: config, version: /tmp/evil}",
         "leads out of its folder",
     ),
     "a logger by position that leads out": (
-        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, _args_: [outputs, ../../evil]}",
+        "trainer::logger: {_target_: pytorch_lightning.loggers.CSVLogger, _args_: [config, ../../evil]}",
         "leads out of its folder",
     ),
     "a logger that a transform calls": (
         "vars: {x: {_target_: lighter.adapters.BatchAdapter, input_accessor:\n"
         "  {_target_: pytorch_lightning.loggers.CSVLogger, _mode_: callable}}}",
         "leaves no call of it to others",
+    ),
+    "a logger that an expression gives away": (
+        "_imports_: {loggers: pytorch_lightning.loggers}\n"
+        "vars: {x: {_target_: lighter.adapters.BatchAdapter, input_accessor: $loggers.CSVLogger}}",
+        "leaves no call of it to others",
+    ),
+    "checkpoints in another run": (
+        "trainer::callbacks: [{_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: outputs/2026-01-01}]",
+        "does not permit this path",
     ),
     "a model from a registry": ("trainer::model_registry: evil/model", "set `model_registry`"),
     "a network with weights from elsewhere": (

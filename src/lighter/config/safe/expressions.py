@@ -126,10 +126,13 @@ class _Interpreter:
             return self.located(dotted), False
         return values.attribute(self.value(node.value), node.attr)
 
-    def located(self, dotted: str) -> Any:
+    def located(self, dotted: str, *, is_called: bool = False) -> Any:
+        """What a name on the list stands for; as a value it may be called by others, with any arguments."""
         found = self.mode.locate(dotted)
         if found is None:
             raise RefusedError(f"`{dotted}` is not installed")
+        if not is_called:
+            self.mode.check_call(dotted, found, (), {}, "callable")
         return found
 
     def call(self, node: ast.Call) -> Any:
@@ -144,7 +147,7 @@ class _Interpreter:
         """What is called, taking the arguments as a list and a dict."""
         dotted = _dotted(node, self.imports, self.variables)
         if dotted is not None and self.mode.permits(dotted):
-            found = self.located(dotted)
+            found = self.located(dotted, is_called=True)
             return lambda args, kwargs: self.called(dotted, found, args, kwargs)
         if isinstance(node, ast.Name) and node.id not in self.variables and node.id not in self.imports:
             if node.id not in values.FUNCTIONS:

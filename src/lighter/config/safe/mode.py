@@ -31,6 +31,7 @@ from lighter.errors import ConfigError
 
 _SHIPPED = Path(__file__).parent / "allowed.txt"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
+_OF_RUNS = ("ckpt_path", "run::dir")
 _LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}
 _DISPATCHERS: tuple[Any, ...] = (
     *(getattr(builtins, name) for name in ("eval", "exec", "compile", "__import__", "getattr", "setattr", "delattr")),
@@ -100,15 +101,17 @@ class SafeMode:
             self.added += _read(Path(file), problems, shipped=False)
         entries = [*_read(_SHIPPED, problems, shipped=True), *self.added]
         self.roots = [_folder(root, problems) for root in roots]
+        self.runs: list[Path] = []  # where runs are: checkpoints are read there, and a run writes into its own folder
         self.project = None if project is None else _folder(project, problems)
         if problems:
             raise ConfigError(problems)
         self._entries = {entry.name: entry for entry in entries}
 
-    def within(self, roots: Iterable[Path]) -> SafeMode:
-        """The same with more folders in which files may be."""
+    def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
+        """The same with more folders in which files may be, or from whose runs checkpoints may be read."""
         wider = copy.copy(self)
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
+        wider.runs = [*self.runs, *(Path(os.path.realpath(root)) for root in runs)]
         return wider
 
     def __str__(self) -> str:
@@ -190,9 +193,10 @@ class SafeMode:
         Raises:
             RefusedError: one does not.
         """
-        wrong = paths.outside(value, self.roots)
+        roots = [*self.roots, *(self.runs if argument in _OF_RUNS else ())]
+        wrong = paths.outside(value, roots)
         if wrong is not None:
-            hint = f"These are: {', '.join(map(str, self.roots)) or 'none'}. For another: --allow_root FOLDER"
+            hint = f"These are: {', '.join(map(str, roots)) or 'none'}. For another: --allow_root FOLDER"
             raise RefusedError(f"safe mode does not permit this path: {wrong}", hint, argument)
 
 

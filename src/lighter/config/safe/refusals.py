@@ -32,7 +32,7 @@ def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
     _refuse_sections(root, mode, problems)
     trainer = root.child("trainer")
     if trainer is not None and isinstance(trainer.value, dict) and not is_target(trainer.value):
-        _refuse_arguments(_DEFAULT_TRAINER, trainer, "trainer", mode, problems)
+        _refuse_call(_DEFAULT_TRAINER, trainer, "trainer", mode, problems)
     for path, node in root.walk():
         if is_target(node.value):
             _refuse_definition(path, node, mode, problems)
@@ -62,7 +62,7 @@ def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> Non
     """Paths that the engine itself uses, and what a config must not decide."""
     folder = root.find("run::dir")
     if folder is not None:
-        _check(lambda: mode.check_path(folder.value, "dir"), folder, "run::dir", problems)
+        _check(lambda: mode.check_path(folder.value, "run::dir"), folder, "run::dir", problems)
     project = root.child("project")
     if project is not None and isinstance(project.value, str) and mode.project is None:
         message = "safe mode imports no folder that a config names"
@@ -86,9 +86,7 @@ def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Pro
     if not mode.permits(name):
         problems.append(_problem(mode.refusal(name), target, path))
         return
-    for refused, where in _unusual_keys(node):
-        problems.append(_problem(refused, where, path))
-    _refuse_arguments(name, node, path, mode, problems)
+    _refuse_call(name, node, path, mode, problems)
 
 
 def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
@@ -107,8 +105,9 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
             yield RefusedError(f"`{key}` is no key of a definition"), child
 
 
-def _refuse_arguments(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
+def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
     """The arguments that are written here; those that are worked out are checked when the call is made."""
+    problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
         if key not in _KEYS and not _is_worked_out(child):
             argument, value = str(key), child

@@ -7,15 +7,18 @@ leads to, of which nothing can be asked but what the tables below name. No attri
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from lighter.config.safe.mode import RefusedError
 
 MAX_ITEMS = 100_000  # of one list or text
 MAX_BITS = 1024  # of an integer
+MAX_ELEMENTS = 100_000_000  # of an array
 MAX_WORK = 1_000_000  # steps and items of one expression
 _MAX_DIGITS = 1000  # of `round`
 
@@ -112,6 +115,7 @@ def binary(symbol: ast.operator, left: Any, right: Any, work: Work) -> Any:
     if is_array(left) or is_array(right):
         if not all(is_array(side) or type(side) in (bool, int, float) for side in (left, right)):
             raise RefusedError("an array is calculated with arrays and numbers")
+        _check_shape(left, right)
         return _BINARY[type(symbol)](left, right)
     if not all(type(side) in (bool, int, float, str, list, tuple, set) for side in (left, right)):
         raise RefusedError(f"`{_spelling(symbol)}` works on numbers, texts, lists, tensors and arrays")
@@ -128,6 +132,13 @@ def binary(symbol: ast.operator, left: Any, right: Any, work: Work) -> Any:
             ):
                 raise RefusedError(f"this has more than {MAX_ITEMS:,} items")
     return checked(_BINARY[type(symbol)](left, right), work)
+
+
+def _check_shape(left: Any, right: Any) -> None:
+    """Two arrays may be broadcast to a shape that is far larger than theirs."""
+    shapes = [tuple(getattr(side, "shape", ()))[::-1] for side in (left, right)]
+    if math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1)) > MAX_ELEMENTS:
+        raise RefusedError(f"this array has more than {MAX_ELEMENTS:,} elements")
 
 
 def _check_growth(symbol: ast.operator, left: Any, right: Any) -> None:
@@ -155,6 +166,7 @@ def compare(symbol: ast.cmpop, left: Any, right: Any, work: Work) -> Any:
     if (is_array(left) or is_array(right)) and not isinstance(symbol, (ast.In, ast.NotIn)):
         if not all(is_array(side) or type(side) in (bool, int, float) for side in (left, right)):
             raise RefusedError("an array is compared with arrays and numbers")
+        _check_shape(left, right)
     else:
         measure(left, work)
         measure(right, work)
