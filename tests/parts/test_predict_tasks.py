@@ -27,7 +27,7 @@ class Base:
             default_root_dir=folder,
             is_global_zero=True,
             predicting=True,
-            strategy=SimpleNamespace(broadcast=lambda value: value),
+            strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda: None),
         )
 
 

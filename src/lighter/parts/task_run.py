@@ -159,7 +159,7 @@ class TaskRun:
                 )
 
     def end(self) -> None:
-        """Let every task save its state. One that fails does not keep the others from saving theirs."""
+        """Let every task save its state, in every process. One that fails keeps no other from saving."""
         failed: list[Exception] = []
         for task in self.tasks:
             try:
@@ -171,6 +171,7 @@ class TaskRun:
             add_note(failed[0], "".join(format_exception_only(other)).rstrip())
         if failed:
             raise failed[0]
+        self.trainer.strategy.barrier()  # after the run, every process's files are there
 
 
 def start_run(names: Sequence[str], module: LightningModule, step: Callable[..., Any] | None) -> TaskRun:
