@@ -134,6 +134,16 @@ def test_a_step_called_by_hand_is_the_step(own_place: Path) -> None:
     assert CALLS == {"predict_step": 3, "softmax": 1, "probs": 1, "start": 1}
 
 
+class Precise(lighter.LighterModule):
+    def predict_kinds(self, batch):
+        return self(batch[0]).dtype
+
+
+def test_tasks_run_in_the_precision_of_the_trainer(own_place: Path) -> None:
+    kinds = pl.Trainer(**QUIET, precision="bf16-mixed").predict(Precise(mlp(), predict_tasks="kinds"), loader(0, 8))
+    assert kinds == [{"kinds": torch.bfloat16}]
+
+
 class Unmixed(lighter.LighterModule):
     """Fails once, in the middle of a run."""
 

@@ -283,7 +283,7 @@ AT_CONSTRUCTION = {
         "probz",
         {"predict_probs": task},
         "`predict_tasks` names `probz`, and Mine has no method `predict_probz`. Did you mean `predict_probs`?"
-        " Write it:\n"
+        " Or write it:\n"
         "  def predict_probz(self, batch): ...",
     ),
     "no method": (
@@ -368,7 +368,7 @@ BEFORE_THE_LOOP = {
     "a dependency without its method": (
         {"predict_a": task, "predict_a_start": returns({"dependency": ["sofmax"]}), "predict_softmax_dependency": task},
         "`predict_a_start` asks for the dependency `sofmax`, and Mine has no method `predict_sofmax_dependency`."
-        " Did you mean `predict_softmax_dependency`? Write it:\n  def predict_sofmax_dependency(self, batch): ...",
+        " Did you mean `predict_softmax_dependency`? Or write it:\n  def predict_sofmax_dependency(self, batch): ...",
     ),
     "a dependency that is there anyway": (
         {"predict_a": task, "predict_a_start": returns({"dependency": ["batch_idx"]})},

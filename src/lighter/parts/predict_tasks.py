@@ -21,7 +21,7 @@ from pytorch_lightning import LightningModule
 from lighter.config.problems import close_to
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.task_run import SUFFIXES, TaskRun, closest_method, start_run
+from lighter.parts.task_run import SUFFIXES, TaskRun, or_write, start_run
 
 
 class PredictTasks:
@@ -83,11 +83,8 @@ class PredictTasks:
             suffix = next(suffix for suffix in SUFFIXES if name.endswith(suffix))
             yield f"`predict_tasks` names `{name}`, but `predict_<name>{suffix}` belongs to a task; name the task alone"
         elif not _has(kind, method):
-            near = closest_method(name, [other for other in _others(kind) if not other.endswith(SUFFIXES)])
-            yield (
-                f"`predict_tasks` names `{name}`, and {kind.__name__} has no method `{method}`.{near} Write it:\n"
-                f"  def {method}(self, batch): ..."
-            )
+            advice = or_write(method, name, [other for other in _others(kind) if not other.endswith(SUFFIXES)])
+            yield f"`predict_tasks` names `{name}`, and {kind.__name__} has no method `{method}`. {advice}"
 
 
 class PredictStep:

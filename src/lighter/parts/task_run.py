@@ -260,7 +260,7 @@ def _dependency(name: str, task: str, module: LightningModule, offered: Sequence
         known = [item for item in dir(type(module)) if item.startswith("predict_") and not item.endswith(SUFFIXES[:2])]
         raise ModuleValueError(
             f"`predict_{task}_start` asks for the dependency `{name}`, and {type(module).__name__} has no method"
-            f" `{method}`.{closest_method(name, known)} Write it:\n  def {method}(self, batch): ..."
+            f" `{method}`. {or_write(method, name, known)}"
         )
     advice = f"\n  It may also take, by name, {', '.join(_OF_BATCH)} and step_output (where there is a `predict_step`)."
     return Method(module, method, ("batch",), offered, advice=advice)
@@ -279,11 +279,12 @@ def _task(
     return Task(name, predict, end, start.get("result", []), is_read=end is not None or "result" in start)
 
 
-def closest_method(name: str, methods: Iterable[str]) -> str:
-    """A sentence, after a space, with the method whose task or dependency has the closest name; nothing if none has."""
-    named = {method.removeprefix("predict_").removesuffix("_dependency"): method for method in methods}
+def or_write(method: str, name: str, methods: Iterable[str]) -> str:
+    """What to do about a method that is missing: take the one of the closest task or dependency, or write it."""
+    named = {known.removeprefix("predict_").removesuffix("_dependency"): known for known in methods}
     near = close_to(name, list(named))
-    return f" Did you mean `{named[near]}`?" if near is not None else ""
+    either = f"Did you mean `{named[near]}`? Or write it" if near is not None else "Write it"
+    return f"{either}:\n  def {method}(self, batch): ..."
 
 
 def _has(module: LightningModule, method: str) -> bool:
