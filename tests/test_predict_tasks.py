@@ -134,6 +134,32 @@ def test_a_step_called_by_hand_is_the_step(own_place: Path) -> None:
     assert CALLS == {"predict_step": 3, "softmax": 1, "probs": 1, "start": 1}
 
 
+class Reusing(lighter.LighterModule):
+    """A step that takes only the batch, and a dependency that calls it."""
+
+    def predict_step(self, batch):
+        return self(batch[0])
+
+    def predict_logits_dependency(self, batch):
+        return self.predict_step(batch)
+
+    def predict_places_start(self):
+        return {"dependency": "logits"}
+
+    def predict_places(self, batch, batch_idx, logits, step_output):
+        assert torch.equal(logits, step_output)
+        return batch_idx
+
+    def predict_places_end(self, result, output_path):
+        self.seen = result
+
+
+def test_a_task_may_call_the_step_and_knows_more_than_it(own_place: Path) -> None:
+    module = Reusing(mlp(), predict_tasks="places")
+    pl.Trainer(**QUIET).predict(module, loader(0, 64))
+    assert module.seen == [0, 1]
+
+
 class Precise(lighter.LighterModule):
     def predict_kinds(self, batch):
         return self(batch[0]).dtype

@@ -307,7 +307,7 @@ AT_CONSTRUCTION = {
     "a part of a task": (
         "probs_end",
         {"predict_probs": task, "predict_probs_end": end},
-        "`predict_tasks` names `probs_end`, but `predict_<name>_end` belongs to a task; name the task alone",
+        "`predict_tasks` names `probs_end`, but a method that ends in `_end` is a part of another task",
     ),
     "an end of no task": (
         "probs",

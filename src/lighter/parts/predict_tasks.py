@@ -71,17 +71,23 @@ class PredictTasks:
         if run is not None:
             run.end()
 
+    def are_due(self, *, is_step_written: bool) -> bool:
+        """Whether the tasks run with the step that is asked for now, and not only what is written there."""
+        if self.run is None or not self.run.is_open:
+            return bool(self.names) and not is_step_written
+        return not self.run.is_inside  # where a step calls `super().predict_step(...)`, or a task calls the step
+
     def _problems_of(self, name: str, kind: type) -> Iterator[str]:
         method = f"predict_{name}"
         if self.names.count(name) > 1:
             yield f"`predict_tasks` names `{name}` {self.names.count(name)} times"
         if not method.isidentifier():
             yield f"`predict_tasks` names `{name}`, and a task's method, `predict_<task>`, cannot be called so"
-        elif hasattr(LightningModule, method):
+        elif method in _OF_LIGHTNING:
             yield f"`predict_tasks` names `{name}`, but `{method}` is Lightning's; give the task another name"
         elif name.endswith(SUFFIXES):
             suffix = next(suffix for suffix in SUFFIXES if name.endswith(suffix))
-            yield f"`predict_tasks` names `{name}`, but `predict_<name>{suffix}` belongs to a task; name the task alone"
+            yield f"`predict_tasks` names `{name}`, but a method that ends in `{suffix}` is a part of another task"
         elif not _has(kind, method):
             advice = or_write(method, name, [other for other in _others(kind) if not other.endswith(SUFFIXES)])
             yield f"`predict_tasks` names `{name}`, and {kind.__name__} has no method `{method}`. {advice}"
@@ -98,7 +104,8 @@ class PredictStep:
         self.is_written = not getattr(own, "is_missing", False)
 
         def predict_step(module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-            run = tasks_of(module).run
+            tasks = tasks_of(module)
+            run = tasks.run if tasks is not None else None
             if run is None or not run.is_open:
                 raise ModeError("prediction tasks run while a trainer predicts (trainer.predict); none does now")
             return run.step(self.step_of(module), batch, batch_idx, dataloader_idx)
@@ -110,18 +117,15 @@ class PredictStep:
         return self.own.__get__(module, type(module)) if self.is_written else None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        tasks = None if instance is None else tasks_of(instance)
-        if tasks is not None and tasks.names:
-            is_open = tasks.run is not None and tasks.run.is_open
-            is_inside = tasks.run is not None and tasks.run.is_inside  # a step that calls `super().predict_step(...)`
-            if (is_open or not self.is_written) and not is_inside:
-                return MethodType(self._with_tasks, instance)
+        tasks = tasks_of(instance)
+        if tasks is not None and tasks.are_due(is_step_written=self.is_written):
+            return MethodType(self._with_tasks, instance)
         return self.own.__get__(instance, owner)
 
 
-def tasks_of(module: Any) -> Any:
-    """The `PredictTasks` of a module; None before its constructor has made them."""
-    return module.__dict__.get("_predict_tasks")
+def tasks_of(module: Any) -> PredictTasks | None:
+    """The tasks of a module; None for the class, and before its constructor has made them."""
+    return module.__dict__.get("_predict_tasks") if module is not None else None
 
 
 def _unused(names: tuple[str, ...], kind: type) -> Iterator[str]:

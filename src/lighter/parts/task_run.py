@@ -67,7 +67,7 @@ class Method:
                 f"`{name}{signature}` cannot be called: {error}. Write it as\n  {example}{advice}"
             ) from None
 
-    def __call__(self, *first: Any, **named: Any) -> Any:
+    def __call__(self, /, *first: Any, **named: Any) -> Any:
         """What it returns; an error of the user's says in which method it was."""
         try:
             return self.function(*first, **{name: named[name] for name in self.takes})
@@ -119,6 +119,7 @@ class TaskRun:
     ) -> None:
         self.tasks, self.dependencies, self.folder, self.trainer = tasks, dependencies, folder, trainer
         self.is_inside = False
+        self._warned: set[str] = set()
 
     @property
     def is_open(self) -> bool:
@@ -152,7 +153,8 @@ class TaskRun:
             result = results[task.name]
             if result is not None and task.is_read:
                 task.keep(result)
-            elif result is not None and not are_returned:
+            elif result is not None and not are_returned and task.name not in self._warned:
+                self._warned.add(task.name)
                 rank_zero_warn(
                     f"`{task.predict.name}` returns results, and nothing saves them. Write\n"
                     f"  def {task.predict.name}_end(self, result, output_path): ..."
@@ -238,7 +240,7 @@ def _started(task: str, module: LightningModule) -> tuple[Sequence[str], Mapping
     returned = Method(module, name, ())()
     if not isinstance(returned, Mapping):
         raise ModuleTypeError(f"`{name}` returned {describe(returned)}. {_FORM}")
-    unknown = [key for key in returned if key not in ("dependency", "result")]
+    unknown = [key for key in returned if key not in _KEYS]
     if unknown:
         raise ModuleValueError(f"`{name}` returned the key `{unknown[0]}`. {nearest(unknown[0], _KEYS)} {_FORM}")
     asked = returned.get("dependency", ())
