@@ -79,7 +79,7 @@ def desk(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("digits", "gan", "parts", "project"):
+        if name.split(".")[0] in ("digits", "gan", "parts", "project", "tasks"):
             del sys.modules[name]
 
 
