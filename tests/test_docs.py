@@ -79,7 +79,7 @@ def desk(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("digits", "gan", "parts", "project", "tasks"):
+        if name.split(".")[0] in ("digits", "gan", "parts", "project"):
             del sys.modules[name]
 
 

@@ -37,7 +37,7 @@ class LighterModule(BaseModule):
         ckpt_path: checkpoints whose weights are loaded, in order, at the start of `fit`: initial weights, not a resume.
         ckpt_match: the share of the network's weights that each checkpoint must have; less is an error.
         predict_tasks: names of prediction tasks: of methods `predict_<task>` that run beside `predict_step`, share what
-            they compute, and save their results; see docs/02-configuration.md.
+            they compute, and save their results; see docs/04-modules.md.
 
     Raises:
         ModuleTypeError: metrics of another type.
