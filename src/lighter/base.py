@@ -39,6 +39,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "configure_model": "_prepare",
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
+ASIDE = ("criterion.", "train_metrics.", "val_metrics.", "test_metrics.")  # what is not of the network
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
 _METRICS_EXAMPLE = """For example:
@@ -194,8 +195,7 @@ class BaseModule(LightningModule):
 
     def _own_weights(self) -> dict[str, Tensor]:
         """The weights of the network: all but those of the criterion and the metrics."""
-        aside = tuple(f"{part}." for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())))
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(ASIDE)}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
