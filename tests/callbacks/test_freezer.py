@@ -14,7 +14,7 @@ from torch import nn
 
 from lighter import Runner
 from lighter.callbacks import Freezer
-from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
+from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
 from tests.jobs import loader
 from tests.test_system import system  # noqa: F401  a fixture
 
@@ -273,8 +273,31 @@ def test_what_it_does_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_nothing_left_to_train_is_an_error() -> None:
-    with pytest.raises(ModuleValueError, match="all parameters are frozen at the start"):
+    with pytest.raises(MisfitError, match="all parameters are frozen at the start"):
         fit(Plain(), Freezer(name_starts_with="", until_step=5))
+    module = Plain()
+    fit(module, Freezer(["backbone", "neck"]), Freezer("head", until_step=0), max_epochs=1)
+    assert module.trains == ["h"] * STEPS
+
+
+def test_manual_optimization_with_toggled_optimizers() -> None:
+    class TwoOptimizers(Plain):
+        def training_step(self, batch, batch_idx):
+            for optimizer in self.optimizers():
+                with self.toggled_optimizer(optimizer):
+                    optimizer.zero_grad()
+                    self.manual_backward(nn.functional.cross_entropy(self(batch[0]), batch[1]))
+                    optimizer.step()
+            self.trains.append("b" if self.backbone[0].weight.grad is not None else "")
+
+        def configure_optimizers(self):
+            return [make_optimizer("sgd", self.head.parameters()), make_optimizer("adamw", self.backbone.parameters())]
+
+    module = TwoOptimizers()
+    module.automatic_optimization = False
+    fit(module, Freezer("backbone.0", until_step=4), max_epochs=1)  # `global_step` counts both
+    assert module.trains == ["", "", "b", "b"]
+    assert all(parameter.requires_grad for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(

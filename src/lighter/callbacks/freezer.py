@@ -20,11 +20,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning import Callback
+from torch import nn
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
 from lighter.base import ASIDE, PREFIXES, BaseModule
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
 
@@ -57,7 +58,8 @@ class Freezer(Callback):
     Raises:
         ModuleTypeError: an argument of the wrong type.
         ModuleValueError: none of `names`, `name_starts_with` and `schedule`; both exceptions; `schedule` with
-            `until_*`. At the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train.
+            `until_*`.
+        MisfitError: at the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train.
     """
 
     def __init__(
@@ -111,12 +113,8 @@ class Freezer(Callback):
             log.info("Freezer: trains from the start: %s", group)
         for group in self._frozen:
             log.info("Freezer: frozen %s: %s", group.until, group)
-        if (
-            self._frozen
-            and pl_module.automatic_optimization
-            and not any(p.requires_grad for p in pl_module.parameters())
-        ):
-            raise ModuleValueError("Freezer: all parameters are frozen at the start, so there is nothing to train")
+        if self is _freezers(trainer)[-1] and pl_module.automatic_optimization:
+            _check_that_something_trains(pl_module)
         self._settle(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -180,6 +178,11 @@ class Freezer(Callback):
 
 def _freezers(trainer: Any) -> list[Freezer]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Freezer)]
+
+
+def _check_that_something_trains(module: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise MisfitError("Freezer: all parameters are frozen at the start, so there is nothing to train")
 
 
 def _wrap_anew(strategy: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.nn import Parameter
 
-from lighter.errors import ModuleValueError
+from lighter.errors import MisfitError
 from lighter.parts.parameter_groups import nearest_name
 
 
@@ -167,7 +167,7 @@ class Choice:
         """What trains again together, in the order in which it does.
 
         Raises:
-            ModuleValueError: names that mean nothing or are not frozen; all of them in one message.
+            MisfitError: names that mean nothing or are not frozen; all of them in one message.
         """
         means = {name: inventory.find(name) for name in (*self.chosen, *self.excepted, *self.schedule)}
         chosen = {item for name in self.chosen for item in means[name]}
@@ -201,7 +201,7 @@ class Choice:
             if means[name] and chosen and not means[name] & chosen
         ]
         if problems:
-            raise ModuleValueError("\n".join(f"Freezer: {problem}" for problem in problems))
+            raise MisfitError("\n".join(f"Freezer: {problem}" for problem in problems))
 
 
 def _several(count: int, what: str) -> str:
