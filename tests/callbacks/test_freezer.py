@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BackboneFinetuning, Callback
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from lighter import Runner
@@ -189,10 +190,10 @@ def test_resuming_in_the_middle_of_an_epoch_goes_by_the_step() -> None:
 
 def test_several_freezers_of_one_parameter_free_it_when_the_last_does() -> None:
     module = Plain()
-    freezers = [Freezer("backbone", until_epoch=1), Freezer(name_starts_with="b", until_epoch=2), Freezer("neck")]
-    fit(module, *freezers, max_epochs=4)
-    assert module.trains == ["h"] * 2 * STEPS + ["bh"] * 2 * STEPS
-    assert int(module.backbone[1].num_batches_tracked) == 2 * STEPS
+    freezers = [Freezer("backbone", until_step=2), Freezer(name_starts_with="b", until_step=6), Freezer("neck")]
+    fit(module, *freezers)
+    assert module.trains == ["h"] * 6 + ["bh"] * 6
+    assert int(module.backbone[1].num_batches_tracked) == 6
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert all(part.training for part in module.modules())
 
@@ -251,6 +252,11 @@ def test_beside_lightnings_finetuning(frozen: str, order: int) -> None:
     }[frozen]
 
 
+def test_lightnings_summary_counts_what_is_frozen(capsys: pytest.CaptureFixture) -> None:
+    fit(Plain(), Freezer(schedule={0: "head"}), enable_model_summary=True, max_epochs=1)
+    assert "Trainable params: 170" in " ".join(capsys.readouterr().out.split())
+
+
 def test_tables_can_ask_until_when() -> None:
     class Asks(Callback):
         def on_train_start(self, trainer, pl_module):
@@ -278,6 +284,16 @@ def test_nothing_left_to_train_is_an_error() -> None:
     module = Plain()
     fit(module, Freezer(["backbone", "neck"]), Freezer("head", until_step=0), max_epochs=1)
     assert module.trains == ["h"] * STEPS
+
+
+def test_a_strategy_that_keeps_parameters_elsewhere_is_an_error() -> None:
+    class Wraps(SingleDeviceStrategy):
+        def setup(self, trainer):
+            super().setup(trainer)
+            self.model = nn.Sequential(self.model)
+
+    with pytest.raises(MisfitError, match="works on one device and with `strategy: ddp`; Wraps keeps"):
+        fit(Plain(), Freezer("backbone"), strategy=Wraps(device="cpu"), accelerator="auto")
 
 
 def test_manual_optimization_with_toggled_optimizers() -> None:

@@ -59,7 +59,8 @@ class Freezer(Callback):
         ModuleTypeError: an argument of the wrong type.
         ModuleValueError: none of `names`, `name_starts_with` and `schedule`; both exceptions; `schedule` with
             `until_*`.
-        MisfitError: at the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train.
+        MisfitError: at the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train; a
+            strategy other than one device and DDP.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Freezer(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Freeze, now that the optimizers are built."""
         if trainer.strategy.model is not pl_module and not isinstance(trainer.strategy.model, DistributedDataParallel):
-            raise ModuleValueError(
+            raise MisfitError(
                 f"a Freezer works on one device and with `strategy: ddp`; {type(trainer.strategy).__name__} keeps"
                 " parameters in a form of its own"
             )
@@ -108,7 +109,6 @@ class Freezer(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Say what is frozen, now that the step and the epoch of a resumed run are known."""
-        self._freeze(trainer)
         for group in self._thaw_due(trainer):
             log.info("Freezer: trains from the start: %s", group)
         for group in self._frozen:
@@ -139,9 +139,10 @@ class Freezer(Callback):
 
     def _freeze(self, trainer: Any) -> None:
         """Freeze what trains, or trains again because of somebody else."""
-        others = self._taken_by_others(trainer)
+        others, step, epoch = self._taken_by_others(trainer), trainer.global_step, trainer.current_epoch
         for group in self._frozen:
-            self._changed |= group.freeze(others)
+            if not group.until.is_past(step, epoch):
+                self._changed |= group.freeze(others)
 
     def _advance(self, trainer: Any) -> None:
         for group in self._thaw_due(trainer):
@@ -202,11 +203,11 @@ def _names(argument: str, given: Any, *, is_prefix: bool = False) -> list[Name]:
     return [Name(str(name), is_prefix) for name in listed]
 
 
-def _count(argument: str, given: Any) -> Any:
+def _count(argument: str, given: Any, example: str = _EXAMPLE) -> Any:
     if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
-        raise ModuleTypeError(f"{argument} is a whole number; found {describe(given)}. {_EXAMPLE}")
+        raise ModuleTypeError(f"{argument} is a whole number; found {describe(given)}. {example}")
     if given is not None and given < 0:
-        raise ModuleValueError(f"{argument} counts from 0; found {given}. {_EXAMPLE}")
+        raise ModuleValueError(f"{argument} counts from 0; found {given}. {example}")
     return given
 
 
@@ -219,7 +220,7 @@ def _schedule(given: Any) -> dict[Name, int]:
     epochs: dict[Name, int] = {}
     for key, names in given.items():
         written = int(key) if isinstance(key, str) and key.isdecimal() else key  # an override's keys are text
-        epoch = _count("an epoch of `schedule`", written)
+        epoch = _count("an epoch of `schedule`", written, _SCHEDULE_EXAMPLE)
         for name in _names(f"schedule::{key}", names):
             if epochs.setdefault(name, epoch) != epoch:
                 raise ModuleValueError(f"`schedule` has `{name}` twice, at epochs {epochs[name]} and {epoch}")

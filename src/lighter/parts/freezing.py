@@ -45,7 +45,7 @@ class Until:
         return f"until {' or '.join(moments)}" if moments else "for the whole run"
 
 
-@dataclass
+@dataclass(eq=False)
 class Frozen:
     """Parameters and layers that train again at one moment.
 
@@ -99,7 +99,7 @@ class Frozen:
         parts[0] += f" in {_several(len(self.parameters), 'tensor')}"
         if self.layers:
             parts.append(_several(len(self.layers), "normalisation layer"))
-        before = sum(id(parameter) not in self.taken for parameter in self.parameters)
+        before = sum(not (each.requires_grad or id(each) in self.taken) for each in self.parameters)
         if before:
             parts.append(f"{_several(before, 'tensor')} frozen by others")
         return f"{self.label} ({', '.join(parts)})"
