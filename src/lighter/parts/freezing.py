@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import Parameter
 
 from lighter.errors import MisfitError
-from lighter.parts.parameter_groups import nearest_name
+from lighter.parts.parameter_groups import nearest_name, uncompiled
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Inventory:
         # what is shared has several names, and each of them means it
         named = list(module.named_parameters(remove_duplicate=False))
         layers = [pair for pair in module.named_modules(remove_duplicate=False) if _keeps_statistics(pair[1])]
-        self._parameters = [(_plain(name), item) for name, item in named if not name.startswith(aside)]
-        self._layers = [(_plain(name), layer) for name, layer in layers if not name.startswith(aside)]
+        self._parameters = [(uncompiled(name), item) for name, item in named if not name.startswith(aside)]
+        self._layers = [(uncompiled(name), layer) for name, layer in layers if not name.startswith(aside)]
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:
@@ -210,11 +210,6 @@ def _several(count: int, what: str) -> str:
 
 def _listed(names: Sequence[Name]) -> str:
     return ", ".join(str(name) for name in names)
-
-
-def _plain(name: str) -> str:
-    """A name without what `torch.compile` puts into it."""
-    return name.replace("_orig_mod.", "")
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
