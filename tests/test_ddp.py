@@ -24,7 +24,8 @@ pytestmark = pytest.mark.slow
 def run(
     stage: str, config: dict[str, Any], *words: str, launch: tuple[str, ...] = ("-m", "lighter")
 ) -> subprocess.CompletedProcess[str]:
-    config["trainer"] = {**config["trainer"], "callbacks": [{"_target_": "tests.jobs.KeepMetrics"}]}
+    callbacks = [*config["trainer"].get("callbacks", []), {"_target_": "tests.jobs.KeepMetrics"}]
+    config["trainer"] = {**config["trainer"], "callbacks": callbacks}
     Path("digits.yaml").write_text(dump(config))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

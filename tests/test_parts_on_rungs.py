@@ -125,6 +125,19 @@ def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]
         Runner().run("fit", [config, f"{section}::finetune_cfg=hed"])
 
 
+def test_names_of_a_compiled_network_are_its_own(config: dict[str, Any]) -> None:
+    config["model"]["network"] = {"_target_": "tests.test_parts_on_rungs.compiled"}
+    config["model"]["optimizer"]["params"] = [{"params": "2.bias", "lr": 0.1}, {"params": None}]
+    config["model"]["finetune_cfg"] = "2"
+    config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Keep"}]
+    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
+    assert [group["lr"] for group in Keep.module.trainer.optimizers[0].param_groups] == [0.1, 0.01]
+
+
+def compiled() -> Any:
+    return torch.compile(mlp(), backend="eager")
+
+
 def test_layers_made_in_configure_model_are_frozen_too(config: dict[str, Any]) -> None:
     config["model"] |= {"_target_": "tests.test_parts_on_rungs.Late", "finetune_cfg": ["head"]}
     config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Keep"}]

@@ -211,8 +211,12 @@ class BaseModule(LightningModule):
 
     def _own_weights(self) -> dict[str, Tensor]:
         """The weights of the network: all but those of the criterion and the metrics."""
-        aside = tuple(f"{part}." for part in ("criterion", *self.measuring))
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(self.aside)}
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """How the names begin of what is not of the network: the criterion, the metrics."""
+        return tuple(f"{part}." for part in ("criterion", *self.measuring))
 
     def _start_predict_tasks(self) -> None:
         step = inspect.getattr_static(type(self), "predict_step")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lighter.errors import LighterError
+from lighter.errors import CheckpointError, LighterError, MisfitError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -54,9 +54,11 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _title(error: LighterError) -> str:
-    problems = getattr(error, "problems", ())
-    if not problems:
+    if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, MisfitError):
+        return "The config does not fit the module."
+    problems = getattr(error, "problems", ())
     return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
 
 

@@ -75,18 +75,24 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
     """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
-    spellings = [(full, _without(full, prefixes), id(parameter)) for full, parameter in named]
+    plain = [(uncompiled(full), parameter) for full, parameter in named]
+    spellings = [(full, _without(full, prefixes), id(parameter)) for full, parameter in plain]
     inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
     return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
 
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """A sentence with the closest name of a parameter or module, or with the topmost modules."""
-    short = [_without(full, prefixes) for full, _ in named]
+    short = [_without(uncompiled(full), prefixes) for full, _ in named]
     close = get_close_matches(name, sorted({part for each in short for part in _ancestors(each)}), n=1)
     return (
         f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
     )
+
+
+def uncompiled(name: str) -> str:
+    """The name of a parameter without what `torch.compile` puts into it."""
+    return name.replace("_orig_mod.", "")
 
 
 def _is_by_name(params: Any) -> bool:
