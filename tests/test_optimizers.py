@@ -251,7 +251,8 @@ def test_partials_from_the_config(config: dict[str, Any]) -> None:
 
 
 def test_a_plateau_scheduler_without_a_monitor_shows_the_yaml(config: dict[str, Any]) -> None:
-    with pytest.raises(ModuleValueError, match=r"needs the name of the value to watch[^$]*monitor: val/loss/epoch"):
+    message = r"model::scheduler: ReduceLROnPlateau needs the name of the value to watch[^$]*monitor: val/loss/epoch"
+    with pytest.raises(ConfigError, match=message):
         run(config, optimizer=ADAM, scheduler={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"})
 
 
@@ -273,6 +274,8 @@ def test_a_definition_shared_by_copy(config: dict[str, Any]) -> None:
 def test_wrong_optimizers_say_what_one_is(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"model::optimizer: an optimizer is a torch.optim.Optimizer; found a Linear"):
         run(config, optimizer={"_target_": "tests.test_optimizers.not_an_optimizer"})
+    with pytest.raises(ConfigError, match=r"model::optimizer: an optimizer is .*; found a dict"):
+        run(config, optimizer={"lr": 0.1})
     with pytest.raises(ModuleTypeError, match="found a dict"):
         Classifier(mlp(), None, {"lr": 0.1}).configure_optimizers()
     with pytest.raises(ModuleValueError, match="2 schedulers for 1 optimizers"):
