@@ -58,7 +58,7 @@ class Warmup(LRScheduler):
     ) -> None:
         problems = list(warmup_problems({"steps": steps, "kind": kind, "start_factor": start_factor}))
         if problems:
-            raise ModuleValueError("; ".join(f"{message}. {hint}".rstrip() for _, message, hint in problems))
+            raise ModuleValueError(" ".join(f"{message}. {hint}".rstrip() for _, message, hint in problems))
         self.steps, self.kind, self.start_factor = int(steps), kind, float(start_factor)
         self.unwarmed = _learning_rates(optimizer)
         self._last_lr: list[Any] = list(self.unwarmed)
@@ -147,7 +147,7 @@ def warmup_problems(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str
         yield "", "a warm-up needs `steps`", "How many steps of the optimizer it takes, `steps: 500` say."
     elif not _is_number(steps) or steps != int(steps) or steps < 1:
         yield "steps", f"`steps` is a whole number, 1 or more; found {steps!r}", ""
-    if kind not in KINDS:
+    if kind not in list(KINDS):  # a list, which compares: what was found may be anything
         yield "kind", f"a warm-up's `kind` is {', '.join(KINDS)}; found {kind!r}", nearest(kind, KINDS)
     start = settings.get("start_factor", START_FACTOR)
     if not _is_number(start) or not 0 <= start <= 1:

@@ -62,7 +62,7 @@ def _rows(
             last = "\n".join(schedules) if index == 0 else ""
             yield [head, *_about(group["params"], named, prefixes), f"{lr:.4g}", decay, last]
     taken = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    for label, trains in (("frozen", False), ("none", True)):
+    for label, trains in (("frozen", False), ("in none", True)):
         left = [p for _, p in named if p.requires_grad == trains and id(p) not in taken]
         if left:
             yield [label, *_about(left, named, prefixes), "", "", ""]

@@ -62,7 +62,8 @@ def build_scheduler(given: Any, optimizer: Optimizer, number: int = 0) -> tuple[
     manual: list[ManualSchedule] = []
     for_lightning = scheduler = None
     if entry.get("scheduler") is not None:
-        scheduler = _scheduler_of(entry["scheduler"], optimizer, monitored=entry.get("monitor") is not None)
+        watches = entry.get("manual") or entry.get("monitor") is not None
+        scheduler = _scheduler_of(entry["scheduler"], optimizer, monitored=watches)
         for_lightning = {key: entry[key] for key in _LIGHTNING_KEYS if key in entry} | {"scheduler": scheduler}
     if entry.get("manual"):
         _check_steps_alone(scheduler, given)
@@ -81,7 +82,7 @@ def wrong(given: Any, mistakes: Sequence[Mistake]) -> Exception:
     if isinstance(given, (Deferred, Definitions)):
         errors = [given.problem(message, key=key, hint=hint) for key, message, hint in mistakes]
         return ConfigError([problem for error in errors for problem in error.problems])
-    return ModuleValueError("; ".join(f"{message}. {hint}".rstrip() for _, message, hint in mistakes))
+    return ModuleValueError(" ".join(f"{message}. {hint}".rstrip() for _, message, hint in mistakes))
 
 
 def _mistakes(entry: Mapping[str, Any]) -> list[Mistake]:
@@ -148,7 +149,7 @@ def _check_steps_alone(scheduler: Any, given: Any) -> Any:
 
 def _scheduler_of(given: Any, optimizer: Optimizer, *, monitored: bool = True) -> Any:
     made = given.build(**_optimizer_for(given.definition, optimizer)) if isinstance(given, Deferred) else given
-    if not hasattr(made, "step") and callable(made):
+    if callable(made) and (isinstance(made, type) or not hasattr(made, "step")):
         made = made(optimizer)
     if not hasattr(made, "step"):
         raise wrong(given, [("", f"a scheduler has a method `step`; found {describe(made)}", _EXAMPLE)])
