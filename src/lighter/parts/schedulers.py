@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -149,7 +150,8 @@ def _check_steps_alone(scheduler: Any, given: Any) -> Any:
 
 def _scheduler_of(given: Any, optimizer: Optimizer, *, monitored: bool = True) -> Any:
     made = given.build(**_optimizer_for(given.definition, optimizer)) if isinstance(given, Deferred) else given
-    if callable(made) and (isinstance(made, type) or not hasattr(made, "step")):
+    is_function = isinstance(made, type) or not (isinstance(made, nn.Module) or hasattr(made, "step"))
+    if is_function and callable(made):
         made = made(optimizer)
     if not hasattr(made, "step"):
         raise wrong(given, [("", f"a scheduler has a method `step`; found {describe(made)}", _EXAMPLE)])
