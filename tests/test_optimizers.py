@@ -196,6 +196,27 @@ def test_several_optimizers_each_with_its_scheduler(config: dict[str, Any]) -> N
     assert float(values["train/loss/critic/step"]) > 0
 
 
+def test_several_optimizers_each_with_a_warm_up(config: dict[str, Any]) -> None:
+    """The generator's scheduler is stepped by hand, at the end of an epoch; the warm-ups step by themselves."""
+    del config["data"]["val_dataloader"]
+    step_lr = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}
+    config["model"] = {
+        "_target_": "tests.test_optimizers.Gan",
+        "network": {"_target_": "tests.test_optimizers.generator_and_critic"},
+        "optimizer": [{**ADAM, "params": "generator"}, {**ADAM, "lr": 0.02, "params": "critic"}],
+        "scheduler": [
+            {"scheduler": step_lr, "warmup": {"steps": 40, "start_factor": 0}},
+            {"warmup": {"steps": 16, "kind": "exponential", "start_factor": 0.01}},
+        ],
+    }
+    for epochs, checkpoint in ((1, None), (2, "last")):
+        Runner().run("fit", [config, f"trainer::max_epochs={epochs}"], ckpt_path=checkpoint)
+        generator, critic = Gan.latest.optimizers()
+        done = 10 * epochs
+        assert generator.param_groups[0]["lr"] == pytest.approx(0.01 * 0.1**epochs * done / 40)
+        assert critic.param_groups[0]["lr"] == pytest.approx(0.02 * 0.01 ** max(0, 1 - done / 16))
+
+
 def generator_and_critic() -> nn.ModuleDict:
     return nn.ModuleDict({"generator": nn.Linear(8, 64), "critic": nn.Linear(64, 1)})
 

@@ -10,6 +10,7 @@ An entry is a scheduler (a definition of the config, an instance, or a callable 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ _WARMUP_EXAMPLE = """For example:
   scheduler:
     scheduler: {_target_: torch.optim.lr_scheduler.CosineAnnealingLR, T_max: 10}
     warmup: {steps: 500, kind: linear, start_factor: 0.01}"""
+_BESIDE = """Write
+  scheduler:
+    scheduler: {_target_: torch.optim.lr_scheduler.CosineAnnealingLR, T_max: 10}
+    interval: epoch
+    warmup: {steps: 500}"""
 
 Mistake = tuple[str, str, str]  # the key that it is about, or none; the message; a hint
 
@@ -149,7 +155,7 @@ def _check_steps_alone(scheduler: Any, given: Any) -> Any:
 
 
 def _scheduler_of(given: Any, optimizer: Optimizer, *, monitored: bool = True) -> Any:
-    made = given.build(**_optimizer_for(given.definition, optimizer)) if isinstance(given, Deferred) else given
+    made = _built(given, optimizer) if isinstance(given, Deferred) else given
     is_function = isinstance(made, type) or not (isinstance(made, nn.Module) or hasattr(made, "step"))
     if is_function and callable(made):
         made = made(optimizer)
@@ -158,6 +164,24 @@ def _scheduler_of(given: Any, optimizer: Optimizer, *, monitored: bool = True) -
     if isinstance(made, ReduceLROnPlateau) and not monitored:
         raise wrong(given, [("", "ReduceLROnPlateau needs the name of the value to watch", _PLATEAU_EXAMPLE)])
     return made
+
+
+def _built(given: Deferred, optimizer: Optimizer) -> Any:
+    keys = ("warmup", "manual", *_LIGHTNING_KEYS)
+    misplaced = [key for key in keys if _is_definition(given) and key in given.definition]
+    if misplaced and not _takes(given.target, misplaced):
+        raise wrong(given, [(key, f"`{key}` stands beside the scheduler, not in it", _BESIDE) for key in misplaced])
+    return given.build(**_optimizer_for(given.definition, optimizer))
+
+
+def _takes(target: Any, keys: Sequence[str]) -> bool:
+    """Whether a class or function may have parameters of these names."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return True
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return anything or set(keys) <= set(parameters)
 
 
 def _optimizer_for(definition: Any, optimizer: Optimizer) -> dict[str, Any]:
