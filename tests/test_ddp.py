@@ -47,6 +47,17 @@ def test_both_ranks_see_what_one_process_computes(config: dict[str, Any]) -> Non
     assert {"val/loss/epoch", "val/metrics/accuracy/epoch", "val/metrics/f1/epoch"} == set(metrics(2, 0))
 
 
+def test_evaluators_see_the_shares_of_all_ranks(config: dict[str, Any]) -> None:
+    model = config["model"]
+    config["model"] = {"_target_": "tests.jobs.ForwardClassifier", "model": model["network"]}
+    config["model"]["evaluator_cfg"] = {"val": model["val_metrics"]}
+    run("validate", config)
+    run("validate", config, *TWO)
+    assert metrics(2, 0) == metrics(2, 1)
+    assert metrics(2, 0) == pytest.approx(metrics(1, 0), rel=1e-6)
+    assert {"val/loss/total/epoch", "val/metrics/accuracy/epoch", "val/metrics/f1/epoch"} < set(metrics(2, 0))
+
+
 def test_uneven_shares_say_so_and_losses_that_one_rank_skips_do_not_hang(config: dict[str, Any]) -> None:
     config["model"]["_target_"] = "tests.test_ddp_jobs.OnFirstRankOnly"
     config["data"]["val_dataloader"]["dataset"]["end"] = 391  # 71 samples on two ranks

@@ -15,7 +15,7 @@ from lighter import Runner
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.loss_weights import LossWeights
-from tests.jobs import Classifier, mlp
+from tests.jobs import Classifier, ForwardClassifier, mlp
 from tests.test_system import system  # noqa: F401  a fixture
 
 
@@ -43,7 +43,7 @@ class Rates(pl.Callback):
 class TwoLosses(Classifier):
     def training_step(self, batch, batch_idx):
         pred = self(batch[0])
-        return {"loss": {"ce": self.criterion(pred, batch[1]), "size": pred.square().mean()}}
+        return {"loss": {"ce_loss": self.criterion(pred, batch[1]), "size_loss": pred.square().mean()}}
 
     def validation_step(self, batch, batch_idx):
         return TwoLosses.training_step(self, batch, batch_idx)
@@ -51,15 +51,39 @@ class TwoLosses(Classifier):
 
 class TwoCriteria(nn.Module):
     def forward(self, pred, target):
-        return {"ce": nn.functional.cross_entropy(pred, target), "size": pred.square().mean()}
+        return {"ce_loss": nn.functional.cross_entropy(pred, target), "size_loss": pred.square().mean()}
 
 
-@pytest.fixture(params=["LighterModule", "System"])
-def rung(request: pytest.FixtureRequest, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """A config of either layout, and the section of its module."""
-    section = "model"
-    if request.param == "System":
-        config, section = request.getfixturevalue("system"), "system"
+class TwoForwardLosses(ForwardClassifier):
+    def forward(self, batch):
+        pred = self.model(batch[0])
+        ce = nn.functional.cross_entropy(pred, batch[1])
+        return {"loss_dict": {"ce_loss": ce, "size_loss": pred.square().mean()}}
+
+
+RUNGS = ["LighterModule", "ForwardModule", "System"]
+
+
+def on_rung(rung: str, request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """The digits experiment on one of the rungs, and the section of its module."""
+    if rung == "System":
+        return request.getfixturevalue("system"), "system"
+    config = request.getfixturevalue("config")
+    if rung == "ForwardModule":
+        model = config["model"]
+        config["model"] = {"_target_": "tests.jobs.ForwardClassifier", "model": model["network"]}
+        config["model"] |= {"optimizer": model["optimizer"], "evaluator_cfg": model["val_metrics"]}
+    return config, "model"
+
+
+def network_of(module: Any) -> nn.Module:
+    return module.network if hasattr(module, "network") else module.model
+
+
+@pytest.fixture(params=RUNGS)
+def rung(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """A config of any rung, and the section of its module."""
+    config, section = on_rung(request.param, request)
     config["trainer"] |= {"callbacks": [{"_target_": "tests.test_parts_on_rungs.Keep"}], "max_epochs": 1}
     return config, section
 
@@ -68,7 +92,7 @@ def test_finetune_trains_only_what_is_named(rung: tuple[dict[str, Any], str]) ->
     config, section = rung
     config[section]["finetune_cfg"] = "2"
     Runner().run("fit", [config])
-    network = Keep.module.network if section == "model" else Keep.module.model
+    network = network_of(Keep.module)
     torch.manual_seed(0)
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]
     [group] = Keep.module.trainer.optimizers[0].param_groups
@@ -80,24 +104,27 @@ def test_finetune_freezes_what_is_named(rung: tuple[dict[str, Any], str]) -> Non
     config[section]["finetune_cfg"] = {"finetune": False, "params": ["0.weight"]}
     Runner().run("fit", [config, "trainer::fast_dev_run=true"])
     frozen = [name for name, parameter in Keep.module.named_parameters() if not parameter.requires_grad]
-    assert frozen == [("network" if section == "model" else "model") + ".0.weight"]
+    assert frozen in (["network.0.weight"], ["model.0.weight"])
 
 
 def test_loss_weights(rung: tuple[dict[str, Any], str]) -> None:
     config, section = rung
+    config[section].pop("evaluator_cfg", None)
     if section == "model":
-        config["model"]["_target_"] = "tests.test_parts_on_rungs.TwoLosses"
+        kind = "TwoForwardLosses" if "model" in config["model"] else "TwoLosses"
+        config["model"]["_target_"] = f"tests.test_parts_on_rungs.{kind}"
     else:
         config["system"]["criterion"] = {"_target_": "tests.test_parts_on_rungs.TwoCriteria"}
-    config[section]["loss_weights"] = {"size": 0.5}
+    config[section]["loss_weights"] = {"size_loss": 0.5}
     Runner().run("fit", [config])
     values = {name: float(value) for name, value in Keep.module.trainer.callback_metrics.items()}
     for mode in ("train", "val"):
-        total = values[f"{mode}/loss/ce/epoch"] + values[f"{mode}/loss/size/epoch"]
+        total = values[f"{mode}/loss/ce_loss/epoch"] + values[f"{mode}/loss/size_loss/epoch"]
         assert values[f"{mode}/loss/total/epoch"] == pytest.approx(total, rel=1e-5)
-    config[section]["loss_weights"] = {"sise": 0.5}
+    config[section]["loss_weights"] = {"sise_loss": 0.5}
     with pytest.raises(
-        ModuleValueError, match=r"`loss_weights` names `sise`, and the step's losses are \['ce', 'size'\]"
+        ModuleValueError,
+        match=r"`loss_weights` names `sise_loss`, and the step's losses are \['ce_loss', 'size_loss'\]",
     ):
         Runner().run("fit", [config])
 
@@ -155,7 +182,7 @@ def test_initial_weights(rung: tuple[dict[str, Any], str]) -> None:
     torch.save(state, "pretrained.pt")
     config[section] |= {"ckpt_path": "pretrained.pt", "ckpt_match": 0.9, "finetune_cfg": "2"}
     Runner().run("fit", [config])
-    network = Keep.module.network if section == "model" else Keep.module.model
+    network = network_of(Keep.module)
     assert torch.equal(network[0].weight, state["0.weight"])
     assert not torch.equal(network[2].weight, state["2.weight"])
     Runner().run("test", [config, f"{section}::ckpt_path=nowhere.pt"], verbose=False)  # a test starts from --ckpt_path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -83,6 +83,14 @@ class BaseModule(LightningModule):
     built_on_use: ClassVar[Collection[str]] = ()
     """Constructor arguments that are handed over as definitions, built on use, in stages that do not need them."""
 
+    inherits: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Constructor arguments by mode, and their modes, of which one without an entry takes that of the one before it."""
+
+    measuring: ClassVar[Sequence[str]] = tuple(f"{mode}_metrics" for mode in STEPS.values())
+    """The submodules that only measure: nothing in them is trained, and checkpoints may have more of them or fewer."""
+
+    followed_by: ClassVar[Mapping[str, str]] = FOLLOWED_BY
+
     def __init__(
         self,
         *,
@@ -126,7 +134,7 @@ class BaseModule(LightningModule):
             step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if _is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
                 setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
-        for name, after in FOLLOWED_BY.items():
+        for name, after in cls.followed_by.items():
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
                 setattr(cls, name, followed_by(hook, after))
@@ -201,7 +209,7 @@ class BaseModule(LightningModule):
 
     def _own_weights(self) -> dict[str, Tensor]:
         """The weights of the network: all but those of the criterion and the metrics."""
-        aside = tuple(f"{part}." for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())))
+        aside = tuple(f"{part}." for part in ("criterion", *self.measuring))
         return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
 
     def configure_optimizers(self) -> Any:
@@ -215,8 +223,8 @@ class BaseModule(LightningModule):
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that optimizers may have, with their names."""
-        metrics = tuple(f"{mode}_metrics." for mode in STEPS.values())
-        return [(name, p) for name, p in self.named_parameters() if not name.startswith(metrics)]
+        aside = tuple(f"{part}." for part in self.measuring)
+        return [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
 
     def _start_optimizers(self) -> None:
         """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
@@ -243,14 +251,11 @@ class BaseModule(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
-        state = dict(state_dict)
-        for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())):
-            saved = [key for key in state if key.startswith(f"{part}.")]
-            if saved and getattr(self, part, None) is None:
-                for key in saved:
-                    del state[key]
-            elif not saved and part != "criterion" and getattr(self, part) is not None:
-                state |= {f"{part}.{key}": value for key, value in getattr(self, part).state_dict().items()}
+        own, aside = self.state_dict(), tuple(f"{part}." for part in self.measuring)
+        state = {key: value for key, value in state_dict.items() if key in own or not key.startswith(aside)}
+        state |= {key: value for key, value in own.items() if key.startswith(aside) and key not in state}
+        if getattr(self, "criterion", None) is None:
+            state = {key: value for key, value in state.items() if not key.startswith("criterion.")}
         return super().load_state_dict(state, strict=strict, assign=assign)
 
     def _measure_step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

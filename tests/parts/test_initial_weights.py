@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,30 @@ def test_the_report_lists_what_was_not_loaded(saved: dict[str, torch.Tensor]) ->
         "  unexpected     1  network.9.weight\n"
         "  reshaped       1  network.2.weight (3, 32) for (10, 32)"
     )
+
+
+def test_what_is_skipped_keeps_its_own_weights(saved: dict[str, torch.Tensor]) -> None:
+    loaded, report = load({"path": "plain.pt", "skip": ["2"]}, match=1.0)
+    assert torch.equal(loaded["0.weight"], saved["0.weight"])
+    assert not torch.equal(loaded["2.weight"], saved["2.weight"])
+    assert str(report).endswith("  skipped        2  network.2.weight, network.2.bias")
+    with pytest.raises(
+        ModuleValueError, match=r"`ckpt_path::skip`: no weight's name starts with `hed`\. There is: 0, 2"
+    ):
+        load({"path": "plain.pt", "skip": "hed"})
+
+
+def test_of_several_files_the_newest_is_taken(saved: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    for age, day in enumerate(("20", "22", "21")):
+        file = tmp_path / "outputs" / day / "best.pt"
+        file.parent.mkdir(parents=True)
+        torch.save({"network.0.bias": torch.full((32,), float(day))}, file)
+        os.utime(file, (100 - age, 100 - age))
+    loaded, report = load("outputs/*/best.pt")
+    assert (loaded["0.bias"] == 20).all()
+    assert report.path == Path("outputs/20/best.pt")
+    with pytest.raises(ModuleValueError, match=r"there is no file outputs/\*/last\.pt"):
+        load("outputs/*/last.pt")
 
 
 def test_several_are_loaded_in_order(saved: dict[str, torch.Tensor]) -> None:

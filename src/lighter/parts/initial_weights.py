@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
+from lighter.parts.parameter_groups import match_name, nearest_name
 
 _FORMS = """It is a path, or a list of
   ckpt_path:
     - pretrained.ckpt
-    - {path: encoder.safetensors, drop_prefix: module., add_prefix: encoder., rename: {blocks.: layers.}}"""
-_KEYS = ("path", "drop_prefix", "add_prefix", "rename")
+    - {path: encoder.safetensors, drop_prefix: module., add_prefix: encoder., rename: {blocks.: layers.}}
+    - {path: "outputs/*/*-pretrain/checkpoints/best.ckpt", skip: [head]}   # the newest, without what is to be new"""
+_KEYS = ("path", "drop_prefix", "add_prefix", "rename", "skip")
 _SHOWN = 5
 
 
@@ -34,6 +37,7 @@ class Source:
     drop_prefix: str = ""
     add_prefix: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
+    skip: Sequence[str] = ()
 
     @property
     def says_how(self) -> bool:
@@ -60,6 +64,7 @@ class Report:
     missing: list[str]
     unexpected: list[str]
     reshaped: list[str]
+    skipped: list[str]
 
     @property
     def share(self) -> float:
@@ -73,6 +78,7 @@ class Report:
             ("missing", self.missing),
             ("unexpected", self.unexpected),
             ("reshaped", self.reshaped),
+            *([("skipped", self.skipped)] if self.skipped else []),
         ):
             shown = "" if name == "loaded" else ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
             lines.append(f"  {name:<11}{len(keys):>5}  {shown}".rstrip())
@@ -83,8 +89,9 @@ class InitialWeights:
     """One or more checkpoints, loaded in order.
 
     Args:
-        given: a path, `{path, drop_prefix, add_prefix, rename}`, or a list of these. Without any of the last three,
-            the prefix that fits most keys is added or dropped by itself.
+        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. Where a path has a `*`, the
+            newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
+            keys is added or dropped by itself. Modules and parameters that `skip` names keep their own weights.
         match: the share of the module's keys that each checkpoint must have; at least one key must fit.
 
     Raises:
@@ -113,8 +120,10 @@ class InitialWeights:
 
     def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
         weights = _read(source.path)
+        skipped = _skipped(source.skip, state, prefixes)
+        state = {key: tensor for key, tensor in state.items() if key not in skipped}
         change, how = (source.key, "") if source.says_how else _best_change(weights, state, prefixes)
-        given = {change(key): tensor for key, tensor in weights.items()}
+        given = {change(key): tensor for key, tensor in weights.items() if change(key) not in skipped}
         fitting = {key: tensor for key, tensor in given.items() if key in state and state[key].shape == tensor.shape}
         report = Report(
             source.path,
@@ -127,6 +136,7 @@ class InitialWeights:
                 for key, tensor in given.items()
                 if key in state and key not in fitting
             ],
+            skipped=skipped,
         )
         if not fitting or report.share < self.match:
             wanted = f"`ckpt_match` asks for {self.match:.0%}" if fitting else "no key fits"
@@ -146,17 +156,48 @@ def _source(given: Any) -> Source:
         and isinstance(given.get("path"), (str, Path))
         and all(isinstance(given.get(key, ""), str) for key in _KEYS[1:3])
         and isinstance(given.get("rename", {}), Mapping)
+        and all(isinstance(name, str) for name in _listed(given.get("skip", ())))
     ):
-        source = Source(**{**given, "path": Path(given["path"])})
+        source = Source(**{**given, "path": Path(given["path"]), "skip": _listed(given.get("skip", ()))})
     else:
         raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}")
-    if not source.path.expanduser().is_file():
-        raise ModuleValueError(f"`ckpt_path`: there is no file {source.path}")
-    return source
+    return replace(source, path=_file(source.path))
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _file(path: Path) -> Path:
+    """The file that a path names; of several that a pattern matches, the newest."""
+    path = path.expanduser()
+    if path.is_file():
+        return path
+    matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise ModuleValueError(f"`ckpt_path`: there is no file {path}")
+    return max(files, key=lambda file: file.stat().st_mtime)
+
+
+def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
+    """The module's own keys that some names of its modules or parameters stand for.
+
+    Raises:
+        ModuleValueError: a name stands for none.
+    """
+    named = list(state.items())
+    found: set[int] = set()
+    for name in names:
+        matching = match_name(name, named, prefixes)
+        if not matching:
+            hint = nearest_name(name, named, prefixes)
+            raise ModuleValueError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}")
+        found |= matching
+    return [key for key, tensor in state.items() if id(tensor) in found]
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    path = path.expanduser()
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from torch import Tensor
 from torch.nn import Parameter
 
 from lighter.errors import ModuleValueError
@@ -124,14 +125,14 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
     return owners
 
 
-def match_name(name: str, named: Named, prefixes: Sequence[str] = ()) -> set[int]:
+def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
     """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in named]
     inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
     return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
 
 
-def nearest_name(name: str, named: Named, prefixes: Sequence[str] = ()) -> str:
+def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """A sentence with the closest name of a parameter or module, or with the topmost modules."""
     short = [without_prefix(full, prefixes) for full, _ in named]
     close = get_close_matches(name, sorted({part for each in short for part in with_modules(each)}), n=1)
