@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import lighter
 from lighter import Runner
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from tests.jobs import Classifier, mlp
+from tests.test_parts_on_rungs import Rates
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01}
 
@@ -98,6 +100,37 @@ def test_a_plateau_scheduler_monitors_a_value_of_ours(config: dict[str, Any]) ->
     module = run(config, "trainer::max_epochs=2", optimizer=ADAM, scheduler=scheduler)
     # nothing is better by a factor of 100, so both epochs divide by ten
     assert module.configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize(
+    ("entry", "alone"),
+    [
+        (
+            # nothing is better by a factor of 100, so each epoch divides by ten
+            {
+                "scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+                    "patience": 0,
+                    "threshold": 100.0,
+                },
+                "monitor": "val/loss/epoch",
+            },
+            lambda t: 0.01 * 0.1 ** (t // 10),
+        ),
+        (
+            {
+                "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 20, "eta_min": 0.001},
+                "interval": "step",
+            },
+            lambda t: 0.001 + 0.009 * (1 + math.cos(math.pi * t / 20)) / 2,
+        ),
+    ],
+)
+def test_lightning_steps_a_scheduler_beside_a_warm_up(config: dict[str, Any], entry: Any, alone: Any) -> None:
+    config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Rates"}]
+    config["model"]["scheduler"] = {**entry, "warmup": {"steps": 15, "start_factor": 0.0}}
+    Runner().run("fit", [config])
+    assert Rates.used == pytest.approx([min(1, t / 15) * alone(t) for t in range(20)])
 
 
 def test_a_scheduler_that_reads_other_parts_of_the_config(config: dict[str, Any]) -> None:

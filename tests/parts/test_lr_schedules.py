@@ -14,8 +14,9 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
 
 from lighter.errors import CheckpointError, ModuleValueError
-from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules, Warmup
+from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
 from lighter.parts.schedulers import build_scheduler
+from lighter.parts.warmup import Warmup
 
 RATES, STEPS_OF_EPOCH, EPOCHS, N = [0.1, 0.003], 5, 6, 13
 CLOSED_FORMS: dict[str, Callable[[float, int], float]] = {

@@ -101,7 +101,7 @@ def test_a_deep_network_stays_in_100_columns() -> None:
     assert "ReduceLROnPlateau" in text
 
 
-LEFT_OUT = r"2 parameters are trainable, but in no parameter group: head.*`\{params: null\}` takes the rest"
+LEFT_OUT = r"2 parameters are trainable, but in no parameter group: head\. An .* `\{params: null\}` takes the rest"
 TWICE = r"2 parameters are in more than one parameter group: head. A parameter is in one group of one optimizer"
 
 

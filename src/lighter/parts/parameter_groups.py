@@ -79,8 +79,8 @@ def check_placed(
         names = shortened_names(absent, every, prefixes)
         raise fail(
             f"{_tensors_are(absent)} trainable, but in no parameter group: {names}",
-            "The group `{params: null}` takes the rest; `finetune_cfg: {finetune: false, params: [...]}` freezes"
-            " what it names.",
+            "An optimizer without `params` takes all, the group `{params: null}` takes the rest, and"
+            "\n`finetune_cfg: {finetune: false, params: [...]}` freezes what it names.",
         )
     if twice:
         names = shortened_names(twice, every, prefixes)

@@ -22,7 +22,8 @@ from lighter.config.objects import Deferred, Definitions
 from lighter.config.problems import nearest
 from lighter.errors import ConfigError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.lr_schedules import ManualSchedule, Warmup, leave_alone, warmup_problems
+from lighter.parts.lr_schedules import ManualSchedule
+from lighter.parts.warmup import Warmup, leave_alone, warmup_problems
 
 _LIGHTNING_KEYS = ("interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 _KEYS = ("scheduler", "warmup", "manual", *_LIGHTNING_KEYS)
