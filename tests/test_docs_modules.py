@@ -9,7 +9,7 @@ import pytest
 
 import lighter
 from tests import test_docs
-from tests.test_docs import ROOT, SHORT, blocks, run_command, write_files
+from tests.test_docs import ROOT, SHORT, blocks, run_command, run_console, write_files
 
 PAGE = ROOT / "docs/04-modules.md"
 FRAGMENTS = [block for block in blocks(PAGE) if block.language == "yaml" and not block.file]
@@ -38,3 +38,11 @@ def test_every_rung_comes_to_the_same(desk):
         code, output = run_command(command)
         assert code == 0, output
         assert re.search(rf"^{re.escape(name)} +{re.escape(value)}$", output, re.MULTILINE), output
+
+
+@pytest.mark.slow
+def test_prediction_tasks_do_what_is_shown(desk):
+    write_files(PAGE, desk)
+    [block] = [block for block in blocks(PAGE) if block.language == "console" and "lighter predict" in block.text]
+    run_console(block)
+    assert len(list(Path().glob("outputs/*/*/predictions/*/rank-0.*"))) == 2

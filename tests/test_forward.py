@@ -283,3 +283,21 @@ def test_barebones() -> None:
     runs = pl.Trainer(barebones=True, max_epochs=1, accelerator="cpu")
     runs.fit(forward_module(), loader(0, 64), loader(64, 96))
     assert json.dumps(sorted(runs.callback_metrics)) == "[]"
+
+
+class WithTask(ForwardClassifier):
+    forwards = 0
+
+    def forward(self, batch):
+        type(self).forwards += 1
+        return super().forward(batch)
+
+    def predict_digits(self, batch):
+        return self.model(batch[0]).argmax(dim=1)
+
+
+def test_prediction_tasks_are_the_step_where_only_forward_is_written(forward: dict[str, Any]) -> None:
+    forward["model"] |= {"_target_": "tests.test_forward.WithTask", "predict_tasks": "digits"}
+    predicted = Runner().run("predict", [forward], return_predictions=True)
+    assert [batch["digits"].shape for batch in predicted] == [(32,), (18,)]
+    assert WithTask.forwards == 0

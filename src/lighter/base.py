@@ -30,6 +30,7 @@ from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
+from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
 
@@ -42,6 +43,8 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "on_load_checkpoint": "_load_schedules",
     "on_train_start": "_start_optimizers",
     "on_save_checkpoint": "_save_schedules",
+    "on_predict_start": "_start_predict_tasks",
+    "on_predict_end": "_end_predict_tasks",
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
@@ -64,6 +67,7 @@ class BaseModule(LightningModule):
         loss_weights: the weights of named losses in their total.
         ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
         ckpt_match: the share of the weights that each of them must have.
+        predict_tasks: names of prediction tasks; see `lighter.parts.predict_tasks`.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -104,8 +108,10 @@ class BaseModule(LightningModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__()
+        self._predict_tasks = PredictTasks(predict_tasks, type(self))
         self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
@@ -138,6 +144,9 @@ class BaseModule(LightningModule):
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
                 setattr(cls, name, followed_by(hook, after))
+        step = inspect.getattr_static(cls, "predict_step")
+        if not isinstance(step, PredictStep):
+            cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets: all but the measuring and the optimizers of a run that is not the copy's."""
@@ -211,6 +220,15 @@ class BaseModule(LightningModule):
         """The weights of the network: all but those of the criterion and the metrics."""
         aside = tuple(f"{part}." for part in ("criterion", *self.measuring))
         return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
+
+    def _start_predict_tasks(self) -> None:
+        step = inspect.getattr_static(type(self), "predict_step")
+        self._predict_tasks.start(self, step.step_of(self))
+        if self._predict_tasks.run is not None:
+            log.info("prediction tasks write to %s", self._predict_tasks.run.folder)
+
+    def _end_predict_tasks(self) -> None:
+        self._predict_tasks.end()
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""

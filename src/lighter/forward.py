@@ -8,7 +8,7 @@ batch -> forward -> loss_dict, metric_dict
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -69,6 +69,7 @@ class ForwardModule(BaseModule):
         loss_weights: `{name: weight}` of entries of `loss_dict`.
         ckpt_path: initial weights; see `LighterModule`.
         ckpt_match: the share of the weights that each checkpoint must have.
+        predict_tasks: names of prediction tasks; see docs/04-modules.md.
 
     Raises:
         ModuleTypeError: an evaluator that is none, a model that is none.
@@ -103,6 +104,7 @@ class ForwardModule(BaseModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__(
             criterion=criterion,
@@ -111,6 +113,7 @@ class ForwardModule(BaseModule):
             finetune_cfg=finetune_cfg,
             ckpt_path=ckpt_path,
             ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
         )
         if model is not None and not isinstance(model, nn.Module):
             raise ModuleTypeError(f"`model` is a torch.nn.Module; found a {type(model).__name__}")
@@ -143,8 +146,10 @@ class ForwardModule(BaseModule):
         return self.forward_step(batch, "test", batch_idx, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """What `forward` returns."""
+        """What `forward` returns; with prediction tasks, and no `predict_step` of the user's, they are the step."""
         return self._call_forward(batch, batch_idx, dataloader_idx)
+
+    predict_step.gives_way = True  # type: ignore[attr-defined]
 
     def forward_step(self, batch: Any, mode: str, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """The one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
