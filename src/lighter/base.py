@@ -26,7 +26,9 @@ from lighter.parts.hooks import ExistsIf, followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
+from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
+from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
@@ -38,6 +40,9 @@ PREFIXES = ("network.", "model.")  # what the names of parameters may leave out 
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
     "configure_model": "_prepare",
+    "on_load_checkpoint": "_load_schedules",
+    "on_train_start": "_start_optimizers",
+    "on_save_checkpoint": "_save_schedules",
     "on_predict_start": "_start_predict_tasks",
     "on_predict_end": "_end_predict_tasks",
 }
@@ -117,6 +122,7 @@ class BaseModule(LightningModule):
             self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._schedules = ManualSchedules()
         self._meters: dict[tuple[str, int], Meter] = {}
         self._in_step = False
         prepared: list[Metrics] = []
@@ -143,8 +149,8 @@ class BaseModule(LightningModule):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring of a run that is not the copy's."""
-        return {**super().__getstate__(), "_meters": {}, "_in_step": False}
+        """What a copy gets: all but the measuring and the optimizers of a run that is not the copy's."""
+        return {**super().__getstate__(), "_meters": {}, "_in_step": False, "_schedules": ManualSchedules()}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -200,6 +206,7 @@ class BaseModule(LightningModule):
         trainer = self._trainer
         if trainer is None or trainer.state.fn != "fit":
             return
+        self._schedules.load(None)
         if self._initial_weights is not None:
             for report in self._initial_weights.load(self._own_weights(), PREFIXES):
                 log.info("%s", report)
@@ -231,9 +238,33 @@ class BaseModule(LightningModule):
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
         if self.optimizer is None:
             raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
+        self._schedules.release()
+        configured, schedules = build_optimizers(self.optimizer, self.scheduler, self._named(), prefixes=PREFIXES)
+        self._schedules.set(schedules)
+        return configured
+
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that optimizers may have, with their names."""
         aside = tuple(f"{part}." for part in self.measuring)
-        named = [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
-        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=PREFIXES)
+        return [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
+
+    def _start_optimizers(self) -> None:
+        """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
+        trainer = self.trainer
+        for message in self._schedules.restore(trainer.optimizers):
+            log.info("%s", message)
+        table = optimizer_table(
+            trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
+        )
+        log.info("%s", table)
+
+    def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
+        trainer = self._trainer  # none where Lightning only loads weights
+        if trainer is not None and trainer.state.fn == "fit":
+            self._schedules.load(checkpoint)
+
+    def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
+        self._schedules.save(checkpoint)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """The constructor arguments that a stage needs and that were not given, each with an example."""
