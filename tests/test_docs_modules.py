@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import lighter
 from tests import test_docs
@@ -21,11 +23,12 @@ desk = test_docs.desk
 def test_fragments_run(block, desk):
     write_files(PAGE, desk)
     Path("fragment.yaml").write_text(block.text, encoding="utf-8")
+    torch.save(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).state_dict(), "pretrained.ckpt")
     lighter.Runner().run("fit", ["digits/forward.yaml", "fragment.yaml", *SHORT])
 
 
 def test_fragments_were_found():
-    assert len(FRAGMENTS) >= 3
+    assert len(FRAGMENTS) >= 6
 
 
 @pytest.mark.slow
