@@ -76,6 +76,16 @@ class Classifier(lighter.LighterModule):
         return self(batch[0]).argmax(dim=1)
 
 
+class ForwardClassifier(lighter.ForwardModule):
+    """What `Classifier` does, on the rung where only `forward` is written."""
+
+    def forward(self, batch):
+        x, y = batch
+        pred = self.model(x)
+        ce = nn.functional.cross_entropy(pred, y)
+        return {"loss_dict": {"ce_loss": ce}, "metric_dict": {"preds": pred, "target": y}, "pred": pred}
+
+
 class PlainClassifier(pl.LightningModule):
     """Lightning's documented way to do what `Classifier` does."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from lighter import Runner
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.loss_weights import LossWeights
-from tests.jobs import Classifier, mlp
+from tests.jobs import Classifier, ForwardClassifier, mlp
 from tests.test_system import system  # noqa: F401  a fixture
 
 
@@ -26,10 +28,22 @@ class Keep(pl.Callback):
         Keep.module = pl_module
 
 
+class Rates(pl.Callback):
+    """Keeps the learning rates that each step of an optimizer uses."""
+
+    used: list[float] = []
+
+    def on_fit_start(self, trainer, pl_module):
+        Rates.used = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        Rates.used.append(optimizer.param_groups[0]["lr"])
+
+
 class TwoLosses(Classifier):
     def training_step(self, batch, batch_idx):
         pred = self(batch[0])
-        return {"loss": {"ce": self.criterion(pred, batch[1]), "size": pred.square().mean()}}
+        return {"loss": {"ce_loss": self.criterion(pred, batch[1]), "size_loss": pred.square().mean()}}
 
     def validation_step(self, batch, batch_idx):
         return TwoLosses.training_step(self, batch, batch_idx)
@@ -37,15 +51,39 @@ class TwoLosses(Classifier):
 
 class TwoCriteria(nn.Module):
     def forward(self, pred, target):
-        return {"ce": nn.functional.cross_entropy(pred, target), "size": pred.square().mean()}
+        return {"ce_loss": nn.functional.cross_entropy(pred, target), "size_loss": pred.square().mean()}
 
 
-@pytest.fixture(params=["LighterModule", "System"])
-def rung(request: pytest.FixtureRequest, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """A config of either layout, and the section of its module."""
-    section = "model"
-    if request.param == "System":
-        config, section = request.getfixturevalue("system"), "system"
+class TwoForwardLosses(ForwardClassifier):
+    def forward(self, batch):
+        pred = self.model(batch[0])
+        ce = nn.functional.cross_entropy(pred, batch[1])
+        return {"loss_dict": {"ce_loss": ce, "size_loss": pred.square().mean()}}
+
+
+RUNGS = ["LighterModule", "ForwardModule", "System"]
+
+
+def on_rung(rung: str, request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """The digits experiment on one of the rungs, and the section of its module."""
+    if rung == "System":
+        return request.getfixturevalue("system"), "system"
+    config = request.getfixturevalue("config")
+    if rung == "ForwardModule":
+        model = config["model"]
+        config["model"] = {"_target_": "tests.jobs.ForwardClassifier", "model": model["network"]}
+        config["model"] |= {"optimizer": model["optimizer"], "evaluator_cfg": model["val_metrics"]}
+    return config, "model"
+
+
+def network_of(module: Any) -> nn.Module:
+    return module.network if hasattr(module, "network") else module.model
+
+
+@pytest.fixture(params=RUNGS)
+def rung(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """A config of any rung, and the section of its module."""
+    config, section = on_rung(request.param, request)
     config["trainer"] |= {"callbacks": [{"_target_": "tests.test_parts_on_rungs.Keep"}], "max_epochs": 1}
     return config, section
 
@@ -54,7 +92,7 @@ def test_finetune_trains_only_what_is_named(rung: tuple[dict[str, Any], str]) ->
     config, section = rung
     config[section]["finetune_cfg"] = "2"
     Runner().run("fit", [config])
-    network = Keep.module.network if section == "model" else Keep.module.model
+    network = network_of(Keep.module)
     torch.manual_seed(0)
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]
     [group] = Keep.module.trainer.optimizers[0].param_groups
@@ -66,24 +104,27 @@ def test_finetune_freezes_what_is_named(rung: tuple[dict[str, Any], str]) -> Non
     config[section]["finetune_cfg"] = {"finetune": False, "params": ["0.weight"]}
     Runner().run("fit", [config, "trainer::fast_dev_run=true"])
     frozen = [name for name, parameter in Keep.module.named_parameters() if not parameter.requires_grad]
-    assert frozen == [("network" if section == "model" else "model") + ".0.weight"]
+    assert frozen in (["network.0.weight"], ["model.0.weight"])
 
 
 def test_loss_weights(rung: tuple[dict[str, Any], str]) -> None:
     config, section = rung
+    config[section].pop("evaluator_cfg", None)
     if section == "model":
-        config["model"]["_target_"] = "tests.test_parts_on_rungs.TwoLosses"
+        kind = "TwoForwardLosses" if "model" in config["model"] else "TwoLosses"
+        config["model"]["_target_"] = f"tests.test_parts_on_rungs.{kind}"
     else:
         config["system"]["criterion"] = {"_target_": "tests.test_parts_on_rungs.TwoCriteria"}
-    config[section]["loss_weights"] = {"size": 0.5}
+    config[section]["loss_weights"] = {"size_loss": 0.5}
     Runner().run("fit", [config])
     values = {name: float(value) for name, value in Keep.module.trainer.callback_metrics.items()}
     for mode in ("train", "val"):
-        total = values[f"{mode}/loss/ce/epoch"] + values[f"{mode}/loss/size/epoch"]
+        total = values[f"{mode}/loss/ce_loss/epoch"] + values[f"{mode}/loss/size_loss/epoch"]
         assert values[f"{mode}/loss/total/epoch"] == pytest.approx(total, rel=1e-5)
-    config[section]["loss_weights"] = {"sise": 0.5}
+    config[section]["loss_weights"] = {"sise_loss": 0.5}
     with pytest.raises(
-        ModuleValueError, match=r"`loss_weights` names `sise`, and the step's losses are \['ce', 'size'\]"
+        ModuleValueError,
+        match=r"`loss_weights` names `sise_loss`, and the step's losses are \['ce_loss', 'size_loss'\]",
     ):
         Runner().run("fit", [config])
 
@@ -96,6 +137,19 @@ def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]
         Runner().run("fit", [config, f"{section}::finetune_cfg=3"])
     with pytest.raises(ModuleValueError, match=r"no parameter's name starts with `hed`. There is: 0, 2"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=hed"])
+
+
+def test_names_of_a_compiled_network_are_its_own(config: dict[str, Any]) -> None:
+    config["model"]["network"] = {"_target_": "tests.test_parts_on_rungs.compiled"}
+    config["model"]["optimizer"]["params"] = [{"params": "2.bias", "lr": 0.1}, {"params": None}]
+    config["model"]["finetune_cfg"] = "2"
+    config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Keep"}]
+    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
+    assert [group["lr"] for group in Keep.module.trainer.optimizers[0].param_groups] == [0.1, 0.01]
+
+
+def compiled() -> Any:
+    return torch.compile(mlp(), backend="eager")
 
 
 def test_layers_made_in_configure_model_are_frozen_too(config: dict[str, Any]) -> None:
@@ -141,9 +195,147 @@ def test_initial_weights(rung: tuple[dict[str, Any], str]) -> None:
     torch.save(state, "pretrained.pt")
     config[section] |= {"ckpt_path": "pretrained.pt", "ckpt_match": 0.9, "finetune_cfg": "2"}
     Runner().run("fit", [config])
-    network = Keep.module.network if section == "model" else Keep.module.model
+    network = network_of(Keep.module)
     assert torch.equal(network[0].weight, state["0.weight"])
     assert not torch.equal(network[2].weight, state["2.weight"])
     Runner().run("test", [config, f"{section}::ckpt_path=nowhere.pt"], verbose=False)  # a test starts from --ckpt_path
     with pytest.raises(ConfigError, match=rf"{section}: `ckpt_path`: there is no file nowhere.pt"):
         Runner().run("fit", [config, f"{section}::ckpt_path=nowhere.pt"])
+
+
+WARM = {"steps": 15, "start_factor": 0.1}
+STEP_LR = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
+
+
+def warm(steps: int, per_epoch: int = 10) -> list[float]:
+    """The learning rates of `WARM` and `STEP_LR` together."""
+    return [0.01 * min(1, 0.1 + 0.9 * t / 15) * 0.5 ** (t // per_epoch) for t in range(steps)]
+
+
+@pytest.fixture
+def warming(rung: tuple[dict[str, Any], str]) -> tuple[dict[str, Any], str]:
+    config, section = rung
+    config[section]["scheduler"] = {"scheduler": STEP_LR, "warmup": WARM}
+    config["trainer"]["callbacks"] += [
+        {"_target_": "tests.test_parts_on_rungs.Rates"},
+        {"_target_": "pytorch_lightning.callbacks.LearningRateMonitor", "logging_interval": "step"},
+    ]
+    loader = config["data"]["train_dataloader"] if section == "model" else config[section]["dataloaders"]["train"]
+    loader["shuffle"] = False  # what is resumed sees the same batches
+    return config, section
+
+
+def column(name: str) -> list[float]:
+    """What the CSV logger of the latest run has of a value, by step."""
+    [*_, file] = sorted(Path("outputs").rglob("metrics.csv"), key=lambda path: path.stat().st_mtime)
+    with file.open() as rows:
+        return [float(row[name]) for row in csv.DictReader(rows) if row.get(name)]
+
+
+def test_warm_up_beside_a_scheduler_and_a_monitor(
+    warming: tuple[dict[str, Any], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, _ = warming
+    with caplog.at_level("INFO", logger="lighter"):
+        Runner().run("fit", [config, "trainer::max_epochs=3", "trainer::log_every_n_steps=1"])
+    assert Rates.used == pytest.approx(warm(30), rel=1e-12)
+    assert column("lr-Adam") == pytest.approx(warm(30))
+    assert column("train/lr") == pytest.approx(warm(30)[::10])
+    assert "StepLR, every epoch" in caplog.text
+    assert "linear warm-up from 0.1, 15 steps" in caplog.text
+
+
+def test_warm_up_counts_accumulated_batches_once(warming: tuple[dict[str, Any], str]) -> None:
+    config, _ = warming
+    Runner().run("fit", [config, "trainer::max_epochs=4", "trainer::accumulate_grad_batches=4"])
+    assert Rates.used == pytest.approx(warm(12, per_epoch=3))  # of ten batches, the last two are a step too
+
+
+def test_warm_up_is_resumed_in_the_middle(warming: tuple[dict[str, Any], str]) -> None:
+    config, section = warming
+    Runner().run("fit", [config, "trainer::max_epochs=3"])
+    weights, whole = Keep.module.state_dict(), Rates.used
+    Runner().run("fit", [config, "trainer::max_epochs=1", "run::name=half"])
+    first = Rates.used
+    checkpoint = next(Path("outputs").rglob("*half/checkpoints/last.ckpt"))
+    Runner().run("fit", [config, "trainer::max_epochs=3"], ckpt_path=str(checkpoint))
+    assert first + Rates.used == whole
+    resumed = Keep.module.state_dict()
+    assert all(torch.equal(resumed[name], value) for name, value in weights.items())
+    # as initial weights, the checkpoint begins a warm-up of its own; so does a fit of a module that was loaded
+    Runner().run("fit", [config, f"{section}::ckpt_path={checkpoint}"])
+    assert Rates.used == pytest.approx(warm(10))
+
+
+def test_resuming_with_and_without_a_warm_up(
+    warming: tuple[dict[str, Any], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, section = warming
+    without = {section: {"=scheduler": STEP_LR}}
+    with caplog.at_level("INFO", logger="lighter"):
+        for name, overlay in (("plain", without), ("warm", {})):
+            Runner().run("fit", [config, overlay, "trainer::max_epochs=1", f"run::name={name}"])
+        plain, warmed = (
+            str(next(Path("outputs").rglob(f"*{name}/checkpoints/last.ckpt"))) for name in ("plain", "warm")
+        )
+        Runner().run("fit", [config, without, "trainer::max_epochs=2"], ckpt_path=warmed)
+        assert Rates.used == [0.005] * 10
+        assert "saved during a warm-up that the config does not have: it ends here" in caplog.text
+        Runner().run("fit", [config, "trainer::max_epochs=2"], ckpt_path=plain)
+        assert Rates.used == pytest.approx([0.5 * rate for rate in warm(10)])
+        assert "no state of the linear warm-up from 0.1, 15 steps: it begins here" in caplog.text
+
+
+def test_schedulers_of_torch_that_step_with_the_optimizer(rung: tuple[dict[str, Any], str]) -> None:
+    config, section = rung
+    config["trainer"]["callbacks"] += [{"_target_": "tests.test_parts_on_rungs.Rates"}]
+    linear = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.1, "total_iters": 5}
+    expected = [0.01 * min(1, 0.1 + 0.9 * t / 5) for t in range(10)]
+    for entry in ({"scheduler": linear, "manual": True}, {"scheduler": STEP_LR, "warmup": linear}):
+        Runner().run(
+            "fit", [config, {section: {"=scheduler" if "scheduler" in config[section] else "scheduler": entry}}]
+        )
+        assert Rates.used == pytest.approx(expected)
+    slow = {"scheduler": {**linear, "total_iters": 2}, "manual": True, "frequency": "$2 + 1"}
+    Runner().run("fit", [config, {section: {"scheduler": slow}}])
+    assert Rates.used == pytest.approx([0.01 * min(1, 0.1 + 0.9 * (t // 3) / 2) for t in range(10)])
+
+
+def no_scheduler(optimizer: Any) -> nn.Module:
+    return mlp()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "path", "message"),
+    [
+        ({"warmup": {"steps": 0}}, "::warmup::steps", "`steps` is a whole number, 1 or more; found 0"),
+        (
+            {"warmup": {"steps": 2, "kind": "cosine"}},
+            "::warmup::kind",
+            "a warm-up's `kind` is linear, constant, expone",
+        ),
+        ({"warmup": {"kind": "linear"}}, "::warmup", "a warm-up needs `steps`"),
+        ({"warmup": "@vars::warm"}, "vars::warm", "a warm-up needs `steps`"),
+        (
+            {"scheduler": STEP_LR, "wramup": {"steps": 3}},
+            "::wramup",
+            r"a scheduler's dict has no `wramup`[^$]*`warmup`",
+        ),
+        ({"scheduler": STEP_LR, "manual": True, "monitor": "x"}, "::monitor", "a manual scheduler has no `monitor`"),
+        ({"scheduler": {"_target_": "tests.jobs.mlp"}}, "::scheduler", r"tests\.jobs\.mlp cannot be called like this"),
+        (
+            {"_target_": "tests.test_parts_on_rungs.no_scheduler"},
+            "",
+            "a scheduler has a method `step`; found a Sequential",
+        ),
+    ],
+)
+def test_wrong_warm_ups_have_a_place(
+    rung: tuple[dict[str, Any], str], scheduler: dict[str, Any], path: str, message: str
+) -> None:
+    config, section = rung
+    config["vars"]["warm"] = {"kind": "linear"}
+    config[section]["scheduler"] = scheduler
+    place = path if path.startswith("vars") else f"{section}::scheduler{path}"
+    with pytest.raises(ConfigError, match=f"^Python: {place}: {message}"):
+        Runner().run("fit", [config])

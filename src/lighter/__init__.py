@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lighter.config.safe import SafeMode as SafeMode
     from lighter.data import LighterDataModule as LighterDataModule
     from lighter.engine.runner import Runner as Runner
+    from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
     from lighter.system import System as System
     from lighter.trainer import Trainer as Trainer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 
 _HOME = {
+    "ForwardModule": "lighter.forward",
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
     "Runner": "lighter.engine.runner",
@@ -28,7 +30,16 @@ _HOME = {
     "Trainer": "lighter.trainer",
 }
 
-__all__ = ["LighterDataModule", "LighterModule", "Runner", "SafeMode", "System", "Trainer", "__version__"]
+__all__ = [
+    "ForwardModule",
+    "LighterDataModule",
+    "LighterModule",
+    "Runner",
+    "SafeMode",
+    "System",
+    "Trainer",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

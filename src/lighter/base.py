@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -26,8 +26,11 @@ from lighter.parts.hooks import ExistsIf, followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
+from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
+from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
+from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
 
@@ -37,6 +40,11 @@ PREFIXES = ("network.", "model.")  # what the names of parameters may leave out 
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
     "configure_model": "_prepare",
+    "on_load_checkpoint": "_load_schedules",
+    "on_train_start": "_start_optimizers",
+    "on_save_checkpoint": "_save_schedules",
+    "on_predict_start": "_start_predict_tasks",
+    "on_predict_end": "_end_predict_tasks",
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
@@ -59,6 +67,7 @@ class BaseModule(LightningModule):
         loss_weights: the weights of named losses in their total.
         ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
         ckpt_match: the share of the weights that each of them must have.
+        predict_tasks: names of prediction tasks; see `lighter.parts.predict_tasks`.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -78,6 +87,14 @@ class BaseModule(LightningModule):
     built_on_use: ClassVar[Collection[str]] = ()
     """Constructor arguments that are handed over as definitions, built on use, in stages that do not need them."""
 
+    inherits: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Constructor arguments by mode, and their modes, of which one without an entry takes that of the one before it."""
+
+    measuring: ClassVar[Sequence[str]] = tuple(f"{mode}_metrics" for mode in STEPS.values())
+    """The submodules that only measure: nothing in them is trained, and checkpoints may have more of them or fewer."""
+
+    followed_by: ClassVar[Mapping[str, str]] = FOLLOWED_BY
+
     def __init__(
         self,
         *,
@@ -91,8 +108,10 @@ class BaseModule(LightningModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__()
+        self._predict_tasks = PredictTasks(predict_tasks, type(self))
         self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
@@ -103,6 +122,7 @@ class BaseModule(LightningModule):
             self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._schedules = ManualSchedules()
         self._meters: dict[tuple[str, int], Meter] = {}
         self._in_step = False
         prepared: list[Metrics] = []
@@ -120,14 +140,17 @@ class BaseModule(LightningModule):
             step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if _is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
                 setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
-        for name, after in FOLLOWED_BY.items():
+        for name, after in cls.followed_by.items():
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
                 setattr(cls, name, followed_by(hook, after))
+        step = inspect.getattr_static(cls, "predict_step")
+        if not isinstance(step, PredictStep):
+            cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring of a run that is not the copy's."""
-        return {**super().__getstate__(), "_meters": {}, "_in_step": False}
+        """What a copy gets: all but the measuring and the optimizers of a run that is not the copy's."""
+        return {**super().__getstate__(), "_meters": {}, "_in_step": False, "_schedules": ManualSchedules()}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -183,6 +206,7 @@ class BaseModule(LightningModule):
         trainer = self._trainer
         if trainer is None or trainer.state.fn != "fit":
             return
+        self._schedules.load(None)
         if self._initial_weights is not None:
             for report in self._initial_weights.load(self._own_weights(), PREFIXES):
                 log.info("%s", report)
@@ -194,16 +218,53 @@ class BaseModule(LightningModule):
 
     def _own_weights(self) -> dict[str, Tensor]:
         """The weights of the network: all but those of the criterion and the metrics."""
-        aside = tuple(f"{part}." for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())))
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(self.aside)}
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """How the names begin of what is not of the network: the criterion, the metrics."""
+        return tuple(f"{part}." for part in ("criterion", *self.measuring))
+
+    def _start_predict_tasks(self) -> None:
+        step = inspect.getattr_static(type(self), "predict_step")
+        self._predict_tasks.start(self, step.step_of(self))
+        if self._predict_tasks.run is not None:
+            log.info("prediction tasks write to %s", self._predict_tasks.run.folder)
+
+    def _end_predict_tasks(self) -> None:
+        self._predict_tasks.end()
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
         if self.optimizer is None:
             raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
-        metrics = tuple(f"{mode}_metrics." for mode in STEPS.values())
-        named = [(name, p) for name, p in self.named_parameters() if not name.startswith(metrics)]
-        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=PREFIXES)
+        self._schedules.release()
+        configured, schedules = build_optimizers(self.optimizer, self.scheduler, self._named(), prefixes=PREFIXES)
+        self._schedules.set(schedules)
+        return configured
+
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that optimizers may have, with their names."""
+        aside = tuple(f"{part}." for part in self.measuring)
+        return [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
+
+    def _start_optimizers(self) -> None:
+        """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
+        trainer = self.trainer
+        for message in self._schedules.restore(trainer.optimizers):
+            log.info("%s", message)
+        table = optimizer_table(
+            trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
+        )
+        log.info("%s", table)
+
+    def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
+        trainer = self._trainer  # none where Lightning only loads weights
+        if trainer is not None and trainer.state.fn == "fit":
+            self._schedules.load(checkpoint)
+
+    def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
+        self._schedules.save(checkpoint)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """The constructor arguments that a stage needs and that were not given, each with an example."""
@@ -212,14 +273,11 @@ class BaseModule(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
-        state = dict(state_dict)
-        for part in ("criterion", *(f"{mode}_metrics" for mode in STEPS.values())):
-            saved = [key for key in state if key.startswith(f"{part}.")]
-            if saved and getattr(self, part, None) is None:
-                for key in saved:
-                    del state[key]
-            elif not saved and part != "criterion" and getattr(self, part) is not None:
-                state |= {f"{part}.{key}": value for key, value in getattr(self, part).state_dict().items()}
+        own, aside = self.state_dict(), tuple(f"{part}." for part in self.measuring)
+        state = {key: value for key, value in state_dict.items() if key in own or not key.startswith(aside)}
+        state |= {key: value for key, value in own.items() if key.startswith(aside) and key not in state}
+        if getattr(self, "criterion", None) is None:
+            state = {key: value for key, value in state.items() if not key.startswith("criterion.")}
         return super().load_state_dict(state, strict=strict, assign=assign)
 
     def _measure_step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
         ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
+        │   └── MisfitError         the config does not fit the module: it names a parameter that is not there, say (2)
         ├── ModeError               ... RuntimeError: the mode was asked for outside a trainer's run
         └── StepMissingError        ... NotImplementedError: a step was called that nobody wrote
 
@@ -54,6 +55,12 @@ class ModuleTypeError(ModuleError, TypeError):
 
 class ModuleValueError(ModuleError, ValueError):
     """Something of the right type has a wrong content."""
+
+
+class MisfitError(ModuleValueError):
+    """The config does not fit the module, which showed when the module was there: a name that it does not have, say."""
+
+    exit_code = 2
 
 
 class ModeError(ModuleError, RuntimeError):

@@ -11,7 +11,7 @@ batch -> BatchAdapter -> input, target, identifier
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -70,6 +70,7 @@ class System(BaseModule):
         loss_weights: the weights of named losses; see `LighterModule`.
         ckpt_path: initial weights; see `LighterModule`.
         ckpt_match: the share of the weights that the checkpoint must have.
+        predict_tasks: names of prediction tasks, methods of a subclass; see `LighterModule`.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -101,6 +102,7 @@ class System(BaseModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         for name, given, keys in (
             ("dataloaders", dataloaders, MODES),
@@ -117,6 +119,7 @@ class System(BaseModule):
             loss_weights=loss_weights,
             ckpt_path=ckpt_path,
             ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
             **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
         )
         if not isinstance(model, nn.Module):

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lighter.config.safe import SafeMode
-from lighter.errors import LighterError
+from lighter.errors import CheckpointError, LighterError, MisfitError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
-_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
-
-
 SAFE_MODE = ("safe", "allow", "allow_file", "allow_root", "allow_project")
+_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
 
 
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
@@ -77,9 +75,11 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _title(error: LighterError) -> str:
-    problems = getattr(error, "problems", ())
-    if not problems:
+    if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, MisfitError):
+        return "The config does not fit the module."
+    problems = getattr(error, "problems", ())
     return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
 
 

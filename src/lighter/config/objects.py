@@ -213,7 +213,7 @@ class Objects:
         try:
             return evaluate(text, references, imports, self.safe or SafeMode())
         except RefusedError as refused:
-            raise self._refused(refused, path) from None
+            raise ConfigError([self.problem(str(refused), path, refused.hint)]) from None
         except OF_EXPRESSIONS as error:
             if is_of_safe_mode(error):
                 raise ConfigError(
@@ -274,6 +274,28 @@ class Deferred:
         return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
 
 
+class Definitions(Mapping[str, Any]):
+    """A dict of the config whose objects are `Deferred`; it knows its place, for errors about its keys."""
+
+    def __init__(self, objects: Objects, path: str, content: Mapping[str, Any]) -> None:
+        self._objects = objects
+        self._content = content
+        self.path = path
+
+    def __getitem__(self, key: str) -> Any:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def problem(self, message: str, *, key: str = "", hint: str = "") -> ConfigError:
+        """An error that shows where in the config this dict, or the value of one of its keys, stands."""
+        return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
+
+
 def defer(objects: Objects, path: str) -> Any:
     """What stands at a path with each object in it replaced by a `Deferred`; plain values stay as they are."""
 
@@ -281,7 +303,8 @@ def defer(objects: Objects, path: str) -> Any:
         if is_target(value) or is_reference(value):
             return Deferred(objects, objects.followed(here))
         if isinstance(value, dict):
-            return {key: deferred(child, join(here, key)) for key, child in value.items()}
+            content = {key: deferred(child, join(here, key)) for key, child in value.items()}
+            return Definitions(objects, here, content)
         if isinstance(value, list):
             return [deferred(child, join(here, index)) for index, child in enumerate(value)]
         return value

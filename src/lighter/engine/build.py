@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects, defer
 from lighter.config.problems import Problem
 from lighter.config.prune import prune, unneeded
@@ -90,7 +91,15 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
     if not isinstance(needed_for, Mapping):
         return
     without = unneeded(needed_for, stage)
+    inherited = {
+        key: modes for key, modes in getattr(target, "inherits", {}).items() if definition.get(key) is not None
+    }
+    for key, modes in inherited.items():
+        definition = {**definition, key: by_mode(definition[key], modes)}
+        objects.define(join(section, key), definition[key])
     pruned = prune(definition, without, _required(target))
+    for key, modes in inherited.items():  # a mode that is not needed is not to take that of the mode before it either
+        pruned[key] = {**dict.fromkeys(modes), **pruned[key]}
     later = {key for key in getattr(target, "built_on_use", ()) if key in without}
     deferred = [key for key in getattr(target, "deferred", ()) if pruned.get(key) is not None]
     for key in {*deferred, *later}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import Named, match_name, nearest_name
 
@@ -43,14 +43,14 @@ class Finetune:
             prefixes: what a name may leave out, `network.` say.
 
         Raises:
-            ModuleValueError: a name matches nothing.
+            MisfitError: a name matches nothing.
         """
         chosen: set[int] = set()
         for name in self.names:
             found = match_name(name, named, prefixes)
             if not found:
                 hint = nearest_name(name, named, prefixes)
-                raise ModuleValueError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}")
+                raise MisfitError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}")
             chosen |= found
         frozen = [
             (name, parameter)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,18 +37,22 @@ class LossWeights:
             )
         self.weights = dict(weights)
 
-    def apply(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def apply(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
         """The weighted losses, and their sum as `total`.
 
         Args:
             losses: scalars by name.
+            strict: whether a weight for a loss that there is not is a mistake.
 
         Raises:
             ModuleValueError: a weight for a loss that there is not.
         """
-        unknown = [name for name in self.weights if name not in losses or name == TOTAL]
-        if unknown:
-            named = [name for name in losses if name != TOTAL]
-            raise ModuleValueError(f"`loss_weights` names `{unknown[0]}`, and the step's losses are {named}")
-        weighted = {name: loss * self.weights.get(name, 1) for name, loss in losses.items() if name != TOTAL}
-        return {TOTAL: sum(weighted.values()), **weighted}
+        weighted = self.weigh({name: loss for name, loss in losses.items() if name != TOTAL}, strict=strict)
+        return {TOTAL: functools.reduce(operator.add, weighted.values()), **weighted}
+
+    def weigh(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
+        """Each loss times its weight; arguments and errors as above."""
+        unknown = [name for name in self.weights if name not in losses]
+        if unknown and (strict or TOTAL in unknown):
+            raise ModuleValueError(f"`loss_weights` names `{unknown[0]}`, and the step's losses are {list(losses)}")
+        return {name: loss * self.weights.get(name, 1) for name, loss in losses.items()}

@@ -51,28 +51,32 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
             raise ModuleTypeError(f"`loss_weights` needs named losses, and `{step}` returned one loss. {_FORMS}")
         return StepOutput({"": _scalar(loss, "", step)}, output)
     if isinstance(loss, Mapping) and isinstance(output, Mapping):
-        return _named(output, loss, step, weights)
+        if weights is not None:  # a loss may be one of training alone
+            loss = weights.apply(_tensors(loss, step), strict=step == "training_step")
+        return _named(output, loss, step)
     if loss is None and not needs_loss:
         return StepOutput({}, output)
     found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {_described(loss)}"
     raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
 
 
-def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str, weights: LossWeights | None) -> StepOutput:
-    if weights is None and "total" not in losses:
+def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> StepOutput:
+    if "total" not in losses:
         raise ModuleValueError(
             f"`{step}` returned several losses without `total`, the one to back-propagate; found {list(losses)}.\n"
             '  return {"loss": {"total": ce + 0.1 * reg, "ce": ce, "reg": reg}}'
         )
+    scalars = {name: _scalar(value, name, step) for name, value in _tensors(losses, step).items()}
+    return StepOutput(scalars, {**output, "loss": losses["total"], "losses": losses})
+
+
+def _tensors(losses: Mapping[str, Any], step: str) -> Mapping[str, Tensor]:
     for name, value in losses.items():
         if not isinstance(value, Tensor):
             raise ModuleTypeError(
                 f"`{step}` returned a loss `{name}` that is {_described(value)}, not a tensor. {_FORMS}"
             )
-    if weights is not None:
-        losses = weights.apply(losses)
-    scalars = {name: _scalar(value, name, step) for name, value in losses.items()}
-    return StepOutput(scalars, {**output, "loss": losses["total"], "losses": losses})
+    return losses
 
 
 def _scalar(loss: Tensor, name: str, step: str) -> Tensor:

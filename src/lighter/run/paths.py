@@ -5,6 +5,7 @@ outputs/2026-11-22/14-03-55-digits/
     metrics.csv       every logged value
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
+    predictions/      a folder for each prediction task
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LOG = "run.log"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+PREDICTIONS = "predictions"
 
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -57,6 +59,11 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / CHECKPOINTS
 
+    @property
+    def predictions(self) -> Path:
+        """The folder of the prediction tasks' outputs."""
+        return self.path / PREDICTIONS
+
     def abandon(self) -> None:
         """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
 
@@ -82,16 +89,28 @@ def claim(root: Path, name: str) -> RunFolder:
     day = root / now.strftime("%Y-%m-%d")
     day.mkdir(parents=True, exist_ok=True)
     stem = f"{now.strftime('%H-%M-%S')}-{file_name(name)}"
-    number = 1
+    path = _new_folder(day, stem)
+    os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
+    return RunFolder(path)
+
+
+def claim_predictions(root: Path) -> Path:
+    """Make a new folder for the outputs of prediction tasks: `root/predictions`, or `root/predictions.2` and so on."""
+    root.mkdir(parents=True, exist_ok=True)
+    return _new_folder(root, PREDICTIONS)
+
+
+def _new_folder(parent: Path, stem: str) -> Path:
+    """Make `parent/STEM`, or `parent/STEM.2` and so on where that is there."""
+    number, path = 1, parent / stem
     while True:
-        path = day / (stem if number == 1 else f"{stem}.{number}")
         try:
             path.mkdir()
         except FileExistsError:
             number += 1
-            continue
-        os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
-        return RunFolder(path)
+            path = parent / f"{stem}.{number}"
+        else:
+            return path
 
 
 def is_rank_zero() -> bool:

@@ -25,3 +25,13 @@ def logging_step(trainer: Any) -> int:
     Private for the same reason; with it our rows line up with what `self.log` and Lightning's callbacks log.
     """
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def fits_without_validation(trainer: Any) -> bool:
+    """Whether a fit is running for which nobody gave validation data.
+
+    Private, because the public `val_dataloaders` is known only when the validation is set up, and Lightning asks
+    before that whether there is a `validation_step`, to complain of one without data.
+    """
+    source = trainer.fit_loop.epoch_loop.val_loop._data_source
+    return trainer.state.fn == "fit" and not source.is_defined()

@@ -193,6 +193,8 @@ def test_it_travels_to_another_process() -> None:
 def places(tmp_path: Path) -> Path:
     for folder in ("in/deep", "out"):
         (tmp_path / folder).mkdir(parents=True)
+    for file in ("in/x.ckpt", "out/y.ckpt"):
+        (tmp_path / file).touch()
     (tmp_path / "in/link").symlink_to(tmp_path / "out")
     (tmp_path / "in/loop").symlink_to(tmp_path / "in/loop")
     return tmp_path
@@ -218,6 +220,10 @@ def places(tmp_path: Path) -> Path:
         ("in/..", False),
         ("in/link/x", False),
         ("in/link", False),
+        ("in/*.ckpt", True),
+        ("in/*", False),
+        ("in/l?nk/*", False),
+        ("*", False),
         ("/etc/passwd", False),
         ("//etc/passwd", False),
         ("ROOT/inside", False),
@@ -260,6 +266,7 @@ def test_where_files_may_be(places: Path, monkeypatch: pytest.MonkeyPatch, path:
         ("x/../../y", False),
         ("/x", False),
         ("~/x", False),
+        ("$HOME/x", False),
         ("..\\x", False),
         ("{epoch:c}", False),
         ("{epoch:100d}", False),

@@ -5,6 +5,7 @@ Nobody can know which strings are paths. Those are checked that an argument's na
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,7 +53,13 @@ def leads_out(value: Any) -> str | None:
     """Why a text may not become part of a file's name; None where it may."""
     for text in _texts(value):
         steps = re.split(r"[/\\]", text)
-        if os.path.isabs(text) or ".." in steps or text.startswith("~") or "\0" in text or _SCHEME.match(text):
+        if (
+            os.path.isabs(text)
+            or ".." in steps
+            or text.startswith("~")
+            or set("$\0") & set(text)
+            or _SCHEME.match(text)
+        ):
             return f"`{text}` leads out of its folder"
         if set(_FIELD.sub("", text)) & set("{}[]"):
             return f"`{text}` has a field that is more than a name with a number's format"
@@ -60,14 +67,19 @@ def leads_out(value: Any) -> str | None:
 
 
 def _is_inside(text: str, roots: Iterable[Path]) -> bool:
-    """Both as it is and with `~` worked out, since those who use it may do either."""
+    """Both as it is and with `~` worked out, since those who use it may do either; of a pattern, all that fits it."""
     if "\0" in text:
         return False
-    for spelling in {text, os.path.expanduser(text), os.path.expandvars(text)}:
-        real = Path(os.path.realpath(spelling))
-        if not any(real == root or root in real.parents for root in roots):
-            return False
-    return True
+    spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}
+    if not all(_is_below(spelling, roots) for spelling in spellings):
+        return False
+    patterns = [spelling for spelling in spellings if glob.has_magic(spelling)]
+    return all(_is_below(found, roots) for pattern in patterns for found in glob.iglob(pattern, recursive=True))
+
+
+def _is_below(path: str, roots: Iterable[Path]) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real == root or root in real.parents for root in roots)
 
 
 def _texts(value: Any) -> Iterator[str]:

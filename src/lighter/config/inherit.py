@@ -1,0 +1,53 @@
+"""Definitions by mode, of which a mode that has none of its own takes that of the mode before it.
+
+A class says which of its arguments are such: `inherits = {"evaluator_cfg": ("train", "val", "test")}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from lighter.config.tree import is_target
+
+
+def is_by_mode(given: Any, modes: Collection[str]) -> bool:
+    """Whether what was given is a dict by mode, and not one thing for all modes."""
+    return isinstance(given, Mapping) and not is_target(given) and any(mode in given for mode in modes)
+
+
+def by_mode(given: Any, modes: Sequence[str]) -> Any:
+    """What was given, with an entry for each mode from the first that has one on.
+
+    A mode without an entry takes that of the mode before it. A mode whose entry has no `_target_` of its own changes
+    some keys of that one: `{train: {_target_: F1Score, average: micro}, val: {average: macro}}`. Where an entry is a
+    list, for several dataloaders, each item changes what was before. A dict with other keys than modes beside them
+    stays as it is, for the class to complain of.
+    """
+    if not is_by_mode(given, modes):
+        return dict.fromkeys(modes, given)
+    if any(key not in modes for key in given):
+        return given
+    entries: dict[str, Any] = {}
+    before: Any = None
+    for mode in modes:
+        if mode in given:
+            before = _changed_entry(before, given[mode])
+        if before is not None:
+            entries[mode] = before
+    return entries
+
+
+def _changed_entry(before: Any, changes: Any) -> Any:
+    if isinstance(changes, list):
+        earlier = before if isinstance(before, list) and len(before) == len(changes) else [before] * len(changes)
+        return [_changed(old, new) for old, new in zip(earlier, changes, strict=True)]
+    if isinstance(before, list):
+        return [_changed(old, changes) for old in before] if isinstance(changes, Mapping) else changes
+    return _changed(before, changes)
+
+
+def _changed(before: Any, changes: Any) -> Any:
+    if not isinstance(before, Mapping) or not isinstance(changes, Mapping) or is_target(changes):
+        return changes
+    return {**before, **{key: _changed(before.get(key), value) for key, value in changes.items()}}

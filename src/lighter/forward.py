@@ -1,0 +1,255 @@
+"""`ForwardModule`: the rung of the ladder on which the user writes `forward` and nothing else.
+
+batch -> forward -> loss_dict, metric_dict
+      -> loss_step: weights, total -> back-propagated, logged          train, val and test
+      -> metric_step: the evaluators of the split, computed and logged when the epoch is over
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+from torchmetrics import Metric, MetricCollection
+
+from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule, measured
+from lighter.errors import ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
+from lighter.parts.forward_output import sort_forward, with_total
+from lighter.parts.hooks import ExistsIf
+from lighter.parts.log_names import at_epoch, metric_name
+from lighter.parts.loss_weights import LossWeights
+from lighter.trainer.lightning import fits_without_validation
+
+_EXAMPLE = """Write it, or give the network as `model`:
+  def forward(self, batch):
+      x, y = batch
+      pred = self.model(x)
+      return {"loss_dict": {"ce_loss": F.cross_entropy(pred, y)}, "metric_dict": {"preds": pred, "target": y}}"""
+
+
+def _validation_step(self: ForwardModule, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+    """A step of validation."""
+    return self.forward_step(batch, "val", batch_idx, dataloader_idx)
+
+
+def _validates(module: ForwardModule) -> bool:
+    """Whether there is a validation step: one that nobody has data for would only be complained of."""
+    return module._trainer is None or not fits_without_validation(module._trainer)
+
+
+class ForwardModule(BaseModule):
+    """A module of which you write `forward`; steps, losses, metrics, optimizers and logging are there.
+
+    `forward(batch)` returns a dict with `loss_dict`, scalars by name, and `metric_dict`, the keyword arguments of the
+    evaluators' `update`; or a tensor, which is the loss. It may take `batch_idx` and `dataloader_idx` as well, and
+    `self.mode` says what runs. A dict's other entries (`pred`, say) are for callbacks. An existing network that
+    returns such a dict can be given as `model` instead. In `predict`, what `forward` returns is the prediction.
+
+    What is logged: `{mode}/loss/total` and `{mode}/loss/{name}` of every entry, each time its weight, at `/step` and
+    `/epoch`; `{mode}/metrics/{name}/epoch` of the evaluators; the learning rate and its like once an epoch.
+
+    Safe to override, beside `forward` and Lightning's hooks: `forward_step`, `loss_step`, `metric_step`,
+    `update_evaluator`, `compute_evaluator`, `on_forward_epoch_end`, `on_metric_epoch_end`.
+
+    Args:
+        model: the network, called as `model(batch)` where `forward` is not overridden.
+        criterion: the loss function, if your `forward` uses `self.criterion`.
+        optimizer: as for every module; see `LighterModule`.
+        scheduler: likewise.
+        evaluator_cfg: what turns `metric_dict` into metrics: an evaluator (anything with torchmetrics' `update`,
+            `compute` and `reset`), or a dict of them by name, for all splits; or by split (`train`, `val`, `test`),
+            where a split without its own has that of the one before it, and one without a `_target_` changes some
+            keys of that. A list has one for each dataloader of the split.
+        evaluator_as_submodule: whether evaluators are submodules, which move to the device with the module.
+        finetune_cfg: which parameters train; see `LighterModule`.
+        loss_weights: `{name: weight}` of entries of `loss_dict`.
+        ckpt_path: initial weights; see `LighterModule`.
+        ckpt_match: the share of the weights that each checkpoint must have.
+        predict_tasks: names of prediction tasks; see docs/04-modules.md.
+
+    Raises:
+        ModuleTypeError: an evaluator that is none, a model that is none.
+        ModuleValueError: neither `model` nor a `forward` of one's own.
+    """
+
+    needed_for: ClassVar[Mapping[str, Collection[str]]] = {
+        "optimizer": {"fit"},
+        "scheduler": {"fit"},
+        "criterion": set(SPLITS),
+        **FIT_ONLY,
+        **{f"evaluator_cfg::{split}": {split} for split in SPLITS},
+    }
+    built_on_use: ClassVar = ("criterion",)
+    inherits: ClassVar = {"evaluator_cfg": SPLITS}
+    measuring: ClassVar = ("evaluators",)
+    followed_by: ClassVar = {
+        **FOLLOWED_BY,
+        **{f"on_{hook}_epoch_start": "_begin_forward_epoch" for hook in ("train", "validation", "test")},
+        **{f"on_{hook}_epoch_end": "_end_forward_epoch" for hook in ("train", "validation", "test")},
+    }
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        criterion: Callable[..., Any] | None = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        evaluator_cfg: Any = None,
+        evaluator_as_submodule: bool = True,
+        finetune_cfg: Any = None,
+        loss_weights: Mapping[str, float] | None = None,
+        ckpt_path: Any = None,
+        ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
+    ) -> None:
+        super().__init__(
+            criterion=criterion,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            finetune_cfg=finetune_cfg,
+            ckpt_path=ckpt_path,
+            ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
+        )
+        if model is not None and not isinstance(model, nn.Module):
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found a {type(model).__name__}")
+        if model is None and type(self).forward is ForwardModule.forward:
+            raise ModuleValueError(f"{type(self).__name__} has no `forward` and no `model`. {_EXAMPLE}")
+        self.model = model
+        self.loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
+        ordinary = type(self).update_evaluator is ForwardModule.update_evaluator
+        evaluators = Evaluators(evaluator_cfg, check_methods if ordinary else lambda evaluator: None)
+        if evaluator_as_submodule:
+            self.evaluators = evaluators
+        else:
+            self.__dict__["evaluators"] = evaluators  # past nn.Module, which would register it
+        takes = inspect.signature(self.forward).parameters
+        self._forward_takes = tuple(name for name in ("batch_idx", "dataloader_idx") if name in takes)
+
+    def forward(self, batch: Any) -> Any:
+        """`loss_dict` and `metric_dict` of a batch, in a dict, or the loss alone."""
+        assert self.model is not None  # checked when the module was made
+        return self.model(batch)
+
+    def training_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """A step of training."""
+        return self.forward_step(batch, "train", batch_idx, dataloader_idx)
+
+    validation_step = ExistsIf(measured(_validation_step, "val", "validation_step"), _validates)
+
+    def test_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """A step of test."""
+        return self.forward_step(batch, "test", batch_idx, dataloader_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """What `forward` returns; with prediction tasks, and no `predict_step` of the user's, they are the step."""
+        return self._call_forward(batch, batch_idx, dataloader_idx)
+
+    predict_step.gives_way = True  # type: ignore[attr-defined]
+
+    def forward_step(self, batch: Any, mode: str, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+        """The one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
+
+        Returns:
+            What `forward` returned, with the losses as `loss`, for Lightning and callbacks; None where that was None.
+        """
+        output = self._call_forward(batch, batch_idx, dataloader_idx)
+        if output is None:
+            return None
+        losses, metric_inputs, rest = sort_forward(output)
+        if losses is None and mode == "train":
+            raise ModuleValueError(f"`forward` returned no `loss_dict` in training; found {sorted(rest)}")
+        step: dict[str, Any] = dict(rest)
+        if losses is not None:
+            step["loss"] = self.loss_step(losses, mode)
+        if metric_inputs is not None:
+            self.metric_step(metric_inputs, mode, dataloader_idx)
+        elif self.evaluators.has(mode):
+            raise ModuleValueError(
+                f"there are evaluators for {mode}, and `forward` returned no `metric_dict`. Return one,"
+                f" or set `evaluator_cfg::{mode}: null`."
+            )
+        return step
+
+    def loss_step(self, loss_dict: Mapping[str, Any], mode: str) -> dict[str, Tensor]:
+        """The losses to log, each times its weight, and `total`, which is back-propagated.
+
+        The total is the entry `loss` where there is one, otherwise the sum of the entries with `loss` in their names.
+
+        Args:
+            loss_dict: scalars by name.
+            mode: `train`, `val` or `test`.
+        """
+        return with_total(loss_dict, self.loss_weights, strict=mode == "train")
+
+    def metric_step(self, metric_dict: Mapping[str, Any], mode: str, dataloader_idx: int = 0) -> None:
+        """Give the evaluators of the split and dataloader their inputs.
+
+        Args:
+            metric_dict: keyword arguments; tensors go without their gradients.
+            mode: `train`, `val` or `test`.
+            dataloader_idx: which of the split's dataloaders the batch is of.
+        """
+        inputs = tree_map_only(Tensor, Tensor.detach, dict(metric_dict))
+        group = self.evaluators.of(mode, dataloader_idx)
+        for name, evaluator in group.items():
+            try:  # each of several takes what it knows, as in a MetricCollection
+                self.update_evaluator(evaluator, accepted_by(evaluator, inputs) if len(group) > 1 else inputs)
+            except Exception as error:
+                where = "::".join(part for part in (f"evaluator_cfg::{mode}", name) if part)
+                add_note(error, f"`{where}` was updated with the keys {[*inputs]} of `metric_dict`")
+                raise
+
+    def update_evaluator(self, evaluator: Any, metric_dict: Mapping[str, Any]) -> None:
+        """Give an evaluator the inputs of a batch.
+
+        Override it, and `compute_evaluator`, for evaluators that have not torchmetrics' methods.
+        """
+        evaluator.update(**metric_dict)
+
+    def compute_evaluator(self, evaluator: Any) -> Any:
+        """An evaluator's value of the epoch: a number, or a dict of numbers. It is reset afterwards."""
+        return evaluator.compute()
+
+    def on_forward_epoch_end(self, mode: str) -> None:
+        """Called when an epoch of train, val or test is over."""
+        self.on_metric_epoch_end(mode)
+
+    def on_metric_epoch_end(self, mode: str) -> None:
+        """Compute the evaluators of a split, log what they give and reset them."""
+        several = self._loaders(mode) > 1
+        for loader, group in self.evaluators.fed(mode):
+            suffix = f"/dataloader_idx_{loader}" if several else ""
+            for name, evaluator in group.items():
+                computed = epoch_values(name, evaluator, self.compute_evaluator(evaluator))
+                for value_name, value in computed.items():
+                    self.log(
+                        at_epoch(mode, metric_name(value_name)) + suffix,
+                        value,
+                        on_epoch=True,
+                        prog_bar=mode != "train",
+                        batch_size=1,
+                        add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
+                        sync_dist=not isinstance(evaluator, (Metric, MetricCollection)),  # those have added up
+                    )
+            self.evaluators.end(mode, loader)
+
+    def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+        where = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
+        return self(batch, **{name: where[name] for name in self._forward_takes})
+
+    def _begin_forward_epoch(self) -> None:
+        self.evaluators.begin(self.mode, self._loaders(self.mode))
+
+    def _end_forward_epoch(self) -> None:
+        if not self.trainer.barebones:  # there, nothing may be logged
+            self.on_forward_epoch_end(self.mode)
+
+    def _loaders(self, mode: str) -> int:
+        """The number of dataloaders of a mode."""
+        trainer = self.trainer
+        return {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode]
