@@ -142,6 +142,12 @@ def test_a_list_of_the_user(write: Callable[..., str]) -> None:
     assert "does not let a config set `numerator`" in problems(text, mode, write)
 
 
+def test_what_the_list_says_of_a_name_stays_unless_the_user_says_otherwise() -> None:
+    name = "pytorch_lightning.Trainer"
+    assert SafeMode(allow=[name]).rule(name, "model_registry") == "refused"
+    assert SafeMode(allow=[f"{name} plugins=refused"]).rule(name, "model_registry") is None
+
+
 def test_a_list_that_cannot_be_read(write: Callable[..., str]) -> None:
     write("allow.txt", "a.b\nc.*\n")
     with pytest.raises(ConfigError, match=r"allow\.txt:2:1"):

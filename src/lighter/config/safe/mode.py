@@ -99,13 +99,15 @@ class SafeMode:
         self.added = [_entry(item, problems) for item in allow]
         for file in allow_files:
             self.added += _read(Path(file), problems, shipped=False)
-        entries = [*_read(_SHIPPED, problems, shipped=True), *self.added]
+        shipped = {entry.name: entry for entry in _read(_SHIPPED, problems, shipped=True)}
         self.roots = [_folder(root, problems) for root in roots]
         self.runs: list[Path] = []  # where runs are: checkpoints are read there, and a run writes into its own folder
         self.project = None if project is None else _folder(project, problems)
         if problems:
             raise ConfigError(problems)
-        self._entries = {entry.name: entry for entry in entries}
+        # naming once more what is on the list does not lift what the list says of it; saying otherwise does
+        self._entries = {**{entry.name: entry for entry in self.added}, **shipped}
+        self._entries |= {entry.name: entry for entry in self.added if entry.rules or entry.given is not None}
 
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
         """The same with more folders in which files may be, or from whose runs checkpoints may be read."""
