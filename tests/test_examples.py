@@ -112,6 +112,18 @@ def test_runs(config, stage, tmp_path):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_runs_in_safe_mode(config, tmp_path):
+    """With its own classes and functions permitted, and nothing else beside the list."""
+    texts = [file.read_text(encoding="utf-8") for file in config.parent.glob("*.yaml")]
+    own = {name for text in texts for name in re.findall(r"_target_: (project\.[\w.]+)", text)}
+    run_first(config, tmp_path, *SHORT)
+    safe = lighter.SafeMode(own, project=config.parent if own else None)
+    stages = ["fit", "predict"] if TRAINED[config.parent.name].writes else ["fit"]
+    for stage in stages:
+        lighter.Runner(safe).run(stage, [str(config), "trainer::fast_dev_run=true", f"run::dir={tmp_path}"])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_header_says_what_it_needs_and_how_it_runs(config):
     lines = header_of(config)
     assert {"Needs", "Run", "Override"} <= set(lines)

@@ -25,9 +25,21 @@ def cli() -> None:
     """
 
 
+_safe_mode = (
+    click.option("--allow_project", metavar="FOLDER", help="Safe mode: import this folder as `project`."),
+    click.option("--allow_root", metavar="FOLDER", multiple=True, help="Safe mode: files may be in this folder too."),
+    click.option("--allow_file", metavar="FILE", multiple=True, help="Safe mode: a list of names that may be called."),
+    click.option("--allow", metavar="NAME", multiple=True, help="Safe mode: package.module.Class may be called too."),
+    click.option(
+        "--safe", is_flag=True, help="A stranger's config: call only what is on a list. So is one from a URL."
+    ),
+)
+
+
 def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     """What all four stages take."""
     for decorate in (
+        *_safe_mode,
         click.option(
             "--weights_only/--no_weights_only", default=None, help="Load only weights and plain data (default)."
         ),

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lighter.config.safe import SafeMode
 from lighter.errors import CheckpointError, LighterError, MisfitError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
+SAFE_MODE = ("safe", "allow", "allow_file", "allow_root", "allow_project")
 _HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
 
 
@@ -23,7 +25,8 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
 
     try:
         with _messages_shown():
-            outcome = Runner().execute(stage, inputs, **options)
+            runner = Runner(_safe_mode(options))
+            outcome = runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in SAFE_MODE})
     except LighterError as error:
         if error.exit_code == 1:
             return _failed(error)
@@ -40,17 +43,35 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
     return 0
 
 
+def _safe_mode(options: Mapping[str, Any]) -> SafeMode | None:
+    """What the options of safe mode say; any of them asks for it."""
+    given = {key: options[key] for key in SAFE_MODE if options.get(key)}
+    if not given:
+        return None
+    return SafeMode(
+        given.get("allow", ()),
+        allow_files=given.get("allow_file", ()),
+        roots=given.get("allow_root", ()),
+        project=given.get("allow_project"),
+    )
+
+
 @contextmanager
 def _messages_shown() -> Iterator[None]:
     """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
     handler = logging.StreamHandler()
     first = is_rank_zero()
-    handler.addFilter(lambda record: first and record.levelno == logging.INFO)  # failures are shown by the caller
-    logging.getLogger("lighter").addHandler(handler)
+    # failures are shown by the caller; what is said before there is a run's log, and again in it, is shown once
+    handler.addFilter(lambda record: first and record.levelno == logging.INFO and not hasattr(record, "shown"))
+    logger = logging.getLogger("lighter")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger("lighter").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _title(error: LighterError) -> str:

@@ -24,7 +24,7 @@ from lighter.errors import ConfigError, ModuleError, add_note
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
 
-_OF_EXPRESSIONS = (NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+OF_EXPRESSIONS = (NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
 
@@ -68,6 +68,12 @@ def why_not_found(name: str) -> tuple[str, str]:
     return f"`{name}` cannot be imported: {reason}", hint
 
 
+def is_of_safe_mode(error: BaseException) -> bool:
+    """Whether it came up in the interpreter of safe mode itself, and not in what that called."""
+    innermost = _innermost(error)
+    return innermost is not None and _module(innermost).startswith("lighter.config.safe")
+
+
 def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str, str] | None:
     """Message, hint and path of the config's mistake; None where it is not the config's."""
     if isinstance(cause, CircularReferenceError):
@@ -78,7 +84,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
         return str(cause), "", path
     definition = objects.called(path)
     innermost = _innermost(cause)
-    if isinstance(cause, _OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
+    if isinstance(cause, OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
         names = ", ".join(sorted(objects.names)) or "none"
         hint = f"Names come from `_imports_`; it has: {names}." if isinstance(cause, NameError) else ""
         return f"this expression fails: {type(cause).__name__}: {cause}", hint, path

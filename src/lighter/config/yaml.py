@@ -55,14 +55,16 @@ def dump(data: Any) -> str:
     return text
 
 
-def parse(source: Source, problems: list[Problem], offset: int = 0) -> Node | None:
+def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
     """The tree of a YAML text; None, and a problem, where the text is no YAML.
 
     Args:
         source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
         problems: takes what is wrong.
+        aliases: whether the text may have them.
     """
     reader = _Reader(source, offset, problems)
+    reader.aliases = aliases
     try:
         with _without_collections():
             return reader.document()
@@ -119,6 +121,7 @@ class _Reader:
         self.open: list[_Open] = []
         self.anchors: dict[str, _Anchored | None] = {}  # None: still open
         self.root: Node | None = None
+        self.aliases = True
 
     def origin(self, mark: Any) -> Origin:
         return Origin(self.source, mark.line + 1, mark.column + 1 + (self.offset if mark.line == 0 else 0))
@@ -216,6 +219,10 @@ class _Reader:
         self.take(closed.node, event, closed.height)
 
     def alias(self, event: yaml.AliasEvent) -> None:
+        if not self.aliases:
+            hint = "A copy is written `%path::to::it`."
+            self.problem("safe mode reads no aliases", event.start_mark, hint)
+            raise _UnusableError
         if event.anchor not in self.anchors:
             self.problem(
                 f"there is no anchor `&{shortened(str(event.anchor), 60)}` before this alias", event.start_mark

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lighter.config import Config
@@ -12,6 +14,24 @@ from lighter.errors import ConfigError
 
 MARKER = "__lighter__.py"
 _STAND_IN = Path(__file__).parent / "project_path"
+
+
+@contextmanager
+def importable(config: Config, working_directory: Path) -> Iterator[Path | None]:
+    """The user's code is importable; in safe mode only a project that was permitted.
+
+    In safe mode Python does not look for modules in the working directory, unless the user's PYTHONPATH says so.
+    """
+    if config.safe is None:
+        yield make_importable(config, working_directory)
+        return
+    before = list(sys.path)
+    theirs = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:] = [entry for entry in before if entry in theirs or Path(entry).resolve() != working_directory.resolve()]
+    try:
+        yield _provide(_permitted(config))
+    finally:
+        sys.path[:] = before
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:
@@ -28,8 +48,23 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
     """
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
-    folder = _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
-    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None):
+    return _provide(_named(config) or (working_directory if (working_directory / MARKER).is_file() else None))
+
+
+def _permitted(config: Config) -> Path | None:
+    """The project that the user permitted, if the config names that or none."""
+    permitted = config.safe.project if config.safe is not None else None
+    named = _named(config)
+    if named is not None and named != permitted:
+        node = config.merged.child("project")
+        message = f"safe mode imports no folder but the one that was permitted, {permitted}"
+        raise ConfigError([Problem(message, node.origin if node else None, "project")])
+    return permitted
+
+
+def _provide(folder: Path | None) -> Path | None:
+    """Make a folder importable as `project`, or none."""
+    if folder is None or os.environ.get("LIGHTER_PROJECT") != str(folder):
         _forget()
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)

@@ -5,21 +5,31 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import pickle
 import signal
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from lighter.config import Config, read
 from lighter.config.check import STAGES
-from lighter.config.load import Input
+from lighter.config.load import Input, is_url
 from lighter.config.problems import Problem, indefinite, nearest
+from lighter.config.safe import SafeMode
+from lighter.config.safe.mode import RefusedError
+from lighter.engine.project import importable
 from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
 log = logging.getLogger("lighter")
+_IN_SAFE_MODE = "safe mode: only what is on the list is called; permitted beside it: %s"
+_NOT_ONLY_WEIGHTS = (
+    "weights_only is off: the checkpoint can run any code while it is loaded. Do this only with files that you trust."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,15 @@ class Outcome:
 
 
 class Runner:
-    """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`."""
+    """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`.
+
+    Args:
+        safe: run the config as a stranger's, which calls only what is on a list: True, or a `SafeMode` that says what
+            is permitted beside it. A config from a URL is always run so.
+    """
+
+    def __init__(self, safe: SafeMode | bool | None = None) -> None:
+        self.safe = (SafeMode() if safe else None) if isinstance(safe, bool) else safe
 
     def run(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Any:
         """Run a stage and return what the trainer's method returns.
@@ -60,18 +78,22 @@ class Runner:
         """The same, returning all that the run came to."""
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        config = read(inputs)
+        config = read(inputs, self.safe)
         run = _RunOptions.of(config, inputs)
-        seed = config.merged.value["seed"].value
+        if config.safe is not None:
+            log.info(_IN_SAFE_MODE, config.safe)
+        with importable(config, Path.cwd()) as project:
+            return self._execute(stage, config, run, arguments, project)
 
+    def _execute(
+        self, stage: str, config: Config, run: _RunOptions, arguments: Mapping[str, Any], project: Path | None
+    ) -> Outcome:
         from pytorch_lightning import seed_everything
 
         from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
         from lighter.engine.families import family
-        from lighter.engine.project import make_importable
 
-        seed_everything(seed, workers=True, verbose=False)
-        project = make_importable(config, Path.cwd())
+        seed_everything(config.merged.value["seed"].value, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
@@ -79,17 +101,20 @@ class Runner:
         package = family(type(module), "LightningModule") or ""
         folder = _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
+            if config.safe is not None:
+                log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
+                objects.safe = config.safe.within([folder.path])
             try:
                 trainer = build_trainer(objects, package, folder)
                 parts = Parts(module, build_data(objects, stage), trainer, package)
                 check_parts(objects, section, parts, stage)
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
-                    call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
+                    call["ckpt_path"] = _checkpoint(call, run, folder, safe=config.safe is not None)
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call)
+            return _go(stage, saved, parts, folder, call, config.safe)
 
 
 @dataclass(frozen=True)
@@ -120,10 +145,14 @@ class _RunOptions:
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it."""
+    """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it.
+
+    A config from a URL has no folder of ours, and so only its own name.
+    """
     files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
     if not files:
-        return "run"
+        urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
+        return urls[-1] if urls and urls[-1] != "config" else "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
@@ -154,9 +183,37 @@ def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, 
         for key in given
         if key not in allowed
     ]
+    problems += _refused_arguments(objects, stage, configured, given)
     if problems:
         raise ConfigError(problems)
-    return {**configured, **{key: value for key, value in given.items() if value is not None}}
+    call = {**configured, **{key: value for key, value in given.items() if value is not None}}
+    if "weights_only" in allowed:  # said always: of a checkpoint at a URL, Lightning's default is to run its code
+        call["weights_only"] = given.get("weights_only") is not False
+        if not call["weights_only"]:
+            warnings.warn(_NOT_ONLY_WEIGHTS, stacklevel=2)
+    return call
+
+
+def _refused_arguments(
+    objects: Any, stage: str, configured: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[Problem]:
+    """What a config must not decide: whether a checkpoint may run code; in safe mode, that any may, and where it is."""
+    problems = []
+    if configured.get("weights_only") not in (True, None):
+        message = (
+            "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
+        )
+        problems.append(objects.problem(message, f"args::{stage}::weights_only"))
+    if objects.safe is None:
+        return problems
+    if given.get("weights_only") is False:
+        problems.append(Problem("in safe mode checkpoints are loaded with `weights_only`, always"))
+    if given.get("ckpt_path") is None and configured.get("ckpt_path") not in (None, "last", "best"):
+        try:
+            objects.safe.check_path(configured["ckpt_path"], "ckpt_path")
+        except RefusedError as refused:
+            problems.append(objects.problem(str(refused), f"args::{stage}::ckpt_path", refused.hint))
+    return problems
 
 
 def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
@@ -168,21 +225,25 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
-def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder) -> str:
+def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
     from lighter.engine import checkpoints
 
     path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)
-    checkpoints.verify(path, weights_only=call.get("weights_only"))
+    checkpoints.verify(path, weights_only=call.get("weights_only") is not False, safe=safe)
     log.info("checkpoint: %s", path)
     return path
 
 
-def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
+def _go(
+    stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any], safe: SafeMode | None
+) -> Outcome:
     """Record the run and call the trainer."""
+    from lighter.engine import checkpoints
     from lighter.run.record import record
 
     log.info("%s, in %s", stage, folder.path)
-    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    note = f"{_IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
+    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal
@@ -191,6 +252,8 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, 
     except Exception as error:
         if paths.is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
+        if call.get("ckpt_path") and isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
+            raise checkpoints.refused(call["ckpt_path"], error) from error
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise

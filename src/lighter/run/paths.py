@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-OUTPUTS = "outputs"
+from lighter.config.safe.paths import RUNS
+
+OUTPUTS = RUNS
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 LOG = "run.log"
