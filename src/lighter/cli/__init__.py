@@ -22,7 +22,11 @@ def cli() -> None:
       lighter fit config.yaml
       lighter fit config.yaml model::optimizer::lr=0.01 trainer::max_epochs=5
       lighter test config.yaml --ckpt_path best
+      lighter check config.yaml
     """
+
+
+_inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 
 
 def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +40,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH|last|best",
             help="The checkpoint to start from; last and best: of the newest run.",
         ),
-        click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+        _inputs,
     ):
         function = decorate(function)
     return cli.command(epilog=_EPILOG)(function)
@@ -70,6 +74,40 @@ def test(**options: Any) -> None:
 def predict(**options: Any) -> None:
     """Predict. INPUT: config files, and overrides (key::path=value)."""
     _run("predict", options)
+
+
+@cli.command(epilog=_EPILOG)
+@_inputs
+@click.option("--stage", metavar="STAGE", help="Only what this stage needs; otherwise the whole config, and fit.")
+@click.option("--shape", is_flag=True, help="Only what can be told without importing anything: at once.")
+@click.option("--json", "as_json", is_flag=True, help="For editors and CI.")
+@click.option("--probe", is_flag=True, help="Then build everything and run one step; show the shapes. Writes nothing.")
+def check(**options: Any) -> None:
+    """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.check import run_check
+
+    raise SystemExit(run_check(list(options.pop("inputs")), options.pop("stage"), **options))
+
+
+@cli.command(epilog=_EPILOG)
+@_inputs
+@click.option("--origins", is_flag=True, help="Beside each value, where it was written.")
+@click.option("--resolve", is_flag=True, help="Work out references to values, and expressions that only compute.")
+def show(**options: Any) -> None:
+    """Print the merged config as it will run. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.show import run_show
+
+    raise SystemExit(run_show(list(options.pop("inputs")), **options))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("key", metavar="KEY")
+@_inputs
+def why(key: str, inputs: tuple[str, ...]) -> None:
+    """Tell where the value at KEY (a::b::0) comes from. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.why import run_why
+
+    raise SystemExit(run_why(key, list(inputs)))
 
 
 def _run(stage: str, options: dict[str, Any]) -> None:

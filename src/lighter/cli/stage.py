@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lighter.errors import LighterError
+from lighter.cli.check import title
+from lighter.errors import ConfigError, LighterError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -45,7 +46,8 @@ def _messages_shown() -> Iterator[None]:
     """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
     handler = logging.StreamHandler()
     first = is_rank_zero()
-    handler.addFilter(lambda record: first and record.levelno == logging.INFO)  # failures are shown by the caller
+    # failures are shown by the caller
+    handler.addFilter(lambda record: first and (record.levelno == logging.INFO or record.name == "lighter.check"))
     logging.getLogger("lighter").addHandler(handler)
     try:
         yield
@@ -54,10 +56,7 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _title(error: LighterError) -> str:
-    problems = getattr(error, "problems", ())
-    if not problems:
-        return "The checkpoint cannot be used."
-    return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
+    return title(error.problems) if isinstance(error, ConfigError) else "The checkpoint cannot be used."
 
 
 def _failed(error: BaseException) -> int:

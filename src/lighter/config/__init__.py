@@ -1,7 +1,7 @@
 """Text to a checked config. No torch here; only this package knows sparkwheel.
 
 load     files, dicts and overrides -> one merged tree
-check    the tree, or all its problems
+check    the tree, or all its problems; and, once its targets are imported, what they cannot be called with
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
 faults   an error while one is made -> the config's mistake with its place, or the user's exception with a note
@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lighter.config import yaml
-from lighter.config.check import check_expanded, check_sections
-from lighter.config.load import Input, load
-from lighter.config.problems import Problems, in_order
-from lighter.config.references import expand
+from lighter.config.check import check_shape
+from lighter.config.dump import dump
+from lighter.config.load import Input, load, load_what_can_be
+from lighter.config.problems import Problem, Problems, in_order
 from lighter.config.tree import Node, Origin, Source
 from lighter.errors import ConfigError
 
@@ -51,7 +50,7 @@ class Config:
 
     def dump(self) -> str:
         """The merged config as YAML."""
-        return yaml.dump(self.merged.plain())
+        return dump(self.merged)
 
 
 def read(inputs: Sequence[Input]) -> Config:
@@ -60,12 +59,33 @@ def read(inputs: Sequence[Input]) -> Config:
     Raises:
         ConfigError: with all problems that were found.
     """
-    merged = load(inputs)
-    merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
-    problems = Problems()
-    check_sections(merged, problems)
-    expanded = expand(merged, problems)
-    check_expanded(expanded, problems)
-    if problems:
+    config, problems = examine(inputs)
+    if config is None or problems:
         raise ConfigError(in_order(problems))
-    return Config(merged, expanded)
+    return config
+
+
+def examine(inputs: Sequence[Input]) -> tuple[Config | None, list[Problem]]:
+    """Load, merge and check, and go on where there are problems; no config where no more can be said of it."""
+    problems = Problems()
+    try:
+        merged = load_what_can_be(inputs, problems)
+        if merged is None:
+            return None, problems
+        return Config(_with_seed(merged), check_shape(merged, problems)), problems
+    except ConfigError as error:  # there are too many
+        return None, list(error.problems)
+
+
+def load_merged(inputs: Sequence[Input]) -> Node:
+    """The merged tree, unchecked but for what stands in the way of merging.
+
+    Raises:
+        ConfigError: with all that does.
+    """
+    return _with_seed(load(inputs))
+
+
+def _with_seed(merged: Node) -> Node:
+    merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
+    return merged

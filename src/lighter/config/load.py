@@ -17,7 +17,7 @@ from lighter.config import yaml
 from lighter.config.merge import delete, edit, merge
 from lighter.config.problems import Problem, Problems, indefinite, nearest, shortened
 from lighter.config.references import expand_external
-from lighter.config.tree import MAX_DEPTH, Node, Origin, Source, is_reference, split
+from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
@@ -34,6 +34,21 @@ class Override:
     value: Node
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of the loading: what was laid over everything before it.
+
+    Attributes:
+        root: the merged tree after this step; later steps change it.
+        tree: a file or dict, with its operators; None for an override.
+        override: the override; None for a file or dict.
+    """
+
+    root: Node
+    tree: Node | None = None
+    override: Override | None = None
+
+
 def load(inputs: Sequence[Input]) -> Node:
     """The merged tree of all inputs, left to right, with the overrides applied last.
 
@@ -41,21 +56,39 @@ def load(inputs: Sequence[Input]) -> Node:
         ConfigError: with everything that is wrong with the inputs.
     """
     problems = Problems()
+    root = load_what_can_be(inputs, problems)
+    if problems or root is None:
+        raise ConfigError(problems)
+    return root
+
+
+def load_what_can_be(inputs: Sequence[Input], problems: list[Problem]) -> Node | None:
+    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said."""
+    root: Node | None = Node({}, Origin(Source("config")))
+    for step in steps(inputs, problems):
+        root = step.root if step is not None else None
+    return root
+
+
+def steps(inputs: Sequence[Input], problems: list[Problem]) -> Iterator[Step | None]:
+    """The loading, step by step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
     reader = _Files(problems)
     for item in files:
         for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
-            root = merge(root, reader.with_copies(tree), problems)
+            over = reader.with_copies(tree)
+            root = merge(root, over, problems)
+            yield Step(root, tree=over)
     for override in overrides:
         value = reader.with_copies(override.value)
         if override.kind == "~":
             delete(root, list(override.steps), value, problems)
         else:
             edit(root, list(override.steps), value, problems, replace=override.kind == "=")
-    if problems:
-        raise ConfigError(problems)
-    return root
+        yield Step(root, override=override)
+    if reader.is_incomplete or not files:
+        yield None
 
 
 def is_override(word: str) -> bool:
@@ -81,7 +114,7 @@ def _sort(inputs: Sequence[Input], problems: list[Problem]) -> tuple[list[Path |
 
 def parse_override(word: str, problems: list[Problem]) -> Override | None:
     """An override, or None and a problem. The value is YAML; one that starts with `@`, `%` or `$` is taken as text."""
-    source = Source("command line", word)
+    source = Source(COMMAND_LINE, word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
     key_origin = Origin(source, 1, len(kind) + 1)
@@ -111,6 +144,7 @@ class _Files:
         self.texts: dict[Path, Node] = {}
         self.wholes: dict[tuple[Path, str], Node | None] = {}
         self.bases: set[Path] = set()
+        self.is_incomplete = False
 
     def input(self, path: Path) -> Iterator[Node]:
         """What a file given by the user adds, layer by layer: its bases, then itself."""
@@ -144,6 +178,7 @@ class _Files:
         if real not in self.texts:
             self.texts[real] = _parse_file(path, named_by, self.problems) or Node(None, Origin(Source(str(path))))
         tree = self.texts[real]
+        self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None
 
     def with_copies(self, tree: Node) -> Node:
@@ -167,11 +202,10 @@ class _Files:
         own = _Files(self.problems)
         own.texts = self.texts
         tree = own.parsed(path, named_by)
-        if tree is None:
-            return None
-        root = Node({}, tree.origin)
-        for layer in own.layers(tree, (_real(path),)):
+        root = Node({}, tree.origin) if tree is not None else None
+        for layer in own.layers(tree, (_real(path),)) if tree is not None else ():
             root = merge(root, layer, self.problems)
+        self.is_incomplete = self.is_incomplete or own.is_incomplete
         return root
 
 

@@ -14,7 +14,7 @@ from itertools import islice
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
 from lighter.config.problems import Problem, close_to, nearest, shortened
-from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, join, split
+from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, is_target, join, split
 from lighter.config.yaml import MAX_NODES
 
 _MOST_COMPARED = 10_000
@@ -23,6 +23,7 @@ WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
 ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")  # in an expression
+ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -210,17 +211,26 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return None
 
 
-def _suggest(root: Node, target: str) -> str:
-    """The nearest path that exists: the last step that fits, and what is there."""
+def find_step(root: Node, target: str) -> tuple[str, Node]:
+    """How far a path leads: the last step that is there."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)
         if child is None:
             break
         here, node = join(here, step), child
-    else:
+    return here, node
+
+
+def _suggest(root: Node, target: str) -> str:
+    """The nearest path that exists: the last step that fits, and what is there."""
+    here, node = find_step(root, target)
+    if here == target:
         return ""
     step = split(target)[len(split(here))]
+    if is_target(node.value) and not close_to(step, [*node.steps()]):
+        rest = ".".join(split(target)[len(split(here)) :])
+        return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
     if is_reference(node.value):
         return f"`{here}` is itself a reference or an expression; one cannot look inside it."
     known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]

@@ -363,7 +363,7 @@ _FIRST_LETTERS = {
     "int": list("-+0123456789"),
     "float": list("-+.0123456789"),
 }
-for _name, _pattern in _PATTERNS.items():
+for _name, _pattern in reversed(_PATTERNS.items()):  # those inserted last are asked first: an int before a float
     for _letter in _FIRST_LETTERS[_name]:
         _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
             0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))

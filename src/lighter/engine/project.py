@@ -28,7 +28,7 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
     """
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
-    folder = _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
+    folder = project_folder(config, working_directory)
     if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None):
         _forget()
     if folder is not None:
@@ -36,6 +36,15 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
+
+
+def project_folder(config: Config, working_directory: Path) -> Path | None:
+    """The folder that `project:` names, or else the working directory if it has the marker.
+
+    Raises:
+        ConfigError: `project` names no folder.
+    """
+    return _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
 
 
 def _forget() -> None:
@@ -49,7 +58,7 @@ def _forget() -> None:
 
 def _named(config: Config) -> Path | None:
     node = config.merged.child("project")
-    if node is None or node.value is None:
+    if node is None or not isinstance(node.value, str):
         return None
     folder = (node.origin.source.folder / Path(node.value).expanduser()).resolve()
     if not folder.is_dir():

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lighter.config import Config, read
-from lighter.config.check import STAGES
+from lighter.config import Config, examine
+from lighter.config.check.sections import STAGES
 from lighter.config.load import Input
-from lighter.config.problems import Problem, indefinite, nearest
+from lighter.config.problems import ERROR, Problem, in_order, nearest
 from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
 log = logging.getLogger("lighter")
+check_log = logging.getLogger("lighter.check")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Runner:
         """The same, returning all that the run came to."""
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        config = read(inputs)
-        run = _RunOptions.of(config, inputs)
+        config, problems = examine(inputs)
+        if config is None:
+            raise ConfigError(in_order(problems))
         seed = config.merged.value["seed"].value
 
         from pytorch_lightning import seed_everything
@@ -70,8 +72,11 @@ class Runner:
         from lighter.engine.families import family
         from lighter.engine.project import make_importable
 
-        seed_everything(seed, workers=True, verbose=False)
+        seed_everything(seed, workers=True, verbose=False)  # what is imported may draw numbers too
         project = make_importable(config, Path.cwd())
+        warnings = _checked(config, stage, problems, arguments)
+        run = _RunOptions.of(config, inputs)
+        seed_everything(seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
@@ -79,6 +84,8 @@ class Runner:
         package = family(type(module), "LightningModule") or ""
         folder = _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
+            for warning in warnings:
+                check_log.warning("%s", warning)
             try:
                 trainer = build_trainer(objects, package, folder)
                 parts = Parts(module, build_data(objects, stage), trainer, package)
@@ -92,6 +99,24 @@ class Runner:
             return _go(stage, saved, parts, folder, call)
 
 
+def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:
+    """The warnings of a config without mistakes.
+
+    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
+    with its own exception.
+
+    Raises:
+        ConfigError: with everything that is wrong with the config.
+    """
+    from lighter.engine.check import check
+
+    found = check(config, stage, given=[key for key, value in given.items() if value is not None])
+    every = in_order([*problems, *found.problems])
+    if any(problem.severity == ERROR for problem in every):
+        raise ConfigError(in_order([*every, *found.failures]))
+    return every
+
+
 @dataclass(frozen=True)
 class _RunOptions:
     """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
@@ -103,18 +128,6 @@ class _RunOptions:
     def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        problems = []
-        for key, child in given.items():
-            if key not in ("dir", "name"):
-                problems.append(
-                    Problem("this option is unknown", child.key_origin, f"run::{key}", nearest(key, ("dir", "name")))
-                )
-            elif not isinstance(child.value, str):
-                problems.append(
-                    Problem(f"`run::{key}` is text; found {indefinite(child.plain())}", child.origin, f"run::{key}")
-                )
-        if problems:
-            raise ConfigError(problems)
         root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 

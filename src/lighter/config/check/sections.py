@@ -1,18 +1,14 @@
-"""What is wrong with a merged tree, found before anything is imported or built."""
+"""The top level of a config, and its sections that Lighter reads itself."""
 
 from __future__ import annotations
 
-import ast
-import warnings
-
-from lighter.config.problems import Problem, closest, indefinite, nearest, shortened
-from lighter.config.references import ANY_REFERENCE, check_references
+from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 
 SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
 STAGES = ("fit", "validate", "test", "predict")
+RUN_OPTIONS = ("dir", "name")
 MAX_SEED = 2**32 - 1
-_MODES = ("default", "callable", "debug")
 _MODEL_EXAMPLE = (
     "model:\n  _target_: my_module.MyModule\n  network: {_target_: torch.nn.Linear, in_features: 64, out_features: 10}"
 )
@@ -36,60 +32,16 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
         problems.append(Problem(message, project.origin, "project"))
 
 
-def check_expanded(root: Node, problems: list[Problem]) -> None:
-    """A tree whose copies are worked out: sections of the right shape, references to something, sound definitions."""
+def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
+    """The sections of a tree whose copies are worked out: their shape, and the keys of those that are our own."""
     _check_model(root, problems)
     for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
         node = root.child(section)
         if node is not None and not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
             problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
     _check_args(root, problems)
-    check_references(root, problems)
-    for path, node in root.walk():
-        if is_target(node.value):
-            _check_definition(path, node, problems)
-        elif isinstance(node.value, str) and node.value.startswith("$"):
-            _check_expression(path, node, problems)
-        elif isinstance(node.value, dict) and "_base_" in node.value:
-            base = node.value["_base_"]
-            message = "`_base_` stands at the top of a file; to copy from another file here, write `%file.yaml::path`"
-            problems.append(Problem(message, base.key_origin or base.origin, join(path, "_base_")))
-
-
-def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
-    target = node.value["_target_"]
-    if not isinstance(target.value, str) or not target.value.strip(". "):
-        found = indefinite(target.value)
-        message = f"`_target_` names a class or function, `package.module.Name`; found {found}"
-        problems.append(Problem(message, target.origin, path))
-    args = node.value.get("_args_")
-    if args is not None and not isinstance(args.value, list) and not is_reference(args.value):
-        problems.append(Problem(f"`_args_` is a list; found {indefinite(args.value)}", args.origin, path))
-    mode = node.value.get("_mode_")
-    if mode is not None and mode.value not in _MODES and not is_reference(mode.value):
-        message = f"`_mode_` is {', '.join(_MODES[:-1])} or {_MODES[-1]}; found {indefinite(mode.value)}"
-        problems.append(Problem(message, mode.origin, path, closest(mode.value, _MODES)))
-    off = node.value.get("_disabled_")
-    if off is not None and str(off.value).lower() not in ("true", "false") and not is_reference(off.value):
-        message = f"`_disabled_` is true or false; found {indefinite(off.value)}"
-        problems.append(Problem(message, off.origin, path))
-
-
-def _check_expression(path: str, node: Node, problems: list[Problem]) -> None:
-    reason = None
-    text = ANY_REFERENCE.sub("_", node.value[1:].strip())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's advice on style
-            tree = ast.parse(text)
-            if not tree.body or not isinstance(tree.body[0], (ast.Import, ast.ImportFrom)):
-                compile(text, "<expression>", "eval")
-    except SyntaxError as error:
-        reason = error.msg
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error) or "it is nested too deeply"
-    if reason is not None:
-        problems.append(Problem(f"this expression is not Python: {shortened(reason, 100)}", node.origin, path))
+    _check_run(root, problems)
+    _check_imports(root, problems)
 
 
 def _check_model(root: Node, problems: list[Problem]) -> None:
@@ -118,3 +70,27 @@ def _check_args(root: Node, problems: list[Problem]) -> None:
         elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
             found = indefinite(node.value)
             problems.append(Problem(f"the arguments of a stage are a dict; found {found}", node.origin, path))
+
+
+def _check_run(root: Node, problems: list[Problem]) -> None:
+    run = root.child("run")
+    for key, node in (run.value if run is not None and isinstance(run.value, dict) else {}).items():
+        path = join("run", key)
+        if key not in RUN_OPTIONS:
+            where = node.key_origin or node.origin
+            problems.append(Problem("this option is unknown", where, path, nearest(key, RUN_OPTIONS)))
+        elif not isinstance(node.value, str) or is_reference(node.value):
+            message = f"`{path}` is text; found {indefinite(node.plain())}"
+            problems.append(Problem(message, node.origin, path))
+
+
+def _check_imports(root: Node, problems: list[Problem]) -> None:
+    imports = root.child("_imports_")
+    for name, node in (imports.value if imports is not None and isinstance(imports.value, dict) else {}).items():
+        path = join("_imports_", name)
+        if not str(name).isidentifier():
+            where = node.key_origin or node.origin
+            problems.append(Problem("this is no name that an expression could use", where, path))
+        if not isinstance(node.value, str):
+            message = f"an import is a dotted name, such as `numpy`; found {indefinite(node.plain())}"
+            problems.append(Problem(message, node.origin, path))
