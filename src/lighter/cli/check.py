@@ -33,7 +33,7 @@ def run_check(inputs: Sequence[str], stage: str | None, *, shape: bool, as_json:
     if probe:
         from lighter.cli.probe import run_probe
 
-        return run_probe(inputs, stage or "fit")
+        return run_probe(list(inputs), stage or "fit")
     if not problems and not as_json:
         print("No problems." if not shape else "No problems that can be told without importing anything.")
     return 0

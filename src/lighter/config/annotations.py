@@ -19,6 +19,7 @@ UNKNOWN = object()
 _UNIONS = (Union, types.UnionType)
 _NUMBERS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), complex: (int, float)}
 _LISTS = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
+_CALLABLE: Any = collections.abc.Callable
 _STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter")
 _MADE_FROM_TEXT = ("device", "dtype", "Size", "layout", "memory_format")
 
@@ -52,9 +53,7 @@ def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
         return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
     if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
         return _fits_list(value, kind, args)
-    if kind is collections.abc.Callable or _is_decisive(kind):
-        return False if kind is collections.abc.Callable else _is_instance(value, kind)
-    return True
+    return not (_is_decisive(kind) or kind is _CALLABLE) or _is_instance(value, kind)
 
 
 def _fits_number(value: Any, kind: type) -> bool:
@@ -106,7 +105,7 @@ def shown(annotation: Any) -> str:
         return "anything"
     name = getattr(origin or annotation, "__name__", None) or str(annotation).removeprefix("typing.")
     inside = [shown(arg) for arg in args if arg is not Ellipsis and not isinstance(arg, list)]
-    return f"{name}[{', '.join(inside)}]" if inside and origin is not collections.abc.Callable else name
+    return f"{name}[{', '.join(inside)}]" if inside and origin is not _CALLABLE else name
 
 
 def choices(annotation: Any) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from lighter.config import yaml
 from lighter.config.problems import Problem
@@ -22,7 +23,7 @@ def _with_origins(text: str, tree: Node) -> str:
         return text
     lines = text.split("\n")
     starts = [*_starts(written), len(lines)]
-    ends = dict(zip(starts, starts[1:], strict=False))
+    ends = dict(pairwise(starts))
     for place, node in zip(_leaves(written), _leaves(tree), strict=True):
         line = ends[place.origin.line] - 1  # a text of several lines ends before the next value
         lines[line - 1] += f"  # {short(node.origin)}"

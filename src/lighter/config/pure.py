@@ -10,6 +10,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sparkwheel.path_utils import resolve_relative_ids
@@ -39,7 +40,7 @@ _UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: op
 
 
 class _ImpureError(Exception):
-    """This is no value that arithmetic gives."""
+    """A value is none that arithmetic gives."""
 
 
 def resolved(root: Node) -> Node:
@@ -55,10 +56,8 @@ def resolved(root: Node) -> Node:
         elif isinstance(value, list):
             value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
         elif isinstance(value, str) and value[:1] in ("@", "$") and not _moves(value, in_copied or path in above):
-            try:
+            with suppress(_ImpureError):
                 value = _Evaluation(root).of(node, path)
-            except _ImpureError:
-                pass
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)

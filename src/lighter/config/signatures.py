@@ -111,13 +111,16 @@ class Signature:
     def _misplaced(self, call: Call, by_position: Sequence[Parameter], given: Collection[str]) -> Iterator[Misfit]:
         positional = call.positional or ()
         if len(positional) > len(by_position) and not self._has(Parameter.VAR_POSITIONAL):
-            most = f"{len(by_position)} argument{'s' * (len(by_position) != 1)}" if by_position else "no argument"
-            yield Misfit(len(by_position), f"`_args_` has {len(positional)} items, and {most} is taken by position")
+            items = f"{len(positional)} item{'s' * (len(positional) != 1)}"
+            most = f"at most {len(by_position)}" if by_position else "none"
+            yield Misfit(len(by_position), f"`_args_` has {items}; by position it takes {most}")
         for key in call.named:
             if key in given and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
                 yield Misfit(key, f"`{key}` is given twice: `_args_` has it too")
 
     def _missing(self, call: Call, given: Collection[str]) -> Iterator[Misfit]:
+        names = self._names()
+        misspelt = {close_to(key, names) for key in call.named if key not in names}
         absent = [
             item.name
             for item in self.parameters.values()
@@ -125,10 +128,10 @@ class Signature:
             and item.default is Parameter.empty
             and item.name not in given
             and item.name not in call.named
-            and item.name not in call.filled
+            and item.name not in {*call.filled, *misspelt}
         ]
         if absent and not call.is_partial:
-            names = ", ".join(f"`{name}`" for name in absent)
+            listed = ", ".join(f"`{name}`" for name in absent)
             yield Misfit(
                 None, f"the argument{'s' * (len(absent) > 1)} {names} {'are' if len(absent) > 1 else 'is'} missing"
             )

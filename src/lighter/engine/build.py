@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from lighter.config.objects import Objects, defer
@@ -163,7 +163,8 @@ def wrong_kind(kind: type, base: str, section: str) -> tuple[str, str] | None:
 
 def is_a(kind: type) -> bool:
     """Whether a call of a class makes an object of that class, as far as can be told without calling it."""
-    return type(kind).__call__ in (type.__call__, ABCMeta.__call__) and kind.__new__ is object.__new__
+    written_in_python = (inspect.getattr_static(kind, "__new__"), inspect.getattr_static(type(kind), "__call__"))
+    return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
 def _mixed(objects: Objects, section: str, parts: Parts) -> list[Problem]:

@@ -31,7 +31,8 @@ def check_expressions(root: Node, problems: list[Problem]) -> None:
     for path, node, text in compiled:
         for name in sorted(_free_names(text) - known - _BUILTINS):
             there = ", ".join(sorted(known)) or "none"
-            hint = closest(name, {*known, *_BUILTINS}) or f"Names come from `_imports_`; it has: {there}."
+            alike = {builtin for builtin in _BUILTINS if builtin[0] == name[0]}
+            hint = closest(name, known) or closest(name, alike) or f"Names come from `_imports_`; it has: {there}."
             problems.append(Problem(f"this expression uses the unknown name `{name}`", node.origin, path, hint))
 
 

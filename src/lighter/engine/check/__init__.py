@@ -19,7 +19,7 @@ from lighter.config.prune import unneeded
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.build import is_a, mixed, wrong_kind
 from lighter.engine.check.found import Found, absolute
-from lighter.engine.check.missing import check_missing
+from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.monitors import check_monitors
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
@@ -52,6 +52,7 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
         check_call(path, found.node(path), target, found.problems, is_partial=path in found.later, filled=filled)
     _check_kinds(found)
     check_missing(found)
+    check_checkpoints(found, given)
     _check_stage_arguments(found)
     check_monitors(found)
     check_sharing(found)

@@ -59,7 +59,7 @@ def _has_order(found: Found, path: str, data: Any) -> bool:
     kind = found.kind(dataset[0]) if dataset is not None else None
     if kind is None or not issubclass(kind, data.Dataset) or issubclass(kind, data.IterableDataset):
         return False
-    code = getattr(kind.__getitem__, "__code__", None)
+    code = getattr(getattr(kind, "__getitem__", None), "__code__", None)
     return code is not None and not any(_RANDOM.search(name) for name in code.co_names)
 
 
