@@ -67,4 +67,4 @@ def message_of(case: Case, folder: Path) -> str:
     problems = found_in(case.inputs, case.then.removeprefix("check ") or None, shape=False)
     assert all(len(str(problem).splitlines()) <= 15 for problem in problems)
     assert "warning" in case.name or any(problem.severity == ERROR for problem in problems)
-    return "\n\n".join(map(str, problems))
+    return "\n\n".join(map(str, problems)).replace(str(folder), "FOLDER").replace(str(HERE), "HERE")

@@ -288,7 +288,7 @@ def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> 
         ({"data": {"_target_": "collections.Counter"}}, "`data` must be a LightningDataModule; found a"),
         (
             {"trainer": {"max_epoch": 1}},
-            r"trainer::max_epoch: lighter.Trainer: there is no argument `max_epoch`\n.*`max_epochs`",
+            r"trainer::max_epoch: the trainer: there is no argument `max_epoch`\n.*`max_epochs`",
         ),
         ({"data": None}, "`fit` needs a dataloader, and there is no `train_dataloader`"),
         ({"modle": {}}, r"modle: this section is unknown\n  Did you mean `model`"),

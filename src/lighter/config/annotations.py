@@ -11,7 +11,11 @@ import inspect
 import types
 from collections.abc import Iterator
 from enum import Enum
+from os import PathLike
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from lighter.config.problems import indefinite, shortened
 
 UNKNOWN = object()
 """Stands for a value that is not known before it is made."""
@@ -47,7 +51,7 @@ def fits(value: Any, annotation: Any) -> bool:
 def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
     if kind in _NUMBERS:
         return _fits_number(value, kind)
-    if kind is str:
+    if kind in (str, PathLike) or issubclass(kind, PurePath):
         return isinstance(value, str)
     if kind is dict or kind is collections.abc.Mapping or kind is collections.abc.MutableMapping:
         return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
@@ -106,6 +110,15 @@ def shown(annotation: Any) -> str:
     name = getattr(origin or annotation, "__name__", None) or str(annotation).removeprefix("typing.")
     inside = [shown(arg) for arg in args if arg is not Ellipsis and not isinstance(arg, list)]
     return f"{name}[{', '.join(inside)}]" if inside and origin is not _CALLABLE else name
+
+
+def as_written(value: Any) -> str:
+    """A value as messages show it, with dots for what is not known."""
+    if isinstance(value, dict):
+        return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
+    if isinstance(value, list):
+        return shortened(f"[{', '.join(map(as_written, value))}]", 60)
+    return "..." if value is UNKNOWN else indefinite(value)
 
 
 def choices(annotation: Any) -> Iterator[Any]:

@@ -63,7 +63,8 @@ def why_not_found(name: str) -> tuple[str, str]:
             public = [
                 known for known in (*dir(found), *(module.name for module in inside)) if not known.startswith("_")
             ]
-            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], public)
+            others = [known for known in public if known != parts[length]]
+            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], others)
     try:
         importlib.import_module(parts[0])
     except (ImportError, ValueError) as error:
@@ -71,9 +72,9 @@ def why_not_found(name: str) -> tuple[str, str]:
     else:
         reason = f"`{parts[0]}` is no package"
     hint = closest(parts[0], {*sys.builtin_module_names, *(module.name for module in pkgutil.iter_modules())})
+    if len(parts) == 1 and name[:1].isupper():
+        hint = f"A class is written with its module: `package.module.{name}`."
     hint = hint or "Is it installed here? A module of your own is found in the working directory, or by `project:`."
-    if len(parts) == 1:
-        hint = f"A target is written with its module: `package.module.{name}`."
     return f"`{name}` cannot be imported: {reason}", hint
 
 

@@ -205,7 +205,6 @@ class _Files:
         root = Node({}, tree.origin) if tree is not None else None
         for layer in own.layers(tree, (_real(path),)) if tree is not None else ():
             root = merge(root, layer, self.problems)
-        self.is_incomplete = self.is_incomplete or own.is_incomplete
         return root
 
 

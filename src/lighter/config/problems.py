@@ -113,12 +113,15 @@ def closest(found: object, allowed: Iterable[object]) -> str:
     return f"Did you mean `{close}`?" if close is not None else ""
 
 
-def close_to(found: object, choices: Sequence[str]) -> str | None:
+def close_to(found: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The closest of some spellings, if one is close. Of very many, those that begin the same way are compared."""
     wrong = shortened(str(found), 200)
+    for choice in choices:
+        if choice.lower() == wrong.lower():
+            return choice
     alike = [choice for choice in choices if abs(len(choice) - len(wrong)) <= max(3, len(wrong) // 2)]
     alike.sort(key=lambda choice: choice[:1] != wrong[:1])
-    close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=0.6)
+    close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

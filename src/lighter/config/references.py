@@ -56,7 +56,9 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         if absolute[0] == "@" and not _REFERENCE.match(absolute):
             message = f"`{shortened(node.value, 60)}` is no reference: that is names and indices, joined by `::`"
+            meant = "@" + re.sub(r"[.:]+", SEPARATOR, absolute[1:])
             hint = "Names that are referred to are made of letters, digits and `_`."
+            hint = f"Did you mean `{meant}`?" if _REFERENCE.match(meant) and root.find(meant[1:]) is not None else hint
             problems.append(Problem(message, node.origin, path, hint))
             continue
         for target in scan_references(absolute):
@@ -114,8 +116,8 @@ class _Copies:
         if external is not None and self.whole_file is not None:
             other = self.whole_file(external["file"], node)
             found = self.look_up(external["path"] or "", node, path, other) if other is not None else None
-        elif self.whole_file is not None and tree is self.root:
-            return node
+        elif external is not None or (self.whole_file is not None and tree is self.root):
+            return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
         else:
             absolute = _absolute(path, node, self.problems)
             found = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None

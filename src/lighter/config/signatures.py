@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
-from lighter.config.annotations import choices, fits, shown
-from lighter.config.problems import close_to, closest, indefinite, nearest
+from lighter.config.annotations import as_written, choices, fits, shown
+from lighter.config.problems import close_to, closest, nearest
 
 _KNOWN = frozenset(sys.stdlib_module_names) | {
     *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter"),
@@ -59,10 +59,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Signature:
-    """The parameters of a target by name, their annotations worked out; `is_exact` if no decorator can change them."""
+    """What a target takes.
+
+    Attributes:
+        parameters: by name, their annotations worked out.
+        is_exact: whether no decorator can change them.
+        is_strict: whether `**kwargs` are known to be few.
+    """
 
     parameters: Mapping[str, Parameter]
     is_exact: bool
+    is_strict: bool = False
 
     def misfits(self, call: Call) -> Iterator[Misfit]:
         """Everything about a call that the target will refuse."""
@@ -95,9 +102,10 @@ class Signature:
         return any(item.kind is kind for item in self.parameters.values())
 
     def _unknown(self, call: Call) -> Iterator[Misfit]:
-        if self._has(Parameter.VAR_KEYWORD):
-            return
         names = self._names()
+        if self._has(Parameter.VAR_KEYWORD):
+            yield from self._near_misses(call, names)
+            return
         for key in call.named:
             free = [name for name in names if name not in call.named]
             if key in names or not (self.is_exact or close_to(key, free)):
@@ -105,8 +113,15 @@ class Signature:
             if key in self.parameters:
                 yield Misfit(key, f"`{key}` is taken by position only", "Write it in `_args_`.")
             else:
-                hint = closest(key, free) or nearest(key, names) or "It takes none by name."
+                hint = nearest(key, names) or "It takes none by name."
                 yield Misfit(key, f"there is no argument `{key}`", hint)
+
+    def _near_misses(self, call: Call, names: Sequence[str]) -> Iterator[Misfit]:
+        """Of a target that passes further arguments on to where only a few are taken."""
+        for key in call.named if self.is_strict else ():
+            close = close_to(key, names, cutoff=0.8)
+            if key not in names and close:
+                yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
 
     def _misplaced(self, call: Call, by_position: Sequence[Parameter], given: Collection[str]) -> Iterator[Misfit]:
         positional = call.positional or ()
@@ -132,9 +147,8 @@ class Signature:
         ]
         if absent and not call.is_partial:
             listed = ", ".join(f"`{name}`" for name in absent)
-            yield Misfit(
-                None, f"the argument{'s' * (len(absent) > 1)} {names} {'are' if len(absent) > 1 else 'is'} missing"
-            )
+            said = f"arguments {listed} are" if len(absent) > 1 else f"argument {listed} is"
+            yield Misfit(None, f"the {said} missing")
 
 
 def signature_of(target: Any) -> Signature | None:
@@ -150,7 +164,8 @@ def signature_of(target: Any) -> Signature | None:
     resolved = {name: _resolved(item, scope) for name, item in found.parameters.items()}
     own = "__signature__" in getattr(target, "__dict__", {})
     is_exact = not own and not extra and not any(_is_decorated(function) for function in functions)
-    return Signature({**extra, **resolved}, is_exact)
+    is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
+    return Signature({**extra, **resolved}, is_exact, is_strict)
 
 
 def _functions(target: Any) -> Iterator[Any]:
@@ -199,7 +214,8 @@ def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
     if not isinstance(item.annotation, str):
         return item
     try:
-        return item.replace(annotation=eval(item.annotation, dict(scope)))  # as typing.get_type_hints does
+        annotation = eval(item.annotation, dict(scope))  # as typing.get_type_hints does
+        return item.replace(annotation=eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation)
     except Exception:  # noqa: BLE001  names that only a type checker has, or anything that they do
         return item.replace(annotation=Parameter.empty)
 
@@ -216,7 +232,7 @@ def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
         return None
     options = [*choices(annotation)]
     hint = closest(value, options) if options and isinstance(value, (str, int)) else ""
-    return f"`{item.name}` is {shown(annotation)}; found {indefinite(value)}", hint
+    return f"`{item.name}` is {shown(annotation)}; found {as_written(value)}", hint
 
 
 def _default_fits(default: Any, annotation: Any) -> bool:

@@ -194,11 +194,12 @@ def mixed(
             continue
         is_mixed = True
         message = f"`{path}` is of the package `{found}`, but `{section}` is of `{package}`; one run uses one of them"
-        hint = (
-            f"Change it to `_target_: {package}.Trainer`."
-            if path == "trainer"
-            else f"Import `{base}` from `{package}` in {kinds[path].__module__}, or use {found} for all."
-        )
+        module = kinds[path].__module__
+        hint = f"Import `{base}` from `{package}` in {module}, or use {found} for all."
+        if path == "trainer":
+            hint = f"Change it to `_target_: {package}.Trainer`."
+        elif module.startswith("lighter."):
+            hint = f"Write a `{base}` of `{package}`, or use {found} for all."
         yield join(path, "_target_"), message, hint
     for path, kind in {} if is_mixed else callbacks.items():
         found = family(kind, "Callback")
@@ -223,11 +224,9 @@ def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[P
 def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
     """Message, path and hint where a module lacks the step of a stage."""
     message = f"`{stage}` needs a `{STEPS[stage]}`, and {kind.__name__} has none"
-    return (
-        message,
-        section,
-        f"Write it in {kind.__module__}.{kind.__name__}:\ndef {STEPS[stage]}(self, batch, batch_idx): ...",
-    )
+    where = f"{kind.__module__}.{kind.__name__}"
+    where = f"a subclass of {kind.__name__}" if where.startswith("lighter.") else where
+    return message, section, f"Write it in {where}:\ndef {STEPS[stage]}(self, batch, batch_idx): ..."
 
 
 def no_loader(section: str, stage: str) -> tuple[str, str, str]:

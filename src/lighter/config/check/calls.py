@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
-from lighter.config.check.definitions import SPECIAL
+from lighter.config.check.definitions import SPECIAL, hint_of_special
 from lighter.config.faults import why_not_found
 from lighter.config.problems import Problem, indefinite
 from lighter.config.signatures import Call, signature_of
@@ -88,26 +88,37 @@ def check_call(
     *,
     is_partial: bool = False,
     filled: Collection[str] = (),
-) -> None:
-    """A problem for each argument of a definition that its target, a class or function, does not take."""
+) -> list[str]:
+    """A problem for each argument of a definition that its target, a class or function, does not take.
+
+    Returns:
+        The paths of the arguments that there are not.
+    """
     signature = signature_of(target)
     if signature is None:
-        return
-    mode = node.value.get("_mode_")
-    unknown_mode = mode is not None and is_reference(mode.value)
-    unnamed = node.value.get("_args_")
+        return []
+    name = node.value["_target_"].value if "_target_" in node.value else "the trainer"
+    unknown = []
+    for misfit in signature.misfits(_call_of(node, is_partial=is_partial, filled=filled)):
+        where, origin = _place(path, node, misfit.argument, at_value=misfit.is_value)
+        problems.append(Problem(f"{name}: {misfit.message}", origin, where, misfit.hint))
+        unknown += [where] if isinstance(misfit.argument, str) and not misfit.is_value else []
+    return unknown
+
+
+def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
+    """What a definition hands over to its target."""
+    unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
-        str(key): plain(child) for key, child in node.value.items() if key not in SPECIAL and not _is_disabled(child)
+        str(key): plain(child)
+        for key, child in node.value.items()
+        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or _is_disabled(child))
     }
-    positional: list[Any] | None = []
-    if unnamed is not None:
-        items = [item for item in unnamed.value if not _is_disabled(item)] if isinstance(unnamed.value, list) else None
-        positional = [plain(item) for item in items] if items is not None else None
-    later = is_partial or unknown_mode or (mode is not None and mode.value == "callable")
-    named_target = node.value["_target_"].value if "_target_" in node.value else "lighter.Trainer"
-    for misfit in signature.misfits(Call(positional, named, later, filled)):
-        where, place = _place(path, node, misfit.argument, at_value=misfit.is_value)
-        problems.append(Problem(f"{named_target}: {misfit.message}", place, where, misfit.hint))
+    positional: list[Any] | None = [] if unnamed is None else None
+    if unnamed is not None and isinstance(unnamed.value, list):
+        positional = plain(unnamed)
+    is_partial = is_partial or (mode is not None and (mode.value == "callable" or is_reference(mode.value)))
+    return Call(positional, named, is_partial, filled)
 
 
 def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool) -> tuple[str, Any]:

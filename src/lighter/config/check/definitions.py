@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lighter.config.problems import Problem, close_to, closest, indefinite
+from lighter.config.problems import Problem, closest, indefinite
 from lighter.config.tree import Node, is_reference, is_target, join
 
 MODES = ("default", "callable", "debug")
@@ -26,7 +26,10 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
             message = "`_base_` stands at the top of a file; to copy from another file here, write `%file.yaml::path`"
             problems.append(Problem(message, base.key_origin or base.origin, join(path, "_base_")))
         for key, child in node.value.items():
-            _check_special(path, key, child, problems, within=node)
+            hint = hint_of_special(key)
+            if hint and (is_target(node.value) or key not in _OF_OTHERS):
+                where = child.key_origin or child.origin
+                problems.append(Problem("this special key is unknown", where, join(path, key), hint))
 
 
 def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
@@ -52,16 +55,9 @@ def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
             problems.append(Problem(message, child.key_origin or child.origin, path))
 
 
-def _check_special(path: str, key: object, node: Node, problems: list[Problem], within: Node) -> None:
-    """A key that looks like one of ours, and is none."""
+def hint_of_special(key: object) -> str:
+    """What is meant by a key that looks like one of the special ones; nothing where it is one, or just a name."""
     text = str(key)
     if not (len(text) > 2 and text.startswith("_") and text.endswith("_")) or text in (*SPECIAL, "_base_", "_imports_"):
-        return
-    close = close_to(text, SPECIAL)
-    if text in _OF_OTHERS and is_target(within.value):
-        hint = _OF_OTHERS[text]
-    elif close is not None:
-        hint = f"Did you mean `{close}`?"
-    else:
-        return
-    problems.append(Problem("this special key is unknown", node.key_origin or node.origin, join(path, key), hint))
+        return ""
+    return _OF_OTHERS.get(text) or closest(text, SPECIAL)

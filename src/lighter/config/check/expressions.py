@@ -8,9 +8,9 @@ import symtable
 import warnings
 from collections.abc import Collection, Iterator
 
-from lighter.config.problems import Problem, closest, shortened
+from lighter.config.problems import Problem, close_to, closest, shortened
 from lighter.config.references import ANY_REFERENCE
-from lighter.config.tree import Node, is_reference
+from lighter.config.tree import SEPARATOR, Node, is_reference, join
 
 _STAND_IN = "_lighter_reference_"
 
@@ -30,10 +30,18 @@ def check_expressions(root: Node, problems: list[Problem]) -> None:
         known |= _import_of(text)
     for path, node, text in compiled:
         for name in sorted(_free_names(text) - known - _BUILTINS):
-            there = ", ".join(sorted(known)) or "none"
-            alike = {builtin for builtin in _BUILTINS if builtin[0] == name[0]}
-            hint = closest(name, known) or closest(name, alike) or f"Names come from `_imports_`; it has: {there}."
+            hint = _hint(name, path, root, known)
             problems.append(Problem(f"this expression uses the unknown name `{name}`", node.origin, path, hint))
+
+
+def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
+    beside = [join(path.rpartition(SEPARATOR)[0], name), join("vars", name)]
+    there = next((here for here in beside if here != path and root.find(here) is not None), None)
+    if there is not None:
+        return f"A value of the config is referred to: `@{there}`."
+    builtin = close_to(name, sorted(_BUILTINS), cutoff=0.75)
+    hint = closest(name, known) or (f"Did you mean `{builtin}`?" if builtin else "")
+    return hint or f"Names come from `_imports_`; it has: {', '.join(sorted(known)) or 'none'}."
 
 
 def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from lighter.config.problems import Problem, indefinite, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 
 SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
 STAGES = ("fit", "validate", "test", "predict")
@@ -18,9 +20,10 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
     """The top level, as it was written: known sections, and what must be a literal because it is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
+            steps = re.split(r"[.:]+", str(key).lstrip("-"))
             hint = nearest(key, SECTIONS)
-            if str(key).partition(".")[0] in SECTIONS:
-                hint = f"The steps of a path are joined by `::`: `{str(key).replace('.', '::')}`."
+            if steps[0] in SECTIONS:
+                hint = f"The steps of a path are joined by `::`: `{SEPARATOR.join(steps)}`."
             problems.append(Problem("this section is unknown", node.key_origin or node.origin, str(key), hint))
     seed = merged.child("seed")
     if seed is not None and not (type(seed.value) is int and 0 <= seed.value <= MAX_SEED):
@@ -39,6 +42,10 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
         node = root.child(section)
         if node is not None and not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
             problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
+    data = root.child("data")
+    if data is not None and isinstance(data.value, dict) and not is_target(data.value):
+        message = "`data` says which data module to make; found a dict without `_target_`"
+        problems.append(Problem(message, data.origin, "data", "data:\n  _target_: lighter.LighterDataModule"))
     _check_args(root, problems)
     _check_run(root, problems)
     _check_imports(root, problems)

@@ -16,11 +16,12 @@ from lighter.config import Config
 from lighter.config.check.calls import NOTHING, Targets, check_call
 from lighter.config.problems import Problem, nearest
 from lighter.config.prune import unneeded
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 from lighter.engine.build import is_a, mixed, wrong_kind
 from lighter.engine.check.found import Found, absolute
 from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.monitors import check_monitors
+from lighter.engine.check.own import check_own
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
 from lighter.engine.families import PACKAGES, family
@@ -47,13 +48,17 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     walk.visit(f"args::{stage}")
     if everything:
         walk.visit("")
-    for path, target in found.targets.items():
+    unknown: set[str] = set()
+    for path in sorted(found.targets, key=lambda path: path.count(SEPARATOR)):  # an argument after what has it
         filled = [found.filled[path]] if path in found.filled else []
-        check_call(path, found.node(path), target, found.problems, is_partial=path in found.later, filled=filled)
+        later = path in found.later or path in unknown
+        target = found.targets[path]
+        unknown |= {*check_call(path, found.node(path), target, found.problems, is_partial=later, filled=filled)}
     _check_kinds(found)
     check_missing(found)
     check_checkpoints(found, given)
     _check_stage_arguments(found)
+    check_own(found)
     check_monitors(found)
     check_sharing(found)
     check_settings(found)
@@ -78,7 +83,7 @@ class _Walk:
         target = self.definition(path, node)
         needed_for = getattr(target, "needed_for", None)
         without = unneeded(needed_for, self.found.stage) if isinstance(needed_for, Mapping) else []
-        for key in getattr(target, "deferred", ()):
+        for key in getattr(target, "deferred", ()) if target is not None else _BUILT_WITH:
             if key in node.value:
                 self.deferred(join(path, key), _BUILT_WITH.get(key, ""))
         self.children(path, node, {join(path, key) for key in without})

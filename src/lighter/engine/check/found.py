@@ -8,7 +8,7 @@ from typing import Any
 from sparkwheel.path_utils import resolve_relative_ids
 
 from lighter.config.problems import ERROR, Problem, Problems
-from lighter.config.tree import SEPARATOR, Node, join
+from lighter.config.tree import SEPARATOR, Node, is_target, join
 
 
 @dataclass
@@ -74,6 +74,8 @@ class Found:
             here = here.rpartition(SEPARATOR)[0]
         node = self.tree.find(here)
         origin = node.origin if node is not None and here else None
+        if node is not None and is_target(node.value):
+            origin = node.value["_target_"].origin
         if node is not None and at_key and here == path:
             origin = node.key_origin or origin
         self.problems.append(Problem(message, origin, path, hint, severity))

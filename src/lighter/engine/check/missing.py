@@ -24,7 +24,7 @@ def check_missing(found: Found) -> None:
     if module is None or not is_a(module) or family(module, "LightningModule") is None:
         return
     step = STEPS.get(found.stage)
-    if step is not None and not _has(found, found.section, module, step):
+    if step is not None and not _has(found, found.section, module, step) and not _exists_sometimes(module, step):
         found.problem(*no_step(module, found.section, found.stage))
     loader = f"{LOADERS[found.stage]}_dataloader"
     has_data = "data" in found.tree.value and found.tree.value["data"].value is not None
@@ -33,7 +33,7 @@ def check_missing(found: Found) -> None:
     sources = [(found.section, module), *([("data", data)] if data is not None else [])]
     if not unknown and not any(_has(found, path, kind, loader) for path, kind in sources):
         found.problem(*no_loader(found.section, found.stage))
-    if _is_ours(module):
+    if is_ours(module):
         for key, example in _without(found, module).missing(found.stage):
             found.problem(*no_part(found.section, found.stage, key, example))
 
@@ -73,12 +73,17 @@ def _without(found: Found, module: type) -> Any:
 def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     """Whether a class has a step or dataloader, or may have it for all that can be told."""
     own = inspect.getattr_static(kind, hook, None)
-    if type(own).__name__ == "ExistsIf":
-        return not _is_ours(kind) or _is_configured(found, path, hook)
+    if _exists_sometimes(kind, hook):
+        return not is_ours(kind) or _is_configured(found, path, hook)
     bases = [getattr(sys.modules[package], base) for package in PACKAGES if package in sys.modules for base in _BASES]
     written = not getattr(own, "is_missing", False)
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))
+
+
+def _exists_sometimes(kind: type, hook: str) -> bool:
+    """Whether a step or dataloader of ours exists only where there is data for it."""
+    return type(inspect.getattr_static(kind, hook, None)).__name__ == "ExistsIf"
 
 
 def _is_configured(found: Found, path: str, hook: str) -> bool:
@@ -91,7 +96,7 @@ def _is_configured(found: Found, path: str, hook: str) -> bool:
     return not isinstance(loaders[1].value, dict) or found.argument(loaders[0], LOADERS[found.stage]) is not None
 
 
-def _is_ours(kind: type) -> bool:
+def is_ours(kind: type) -> bool:
     """Whether the constructor of a class is Lighter's own."""
     constructor = inspect.getattr_static(kind, "__init__")
     return str(getattr(constructor, "__module__", "")).startswith("lighter.")

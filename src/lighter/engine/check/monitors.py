@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from types import CodeType
 
-from lighter.config.problems import ERROR, WARNING, closest
+from lighter.config.problems import ERROR, WARNING, closest, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.found import Found
 from lighter.trainer import DEFAULT_MONITORS
@@ -40,7 +40,8 @@ def check_monitors(found: Found) -> None:
     for path, name in _monitors(found):
         wrong = _wrong(found, name)
         if wrong:
-            found.problem(wrong, path, closest(name, _candidates(found)) or _listed(found), severity)
+            message, hint = wrong
+            found.problem(f"nothing logs `{name}`{message}", path, hint or _hint(found, name), severity)
 
 
 def _logs(kind: type) -> bool:
@@ -102,18 +103,19 @@ def _literal(found: Found, path: str, key: str) -> Iterator[tuple[str, str]]:
         yield given[0], given[1].value
 
 
-def _wrong(found: Found, name: str) -> str:
-    """Why nothing logs a name; nothing where something may."""
+def _wrong(found: Found, name: str) -> tuple[str, str] | None:
+    """Why nothing logs a name, and what to do; None where something may."""
+    if name.startswith("test/"):
+        return ": `fit` runs train and val", ""
     if not _LOGGED.fullmatch(name):
-        return f"nothing logs `{name}`"
+        return "", ""
     if name.startswith("val/") and found.section == "system" and _no_val(found):
-        return f"nothing logs `{name}`: there is no val dataloader"
+        return ": there is no val dataloader", "Add `system::dataloaders::val`."
     metric = _METRIC.match(name)
     names = _metric_names(found, metric[1]) if metric else None
     if metric and names is not None and metric[2] not in names:
-        there = f"the metrics of {metric[1]} are: {', '.join(names)}" if names else f"{metric[1]} has no metrics"
-        return f"nothing logs `{name}`: {there}"
-    return ""
+        return f": the metrics of {metric[1]} are: {', '.join(names) or 'none'}", ""
+    return None
 
 
 def _no_val(found: Found) -> bool:
@@ -148,6 +150,9 @@ def _candidates(found: Found) -> list[str]:
     return names
 
 
-def _listed(found: Found) -> str:
-    names = [name for name in _candidates(found) if name != DEFAULT_MONITORS[1]]
-    return f"There is: {', '.join(names[:12])}."
+def _hint(found: Found, name: str) -> str:
+    """The nearest name of the same mode, or else of any, or else all of them."""
+    names = _candidates(found)
+    mode = name.partition("/")[0].replace("test", "val")
+    of_mode = closest(name, [each for each in names if each.startswith(f"{mode}/") and name != each])
+    return of_mode or closest(name, names) or nearest("", [each for each in names if each != DEFAULT_MONITORS[1]])

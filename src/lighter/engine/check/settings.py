@@ -99,7 +99,7 @@ def _check_validation(found: Found) -> None:
         if parameter is not None and parameter.default is True and is_target(node.value):
             given = node.value.get("validate_args")
             if given is None or given.value is True:
-                message = f"{target.__name__} looks at its inputs at every update, and the host waits for the GPU"
+                message = f"{target.__name__} checks its inputs at every update, for which the host waits for the GPU"
                 hint = "Once the data is known to be right: `validate_args: false`."
                 found.problem(message, path, hint, WARNING)
 

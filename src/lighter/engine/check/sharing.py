@@ -19,15 +19,16 @@ def check_sharing(found: Found) -> None:
         return
     kinds = (torchmetrics.Metric, torchmetrics.MetricCollection)
     owners: dict[str, str] = {}
+    told: set[str] = set()
     for mode in _MODES:
         path = f"{found.section}::metrics::{mode}" if found.section == "system" else f"model::{mode}_metrics"
-        if found.tree.find(path) is None:
-            continue
-        for metric, by in _metrics(found, path, None, kinds):
+        for metric, by in _metrics(found, path, None, kinds) if found.tree.find(path) is not None else ():
             owner = owners.setdefault(metric, mode)
-            if owner != mode and by is not None:
-                message = f"`@{metric}` is one metric for {owner} and {mode}, whose states would mix"
-                found.problem(message, by, f"Copy its definition: `%{metric}`")
+            if owner != mode and by is not None and by not in told:
+                told.add(by)
+                text = found.node(by).value
+                message = f"`{text}` is the same for {owner} and {mode}: the states of its metrics would mix"
+                found.problem(message, by, f"Copy the definition: `%{text[1:]}`")
 
 
 def _metrics(found: Found, path: str, by: str | None, kinds: Any) -> Iterator[tuple[str, str | None]]:
