@@ -35,6 +35,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--weights_only/--no_weights_only", default=None, help="Load only weights and plain data (default)."
         ),
+        click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too."),
         click.option(
             "--ckpt_path",
             metavar="PATH|last|best",
@@ -113,10 +114,9 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
 def _run(stage: str, options: dict[str, Any]) -> None:
     from lighter.cli.stage import run_stage
 
-    inputs = options.pop("inputs")
-    raise SystemExit(
-        run_stage(stage, list(inputs), {key: value for key, value in options.items() if value is not None})
-    )
+    inputs, traceback = options.pop("inputs"), options.pop("traceback")
+    given = {key: value for key, value in options.items() if value is not None}
+    raise SystemExit(run_stage(stage, list(inputs), given, traceback=traceback))
 
 
 def main() -> None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from lighter.cli.check import title
+from lighter.cli.failures import show_failure
 from lighter.errors import ConfigError, LighterError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
-_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
 
 
-def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
-    """Run a stage; returns the exit code."""
+def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
+    """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
     from lighter.engine.runner import Runner
 
     try:
@@ -27,14 +25,14 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
             outcome = Runner().execute(stage, inputs, **options)
     except LighterError as error:
         if error.exit_code == 1:
-            return _failed(error)
+            return show_failure(error, whole=traceback)
         print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        return _failed(error)
+        return show_failure(error, whole=traceback)
     from lighter.cli.results import show
 
     show(stage, outcome)
@@ -57,16 +55,3 @@ def _messages_shown() -> Iterator[None]:
 
 def _title(error: LighterError) -> str:
     return title(error.problems) if isinstance(error, ConfigError) else "The checkpoint cannot be used."
-
-
-def _failed(error: BaseException) -> int:
-    """Print the traceback of the user's code, without the frames of the command line, the config and the engine."""
-    shown = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = shown
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_HIDDEN)]
-        part = part.__cause__ or part.__context__
-    print("".join(shown.format()), file=sys.stderr, end="")
-    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
-        print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
-    return 1

@@ -2,7 +2,7 @@
 
 The config's mistakes become a `ConfigError` with their place: a name that leads nowhere, arguments that do not fit the
 signature, a wrong expression, a circle. What the user's code raises stays what it is, and gains a note: the config
-path, where that was written, and the call. The frames of sparkwheel and of this package are left out of it.
+path, where that was written, and the call. The frames of sparkwheel and of this package are cut from it, and kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lighter.config.annotations import UNKNOWN
 from lighter.config.problems import closest
 from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import is_target, join
-from lighter.errors import ConfigError, ModuleError, add_note
+from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
@@ -50,7 +50,7 @@ def explained(objects: Objects, error: Exception, path: str) -> BaseException:
         wrong.__cause__ = cause
         return wrong
     add_note(cause, _circumstances(objects, path))
-    return cause.with_traceback(_users_traceback(cause))
+    return cut_traceback(cause, _users_traceback(cause))
 
 
 def why_not_found(name: str) -> tuple[str, str]:

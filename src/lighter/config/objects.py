@@ -112,6 +112,11 @@ class Objects:
             written = None
         return written if is_target(written) else self._exchanged.get(path, written)
 
+    def made(self) -> dict[int, str]:
+        """The path of each object that was made so far from a definition, by the object's id."""
+        definitions = {path for path, _ in self.definitions()} | set(self._exchanged)
+        return {id(value): path for path, value in self._resolver.made() if path in definitions}
+
     def references_to(self, path: str, *, outside: Collection[str]) -> list[str]:
         """The paths of the values that refer to the object at a path, but for those within some others."""
         found = []
@@ -298,6 +303,10 @@ class _Resolver(Resolver):
     def knows(self, path: str) -> bool:
         """Whether the resolver was told of a path."""
         return path in self._items
+
+    def made(self) -> Iterator[tuple[str, Any]]:
+        """What was made so far, by path."""
+        yield from self._resolved.items()
 
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what is known of a path, and of all below it, and what was made from it."""

@@ -69,6 +69,7 @@ class Runner:
         from pytorch_lightning import seed_everything
 
         from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+        from lighter.engine.failures import where_it_failed
         from lighter.engine.families import family
         from lighter.engine.project import make_importable
 
@@ -96,7 +97,8 @@ class Runner:
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call)
+            with where_it_failed(objects):
+                return _go(stage, saved, parts, folder, call)
 
 
 def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:
