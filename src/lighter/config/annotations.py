@@ -25,7 +25,7 @@ _NUMBERS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (in
 _LISTS = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
 _CALLABLE: Any = collections.abc.Callable
 _STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter")
-_MADE_FROM_TEXT = ("device", "dtype", "Size", "layout", "memory_format")
+_LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "IterableDataset", "Sampler")
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -80,7 +80,7 @@ def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 def _is_decisive(kind: type) -> bool:
     """Whether a class takes nothing but its instances: modules, tensors and the like."""
-    known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _MADE_FROM_TEXT
+    known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
     return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
 
 

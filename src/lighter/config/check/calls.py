@@ -110,7 +110,7 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
     """What a definition hands over to its target."""
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
-        str(key): plain(child)
+        str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
         for key, child in node.value.items()
         if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or _is_disabled(child))
     }
