@@ -22,6 +22,9 @@ def run_check(inputs: Sequence[str], stage: str | None, *, shape: bool, as_json:
     if stage is not None and stage not in STAGES:
         print(f"`{stage}` is no stage. {closest(stage, STAGES) or ', '.join(STAGES)}", file=sys.stderr)
         return WRONG
+    if probe and (stage not in (None, "fit") or shape or as_json):
+        print("--probe runs a training step: leave out --stage, --shape and --json.", file=sys.stderr)
+        return WRONG
     problems = found_in(inputs, stage, shape=shape)
     wrong = any(problem.severity == ERROR for problem in problems)
     if as_json:
@@ -33,7 +36,7 @@ def run_check(inputs: Sequence[str], stage: str | None, *, shape: bool, as_json:
     if probe:
         from lighter.cli.probe import run_probe
 
-        return run_probe(list(inputs), stage or "fit")
+        return run_probe(inputs)
     if not problems and not as_json:
         print("No problems." if not shape else "No problems that can be told without importing anything.")
     return 0

@@ -1,6 +1,60 @@
-"""`lighter check --probe`."""
+"""`lighter check --probe`: one training step, and the shapes in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lighter.cli.failures import show_failure
+from lighter.config import read
+from lighter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lighter.engine.probe import Probe
 
 
-def run_probe(inputs: list[str], stage: str) -> int:
-    """To come."""
-    raise NotImplementedError
+def run_probe(inputs: Sequence[str]) -> int:
+    """Run it, print the table, and return the exit code."""
+    from pytorch_lightning import seed_everything
+
+    from lighter.engine.probe import probe
+    from lighter.engine.project import make_importable
+    from lighter.run.log import logging_to
+
+    config = read(inputs)
+    seed_everything(config.merged.value["seed"].value, workers=True, verbose=False)
+    make_importable(config, Path.cwd())
+    try:
+        with logging_to(None):
+            found = probe(config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        return show_failure(error, whole=False)
+    _print(found)
+    return 0
+
+
+def _print(found: Probe) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("module", "class", "input", "output"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("parameters", justify="right")
+    for layer in found.layers:
+        count = f"{layer.parameters:,}" if layer.parameters else ""
+        table.add_row(layer.name, layer.kind, layer.given, layer.returned, count)
+    console.print(f"batch: {found.batch}\n", markup=False)
+    console.print(table)
+    where = "on the meta device: shapes, no values" if found.device == "meta" else "on the CPU"
+    console.print(f"\nOne training step ran {where}. {found.parameters:,} parameters train.", markup=False)
+    if found.untouched:
+        console.print(f"No gradient reached: {', '.join(found.untouched)}", markup=False)
+    if found.reason:
+        console.print(f"Not on the meta device: {found.reason}", markup=False)
