@@ -72,10 +72,10 @@ def test_a_step_that_fails_keeps_its_exception_and_says_where(config: dict[str, 
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         probed(config, "model::network={_target_: torch.nn.Linear, in_features: 63, out_features: 10}")
     first, second = caught.value.__notes__
-    assert first.startswith("while `model::network` (Python) ran, calling torch.nn.modules.linear.Linear.forward with ")
-    assert second.startswith(
-        "while `model` (Python) ran, calling tests.jobs.Classifier.training_step with batch: a list"
+    assert first.startswith(
+        "while `model::network` (Python) ran, calling torch.nn.modules.linear.Linear.forward(input=<a tensor of"
     )
+    assert second.startswith("while `model` (Python) ran, calling tests.jobs.Classifier.training_step(batch=<a list")
 
 
 def test_what_is_built_must_fit_together(config: dict[str, Any]) -> None:

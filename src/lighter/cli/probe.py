@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lighter.engine.probe import Probe
 
 
+_WIDTH = 160  # of a table that no terminal shows
+
+
 def run_probe(inputs: Sequence[str]) -> int:
     """Run it, print the table, and return the exit code."""
     from pytorch_lightning import seed_everything
@@ -42,10 +45,10 @@ def _print(found: Probe) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     table = Table(box=None, pad_edge=False)
     for column in ("module", "class", "input", "output"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     table.add_column("parameters", justify="right")
     for layer in found.layers:
         count = f"{layer.parameters:,}" if layer.parameters else ""

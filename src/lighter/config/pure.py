@@ -57,10 +57,19 @@ def resolved(root: Node) -> Node:
             value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
         elif isinstance(value, str) and value[:1] in ("@", "$") and not _moves(value, in_copied or path in above):
             with suppress(_ImpureError):
-                value = _Evaluation(root).of(node, path)
+                return _as_node(_Evaluation(root).of(node, path), node)
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
+
+
+def _as_node(value: Any, written: Node) -> Node:
+    """A plain value in the place of what it was worked out from."""
+    if isinstance(value, dict):
+        value = {key: _as_node(child, written) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [_as_node(child, written) for child in value]
+    return Node(value, written.origin, written.key_origin)
 
 
 def _copied(path: str, node: Node) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from lighter.config.objects import Objects
+from lighter.config.problems import shortened
 from lighter.errors import add_note
 from lighter.parts.describe import describe
 
@@ -32,7 +34,8 @@ def _notes(objects: Objects, error: BaseException) -> list[str]:
     trace = error.__traceback__
     while trace is not None:
         path = made.get(id(_self(trace.tb_frame)))
-        if path is not None:
+        ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("lighter.")
+        if path is not None and not ours:
             calls.append((path, trace.tb_frame))
         trace = trace.tb_next
     steps = [call for call in calls if call[1].f_code.co_name.endswith("_step")][-1:]
@@ -45,13 +48,18 @@ def _self(frame: FrameType) -> Any:
     return frame.f_locals.get(names[0]) if names else None
 
 
+def _shown(value: Any) -> str:
+    plain = isinstance(value, (bool, int, float, str))
+    return reprlib.repr(value) if plain else f"<{shortened(describe(value), _WIDEST)}>"
+
+
 def _note(objects: Objects, path: str, frame: FrameType) -> str:
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     given = {name: frame.f_locals[name] for name in code.co_varnames[1:count] if name in frame.f_locals}
-    arguments = ", ".join(f"{name}: {describe(value)[:_WIDEST]}" for name, value in given.items())
+    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
     node = objects.tree.find(path)
     written = f" ({node.origin})" if node is not None else ""
     kind = type(_self(frame))
     call = f"{kind.__module__}.{kind.__qualname__}.{code.co_name}"
-    return f"while `{path}`{written} ran, calling {call} with {arguments or 'no arguments'}"
+    return f"while `{path}`{written} ran, calling {call}({arguments})"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
 from lighter.config.problems import Problem, shortened
-from lighter.config.tree import Node, is_target, join, split
+from lighter.config.tree import SEPARATOR, Node, is_target, join
 
 _DONE, _OPEN = 2, 1
+_MOST = 20
 _BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may refer to it
 
 
@@ -69,16 +71,10 @@ def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple
 
 
 def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
-    names = [step for step, at in trail]
+    """A circle as the references go round in it, without the steps from a value to what is in it."""
     start = next(index for index, (_, at) in enumerate(trail) if at is first)
-    around = [closing, *(name for name in names[start + 1 :] if not _contains(name, names[start:])), closing]
-    shown = " -> ".join(name or "the whole config" for name in around)
-    message = "these references go round in a circle"
-    return Problem(message, node.origin, path, shortened(shown, 300))
-
-
-def _contains(path: str, names: list[str]) -> bool:
-    """Whether a step of the trail only leads to the next one below it."""
-    steps = split(path)
-    following = names[names.index(path) + 1 :][:1]
-    return any(split(name)[: len(steps)] == steps for name in following)
+    names = [name for name, _ in trail[start:]]
+    jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]
+    around = [closing, *(name for name in (*jumps, names[-1]) if name != closing), closing]
+    shown = " -> ".join(name or "the whole config" for name in around[:_MOST] + around[-1:] * (len(around) > _MOST))
+    return Problem("these references go round in a circle", node.origin, path, shortened(shown, 300))
