@@ -10,10 +10,15 @@ from typing import Any
 
 from lighter.config.objects import Objects
 from lighter.config.problems import shortened
+from lighter.engine.families import PACKAGES
 from lighter.errors import add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
+_BETWEEN = (  # what calls the user's code, rather than what the config names
+    "lighter.",
+    *(f"{package}.{part}" for package in PACKAGES for part in ("core", "trainer")),
+)
 
 
 @contextmanager
@@ -34,8 +39,8 @@ def _notes(objects: Objects, error: BaseException) -> list[str]:
     trace = error.__traceback__
     while trace is not None:
         path = made.get(id(_self(trace.tb_frame)))
-        ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("lighter.")
-        if path is not None and not ours:
+        between = str(trace.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN)
+        if path is not None and not between:
             calls.append((path, trace.tb_frame))
         trace = trace.tb_next
     steps = [call for call in calls if call[1].f_code.co_name.endswith("_step")][-1:]
