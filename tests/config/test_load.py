@@ -173,9 +173,9 @@ def test_copies_that_explode(write: Write) -> None:
     for index in range(12):
         write(f"f{index}.yaml", f"x: [{', '.join([repr(f'%f{index + 1}.yaml::x')] * 10)}]\n")
     write("f12.yaml", "x: [1, 2, 3]\n")
-    start = time.monotonic()
+    start = time.process_time()
     assert "more than 1,000,000 values" in problems_of("f0.yaml")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_dicts_from_python() -> None:
