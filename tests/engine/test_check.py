@@ -170,6 +170,18 @@ def test_no_false_alarm_for_an_example(config: Path, stage: str | None) -> None:
     assert stage == "predict" or not problems
 
 
+def test_no_false_alarm_for_what_is_completed_where_it_is_copied_to(own_place: Path) -> None:
+    (own_place / "c.yaml").write_text(
+        f"_base_: {GOOD}\n"
+        "vars:\n"
+        "  sgd: {_target_: torch.optim.SGD, lr: 0.1, params: '0'}\n"
+        "  adam: {_target_: torch.optim.Adam}\n"
+        "  step: {_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}\n"
+        "model: {=optimizer: ['%vars::sgd', '%vars::adam'], scheduler: ['@vars::step', null]}\n"
+    )
+    assert found_in(["c.yaml"], None, shape=False) == []
+
+
 def test_the_first_tier_imports_nothing_and_runs_nothing(own_place: Path) -> None:
     (own_place / "mine.py").write_text("raise SystemExit('imported')\n")
     (own_place / "c.yaml").write_text(

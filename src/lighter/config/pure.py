@@ -15,8 +15,8 @@ from typing import Any
 
 from sparkwheel.path_utils import resolve_relative_ids
 
-from lighter.config.references import ANY_COPY, ANY_REFERENCE
-from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, is_target, join, split
+from lighter.config.references import ANY_REFERENCE, copied_paths
+from lighter.config.tree import MAX_DEPTH, Node, is_target, join, prefixes
 
 _LARGEST = 2**64
 _LONGEST = 10_000
@@ -45,8 +45,8 @@ class _ImpureError(Exception):
 
 def resolved(root: Node) -> Node:
     """A merged tree in which pure expressions, and references to values, are worked out."""
-    copied = {path for here, node in root.walk() for path in _copied(here, node)}
-    above = {SEPARATOR.join(split(path)[: count + 1]) for path in copied for count in range(len(split(path)))}
+    copied = copied_paths(root)
+    above = {prefix for path in copied for prefix in prefixes(path)}
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:
         in_copied = in_copied or path in copied
@@ -70,16 +70,6 @@ def _as_node(value: Any, written: Node) -> Node:
     elif isinstance(value, list):
         value = [_as_node(child, written) for child in value]
     return Node(value, written.origin, written.key_origin)
-
-
-def _copied(path: str, node: Node) -> list[str]:
-    """The paths that a value copies by `%`."""
-    if not isinstance(node.value, str) or node.value[:1] not in ("%", "$"):
-        return []
-    try:
-        return [found[1:] for found in ANY_COPY.findall(str(resolve_relative_ids(path, node.value)))]
-    except ValueError:
-        return []
 
 
 def _moves(text: str, in_copied: bool) -> bool:

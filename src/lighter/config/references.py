@@ -213,6 +213,16 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return None
 
 
+def copied_paths(root: Node) -> set[str]:
+    """The paths that `%` copies, in a tree whose copies are not worked out."""
+    found = set()
+    for path, node in root.walk():
+        if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
+            absolute = _absolute(path, node, [])
+            found |= {copy[1:] for copy in ANY_COPY.findall(absolute or "")}
+    return found
+
+
 def find_step(root: Node, target: str) -> tuple[str, Node]:
     """How far a path leads: the last step that is there."""
     here, node = "", root

@@ -136,6 +136,12 @@ def join(path: str, key: Any) -> str:
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
 
+def prefixes(path: str) -> list[str]:
+    """A path and those of all that it is in."""
+    steps = split(path)
+    return [SEPARATOR.join(steps[: count + 1]) for count in range(len(steps))]
+
+
 def is_index(step: str) -> bool:
     """Whether a step can be an index into a list."""
     digits = step.removeprefix("-")

@@ -85,7 +85,7 @@ class Runner:
         package = family(type(module), "LightningModule") or ""
         folder = _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
-            for warning in warnings:
+            for warning in warnings if paths.is_rank_zero() else ():
                 check_log.warning("%s", warning)
             try:
                 trainer = build_trainer(objects, package, folder)

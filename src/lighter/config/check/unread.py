@@ -11,7 +11,7 @@ from sparkwheel.path_utils import resolve_relative_ids
 
 from lighter.config.problems import Problem, close_to
 from lighter.config.references import ANY_COPY, ANY_REFERENCE
-from lighter.config.tree import SEPARATOR, Node, join, split
+from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
 
 
 def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> None:
@@ -21,11 +21,10 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
     if not written:
         return
     referred = {*_referred(merged), *_referred(expanded)}
-    holders = {SEPARATOR.join(steps[:n]) for steps in map(split, referred) for n in range(1, len(steps) + 1)}
+    holders = {prefix for path in referred for prefix in prefixes(path)}
     for path, node in written:
         steps = split(path)
-        inside = any(SEPARATOR.join(steps[:n]) in referred for n in range(1, len(steps)))
-        if path not in holders and not inside:
+        if path not in holders and referred.isdisjoint(prefixes(path)):
             above = path.rpartition(SEPARATOR)[0]
             beside = [name[len(above) + 2 :] for name in holders if name.startswith(above + SEPARATOR)]
             close = close_to(steps[-1], sorted(beside))

@@ -16,7 +16,8 @@ from lighter.config import Config
 from lighter.config.check.calls import NOTHING, Targets, check_call
 from lighter.config.problems import Problem, nearest
 from lighter.config.prune import unneeded
-from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
+from lighter.config.references import copied_paths
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
 from lighter.engine.build import is_a, mixed, wrong_kind
 from lighter.engine.check.found import Found, absolute
 from lighter.engine.check.missing import check_checkpoints, check_missing
@@ -47,7 +48,11 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     walk.trainer()
     walk.visit(f"args::{stage}")
     if everything:
+        needed, copied = set(found.targets), copied_paths(config.merged)
         walk.visit("")
+        # what is only copied may be completed where its copies stand, and they are checked there
+        templates = [path for path in found.targets if path not in needed and not copied.isdisjoint(prefixes(path))]
+        found.later.update(templates)
     unknown: set[str] = set()
     for path in sorted(found.targets, key=lambda path: path.count(SEPARATOR)):  # an argument after what has it
         filled = [found.filled[path]] if path in found.filled else []
