@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lighter.config import read
 from lighter.config.objects import Deferred, Objects, defer
 from lighter.errors import ConfigError
 
@@ -179,6 +180,13 @@ def test_the_configs_mistakes(objects: Make, text: str, message: str) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith("c.yaml:3:")
     assert message in str(problem).splitlines()[0]
+
+
+def test_a_circle_through_what_another_class_would_build_later() -> None:
+    """Whether `optimizer` is built with the module is the class's choice, so reading it says nothing."""
+    made = read([{"model": {"_target_": "builtins.dict", "optimizer": "$len(@model)"}}]).objects()
+    with pytest.raises(ConfigError, match="model::optimizer: these references go round in a circle"):
+        made.get("model")
 
 
 def test_a_chain_of_references_that_is_too_long(objects: Make) -> None:

@@ -291,6 +291,11 @@ def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> 
             r"trainer::max_epoch: the trainer: there is no argument `max_epoch`\n.*`max_epochs`",
         ),
         ({"data": None}, "`fit` needs a dataloader, and there is no `train_dataloader`"),
+        (
+            {"seed": "x", "trainer": {"max_epoch": 1}},
+            r"seed: a seed is an integer [^$]*\n.*trainer::max_epoch: the trainer",
+        ),
+        ({"project": "nowhere", "seed": -1}, r"seed: a seed is an integer [^$]*\n.*project: there is no folder"),
         ({"modle": {}}, r"modle: this section is unknown\n  Did you mean `model`"),
         (
             {"model": {"_target_": "tests.jobs.Clasifier"}},

@@ -27,7 +27,7 @@ def run_probe(inputs: Sequence[str]) -> int:
     from lighter.run.log import logging_to
 
     config = read(inputs)
-    seed_everything(config.merged.value["seed"].value, workers=True, verbose=False)
+    seed_everything(config.seed, workers=True, verbose=False)
     make_importable(config, Path.cwd())
     try:
         with logging_to(None):

@@ -42,6 +42,12 @@ class Config:
         """`model` (with `data` beside it) or `system` (which has its own dataloaders)."""
         return "system" if self.merged.child("system") is not None else "model"
 
+    @property
+    def seed(self) -> int:
+        """What every run begins with; an integer, if the config has no problem."""
+        seed: int = self.merged.value["seed"].value
+        return seed
+
     def objects(self) -> Objects:
         """The objects that this config defines, none of them made yet."""
         from lighter.config.objects import Objects

@@ -27,7 +27,7 @@ from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
 
-_OF_EXPRESSIONS = (NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+_OF_EXPRESSIONS = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
 
@@ -89,9 +89,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     definition = objects.called(path)
     innermost = _innermost(cause)
     if isinstance(cause, _OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
-        names = ", ".join(sorted(objects.names)) or "none"
-        hint = f"Names come from `_imports_`; it has: {names}." if isinstance(cause, NameError) else ""
-        return f"this expression fails: {type(cause).__name__}: {cause}", hint, path
+        return f"this expression fails: {type(cause).__name__}: {cause}", "", path
     ours = innermost is not None and _module(innermost).startswith("sparkwheel")
     called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
     if ours and not called:

@@ -64,20 +64,18 @@ class Runner:
         config, problems = examine(inputs)
         if config is None:
             raise ConfigError(in_order(problems))
-        seed = config.merged.value["seed"].value
 
         from pytorch_lightning import seed_everything
 
         from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
         from lighter.engine.failures import where_it_failed
         from lighter.engine.families import family
-        from lighter.engine.project import make_importable
 
-        seed_everything(seed, workers=True, verbose=False)  # what is imported may draw numbers too
-        project = make_importable(config, Path.cwd())
-        warnings = _checked(config, stage, problems, arguments)
+        if not problems:  # the seed may be one; what is imported may draw numbers too
+            seed_everything(config.seed, workers=True, verbose=False)
+        project, warnings = _checked(config, stage, problems, arguments)
         run = _RunOptions.of(config, inputs)
-        seed_everything(seed, workers=True, verbose=False)
+        seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
@@ -101,8 +99,10 @@ class Runner:
                 return _go(stage, saved, parts, folder, call)
 
 
-def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:
-    """The warnings of a config without mistakes.
+def _checked(
+    config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]
+) -> tuple[Path | None, list[Problem]]:
+    """The project's folder, and the warnings of a config without mistakes.
 
     A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
     with its own exception.
@@ -111,12 +111,17 @@ def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping
         ConfigError: with everything that is wrong with the config.
     """
     from lighter.engine.check import check
+    from lighter.engine.project import make_importable
 
-    found = check(config, stage, given=[key for key, value in given.items() if value is not None])
+    try:
+        project = make_importable(config, Path.cwd())
+        found = check(config, stage, given=[key for key, value in given.items() if value is not None])
+    except ConfigError as error:
+        raise ConfigError(in_order([*problems, *error.problems])) from None
     every = in_order([*problems, *found.problems])
     if any(problem.severity == ERROR for problem in every):
         raise ConfigError(in_order([*every, *found.failures]))
-    return every
+    return project, every
 
 
 @dataclass(frozen=True)
