@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lighter.collector import without_collections
 from lighter.config import examine
 from lighter.config.check.sections import STAGES
 from lighter.config.problems import ERROR, Problem, closest, in_order
@@ -47,11 +48,12 @@ def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool) -> list[P
     config, problems = examine(inputs)
     if config is None or shape:
         return in_order(problems)
-    from lighter.engine.check import check
-    from lighter.engine.project import make_importable
-
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what modules print while they are imported
+        # what modules print while they are imported is no part of the result
+        with without_collections(), contextlib.redirect_stdout(sys.stderr):
+            from lighter.engine.check import check
+            from lighter.engine.project import make_importable
+
             make_importable(config, Path.cwd())
             found = check(config, stage or "fit", everything=stage is None)
     except ConfigError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
 from lighter.config.load import Input
@@ -64,16 +65,16 @@ class Runner:
         config, problems = examine(inputs)
         if config is None:
             raise ConfigError(in_order(problems))
+        with without_collections():
+            from pytorch_lightning import seed_everything
 
-        from pytorch_lightning import seed_everything
+            from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+            from lighter.engine.failures import where_it_failed
+            from lighter.engine.families import family
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
-        from lighter.engine.failures import where_it_failed
-        from lighter.engine.families import family
-
-        if not problems:  # the seed may be one; what is imported may draw numbers too
-            seed_everything(config.seed, workers=True, verbose=False)
-        project, warnings = _checked(config, stage, problems, arguments)
+            if not problems:  # the seed may be one; what is imported may draw numbers too
+                seed_everything(config.seed, workers=True, verbose=False)
+            project, warnings = _checked(config, stage, problems, arguments)
         run = _RunOptions.of(config, inputs)
         seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
