@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,9 @@ def check(**options: Any) -> None:
     """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""
     from lighter.cli.check import run_check
 
-    raise SystemExit(run_check(list(options.pop("inputs")), options.pop("stage"), **options))
+    code = run_check(list(options.pop("inputs")), options.pop("stage"), **options)
+    gc.freeze()  # at the end of the process the collector would go through all of Lightning, for a second
+    raise SystemExit(code)
 
 
 @cli.command(epilog=_EPILOG)
