@@ -351,8 +351,8 @@ def test_a_fit_without_an_optimizer_is_the_configs_mistake(config: dict[str, Any
 
 
 def test_nothing_but_schedulers_may_refer_to_an_optimizer_early(config: dict[str, Any]) -> None:
-    config["model"]["note"] = "@model::optimizer"
-    with pytest.raises(ConfigError, match="model::note: `@model::optimizer` is built when the trainer asks for it"):
+    config["model"]["criterion"] = "@model::optimizer"
+    with pytest.raises(ConfigError, match="`@model::optimizer` is built when the trainer asks for it"):
         Runner().run("fit", [config])
 
 

@@ -94,7 +94,7 @@ def test_an_error_of_the_users_says_where_it_was(config: dict[str, Any]) -> None
     config["model"] |= {"_target_": "tests.task_jobs.Failing", "predict_tasks": "probs"}
     with pytest.raises(IndexError, match="no such digit") as caught:
         Runner().run("predict", [config])
-    assert caught.value.__notes__ == [
+    assert caught.value.__notes__[:2] == [
         "in `predict_probs`",
         "at batch 0 of predict dataloader 0: a list of 2: [a tensor of shape (32, 64) and dtype float32,"
         " a tensor of shape (32,) and dtype int64]",

@@ -17,6 +17,7 @@ as a `ConfigError` with the place in the config. No torch is imported here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,6 +70,18 @@ class ModeError(ModuleError, RuntimeError):
 
 class StepMissingError(ModuleError, NotImplementedError):
     """A step was called that the user did not write."""
+
+
+def cut_traceback(error: BaseException, shown: TracebackType | None) -> BaseException:
+    """The error with the end of its traceback; what it was cut from stays at hand in `cut_from`."""
+    error.__cut_from__ = error.__traceback__  # type: ignore[attr-defined]
+    return error.with_traceback(shown)
+
+
+def cut_from(error: BaseException) -> TracebackType | None:
+    """The traceback that an error had before it was cut; None if it was not."""
+    whole: TracebackType | None = getattr(error, "__cut_from__", None)
+    return whole
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -25,7 +25,7 @@ from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
 
 MODES = ("train", "val", "test", "predict")
-_ADAPTERS = {
+ADAPTERS = {
     "batch": BatchAdapter,
     "criterion": CriterionAdapter,
     "metrics": MetricsAdapter,
@@ -240,7 +240,7 @@ def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The adapters of a mode: those given, and the defaults for the others."""
-    _check_keys(f"adapters::{mode}", given, _ADAPTERS)
+    _check_keys(f"adapters::{mode}", given, ADAPTERS)
     batch = BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1)
     chosen = {
         "batch": batch,
@@ -251,9 +251,9 @@ def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, adapter in (given or {}).items():
         if adapter is None:
             continue
-        others = tuple(other for other in _ADAPTERS.values() if not issubclass(other, _ADAPTERS[key].__mro__[-2]))
+        others = tuple(other for other in ADAPTERS.values() if not issubclass(other, ADAPTERS[key].__mro__[-2]))
         if not callable(adapter) or isinstance(adapter, others):
-            kind = _ADAPTERS[key].__name__
+            kind = ADAPTERS[key].__name__
             raise ModuleTypeError(f"`adapters::{mode}::{key}` is a lighter.adapters.{kind}; found {describe(adapter)}")
         chosen[key] = adapter
     return chosen

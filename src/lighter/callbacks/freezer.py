@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytorch_lightning import Callback
 from torch import nn
@@ -31,6 +31,7 @@ from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
 
 log = logging.getLogger("lighter")
 
+Names: TypeAlias = str | int | Sequence[str | int]  # a Sequential's modules are called 0, 1, ...
 _EXAMPLE = "For example: {_target_: lighter.callbacks.Freezer, names: backbone, until_epoch: 3}"
 _SCHEDULE_EXAMPLE = "For example: {_target_: lighter.callbacks.Freezer, schedule: {0: head, 3: layer4}}"
 
@@ -65,13 +66,13 @@ class Freezer(Callback):
 
     def __init__(
         self,
-        names: str | Sequence[str] | None = None,
-        name_starts_with: str | Sequence[str] | None = None,
-        except_names: str | Sequence[str] | None = None,
-        except_name_starts_with: str | Sequence[str] | None = None,
+        names: Names | None = None,
+        name_starts_with: Names | None = None,
+        except_names: Names | None = None,
+        except_name_starts_with: Names | None = None,
         until_step: int | None = None,
         until_epoch: int | None = None,
-        schedule: Mapping[int, str | Sequence[str]] | None = None,
+        schedule: Mapping[int, Names] | None = None,
     ) -> None:
         if names is None and name_starts_with is None:
             if schedule is None:

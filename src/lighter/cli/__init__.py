@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def cli() -> None:
       lighter fit config.yaml
       lighter fit config.yaml model::optimizer::lr=0.01 trainer::max_epochs=5
       lighter test config.yaml --ckpt_path best
+      lighter check config.yaml
     """
 
 
@@ -34,21 +36,29 @@ _safe_mode = (
         "--safe", is_flag=True, help="A stranger's config: call only what is on a list. So is one from a URL."
     ),
 )
+_inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+
+
+def _with_safe_mode(function: Callable[..., Any]) -> Callable[..., Any]:
+    for decorate in _safe_mode:
+        function = decorate(function)
+    return function
 
 
 def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     """What all four stages take."""
     for decorate in (
-        *_safe_mode,
+        _with_safe_mode,
         click.option(
             "--weights_only/--no_weights_only", default=None, help="Load only weights and plain data (default)."
         ),
+        click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too."),
         click.option(
             "--ckpt_path",
             metavar="PATH|last|best",
             help="The checkpoint to start from; last and best: of the newest run.",
         ),
-        click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+        _inputs,
     ):
         function = decorate(function)
     return cli.command(epilog=_EPILOG)(function)
@@ -84,13 +94,49 @@ def predict(**options: Any) -> None:
     _run("predict", options)
 
 
+@cli.command(epilog=_EPILOG)
+@_inputs
+@click.option("--stage", metavar="STAGE", help="Only what this stage needs; otherwise the whole config, and fit.")
+@click.option("--shape", is_flag=True, help="Only what can be told without importing anything: at once.")
+@click.option("--json", "as_json", is_flag=True, help="For editors and CI.")
+@click.option("--probe", is_flag=True, help="Then build everything and run one step; show the shapes. Writes nothing.")
+@_with_safe_mode
+def check(**options: Any) -> None:
+    """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.check import run_check
+
+    code = run_check(list(options.pop("inputs")), options.pop("stage"), options)
+    gc.freeze()  # at the end of the process the collector would go through all of Lightning, for a second
+    raise SystemExit(code)
+
+
+@cli.command(epilog=_EPILOG)
+@_inputs
+@click.option("--origins", is_flag=True, help="Beside each value, where it was written.")
+@click.option("--resolve", is_flag=True, help="Work out references to values, and expressions that only compute.")
+def show(**options: Any) -> None:
+    """Print the merged config as it will run. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.show import run_show
+
+    raise SystemExit(run_show(list(options.pop("inputs")), **options))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("key", metavar="KEY")
+@_inputs
+def why(key: str, inputs: tuple[str, ...]) -> None:
+    """Tell where the value at KEY (a::b::0) comes from. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.cli.why import run_why
+
+    raise SystemExit(run_why(key, list(inputs)))
+
+
 def _run(stage: str, options: dict[str, Any]) -> None:
     from lighter.cli.stage import run_stage
 
-    inputs = options.pop("inputs")
-    raise SystemExit(
-        run_stage(stage, list(inputs), {key: value for key, value in options.items() if value is not None})
-    )
+    inputs, traceback = options.pop("inputs"), options.pop("traceback")
+    given = {key: value for key, value in options.items() if value is not None}
+    raise SystemExit(run_stage(stage, list(inputs), given, traceback=traceback))
 
 
 def main() -> None:

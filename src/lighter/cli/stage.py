@@ -4,56 +4,41 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from lighter.config.safe import SafeMode
+from lighter.cli.check import title
+from lighter.cli.failures import show_failure
+from lighter.cli.safe import OPTIONS, safe_mode
 from lighter.errors import CheckpointError, LighterError, MisfitError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
-SAFE_MODE = ("safe", "allow", "allow_file", "allow_root", "allow_project")
-_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
 
 
-def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
-    """Run a stage; returns the exit code."""
+def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
+    """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
     from lighter.engine.runner import Runner
 
     try:
         with _messages_shown():
-            runner = Runner(_safe_mode(options))
-            outcome = runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in SAFE_MODE})
+            runner = Runner(safe_mode(options))
+            outcome = runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS})
     except LighterError as error:
         if error.exit_code == 1:
-            return _failed(error)
+            return show_failure(error, whole=traceback)
         print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        return _failed(error)
+        return show_failure(error, whole=traceback)
     from lighter.cli.results import show
 
     show(stage, outcome)
     return 0
-
-
-def _safe_mode(options: Mapping[str, Any]) -> SafeMode | None:
-    """What the options of safe mode say; any of them asks for it."""
-    given = {key: options[key] for key in SAFE_MODE if options.get(key)}
-    if not given:
-        return None
-    return SafeMode(
-        given.get("allow", ()),
-        allow_files=given.get("allow_file", ()),
-        roots=given.get("allow_root", ()),
-        project=given.get("allow_project"),
-    )
 
 
 @contextmanager
@@ -62,7 +47,7 @@ def _messages_shown() -> Iterator[None]:
     handler = logging.StreamHandler()
     first = is_rank_zero()
     # failures are shown by the caller; what is said before there is a run's log, and again in it, is shown once
-    handler.addFilter(lambda record: first and record.levelno == logging.INFO and not hasattr(record, "shown"))
+    handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))
     logger = logging.getLogger("lighter")
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -74,23 +59,13 @@ def _messages_shown() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _is_shown(record: logging.LogRecord) -> bool:
+    return record.levelno == logging.INFO or record.name == "lighter.check"
+
+
 def _title(error: LighterError) -> str:
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
     if isinstance(error, MisfitError):
         return "The config does not fit the module."
-    problems = getattr(error, "problems", ())
-    return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
-
-
-def _failed(error: BaseException) -> int:
-    """Print the traceback of the user's code, without the frames of the command line, the config and the engine."""
-    shown = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = shown
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_HIDDEN)]
-        part = part.__cause__ or part.__context__
-    print("".join(shown.format()), file=sys.stderr, end="")
-    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
-        print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
-    return 1
+    return title(getattr(error, "problems", ()))

@@ -1,7 +1,7 @@
 """Text to a checked config. No torch here; only this package knows sparkwheel.
 
 load     files, dicts and overrides -> one merged tree
-check    the tree, or all its problems
+check    the tree, or all its problems; and, once its targets are imported, what they cannot be called with
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
 safe     what a stranger's config may do: the allow-list, and an interpreter in place of `eval`
@@ -17,11 +17,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lighter.config import yaml
-from lighter.config.check import check_expanded, check_sections
-from lighter.config.load import Input, is_override, is_url, load
-from lighter.config.problems import Problems, in_order
-from lighter.config.references import expand
+from lighter.config.check import check_shape
+from lighter.config.dump import dump
+from lighter.config.load import Input, is_override, is_url, load, load_what_can_be
+from lighter.config.problems import Problem, Problems, in_order
 from lighter.config.safe import SafeMode
 from lighter.config.safe.paths import RUNS
 from lighter.config.safe.refusals import refuse
@@ -51,6 +50,12 @@ class Config:
         """`model` (with `data` beside it) or `system` (which has its own dataloaders)."""
         return "system" if self.merged.child("system") is not None else "model"
 
+    @property
+    def seed(self) -> int:
+        """What every run begins with; an integer, if the config has no problem."""
+        seed: int = self.merged.value["seed"].value
+        return seed
+
     def objects(self) -> Objects:
         """The objects that this config defines, none of them made yet."""
         from lighter.config.objects import Objects
@@ -59,7 +64,7 @@ class Config:
 
     def dump(self) -> str:
         """The merged config as YAML."""
-        return yaml.dump(self.merged.plain())
+        return dump(self.merged)
 
 
 def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
@@ -71,22 +76,48 @@ def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
     Raises:
         ConfigError: with all problems that were found.
     """
+    config, problems = examine(inputs, safe)
+    if config is None or problems:
+        raise ConfigError(in_order(problems))
+    return config
+
+
+def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Config | None, list[Problem]]:
+    """Load, merge and check, and go on where there are problems; no config where no more can be said of it."""
+    problems = Problems()
+    try:
+        safe = _safe_for(inputs, safe)
+        merged = load_what_can_be(inputs, problems, safe)
+        if merged is None:
+            return None, problems
+        expanded = check_shape(_with_seed(merged), problems)
+        if safe is not None:
+            safe = safe.within([], runs=[_runs(expanded)])
+            refuse(expanded, safe, problems)
+        return Config(merged, expanded, safe), problems
+    except ConfigError as error:  # there are too many, or one that nothing can be said after
+        return None, [*problems, *(problem for problem in error.problems if problem not in problems)]
+
+
+def load_merged(inputs: Sequence[Input]) -> Node:
+    """The merged tree, unchecked but for what stands in the way of merging.
+
+    Raises:
+        ConfigError: with all that does.
+    """
+    return _with_seed(load(inputs, _safe_for(inputs, None)))
+
+
+def _safe_for(inputs: Sequence[Input], safe: SafeMode | None) -> SafeMode | None:
+    """What a config may do, with the folders that its files are in. One that comes from a URL is a stranger's."""
     if safe is None and any(map(is_url, inputs)):
         safe = SafeMode()
-    if safe is not None:
-        safe = safe.within(_folders(inputs))
-    merged = load(inputs, safe)
+    return safe.within(_folders(inputs)) if safe is not None else None
+
+
+def _with_seed(merged: Node) -> Node:
     merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
-    problems = Problems()
-    check_sections(merged, problems)
-    expanded = expand(merged, problems)
-    check_expanded(expanded, problems)
-    if safe is not None:
-        safe = safe.within([], runs=[_runs(expanded)])
-        refuse(expanded, safe, problems)
-    if problems:
-        raise ConfigError(in_order(problems))
-    return Config(merged, expanded, safe)
+    return merged
 
 
 def _runs(root: Node) -> Path:

@@ -19,7 +19,7 @@ from lighter.config.problems import Problem, Problems, indefinite, nearest, shor
 from lighter.config.references import expand_external
 from lighter.config.safe import SafeMode
 from lighter.config.safe.paths import outside
-from lighter.config.tree import MAX_DEPTH, Node, Origin, Source, is_reference, split
+from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
@@ -36,6 +36,21 @@ class Override:
     value: Node
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of the loading: what was laid over everything before it.
+
+    Attributes:
+        root: the merged tree after this step; later steps change it.
+        tree: a file or dict, with its operators; None for an override.
+        override: the override; None for a file or dict.
+    """
+
+    root: Node
+    tree: Node | None = None
+    override: Override | None = None
+
+
 def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
     """The merged tree of all inputs, left to right, with the overrides applied last.
 
@@ -46,21 +61,39 @@ def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
         ConfigError: with everything that is wrong with the inputs.
     """
     problems = Problems()
+    root = load_what_can_be(inputs, problems, safe)
+    if problems or root is None:
+        raise ConfigError(problems)
+    return root
+
+
+def load_what_can_be(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Node | None:
+    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said."""
+    root: Node | None = Node({}, Origin(Source("config")))
+    for step in steps(inputs, problems, safe):
+        root = step.root if step is not None else None
+    return root
+
+
+def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Iterator[Step | None]:
+    """The loading, step by step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
     reader = _Files(problems, safe)
     for item in files:
         for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
-            root = merge(root, reader.with_copies(tree), problems)
+            over = reader.with_copies(tree)
+            root = merge(root, over, problems)
+            yield Step(root, tree=over)
     for override in overrides:
         value = reader.with_copies(override.value)
         if override.kind == "~":
             delete(root, list(override.steps), value, problems)
         else:
             edit(root, list(override.steps), value, problems, replace=override.kind == "=")
-    if problems:
-        raise ConfigError(problems)
-    return root
+        yield Step(root, override=override)
+    if reader.is_incomplete or not files:
+        yield None
 
 
 def is_override(word: str) -> bool:
@@ -93,7 +126,7 @@ def _sort(
 
 def parse_override(word: str, problems: list[Problem]) -> Override | None:
     """An override, or None and a problem. The value is YAML; one that starts with `@`, `%` or `$` is taken as text."""
-    source = Source("command line", word)
+    source = Source(COMMAND_LINE, word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
     key_origin = Origin(source, 1, len(kind) + 1)
@@ -123,11 +156,13 @@ class _Files:
         self.texts: dict[Path, Node] = {}
         self.wholes: dict[tuple[Path, str], Node | None] = {}
         self.bases: set[Path] = set()
+        self.is_incomplete = False
 
     def input(self, path: Path | str) -> Iterator[Node]:
         """What a file given by the user, or a URL, adds, layer by layer: its bases, then itself."""
         if isinstance(path, str):
             tree = _parse(Source(path, is_file=True), _fetch(path, self.problems), self.problems, aliases=False)
+            self.is_incomplete = self.is_incomplete or tree is None
             return iter(()) if tree is None else self.layers(tree)
         found = self.parsed(path, None)
         return iter(()) if found is None else self.layers(found, (_real(path),))
@@ -163,6 +198,7 @@ class _Files:
                 None, Origin(Source(str(path)))
             )
         tree = self.texts[real]
+        self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None
 
     def refuse(self, path: Path, named_by: Node, safe: SafeMode) -> None:
@@ -194,10 +230,8 @@ class _Files:
         own = _Files(self.problems, self.safe)
         own.texts = self.texts
         tree = own.parsed(path, named_by)
-        if tree is None:
-            return None
-        root = Node({}, tree.origin)
-        for layer in own.layers(tree, (_real(path),)):
+        root = Node({}, tree.origin) if tree is not None else None
+        for layer in own.layers(tree, (_real(path),)) if tree is not None else ():
             root = merge(root, layer, self.problems)
         return root
 

@@ -118,6 +118,11 @@ class Objects:
             written = None
         return written if is_target(written) else self._exchanged.get(path, written)
 
+    def made(self) -> dict[int, str]:
+        """The path of each object that was made so far from a definition, by the object's id."""
+        definitions = {path for path, _ in self.definitions()} | set(self._exchanged)
+        return {id(value): path for path, value in self._resolver.made() if path in definitions}
+
     def references_to(self, path: str, *, outside: Collection[str]) -> list[str]:
         """The paths of the values that refer to the object at a path, but for those within some others."""
         found = []
@@ -377,6 +382,10 @@ class _Resolver(Resolver):
         """Whether the resolver was told of a path."""
         return path in self._items
 
+    def made(self) -> Iterator[tuple[str, Any]]:
+        """What was made so far, by path."""
+        yield from self._resolved.items()
+
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what is known of a path, and of all below it, and what was made from it."""
         for store in (self._items, self._resolved):
@@ -427,12 +436,6 @@ def _import_names(node: Node | None) -> _Names:
     problems: list[Problem] = []
     for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
         path = join("_imports_", name)
-        if not str(name).isidentifier():
-            problems.append(Problem("this is no name that an expression could use", child.key_origin, path))
-        if not isinstance(child.value, str):
-            message = f"an import is a dotted name, such as `numpy`; found {indefinite(child.plain())}"
-            problems.append(Problem(message, child.origin, path))
-            continue
         try:
             found = pydoc.locate(child.value)
         except pydoc.ErrorDuringImport as error:

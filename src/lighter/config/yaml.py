@@ -9,16 +9,15 @@ The tree is built from PyYAML's events, not from its nodes: its C composer recur
 
 from __future__ import annotations
 
-import gc
 import numbers
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
 import yaml
 
+from lighter.collector import without_collections
 from lighter.config.problems import Problem, indefinite, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source
 
@@ -66,7 +65,7 @@ def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: 
     reader = _Reader(source, offset, problems)
     reader.aliases = aliases
     try:
-        with _without_collections():
+        with without_collections():
             return reader.document()
     except _UnusableError:
         pass
@@ -75,18 +74,6 @@ def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: 
     except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
         problems.append(_character_problem(source, offset, str(error)))
     return None
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """No garbage collections: going through a large tree again and again while it grows doubles the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 class _UnusableError(Exception):
@@ -370,7 +357,7 @@ _FIRST_LETTERS = {
     "int": list("-+0123456789"),
     "float": list("-+.0123456789"),
 }
-for _name, _pattern in _PATTERNS.items():
+for _name, _pattern in reversed(_PATTERNS.items()):  # those inserted last are asked first: an int before a float
     for _letter in _FIRST_LETTERS[_name]:
         _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
             0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))

@@ -48,7 +48,7 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
     """
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
-    return _provide(_named(config) or (working_directory if (working_directory / MARKER).is_file() else None))
+    return _provide(project_folder(config, working_directory))
 
 
 def _permitted(config: Config) -> Path | None:
@@ -64,13 +64,28 @@ def _permitted(config: Config) -> Path | None:
 
 def _provide(folder: Path | None) -> Path | None:
     """Make a folder importable as `project`, or none."""
-    if folder is None or os.environ.get("LIGHTER_PROJECT") != str(folder):
+    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None) or (folder is None and _is_ours()):
         _forget()
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
+
+
+def project_folder(config: Config, working_directory: Path) -> Path | None:
+    """The folder that `project:` names, or else the working directory if it has the marker.
+
+    Raises:
+        ConfigError: `project` names no folder.
+    """
+    return _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
+
+
+def _is_ours() -> bool:
+    """Whether the package `project` of this process is the stand-in, and not one that the user has installed."""
+    file = getattr(sys.modules.get("project"), "__file__", None)
+    return file is not None and Path(file).is_relative_to(_STAND_IN)
 
 
 def _forget() -> None:
@@ -84,7 +99,7 @@ def _forget() -> None:
 
 def _named(config: Config) -> Path | None:
     node = config.merged.child("project")
-    if node is None or node.value is None:
+    if node is None or not isinstance(node.value, str):
         return None
     folder = (node.origin.source.folder / Path(node.value).expanduser()).resolve()
     if not folder.is_dir():

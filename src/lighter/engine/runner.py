@@ -8,16 +8,18 @@ import os
 import pickle
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from lighter.config import Config, read
-from lighter.config.check import STAGES
+from lighter.collector import without_collections
+from lighter.config import Config, examine
+from lighter.config.check.sections import STAGES
 from lighter.config.load import Input, is_url
-from lighter.config.problems import Problem, indefinite, nearest
+from lighter.config.problems import ERROR, Problem, in_order, nearest
 from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
 from lighter.engine.project import importable
@@ -26,6 +28,7 @@ from lighter.run import paths
 from lighter.run.log import logging_to
 
 log = logging.getLogger("lighter")
+check_log = logging.getLogger("lighter.check")
 _IN_SAFE_MODE = "safe mode: only what is on the list is called; permitted beside it: %s"
 _NOT_ONLY_WEIGHTS = (
     "weights_only is off: the checkpoint can run any code while it is loaded. Do this only with files that you trust."
@@ -78,22 +81,35 @@ class Runner:
         """The same, returning all that the run came to."""
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        config = read(inputs, self.safe)
-        run = _RunOptions.of(config, inputs)
+        config, problems = examine(inputs, self.safe)
+        if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
+            raise ConfigError(in_order(problems))
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe)
-        with importable(config, Path.cwd()) as project:
-            return self._execute(stage, config, run, arguments, project)
+        with _importable(config, problems) as project:
+            return self._execute(stage, inputs, config, problems, arguments, project)
 
     def _execute(
-        self, stage: str, config: Config, run: _RunOptions, arguments: Mapping[str, Any], project: Path | None
+        self,
+        stage: str,
+        inputs: Sequence[Input],
+        config: Config,
+        problems: list[Problem],
+        arguments: Mapping[str, Any],
+        project: Path | None,
     ) -> Outcome:
-        from pytorch_lightning import seed_everything
+        with without_collections():
+            from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
-        from lighter.engine.families import family
+            from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+            from lighter.engine.failures import where_it_failed
+            from lighter.engine.families import family
 
-        seed_everything(config.merged.value["seed"].value, workers=True, verbose=False)
+            if not problems:  # the seed may be one; what is imported may draw numbers too
+                seed_everything(config.seed, workers=True, verbose=False)
+            found = _checked(config, stage, problems, arguments)
+        run = _RunOptions.of(config, inputs)
+        seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
@@ -104,6 +120,8 @@ class Runner:
             if config.safe is not None:
                 log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
                 objects.safe = config.safe.within([folder.path])
+            for warning in found if paths.is_rank_zero() else ():
+                check_log.warning("%s", warning)
             try:
                 trainer = build_trainer(objects, package, folder)
                 parts = Parts(module, build_data(objects, stage), trainer, package)
@@ -114,7 +132,37 @@ class Runner:
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call, config.safe)
+            with where_it_failed(objects):
+                return _go(stage, saved, parts, folder, call, config.safe)
+
+
+@contextmanager
+def _importable(config: Config, problems: list[Problem]) -> Iterator[Path | None]:
+    """The user's code is importable for as long as this lasts; a project that is not there is one more problem."""
+    with ExitStack() as stack:
+        try:
+            project = stack.enter_context(importable(config, Path.cwd()))
+        except ConfigError as error:
+            raise ConfigError(in_order([*problems, *error.problems])) from None
+        yield project
+
+
+def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:
+    """The warnings of a config without mistakes.
+
+    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
+    with its own exception.
+
+    Raises:
+        ConfigError: with everything that is wrong with the config.
+    """
+    from lighter.engine.check import check
+
+    found = check(config, stage, given=[key for key, value in given.items() if value is not None])
+    every = in_order([*problems, *found.problems])
+    if any(problem.severity == ERROR for problem in every):
+        raise ConfigError(in_order([*every, *found.failures]))
+    return every
 
 
 @dataclass(frozen=True)
@@ -128,18 +176,6 @@ class _RunOptions:
     def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        problems = []
-        for key, child in given.items():
-            if key not in ("dir", "name"):
-                problems.append(
-                    Problem("this option is unknown", child.key_origin, f"run::{key}", nearest(key, ("dir", "name")))
-                )
-            elif not isinstance(child.value, str):
-                problems.append(
-                    Problem(f"`run::{key}` is text; found {indefinite(child.plain())}", child.origin, f"run::{key}")
-                )
-        if problems:
-            raise ConfigError(problems)
         root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 

@@ -27,6 +27,7 @@ from lighter.parts.warmup import Warmup, leave_alone, warmup_problems
 
 _LIGHTNING_KEYS = ("interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 _KEYS = ("scheduler", "warmup", "manual", *_LIGHTNING_KEYS)
+_CHECKED = ("manual", "frequency")  # whose values have to be right
 _MANUAL_KEYS = ("scheduler", "warmup", "manual", "frequency")
 _PLATEAU_EXAMPLE = """For example:
   scheduler:
@@ -93,10 +94,29 @@ def wrong(given: Any, mistakes: Sequence[Mistake]) -> Exception:
     return ModuleValueError(" ".join(f"{message}. {hint}".rstrip() for _, message, hint in mistakes))
 
 
+def mistakes_in(written: Mapping[str, Any], unknown: Any) -> list[Mistake]:
+    """What is wrong with an entry as it stands in the config, as far as that can be told before anything is built.
+
+    Args:
+        written: the entry's values.
+        unknown: stands for values that are worked out later.
+    """
+    mistakes = _mistakes({key: value for key, value in written.items() if value is not unknown or key not in _CHECKED})
+    warmup = written.get("warmup")
+    if isinstance(warmup, Mapping) and "scheduler" not in warmup:
+        known = {key: value for key, value in warmup.items() if value is not unknown or key == "steps"}
+        mistakes += [
+            (f"warmup::{key}" if key else "warmup", message, hint)
+            for key, message, hint in warmup_problems(known)
+            if known.get(key) is not unknown
+        ]
+    return mistakes
+
+
 def _mistakes(entry: Mapping[str, Any]) -> list[Mistake]:
-    if entry.get("scheduler") is None and entry.get("warmup") is None:
-        return [("", f"a scheduler's dict has the key `scheduler`; found {list(entry)}", _EXAMPLE)]
     found = [(str(key), f"a scheduler's dict has no `{key}`", nearest(key, _KEYS)) for key in entry if key not in _KEYS]
+    if entry.get("scheduler") is None and entry.get("warmup") is None:
+        return [("", f"a scheduler's dict has the key `scheduler`; found {list(entry)}", _EXAMPLE), *found]
     manual = entry.get("manual", False)
     if not isinstance(manual, bool):
         return [*found, ("manual", f"`manual` is true or false; found {manual!r}", "")]

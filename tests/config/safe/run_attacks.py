@@ -68,12 +68,19 @@ class Watch:
         if not self.on:
             return
         if any(event.startswith(name) if name.endswith(".") else event == name for name in FORBIDDEN):
-            if args[:1] not in OURS:
+            if args[:1] not in OURS and not (event == "exec" and self.is_annotation()):
                 self.events.append(f"{event} {args[:1]!r}"[:200])
         elif event == "import" and str(args[0]).partition(".")[0] not in self.known:
             self.events.append(f"import {args[0]}")
         elif event in ("open", "os.mkdir", "os.rmdir", "os.remove") and self.is_elsewhere(event, args):
             self.events.append(f"{event} {args!r}"[:200])
+
+    def is_annotation(self) -> bool:
+        """Whether it is an annotation of something on the list, written as text in its own package, that is read."""
+        frame: Any = sys._getframe(2)
+        while frame is not None and frame.f_globals.get("__name__") != "lighter.config.signatures":
+            frame = frame.f_back
+        return frame is not None
 
     def is_elsewhere(self, event: str, args: tuple[Any, ...]) -> bool:
         writes = event != "open" or (isinstance(args[1], str) and set(args[1]) & set("wax+"))
