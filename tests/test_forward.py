@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,10 +135,29 @@ def test_each_dataloader_is_evaluated_by_itself() -> None:
         "val/metrics/MulticlassAccuracy/epoch/dataloader_idx_0",
         "val/metrics/MulticlassF1Score/epoch/dataloader_idx_1",
     }
-    with pytest.raises(ModuleValueError, match="`evaluator_cfg::val` is a list of 2"):
-        trainer(max_epochs=1).fit(
-            forward_module(evaluator_cfg={"val": [Count(), Count()]}), loader(0, 64), loader(0, 9)
-        )
+
+
+class NoMetrics(ForwardClassifier):
+    def forward(self, batch):
+        return {"loss_dict": super().forward(batch)["loss_dict"]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "=model::evaluator_cfg={val: [{_target_: tests.test_forward.Count}, {_target_: tests.test_forward.Count}]}",
+            "model::evaluator_cfg::val: `evaluator_cfg` has a list of 2 for val: .* of which there is 1",
+        ),
+        (
+            "model::_target_=tests.test_forward.NoMetrics",
+            "model::evaluator_cfg::val: there are evaluators for val, and `forward` returned no `metric_dict`",
+        ),
+    ],
+)
+def test_evaluators_that_do_not_fit_have_a_place(forward: dict[str, Any], override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Runner().run("fit", [forward, override])
 
 
 def test_evaluators_that_are_no_submodules() -> None:
@@ -238,6 +259,16 @@ def test_weights_with_and_without_the_evaluators_state(own_place: Any) -> None:
     without.load_state_dict(state)
     module.load_state_dict(without.state_dict())
     assert not [p for p in module.configure_optimizers()["optimizer"].param_groups[0]["params"] if p is state]
+
+
+def test_another_fit_goes_on_from_what_was_trained(own_place: Path) -> None:
+    torch.save(mlp().state_dict(), "pretrained.pt")
+    module = forward_module(ckpt_path="pretrained.pt")
+    trainer(max_epochs=1).fit(module, loader(0, 64))
+    trained = module.model[0].weight.clone()
+    trainer(max_epochs=1, limit_train_batches=0).fit(copy.deepcopy(module), loader(0, 64))
+    trainer(max_epochs=1, limit_train_batches=0).fit(module, loader(0, 64))
+    assert torch.equal(module.model[0].weight, trained)
 
 
 @pytest.mark.parametrize(

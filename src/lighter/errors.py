@@ -58,9 +58,17 @@ class ModuleValueError(ModuleError, ValueError):
 
 
 class MisfitError(ModuleValueError):
-    """The config does not fit the module, which showed when the module was there: a name that it does not have, say."""
+    """The config does not fit the module, which showed when the module was there: a name that it does not have, say.
+
+    `key` is the constructor argument that it is about, or a path in it (`loss_weights::ce`); empty where it is none of
+    the module's. With it the engine reports the mistake as a `ConfigError` with the place in the config.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 class ModeError(ModuleError, RuntimeError):

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule, measured
-from lighter.errors import ModuleTypeError, ModuleValueError, add_note
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
 from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
@@ -169,9 +169,10 @@ class ForwardModule(BaseModule):
         if metric_inputs is not None:
             self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):
-            raise ModuleValueError(
+            raise MisfitError(
                 f"there are evaluators for {mode}, and `forward` returned no `metric_dict`. Return one,"
-                f" or set `evaluator_cfg::{mode}: null`."
+                f" or set `evaluator_cfg::{mode}: null`.",
+                f"evaluator_cfg::{mode}",
             )
         return step
 

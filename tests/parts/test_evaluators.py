@@ -74,7 +74,7 @@ def test_modules_among_them_are_registered() -> None:
 def test_a_list_has_one_for_each_dataloader() -> None:
     evaluators = Evaluators({"val": [Count(), Count()]})
     evaluators.begin("val", 2)
-    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg::val` is a list of 2, one for each .* there are 3"):
+    with pytest.raises(ModuleValueError, match="a list of 2 for val: one for each .* there are 3"):
         evaluators.begin("val", 3)
 
 

@@ -43,7 +43,8 @@ def _changed_entry(before: Any, changes: Any) -> Any:
         earlier = before if isinstance(before, list) and len(before) == len(changes) else [before] * len(changes)
         return [_changed(old, new) for old, new in zip(earlier, changes, strict=True)]
     if isinstance(before, list):
-        return [_changed(old, changes) for old in before] if isinstance(changes, Mapping) else changes
+        some = isinstance(changes, Mapping) and not is_target(changes)
+        return [_changed(old, changes) for old in before] if some else changes
     return _changed(before, changes)
 
 

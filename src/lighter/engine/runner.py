@@ -15,7 +15,8 @@ from lighter.config import Config, read
 from lighter.config.check import STAGES
 from lighter.config.load import Input
 from lighter.config.problems import Problem, indefinite, nearest
-from lighter.errors import CheckpointError, ConfigError, LighterError
+from lighter.config.tree import join
+from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
@@ -89,7 +90,13 @@ class Runner:
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call)
+            try:
+                return _go(stage, saved, parts, folder, call)
+            except MisfitError as error:
+                if not error.key:
+                    raise
+                path = join(objects.followed(section), error.key)
+                raise ConfigError([objects.problem(str(error), path)]) from error
 
 
 @dataclass(frozen=True)

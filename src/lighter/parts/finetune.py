@@ -50,7 +50,7 @@ class Finetune:
             found = match_name(name, named, prefixes)
             if not found:
                 hint = nearest_name(name, named, prefixes)
-                raise MisfitError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}")
+                raise MisfitError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}", "finetune_cfg")
             chosen |= found
         frozen = [
             (name, parameter)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lighter.config.problems import nearest
-from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import match_name, nearest_name, uncompiled
 
@@ -133,6 +133,7 @@ class InitialWeights:
 
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
+            MisfitError: `skip` names a weight that there is not.
         """
         return [self._load_one(source, state, prefixes) for source in self.sources]
 
@@ -205,7 +206,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
     """The module's own keys that some names of its modules or parameters stand for.
 
     Raises:
-        ModuleValueError: a name stands for none.
+        MisfitError: a name stands for none.
     """
     named = list(state.items())
     found: set[int] = set()
@@ -213,7 +214,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
-            raise ModuleValueError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}")
+            raise MisfitError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}", "ckpt_path")
         found |= matching
     return [key for key, tensor in state.items() if id(tensor) in found]
 
