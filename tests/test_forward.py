@@ -306,7 +306,9 @@ def test_wrong_arguments(forward: dict[str, Any]) -> None:
         lighter.ForwardModule()
     with pytest.raises(ModuleTypeError, match=r"`model` is a torch\.nn\.Module; found a function"):
         lighter.ForwardModule(mlp)
-    with pytest.raises(ConfigError, match=r"model: `evaluator_cfg` has no `valid`\. Did you mean `val`\?"):
+    with pytest.raises(
+        ConfigError, match=r"model::evaluator_cfg::valid: `evaluator_cfg` has no `valid`\. Did you mean `val`\?"
+    ):
         Runner().run("fit", [forward, {"model": {"=evaluator_cfg": {"train": ACCURACY, "valid": ACCURACY}}}])
 
 

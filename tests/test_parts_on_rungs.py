@@ -129,12 +129,16 @@ def test_loss_weights(rung: tuple[dict[str, Any], str]) -> None:
 
 def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]) -> None:
     config, section = rung
-    with pytest.raises(ConfigError, match=rf"{section}: `loss_weights` is a dict of numbers; found a list of 1"):
+    with pytest.raises(
+        ConfigError, match=rf"{section}::loss_weights: `loss_weights` is a dict of numbers; found a list of 1"
+    ):
         Runner().run("fit", [config, f"{section}::loss_weights=[1]"])
-    with pytest.raises(ConfigError, match=rf"{section}: `finetune_cfg` is a int \(3\). It is one of"):
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` is a int \(3\). It is one of"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=3"])
     with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: .*name starts with `hed`. There is: 0, 2"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=hed"])
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` leaves no parameter to train"):
+        Runner().run("fit", [config, f"{section}::finetune_cfg={{finetune: false, params: ['0', '2']}}"])
     torch.save(mlp().state_dict(), "pretrained.pt")
     with pytest.raises(ConfigError, match=rf"{section}::ckpt_path: `ckpt_path::skip`: no weight's .* There is: 0, 2"):
         Runner().run("fit", [config, f"{section}::ckpt_path={{path: pretrained.pt, skip: hed}}"])
@@ -220,7 +224,7 @@ def test_initial_weights(rung: tuple[dict[str, Any], str]) -> None:
     assert torch.equal(network[0].weight, state["0.weight"])
     assert not torch.equal(network[2].weight, state["2.weight"])
     Runner().run("test", [config, f"{section}::ckpt_path=nowhere.pt"], verbose=False)  # a test starts from --ckpt_path
-    with pytest.raises(ConfigError, match=rf"{section}: `ckpt_path`: there is no file nowhere.pt"):
+    with pytest.raises(ConfigError, match=rf"{section}::ckpt_path: `ckpt_path`: there is no file nowhere.pt"):
         Runner().run("fit", [config, f"{section}::ckpt_path=nowhere.pt"])
 
 

@@ -74,7 +74,7 @@ def test_modules_among_them_are_registered() -> None:
 def test_a_list_has_one_for_each_dataloader() -> None:
     evaluators = Evaluators({"val": [Count(), Count()]})
     evaluators.begin("val", 2)
-    with pytest.raises(ModuleValueError, match="a list of 2 for val: one for each .* there are 3"):
+    with pytest.raises(ModuleValueError, match=r"a list of 2 for val: one for each .* there are 3"):
         evaluators.begin("val", 3)
 
 
@@ -97,6 +97,8 @@ def test_what_is_none(given: Any) -> None:
 def test_a_split_that_there_is_not() -> None:
     with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `valid`\. Did you mean `val`\?"):
         Evaluators({"train": Count(), "valid": Count()})
+    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `validation`\. Did you mean `val`\?"):
+        Evaluators({"validation": Count()})
     check_methods(Count())
 
 

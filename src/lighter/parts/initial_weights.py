@@ -118,10 +118,10 @@ class InitialWeights:
     def __init__(self, given: Any, match: float = 0.0) -> None:
         listed = given if isinstance(given, (list, tuple)) else [given]
         if not listed:
-            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}")
+            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
         self.sources = [_source(item) for item in listed]
         if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
-            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}")
+            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
         self.match = match
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
@@ -182,7 +182,7 @@ def _source(given: Any) -> Source:
     ):
         source = Source(**{**given, "path": Path(given["path"]), "skip": _listed(given.get("skip", ()))})
     else:
-        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}")
+        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}", "ckpt_path")
     return replace(source, path=_file(source.path))
 
 
@@ -198,7 +198,7 @@ def _file(path: Path) -> Path:
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
     files = [match for match in matches if match.is_file()]
     if not files:
-        raise ModuleValueError(f"`ckpt_path`: there is no file {path}")
+        raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
     return max(files, key=lambda file: file.stat().st_mtime)
 
 

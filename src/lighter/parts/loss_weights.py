@@ -35,10 +35,13 @@ class LossWeights:
         if not fits:
             raise ModuleTypeError(
                 f"`loss_weights` is a dict of numbers; found {describe(weights)}. For example:\n"
-                "  loss_weights: {segmentation: 1.0, boundary: 0.2}"
+                "  loss_weights: {segmentation: 1.0, boundary: 0.2}",
+                "loss_weights",
             )
         if TOTAL in weights:
-            raise ModuleValueError(f"`loss_weights` has `{TOTAL}`, which is the sum of the weighted losses")
+            raise ModuleValueError(
+                f"`loss_weights` has `{TOTAL}`, which is the sum of the weighted losses", f"loss_weights::{TOTAL}"
+            )
         self.weights = dict(weights)
         self._unseen = set(self.weights)
 
