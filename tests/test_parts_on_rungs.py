@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lighter import Runner
 from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.loss_weights import LossWeights
-from tests.jobs import Classifier, ForwardClassifier, mlp
+from tests.jobs import Classifier, ForwardClassifier, loader, mlp
 from tests.test_system import system  # noqa: F401  a fixture
 
 
@@ -174,6 +175,20 @@ class Late(Classifier):
         return self.head(super().forward(x))
 
 
+class Teaching(Classifier):
+    def configure_model(self):
+        self.__dict__.setdefault("teacher", copy.deepcopy(self))
+
+
+def test_a_copy_made_in_a_hook_has_its_own() -> None:
+    module = Teaching(mlp(), nn.CrossEntropyLoss(), torch.optim.Adam, finetune_cfg="2")
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
+    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module, loader(0, 64), loader(0, 9))
+    assert all(parameter.requires_grad for parameter in module.teacher.network.parameters())
+    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module.teacher, loader(0, 64), loader(0, 9))
+    assert [p.requires_grad for p in module.teacher.network.parameters()] == [False, False, True, True]
+
+
 def test_finetune_leaves_frozen_what_was_frozen() -> None:
     network = mlp()
     network[2].bias.requires_grad_(False)
@@ -189,7 +204,7 @@ def test_wrong_choices(given: Any) -> None:
 
 
 def test_one_loss_cannot_be_weighed(config: dict[str, Any]) -> None:
-    with pytest.raises(ModuleTypeError, match="`loss_weights` needs named losses, and `training_step` returned one"):
+    with pytest.raises(MisfitError, match="`loss_weights` needs named losses, and `training_step` returned one"):
         Classifier(mlp(), nn.CrossEntropyLoss(), loss_weights={"a": 1}).training_step(
             [torch.zeros(1, 64), torch.zeros(1, dtype=torch.long)], 0
         )

@@ -150,8 +150,9 @@ class BaseModule(LightningModule):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring and the optimizers of a run that is not the copy's."""
-        return {**super().__getstate__(), "_meters": {}, "_in_step": False, "_schedules": ManualSchedules()}
+        """What a copy gets: all but the measuring, the optimizers and the hooks of a run that is not the copy's."""
+        afresh = {"_meters": {}, "_in_step": False, "_schedules": ManualSchedules(), "_hooks_running": set()}
+        return {**super().__getstate__(), **afresh}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's

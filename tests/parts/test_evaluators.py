@@ -97,7 +97,7 @@ def test_what_is_none(given: Any) -> None:
 def test_a_split_that_there_is_not() -> None:
     with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `valid`\. Did you mean `val`\?"):
         Evaluators({"train": Count(), "valid": Count()})
-    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `validation`\. Did you mean `val`\?"):
+    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `validation`\. There is: train, val, test"):
         Evaluators({"validation": Count()})
     check_methods(Count())
 

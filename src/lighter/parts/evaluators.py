@@ -22,7 +22,6 @@ from lighter.parts.describe import describe
 from lighter.parts.measure import scalars
 
 SPLITS = ("train", "val", "test")
-_OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "validate": "val", "testing": "test"}
 METHODS = ("update", "compute", "reset")
 Group: TypeAlias = dict[str, Any]  # evaluators by name; the only one has the empty name
 _EXAMPLE = """For example:
@@ -159,15 +158,13 @@ def _is_number(value: Any) -> bool:
 
 def _entries(given: Any) -> dict[str, Any]:
     """What was given, by split: those that have something."""
-    other = next((key for key in _OTHER_NAMES if isinstance(given, Mapping) and key in given), None)
-    if other is not None:
-        message = f"`evaluator_cfg` has no `{other}`. Did you mean `{_OTHER_NAMES[other]}`?"
-        raise ModuleValueError(message, f"evaluator_cfg::{other}")
     if not is_by_mode(given, SPLITS):
         given = dict.fromkeys(SPLITS, given) if given is not None else {}
     unknown = [key for key in given if key not in SPLITS]
     if unknown:
-        raise ModuleValueError(f"`evaluator_cfg` has no `{unknown[0]}`. {nearest(unknown[0], SPLITS)}", "evaluator_cfg")
+        raise ModuleValueError(
+            f"`evaluator_cfg` has no `{unknown[0]}`. {nearest(unknown[0], SPLITS)}", f"evaluator_cfg::{unknown[0]}"
+        )
     entries, before = {}, None
     for split in SPLITS:
         before = given.get(split, before)
