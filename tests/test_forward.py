@@ -112,6 +112,15 @@ def test_an_existing_network_needs_no_python(forward: dict[str, Any]) -> None:
     assert (values["train/metrics/Count/epoch"], values["val/metrics/Count/epoch"]) == (320, 70)
 
 
+def test_a_network_that_takes_no_batch_is_told_what_it_got() -> None:
+    with pytest.raises(TypeError) as caught:
+        lighter.ForwardModule(mlp()).training_step([torch.zeros(2, 64), torch.zeros(2)], 0)
+    assert caught.value.__notes__ == [
+        "without a `forward` of yours, the model is called with the batch: a list of 2:"
+        " [a tensor of shape (2, 64) and dtype float32, a tensor of shape (2,) and dtype float32]"
+    ]
+
+
 def test_training_alone_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
     module, runs = forward_module(), trainer(max_epochs=1)
     runs.fit(module, loader(0, 64))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.evaluators import SPLITS, Evaluators, check_methods, epoch_values
 
 
@@ -118,5 +118,5 @@ def test_names_of_values(name: str, computed: Any, expected: dict[str, float]) -
 
 
 def test_a_value_is_one_number() -> None:
-    with pytest.raises(ModuleValueError, match=r"the metric `mine` gives a value of shape \(3,\)"):
+    with pytest.raises(MisfitError, match=r"the metric `mine` gives a value of shape \(3,\)"):
         epoch_values("mine", Count(), torch.zeros(3))
