@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import torch
 from torch import nn
 
 from lighter import Runner
-from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
+from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.loss_weights import LossWeights
-from tests.jobs import Classifier, ForwardClassifier, mlp
+from tests.jobs import Classifier, ForwardClassifier, loader, mlp
 from tests.test_system import system  # noqa: F401  a fixture
 
 
@@ -122,10 +123,8 @@ def test_loss_weights(rung: tuple[dict[str, Any], str]) -> None:
         total = values[f"{mode}/loss/ce_loss/epoch"] + values[f"{mode}/loss/size_loss/epoch"]
         assert values[f"{mode}/loss/total/epoch"] == pytest.approx(total, rel=1e-5)
     config[section]["loss_weights"] = {"sise_loss": 0.5}
-    with pytest.raises(
-        ModuleValueError,
-        match=r"`loss_weights` names `sise_loss`, and the step's losses are \['ce_loss', 'size_loss'\]",
-    ):
+    wrong = rf"{section}::loss_weights::sise_loss: `loss_weights` names `sise_loss`, .*Did you mean `size_loss`\?"
+    with pytest.raises(ConfigError, match=wrong):
         Runner().run("fit", [config])
 
 
@@ -135,19 +134,26 @@ def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]
         ConfigError, match=rf"{section}::loss_weights: .*`loss_weights` is Mapping\[str, float\] or null; found \[1\]"
     ):
         Runner().run("fit", [config, f"{section}::loss_weights=[1]"])
-    with pytest.raises(ConfigError, match=rf"{section}: `finetune_cfg` is a int \(3\). It is one of"):
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` is a int \(3\). It is one of"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=3"])
-    with pytest.raises(ModuleValueError, match=r"no parameter's name starts with `hed`. There is: 0, 2"):
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: .*name starts with `hed`. There is: 0, 2"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=hed"])
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` leaves no parameter to train"):
+        Runner().run("fit", [config, f"{section}::finetune_cfg={{finetune: false, params: ['0', '2']}}"])
+    torch.save(mlp().state_dict(), "pretrained.pt")
+    with pytest.raises(ConfigError, match=rf"{section}::ckpt_path: `ckpt_path::skip`: no weight's .* There is: 0, 2"):
+        Runner().run("fit", [config, f"{section}::ckpt_path={{path: pretrained.pt, skip: hed}}"])
 
 
-def test_names_of_a_compiled_network_are_its_own(config: dict[str, Any]) -> None:
+def test_names_of_a_compiled_network_are_its_own(config: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lighter")
     config["model"]["network"] = {"_target_": "tests.test_parts_on_rungs.compiled"}
     config["model"]["optimizer"]["params"] = [{"params": "2.bias", "lr": 0.1}, {"params": None}]
     config["model"]["finetune_cfg"] = "2"
     config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Keep"}]
     Runner().run("fit", [config, "trainer::fast_dev_run=true"])
     assert [group["lr"] for group in Keep.module.trainer.optimizers[0].param_groups] == [0.1, 0.01]
+    assert "_orig_mod" not in caplog.text  # in the table of what trains
 
 
 def compiled() -> Any:
@@ -169,6 +175,20 @@ class Late(Classifier):
         return self.head(super().forward(x))
 
 
+class Teaching(Classifier):
+    def configure_model(self):
+        self.__dict__.setdefault("teacher", copy.deepcopy(self))
+
+
+def test_a_copy_made_in_a_hook_has_its_own() -> None:
+    module = Teaching(mlp(), nn.CrossEntropyLoss(), torch.optim.Adam, finetune_cfg="2")
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
+    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module, loader(0, 64), loader(0, 9))
+    assert all(parameter.requires_grad for parameter in module.teacher.network.parameters())
+    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module.teacher, loader(0, 64), loader(0, 9))
+    assert [p.requires_grad for p in module.teacher.network.parameters()] == [False, False, True, True]
+
+
 def test_finetune_leaves_frozen_what_was_frozen() -> None:
     network = mlp()
     network[2].bias.requires_grad_(False)
@@ -184,11 +204,29 @@ def test_wrong_choices(given: Any) -> None:
 
 
 def test_one_loss_cannot_be_weighed(config: dict[str, Any]) -> None:
-    with pytest.raises(ModuleTypeError, match="`loss_weights` needs named losses, and `training_step` returned one"):
+    with pytest.raises(MisfitError, match="`loss_weights` needs named losses, and `training_step` returned one"):
         Classifier(mlp(), nn.CrossEntropyLoss(), loss_weights={"a": 1}).training_step(
             [torch.zeros(1, 64), torch.zeros(1, dtype=torch.long)], 0
         )
-    assert LossWeights({"a": 2}).apply({"a": torch.ones(()), "b": torch.ones(())})["total"] == 3
+
+
+one = torch.ones(())
+
+
+def test_weights_of_losses() -> None:
+    assert LossWeights({"a": 2}).apply({"a": one, "b": one, "total": one}) == {"total": 3, "a": 2, "b": 1}
+    assert LossWeights({"a": 2}).apply({"total": one}, strict=False) == {"total": 1}  # nothing is there to weigh
+    with pytest.raises(ModuleValueError, match="`loss_weights` has `total`, which is the sum"):
+        LossWeights({"total": 2})
+
+
+def test_a_weighed_loss_may_be_missing_once_it_has_occurred() -> None:
+    weights = LossWeights({"a": 2, "b": 2})
+    weights.apply({"b": one}, strict=False)  # in a validation, say
+    with pytest.raises(MisfitError, match=r"names `a`, and there is no such loss. There is: b."):
+        weights.apply({"b": one})
+    assert weights.apply({"a": one}) == {"total": 2, "a": 2}
+    assert weights.apply({"b": one}) == {"total": 2, "b": 2}
 
 
 def test_initial_weights(rung: tuple[dict[str, Any], str]) -> None:

@@ -86,7 +86,9 @@ def test_several_dataloaders(job: tuple[dict[str, Any], str]) -> None:
 def test_a_mistake_in_the_names_is_an_error_of_the_config_in_every_stage(job: tuple[dict[str, Any], str]) -> None:
     config, section = job
     for stage in ("fit", "test", "predict"):
-        with pytest.raises(ConfigError, match=rf"{section}: `predict_tasks` names `prob`, and .* `predict_probs`\?"):
+        with pytest.raises(
+            ConfigError, match=rf"{section}::predict_tasks: `predict_tasks` names `prob`, and .* `predict_probs`\?"
+        ):
             Runner().run(stage, [config, f"={section}::predict_tasks=prob"])
 
 

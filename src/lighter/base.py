@@ -30,6 +30,7 @@ from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
+from lighter.parts.parameter_groups import uncompiled
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
@@ -149,8 +150,9 @@ class BaseModule(LightningModule):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring and the optimizers of a run that is not the copy's."""
-        return {**super().__getstate__(), "_meters": {}, "_in_step": False, "_schedules": ManualSchedules()}
+        """What a copy gets: all but the measuring, the optimizers and the hooks of a run that is not the copy's."""
+        afresh = {"_meters": {}, "_in_step": False, "_schedules": ManualSchedules(), "_hooks_running": set()}
+        return {**super().__getstate__(), **afresh}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -210,6 +212,7 @@ class BaseModule(LightningModule):
         if self._initial_weights is not None:
             for report in self._initial_weights.load(self._own_weights(), PREFIXES):
                 log.info("%s", report)
+            self._initial_weights = None  # another fit goes on from what this one trains
         if self._finetune is not None:
             named = list(self.named_parameters())
             frozen = self._finetune.apply(named, PREFIXES)
@@ -246,7 +249,7 @@ class BaseModule(LightningModule):
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that optimizers may have, with their names."""
         aside = tuple(f"{part}." for part in self.measuring)
-        return [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
+        return [(uncompiled(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
 
     def _start_optimizers(self) -> None:
         """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""

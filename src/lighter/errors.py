@@ -11,7 +11,8 @@
         └── StepMissingError        ... NotImplementedError: a step was called that nobody wrote
 
 A `ModuleError` raised while a config's objects are built is the config's mistake: the engine reports it
-as a `ConfigError` with the place in the config. No torch is imported here.
+as a `ConfigError` with the place in the config; likewise a `MisfitError` that says which key it is about.
+No torch is imported here.
 """
 
 from __future__ import annotations
@@ -47,7 +48,15 @@ class CheckpointError(LighterError):
 
 
 class ModuleError(LighterError):
-    """A module of the user's breaks its contract with Lighter."""
+    """A module of the user's breaks its contract with Lighter.
+
+    `key` is the constructor argument that it is about, or a path in it (`loss_weights::ce`), by which the engine finds
+    the place in the config; empty where it is about none.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 class ModuleTypeError(ModuleError, TypeError):

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule, measured
-from lighter.errors import ModuleTypeError, ModuleValueError, add_note
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.describe import describe
 from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
 from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
@@ -116,7 +117,7 @@ class ForwardModule(BaseModule):
             predict_tasks=predict_tasks,
         )
         if model is not None and not isinstance(model, nn.Module):
-            raise ModuleTypeError(f"`model` is a torch.nn.Module; found a {type(model).__name__}")
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}", "model")
         if model is None and type(self).forward is ForwardModule.forward:
             raise ModuleValueError(f"{type(self).__name__} has no `forward` and no `model`. {_EXAMPLE}")
         self.model = model
@@ -133,7 +134,11 @@ class ForwardModule(BaseModule):
     def forward(self, batch: Any) -> Any:
         """`loss_dict` and `metric_dict` of a batch, in a dict, or the loss alone."""
         assert self.model is not None  # checked when the module was made
-        return self.model(batch)
+        try:
+            return self.model(batch)
+        except Exception as error:
+            add_note(error, f"without a `forward` of yours, the model is called with the batch: {describe(batch)}")
+            raise
 
     def training_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """A step of training."""
@@ -169,9 +174,10 @@ class ForwardModule(BaseModule):
         if metric_inputs is not None:
             self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):
-            raise ModuleValueError(
+            raise MisfitError(
                 f"there are evaluators for {mode}, and `forward` returned no `metric_dict`. Return one,"
-                f" or set `evaluator_cfg::{mode}: null`."
+                f" or set `evaluator_cfg::{mode}: null`.",
+                f"evaluator_cfg::{mode}",
             )
         return step
 

@@ -123,7 +123,7 @@ class System(BaseModule):
             **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
         )
         if not isinstance(model, nn.Module):
-            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}")
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}", "model")
         self.model = model
         self.inferer = inferer
         self.dataloaders = {mode: loader for mode, loader in (dataloaders or {}).items() if loader is not None}

@@ -87,7 +87,7 @@ def test_fit_then_test_then_predict(file: str) -> None:
         (["digits.yaml", "trainer::callbacks::0::x=1", "~vars::no"], 2, "The config has"),
         (["nowhere.yaml"], 2, "nowhere.yaml: there is no such file"),
         (["digits.yaml", "--ckpt_path", "nowhere.ckpt"], 3, "there is no checkpoint nowhere.ckpt"),
-        (["digits.yaml", "model::finetune_cfg=hed"], 2, "The config does not fit the module.\n\n`finetune_cfg`: no"),
+        (["digits.yaml", "model::finetune_cfg=hed"], 2, "command line: model::finetune_cfg: `finetune_cfg`: no"),
         (["digits.yaml", "--ckpt_pth", "x"], 2, "No such option"),
         ([], 2, "Missing argument"),
     ],

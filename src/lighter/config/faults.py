@@ -91,7 +91,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if isinstance(cause, BaseError):
         return str(cause._original_message), "", path
     if isinstance(cause, ModuleError):
-        return str(cause), "", path
+        return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
     innermost = _innermost(cause)
     if isinstance(cause, OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:

@@ -22,8 +22,9 @@ from lighter.config.load import Input, is_url
 from lighter.config.problems import ERROR, Problem, in_order, nearest
 from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
+from lighter.config.tree import join
 from lighter.engine.project import importable
-from lighter.errors import CheckpointError, ConfigError, LighterError
+from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
@@ -132,8 +133,14 @@ class Runner:
             except BaseException:
                 folder.abandon()
                 raise
-            with where_it_failed(objects):
-                return _go(stage, saved, parts, folder, call, config.safe)
+            try:
+                with where_it_failed(objects):
+                    return _go(stage, saved, parts, folder, call, config.safe)
+            except MisfitError as error:
+                if not error.key:
+                    raise
+                path = join(objects.followed(section), error.key)
+                raise ConfigError([objects.problem(str(error), path)]) from error
 
 
 @contextmanager

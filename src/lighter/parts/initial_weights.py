@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lighter.config.problems import nearest
-from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import match_name, nearest_name, uncompiled
 
@@ -118,10 +118,10 @@ class InitialWeights:
     def __init__(self, given: Any, match: float = 0.0) -> None:
         listed = given if isinstance(given, (list, tuple)) else [given]
         if not listed:
-            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}")
+            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
         self.sources = [_source(item) for item in listed]
         if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
-            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}")
+            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
         self.match = match
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
@@ -133,6 +133,7 @@ class InitialWeights:
 
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
+            MisfitError: `skip` names a weight that there is not.
         """
         return [self._load_one(source, state, prefixes) for source in self.sources]
 
@@ -181,7 +182,7 @@ def _source(given: Any) -> Source:
     ):
         source = Source(**{**given, "path": Path(given["path"]), "skip": _listed(given.get("skip", ()))})
     else:
-        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}")
+        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}", "ckpt_path")
     return replace(source, path=_file(source.path))
 
 
@@ -197,7 +198,7 @@ def _file(path: Path) -> Path:
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
     files = [match for match in matches if match.is_file()]
     if not files:
-        raise ModuleValueError(f"`ckpt_path`: there is no file {path}")
+        raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
     return max(files, key=lambda file: file.stat().st_mtime)
 
 
@@ -205,7 +206,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
     """The module's own keys that some names of its modules or parameters stand for.
 
     Raises:
-        ModuleValueError: a name stands for none.
+        MisfitError: a name stands for none.
     """
     named = list(state.items())
     found: set[int] = set()
@@ -213,7 +214,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
-            raise ModuleValueError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}")
+            raise MisfitError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}", "ckpt_path")
         found |= matching
     return [key for key, tensor in state.items() if id(tensor) in found]
 

@@ -42,14 +42,15 @@ class PredictTasks:
         if not (isinstance(listed, (list, tuple)) and all(isinstance(name, str) for name in listed)):
             raise ModuleTypeError(
                 f"`predict_tasks` is a name, or a list of names; found {describe(given)}. For example:\n"
-                "  predict_tasks: [probabilities, overlays]"
+                "  predict_tasks: [probabilities, overlays]",
+                "predict_tasks",
             )
         self.names: tuple[str, ...] = tuple(listed)
         problems = [problem for name in dict.fromkeys(self.names) for problem in self._problems_of(name, kind)]
         if self.names:
             problems += _unused(self.names, kind)
         if problems:
-            raise ModuleValueError("\n".join(problems))
+            raise ModuleValueError("\n".join(problems), "predict_tasks")
         self.run: TaskRun | None = None
 
     def __getstate__(self) -> dict[str, Any]:
