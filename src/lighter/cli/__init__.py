@@ -36,7 +36,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH|last|best",
             help="The checkpoint to start from; last and best: of the newest run.",
         ),
-        click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+        click.argument("inputs", nargs=-1, metavar="INPUT..."),
     ):
         function = decorate(function)
     return cli.command(epilog=_EPILOG)(function)
@@ -66,6 +66,9 @@ def test(**options: Any) -> None:
 
 
 @_stage
+@click.option(
+    "--resume", metavar="RUN|last", help="Go on with a stopped prediction: its folder, or last. Needs no INPUT."
+)
 @click.option("--return_predictions/--no_return_predictions", default=False, help="Keep all predictions in memory.")
 def predict(**options: Any) -> None:
     """Predict. INPUT: config files, and overrides (key::path=value)."""
@@ -76,6 +79,8 @@ def _run(stage: str, options: dict[str, Any]) -> None:
     from lighter.cli.stage import run_stage
 
     inputs = options.pop("inputs")
+    if not inputs and options.get("resume") is None:
+        raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
     raise SystemExit(
         run_stage(stage, list(inputs), {key: value for key, value in options.items() if value is not None})
     )

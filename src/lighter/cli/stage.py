@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lighter.errors import LighterError
+from lighter.errors import LighterError, PredictionError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -55,6 +55,8 @@ def _messages_shown() -> Iterator[None]:
 
 def _title(error: LighterError) -> str:
     problems = getattr(error, "problems", ())
+    if isinstance(error, PredictionError):
+        return "The prediction cannot be written."
     if not problems:
         return "The checkpoint cannot be used."
     return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."

@@ -15,6 +15,7 @@ from lighter.config import Config, read
 from lighter.config.check import STAGES
 from lighter.config.load import Input
 from lighter.config.problems import Problem, indefinite, nearest
+from lighter.engine.resume import stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.log import logging_to
@@ -40,27 +41,39 @@ class Outcome:
 class Runner:
     """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`."""
 
-    def run(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Any:
+    def run(self, stage: str, inputs: Sequence[Input] = (), **arguments: Any) -> Any:
         """Run a stage and return what the trainer's method returns.
 
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
             inputs: config files, dicts and overrides, as on the command line.
-            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...
+            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...;
+                and `resume` for `predict`: see `execute`.
 
         Raises:
             ConfigError: the config is wrong.
             CheckpointError: the checkpoint cannot be used.
+            PredictionError: predictions cannot be written, or gone on with.
             KeyboardInterrupt: Ctrl-C stopped it.
             SystemExit: SIGTERM stopped it; the code is 143.
         """
         return self.execute(stage, inputs, **arguments).result
 
-    def execute(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Outcome:
-        """The same, returning all that the run came to."""
+    def execute(
+        self, stage: str, inputs: Sequence[Input] = (), *, resume: str | Path | None = None, **arguments: Any
+    ) -> Outcome:
+        """The same, returning all that the run came to.
+
+        Args:
+            stage: as for `run`.
+            inputs: as for `run`; none are needed to go on with a prediction.
+            resume: the folder of a prediction that was stopped, or `last`: go on with it.
+            arguments: as for `run`.
+        """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        config = read(inputs)
+        resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
+        config = read([resumed.config] if resumed else inputs)
         run = _RunOptions.of(config, inputs)
         seed = config.merged.value["seed"].value
 
@@ -68,6 +81,7 @@ class Runner:
 
         from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
         from lighter.engine.families import family
+        from lighter.engine.prediction import prepare_prediction, with_arguments
         from lighter.engine.project import make_importable
 
         seed_everything(seed, workers=True, verbose=False)
@@ -77,7 +91,7 @@ class Runner:
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = _claimed(run, config)
+        folder = resumed or _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
             try:
                 trainer = build_trainer(objects, package, folder)
@@ -86,10 +100,13 @@ class Runner:
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
                     call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
+                if stage == "predict":
+                    prepare_prediction(trainer, folder, goes_on=resumed is not None)
+                    saved = with_arguments(saved, call)
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call)
+            return _go(stage, None if resumed else saved, parts, folder, call)
 
 
 @dataclass(frozen=True)
@@ -177,12 +194,13 @@ def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFold
     return path
 
 
-def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
-    """Record the run and call the trainer."""
+def _go(stage: str, saved: dict[str, Any] | None, parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
+    """Record the run, if it is new, and call the trainer."""
     from lighter.run.record import record
 
     log.info("%s, in %s", stage, folder.path)
-    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    if saved is not None:
+        record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal
