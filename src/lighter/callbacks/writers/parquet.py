@@ -136,10 +136,8 @@ def _array(values: Any, kind: Any, key: str) -> Any:
         return pa.array([plain(value) for value in values], type=kind)
     except (pa.ArrowException, UnicodeEncodeError, TypeError, OverflowError) as error:
         wanted = f" of the type {kind}" if kind is not None else ""
-        raise PredictionError(
-            f"the column `{key}`{wanted} cannot hold {describe(values)}: {error}. Say its type, as in"
-            f" keys: {{{key}: string}}"
-        ) from error
+        hint = "" if isinstance(error, UnicodeEncodeError) else f" Say its type, as in keys: {{{key}: string}}"
+        raise PredictionError(f"the column `{key}`{wanted} cannot hold {describe(values)}: {error}.{hint}") from error
 
 
 def _nested(values: Any) -> Any:
