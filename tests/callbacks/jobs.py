@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -13,10 +14,10 @@ import lighter
 from lighter import adapters
 
 HATED = (
-    "plain", "0001", "NA", "null", "1e5", "", " ", " leading", "trailing ", "a,b", 'a "quote"', '"', '""', "two\nlines",
-    "return\rhere", "both\r\nends", "\r\n", "tab\there", "semi;colon", "=1+1", "-", "é", "日本語", "🫠", "e\u0301", "\u2028",
-    "\ufeffbom", "nul\0inside", "a/b", "../../x", "/etc/x", "..", ".", ".hidden", "dot.", "a:b", "a\\b", "%41", "%", "con",
-    "NUL.txt", "lpt1", "x" * 300, "日" * 120, "*?<>|",
+    "plain", "0001", "NA", "null", "1e5", "", " ", " leading", "trailing ", "a,b", 'a "quote"', '"', '""', "=1+1", "-",
+    "two\nlines", "return\rhere", "both\r\nends", "\r\n", "tab\there", "semi;colon", "é", "e\u0301", "日本語", "🫠", "\u2028",
+    "\ufeffbom", "nul\0inside", "a/b", "../../x", "/etc/x", "..", ".", ".hidden", "dot.", "a:b", "a\\b", "%41",
+    "%", "con", "NUL.txt", "lpt1", "x" * 300, "日" * 120, "*?<>|",
 )  # fmt: skip
 
 
@@ -79,6 +80,21 @@ def system(**kwargs: Any) -> lighter.System:
 
 def loader(size: int = 100, batch_size: int = 7, **kwargs: Any) -> DataLoader:
     return DataLoader(Samples(size), batch_size=batch_size, **kwargs)
+
+
+def stream(size: int = 100, batch_size: int = 7) -> DataLoader:
+    return DataLoader(Stream(size), batch_size=batch_size)
+
+
+class StopAt(pl.Callback):
+    """Stops a prediction in the middle of a batch, as an error in the user's code would."""
+
+    def __init__(self, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.place = (dataloader_idx, batch_idx)
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if (dataloader_idx, batch_idx) == self.place:
+            raise RuntimeError("stopped by the test")
 
 
 def writers(*names: str) -> list[dict[str, Any]]:

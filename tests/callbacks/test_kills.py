@@ -7,6 +7,7 @@ final name unless it is whole, and the partial ones can be read; in the end, eve
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 import signal
@@ -102,10 +103,14 @@ def check_partial(folder: Path, whole: dict[str, bytes], final: dict[str, int], 
             assert data == whole[name], f"{name} is not whole"
             assert final.setdefault(name, path.stat().st_ino) == path.stat().st_ino, f"{name} was written again"
         elif ".partial" in path.name and path.suffix == ".csv":
-            found = list(csv.reader(data[: data.rfind(b"\r\n") + 2].decode("utf-8", "surrogatepass").splitlines(True)))
+            found = read_csv(data[: data.rfind(b"\r\n") + 2])
             assert [row for row in found[:-1] if row not in rows["csv"]] == []  # the last row may be torn
         elif path.suffix == ".arrows":
             check_stream(data)
+
+
+def read_csv(data: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
 def check_stream(data: bytes) -> None:
@@ -125,7 +130,7 @@ def kill_often(writer: str, kills: int, processes: int, seed: int, place: Path) 
     assert whole
     assert not any("partial" in name or "progress" in name for name in whole)
     table = next((data for name, data in whole.items() if name.endswith(".csv")), b"")
-    rows = {"csv": list(csv.reader(table.decode("utf-8", "surrogatepass").splitlines(True)))}
+    rows = {"csv": read_csv(table)}
     moments, done, number = random.Random(seed), 0, 0
     while done < kills:
         number += 1

@@ -238,12 +238,13 @@ class BaseWriter(Callback):
                 self._part_of(rank).remove()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Say what is there and how to go on."""
-        if self._part is not None and self._part.is_open and self.rank == 0:
-            rows = self._part.rows or self._part.progress
-            log.info("%s is not whole: process 0 has written %d samples, in %s", self.path, self._part.samples, rows)
+        """Leave what is written as it is, and say how to go on."""
+        part = self._part
+        if part is not None and part.is_open and self.rank == 0:
+            log.info("%s is not whole: %d samples are in %s", self.path, part.samples, part.rows or part.progress)
             if self is _writers(trainer)[-1]:
                 log.info("to go on: lighter predict --resume %s", trainer.default_root_dir)
+        self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Close what is open."""

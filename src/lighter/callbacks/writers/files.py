@@ -73,7 +73,7 @@ class FileWriter(BaseWriter):
         super().setup(trainer, pl_module, stage)
         if self._part is None or self._goes_on:
             return
-        if self.path.is_dir() and any(entry.name != _ASIDE for entry in os.scandir(self.path)):
+        if self.path.is_dir() and set(os.listdir(self.path)) - {_ASIDE}:
             raise PredictionError(f"{self.path} has files in it, and nothing is written over: name another directory")
         if trainer.is_global_zero:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from lighter.errors import ModuleValueError, PredictionError
 from lighter.parts.describe import describe
 
 WriterFunction = Callable[[Path, Any], Any]
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_CHANNELS = (1, 2, 3, 4)
 
 
 class WriterRegistry:
@@ -72,17 +72,14 @@ def write_text(path: Path, value: Any) -> None:
 @writer_registry.register("image_2d")
 def write_image_2d(path: Path, value: Any) -> None:
     """A `.png` image from a tensor of shape (C, H, W) in [0, 1]; C is 1 (grey), 3 (RGB), or 2 or 4 with alpha."""
-    pixels = _pixels(value, "CHW", _MODES)
-    _image_module().fromarray(pixels.squeeze(-1), _MODES[pixels.shape[-1]]).save(path.with_suffix(".png"))
+    _save_png(path, _pixels(value, "CHW", _CHANNELS))
 
 
 @writer_registry.register("image_3d")
 def write_image_3d(path: Path, value: Any) -> None:
     """A `.png` image from a tensor of shape (C, D, H, W) in [0, 1]: the D slices, the first on top."""
-    pixels = _pixels(value, "CDHW", _MODES)
-    depth, height, width, channels = pixels.shape
-    stacked = pixels.reshape(depth * height, width, channels).squeeze(-1)
-    _image_module().fromarray(stacked, _MODES[channels]).save(path.with_suffix(".png"))
+    pixels = _pixels(value, "CDHW", _CHANNELS)
+    _save_png(path, pixels.reshape(-1, *pixels.shape[2:]))
 
 
 @writer_registry.register("video")
@@ -140,9 +137,10 @@ def _listed(channels: Any) -> str:
     return f"{', '.join(most)} or {last}"
 
 
-def _image_module() -> Any:
+def _save_png(path: Path, pixels: Any) -> None:
     try:
         from PIL import Image
     except ImportError as error:
         raise PredictionError('writing images needs Pillow: pip install "lighter[images]"') from error
-    return Image
+    is_grey = pixels.shape[-1] == 1
+    Image.fromarray(pixels[..., 0] if is_grey else pixels).save(path.with_suffix(".png"))
