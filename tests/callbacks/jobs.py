@@ -15,9 +15,9 @@ from lighter import adapters
 
 HATED = (
     "plain", "0001", "NA", "null", "1e5", "", " ", " leading", "trailing ", "a,b", 'a "quote"', '"', '""', "=1+1", "-",
-    "two\nlines", "return\rhere", "both\r\nends", "\r\n", "tab\there", "semi;colon", "é", "e\u0301", "日本語", "🫠", "\u2028",
-    "\ufeffbom", "nul\0inside", "a/b", "../../x", "/etc/x", "..", ".", ".hidden", "dot.", "a:b", "a\\b", "%41",
-    "%", "con", "NUL.txt", "lpt1", "x" * 300, "日" * 120, "*?<>|",
+    "two\nlines", "return\rhere", "both\r\nends", "\r\n", "tab\there", "semi;colon", "é", "e\u0301", "日本", "🫠",
+    "\u2028", "\ufeffbom", "nul\0inside", "a/b", "../../x", "/etc/x", "..", ".", ".hidden", "dot.", "a:b", "a\\b",
+    "%41", "%", "con", "NUL.txt", "lpt1", "x" * 300, "日" * 120, "*?<>|",
 )  # fmt: skip
 
 

@@ -193,7 +193,10 @@ class BaseWriter(Callback):
         """Make of the parts of all processes what the user asked for. Called in the first process."""
         if self.format is not None:
             whole = parts[0].rows if self._is_whole(parts) else self._merged(parts)
-            publish(whole, self.rows_path)  # type: ignore[arg-type]
+            if whole is None or not publish(whole, self.rows_path):
+                raise PredictionError(
+                    f"{self.rows_path} is there, and nothing is written over; the whole of it is {whole}"
+                )
             sync_folder(self.rows_path.parent)
         for part in parts:
             part.remove()

@@ -6,24 +6,19 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from lighter.errors import PredictionError
 
-
-def publish(path: Path, name: Path) -> None:
-    """Give a whole file its name, unless another file has it.
-
-    Raises:
-        PredictionError: there is one.
-    """
+def publish(path: Path, name: Path) -> bool:
+    """Give a whole file its name. False if something else has the name: that is left alone, and so is the file."""
     try:
         os.link(path, name)  # unlike a rename, it never takes the place of what is there
-    except FileExistsError as error:
-        raise PredictionError(f"{name} is there, and nothing is written over; the whole of it is {path}") from error
+    except FileExistsError:
+        return False
     except OSError:  # a file system without hard links
-        if name.exists():
-            raise PredictionError(f"{name} is there, and nothing is written over; the whole of it is {path}") from None
+        if os.path.lexists(name):
+            return False
         os.rename(path, name)
     path.unlink(missing_ok=True)
+    return True
 
 
 def sync(path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class FileWriter(BaseWriter):
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Make the place for files that are not whole yet."""
         super().on_predict_start(trainer, pl_module)
-        self._several = len(trainer.num_predict_batches) > 1
+        self._several, self._processes = len(trainer.num_predict_batches) > 1, trainer.world_size
         self._aside = self.path / _ASIDE / str(self.rank)
         if self._part is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
@@ -96,17 +97,26 @@ class FileWriter(BaseWriter):
         names = self._names(found, len(values), dataloader_idx)
         written = [self._write_aside(number, name, values[number]) for number, name in enumerate(names)]
         files = [file_name(name) + path.name.removeprefix(_VALUE) for name, path in zip(names, written, strict=True)]
-        done = set(self._part.unfinished or ())  # the batch was interrupted while these got their names
-        done = {file for file in done if (self.path / file).exists()}
-        self._forbid_same(names, files, done)
-        self._part.note_unfinished(files)
-        for path, file in zip(written, files, strict=True):
-            if file not in done:
-                publish(path, self.path / file)
-        sync_folder(self.path)
+        self._publish(names, written, files)
         shutil.rmtree(self._aside)
         self._aside.mkdir()
         self.add_rows({"name": names, "file": files})
+
+    def _publish(self, names: list[str], written: list[Path], files: list[str]) -> None:
+        """Give the files of a batch their names, noting them before; those that an interrupted run gave stay."""
+        assert self._part is not None
+        samples: Sequence[int | None] = [None] * len(files) if self.samples is None else self.samples
+        before = self._part.unfinished["files"] if self._part.unfinished else ()
+        done = {file for file in before if (self.path / file).exists()}
+        twice = {file for file, number in Counter(files).items() if number > 1}
+        for name, file, sample in zip(names, files, samples, strict=True):
+            if file in twice or (file not in done and self._is_taken(file, sample)):
+                raise self._same(name, file)
+        self._part.note_unfinished({"files": files, "samples": samples})
+        for name, path, file, sample in zip(names, written, files, samples, strict=True):
+            if file not in done and not publish(path, self.path / file) and self._is_taken(file, sample):
+                raise self._same(name, file)
+        sync_folder(self.path)
 
     def finish(self, parts: list[Part]) -> None:
         """Take the place aside away, and make the table whole."""
@@ -146,16 +156,26 @@ class FileWriter(BaseWriter):
         sync(made[0])
         return made[0]
 
-    def _forbid_same(self, names: list[str], files: list[str], done: set[str]) -> None:
-        """Two samples of one name: in this batch, or in one before."""
-        seen: set[str] = set()
-        for name, file in zip(names, files, strict=True):
-            if file in seen or (file not in done and (self.path / file).exists()):
-                raise PredictionError(
-                    f"two samples have the name {name!r}, and so one file: {self.path / file}. Give each sample a name"
-                    " of its own, or leave `name_key` out to name them by their index"
-                )
-            seen.add(file)
+    def _is_taken(self, file: str, sample: int | None) -> bool:
+        """Whether another sample has a file; where the same one has it, there is nothing left to do.
+
+        Samplers of distributed runs give some samples to two processes, and each has noted whose file it writes.
+        """
+        if not os.path.lexists(self.path / file):
+            return False
+        for rank in range(self._processes):
+            part = self._part_of(rank)
+            if rank == self.rank or not part.progress.exists():
+                continue
+            if any((file, sample) in zip(note["files"], note["samples"], strict=True) for note in part.noted()):
+                return False
+        return True
+
+    def _same(self, name: str, file: str) -> PredictionError:
+        return PredictionError(
+            f"two samples have the name {name!r}, or something else made its file: {self.path / file} is there. Give"
+            " each sample a name of its own, or leave `name_key` out to name them by their index"
+        )
 
 
 def _as_text(name: Any, key: str) -> str:

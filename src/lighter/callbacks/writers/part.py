@@ -121,6 +121,10 @@ class Part:
         """Note something of the batch that is about to be written."""
         self._note({"unfinished": what})
 
+    def noted(self) -> Iterator[Any]:
+        """What was noted of each batch before it was complete."""
+        return (line["unfinished"] for _, line in lines(self.progress) if "unfinished" in line)
+
     def end(self) -> None:
         """Note that nothing more will come, and see everything on the disk."""
         if not self.ended:
