@@ -38,8 +38,8 @@ YARDSTICK = "hand-written loop"
 KEYS = ["id", "label", "score"]
 COLUMNS = ("side", "rows/s", "ratio", "middle half", "peak MB", "growth MB")
 BEFORE = """`python benchmarks/predict_writers.py`: {rows:,} rows of text, a whole number and a float from a linear
-layer, in batches of 512, on one thread. The same dataset, dataloader and network on all sides; each round runs each side
-once, in a process of its own.
+layer, in batches of 512, on one thread. The same dataset, dataloader and network on all sides; each round runs each
+side once, in a process of its own.
 
 - hand-written loop: plain PyTorch and `csv.writer`, straight into the final file
 - Lightning, hand-written: the same loop body in a callback of Lightning's, with a LightningModule
@@ -50,8 +50,8 @@ AFTER = """How to read it: a ratio of 2 means twice the processor's time of the 
 half of the rounds lie in the middle half. Peak is the process's largest resident memory, PyTorch included; growth is by
 how much that is more than in a run of a tenth of the rows. Medians of {rounds} rounds.{remark}"""
 FILES_BEFORE = """The same command, by the clock: {rows:,} samples, a `.pt` file of 1,024 floats each. The loop calls
-`torch.save` on a clone of each sample. FileWriter writes each file aside, sees it on the disk (fsync) and then gives it its name; the others do
-not. Lighter 0.1.0 saves a view, which puts the whole batch into each file."""
+`torch.save` on a clone of each sample. FileWriter writes each file aside, sees it on the disk (fsync) and then gives it
+its name; the others do not. Lighter 0.1.0 saves a view, which puts the whole batch into each file."""
 FILES_COLUMNS = ("side", "files/s", "ratio", "middle half", "KB/file")
 
 
@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
     """What one process measured.
 
     Attributes:
-        seconds: for a sample, without imports; of the processor for rows, by the clock for files, which wait for a disk.
+        seconds: for a sample, without imports; of the processor for rows, by the clock for files.
         peak: of the process's memory, in MB.
         size: of what it wrote, in bytes for a sample.
     """
