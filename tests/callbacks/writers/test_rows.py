@@ -214,8 +214,17 @@ def test_a_file_that_appears_meanwhile_is_not_written_over(predict: Any) -> None
 
     with pytest.raises(PredictionError, match=r"the whole of it is .*rows\.partial\.csv"):
         predict(CsvWriter("rows.csv", ["name"]), Meanwhile())
+    writer = CsvWriter("rows.csv", ["name"])
+    writer.resume = True
+    with pytest.raises(PredictionError, match="is there, but not from this prediction, whose rows are in"):
+        predict(writer)
     assert Path("rows.csv").read_text() == "mine"
     assert len(rows_of("rows.partial.csv")[1]) == 100
+    Path("rows.csv").unlink()
+    writer = CsvWriter("rows.csv", ["name"])
+    writer.resume = True
+    predict(writer)
+    assert len(rows_of("rows.csv")[1]) == 100
 
 
 def test_two_writers_of_one_path(predict: Any) -> None:

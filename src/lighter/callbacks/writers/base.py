@@ -131,8 +131,7 @@ class BaseWriter(Callback):
         if self.rows_path.exists() and not (goes_on and self.format is None):
             if not self.resume:
                 raise PredictionError(f"{self.rows_path} is there, and nothing is written over: name another path")
-            log.info("%s was there already: nothing is left to do for it", self.rows_path)
-            self._clean_up(trainer)
+            self._see_that_it_is_whole(trainer)
             return
         if goes_on:
             part.load()
@@ -192,8 +191,9 @@ class BaseWriter(Callback):
     def finish(self, parts: list[Part]) -> None:
         """Make of the parts of all processes what the user asked for. Called in the first process."""
         if self.format is not None:
-            whole = parts[0].rows if self._is_whole(parts) else self._merged(parts)
-            if whole is None or not publish(whole, self.rows_path):
+            whole = self._merged(parts) if parts[0].rows is None or not self._is_whole(parts) else parts[0].rows
+            parts[0].note_whole(whole)
+            if not publish(whole, self.rows_path):
                 raise PredictionError(
                     f"{self.rows_path} is there, and nothing is written over; the whole of it is {whole}"
                 )
@@ -233,8 +233,18 @@ class BaseWriter(Callback):
                 )
         return parts
 
-    def _clean_up(self, trainer: Any) -> None:
-        """Take away what a prediction left that was stopped between its last two moments."""
+    def _see_that_it_is_whole(self, trainer: Any) -> None:
+        """Of a file that is there when a prediction goes on; takes away what its parts left in their last moment.
+
+        Raises:
+            PredictionError: the file is somebody else's, and the rows of this prediction have not got their name.
+        """
+        first = self._part_of(0)
+        if first.progress.exists() and self.format is not None and not first.is_whole(self.rows_path):
+            raise PredictionError(
+                f"{self.rows_path} is there, but not from this prediction, whose rows are in {first.rows}: move it away"
+            )
+        log.info("%s is there: nothing is left to do for it", self.rows_path)
         if self.format is not None and trainer.is_global_zero:
             paths.merging(self.rows_path).unlink(missing_ok=True)
             for rank in range(trainer.world_size):

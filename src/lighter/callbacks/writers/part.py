@@ -57,7 +57,7 @@ class Part:
                 self._end = header = line["header"]
             if batch is not None:
                 self._end, self.next, self.samples = batch.end, _after(batch.place), self.samples + batch.size
-            self.ended = line.get("ended", False)
+            self.ended = self.ended or "ended" in line
             self.unfinished = line.get("unfinished")
         if header is not None and self.rows is not None:
             with open(self.rows, "rb") as file:
@@ -135,6 +135,18 @@ class Part:
             self.ended = True
         self.close()
 
+    def note_whole(self, path: Path) -> None:
+        """Note which file is about to get its name."""
+        with open(self.progress, "ab") as file:
+            file.write(encoded({"whole": _identity(path)}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file with that name is the one that was noted, and not somebody else's."""
+        noted = [line["whole"] for _, line in lines(self.progress) if "whole" in line] if self.progress.exists() else []
+        return _identity(path) in noted
+
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
@@ -172,6 +184,11 @@ class Part:
 
 def _after(place: Place) -> Place:
     return place[0], place[1] + 1
+
+
+def _identity(path: Path) -> list[int]:
+    found = os.stat(path)
+    return [found.st_dev, found.st_ino]
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

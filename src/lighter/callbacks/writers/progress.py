@@ -6,6 +6,7 @@
     {"batch": [0, 1], "end": 717, "samples": [40, 32, 33]}      samples in no regular order
     {"batch": [0, 2], "end": 990, "count": 32}                  samples of a dataset without indices
     {"ended": true}
+    {"whole": [64768, 1234]}                                    the file that is about to get its name: device and inode
 
 A line is written after what it tells of. So whatever a process is killed at, every whole line is true, and what comes
 after the last one, in either file, is a batch that is not complete.
