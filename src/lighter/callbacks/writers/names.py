@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from urllib.parse import quote
 
 MOST_BYTES = 200  # file systems take 255; the rest is for suffixes, and for the names of copies
 _AMISS = re.compile(r"""[\x00-\x1f\x7f%/\\:*?"<>|\ud800-\udfff]|^[. ]|[. ]$""")
@@ -30,8 +29,4 @@ def file_name(name: str) -> str:
 
 
 def _escaped(letter: str) -> str:
-    return (
-        quote(letter, safe="", errors="surrogatepass")
-        if letter not in ". ~" and not letter.isalnum()
-        else f"%{ord(letter):02X}"
-    )
+    return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
