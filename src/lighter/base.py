@@ -50,6 +50,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
+_HAS_NO_DEVICE = frozenset({str, int, float, bool, type(None)})
 _METRICS_EXAMPLE = """For example:
   train_metrics:
     accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
@@ -195,8 +196,9 @@ class BaseModule(LightningModule):
         return samples_in(batch)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on the device; at once where it is a list of tensors that are there already."""
-        if isinstance(batch, (list, tuple)) and all(type(item) is Tensor and item.device == device for item in batch):
+        """The batch on the device; at once where all of it is there already, tensors or text."""
+        items = batch.values() if type(batch) is dict else batch if isinstance(batch, (list, tuple)) else ()
+        if items and all(_is_there(item, device) for item in items):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
@@ -411,6 +413,13 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
                 f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
     return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
+
+
+def _is_there(item: Any, device: torch.device) -> bool:
+    """Whether a part of a batch has nothing to be moved; Lightning would look at each text in a list of them."""
+    if type(item) is Tensor:
+        return item.device == device
+    return type(item) in (list, tuple) and {*map(type, item)} <= _HAS_NO_DEVICE
 
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Callbacks that ship with Lighter, each imported when it is first used."""
+"""Callbacks that ship. The names are resolved when they are first used, as those of `lighter` are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lighter.callbacks.freezer import Freezer as Freezer
+    from lighter.callbacks.writers.base import BaseWriter as BaseWriter
+    from lighter.callbacks.writers.files import FileWriter as FileWriter
+    from lighter.callbacks.writers.functions import writer_registry as writer_registry
+    from lighter.callbacks.writers.parquet import ParquetWriter as ParquetWriter
+    from lighter.callbacks.writers.table import CsvWriter as CsvWriter
+    from lighter.callbacks.writers.table import TableWriter as TableWriter
 
 _HOME = {
+    "BaseWriter": "lighter.callbacks.writers.base",
+    "CsvWriter": "lighter.callbacks.writers.table",
+    "FileWriter": "lighter.callbacks.writers.files",
     "Freezer": "lighter.callbacks.freezer",
+    "ParquetWriter": "lighter.callbacks.writers.parquet",
+    "TableWriter": "lighter.callbacks.writers.table",
+    "writer_registry": "lighter.callbacks.writers.functions",
 }
 
-__all__ = ["Freezer"]
+__all__ = ["BaseWriter", "CsvWriter", "FileWriter", "Freezer", "ParquetWriter", "TableWriter", "writer_registry"]
 
 
 def __getattr__(name: str) -> Any:

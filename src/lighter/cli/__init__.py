@@ -58,7 +58,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH|last|best",
             help="The checkpoint to start from; last and best: of the newest run.",
         ),
-        _inputs,
+        click.argument("inputs", nargs=-1, metavar="INPUT..."),
     ):
         function = decorate(function)
     return cli.command(epilog=_EPILOG)(function)
@@ -88,6 +88,9 @@ def test(**options: Any) -> None:
 
 
 @_stage
+@click.option(
+    "--resume", metavar="RUN|last", help="Go on with a stopped prediction: its folder, or last. Needs no INPUT."
+)
 @click.option("--return_predictions/--no_return_predictions", default=False, help="Keep all predictions in memory.")
 def predict(**options: Any) -> None:
     """Predict. INPUT: config files, and overrides (key::path=value)."""
@@ -135,6 +138,8 @@ def _run(stage: str, options: dict[str, Any]) -> None:
     from lighter.cli.stage import run_stage
 
     inputs, traceback = options.pop("inputs"), options.pop("traceback")
+    if not inputs and options.get("resume") is None:
+        raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
     given = {key: value for key, value in options.items() if value is not None}
     raise SystemExit(run_stage(stage, list(inputs), given, traceback=traceback))
 

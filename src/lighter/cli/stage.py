@@ -11,7 +11,7 @@ from typing import Any
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError
+from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -64,6 +64,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 
 def _title(error: LighterError) -> str:
+    if isinstance(error, PredictionError):
+        return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
     if isinstance(error, MisfitError):

@@ -24,6 +24,7 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
 from lighter.engine.project import importable
+from lighter.engine.resume import stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.log import logging_to
@@ -62,33 +63,46 @@ class Runner:
     def __init__(self, safe: SafeMode | bool | None = None) -> None:
         self.safe = (SafeMode() if safe else None) if isinstance(safe, bool) else safe
 
-    def run(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Any:
+    def run(self, stage: str, inputs: Sequence[Input] = (), **arguments: Any) -> Any:
         """Run a stage and return what the trainer's method returns.
 
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
             inputs: config files, dicts and overrides, as on the command line.
-            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...
+            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...;
+                and `resume` for `predict`: see `execute`.
 
         Raises:
             ConfigError: the config is wrong.
             CheckpointError: the checkpoint cannot be used.
+            PredictionError: predictions cannot be written, or gone on with.
             KeyboardInterrupt: Ctrl-C stopped it.
             SystemExit: SIGTERM stopped it; the code is 143.
         """
         return self.execute(stage, inputs, **arguments).result
 
-    def execute(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Outcome:
-        """The same, returning all that the run came to."""
+    def execute(
+        self, stage: str, inputs: Sequence[Input] = (), *, resume: str | Path | None = None, **arguments: Any
+    ) -> Outcome:
+        """The same, returning all that the run came to.
+
+        Args:
+            stage: as for `run`.
+            inputs: as for `run`; none are needed to go on with a prediction.
+            resume: the folder of a prediction that was stopped, or `last`: go on with it.
+            arguments: as for `run`.
+        """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
+        resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
+        inputs = [resumed.config] if resumed is not None else inputs
         config, problems = examine(inputs, self.safe)
         if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
             raise ConfigError(in_order(problems))
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe)
         with _importable(config, problems) as project:
-            return self._execute(stage, inputs, config, problems, arguments, project)
+            return self._execute(stage, inputs, config, problems, arguments, project, resumed)
 
     def _execute(
         self,
@@ -98,6 +112,7 @@ class Runner:
         problems: list[Problem],
         arguments: Mapping[str, Any],
         project: Path | None,
+        resumed: paths.RunFolder | None,
     ) -> Outcome:
         with without_collections():
             from pytorch_lightning import seed_everything
@@ -105,6 +120,7 @@ class Runner:
             from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
             from lighter.engine.failures import where_it_failed
             from lighter.engine.families import family
+            from lighter.engine.prediction import prepare_prediction, with_arguments
 
             if not problems:  # the seed may be one; what is imported may draw numbers too
                 seed_everything(config.seed, workers=True, verbose=False)
@@ -116,7 +132,7 @@ class Runner:
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = _claimed(run, config)
+        folder = resumed or _claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
             if config.safe is not None:
                 log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
@@ -130,12 +146,15 @@ class Runner:
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
                     call["ckpt_path"] = _checkpoint(call, run, folder, safe=config.safe is not None)
+                if stage == "predict":
+                    prepare_prediction(trainer, folder, goes_on=resumed is not None)
+                    saved = with_arguments(saved, call)
             except BaseException:
                 folder.abandon()
                 raise
             try:
                 with where_it_failed(objects):
-                    return _go(stage, saved, parts, folder, call, config.safe)
+                    return _go(stage, None if resumed else saved, parts, folder, call, config.safe)
             except MisfitError as error:
                 if not error.key:
                     raise
@@ -278,15 +297,21 @@ def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFold
 
 
 def _go(
-    stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any], safe: SafeMode | None
+    stage: str,
+    saved: dict[str, Any] | None,
+    parts: Any,
+    folder: paths.RunFolder,
+    call: dict[str, Any],
+    safe: SafeMode | None,
 ) -> Outcome:
-    """Record the run and call the trainer."""
+    """Record the run, if it is new, and call the trainer."""
     from lighter.engine import checkpoints
     from lighter.run.record import record
 
     log.info("%s, in %s", stage, folder.path)
     note = f"{_IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
-    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
+    if saved is not None:
+        record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal

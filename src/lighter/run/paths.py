@@ -6,6 +6,10 @@ outputs/2026-11-22/14-03-55-digits/
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
     predictions/      a folder for each prediction task
+
+and while a writer's file grows, here or wherever it was told to write:
+    predictions.partial.csv     the rows so far; predictions.partial-1.csv: those of the second process
+    predictions.csv.progress    which batches these are; when both are gone, predictions.csv is there and whole
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
+PROGRESS = ".progress"
 
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -113,6 +118,21 @@ def _new_folder(parent: Path, stem: str) -> Path:
             return path
 
 
+def go_on_in(path: Path) -> RunFolder:
+    """The folder of a run that goes on; as `claim`, it tells the other processes."""
+    if is_rank_zero():
+        os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
+        return RunFolder(path)
+    return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, path)))
+
+
+def unfinished(root: Path) -> Iterator[RunFolder]:
+    """The runs under a root in which a prediction was stopped, the newest first."""
+    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=_age, reverse=True):
+        if path.is_dir() and any(path.rglob(f"*{PROGRESS}")):
+            yield RunFolder(path)
+
+
 def is_rank_zero() -> bool:
     """Whether this process is the only one, or the first of a distributed run."""
     return all(os.environ.get(variable, "0") == "0" for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
@@ -135,6 +155,25 @@ def name_of(folder: Path) -> str:
 def file_name(name: str) -> str:
     """A name as part of a folder's name: letters, digits, `-` and `_`."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
+
+
+def partial(path: Path, rank: int, suffix: str | None = None) -> Path:
+    """Where a process keeps its part of a file that is not whole yet; with its own suffix if it has another form."""
+    return path.with_name(f"{path.stem}.partial{_of(rank)}{path.suffix if suffix is None else suffix}")
+
+
+def progress(path: Path, rank: int) -> Path:
+    """Where a process notes which batches its part of a file holds."""
+    return path.with_name(f"{path.name}{PROGRESS}{_of(rank)}")
+
+
+def merging(path: Path) -> Path:
+    """A file that is being put together from the parts of several processes."""
+    return path.with_name(f"{path.stem}.merging{path.suffix}")
+
+
+def _of(rank: int) -> str:
+    return f"-{rank}" if rank else ""
 
 
 def _age(path: Path) -> tuple[str, str, int]:

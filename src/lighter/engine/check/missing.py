@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Iterator
+from glob import glob, has_magic
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -54,7 +55,9 @@ def check_checkpoints(found: Found, given: Collection[str]) -> None:
 
 def _check_file(found: Found, path: str, node: Node) -> None:
     name = node.value
-    if not isinstance(name, str) or is_reference(name) or "://" in name or Path(name).exists():
+    if not isinstance(name, str) or is_reference(name) or "://" in name or Path(name).expanduser().exists():
+        return
+    if has_magic(name) and glob(str(Path(name).expanduser()), recursive=True):
         return
     folder = Path(name).parent
     beside = sorted(str(file) for file in folder.glob(f"*{Path(name).suffix}")) if folder.is_dir() else []
