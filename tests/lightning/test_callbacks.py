@@ -49,7 +49,7 @@ def test_learning_rate_monitor(both):
     """)
     rates = [value for _, value in ours.column("lr-SGD")]
     assert len(rates) == 12
-    assert max(rates) == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*Found an existing SWA")
@@ -100,4 +100,4 @@ def test_callbacks_find_the_values_of_every_rung(rung, trainer):
     )
     assert ours.trainer.current_epoch == 2
     assert (ours.folder / "checkpoints" / "best.ckpt").is_file()
-    assert [value for _, value in ours.column("lr-SGD")] == [0.05, 0.05]
+    assert {value for _, value in ours.column("lr-SGD")} == {0.05}

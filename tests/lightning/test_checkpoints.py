@@ -16,6 +16,8 @@ trainer: {enable_checkpointing: true, max_epochs: %d, callbacks: %s}
 """
 CHECKPOINT = "[{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: val_loss, save_last: true}]"
 
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from")  # by hand, another folder
+
 
 @pytest.fixture
 def fitted(trainer):
