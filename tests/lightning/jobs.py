@@ -397,3 +397,10 @@ class NotesEpochs(pl.Callback):
 
     def on_train_epoch_end(self, trainer, pl_module):
         pl_module.events.append(trainer.current_epoch)
+
+
+class Exploding(Net):
+    """A loss that is never a number."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * float("nan")

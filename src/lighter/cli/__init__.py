@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from lighter import __version__
+from lighter.cli.summary import summary
+from lighter.cli.tune import tune
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 _EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."
@@ -70,6 +72,10 @@ def test(**options: Any) -> None:
 def predict(**options: Any) -> None:
     """Predict. INPUT: config files, and overrides (key::path=value)."""
     _run("predict", options)
+
+
+cli.add_command(summary)
+cli.add_command(tune)
 
 
 def _run(stage: str, options: dict[str, Any]) -> None:

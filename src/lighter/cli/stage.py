@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,21 @@ _HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "confi
 
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
     """Run a stage; returns the exit code."""
-    from lighter.engine.runner import Runner
 
+    def run() -> None:
+        from lighter.cli.results import show
+        from lighter.engine.runner import Runner
+
+        show(stage, Runner().execute(stage, inputs, **options))
+
+    return exit_code(run)
+
+
+def exit_code(action: Callable[[], None]) -> int:
+    """Do something; returns 0, or prints what went wrong and returns the code for that."""
     try:
         with _messages_shown():
-            outcome = Runner().execute(stage, inputs, **options)
+            action()
     except LighterError as error:
         if error.exit_code == 1:
             return _failed(error)
@@ -34,9 +44,6 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         return _failed(error)
-    from lighter.cli.results import show
-
-    show(stage, outcome)
     return 0
 
 

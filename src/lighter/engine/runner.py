@@ -61,7 +61,7 @@ class Runner:
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         config = read(inputs)
-        run = _RunOptions.of(config, inputs)
+        run = RunOptions.of(config, inputs)
         seed = config.merged.value["seed"].value
 
         from pytorch_lightning import seed_everything
@@ -77,7 +77,7 @@ class Runner:
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = _claimed(run, config)
+        folder = claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
             try:
                 trainer = build_trainer(objects, package, folder)
@@ -93,14 +93,15 @@ class Runner:
 
 
 @dataclass(frozen=True)
-class _RunOptions:
+class RunOptions:
     """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
 
     root: Path
     name: str
 
     @classmethod
-    def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
+    def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
+        """What the config says, or else `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
         problems = []
@@ -127,7 +128,12 @@ def _default_name(inputs: Sequence[Input]) -> str:
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
-def _claimed(run: _RunOptions, config: Config) -> paths.RunFolder:
+def claimed(run: RunOptions, config: Config) -> paths.RunFolder:
+    """A new folder for a run.
+
+    Raises:
+        ConfigError: none can be made where the config wants it.
+    """
     try:
         return paths.claim(run.root, run.name)
     except OSError as error:
@@ -168,7 +174,7 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
-def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder) -> str:
+def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder) -> str:
     from lighter.engine import checkpoints
 
     path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)

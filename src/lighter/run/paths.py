@@ -24,6 +24,8 @@ LOG = "run.log"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+LR_CURVE = "lr.csv"
+LR_PLOT = "lr.png"
 
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -54,6 +56,16 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / CHECKPOINTS
+
+    @property
+    def lr_curve(self) -> Path:
+        """What `lighter tune lr` measured."""
+        return self.path / LR_CURVE
+
+    @property
+    def lr_plot(self) -> Path:
+        """The same, drawn."""
+        return self.path / LR_PLOT
 
     def abandon(self) -> None:
         """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
