@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -404,3 +406,28 @@ class Exploding(Net):
 
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx) * float("nan")
+
+
+class Report(pl.Callback):
+    """Each rank's values and folder, and rank 0's weights, in files."""
+
+    def on_fit_end(self, trainer, pl_module):
+        self.write(trainer, pl_module)
+
+    def on_validation_end(self, trainer, pl_module):
+        self.write(trainer, pl_module)
+
+    def write(self, trainer, pl_module):
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        report = {"values": values, "folder": str(Path(trainer.default_root_dir).absolute())}
+        Path(f"report-{trainer.global_rank}.json").write_text(json.dumps(report))
+        if trainer.is_global_zero:
+            torch.save(pl_module.state_dict(), "weights.pt")
+
+
+class MadeLate(Steps):
+    """Has its network from `configure_model`."""
+
+    def configure_model(self):
+        if self.network is None:
+            self.network = mlp()

@@ -134,8 +134,10 @@ def claimed(run: RunOptions, config: Config) -> paths.RunFolder:
     Raises:
         ConfigError: none can be made where the config wants it.
     """
+    from lighter.engine import ranks
+
     try:
-        return paths.claim(run.root, run.name)
+        return ranks.claim(run.root, run.name)
     except OSError as error:
         node = config.merged.find("run::dir")
         message = f"no run folder can be made under {run.root}: {error.strerror or error}"

@@ -19,6 +19,16 @@ Named = Sequence[tuple[str, Parameter]]
 Fail = Callable[[str, int, str], Exception]
 
 
+_WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compile put into names
+
+
+def as_written(name: str) -> str:
+    """A parameter's name as the user's code spells it, whatever wraps the modules around it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
 def _plain_error(message: str, index: int, hint: str) -> Exception:
     return ModuleValueError(f"parameter group {index}: {message}. {hint}")
 
