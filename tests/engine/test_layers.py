@@ -61,9 +61,10 @@ def test_attention_counts():
 
 def test_optimization_by_hand():
     """Only what the layers do going forward counts, however often there is a backward pass in between."""
-    layers = {layer.name: layer for layer in summarize(read([config_of(
-        "model: {_target_: tests.lightning.jobs.Gan}"
-    )])).layers}
+    layers = {
+        layer.name: layer
+        for layer in summarize(read([config_of("model: {_target_: tests.lightning.jobs.Gan}")])).layers
+    }
     assert layers["discriminator.0"].calls == 3
     assert layers["discriminator.0"].flops == 3 * (2 * BATCH * 64 * 32)
 

@@ -41,12 +41,16 @@ def test_the_learning_rate_is_the_one_that_lightning_finds(rung):
     found = find_lr([experiment(rung)], **FORTY)
     assert found.lr == wanted.suggestion()
     assert [loss for _, loss in found.curve] == wanted.results["loss"]
-    assert found.key == {
-        "plain": None,
-        "steps": "model::optimizer::lr",
-        "forward": "model::optimizer::lr",
-        "system": "system::optimizer::lr",
-    }[rung]
+    assert 1.0 < found.curve[0][1] < 1.3  # Lightning's smoothing halves the first, some log(10) of ten classes
+    assert (
+        found.key
+        == {
+            "plain": None,
+            "steps": "model::optimizer::lr",
+            "forward": "model::optimizer::lr",
+            "system": "system::optimizer::lr",
+        }[rung]
+    )
 
 
 def test_what_is_left_behind(own_place):

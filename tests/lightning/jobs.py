@@ -286,18 +286,55 @@ class Properties(Validated):
         return super().training_step(batch, batch_idx)
 
 
-HOOKS = """
-    configure_callbacks configure_model configure_optimizers prepare_data setup teardown
-    on_fit_start on_fit_end on_train_start on_train_end on_train_epoch_start on_train_epoch_end
-    on_train_batch_start on_train_batch_end on_before_zero_grad on_before_backward on_after_backward
-    on_before_optimizer_step on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end
-    on_validation_batch_start on_validation_batch_end on_validation_model_eval on_validation_model_train
-    on_test_start on_test_end on_test_epoch_start on_test_epoch_end
-    on_test_batch_start on_test_batch_end on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end
-    on_predict_batch_start on_predict_batch_end on_save_checkpoint on_load_checkpoint
-    on_before_batch_transfer on_after_batch_transfer lr_scheduler_step optimizer_step optimizer_zero_grad
-    backward configure_gradient_clipping
-""".split()
+HOOKS = [
+    "configure_callbacks",
+    "configure_model",
+    "configure_optimizers",
+    "prepare_data",
+    "setup",
+    "teardown",
+    "on_fit_start",
+    "on_fit_end",
+    "on_train_start",
+    "on_train_end",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_validation_start",
+    "on_validation_end",
+    "on_validation_epoch_start",
+    "on_validation_epoch_end",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_validation_model_eval",
+    "on_validation_model_train",
+    "on_test_start",
+    "on_test_end",
+    "on_test_epoch_start",
+    "on_test_epoch_end",
+    "on_test_batch_start",
+    "on_test_batch_end",
+    "on_predict_start",
+    "on_predict_end",
+    "on_predict_epoch_start",
+    "on_predict_epoch_end",
+    "on_predict_batch_start",
+    "on_predict_batch_end",
+    "on_save_checkpoint",
+    "on_load_checkpoint",
+    "on_before_batch_transfer",
+    "on_after_batch_transfer",
+    "lr_scheduler_step",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "backward",
+    "configure_gradient_clipping",
+]
 REPLACING = {  # hooks that do something in Lightning: a user who overrides one does that too
     "optimizer_step": lambda module, epoch, batch_idx, optimizer, closure: optimizer.step(closure),
     "optimizer_zero_grad": lambda module, epoch, batch_idx, optimizer: optimizer.zero_grad(),

@@ -14,7 +14,9 @@ MODULE = "model: {_target_: tests.lightning.jobs.%s}"
 
 def callbacks(*entries: str) -> str:
     written = [entry if entry.startswith("{") else "{" + entry + "}" for entry in entries]
-    return "callbacks: [" + ", ".join(w.replace("{", "{_target_: pytorch_lightning.callbacks.", 1) for w in written) + "]"
+    return (
+        "callbacks: [" + ", ".join(w.replace("{", "{_target_: pytorch_lightning.callbacks.", 1) for w in written) + "]"
+    )
 
 
 def test_early_stopping(both):
@@ -95,9 +97,7 @@ def test_callbacks_find_the_values_of_every_rung(rung, trainer):
         f"ModelCheckpoint, monitor: {name}, filename: best",
         "LearningRateMonitor",
     )
-    ours = with_lighter(
-        experiment(rung, f"trainer:\n  enable_checkpointing: true\n  max_epochs: 9\n  {stop}", trainer)
-    )
+    ours = with_lighter(experiment(rung, f"trainer:\n  enable_checkpointing: true\n  max_epochs: 9\n  {stop}", trainer))
     assert ours.trainer.current_epoch == 2
     assert (ours.folder / "checkpoints" / "best.ckpt").is_file()
     assert {value for _, value in ours.column("lr-SGD")} == {0.05}

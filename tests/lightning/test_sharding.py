@@ -82,7 +82,11 @@ def test_configure_model_makes_the_network():
 
 def test_groups_by_name_see_through_wrappers():
     config = experiment("steps")
-    config["model"]["network"] = {"_target_": "torch.compile", "model": {"_target_": "tests.jobs.mlp"}, "backend": "eager"}
+    config["model"]["network"] = {
+        "_target_": "torch.compile",
+        "model": {"_target_": "tests.jobs.mlp"},
+        "backend": "eager",
+    }
     config["model"]["optimizer"]["params"] = [{"params": "0", "lr": 0.01}, {"params": None}]
     first, rest = with_lighter(config).trainer.optimizers[0].param_groups
     assert (len(first["params"]), len(rest["params"])) == (2, 2)

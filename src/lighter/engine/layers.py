@@ -32,7 +32,9 @@ def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: An
     return int(sdpa_flop_count(query, key, value))
 
 
-_ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}  # torch leaves it out
+_ATTENTION_ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops
+}  # torch leaves it out
 
 
 @dataclass
