@@ -191,7 +191,7 @@ class BaseModule(LightningModule):
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
     def _prepare(self) -> None:
-        """Prepare the network, before the strategy takes it: its weights, if it has none yet, and for `fit` the rest."""
+        """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
         trainer = self._trainer
         if trainer is None:
             return

@@ -31,6 +31,25 @@ def test_an_mlp_on_every_rung(rung, own_place):
     assert not list(own_place.iterdir()), "nothing is written"
 
 
+def test_what_the_config_says_of_long_runs_does_not_matter(own_place):
+    config = experiment("steps")
+    config["trainer"] |= {
+        "max_epochs": 0,
+        "min_epochs": 3,
+        "val_check_interval": 40,
+        "check_val_every_n_epoch": None,
+        "overfit_batches": 2,
+        "profiler": "simple",
+        "max_time": "00:00:00:01",
+        "strategy": "ddp",
+        "devices": 2,
+        "fast_dev_run": True,
+        "callbacks": [{"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "monitor": "not_there"}],
+    }
+    assert summarize(read([config])).total.flops > 0
+    assert not list(own_place.iterdir())
+
+
 class Attends(nn.Module):
     """Attention, which most counters leave out; a layer that is called twice, and one that is not."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import DataLoader
 
 import lighter
@@ -49,7 +49,7 @@ class Net(pl.LightningModule):
         self.net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 10))
 
     def loss(self, batch):
-        return F.cross_entropy(self.net(batch[0]), batch[1])
+        return cross_entropy(self.net(batch[0]), batch[1])
 
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)
@@ -71,7 +71,7 @@ class Precise(Net):
     def loss(self, batch):
         logits = self.net(batch[0])
         self.events.append(logits.dtype)
-        return F.cross_entropy(logits, batch[1])
+        return cross_entropy(logits, batch[1])
 
 
 class DictSteps(Net):
@@ -118,7 +118,7 @@ class OwnLoaders(Validated):
 
     def loss(self, batch):
         if isinstance(batch, dict):
-            return sum(F.cross_entropy(self.net(x), y) for x, y in batch.values())
+            return sum(cross_entropy(self.net(x), y) for x, y in batch.values())
         return super().loss(batch)
 
 
@@ -181,7 +181,7 @@ class Gan(pl.LightningModule):
 
     def judge(self, images, real):
         target = torch.full((len(images), 1), float(real))
-        return F.binary_cross_entropy_with_logits(self.discriminator(images), target)
+        return binary_cross_entropy_with_logits(self.discriminator(images), target)
 
     def training_step(self, batch, batch_idx):
         first, second = self.optimizers()
@@ -408,7 +408,7 @@ class Forward(lighter.ForwardModule):
 
     def forward(self, batch):
         logits = self.model(batch[0])
-        return {"loss_dict": {"loss": F.cross_entropy(logits, batch[1])}} if self.mode != "predict" else logits
+        return {"loss_dict": {"loss": cross_entropy(logits, batch[1])}} if self.mode != "predict" else logits
 
 
 class NoCode(lighter.System):

@@ -13,10 +13,8 @@ MODULE = "model: {_target_: tests.lightning.jobs.%s}"
 
 
 def callbacks(*entries: str) -> str:
-    written = [entry if entry.startswith("{") else "{" + entry + "}" for entry in entries]
-    return (
-        "callbacks: [" + ", ".join(w.replace("{", "{_target_: pytorch_lightning.callbacks.", 1) for w in written) + "]"
-    )
+    """`callbacks:` with Lightning's callbacks, each written as its class and its arguments."""
+    return "callbacks: [" + ", ".join(f"{{_target_: pytorch_lightning.callbacks.{entry}}}" for entry in entries) + "]"
 
 
 def test_early_stopping(both):

@@ -15,7 +15,7 @@ _UNITS = ("", "K", "M", "G", "T", "P")
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--depth", default=0, show_default="all", help="Show layers within layers down to this depth.")
+@click.option("--depth", default=0, show_default="all", help="How deep to go into layers within layers.")
 def summary(inputs: tuple[str, ...], depth: int) -> None:
     """Show parameters, FLOPs and memory per layer, from one training step. Nothing is written.
 
@@ -44,7 +44,7 @@ def show(found: Summary, depth: int = 0) -> None:
     for title in ("parameters", "trainable", "FLOPs", "weights", "activations"):
         table.add_column(title, justify="right", no_wrap=True)
     for layer in found.layers:
-        if not depth or layer.depth <= depth:
+        if (layer.calls or layer.parameters) and (not depth or layer.depth <= depth):
             table.add_row(*_row(layer))
     total = found.total
     leaves = sum(layer.output_bytes for layer in found.layers if _is_leaf(layer, found.layers))

@@ -25,16 +25,21 @@ from torchmetrics import Metric, MetricCollection
 from lighter.config import Config
 from lighter.engine.trial import make_trial
 
-_ONE_STEP = {"max_steps": 1, "limit_train_batches": 1, "limit_val_batches": 0, "accumulate_grad_batches": 1}
+_ONE_STEP = {
+    "max_epochs": 1,
+    "limit_train_batches": 1,
+    "limit_val_batches": 0,
+    "overfit_batches": 0,
+    "accumulate_grad_batches": 1,
+}
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
-_ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops
-}  # torch leaves it out
+# the one kind of attention that torch leaves out
+_ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 @dataclass
@@ -122,7 +127,7 @@ class _Recorder(Callback):
         self.device = ""
         self.flops = 0  # of the outermost calls
         self._open: list[int] = []  # the counter, when each call that runs now began
-        self._counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
+        self._counter: Any = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
         self._handles: list[Any] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lighter.config import Config, read
 from lighter.config.load import Input
@@ -23,7 +24,7 @@ from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
 from lighter.engine.build import name_functions
-from lighter.engine.families import PACKAGES, is_overridden
+from lighter.engine.families import is_overridden
 from lighter.engine.runner import RunOptions, claimed
 from lighter.engine.trial import Trial, make_trial
 from lighter.errors import ConfigError
@@ -138,11 +139,7 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
 
 def _tuner(trial: Trial) -> Any:
     """Lightning's, of the package that the module is of."""
-    if trial.parts.package == PACKAGES[0]:
-        from pytorch_lightning.tuner import Tuner
-    else:
-        from lightning.pytorch.tuner import Tuner
-    return Tuner(trial.parts.trainer)
+    return import_module(f"{trial.parts.package}.tuner").Tuner(trial.parts.trainer)
 
 
 def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:
@@ -262,4 +259,4 @@ def _takes(objects: Objects, section: str, name: str) -> bool:
 
 def _samples(loader: Any) -> int | None:
     dataset = getattr(loader, "dataset", None)
-    return len(dataset) if hasattr(dataset, "__len__") else None
+    return len(dataset) if isinstance(dataset, Sized) else None

@@ -30,7 +30,7 @@ def materialize(module: nn.Module, device: torch.device) -> int:
             " layers have it, or make this part on a real device."
         )
     for part in empty.values():
-        part.reset_parameters()  # type: ignore[operator]
+        part.reset_parameters()
     return sum(parameter.numel() for part in empty.values() for parameter in part.parameters(recurse=False))
 
 
