@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.tuner import Tuner
 
+from lighter import Runner
 from lighter.config import read
 from lighter.engine.tuning import find_batch_size, find_lr, plot, written_at
 from lighter.errors import ConfigError
@@ -24,6 +26,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*upcoming version of PyTorch Lightning"),
     pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage():
+    """Lightning collects garbage before each trial; it need not look through all that the tests before have left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def by_lightning() -> Any:
@@ -128,13 +139,13 @@ def loaders(config: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("mode", "expected"), [("power", 32), ("binsearch", 38)])  # 40, less Lightning's margin
 def test_the_largest_batch_that_fits(config, mode, expected):
-    found = find_batch_size([loaders(config)], mode=mode)
+    found = find_batch_size([loaders(config)], mode=mode, init_val=16)
     assert found.batch_size == expected
     assert found.key == "data::train_dataloader::batch_size"
 
 
 def test_the_batch_size_of_a_system():
-    found = find_batch_size([experiment("system")], max_val=64)
+    found = find_batch_size([experiment("system")], init_val=16, max_val=64)
     assert found.key == "system::dataloaders::train::batch_size"
     assert found.batch_size == 64
 
@@ -143,7 +154,7 @@ def test_the_batch_size_of_a_data_module_and_of_all_that_refers_to_it():
     config = experiment("plain")
     config["data"] = {"_target_": "tests.lightning.jobs.Digits", "batch_size": "@vars::size"}
     config["vars"] = {"size": 16}
-    found = find_batch_size([config])
+    found = find_batch_size([config], init_val=32)
     assert (found.key, found.batch_size, found.samples) == ("vars::size", 128, 96)  # all 96 fit
 
 
@@ -155,17 +166,15 @@ def test_no_batch_size_anywhere():
 
 
 def test_nothing_is_written(config, own_place: Path):
-    find_batch_size([loaders(config)])
+    find_batch_size([loaders(config)], init_val=32)
     assert not list(own_place.iterdir())
 
 
 def test_a_learning_rate_does_not_touch_the_model(config):
     """What was found is found in a copy: a fit afterwards is the fit without."""
-    import lighter
 
     def weights() -> dict[str, torch.Tensor]:
-        outcome = lighter.engine.runner.Runner().execute("fit", [config])
-        return outcome.trainer.lightning_module.state_dict()
+        return Runner().execute("fit", [config]).trainer.lightning_module.state_dict()
 
     before = weights()
     find_lr([config], **FORTY)
