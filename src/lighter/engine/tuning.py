@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -14,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule
 
@@ -44,14 +46,12 @@ class FoundLr:
         lr: where the loss fell most steeply.
         key: where the config says the learning rate; None if no place in it does.
         curve: the learning rates that were tried, and the smoothed loss at each.
-        finder: Lightning's result.
         folder: where the curve was written to.
     """
 
     lr: float
     key: str | None
     curve: Sequence[tuple[float, float]]
-    finder: Any
     folder: RunFolder
 
 
@@ -87,17 +87,31 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
         with logging_to(folder.log):
             trial = make_trial(config, folder.path, **_ENDLESS)
             finder = _lr_finder(trial, options)
-            lr = finder.suggestion()
+            curve = list(zip(finder.results["lr"], finder.results["loss"], strict=False))
+            lr = steepest(curve)
             if lr is None:
                 raise ConfigError([Problem("no learning rate stands out", hint=_NO_CURVE)])
     except BaseException:
         folder.abandon()
         raise
-    curve = list(zip(finder.results["lr"], finder.results["loss"], strict=False))
     folder.config.write_text(config.dump(), encoding="utf-8")
     with open(folder.lr_curve, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("lr", "loss"), *curve])
-    return FoundLr(lr, _lr_key(config, trial), curve, finder, folder)
+    return FoundLr(lr, _lr_key(config, trial), curve, folder)
+
+
+def steepest(curve: Sequence[tuple[float, float]]) -> float | None:
+    """The learning rate at which the loss falls most for each factor that the rate grows by; None if there is none.
+
+    Lightning takes the slope over the learning rate itself (`suggestion`), where the smallest rates lie so close
+    together that noise is steeper there than any true fall. Like Lightning, it leaves out the first ten and the last.
+    """
+    points = [(lr, loss) for lr, loss in curve[10:-1] if math.isfinite(loss)]
+    if len(points) < 2:
+        return None
+    lrs, losses = torch.tensor(points, dtype=torch.float64).T
+    slopes = torch.gradient(losses, spacing=[lrs.log()])[0]
+    return float(lrs[slopes.argmin()])
 
 
 def plot(found: FoundLr) -> Path | None:
@@ -108,8 +122,10 @@ def plot(found: FoundLr) -> Path | None:
         return None
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    found.finder.plot(suggest=True, ax=axes)
-    axes.set_title(f"steepest at {found.lr:.2g}")
+    axes.plot(*zip(*found.curve, strict=True))
+    axes.plot(found.lr, dict(found.curve)[found.lr], marker="o", color="red", label=f"steepest: {found.lr:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
+    axes.legend()
     figure.savefig(found.folder.lr_plot, dpi=120)
     return found.folder.lr_plot
 
