@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytorch_lightning.loops.optimization.automatic import Closure
 
 from tests.lightning.compare import TRAINERS, Run, by_hand, config_of, same, with_lighter
 
@@ -23,6 +24,7 @@ def both(trainer: str) -> Callable[..., tuple[Run, Run]]:
         with warnings.catch_warnings():  # Lightning's advice to modules that only train
             warnings.filterwarnings("ignore", "You passed in a `val_dataloader` but have no `validation_step`")
             ours, plain = with_lighter(config, stage, **arguments), by_hand(config, stage, **arguments)
+        Closure.warning_cache.clear()  # what Lightning says once per process, other tests want to hear too
         same(ours, plain)
         return ours, plain
 
