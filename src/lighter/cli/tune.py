@@ -86,7 +86,7 @@ def _batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any
     if found.samples is not None and found.batch_size >= found.samples:
         _print("note", f"all {found.samples} samples fit into one batch: memory is no limit here")
     elif found.batch_size >= options["max_val"]:
-        _print("note", f"larger ones were not tried (--max_val {options['max_val']})")
+        _print("note", "the search ends here (--max_val); half of it was tried, and fits")
 
 
 def _print(label: str, value: Any) -> None:
