@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
@@ -27,10 +28,11 @@ from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.lr_schedules import ManualSchedules
+from lighter.parts.materialize import materialize
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
-from lighter.parts.parameter_groups import uncompiled
+from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.lightning import logging_step, logs_this_step
@@ -38,6 +40,7 @@ from lighter.trainer.lightning import logging_step, logs_this_step
 log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
+SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
     "configure_model": "_prepare",
@@ -206,9 +209,16 @@ class BaseModule(LightningModule):
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
     def _prepare(self) -> None:
-        """Prepare the network for `fit`, before the strategy takes it."""
+        """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
         trainer = self._trainer
-        if trainer is None or trainer.state.fn != "fit":
+        if trainer is None:
+            return
+        # strategies that shard make the weights themselves, each process its part; not over those of a checkpoint
+        if not isinstance(trainer.strategy, SHARDING):
+            materialize(self, trainer.strategy.root_device)
+        elif self._initial_weights is not None:
+            materialize(self, torch.device("cpu"))
+        if trainer.state.fn != "fit":
             return
         self._schedules.load(None)
         if self._initial_weights is not None:
@@ -251,7 +261,7 @@ class BaseModule(LightningModule):
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that optimizers may have, with their names."""
         aside = tuple(f"{part}." for part in self.measuring)
-        return [(uncompiled(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
+        return [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
 
     def _start_optimizers(self) -> None:
         """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""

@@ -36,9 +36,7 @@ def test_a_signal_stops_it_and_it_goes_on(own_place: Path, sent: str, code: int,
     assert noted in (folder / "run.log").read_text()
     with open(folder / "rows.partial.csv", newline="", encoding="utf-8") as file:
         assert 7 <= len(list(csv.reader(file))) < 60
-    (folder / "config.yaml").write_text(
-        (folder / "config.yaml").read_text().replace("seconds: 2", "seconds: 0.0")
-    )
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("seconds: 2", "seconds: 0.0"))
     done = command("predict", "--resume", "last")
     assert done.returncode == 0, done.stderr
     with open(folder / "rows.csv", newline="", encoding="utf-8") as file:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from lighter import __version__
+from lighter.cli.summary import summary
+from lighter.cli.tune import tune
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 _EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."
@@ -132,6 +134,10 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
     from lighter.cli.why import run_why
 
     raise SystemExit(run_why(key, list(inputs)))
+
+
+cli.add_command(summary)
+cli.add_command(tune)
 
 
 def _run(stage: str, options: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +19,22 @@ INTERRUPTED = 130
 
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
     """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
-    from lighter.engine.runner import Runner
 
+    def run() -> None:
+        from lighter.cli.results import show
+        from lighter.engine.runner import Runner
+
+        runner = Runner(safe_mode(options))
+        show(stage, runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS}))
+
+    return exit_code(run, traceback=traceback)
+
+
+def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
+    """Do something; returns 0, or prints what went wrong and returns the code for that."""
     try:
         with _messages_shown():
-            runner = Runner(safe_mode(options))
-            outcome = runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS})
+            action()
     except LighterError as error:
         if error.exit_code == 1:
             return show_failure(error, whole=traceback)
@@ -35,9 +45,6 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, trac
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         return show_failure(error, whole=traceback)
-    from lighter.cli.results import show
-
-    show(stage, outcome)
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -68,7 +70,20 @@ def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
         objects.exchange(path, {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
+    if Path(trainer.default_root_dir).absolute() == folder.path.absolute():
+        _save_into(folder, trainer)
     return trainer
+
+
+def _save_into(folder: RunFolder, trainer: Any) -> None:
+    """Let checkpoints that were given no place go where `--ckpt_path last` and `best` look.
+
+    Lightning would put them into a folder of the first logger's, `lightning_logs/version_0/checkpoints`, say.
+    """
+    kind = sys.modules[family(type(trainer), "Trainer") or ""].callbacks.ModelCheckpoint
+    for callback in trainer.callbacks:
+        if isinstance(callback, kind) and callback.dirpath is None:
+            callback.dirpath = str(folder.checkpoints)
 
 
 def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:

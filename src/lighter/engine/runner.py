@@ -125,14 +125,14 @@ class Runner:
             if not problems:  # the seed may be one; what is imported may draw numbers too
                 seed_everything(config.seed, workers=True, verbose=False)
             found = _checked(config, stage, problems, arguments)
-        run = _RunOptions.of(config, inputs)
+        run = RunOptions.of(config, inputs)
         seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = resumed or _claimed(run, config)
+        folder = resumed or claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
             if config.safe is not None:
                 log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
@@ -192,14 +192,15 @@ def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping
 
 
 @dataclass(frozen=True)
-class _RunOptions:
+class RunOptions:
     """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
 
     root: Path
     name: str
 
     @classmethod
-    def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
+    def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
+        """What the config says, or else `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
         root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
@@ -218,9 +219,16 @@ def _default_name(inputs: Sequence[Input]) -> str:
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
-def _claimed(run: _RunOptions, config: Config) -> paths.RunFolder:
+def claimed(run: RunOptions, config: Config) -> paths.RunFolder:
+    """A new folder for a run.
+
+    Raises:
+        ConfigError: none can be made where the config wants it.
+    """
+    from lighter.engine import ranks
+
     try:
-        return paths.claim(run.root, run.name)
+        return ranks.claim(run.root, run.name)
     except OSError as error:
         node = config.merged.find("run::dir")
         message = f"no run folder can be made under {run.root}: {error.strerror or error}"
@@ -287,7 +295,7 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
-def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
+def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
     from lighter.engine import checkpoints
 
     path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.utils.weak import WeakIdKeyDictionary
 
 from lighter.errors import MisfitError
-from lighter.parts.parameter_groups import nearest_name, uncompiled
+from lighter.parts.parameter_groups import as_written, nearest_name
 
 _LEFT_FROZEN = WeakIdKeyDictionary()  # parameters that a run left frozen: it was a Freezer, not the user
 
@@ -131,8 +131,8 @@ class Inventory:
         # what is shared has several names, and each of them means it
         named = list(module.named_parameters(remove_duplicate=False))
         layers = [pair for pair in module.named_modules(remove_duplicate=False) if _keeps_statistics(pair[1])]
-        self._parameters = [(uncompiled(name), item) for name, item in named if not name.startswith(aside)]
-        self._layers = [(uncompiled(name), layer) for name, layer in layers if not name.startswith(aside)]
+        self._parameters = [(as_written(name), item) for name, item in named if not name.startswith(aside)]
+        self._layers = [(as_written(name), layer) for name, layer in layers if not name.startswith(aside)]
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:

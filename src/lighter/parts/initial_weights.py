@@ -20,7 +20,7 @@ from torch import Tensor
 from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.parameter_groups import match_name, nearest_name, uncompiled
+from lighter.parts.parameter_groups import as_written, match_name, nearest_name
 
 _FORMS = """It is a path, or a list of
   ckpt_path:
@@ -140,7 +140,7 @@ class InitialWeights:
     def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
         weights = _read(source.path)
         source.check(list(weights))
-        state = {uncompiled(key): tensor for key, tensor in state.items()}
+        state = {as_written(key): tensor for key, tensor in state.items()}
         change, how = _best_change(source, weights, state, prefixes)
         skipped = _skipped(source.skip, state, prefixes)
         given = _changed(weights, change, state, source.path)
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return {uncompiled(key): tensor for key, tensor in load_file(path).items()}
+            return {as_written(key): tensor for key, tensor in load_file(path).items()}
         found = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
@@ -236,7 +236,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     weights = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if isinstance(weights, Mapping):
-        tensors = {uncompiled(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
+        tensors = {as_written(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
     raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")

@@ -23,6 +23,16 @@ Fail = Callable[[str, int, str], Exception]
 _ONCE = "A parameter is in one group of one optimizer."
 
 
+_WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compile put into names
+
+
+def as_written(name: str) -> str:
+    """A parameter's name as the user's code spells it, whatever wraps the modules around it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
 def _plain_error(message: str, index: int, hint: str) -> Exception:
     return ModuleValueError(f"parameter group {index}: {message}. {hint}")
 
@@ -127,7 +137,7 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
     """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
-    plain = [(uncompiled(full), parameter) for full, parameter in named]
+    plain = [(as_written(full), parameter) for full, parameter in named]
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
     inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
     return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
@@ -135,16 +145,11 @@ def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequenc
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """A sentence with the closest name of a parameter or module, or with the topmost modules."""
-    short = [without_prefix(uncompiled(full), prefixes) for full, _ in named]
+    short = [without_prefix(as_written(full), prefixes) for full, _ in named]
     close = get_close_matches(name, sorted({part for each in short for part in with_modules(each)}), n=1)
     return (
         f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
     )
-
-
-def uncompiled(name: str) -> str:
-    """The name of a parameter without what `torch.compile` puts into it."""
-    return name.replace("_orig_mod.", "")
 
 
 def _is_by_name(params: Any) -> bool:

@@ -33,6 +33,9 @@ LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
 PROGRESS = ".progress"
+PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
+LR_CURVE = "lr.csv"
+LR_PLOT = "lr.png"
 
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -69,11 +72,23 @@ class RunFolder:
         """The folder of the prediction tasks' outputs."""
         return self.path / PREDICTIONS
 
+    @property
+    def lr_curve(self) -> Path:
+        """What `lighter tune lr` measured."""
+        return self.path / LR_CURVE
+
+    @property
+    def lr_plot(self) -> Path:
+        """The same, drawn."""
+        return self.path / LR_PLOT
+
     def abandon(self) -> None:
         """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
 
-        The day's folder goes with it if it was the only one.
+        The day's folder goes with it if it was the only one. Only the process that made it does this.
         """
+        if not is_rank_zero():
+            return
         with suppress(OSError):
             if [path.name for path in self.path.iterdir()] == [LOG]:
                 self.log.unlink()
@@ -85,7 +100,7 @@ def claim(root: Path, name: str) -> RunFolder:
     """Make a new folder `root/DATE/TIME-NAME` that no other process has.
 
     Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. The other processes of a distributed run get
-    the folder of rank 0 if that started them. Under torchrun, which starts all ranks alike, they get a path that is
+    the folder of rank 0 if that started them; `engine/ranks.py` tells those of torchrun. Any other gets a path that is
     not made: what only rank 0 writes is in rank 0's folder, and Lightning tells them where checkpoints are.
     """
     if not is_rank_zero():
