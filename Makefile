@@ -1,5 +1,6 @@
 # make demo    the environment, then fit, test and predict real handwritten digits
 # make test    the environment, then all tests
+# make faults  the tests that kill predictions at some hundred random moments
 # make lint    ruff and mypy
 # make bench   the benchmarks; writes benchmarks/RESULTS.md and the README's table
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIGITS := examples/digits/config.yaml
 
-.PHONY: demo test test-fast lint format bench clean
+.PHONY: demo test test-fast faults lint format bench clean
 
 demo: $(READY)
 	$(BIN)/lighter fit $(DIGITS)
@@ -17,10 +18,13 @@ demo: $(READY)
 	$(BIN)/lighter predict $(DIGITS) --ckpt_path best
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not faults"
+
+faults: $(READY)
+	$(BIN)/python -m pytest -m faults
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,6 +41,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/ddp_overhead.py
 	$(BIN)/python benchmarks/gpu_step.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/predict_writers.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

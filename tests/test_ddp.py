@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from lighter import Runner
 from lighter.config.yaml import dump
 
 ROOT = Path(__file__).parents[1]
@@ -19,12 +21,15 @@ TWO = ("trainer::strategy=ddp", "trainer::devices=2")
 pytestmark = pytest.mark.slow
 
 
-def run(stage: str, config: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
-    config["trainer"] = {**config["trainer"], "callbacks": [{"_target_": "tests.jobs.KeepMetrics"}]}
+def run(
+    stage: str, config: dict[str, Any], *words: str, launch: tuple[str, ...] = ("-m", "lighter")
+) -> subprocess.CompletedProcess[str]:
+    callbacks = [*config["trainer"].get("callbacks", []), {"_target_": "tests.jobs.KeepMetrics"}]
+    config["trainer"] = {**config["trainer"], "callbacks": callbacks}
     Path("digits.yaml").write_text(dump(config))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "lighter", stage, "digits.yaml", *words],
+        [sys.executable, *launch, stage, "digits.yaml", *words],
         capture_output=True,
         text=True,
         env=environment,
@@ -93,3 +98,27 @@ def test_a_rank_that_measures_nothing_takes_part(config: dict[str, Any]) -> None
     run("validate", config, *TWO)
     assert "val/loss/epoch" in metrics(2, 0)
     assert "val/metrics/f1/epoch" in metrics(2, 0)
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lighter")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "launch"),
+    [("ddp", ("-m", "lighter")), ("ddp_spawn", ("-m", "lighter")), ("ddp", TORCHRUN)],
+    ids=["ddp", "spawn", "torchrun"],
+)
+def test_each_rank_runs_the_prediction_tasks_on_its_share(
+    strategy: str, launch: tuple[str, ...], config: dict[str, Any], own_place: Path
+) -> None:
+    config["model"] |= {"_target_": "tests.task_jobs.Beside", "predict_tasks": ["probs", "misread"]}
+    alone = Runner().execute("predict", [config, "run::name=one"]).folder.predictions
+    two = (f"trainer::strategy={strategy}", "trainer::devices=2", "run::name=two")
+    done = run("predict", config, *two, launch=launch)
+    [shared] = own_place.glob("outputs/*/*-two/predictions")
+    every = torch.load(alone / "probs/rank-0.pt")
+    assert len(every) == 50
+    for rank in (0, 1):
+        torch.testing.assert_close(torch.load(shared / f"probs/rank-{rank}.pt"), every[rank::2])
+    assert sorted(path.name for path in (shared / "misread").iterdir()) == ["rank-0.json", "rank-1.json"]
+    assert "predictions/probs (2 files)" in done.stdout

@@ -16,6 +16,7 @@ from lighter.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("config.yaml"))
+SHORT = ("trainer::max_epochs=1", "trainer::limit_train_batches=1")
 IDS = [str(config.parent.relative_to(EXAMPLES)) for config in CONFIGS]
 
 
@@ -62,6 +63,11 @@ TRAINED = {
         expects=("0.015",),
         writes="reconstructions.png",
     ),
+    "finetune": Example(
+        {"val/metrics/accuracy/epoch": (0.95, 1), "test/metrics/accuracy/epoch": (0.965, 1)},
+        expects=("98.5%",),
+        writes="predictions/probabilities/probabilities.csv",
+    ),
     "tabular": Example(
         {"val/metrics/r2/epoch": (0.4, 1), "test/metrics/r2/epoch": (0.32, 1), "test/metrics/mae/epoch": (0, 44.5)},
         expects=("42", "0.37"),
@@ -82,9 +88,19 @@ def test_the_examples_were_found():
     assert set(IDS) == set(TRAINED)
 
 
+def run_first(config: Path, folder: Path, *short: str) -> None:
+    """Run what the header says has to be run first."""
+    first = header_of(config).get("First")
+    if first:
+        assert first.startswith("lighter fit examples/")
+        lighter.Runner().run("fit", [str(EXAMPLES.parent / first.split()[-1]), f"run::dir={folder}", *short])
+
+
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_runs(config, stage, tmp_path):
+    if stage == "fit":
+        run_first(config, tmp_path, *SHORT)
     inputs = [str(config), "trainer::fast_dev_run=true", f"run::dir={tmp_path}"]
     try:
         result = lighter.Runner().run(stage, inputs)
@@ -93,6 +109,18 @@ def test_runs(config, stage, tmp_path):
             raise
         pytest.skip(f"no data for {stage}")
     assert {"fit": result is None, "predict": bool(result)}.get(stage, isinstance(result, list))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_runs_in_safe_mode(config, tmp_path):
+    """With its own classes and functions permitted, and nothing else beside the list."""
+    texts = [file.read_text(encoding="utf-8") for file in config.parent.glob("*.yaml")]
+    own = {name for text in texts for name in re.findall(r"_target_: (project\.[\w.]+)", text)}
+    run_first(config, tmp_path, *SHORT)
+    safe = lighter.SafeMode(own, project=config.parent if own else None)
+    stages = ["fit", "predict"] if TRAINED[config.parent.name].writes else ["fit"]
+    for stage in stages:
+        lighter.Runner(safe).run(stage, [str(config), "trainer::fast_dev_run=true", f"run::dir={tmp_path}"])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -110,8 +138,8 @@ def test_the_override_of_the_header_runs(config, tmp_path):
     assert command
     _, *overrides = command[1].split()
     assert overrides
-    short = ["trainer::max_epochs=1", "trainer::limit_train_batches=1", f"run::dir={tmp_path}"]
-    lighter.Runner().run("fit", [str(config), *overrides, *short])
+    run_first(config, tmp_path, *SHORT)
+    lighter.Runner().run("fit", [str(config), *overrides, *SHORT, f"run::dir={tmp_path}"])
 
 
 @pytest.mark.slow
@@ -124,6 +152,7 @@ def test_trains_as_its_header_says(config, tmp_path):
     assert lines["Then"] == f"lighter test {path} --ckpt_path best"
     assert all(re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", lines["Expect"]) for figure in example.expects)
 
+    run_first(config, tmp_path)
     fitted = lighter.Runner().execute("fit", inputs)
     assert {"best.ckpt", "last.ckpt"} <= {file.name for file in fitted.folder.checkpoints.iterdir()}
     [tested] = lighter.Runner().run("test", inputs, ckpt_path="best", verbose=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +112,15 @@ def test_an_existing_network_needs_no_python(forward: dict[str, Any]) -> None:
     assert (values["train/metrics/Count/epoch"], values["val/metrics/Count/epoch"]) == (320, 70)
 
 
+def test_a_network_that_takes_no_batch_is_told_what_it_got() -> None:
+    with pytest.raises(TypeError) as caught:
+        lighter.ForwardModule(mlp()).training_step([torch.zeros(2, 64), torch.zeros(2)], 0)
+    assert caught.value.__notes__ == [
+        "without a `forward` of yours, the model is called with the batch: a list of 2:"
+        " [a tensor of shape (2, 64) and dtype float32, a tensor of shape (2,) and dtype float32]"
+    ]
+
+
 def test_training_alone_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
     module, runs = forward_module(), trainer(max_epochs=1)
     runs.fit(module, loader(0, 64))
@@ -133,10 +144,29 @@ def test_each_dataloader_is_evaluated_by_itself() -> None:
         "val/metrics/MulticlassAccuracy/epoch/dataloader_idx_0",
         "val/metrics/MulticlassF1Score/epoch/dataloader_idx_1",
     }
-    with pytest.raises(ModuleValueError, match="`evaluator_cfg::val` is a list of 2"):
-        trainer(max_epochs=1).fit(
-            forward_module(evaluator_cfg={"val": [Count(), Count()]}), loader(0, 64), loader(0, 9)
-        )
+
+
+class NoMetrics(ForwardClassifier):
+    def forward(self, batch):
+        return {"loss_dict": super().forward(batch)["loss_dict"]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "=model::evaluator_cfg={val: [{_target_: tests.test_forward.Count}, {_target_: tests.test_forward.Count}]}",
+            "model::evaluator_cfg::val: `evaluator_cfg` has a list of 2 for val: .* of which there is 1",
+        ),
+        (
+            "model::_target_=tests.test_forward.NoMetrics",
+            "model::evaluator_cfg::val: there are evaluators for val, and `forward` returned no `metric_dict`",
+        ),
+    ],
+)
+def test_evaluators_that_do_not_fit_have_a_place(forward: dict[str, Any], override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Runner().run("fit", [forward, override])
 
 
 def test_evaluators_that_are_no_submodules() -> None:
@@ -240,6 +270,16 @@ def test_weights_with_and_without_the_evaluators_state(own_place: Any) -> None:
     assert not [p for p in module.configure_optimizers()["optimizer"].param_groups[0]["params"] if p is state]
 
 
+def test_another_fit_goes_on_from_what_was_trained(own_place: Path) -> None:
+    torch.save(mlp().state_dict(), "pretrained.pt")
+    module = forward_module(ckpt_path="pretrained.pt")
+    trainer(max_epochs=1).fit(module, loader(0, 64))
+    trained = module.model[0].weight.clone()
+    trainer(max_epochs=1, limit_train_batches=0).fit(copy.deepcopy(module), loader(0, 64))
+    trainer(max_epochs=1, limit_train_batches=0).fit(module, loader(0, 64))
+    assert torch.equal(module.model[0].weight, trained)
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -275,7 +315,9 @@ def test_wrong_arguments(forward: dict[str, Any]) -> None:
         lighter.ForwardModule()
     with pytest.raises(ModuleTypeError, match=r"`model` is a torch\.nn\.Module; found a function"):
         lighter.ForwardModule(mlp)
-    with pytest.raises(ConfigError, match=r"model: `evaluator_cfg` has no `valid`\. Did you mean `val`\?"):
+    with pytest.raises(
+        ConfigError, match=r"model::evaluator_cfg::valid: `evaluator_cfg` has no `valid`\. Did you mean `val`\?"
+    ):
         Runner().run("fit", [forward, {"model": {"=evaluator_cfg": {"train": ACCURACY, "valid": ACCURACY}}}])
 
 
@@ -283,3 +325,21 @@ def test_barebones() -> None:
     runs = pl.Trainer(barebones=True, max_epochs=1, accelerator="cpu")
     runs.fit(forward_module(), loader(0, 64), loader(64, 96))
     assert json.dumps(sorted(runs.callback_metrics)) == "[]"
+
+
+class WithTask(ForwardClassifier):
+    forwards = 0
+
+    def forward(self, batch):
+        type(self).forwards += 1
+        return super().forward(batch)
+
+    def predict_digits(self, batch):
+        return self.model(batch[0]).argmax(dim=1)
+
+
+def test_prediction_tasks_are_the_step_where_only_forward_is_written(forward: dict[str, Any]) -> None:
+    forward["model"] |= {"_target_": "tests.test_forward.WithTask", "predict_tasks": "digits"}
+    predicted = Runner().run("predict", [forward], return_predictions=True)
+    assert [batch["digits"].shape for batch in predicted] == [(32,), (18,)]
+    assert WithTask.forwards == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import lighter
 from lighter import Runner
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from tests.jobs import Classifier, mlp
+from tests.test_parts_on_rungs import Rates
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01}
 
@@ -98,6 +100,37 @@ def test_a_plateau_scheduler_monitors_a_value_of_ours(config: dict[str, Any]) ->
     module = run(config, "trainer::max_epochs=2", optimizer=ADAM, scheduler=scheduler)
     # nothing is better by a factor of 100, so both epochs divide by ten
     assert module.configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize(
+    ("entry", "alone"),
+    [
+        (
+            # nothing is better by a factor of 100, so each epoch divides by ten
+            {
+                "scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+                    "patience": 0,
+                    "threshold": 100.0,
+                },
+                "monitor": "val/loss/epoch",
+            },
+            lambda t: 0.01 * 0.1 ** (t // 10),
+        ),
+        (
+            {
+                "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 20, "eta_min": 0.001},
+                "interval": "step",
+            },
+            lambda t: 0.001 + 0.009 * (1 + math.cos(math.pi * t / 20)) / 2,
+        ),
+    ],
+)
+def test_lightning_steps_a_scheduler_beside_a_warm_up(config: dict[str, Any], entry: Any, alone: Any) -> None:
+    config["trainer"]["callbacks"] = [{"_target_": "tests.test_parts_on_rungs.Rates"}]
+    config["model"]["scheduler"] = {**entry, "warmup": {"steps": 15, "start_factor": 0.0}}
+    Runner().run("fit", [config])
+    assert Rates.used == pytest.approx([min(1, t / 15) * alone(t) for t in range(20)])
 
 
 def test_a_scheduler_that_reads_other_parts_of_the_config(config: dict[str, Any]) -> None:
@@ -196,6 +229,27 @@ def test_several_optimizers_each_with_its_scheduler(config: dict[str, Any]) -> N
     assert float(values["train/loss/critic/step"]) > 0
 
 
+def test_several_optimizers_each_with_a_warm_up(config: dict[str, Any]) -> None:
+    """The generator's scheduler is stepped by hand, at the end of an epoch; the warm-ups step by themselves."""
+    del config["data"]["val_dataloader"]
+    step_lr = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}
+    config["model"] = {
+        "_target_": "tests.test_optimizers.Gan",
+        "network": {"_target_": "tests.test_optimizers.generator_and_critic"},
+        "optimizer": [{**ADAM, "params": "generator"}, {**ADAM, "lr": 0.02, "params": "critic"}],
+        "scheduler": [
+            {"scheduler": step_lr, "warmup": {"steps": 40, "start_factor": 0}},
+            {"warmup": {"steps": 16, "kind": "exponential", "start_factor": 0.01}},
+        ],
+    }
+    for epochs, checkpoint in ((1, None), (2, "last")):
+        Runner().run("fit", [config, f"trainer::max_epochs={epochs}"], ckpt_path=checkpoint)
+        generator, critic = Gan.latest.optimizers()
+        done = 10 * epochs
+        assert generator.param_groups[0]["lr"] == pytest.approx(0.01 * 0.1**epochs * done / 40)
+        assert critic.param_groups[0]["lr"] == pytest.approx(0.02 * 0.01 ** max(0, 1 - done / 16))
+
+
 def generator_and_critic() -> nn.ModuleDict:
     return nn.ModuleDict({"generator": nn.Linear(8, 64), "critic": nn.Linear(64, 1)})
 
@@ -251,7 +305,8 @@ def test_partials_from_the_config(config: dict[str, Any]) -> None:
 
 
 def test_a_plateau_scheduler_without_a_monitor_shows_the_yaml(config: dict[str, Any]) -> None:
-    with pytest.raises(ModuleValueError, match=r"needs the name of the value to watch[^$]*monitor: val/loss/epoch"):
+    message = r"model::scheduler: ReduceLROnPlateau needs the name of the value to watch[^$]*monitor: val/loss/epoch"
+    with pytest.raises(ConfigError, match=message):
         run(config, optimizer=ADAM, scheduler={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"})
 
 
@@ -273,6 +328,8 @@ def test_a_definition_shared_by_copy(config: dict[str, Any]) -> None:
 def test_wrong_optimizers_say_what_one_is(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"model::optimizer: an optimizer is a torch.optim.Optimizer; found a Linear"):
         run(config, optimizer={"_target_": "tests.test_optimizers.not_an_optimizer"})
+    with pytest.raises(ConfigError, match=r"model::optimizer: an optimizer is .*; found a dict"):
+        run(config, optimizer={"lr": 0.1})
     with pytest.raises(ModuleTypeError, match="found a dict"):
         Classifier(mlp(), None, {"lr": 0.1}).configure_optimizers()
     with pytest.raises(ModuleValueError, match="2 schedulers for 1 optimizers"):
@@ -294,8 +351,8 @@ def test_a_fit_without_an_optimizer_is_the_configs_mistake(config: dict[str, Any
 
 
 def test_nothing_but_schedulers_may_refer_to_an_optimizer_early(config: dict[str, Any]) -> None:
-    config["model"]["note"] = "@model::optimizer"
-    with pytest.raises(ConfigError, match="model::note: `@model::optimizer` is built when the trainer asks for it"):
+    config["model"]["criterion"] = "@model::optimizer"
+    with pytest.raises(ConfigError, match="`@model::optimizer` is built when the trainer asks for it"):
         Runner().run("fit", [config])
 
 

@@ -355,7 +355,7 @@ def test_a_loss_that_does_not_take_its_arguments_shows_them() -> None:
         ("criterion", "validate", "`validate` needs `system::criterion`"),
         ("optimizer", "fit", "`fit` needs `system::optimizer`"),
         ("dataloaders", "test", "`test` needs a dataloader[^$]*Add `system::dataloaders::test`"),
-        ("model", "test", "missing 1 required positional argument: 'model'"),
+        ("model", "test", "the argument `model` is missing"),
     ],
 )
 def test_a_missing_part_names_the_key(system: dict[str, Any], remove: str, stage: str, message: str) -> None:

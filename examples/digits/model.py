@@ -25,4 +25,5 @@ class Classifier(lighter.LighterModule):
 
     def predict_step(self, batch, batch_idx):
         images, _ = batch
-        return self(images).softmax(dim=1)
+        probability, digit = self(images).softmax(dim=1).max(dim=1)
+        return {"digit": digit, "probability": probability}

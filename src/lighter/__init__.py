@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lighter.config.safe import SafeMode as SafeMode
     from lighter.data import LighterDataModule as LighterDataModule
     from lighter.engine.runner import Runner as Runner
     from lighter.forward import ForwardModule as ForwardModule
@@ -24,11 +25,21 @@ _HOME = {
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
     "Runner": "lighter.engine.runner",
+    "SafeMode": "lighter.config.safe",
     "System": "lighter.system",
     "Trainer": "lighter.trainer",
 }
 
-__all__ = ["ForwardModule", "LighterDataModule", "LighterModule", "Runner", "System", "Trainer", "__version__"]
+__all__ = [
+    "ForwardModule",
+    "LighterDataModule",
+    "LighterModule",
+    "Runner",
+    "SafeMode",
+    "System",
+    "Trainer",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
@@ -26,17 +27,29 @@ from lighter.parts.hooks import ExistsIf, followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
+from lighter.parts.lr_schedules import ManualSchedules
+from lighter.parts.materialize import materialize
 from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
+from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
+from lighter.parts.parameter_groups import as_written
+from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
+from lighter.trainer.batches import is_there
 from lighter.trainer.lightning import log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
+SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
     "configure_model": "_prepare",
+    "on_load_checkpoint": "_load_schedules",
+    "on_train_start": "_start_optimizers",
+    "on_save_checkpoint": "_save_schedules",
+    "on_predict_start": "_start_predict_tasks",
+    "on_predict_end": "_end_predict_tasks",
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
@@ -59,6 +72,7 @@ class BaseModule(LightningModule):
         loss_weights: the weights of named losses in their total.
         ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
         ckpt_match: the share of the weights that each of them must have.
+        predict_tasks: names of prediction tasks; see `lighter.parts.predict_tasks`.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -99,8 +113,10 @@ class BaseModule(LightningModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__()
+        self._predict_tasks = PredictTasks(predict_tasks, type(self))
         self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
@@ -111,6 +127,7 @@ class BaseModule(LightningModule):
             self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._schedules = ManualSchedules()
         self._meters: dict[tuple[str, int], Meter] = {}
         self._in_step = False
         prepared: list[Metrics] = []
@@ -132,10 +149,14 @@ class BaseModule(LightningModule):
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
                 setattr(cls, name, followed_by(hook, after))
+        step = inspect.getattr_static(cls, "predict_step")
+        if not isinstance(step, PredictStep):
+            cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring of a run that is not the copy's."""
-        return {**super().__getstate__(), "_meters": {}, "_in_step": False}
+        """What a copy gets: all but the measuring, the optimizers and the hooks of a run that is not the copy's."""
+        afresh = {"_meters": {}, "_in_step": False, "_schedules": ManualSchedules(), "_hooks_running": set()}
+        return {**super().__getstate__(), **afresh}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -178,8 +199,9 @@ class BaseModule(LightningModule):
         return samples_in(batch)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on the device; at once where it is a list of tensors that are there already."""
-        if isinstance(batch, (list, tuple)) and all(type(item) is Tensor and item.device == device for item in batch):
+        """The batch on the device; at once where all of it is there already, tensors or text."""
+        items = batch.values() if type(batch) is dict else batch if isinstance(batch, (list, tuple)) else ()
+        if items and all(is_there(item, device) for item in items):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
@@ -187,13 +209,22 @@ class BaseModule(LightningModule):
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
     def _prepare(self) -> None:
-        """Prepare the network for `fit`, before the strategy takes it."""
+        """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
         trainer = self._trainer
-        if trainer is None or trainer.state.fn != "fit":
+        if trainer is None:
             return
+        # strategies that shard make the weights themselves, each process its part; not over those of a checkpoint
+        if not isinstance(trainer.strategy, SHARDING):
+            materialize(self, trainer.strategy.root_device)
+        elif self._initial_weights is not None:
+            materialize(self, torch.device("cpu"))
+        if trainer.state.fn != "fit":
+            return
+        self._schedules.load(None)
         if self._initial_weights is not None:
             for report in self._initial_weights.load(self._own_weights(), PREFIXES):
                 log.info("%s", report)
+            self._initial_weights = None  # another fit goes on from what this one trains
         if self._finetune is not None:
             named = list(self.named_parameters())
             frozen = self._finetune.apply(named, PREFIXES)
@@ -202,16 +233,53 @@ class BaseModule(LightningModule):
 
     def _own_weights(self) -> dict[str, Tensor]:
         """The weights of the network: all but those of the criterion and the metrics."""
-        aside = tuple(f"{part}." for part in ("criterion", *self.measuring))
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(aside)}
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(self.aside)}
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """How the names begin of what is not of the network: the criterion, the metrics."""
+        return tuple(f"{part}." for part in ("criterion", *self.measuring))
+
+    def _start_predict_tasks(self) -> None:
+        step = inspect.getattr_static(type(self), "predict_step")
+        self._predict_tasks.start(self, step.step_of(self))
+        if self._predict_tasks.run is not None:
+            log.info("prediction tasks write to %s", self._predict_tasks.run.folder)
+
+    def _end_predict_tasks(self) -> None:
+        self._predict_tasks.end()
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
         if self.optimizer is None:
             raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
+        self._schedules.release()
+        configured, schedules = build_optimizers(self.optimizer, self.scheduler, self._named(), prefixes=PREFIXES)
+        self._schedules.set(schedules)
+        return configured
+
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that optimizers may have, with their names."""
         aside = tuple(f"{part}." for part in self.measuring)
-        named = [(name, p) for name, p in self.named_parameters() if not name.startswith(aside)]
-        return build_optimizers(self.optimizer, self.scheduler, named, prefixes=PREFIXES)
+        return [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
+
+    def _start_optimizers(self) -> None:
+        """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
+        trainer = self.trainer
+        for message in self._schedules.restore(trainer.optimizers):
+            log.info("%s", message)
+        table = optimizer_table(
+            trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
+        )
+        log.info("%s", table)
+
+    def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
+        trainer = self._trainer  # none where Lightning only loads weights
+        if trainer is not None and trainer.state.fn == "fit":
+            self._schedules.load(checkpoint)
+
+    def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
+        self._schedules.save(checkpoint)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """The constructor arguments that a stage needs and that were not given, each with an example."""

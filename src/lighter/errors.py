@@ -3,19 +3,23 @@
     LighterError                    the message says what to do; `exit_code` is what the command line exits with
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
+    ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
         ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
+        │   └── MisfitError         the config does not fit the module: it names a parameter that is not there, say (2)
         ├── ModeError               ... RuntimeError: the mode was asked for outside a trainer's run
         └── StepMissingError        ... NotImplementedError: a step was called that nobody wrote
 
 A `ModuleError` raised while a config's objects are built is the config's mistake: the engine reports it
-as a `ConfigError` with the place in the config. No torch is imported here.
+as a `ConfigError` with the place in the config; likewise a `MisfitError` that says which key it is about.
+No torch is imported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,8 +48,22 @@ class CheckpointError(LighterError):
     exit_code = 3
 
 
+class PredictionError(LighterError, ValueError):
+    """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot go on."""
+
+    exit_code = 4
+
+
 class ModuleError(LighterError):
-    """A module of the user's breaks its contract with Lighter."""
+    """A module of the user's breaks its contract with Lighter.
+
+    `key` is the constructor argument that it is about, or a path in it (`loss_weights::ce`), by which the engine finds
+    the place in the config; empty where it is about none.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 class ModuleTypeError(ModuleError, TypeError):
@@ -56,12 +74,30 @@ class ModuleValueError(ModuleError, ValueError):
     """Something of the right type has a wrong content."""
 
 
+class MisfitError(ModuleValueError):
+    """The config does not fit the module, which showed when the module was there: a name that it does not have, say."""
+
+    exit_code = 2
+
+
 class ModeError(ModuleError, RuntimeError):
     """The mode of a module was asked for outside a trainer's run."""
 
 
 class StepMissingError(ModuleError, NotImplementedError):
     """A step was called that the user did not write."""
+
+
+def cut_traceback(error: BaseException, shown: TracebackType | None) -> BaseException:
+    """The error with the end of its traceback; what it was cut from stays at hand in `cut_from`."""
+    error.__cut_from__ = error.__traceback__  # type: ignore[attr-defined]
+    return error.with_traceback(shown)
+
+
+def cut_from(error: BaseException) -> TracebackType | None:
+    """The traceback that an error had before it was cut; None if it was not."""
+    whole: TracebackType | None = getattr(error, "__cut_from__", None)
+    return whole
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -8,7 +8,7 @@ batch -> forward -> loss_dict, metric_dict
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule, measured
-from lighter.errors import ModuleTypeError, ModuleValueError, add_note
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.describe import describe
 from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
 from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
@@ -69,6 +70,7 @@ class ForwardModule(BaseModule):
         loss_weights: `{name: weight}` of entries of `loss_dict`.
         ckpt_path: initial weights; see `LighterModule`.
         ckpt_match: the share of the weights that each checkpoint must have.
+        predict_tasks: names of prediction tasks; see docs/04-modules.md.
 
     Raises:
         ModuleTypeError: an evaluator that is none, a model that is none.
@@ -103,6 +105,7 @@ class ForwardModule(BaseModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__(
             criterion=criterion,
@@ -111,9 +114,10 @@ class ForwardModule(BaseModule):
             finetune_cfg=finetune_cfg,
             ckpt_path=ckpt_path,
             ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
         )
         if model is not None and not isinstance(model, nn.Module):
-            raise ModuleTypeError(f"`model` is a torch.nn.Module; found a {type(model).__name__}")
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}", "model")
         if model is None and type(self).forward is ForwardModule.forward:
             raise ModuleValueError(f"{type(self).__name__} has no `forward` and no `model`. {_EXAMPLE}")
         self.model = model
@@ -130,7 +134,11 @@ class ForwardModule(BaseModule):
     def forward(self, batch: Any) -> Any:
         """`loss_dict` and `metric_dict` of a batch, in a dict, or the loss alone."""
         assert self.model is not None  # checked when the module was made
-        return self.model(batch)
+        try:
+            return self.model(batch)
+        except Exception as error:
+            add_note(error, f"without a `forward` of yours, the model is called with the batch: {describe(batch)}")
+            raise
 
     def training_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """A step of training."""
@@ -143,8 +151,10 @@ class ForwardModule(BaseModule):
         return self.forward_step(batch, "test", batch_idx, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """What `forward` returns."""
+        """What `forward` returns; with prediction tasks, and no `predict_step` of the user's, they are the step."""
         return self._call_forward(batch, batch_idx, dataloader_idx)
+
+    predict_step.gives_way = True  # type: ignore[attr-defined]
 
     def forward_step(self, batch: Any, mode: str, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """The one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
@@ -164,9 +174,10 @@ class ForwardModule(BaseModule):
         if metric_inputs is not None:
             self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):
-            raise ModuleValueError(
+            raise MisfitError(
                 f"there are evaluators for {mode}, and `forward` returned no `metric_dict`. Return one,"
-                f" or set `evaluator_cfg::{mode}: null`."
+                f" or set `evaluator_cfg::{mode}: null`.",
+                f"evaluator_cfg::{mode}",
             )
         return step
 

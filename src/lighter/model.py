@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -36,9 +36,12 @@ class LighterModule(BaseModule):
         loss_weights: `{name: weight}` for a step that returns several losses; the total is their weighted sum.
         ckpt_path: checkpoints whose weights are loaded, in order, at the start of `fit`: initial weights, not a resume.
         ckpt_match: the share of the network's weights that each checkpoint must have; less is an error.
+        predict_tasks: names of prediction tasks: of methods `predict_<task>` that run beside `predict_step`, share what
+            they compute, and save their results; see docs/04-modules.md.
 
     Raises:
         ModuleTypeError: metrics of another type.
+        ModuleValueError: a prediction task without its method.
 
     Example:
         ```python
@@ -67,6 +70,7 @@ class LighterModule(BaseModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__(
             criterion=criterion,
@@ -79,6 +83,7 @@ class LighterModule(BaseModule):
             loss_weights=loss_weights,
             ckpt_path=ckpt_path,
             ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
         )
         self.network = network
 

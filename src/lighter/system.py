@@ -11,7 +11,7 @@ batch -> BatchAdapter -> input, target, identifier
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -25,7 +25,7 @@ from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
 
 MODES = ("train", "val", "test", "predict")
-_ADAPTERS = {
+ADAPTERS = {
     "batch": BatchAdapter,
     "criterion": CriterionAdapter,
     "metrics": MetricsAdapter,
@@ -70,6 +70,7 @@ class System(BaseModule):
         loss_weights: the weights of named losses; see `LighterModule`.
         ckpt_path: initial weights; see `LighterModule`.
         ckpt_match: the share of the weights that the checkpoint must have.
+        predict_tasks: names of prediction tasks, methods of a subclass; see `LighterModule`.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -101,6 +102,7 @@ class System(BaseModule):
         loss_weights: Mapping[str, float] | None = None,
         ckpt_path: Any = None,
         ckpt_match: float = 0.0,
+        predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         for name, given, keys in (
             ("dataloaders", dataloaders, MODES),
@@ -117,10 +119,11 @@ class System(BaseModule):
             loss_weights=loss_weights,
             ckpt_path=ckpt_path,
             ckpt_match=ckpt_match,
+            predict_tasks=predict_tasks,
             **{f"{mode}_metrics": metrics.get(mode) for mode in MODES[:3]},
         )
         if not isinstance(model, nn.Module):
-            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}")
+            raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}", "model")
         self.model = model
         self.inferer = inferer
         self.dataloaders = {mode: loader for mode, loader in (dataloaders or {}).items() if loader is not None}
@@ -237,7 +240,7 @@ def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The adapters of a mode: those given, and the defaults for the others."""
-    _check_keys(f"adapters::{mode}", given, _ADAPTERS)
+    _check_keys(f"adapters::{mode}", given, ADAPTERS)
     batch = BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1)
     chosen = {
         "batch": batch,
@@ -248,9 +251,9 @@ def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, adapter in (given or {}).items():
         if adapter is None:
             continue
-        others = tuple(other for other in _ADAPTERS.values() if not issubclass(other, _ADAPTERS[key].__mro__[-2]))
+        others = tuple(other for other in ADAPTERS.values() if not issubclass(other, ADAPTERS[key].__mro__[-2]))
         if not callable(adapter) or isinstance(adapter, others):
-            kind = _ADAPTERS[key].__name__
+            kind = ADAPTERS[key].__name__
             raise ModuleTypeError(f"`adapters::{mode}::{key}` is a lighter.adapters.{kind}; found {describe(adapter)}")
         chosen[key] = adapter
     return chosen

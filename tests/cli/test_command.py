@@ -87,6 +87,7 @@ def test_fit_then_test_then_predict(file: str) -> None:
         (["digits.yaml", "trainer::callbacks::0::x=1", "~vars::no"], 2, "The config has"),
         (["nowhere.yaml"], 2, "nowhere.yaml: there is no such file"),
         (["digits.yaml", "--ckpt_path", "nowhere.ckpt"], 3, "there is no checkpoint nowhere.ckpt"),
+        (["digits.yaml", "model::finetune_cfg=hed"], 2, "command line: model::finetune_cfg: `finetune_cfg`: no"),
         (["digits.yaml", "--ckpt_pth", "x"], 2, "No such option"),
         ([], 2, "Missing argument"),
     ],
@@ -134,3 +135,23 @@ def wait_for(ready: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
     process.kill()
     raise AssertionError("nothing happened in a minute")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "shown"),
+    [
+        (["tune", "lr", "nowhere.yaml"], 2, "nowhere.yaml: there is no such file"),
+        (["tune", "lr", "digits.yaml", "--num-training", "3"], 2, "3 is not in the range"),
+        (["tune", "batch-size", "digits.yaml", "--mode", "fast"], 2, "'fast' is not one of"),
+        (["tune", "batchsize", "digits.yaml"], 2, "No such command"),
+        (["summary"], 2, "Missing argument"),
+    ],
+)
+def test_mistakes_with_the_commands_that_look_ahead(file: str, words: list[str], code: int, shown: str) -> None:
+    from click.testing import CliRunner
+
+    from lighter.cli import cli
+
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == code
+    assert shown in done.output

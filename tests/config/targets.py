@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any, Literal
 
 
 class Thing:
@@ -18,6 +19,10 @@ class Thing:
 class Strict:
     def __init__(self, in_features: int, out_features: int = 1) -> None:
         self.in_features, self.out_features = in_features, out_features
+
+    @classmethod
+    def of(cls, width: int = 1) -> Strict:
+        return cls(width)
 
 
 def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,3 +61,41 @@ class Failing:
 
 def fail(kind: str = "own") -> Failing:
     return Failing(kind)
+
+
+def needs_keyword(size: int = 1, *, width: int) -> None:
+    pass
+
+
+def by_position(size: int, /) -> None:
+    pass
+
+
+@dataclass
+class Point:
+    x: int = 0
+    y: int = 0
+
+
+half_strict = partial(Strict, 1)
+
+
+class Inherits(Strict):
+    pass
+
+
+def scale(value: float, factor: float = 1.0) -> float:
+    return value * factor
+
+
+def typed(
+    count: int = 1,
+    function: Callable[..., Any] | None = None,
+    options: Mapping[str, int] | None = None,
+    mode: Literal["fast", "slow"] = "fast",
+) -> None:
+    pass
+
+
+def lazily_typed(count: "int | None" = 1, thing: "NotThere | None" = None) -> None:  # type: ignore[name-defined]  # noqa: F821, UP037
+    pass

@@ -39,6 +39,8 @@ BOTH = {"a": F1, "b": AUC}
             {"val": [F1, AUC], "test": {"classes": 9}},
             {"val": [F1, AUC], "test": [{**F1, "classes": 9}, {**AUC, "classes": 9}]},
         ),
+        ({"val": [F1, AUC], "test": AUC}, {"val": [F1, AUC], "test": AUC}),
+        ({"valid": AUC}, {"valid": AUC}),  # and no metric called `valid` in every mode
         ({"train": F1, "valid": AUC}, {"train": F1, "valid": AUC}),
         ("@vars::metric", dict.fromkeys(MODES, "@vars::metric")),
     ],

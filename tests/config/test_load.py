@@ -173,9 +173,9 @@ def test_copies_that_explode(write: Write) -> None:
     for index in range(12):
         write(f"f{index}.yaml", f"x: [{', '.join([repr(f'%f{index + 1}.yaml::x')] * 10)}]\n")
     write("f12.yaml", "x: [1, 2, 3]\n")
-    start = time.monotonic()
+    start = time.process_time()
     assert "more than 1,000,000 values" in problems_of("f0.yaml")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_dicts_from_python() -> None:
@@ -191,7 +191,7 @@ def test_dicts_from_python() -> None:
 def test_dump_runs_the_same_again(write: Write) -> None:
     write("x.yaml", "p: {s: 1}\n")
     c = write("c.yaml", f"{MODEL}vars:\n  a: '%x.yaml::p'\n  b: 1e-3\n  =c: ['yes', \"1e-3\"]\n  d::e: {{1: x}}\n")
-    config = read([c, "vars::f=on"])
+    config = read([c, "args::fit={f: on}"])
     again = read([write("other/again.yaml", config.dump())])
     assert again.merged.plain() == config.merged.plain()
     assert again.dump() == config.dump()

@@ -1,11 +1,8 @@
-"""Whole messages: what a config says, and what its user reads. The cases are in messages.txt; its top says how."""
+"""Whole messages: what a config says, and what its user reads. The cases are text files; corpus.py says how."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,36 +10,36 @@ import pytest
 from lighter.config import read
 from lighter.errors import ConfigError
 
+from . import corpus
+from .corpus import Case
 
-@dataclass(frozen=True)
-class Case:
-    name: str
-    inputs: list[str]
-    get: str
-    text: str
-    message: str
-
-    @classmethod
-    def parse(cls, written: str) -> Case:
-        head, message = written.split("\n---\n")
-        name, command, *text = head.split("\n")
-        inputs, _, get = command.removeprefix("$").partition(" -> ")
-        return cls(name, shlex.split(inputs), get.strip(), "".join(f"{line}\n" for line in text), message.rstrip("\n"))
+READ = corpus.cases(corpus.HERE / "messages.txt")
+BAD = [case for path in sorted((corpus.HERE / "bad").glob("*.txt")) for case in corpus.cases(path)]
 
 
-_FILE = (Path(__file__).parent / "messages.txt").read_text(encoding="utf-8")
-CASES = [Case.parse(written) for written in re.split(r"^=== ", _FILE, flags=re.MULTILINE)[1:]]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_whole_message(case: Case, write: Callable[..., str]) -> None:
-    write("config.yaml", case.text)
+@pytest.mark.parametrize("case", READ, ids=lambda case: case.name)
+def test_what_reading_says(case: Case, own_place: Path) -> None:
+    case.write(own_place)
     with pytest.raises(ConfigError) as caught:
-        read(case.inputs).objects().get(case.get)
+        read(case.inputs).objects().get(case.then)
     assert str(caught.value) == case.message
     assert all(len(str(problem).splitlines()) <= 15 for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
+def test_what_the_check_says(case: Case, own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(own_place))
+    monkeypatch.delitem(sys.modules, "not_python", raising=False)
+    assert corpus.message_of(case, own_place) == case.message
+
+
 def test_there_are_cases_and_each_has_a_name_of_its_own() -> None:
-    assert len(CASES) >= 45
-    assert len({case.name for case in CASES}) == len(CASES)
+    assert len(READ) + len(BAD) >= 250
+    for cases in (READ, BAD):
+        assert len({(case.name, tuple(case.files.values())) for case in cases}) == len(cases)
+
+
+def test_what_the_bad_inputs_begin_with_is_good(own_place: Path) -> None:
+    for name in ("good.yaml", "system.yaml"):
+        (own_place / name).write_text((corpus.HERE / "bad" / name).read_text())
+        assert corpus.found_in([name], None, shape=False) == []

@@ -288,17 +288,28 @@ def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> 
         ({"data": {"_target_": "collections.Counter"}}, "`data` must be a LightningDataModule; found a"),
         (
             {"trainer": {"max_epoch": 1}},
-            r"trainer::max_epoch: lighter.Trainer cannot be called like this.*\n.*`max_epochs`",
+            r"trainer::max_epoch: the trainer: there is no argument `max_epoch`\n.*`max_epochs`",
         ),
         ({"data": None}, "`fit` needs a dataloader, and there is no `train_dataloader`"),
+        (
+            {"seed": "x", "trainer": {"max_epoch": 1}},
+            r"seed: a seed is an integer [^$]*\n.*trainer::max_epoch: the trainer",
+        ),
+        ({"project": "nowhere", "seed": -1}, r"seed: a seed is an integer [^$]*\n.*project: there is no folder"),
         ({"modle": {}}, r"modle: this section is unknown\n  Did you mean `model`"),
         (
             {"model": {"_target_": "tests.jobs.Clasifier"}},
             r"`tests.jobs` has no `Clasifier`\n.*Did you mean `Classifier`",
         ),
         ({"model": {"_target_": "tests.nowhere.Net"}}, "`tests` has no `nowhere`"),
-        ({"model": {"_target_": "tests.jobs.Classifier", "netwrok": 1}}, "cannot be called like this: .*netwrok"),
-        ({"model": {"_target_": "tests.jobs.Classifier"}}, "missing 1 required positional argument: 'network'"),
+        (
+            {"model": {"_target_": "tests.jobs.Classifier", "netwrok": 1}},
+            r"there is no argument `netwrok`\n.*`network`",
+        ),
+        (
+            {"model": {"_target_": "tests.jobs.Classifier"}},
+            "model: tests.jobs.Classifier: the argument `network` is missing",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_config_is_said(config: dict[str, Any], change: dict[str, Any], message: str) -> None:

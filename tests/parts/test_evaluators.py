@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.evaluators import SPLITS, Evaluators, check_methods, epoch_values
 
 
@@ -74,7 +74,7 @@ def test_modules_among_them_are_registered() -> None:
 def test_a_list_has_one_for_each_dataloader() -> None:
     evaluators = Evaluators({"val": [Count(), Count()]})
     evaluators.begin("val", 2)
-    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg::val` is a list of 2, one for each .* there are 3"):
+    with pytest.raises(ModuleValueError, match=r"a list of 2 for val: one for each .* there are 3"):
         evaluators.begin("val", 3)
 
 
@@ -97,6 +97,8 @@ def test_what_is_none(given: Any) -> None:
 def test_a_split_that_there_is_not() -> None:
     with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `valid`\. Did you mean `val`\?"):
         Evaluators({"train": Count(), "valid": Count()})
+    with pytest.raises(ModuleValueError, match=r"`evaluator_cfg` has no `validation`\. There is: train, val, test"):
+        Evaluators({"validation": Count()})
     check_methods(Count())
 
 
@@ -116,5 +118,5 @@ def test_names_of_values(name: str, computed: Any, expected: dict[str, float]) -
 
 
 def test_a_value_is_one_number() -> None:
-    with pytest.raises(ModuleValueError, match=r"the metric `mine` gives a value of shape \(3,\)"):
+    with pytest.raises(MisfitError, match=r"the metric `mine` gives a value of shape \(3,\)"):
         epoch_values("mine", Count(), torch.zeros(3))

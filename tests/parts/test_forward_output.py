@@ -37,7 +37,7 @@ def test_a_weight_that_does_not_count_is_said() -> None:
 
 def test_a_weight_for_no_loss_is_a_mistake_in_training() -> None:
     weights = LossWeights({"aux_loss": 2})
-    with pytest.raises(ModuleValueError, match=r"names `aux_loss`, and the step's losses are \['ce_loss'\]"):
+    with pytest.raises(ModuleValueError, match=r"names `aux_loss`, and there is no such loss. Did you mean `ce_loss`"):
         with_total({"ce_loss": one}, weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

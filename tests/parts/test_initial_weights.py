@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
 from lighter.parts.initial_weights import InitialWeights
@@ -25,6 +26,8 @@ def saved(tmp_path: Path) -> dict[str, torch.Tensor]:
     torch.save({"state_dict": {f"network.{key}": value for key, value in state.items()}}, tmp_path / "ours.ckpt")
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "parallel.pt")
     torch.save({f"old.{key}": value for key, value in state.items()}, tmp_path / "renamed.pt")
+    torch.save({f"module.model.{key}": value for key, value in state.items()}, "both.pt")
+    torch.save({"state_dict": {f"network._orig_mod.{key}": value for key, value in state.items()}}, "compiled.ckpt")
     torch.save({"0.weight": state["0.weight"], "2.weight": torch.zeros(3, 32), "9.weight": torch.zeros(1)}, "part.pt")
     return state
 
@@ -43,6 +46,9 @@ def load(given: Any, match: float = 0.0) -> tuple[dict[str, torch.Tensor], Any]:
         ("parallel.pt", " (without `module.` and with `network.` in front of the keys)"),
         ({"path": "renamed.pt", "rename": {"old.": "network."}}, ""),
         ({"path": "renamed.pt", "drop_prefix": "old.", "add_prefix": "network."}, ""),
+        ({"path": "renamed.pt", "drop_prefix": "old."}, " (with `network.` in front of the keys)"),
+        ("both.pt", " (without `module.model.` and with `network.` in front of the keys)"),
+        ("compiled.ckpt", ""),
     ],
 )
 def test_keys_find_their_place(saved: dict[str, torch.Tensor], given: Any, how: str) -> None:
@@ -50,6 +56,40 @@ def test_keys_find_their_place(saved: dict[str, torch.Tensor], given: Any, how: 
     assert all(torch.equal(loaded[key], saved[key]) for key in saved)
     assert report.how == how
     assert report.share == 1.0
+
+
+def test_weights_of_a_compiled_network(saved: dict[str, torch.Tensor]) -> None:
+    module = Classifier(torch.compile(mlp(), backend="eager"))
+    [report] = InitialWeights("ours.ckpt", match=1.0).load(module.state_dict(), PREFIXES)
+    assert torch.equal(module.network._orig_mod[0].weight, saved["0.weight"])
+    assert report.how == ""
+
+
+def test_weights_of_a_part_of_the_network(saved: dict[str, torch.Tensor]) -> None:
+    module = nn.ModuleDict({"network": nn.ModuleDict({"encoder": mlp(), "head": nn.Linear(10, 2)})})
+    source = {"path": "parallel.pt", "drop_prefix": "module.", "add_prefix": "encoder."}
+    [report] = InitialWeights(source).load(module.state_dict(), PREFIXES)
+    assert torch.equal(module["network"]["encoder"][0].weight, saved["0.weight"])
+    assert report.missing == ["network.head.weight", "network.head.bias"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop_prefix": "modul."}, "`drop_prefix` has `modul.`, and no key in .* begins so. Did you mean `module.`?"),
+        (
+            {"rename": {"blocks.": ""}},
+            "`rename` has `blocks.`, and no key in .* begins so. There is: module., module.0.",
+        ),
+        (
+            {"drop_prefix": "module.", "rename": {"0.": "2."}},
+            "`module.0.weight` and `module.2.weight` would both become",
+        ),
+    ],
+)
+def test_changes_that_do_not_fit_the_keys(saved: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load({"path": "parallel.pt", **change})
 
 
 def test_safetensors(saved: dict[str, torch.Tensor]) -> None:
@@ -113,6 +153,12 @@ def test_too_little_is_an_error_and_changes_nothing(saved: dict[str, torch.Tenso
     ("given", "error", "message"),
     [
         ("nowhere.pt", ModuleValueError, r"there is no file nowhere\.pt"),
+        ([], ModuleTypeError, "`ckpt_path` is an empty list"),
+        (
+            {"path": "plain.pt", "rename": {0: 2}},
+            ModuleTypeError,
+            "`ckpt_path` is a dict with the keys 'path', 'rename'",
+        ),
         (3, ModuleTypeError, r"`ckpt_path` is a int \(3\). It is a path"),
         ({"path": "plain.pt", "prefix": "x"}, ModuleTypeError, "`ckpt_path` is a dict with the keys 'path', 'prefix'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -48,5 +49,12 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     places: list[tuple[str, Any]] = [("run", folder.path)]
     places += [("metrics", path) for path in [folder.metrics] if path.is_file()]
     places += [("file", path) for path in sorted(folder.path.iterdir()) if path.is_file() and path.name not in known]
+    places += [("predictions", _with_count(path)) for path in sorted(folder.predictions.glob("*")) if path.is_dir()]
     places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]
     return places[:12]
+
+
+def _with_count(folder: Path) -> str:
+    """A folder, and how much is in it: a task may have written nothing."""
+    count = sum(path.is_file() for path in folder.rglob("*"))
+    return f"{folder} ({count} file{'s' * (count != 1)})"

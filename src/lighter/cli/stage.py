@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from lighter.errors import LighterError
+from lighter.cli.check import title
+from lighter.cli.failures import show_failure
+from lighter.cli.safe import OPTIONS, safe_mode
+from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
-_HIDDEN = tuple(str(Path(__file__).parents[1] / part) for part in ("cli", "config", "engine", "run"))
 
 
-def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
-    """Run a stage; returns the exit code."""
-    from lighter.engine.runner import Runner
+def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
+    """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
 
+    def run() -> None:
+        from lighter.cli.results import show
+        from lighter.engine.runner import Runner
+
+        runner = Runner(safe_mode(options))
+        show(stage, runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS}))
+
+    return exit_code(run, traceback=traceback)
+
+
+def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
+    """Do something; returns 0, or prints what went wrong and returns the code for that."""
     try:
         with _messages_shown():
-            outcome = Runner().execute(stage, inputs, **options)
+            action()
     except LighterError as error:
         if error.exit_code == 1:
-            return _failed(error)
+            return show_failure(error, whole=traceback)
         print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        return _failed(error)
-    from lighter.cli.results import show
-
-    show(stage, outcome)
+        return show_failure(error, whole=traceback)
     return 0
 
 
@@ -45,29 +53,28 @@ def _messages_shown() -> Iterator[None]:
     """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
     handler = logging.StreamHandler()
     first = is_rank_zero()
-    handler.addFilter(lambda record: first and record.levelno == logging.INFO)  # failures are shown by the caller
-    logging.getLogger("lighter").addHandler(handler)
+    # failures are shown by the caller; what is said before there is a run's log, and again in it, is shown once
+    handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))
+    logger = logging.getLogger("lighter")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger("lighter").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    return record.levelno == logging.INFO or record.name == "lighter.check"
 
 
 def _title(error: LighterError) -> str:
-    problems = getattr(error, "problems", ())
-    if not problems:
+    if isinstance(error, PredictionError):
+        return "The prediction cannot be written."
+    if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
-    return f"The config has {len(problems)} problem{'s' * (len(problems) != 1)}."
-
-
-def _failed(error: BaseException) -> int:
-    """Print the traceback of the user's code, without the frames of the command line, the config and the engine."""
-    shown = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = shown
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_HIDDEN)]
-        part = part.__cause__ or part.__context__
-    print("".join(shown.format()), file=sys.stderr, end="")
-    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
-        print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
-    return 1
+    if isinstance(error, MisfitError):
+        return "The config does not fit the module."
+    return title(getattr(error, "problems", ()))

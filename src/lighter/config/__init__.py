@@ -1,9 +1,10 @@
 """Text to a checked config. No torch here; only this package knows sparkwheel.
 
 load     files, dicts and overrides -> one merged tree
-check    the tree, or all its problems
+check    the tree, or all its problems; and, once its targets are imported, what they cannot be called with
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
+safe     what a stranger's config may do: the allow-list, and an interpreter in place of `eval`
 faults   an error while one is made -> the config's mistake with its place, or the user's exception with a note
 dump     the tree -> YAML that runs the same again
 """
@@ -12,13 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lighter.config import yaml
-from lighter.config.check import check_expanded, check_sections
-from lighter.config.load import Input, load
-from lighter.config.problems import Problems, in_order
-from lighter.config.references import expand
+from lighter.config.check import check_shape
+from lighter.config.dump import dump
+from lighter.config.load import Input, is_override, is_url, load, load_what_can_be
+from lighter.config.problems import Problem, Problems, in_order
+from lighter.config.safe import SafeMode
+from lighter.config.safe.paths import RUNS
+from lighter.config.safe.refusals import refuse
 from lighter.config.tree import Node, Origin, Source
 from lighter.errors import ConfigError
 
@@ -33,39 +38,96 @@ class Config:
     Attributes:
         merged: what the inputs say together, as the user wrote it.
         expanded: the same with each `%` copy worked out.
+        safe: what it may do, if it is a stranger's.
     """
 
     merged: Node
     expanded: Node
+    safe: SafeMode | None = None
 
     @property
     def module_section(self) -> str:
         """`model` (with `data` beside it) or `system` (which has its own dataloaders)."""
         return "system" if self.merged.child("system") is not None else "model"
 
+    @property
+    def seed(self) -> int:
+        """What every run begins with; an integer, if the config has no problem."""
+        seed: int = self.merged.value["seed"].value
+        return seed
+
     def objects(self) -> Objects:
         """The objects that this config defines, none of them made yet."""
         from lighter.config.objects import Objects
 
-        return Objects(self.expanded)
+        return Objects(self.expanded, self.safe)
 
     def dump(self) -> str:
         """The merged config as YAML."""
-        return yaml.dump(self.merged.plain())
+        return dump(self.merged)
 
 
-def read(inputs: Sequence[Input]) -> Config:
+def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
     """Load, merge and check.
+
+    Args:
+        safe: what the config may do; None if it may do anything. One that comes from a URL never may.
 
     Raises:
         ConfigError: with all problems that were found.
     """
-    merged = load(inputs)
-    merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
-    problems = Problems()
-    check_sections(merged, problems)
-    expanded = expand(merged, problems)
-    check_expanded(expanded, problems)
-    if problems:
+    config, problems = examine(inputs, safe)
+    if config is None or problems:
         raise ConfigError(in_order(problems))
-    return Config(merged, expanded)
+    return config
+
+
+def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Config | None, list[Problem]]:
+    """Load, merge and check, and go on where there are problems; no config where no more can be said of it."""
+    problems = Problems()
+    try:
+        safe = _safe_for(inputs, safe)
+        merged = load_what_can_be(inputs, problems, safe)
+        if merged is None:
+            return None, problems
+        expanded = check_shape(_with_seed(merged), problems)
+        if safe is not None:
+            safe = safe.within([], runs=[_runs(expanded)])
+            refuse(expanded, safe, problems)
+        return Config(merged, expanded, safe), problems
+    except ConfigError as error:  # there are too many, or one that nothing can be said after
+        return None, [*problems, *(problem for problem in error.problems if problem not in problems)]
+
+
+def load_merged(inputs: Sequence[Input]) -> Node:
+    """The merged tree, unchecked but for what stands in the way of merging.
+
+    Raises:
+        ConfigError: with all that does.
+    """
+    return _with_seed(load(inputs, _safe_for(inputs, None)))
+
+
+def _safe_for(inputs: Sequence[Input], safe: SafeMode | None) -> SafeMode | None:
+    """What a config may do, with the folders that its files are in. One that comes from a URL is a stranger's."""
+    if safe is None and any(map(is_url, inputs)):
+        safe = SafeMode()
+    return safe.within(_folders(inputs)) if safe is not None else None
+
+
+def _with_seed(merged: Node) -> Node:
+    merged.value.setdefault("seed", Node(0, Origin(Source("default"))))
+    return merged
+
+
+def _runs(root: Node) -> Path:
+    """Where runs go: where the user says so on the command line, or else where they always go."""
+    node = root.find("run::dir")
+    typed = node is not None and node.origin.source.name == "command line" and isinstance(node.value, str)
+    return Path(node.value if node is not None and typed else RUNS).expanduser()
+
+
+def _folders(inputs: Sequence[Input]) -> list[Path]:
+    """The folders of the config files that the user gave."""
+    files = [item for item in inputs if isinstance(item, (str, PathLike)) and not is_url(item)]
+    return [Path(item).resolve().parent for item in files if not is_override(str(item))]

@@ -2,29 +2,32 @@
 
 The config's mistakes become a `ConfigError` with their place: a name that leads nowhere, arguments that do not fit the
 signature, a wrong expression, a circle. What the user's code raises stays what it is, and gains a note: the config
-path, where that was written, and the call. The frames of sparkwheel and of this package are left out of it.
+path, where that was written, and the call. The frames of sparkwheel and of this package are cut from it, and kept.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
+import pkgutil
 import pydoc
 import reprlib
+import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sparkwheel import BaseError, CircularReferenceError
 
-from lighter.config.problems import closest, nearest
+from lighter.config.annotations import UNKNOWN
+from lighter.config.problems import closest
+from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import is_target, join
-from lighter.errors import ConfigError, ModuleError, add_note
+from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
 
-_OF_EXPRESSIONS = (NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+OF_EXPRESSIONS = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
 
@@ -47,7 +50,7 @@ def explained(objects: Objects, error: Exception, path: str) -> BaseException:
         wrong.__cause__ = cause
         return wrong
     add_note(cause, _circumstances(objects, path))
-    return cause.with_traceback(_users_traceback(cause))
+    return cut_traceback(cause, _users_traceback(cause))
 
 
 def why_not_found(name: str) -> tuple[str, str]:
@@ -56,16 +59,29 @@ def why_not_found(name: str) -> tuple[str, str]:
     for length in range(len(parts) - 1, 0, -1):
         found = pydoc.locate(".".join(parts[:length]))
         if found is not None:
-            public = [known for known in dir(found) if not known.startswith("_")]
-            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], public)
+            inside = pkgutil.iter_modules(getattr(found, "__path__", []))
+            public = [
+                known for known in (*dir(found), *(module.name for module in inside)) if not known.startswith("_")
+            ]
+            others = [known for known in public if known != parts[length]]
+            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], others)
     try:
         importlib.import_module(parts[0])
     except (ImportError, ValueError) as error:
         reason = str(error)
     else:
         reason = f"`{parts[0]}` is no package"
-    hint = "Is it installed here? A module of your own is found in the working directory, or by `project:`."
+    hint = closest(parts[0], {*sys.builtin_module_names, *(module.name for module in pkgutil.iter_modules())})
+    if len(parts) == 1 and name[:1].isupper():
+        hint = f"A class is written with its module: `package.module.{name}`."
+    hint = hint or "Is it installed here? A module of your own is found in the working directory, or by `project:`."
     return f"`{name}` cannot be imported: {reason}", hint
+
+
+def is_of_safe_mode(error: BaseException) -> bool:
+    """Whether it came up in the interpreter of safe mode itself, and not in what that called."""
+    innermost = _innermost(error)
+    return innermost is not None and _module(innermost).startswith("lighter.config.safe")
 
 
 def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str, str] | None:
@@ -75,43 +91,34 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if isinstance(cause, BaseError):
         return str(cause._original_message), "", path
     if isinstance(cause, ModuleError):
-        return str(cause), "", path
+        return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
     innermost = _innermost(cause)
-    if isinstance(cause, _OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
-        names = ", ".join(sorted(objects.names)) or "none"
-        hint = f"Names come from `_imports_`; it has: {names}." if isinstance(cause, NameError) else ""
-        return f"this expression fails: {type(cause).__name__}: {cause}", hint, path
+    if isinstance(cause, OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
+        return f"this expression fails: {type(cause).__name__}: {cause}", "", path
     ours = innermost is not None and _module(innermost).startswith("sparkwheel")
     called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
     if ours and not called:
         return str(cause), "", path
     if isinstance(cause, TypeError) and is_target(definition):
-        misfit = _misfit(objects, definition, path, cause)
+        misfit = _misfit(objects, definition, path)
         if misfit is not None or not called:
             return misfit
         return f"{definition['_target_']} cannot be called like this: {cause}", "", path
     return None
 
 
-def _misfit(
-    objects: Objects, definition: Mapping[str, Any], path: str, cause: TypeError
-) -> tuple[str, str, str] | None:
+def _misfit(objects: Objects, definition: Mapping[str, Any], path: str) -> tuple[str, str, str] | None:
     """The fault, if the arguments of a definition do not fit the signature of its target."""
-    named = {str(key): value for key, value in definition.items() if key not in _NOT_ARGUMENTS}
-    unnamed = definition.get("_args_")
-    try:
-        signature = inspect.signature(objects.target(path))
-    except (TypeError, ValueError):
+    named = {str(key): UNKNOWN for key in definition if key not in _NOT_ARGUMENTS}
+    unnamed = definition.get("_args_", [])
+    signature = signature_of(objects.target(path))
+    call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named)
+    misfit = next(signature.misfits(call), None) if signature is not None else None
+    if misfit is None:
         return None
-    try:
-        signature.bind(*(unnamed if isinstance(unnamed, list) else ()), **named)
-    except TypeError:
-        unknown = next((key for key in named if f"'{key}'" in str(cause) and key not in signature.parameters), None)
-        hint = nearest(unknown, signature.parameters) if unknown else ""
-        where = join(path, unknown) if unknown else path
-        return f"{definition['_target_']} cannot be called like this: {cause}", hint, where
-    return None
+    where = join(path, misfit.argument) if isinstance(misfit.argument, str) else path
+    return f"{definition['_target_']}: {misfit.message}", misfit.hint, where
 
 
 def _circumstances(objects: Objects, path: str) -> str:

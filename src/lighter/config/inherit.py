@@ -10,10 +10,12 @@ from typing import Any
 
 from lighter.config.tree import is_target
 
+_NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what others call train, val and test
+
 
 def is_by_mode(given: Any, modes: Collection[str]) -> bool:
-    """Whether what was given is a dict by mode, and not one thing for all modes."""
-    return isinstance(given, Mapping) and not is_target(given) and any(mode in given for mode in modes)
+    """Whether what was given is a dict by mode, though with a wrong name perhaps, and not one thing for all modes."""
+    return isinstance(given, Mapping) and not is_target(given) and any(key in {*modes, *_NO_MODES} for key in given)
 
 
 def by_mode(given: Any, modes: Sequence[str]) -> Any:
@@ -43,7 +45,8 @@ def _changed_entry(before: Any, changes: Any) -> Any:
         earlier = before if isinstance(before, list) and len(before) == len(changes) else [before] * len(changes)
         return [_changed(old, new) for old, new in zip(earlier, changes, strict=True)]
     if isinstance(before, list):
-        return [_changed(old, changes) for old in before] if isinstance(changes, Mapping) else changes
+        some = isinstance(changes, Mapping) and not is_target(changes)
+        return [_changed(old, changes) for old in before] if some else changes
     return _changed(before, changes)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from lighter.config import yaml
 from lighter.config.merge import delete, edit, merge
 from lighter.config.problems import Problem, Problems, indefinite, nearest, shortened
 from lighter.config.references import expand_external
-from lighter.config.tree import MAX_DEPTH, Node, Origin, Source, is_reference, split
+from lighter.config.safe import SafeMode
+from lighter.config.safe.paths import outside
+from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
@@ -34,41 +36,84 @@ class Override:
     value: Node
 
 
-def load(inputs: Sequence[Input]) -> Node:
+@dataclass(frozen=True)
+class Step:
+    """One step of the loading: what was laid over everything before it.
+
+    Attributes:
+        root: the merged tree after this step; later steps change it.
+        tree: a file or dict, with its operators; None for an override.
+        override: the override; None for a file or dict.
+    """
+
+    root: Node
+    tree: Node | None = None
+    override: Override | None = None
+
+
+def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
     """The merged tree of all inputs, left to right, with the overrides applied last.
+
+    Args:
+        safe: how a stranger's files are read: without aliases, and other files only inside its roots.
 
     Raises:
         ConfigError: with everything that is wrong with the inputs.
     """
     problems = Problems()
+    root = load_what_can_be(inputs, problems, safe)
+    if problems or root is None:
+        raise ConfigError(problems)
+    return root
+
+
+def load_what_can_be(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Node | None:
+    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said."""
+    root: Node | None = Node({}, Origin(Source("config")))
+    for step in steps(inputs, problems, safe):
+        root = step.root if step is not None else None
+    return root
+
+
+def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Iterator[Step | None]:
+    """The loading, step by step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
-    reader = _Files(problems)
+    reader = _Files(problems, safe)
     for item in files:
         for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
-            root = merge(root, reader.with_copies(tree), problems)
+            over = reader.with_copies(tree)
+            root = merge(root, over, problems)
+            yield Step(root, tree=over)
     for override in overrides:
         value = reader.with_copies(override.value)
         if override.kind == "~":
             delete(root, list(override.steps), value, problems)
         else:
             edit(root, list(override.steps), value, problems, replace=override.kind == "=")
-    if problems:
-        raise ConfigError(problems)
-    return root
+        yield Step(root, override=override)
+    if reader.is_incomplete or not files:
+        yield None
 
 
 def is_override(word: str) -> bool:
     """Whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
-    return ("=" in word or word.startswith("~")) and not os.path.isfile(word)
+    return ("=" in word or word.startswith("~")) and not is_url(word) and not os.path.isfile(word)
 
 
-def _sort(inputs: Sequence[Input], problems: list[Problem]) -> tuple[list[Path | Mapping[str, Any]], list[Override]]:
-    files: list[Path | Mapping[str, Any]] = []
+def is_url(item: object) -> bool:
+    """Whether an input is a URL, and not a file or an override."""
+    return isinstance(item, str) and item.lower().startswith(("https://", "http://"))
+
+
+def _sort(
+    inputs: Sequence[Input], problems: list[Problem]
+) -> tuple[list[Path | str | Mapping[str, Any]], list[Override]]:
+    files: list[Path | str | Mapping[str, Any]] = []
     overrides: list[Override] = []
     for item in inputs:
-        if isinstance(item, Mapping):
-            files.append(item)
+        if isinstance(item, Mapping) or is_url(item):
+            files.append(item)  # type: ignore[arg-type]
         elif isinstance(item, str) and is_override(item):
             override = parse_override(item, problems)
             overrides += [override] if override else []
@@ -81,7 +126,7 @@ def _sort(inputs: Sequence[Input], problems: list[Problem]) -> tuple[list[Path |
 
 def parse_override(word: str, problems: list[Problem]) -> Override | None:
     """An override, or None and a problem. The value is YAML; one that starts with `@`, `%` or `$` is taken as text."""
-    source = Source("command line", word)
+    source = Source(COMMAND_LINE, word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
     key_origin = Origin(source, 1, len(kind) + 1)
@@ -106,14 +151,19 @@ def parse_override(word: str, problems: list[Problem]) -> Override | None:
 class _Files:
     """The files that were read for one config, each of them once."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
+    def __init__(self, problems: list[Problem], safe: SafeMode | None = None) -> None:
+        self.problems, self.safe = problems, safe
         self.texts: dict[Path, Node] = {}
         self.wholes: dict[tuple[Path, str], Node | None] = {}
         self.bases: set[Path] = set()
+        self.is_incomplete = False
 
-    def input(self, path: Path) -> Iterator[Node]:
-        """What a file given by the user adds, layer by layer: its bases, then itself."""
+    def input(self, path: Path | str) -> Iterator[Node]:
+        """What a file given by the user, or a URL, adds, layer by layer: its bases, then itself."""
+        if isinstance(path, str):
+            tree = _parse(Source(path, is_file=True), _fetch(path, self.problems), self.problems, aliases=False)
+            self.is_incomplete = self.is_incomplete or tree is None
+            return iter(()) if tree is None else self.layers(tree)
         found = self.parsed(path, None)
         return iter(()) if found is None else self.layers(found, (_real(path),))
 
@@ -141,10 +191,23 @@ class _Files:
     def parsed(self, path: Path, named_by: Node | None) -> Node | None:
         """A copy of a file's own tree; None, and a problem the first time, where it cannot be read."""
         real = _real(path)
+        if named_by is not None and self.safe is not None:
+            self.refuse(path, named_by, self.safe)
         if real not in self.texts:
-            self.texts[real] = _parse_file(path, named_by, self.problems) or Node(None, Origin(Source(str(path))))
+            self.texts[real] = _parse_file(path, named_by, self.problems, aliases=self.safe is None) or Node(
+                None, Origin(Source(str(path)))
+            )
         tree = self.texts[real]
+        self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None
+
+    def refuse(self, path: Path, named_by: Node, safe: SafeMode) -> None:
+        """Safe mode reads another file only where files may be, and none for a config from a URL."""
+        source = named_by.origin.source
+        wrong = f"`{source.name}` is no folder" if is_url(source.name) else outside(path, safe.roots)
+        if wrong is not None:
+            hint = "To permit it: --allow_root FOLDER" if not is_url(source.name) else ""
+            raise ConfigError([Problem(f"safe mode does not read this file: {wrong}", named_by.origin, hint=hint)])
 
     def with_copies(self, tree: Node) -> Node:
         """The tree with what other files hold in place of each `%file.yaml::path`."""
@@ -164,13 +227,11 @@ class _Files:
         return self.wholes[folder, name]
 
     def _whole(self, path: Path, named_by: Node) -> Node | None:
-        own = _Files(self.problems)
+        own = _Files(self.problems, self.safe)
         own.texts = self.texts
         tree = own.parsed(path, named_by)
-        if tree is None:
-            return None
-        root = Node({}, tree.origin)
-        for layer in own.layers(tree, (_real(path),)):
+        root = Node({}, tree.origin) if tree is not None else None
+        for layer in own.layers(tree, (_real(path),)) if tree is not None else ():
             root = merge(root, layer, self.problems)
         return root
 
@@ -183,12 +244,14 @@ def _real(path: Path) -> Path:
         return path
 
 
-def _parse_file(path: Path, named_by: Node | None, problems: list[Problem]) -> Node | None:
+def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, aliases: bool) -> Node | None:
     """The tree of one file's text; None, and a problem, where it cannot be read."""
-    text = _read(path, named_by, problems)
-    if text is None:
-        return None
-    tree = yaml.parse(Source(str(path), text, path.parent, is_file=True), problems)
+    source = Source(str(path), folder=path.parent, is_file=True)
+    return _parse(source, _read(path, named_by, problems), problems, aliases=aliases)
+
+
+def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases: bool) -> Node | None:
+    tree = None if text is None else yaml.parse(replace(source, text=text), problems, aliases=aliases)
     if tree is None:
         return None
     if tree.value is None:
@@ -206,7 +269,32 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem]) -> str | N
     hint = ""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return _decoded(file.read(MAX_BYTES + 1), at, origin, problems)
+    except FileNotFoundError:
+        what, hint = "there is no such file", _similar(path)
+    except IsADirectoryError:
+        what = "this is a folder, not a file"
+    except (OSError, ValueError) as error:
+        what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
+    problems.append(Problem(at + what, origin, hint=hint))
+    return None
+
+
+def _fetch(url: str, problems: list[Problem]) -> str | None:
+    """The text of a URL; None, and a problem, where it cannot be had."""
+    from lighter.config.remote import RemoteError, fetch
+
+    origin = Origin(Source(shortened(url, 200)))
+    try:
+        return _decoded(fetch(url, MAX_BYTES), "", origin, problems)
+    except RemoteError as error:
+        problems.append(Problem(str(error), origin))
+    return None
+
+
+def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> str | None:
+    hint = ""
+    try:
         if len(data) <= MAX_BYTES:
             return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         what = f"a config file has at most {MAX_BYTES // 2**20} MB"
@@ -214,12 +302,6 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem]) -> str | N
         line = data.count(b"\n", 0, error.start) + 1
         what = f"this is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}"
         hint = "Save the file as UTF-8."
-    except FileNotFoundError:
-        what, hint = "there is no such file", _similar(path)
-    except IsADirectoryError:
-        what = "this is a folder, not a file"
-    except (OSError, ValueError) as error:
-        what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
     problems.append(Problem(at + what, origin, hint=hint))
     return None
 

@@ -14,8 +14,12 @@ from typing import Any
 from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
-from lighter.config.faults import explained, why_not_found
+from lighter.config.faults import OF_EXPRESSIONS, explained, is_of_safe_mode, why_not_found
 from lighter.config.problems import Problem, indefinite
+from lighter.config.safe import SafeMode
+from lighter.config.safe.expressions import REFERENCES, evaluate
+from lighter.config.safe.mode import RefusedError
+from lighter.config.safe.refusals import imports_of
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, same_key, split
 from lighter.errors import ConfigError, add_note
 
@@ -25,11 +29,13 @@ class Objects:
 
     Args:
         tree: an expanded tree whose references were checked.
+        safe: what the config may do, if it is a stranger's: then nothing is imported, evaluated or called past it.
     """
 
-    def __init__(self, tree: Node) -> None:
+    def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
         self.tree = tree
-        self.names = _import_names(tree.child("_imports_"))
+        self.safe = safe
+        self.names = _import_names(tree.child("_imports_") if safe is None else None)
         self._resolver = _Resolver()
         self._exchanged: dict[str, Mapping[str, Any]] = {}
         self._data = _with_absolute_references(tree.plain(), "")
@@ -101,7 +107,7 @@ class Objects:
     def exchange(self, path: str, definition: Mapping[str, Any]) -> None:
         """Exchange the definition of one object. What stands below it in the config can still be referred to."""
         self._resolver.forget(path, below=False)
-        self._resolver.add_item(_Component(definition, path, self._located))
+        self._resolver.add_item(_Component(definition, path, self))
         self._exchanged[path] = definition
 
     def called(self, path: str) -> Any:
@@ -111,6 +117,11 @@ class Objects:
         except KeyError:
             written = None
         return written if is_target(written) else self._exchanged.get(path, written)
+
+    def made(self) -> dict[int, str]:
+        """The path of each object that was made so far from a definition, by the object's id."""
+        definitions = {path for path, _ in self.definitions()} | set(self._exchanged)
+        return {id(value): path for path, value in self._resolver.made() if path in definitions}
 
     def references_to(self, path: str, *, outside: Collection[str]) -> list[str]:
         """The paths of the values that refer to the object at a path, but for those within some others."""
@@ -160,7 +171,9 @@ class Objects:
             if self._resolver.knows(here):
                 continue
             if is_target(part):
-                self._resolver.add_item(_Component(part, here, self._located))
+                self._resolver.add_item(_Component(part, here, self))
+            elif Expression.is_expression(part) and self.safe is not None:
+                self._resolver.add_item(_SafeExpression(part, here, self._evaluated))
             elif Expression.is_expression(part):
                 item = Expression(part, id=here, globals=self.names, source_location=place(here))
                 self._resolver.add_item(item)
@@ -170,7 +183,12 @@ class Objects:
     def _located(self, target: Any, path: str) -> Any:
         """What `_target_` stands for, if it can be called."""
         try:
-            found = pydoc.locate(target) if isinstance(target, str) else target
+            if self.safe is not None:
+                found = self.safe.locate(target)
+            else:
+                found = pydoc.locate(target) if isinstance(target, str) else target
+        except RefusedError as refused:
+            raise self._refused(refused, path) from None
         except pydoc.ErrorDuringImport as error:
             raise InstantiationError(f"{target} failed", source_location=place(path)) from error.value
         path = join(path, "_target_")
@@ -182,6 +200,35 @@ class Objects:
             message = f"`_target_` names a class or function, but `{target}` is {kind}"
             raise ConfigError([self.problem(message, path)])
         return found
+
+    def _check_call(self, found: Any, definition: Mapping[str, Any], path: str) -> None:
+        """Refuse what safe mode does not permit, with the values that the call is about to get."""
+        if self.safe is None:
+            return
+        named = {key: value for key, value in definition.items() if key not in Component.non_arg_keys}
+        mode = definition.get("_mode_", "default")
+        try:
+            self.safe.check_call(definition["_target_"], found, definition.get("_args_", ()), named, mode)
+        except RefusedError as refused:
+            raise self._refused(refused, path) from None
+
+    def _evaluated(self, text: str, references: Mapping[str, Any], path: str) -> Any:
+        """The value of an expression in safe mode."""
+        imports = imports_of(self.tree)
+        try:
+            return evaluate(text, references, imports, self.safe or SafeMode())
+        except RefusedError as refused:
+            raise ConfigError([self.problem(str(refused), path, refused.hint)]) from None
+        except OF_EXPRESSIONS as error:
+            if is_of_safe_mode(error):
+                raise ConfigError(
+                    [self.problem(f"this expression fails: {type(error).__name__}: {error}", path)]
+                ) from error
+            raise
+
+    def _refused(self, refused: RefusedError, path: str) -> ConfigError:
+        where = join(path, refused.argument) if refused.argument else path
+        return ConfigError([self.problem(str(refused), where, refused.hint)])
 
     def _guarded(self, make: Callable[[], Any], path: str) -> Any:
         try:
@@ -232,6 +279,28 @@ class Deferred:
         return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
 
 
+class Definitions(Mapping[str, Any]):
+    """A dict of the config whose objects are `Deferred`; it knows its place, for errors about its keys."""
+
+    def __init__(self, objects: Objects, path: str, content: Mapping[str, Any]) -> None:
+        self._objects = objects
+        self._content = content
+        self.path = path
+
+    def __getitem__(self, key: str) -> Any:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def problem(self, message: str, *, key: str = "", hint: str = "") -> ConfigError:
+        """An error that shows where in the config this dict, or the value of one of its keys, stands."""
+        return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
+
+
 def defer(objects: Objects, path: str) -> Any:
     """What stands at a path with each object in it replaced by a `Deferred`; plain values stay as they are."""
 
@@ -239,7 +308,8 @@ def defer(objects: Objects, path: str) -> Any:
         if is_target(value) or is_reference(value):
             return Deferred(objects, objects.followed(here))
         if isinstance(value, dict):
-            return {key: deferred(child, join(here, key)) for key, child in value.items()}
+            content = {key: deferred(child, join(here, key)) for key, child in value.items()}
+            return Definitions(objects, here, content)
         if isinstance(value, list):
             return [deferred(child, join(here, index)) for index, child in enumerate(value)]
         return value
@@ -250,12 +320,25 @@ def defer(objects: Objects, path: str) -> Any:
 class _Component(Component):
     """sparkwheel's component; what it calls is found by us, so that a wrong name has a place in the config."""
 
-    def __init__(self, config: Any, path: str, locate: Callable[[Any, str], Any]) -> None:
+    def __init__(self, config: Any, path: str, objects: Objects) -> None:
         super().__init__(config, id=path, source_location=place(path))
-        self._locate = locate
+        self._objects = objects
 
     def resolve_module_name(self) -> Any:
-        return self._locate(self.get_config()["_target_"], self.get_id())
+        found = self._objects._located(self.get_config()["_target_"], self.get_id())
+        self._objects._check_call(found, self.get_config(), self.get_id())
+        return found
+
+
+class _SafeExpression(Expression):
+    """sparkwheel's expression, which neither evaluates nor imports."""
+
+    def __init__(self, config: str, path: str, evaluated: Callable[[str, Mapping[str, Any], str], Any]) -> None:
+        super().__init__(config, id=path, source_location=place(path))
+        self._evaluated = evaluated
+
+    def evaluate(self, globals: Any = None, locals: Any = None) -> Any:
+        return self._evaluated(self.get_config().removeprefix("$"), (globals or {}).get(REFERENCES, {}), self.get_id())
 
 
 class _Items(dict):
@@ -298,6 +381,10 @@ class _Resolver(Resolver):
     def knows(self, path: str) -> bool:
         """Whether the resolver was told of a path."""
         return path in self._items
+
+    def made(self) -> Iterator[tuple[str, Any]]:
+        """What was made so far, by path."""
+        yield from self._resolved.items()
 
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what is known of a path, and of all below it, and what was made from it."""
@@ -349,12 +436,6 @@ def _import_names(node: Node | None) -> _Names:
     problems: list[Problem] = []
     for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
         path = join("_imports_", name)
-        if not str(name).isidentifier():
-            problems.append(Problem("this is no name that an expression could use", child.key_origin, path))
-        if not isinstance(child.value, str):
-            message = f"an import is a dotted name, such as `numpy`; found {indefinite(child.plain())}"
-            problems.append(Problem(message, child.origin, path))
-            continue
         try:
             found = pydoc.locate(child.value)
         except pydoc.ErrorDuringImport as error:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from lighter.config.tree import Origin
 from lighter.errors import ConfigError
 
+ERROR, WARNING = "error", "warning"
 MAX_PROBLEMS = 100
 _WIDEST_EXCERPT = 110
 _WIDEST_LINE = 400
@@ -28,17 +29,20 @@ class Problem:
         origin: where it was written; None where it was not written at all.
         path: the config path, `a::b::0`; empty for the whole config.
         hint: what to do: the nearest right spelling, or an example.
+        severity: `error`, or `warning` for what is legal but slow or wrong.
     """
 
     message: str
     origin: Origin | None = None
     path: str = ""
     hint: str = ""
+    severity: str = ERROR
 
     def __str__(self) -> str:
         """At most 15 lines, none of them long, and nothing in them that a terminal would act on."""
         head = ": ".join(part for part in (str(self.origin or ""), self.path) if part)
-        lines = [f"{head}: {self.message}" if head else self.message]
+        message = self.message if self.severity == ERROR else f"{self.severity}: {self.message}"
+        lines = [f"{head}: {message}" if head else message]
         if self.origin is not None:
             lines += excerpt(self.origin)
         lines += [f"  {line}" for line in self.hint.splitlines()]
@@ -59,18 +63,20 @@ class Problems(list[Problem]):
             return
         super().append(problem)
         if len(self) >= MAX_PROBLEMS:
-            raise ConfigError([*self, Problem(f"these are the first {MAX_PROBLEMS} problems; there may be more")])
+            raise ConfigError([*self, AND_MORE])
+
+
+AND_MORE = Problem(f"these are the first {MAX_PROBLEMS} problems; there may be more")
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems by their place in each text; the texts in the order in which they come up."""
-    texts: dict[str, int] = {}
+    """Problems by their place in each text; the files in the order in which they were read, then the command line."""
 
-    def place(problem: Problem) -> tuple[int, int, int]:
+    def place(problem: Problem) -> tuple[int, int, int, int]:
         if problem.origin is None:
-            return (-1, 0, 0)
+            return (2 if problem is AND_MORE else 0, -1, 0, 0)
         source, line, column = problem.origin
-        return (texts.setdefault(f"{source.name} {source.text}", len(texts)), line, column)
+        return (int(source.is_override), source.number, line, column)
 
     return sorted(problems, key=place)
 
@@ -107,12 +113,15 @@ def closest(found: object, allowed: Iterable[object]) -> str:
     return f"Did you mean `{close}`?" if close is not None else ""
 
 
-def close_to(found: object, choices: Sequence[str]) -> str | None:
+def close_to(found: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The closest of some spellings, if one is close. Of very many, those that begin the same way are compared."""
     wrong = shortened(str(found), 200)
+    for choice in choices:
+        if choice.lower() == wrong.lower():
+            return choice
     alike = [choice for choice in choices if abs(len(choice) - len(wrong)) <= max(3, len(wrong) // 2)]
     alike.sort(key=lambda choice: choice[:1] != wrong[:1])
-    close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=0.6)
+    close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

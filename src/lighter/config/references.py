@@ -14,7 +14,7 @@ from itertools import islice
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
 from lighter.config.problems import Problem, close_to, nearest, shortened
-from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, join, split
+from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, is_target, join, split
 from lighter.config.yaml import MAX_NODES
 
 _MOST_COMPARED = 10_000
@@ -23,6 +23,7 @@ WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
 ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")  # in an expression
+ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -55,7 +56,9 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         if absolute[0] == "@" and not _REFERENCE.match(absolute):
             message = f"`{shortened(node.value, 60)}` is no reference: that is names and indices, joined by `::`"
+            meant = "@" + re.sub(r"[.:]+", SEPARATOR, absolute[1:])
             hint = "Names that are referred to are made of letters, digits and `_`."
+            hint = f"Did you mean `{meant}`?" if _REFERENCE.match(meant) and root.find(meant[1:]) is not None else hint
             problems.append(Problem(message, node.origin, path, hint))
             continue
         for target in scan_references(absolute):
@@ -113,8 +116,8 @@ class _Copies:
         if external is not None and self.whole_file is not None:
             other = self.whole_file(external["file"], node)
             found = self.look_up(external["path"] or "", node, path, other) if other is not None else None
-        elif self.whole_file is not None and tree is self.root:
-            return node
+        elif external is not None or (self.whole_file is not None and tree is self.root):
+            return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
         else:
             absolute = _absolute(path, node, self.problems)
             found = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
@@ -210,17 +213,36 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return None
 
 
-def _suggest(root: Node, target: str) -> str:
-    """The nearest path that exists: the last step that fits, and what is there."""
+def copied_paths(root: Node) -> set[str]:
+    """The paths that `%` copies, in a tree whose copies are not worked out."""
+    found = set()
+    for path, node in root.walk():
+        if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
+            absolute = _absolute(path, node, [])
+            found |= {copy[1:] for copy in ANY_COPY.findall(absolute or "")}
+    return found
+
+
+def find_step(root: Node, target: str) -> tuple[str, Node]:
+    """How far a path leads: the last step that is there."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)
         if child is None:
             break
         here, node = join(here, step), child
-    else:
+    return here, node
+
+
+def _suggest(root: Node, target: str) -> str:
+    """The nearest path that exists: the last step that fits, and what is there."""
+    here, node = find_step(root, target)
+    if here == target:
         return ""
     step = split(target)[len(split(here))]
+    if is_target(node.value) and not close_to(step, [*node.steps()]):
+        rest = ".".join(split(target)[len(split(here)) :])
+        return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
     if is_reference(node.value):
         return f"`{here}` is itself a reference or an expression; one cannot look inside it."
     known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]

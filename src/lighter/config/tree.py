@@ -8,6 +8,7 @@ returned a tree, each stage makes the next one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SEPARATOR = "::"
+COMMAND_LINE = "command line"
 MAX_DEPTH = 100
 
 
@@ -26,12 +28,19 @@ class Source:
         name: how messages call it: the path as the user gave it, "command line", "Python".
         text: the whole text, for excerpts.
         folder: what relative paths in this text are relative to.
+        number: which of the texts of this process it is, for the order of problems.
     """
 
     name: str
     text: str = field(default="", repr=False)
     folder: Path = field(default_factory=Path.cwd)
     is_file: bool = False
+    number: int = field(default_factory=itertools.count().__next__, repr=False, compare=False)
+
+    @property
+    def is_override(self) -> bool:
+        """Whether it is a word of the command line."""
+        return self.name == COMMAND_LINE and not self.is_file
 
     @cached_property
     def lines(self) -> list[str]:
@@ -125,6 +134,12 @@ def split(path: str) -> list[str]:
 def join(path: str, key: Any) -> str:
     """The path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
+
+
+def prefixes(path: str) -> list[str]:
+    """A path and those of all that it is in."""
+    steps = split(path)
+    return [SEPARATOR.join(steps[: count + 1]) for count in range(len(steps))]
 
 
 def is_index(step: str) -> bool:

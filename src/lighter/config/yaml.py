@@ -9,16 +9,15 @@ The tree is built from PyYAML's events, not from its nodes: its C composer recur
 
 from __future__ import annotations
 
-import gc
 import numbers
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
 import yaml
 
+from lighter.collector import without_collections
 from lighter.config.problems import Problem, indefinite, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source
 
@@ -55,16 +54,18 @@ def dump(data: Any) -> str:
     return text
 
 
-def parse(source: Source, problems: list[Problem], offset: int = 0) -> Node | None:
+def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
     """The tree of a YAML text; None, and a problem, where the text is no YAML.
 
     Args:
         source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
         problems: takes what is wrong.
+        aliases: whether the text may have them.
     """
     reader = _Reader(source, offset, problems)
+    reader.aliases = aliases
     try:
-        with _without_collections():
+        with without_collections():
             return reader.document()
     except _UnusableError:
         pass
@@ -73,18 +74,6 @@ def parse(source: Source, problems: list[Problem], offset: int = 0) -> Node | No
     except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
         problems.append(_character_problem(source, offset, str(error)))
     return None
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """No garbage collections: going through a large tree again and again while it grows doubles the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 class _UnusableError(Exception):
@@ -119,6 +108,7 @@ class _Reader:
         self.open: list[_Open] = []
         self.anchors: dict[str, _Anchored | None] = {}  # None: still open
         self.root: Node | None = None
+        self.aliases = True
 
     def origin(self, mark: Any) -> Origin:
         return Origin(self.source, mark.line + 1, mark.column + 1 + (self.offset if mark.line == 0 else 0))
@@ -216,6 +206,10 @@ class _Reader:
         self.take(closed.node, event, closed.height)
 
     def alias(self, event: yaml.AliasEvent) -> None:
+        if not self.aliases:
+            hint = "A copy is written `%path::to::it`."
+            self.problem("safe mode reads no aliases", event.start_mark, hint)
+            raise _UnusableError
         if event.anchor not in self.anchors:
             self.problem(
                 f"there is no anchor `&{shortened(str(event.anchor), 60)}` before this alias", event.start_mark
@@ -363,7 +357,7 @@ _FIRST_LETTERS = {
     "int": list("-+0123456789"),
     "float": list("-+.0123456789"),
 }
-for _name, _pattern in _PATTERNS.items():
+for _name, _pattern in reversed(_PATTERNS.items()):  # those inserted last are asked first: an int before a float
     for _letter in _FIRST_LETTERS[_name]:
         _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
             0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from lighter.config.inherit import by_mode
@@ -22,8 +25,8 @@ _EXAMPLES = {
     "data": "data:\n  _target_: lighter.LighterDataModule\n  train_dataloader: {_target_: ...}",
     "trainer": "trainer:\n  max_epochs: 10",
 }
-_STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
-_LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
+LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,20 @@ def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
         objects.exchange(path, {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
+    if Path(trainer.default_root_dir).absolute() == folder.path.absolute():
+        _save_into(folder, trainer)
     return trainer
+
+
+def _save_into(folder: RunFolder, trainer: Any) -> None:
+    """Let checkpoints that were given no place go where `--ckpt_path last` and `best` look.
+
+    Lightning would put them into a folder of the first logger's, `lightning_logs/version_0/checkpoints`, say.
+    """
+    kind = sys.modules[family(type(trainer), "Trainer") or ""].callbacks.ModelCheckpoint
+    for callback in trainer.callbacks:
+        if isinstance(callback, kind) and callback.dirpath is None:
+            callback.dirpath = str(folder.checkpoints)
 
 
 def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:
@@ -97,7 +113,7 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
     for key, modes in inherited.items():
         definition = {**definition, key: by_mode(definition[key], modes)}
         objects.define(join(section, key), definition[key])
-    pruned = prune(definition, without, _required(target))
+    pruned = prune(definition, without, required(target))
     for key, modes in inherited.items():  # a mode that is not needed is not to take that of the mode before it either
         pruned[key] = {**dict.fromkeys(modes), **pruned[key]}
     later = {key for key in getattr(target, "built_on_use", ()) if key in without}
@@ -145,7 +161,7 @@ def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def _required(target: Any) -> set[str]:
+def required(target: Any) -> set[str]:
     """The arguments that a class cannot be made without."""
     try:
         parameters = inspect.signature(target).parameters.values()
@@ -156,53 +172,96 @@ def _required(target: Any) -> set[str]:
 
 
 def _require(objects: Objects, built: Any, base: str, section: str) -> None:
-    if family(type(built), base) is not None:
-        return
-    kind = type(built)
+    wrong = wrong_kind(type(built), base, section)
+    if wrong is not None:
+        raise ConfigError([objects.problem(wrong[0], section, wrong[1])])
+
+
+def wrong_kind(kind: type, base: str, section: str) -> tuple[str, str] | None:
+    """Message and hint, if the class of a section's object is not the one that Lightning runs."""
+    if family(kind, base) is not None:
+        return None
     found = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
-    raise ConfigError([objects.problem(f"`{section}` must be a {base}; found a {found}", section, _EXAMPLES[section])])
+    return f"`{section}` must be a {base}; found a {found}", _EXAMPLES[section]
+
+
+def is_a(kind: type) -> bool:
+    """Whether a call of a class makes an object of that class, as far as can be told without calling it."""
+    written_in_python = (inspect.getattr_static(kind, "__new__"), inspect.getattr_static(type(kind), "__call__"))
+    return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
 def _mixed(objects: Objects, section: str, parts: Parts) -> list[Problem]:
     """The parts that are of the other package of Lightning than the module."""
-    problems = []
-    for built, base, path in ((parts.data, "LightningDataModule", "data"), (parts.trainer, "Trainer", "trainer")):
-        found = family(type(built), base) if built is not None else None
-        if found is None or found == parts.package:
+    kinds = {"trainer": type(parts.trainer), **({"data": type(parts.data)} if parts.data is not None else {})}
+    callbacks = {f"trainer::callbacks::{index}": type(item) for index, item in enumerate(parts.trainer.callbacks)}
+    return [
+        objects.problem(message, path, hint) for path, message, hint in mixed(section, parts.package, kinds, callbacks)
+    ]
+
+
+def mixed(
+    section: str, package: str, kinds: Mapping[str, type], callbacks: Mapping[str, type]
+) -> Iterator[tuple[str, str, str]]:
+    """Path, message and hint for each class that is of the other package of Lightning than the module.
+
+    Args:
+        section: where the module is.
+        package: the package that the module is of.
+        kinds: the classes of `data` and `trainer`, those that are known.
+        callbacks: the classes of the callbacks by their paths.
+    """
+    is_mixed = False
+    for path, base in (("data", "LightningDataModule"), ("trainer", "Trainer")):
+        found = family(kinds[path], base) if path in kinds else None
+        if found is None or found == package:
             continue
-        message = (
-            f"`{path}` is of the package `{found}`, but `{section}` is of `{parts.package}`; one run uses one of them"
-        )
-        hint = (
-            f"Change it to `_target_: {parts.package}.Trainer`."
-            if path == "trainer"
-            else f"Import `{base}` from `{parts.package}` in {type(built).__module__}, or use {found} for all."
-        )
-        problems.append(objects.problem(message, join(path, "_target_"), hint))
-    for index, callback in enumerate(parts.trainer.callbacks if not problems else ()):
-        found = family(type(callback), "Callback")
-        if type(callback).__name__ == "ModelCheckpoint" and found != parts.package:
-            message = f"this ModelCheckpoint is of `{found}`, but the trainer is of `{parts.package}`"
-            hint = f"Change it to `_target_: {parts.package}.callbacks.ModelCheckpoint`."
-            problems.append(objects.problem(message, f"trainer::callbacks::{index}", hint))
-    return problems
+        is_mixed = True
+        message = f"`{path}` is of the package `{found}`, but `{section}` is of `{package}`; one run uses one of them"
+        module = kinds[path].__module__
+        hint = f"Import `{base}` from `{package}` in {module}, or use {found} for all."
+        if path == "trainer":
+            hint = f"Change it to `_target_: {package}.Trainer`."
+        elif module.startswith("lighter."):
+            hint = f"Write a `{base}` of `{package}`, or use {found} for all."
+        yield join(path, "_target_"), message, hint
+    for path, kind in {} if is_mixed else callbacks.items():
+        found = family(kind, "Callback")
+        if kind.__name__ == "ModelCheckpoint" and found != package:
+            message = f"this ModelCheckpoint is of `{found}`, but the trainer is of `{package}`"
+            yield path, message, f"Change it to `_target_: {package}.callbacks.ModelCheckpoint`."
 
 
 def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[Problem]:
-    problems = []
-    step, loader = _STEPS.get(stage), f"{_LOADERS[stage]}_dataloader"
+    found = []
+    step, loader = STEPS.get(stage), f"{LOADERS[stage]}_dataloader"
     kind = type(parts.module)
     if step is not None and not is_overridden(step, parts.module):
-        message = f"`{stage}` needs a `{step}`, and {kind.__name__} has none"
-        hint = f"Write it in {kind.__module__}.{kind.__name__}:\ndef {step}(self, batch, batch_idx): ..."
-        problems.append(objects.problem(message, section, hint))
+        found.append(no_step(kind, section, stage))
     if not any(is_overridden(loader, part) for part in (parts.module, parts.data) if part is not None):
-        where = "data" if section == "model" else section
-        key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{_LOADERS[stage]}"
-        hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
-        problems.append(objects.problem(f"`{stage}` needs a dataloader, and there is no `{loader}`", where, hint))
+        found.append(no_loader(section, stage))
     if hasattr(kind, "needed_for"):
-        for key, example in parts.module.missing(stage):
-            message = f"`{stage}` needs `{section}::{key}`, and there is none"
-            problems.append(objects.problem(message, section, example))
-    return problems
+        found += [no_part(section, stage, key, example) for key, example in parts.module.missing(stage)]
+    return [objects.problem(*problem) for problem in found]
+
+
+def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
+    """Message, path and hint where a module lacks the step of a stage."""
+    message = f"`{stage}` needs a `{STEPS[stage]}`, and {kind.__name__} has none"
+    where = f"{kind.__module__}.{kind.__name__}"
+    where = f"a subclass of {kind.__name__}" if where.startswith("lighter.") else where
+    return message, section, f"Write it in {where}:\ndef {STEPS[stage]}(self, batch, batch_idx): ..."
+
+
+def no_loader(section: str, stage: str) -> tuple[str, str, str]:
+    """The same where nothing has the data of a stage."""
+    loader = f"{LOADERS[stage]}_dataloader"
+    key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{LOADERS[stage]}"
+    hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
+    message = f"`{stage}` needs a dataloader, and there is no `{loader}`"
+    return message, "data" if section == "model" else section, hint
+
+
+def no_part(section: str, stage: str, key: str, example: str) -> tuple[str, str, str]:
+    """The same where the config lacks an argument of the module."""
+    return f"`{stage}` needs `{section}::{key}`, and there is none", section, example

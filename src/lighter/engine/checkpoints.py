@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,23 +51,66 @@ def _newest(file: str, runs: Sequence[RunFolder], which: str) -> Path:
     raise CheckpointError(f"there is no {file}: {looked}. Train first (lighter fit), or name a file with --ckpt_path")
 
 
-def verify(path: str, *, weights_only: bool | None) -> None:
+def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
     """Open a checkpoint to see whether it can be read.
+
+    Args:
+        weights_only: whether it may hold weights and plain data only.
+        safe: whether it may be a stranger's: then it is a local file, and names no files to delete.
 
     Raises:
         CheckpointError: it cannot.
     """
-    if "://" in path or Path(path).is_dir():
+    if "://" in path:
+        if safe:
+            raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
+        return  # Lightning fetches it, with the same `weights_only`
+    if Path(path).is_dir():
+        if weights_only:
+            raise CheckpointError(
+                f"{path} is the folder of a distributed checkpoint; its metadata is a pickle, and loading that can run"
+                " code. If you trust its origin, add --no-weights_only"
+            )
         return
-    try:
-        torch.load(path, map_location="meta", weights_only=weights_only is not False, mmap=_can_be_mapped(path))
-    except pickle.UnpicklingError as error:
+    found = _opened(path, weights_only=weights_only)
+    if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
         raise CheckpointError(
-            f"{path} holds more than weights and plain data, and loading that can run code. If you trust its origin,"
-            f" add --no-weights_only.\n{str(error).splitlines()[0]}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+            f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
+        )
+
+
+def refused(path: str, error: pickle.UnpicklingError) -> CheckpointError:
+    """What to say of a file that holds what could run code."""
+    return CheckpointError(
+        f"{path} holds more than weights and plain data, and loading that can run code. If you trust its origin,"
+        f" add --no-weights_only.\n{str(error).partition(chr(10))[0]}"
+    )
+
+
+def _opened(path: str, *, weights_only: bool) -> Any:
+    try:
+        found = torch.load(path, map_location="meta", weights_only=weights_only, mmap=_can_be_mapped(path))
+    except pickle.UnpicklingError as error:
+        raise refused(path, error) from error
+    except Exception as error:  # what a broken file may raise has no end
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    return found if isinstance(found, Mapping) else {}
+
+
+def _leads_elsewhere(text: str) -> bool:
+    """Whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
+
+
+def _texts(value: Any, seen: set[int]) -> Iterator[str]:
+    """All text in nested data, which may hold itself."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:
+        seen.add(id(value))
+        for inner in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
+            yield from _texts(inner, seen)
 
 
 def _can_be_mapped(path: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lighter.config import Config
@@ -12,6 +14,24 @@ from lighter.errors import ConfigError
 
 MARKER = "__lighter__.py"
 _STAND_IN = Path(__file__).parent / "project_path"
+
+
+@contextmanager
+def importable(config: Config, working_directory: Path) -> Iterator[Path | None]:
+    """The user's code is importable; in safe mode only a project that was permitted.
+
+    In safe mode Python does not look for modules in the working directory, unless the user's PYTHONPATH says so.
+    """
+    if config.safe is None:
+        yield make_importable(config, working_directory)
+        return
+    before = list(sys.path)
+    theirs = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:] = [entry for entry in before if entry in theirs or Path(entry).resolve() != working_directory.resolve()]
+    try:
+        yield _provide(_permitted(config))
+    finally:
+        sys.path[:] = before
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:
@@ -28,14 +48,44 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
     """
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
-    folder = _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
-    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None):
+    return _provide(project_folder(config, working_directory))
+
+
+def _permitted(config: Config) -> Path | None:
+    """The project that the user permitted, if the config names that or none."""
+    permitted = config.safe.project if config.safe is not None else None
+    named = _named(config)
+    if named is not None and named != permitted:
+        node = config.merged.child("project")
+        message = f"safe mode imports no folder but the one that was permitted, {permitted}"
+        raise ConfigError([Problem(message, node.origin if node else None, "project")])
+    return permitted
+
+
+def _provide(folder: Path | None) -> Path | None:
+    """Make a folder importable as `project`, or none."""
+    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None) or (folder is None and _is_ours()):
         _forget()
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
+
+
+def project_folder(config: Config, working_directory: Path) -> Path | None:
+    """The folder that `project:` names, or else the working directory if it has the marker.
+
+    Raises:
+        ConfigError: `project` names no folder.
+    """
+    return _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
+
+
+def _is_ours() -> bool:
+    """Whether the package `project` of this process is the stand-in, and not one that the user has installed."""
+    file = getattr(sys.modules.get("project"), "__file__", None)
+    return file is not None and Path(file).is_relative_to(_STAND_IN)
 
 
 def _forget() -> None:
@@ -49,7 +99,7 @@ def _forget() -> None:
 
 def _named(config: Config) -> Path | None:
     node = config.merged.child("project")
-    if node is None or node.value is None:
+    if node is None or not isinstance(node.value, str):
         return None
     folder = (node.origin.source.folder / Path(node.value).expanduser()).resolve()
     if not folder.is_dir():

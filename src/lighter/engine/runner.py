@@ -5,21 +5,36 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import pickle
 import signal
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
-from lighter.config import Config, read
-from lighter.config.check import STAGES
-from lighter.config.load import Input
-from lighter.config.problems import Problem, indefinite, nearest
-from lighter.errors import CheckpointError, ConfigError, LighterError
+from lighter.collector import without_collections
+from lighter.config import Config, examine
+from lighter.config.check.sections import STAGES
+from lighter.config.load import Input, is_url
+from lighter.config.problems import ERROR, Problem, in_order, nearest
+from lighter.config.safe import SafeMode
+from lighter.config.safe.mode import RefusedError
+from lighter.config.tree import join
+from lighter.engine.project import importable
+from lighter.engine.resume import stopped_prediction
+from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.log import logging_to
 
 log = logging.getLogger("lighter")
+check_log = logging.getLogger("lighter.check")
+_IN_SAFE_MODE = "safe mode: only what is on the list is called; permitted beside it: %s"
+_NOT_ONLY_WEIGHTS = (
+    "weights_only is off: the checkpoint can run any code while it is loaded. Do this only with files that you trust."
+)
 
 
 @dataclass(frozen=True)
@@ -38,98 +53,182 @@ class Outcome:
 
 
 class Runner:
-    """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`."""
+    """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`.
 
-    def run(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Any:
+    Args:
+        safe: run the config as a stranger's, which calls only what is on a list: True, or a `SafeMode` that says what
+            is permitted beside it. A config from a URL is always run so.
+    """
+
+    def __init__(self, safe: SafeMode | bool | None = None) -> None:
+        self.safe = (SafeMode() if safe else None) if isinstance(safe, bool) else safe
+
+    def run(self, stage: str, inputs: Sequence[Input] = (), **arguments: Any) -> Any:
         """Run a stage and return what the trainer's method returns.
 
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
             inputs: config files, dicts and overrides, as on the command line.
-            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...
+            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...;
+                and `resume` for `predict`: see `execute`.
 
         Raises:
             ConfigError: the config is wrong.
             CheckpointError: the checkpoint cannot be used.
+            PredictionError: predictions cannot be written, or gone on with.
             KeyboardInterrupt: Ctrl-C stopped it.
             SystemExit: SIGTERM stopped it; the code is 143.
         """
         return self.execute(stage, inputs, **arguments).result
 
-    def execute(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Outcome:
-        """The same, returning all that the run came to."""
+    def execute(
+        self, stage: str, inputs: Sequence[Input] = (), *, resume: str | Path | None = None, **arguments: Any
+    ) -> Outcome:
+        """The same, returning all that the run came to.
+
+        Args:
+            stage: as for `run`.
+            inputs: as for `run`; none are needed to go on with a prediction.
+            resume: the folder of a prediction that was stopped, or `last`: go on with it.
+            arguments: as for `run`.
+        """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        config = read(inputs)
-        run = _RunOptions.of(config, inputs)
-        seed = config.merged.value["seed"].value
+        resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
+        inputs = [resumed.config] if resumed is not None else inputs
+        config, problems = examine(inputs, self.safe)
+        if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
+            raise ConfigError(in_order(problems))
+        if config.safe is not None:
+            log.info(_IN_SAFE_MODE, config.safe)
+        with _importable(config, problems) as project:
+            return self._execute(stage, inputs, config, problems, arguments, project, resumed)
 
-        from pytorch_lightning import seed_everything
+    def _execute(
+        self,
+        stage: str,
+        inputs: Sequence[Input],
+        config: Config,
+        problems: list[Problem],
+        arguments: Mapping[str, Any],
+        project: Path | None,
+        resumed: paths.RunFolder | None,
+    ) -> Outcome:
+        with without_collections():
+            from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
-        from lighter.engine.families import family
-        from lighter.engine.project import make_importable
+            from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+            from lighter.engine.failures import where_it_failed
+            from lighter.engine.families import family
+            from lighter.engine.prediction import prepare_prediction, with_arguments
 
-        seed_everything(seed, workers=True, verbose=False)
-        project = make_importable(config, Path.cwd())
+            if not problems:  # the seed may be one; what is imported may draw numbers too
+                seed_everything(config.seed, workers=True, verbose=False)
+            found = _checked(config, stage, problems, arguments)
+        run = RunOptions.of(config, inputs)
+        seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = _claimed(run, config)
+        folder = resumed or claimed(run, config)
         with logging_to(folder.log if paths.is_rank_zero() else None):
+            if config.safe is not None:
+                log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
+                objects.safe = config.safe.within([folder.path])
+            for warning in found if paths.is_rank_zero() else ():
+                check_log.warning("%s", warning)
             try:
                 trainer = build_trainer(objects, package, folder)
                 parts = Parts(module, build_data(objects, stage), trainer, package)
                 check_parts(objects, section, parts, stage)
                 call = _call_arguments(objects, stage, trainer, arguments)
                 if call.get("ckpt_path") is not None:
-                    call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
+                    call["ckpt_path"] = _checkpoint(call, run, folder, safe=config.safe is not None)
+                if stage == "predict":
+                    prepare_prediction(trainer, folder, goes_on=resumed is not None)
+                    saved = with_arguments(saved, call)
             except BaseException:
                 folder.abandon()
                 raise
-            return _go(stage, saved, parts, folder, call)
+            try:
+                with where_it_failed(objects):
+                    return _go(stage, None if resumed else saved, parts, folder, call, config.safe)
+            except MisfitError as error:
+                if not error.key:
+                    raise
+                path = join(objects.followed(section), error.key)
+                raise ConfigError([objects.problem(str(error), path)]) from error
+
+
+@contextmanager
+def _importable(config: Config, problems: list[Problem]) -> Iterator[Path | None]:
+    """The user's code is importable for as long as this lasts; a project that is not there is one more problem."""
+    with ExitStack() as stack:
+        try:
+            project = stack.enter_context(importable(config, Path.cwd()))
+        except ConfigError as error:
+            raise ConfigError(in_order([*problems, *error.problems])) from None
+        yield project
+
+
+def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:
+    """The warnings of a config without mistakes.
+
+    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
+    with its own exception.
+
+    Raises:
+        ConfigError: with everything that is wrong with the config.
+    """
+    from lighter.engine.check import check
+
+    found = check(config, stage, given=[key for key, value in given.items() if value is not None])
+    every = in_order([*problems, *found.problems])
+    if any(problem.severity == ERROR for problem in every):
+        raise ConfigError(in_order([*every, *found.failures]))
+    return every
 
 
 @dataclass(frozen=True)
-class _RunOptions:
+class RunOptions:
     """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
 
     root: Path
     name: str
 
     @classmethod
-    def of(cls, config: Config, inputs: Sequence[Input]) -> _RunOptions:
+    def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
+        """What the config says, or else `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        problems = []
-        for key, child in given.items():
-            if key not in ("dir", "name"):
-                problems.append(
-                    Problem("this option is unknown", child.key_origin, f"run::{key}", nearest(key, ("dir", "name")))
-                )
-            elif not isinstance(child.value, str):
-                problems.append(
-                    Problem(f"`run::{key}` is text; found {indefinite(child.plain())}", child.origin, f"run::{key}")
-                )
-        if problems:
-            raise ConfigError(problems)
         root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it."""
+    """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it.
+
+    A config from a URL has no folder of ours, and so only its own name.
+    """
     files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
     if not files:
-        return "run"
+        urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
+        return urls[-1] if urls and urls[-1] != "config" else "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
-def _claimed(run: _RunOptions, config: Config) -> paths.RunFolder:
+def claimed(run: RunOptions, config: Config) -> paths.RunFolder:
+    """A new folder for a run.
+
+    Raises:
+        ConfigError: none can be made where the config wants it.
+    """
+    from lighter.engine import ranks
+
     try:
-        return paths.claim(run.root, run.name)
+        return ranks.claim(run.root, run.name)
     except OSError as error:
         node = config.merged.find("run::dir")
         message = f"no run folder can be made under {run.root}: {error.strerror or error}"
@@ -154,9 +253,37 @@ def _call_arguments(objects: Any, stage: str, trainer: Any, given: Mapping[str, 
         for key in given
         if key not in allowed
     ]
+    problems += _refused_arguments(objects, stage, configured, given)
     if problems:
         raise ConfigError(problems)
-    return {**configured, **{key: value for key, value in given.items() if value is not None}}
+    call = {**configured, **{key: value for key, value in given.items() if value is not None}}
+    if "weights_only" in allowed:  # said always: of a checkpoint at a URL, Lightning's default is to run its code
+        call["weights_only"] = given.get("weights_only") is not False
+        if not call["weights_only"]:
+            warnings.warn(_NOT_ONLY_WEIGHTS, stacklevel=2)
+    return call
+
+
+def _refused_arguments(
+    objects: Any, stage: str, configured: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[Problem]:
+    """What a config must not decide: whether a checkpoint may run code; in safe mode, that any may, and where it is."""
+    problems = []
+    if configured.get("weights_only") not in (True, None):
+        message = (
+            "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
+        )
+        problems.append(objects.problem(message, f"args::{stage}::weights_only"))
+    if objects.safe is None:
+        return problems
+    if given.get("weights_only") is False:
+        problems.append(Problem("in safe mode checkpoints are loaded with `weights_only`, always"))
+    if given.get("ckpt_path") is None and configured.get("ckpt_path") not in (None, "last", "best"):
+        try:
+            objects.safe.check_path(configured["ckpt_path"], "ckpt_path")
+        except RefusedError as refused:
+            problems.append(objects.problem(str(refused), f"args::{stage}::ckpt_path", refused.hint))
+    return problems
 
 
 def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
@@ -168,21 +295,31 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
-def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFolder) -> str:
+def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
     from lighter.engine import checkpoints
 
     path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)
-    checkpoints.verify(path, weights_only=call.get("weights_only"))
+    checkpoints.verify(path, weights_only=call.get("weights_only") is not False, safe=safe)
     log.info("checkpoint: %s", path)
     return path
 
 
-def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
-    """Record the run and call the trainer."""
+def _go(
+    stage: str,
+    saved: dict[str, Any] | None,
+    parts: Any,
+    folder: paths.RunFolder,
+    call: dict[str, Any],
+    safe: SafeMode | None,
+) -> Outcome:
+    """Record the run, if it is new, and call the trainer."""
+    from lighter.engine import checkpoints
     from lighter.run.record import record
 
     log.info("%s, in %s", stage, folder.path)
-    record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    note = f"{_IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
+    if saved is not None:
+        record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal
@@ -191,6 +328,8 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, 
     except Exception as error:
         if paths.is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
+        if call.get("ckpt_path") and isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
+            raise checkpoints.refused(call["ckpt_path"], error) from error
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise

@@ -17,7 +17,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.config.inherit import is_by_mode
 from lighter.config.problems import nearest
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.measure import scalars
 
@@ -36,7 +36,8 @@ def check_methods(evaluator: Any) -> None:
     if missing:
         raise ModuleTypeError(
             f"an evaluator has the methods {', '.join(METHODS)}, as a torchmetrics.Metric has;"
-            f" found {describe(evaluator)} without {', '.join(missing)}. {_EXAMPLE}"
+            f" found {describe(evaluator)} without {', '.join(missing)}. {_EXAMPLE}",
+            "evaluator_cfg",
         )
 
 
@@ -73,13 +74,15 @@ class Evaluators(nn.Module):
         """Get ready for an epoch: an evaluator for each dataloader, with nothing left in it from an epoch cut short.
 
         Raises:
-            ModuleValueError: there is a list of evaluators of another length.
+            MisfitError: there is a list of evaluators of another length.
         """
         groups = self._groups.get(split, [])
         if groups and self._is_list[split] and len(groups) != loaders:
-            raise ModuleValueError(
-                f"`evaluator_cfg::{split}` is a list of {len(groups)}, one for each dataloader, and there are {loaders}"
-                " dataloaders. One that is not in a list is for all of them."
+            raise MisfitError(
+                f"`evaluator_cfg` has a list of {len(groups)} for {split}: one for each dataloader, of which there"
+                f" {'is' if loaders == 1 else 'are'} {loaders}. Several evaluators of one dataloader are a dict, by"
+                " name; one that is in no list is for all dataloaders.",
+                f"evaluator_cfg::{split}",
             )
         while groups and len(groups) < loaders:
             group = copy.deepcopy(groups[0])
@@ -159,7 +162,9 @@ def _entries(given: Any) -> dict[str, Any]:
         given = dict.fromkeys(SPLITS, given) if given is not None else {}
     unknown = [key for key in given if key not in SPLITS]
     if unknown:
-        raise ModuleValueError(f"`evaluator_cfg` has no `{unknown[0]}`. {nearest(unknown[0], SPLITS)}")
+        raise ModuleValueError(
+            f"`evaluator_cfg` has no `{unknown[0]}`. {nearest(unknown[0], SPLITS)}", f"evaluator_cfg::{unknown[0]}"
+        )
     entries, before = {}, None
     for split in SPLITS:
         before = given.get(split, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import Named, match_name, nearest_name
 
@@ -33,7 +33,7 @@ class Finetune:
         names_fit = isinstance(self.names, (list, tuple)) and all(isinstance(name, str) for name in self.names)
         keys_fit = not isinstance(given, Mapping) or set(given) <= {"finetune", "params"}
         if not (names_fit and self.names and keys_fit and isinstance(self.finetune, bool)):
-            raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}")
+            raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}", "finetune_cfg")
 
     def apply(self, named: Named, prefixes: Sequence[str] = ()) -> list[str]:
         """Freeze what is not to be trained. What is frozen already stays so; returns the names of what was frozen.
@@ -43,20 +43,22 @@ class Finetune:
             prefixes: what a name may leave out, `network.` say.
 
         Raises:
-            ModuleValueError: a name matches nothing.
+            MisfitError: a name matches nothing, or nothing is left to train.
         """
         chosen: set[int] = set()
         for name in self.names:
             found = match_name(name, named, prefixes)
             if not found:
                 hint = nearest_name(name, named, prefixes)
-                raise ModuleValueError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}")
+                raise MisfitError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}", "finetune_cfg")
             chosen |= found
         frozen = [
             (name, parameter)
             for name, parameter in named
             if (id(parameter) in chosen) != self.finetune and parameter.requires_grad
         ]
+        if len(frozen) == sum(parameter.requires_grad for _, parameter in named):
+            raise MisfitError("`finetune_cfg` leaves no parameter to train", "finetune_cfg")
         for _, parameter in frozen:
             parameter.requires_grad_(False)
         return [name for name, _ in frozen]

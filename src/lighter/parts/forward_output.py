@@ -70,10 +70,11 @@ def with_total(losses: Mapping[str, Any], weights: LossWeights | None, *, strict
     Args:
         losses: scalars by name.
         weights: by name; an entry without a weight counts once.
-        strict: whether a weight for a loss that there is not is a mistake.
+        strict: whether every weight's loss has to have been there by now, in this step or in one before it.
 
     Raises:
-        ModuleValueError: no entry counts, one is called `total`, or a weight is for none of them.
+        ModuleValueError: no entry counts, or one is called `total`.
+        MisfitError: a weight for a loss that there is not.
     """
     if TOTAL in losses:
         raise ModuleValueError(f"`loss_dict` has the entry `{TOTAL}`, the name of the sum of losses; call it `{LOSS}`")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.config.problems import nearest
+from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.parameter_groups import match_name, nearest_name
+from lighter.parts.parameter_groups import as_written, match_name, nearest_name
 
 _FORMS = """It is a path, or a list of
   ckpt_path:
@@ -41,7 +43,7 @@ class Source:
 
     @property
     def says_how(self) -> bool:
-        """Whether the user said how keys change; otherwise the prefix that fits best is found."""
+        """Whether the user said how keys change; otherwise it is found out which prefix to drop."""
         return bool(self.drop_prefix or self.add_prefix or self.rename)
 
     def key(self, key: str) -> str:
@@ -52,6 +54,19 @@ class Source:
                 key = new + key.removeprefix(old)
                 break
         return self.add_prefix + key
+
+    def check(self, keys: Sequence[str]) -> None:
+        """See that what is to be dropped and renamed is there: a spelling mistake would leave weights as they are.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        dropped = [key.removeprefix(self.drop_prefix) for key in keys]
+        wanted = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
+        for option, start, found in wanted:
+            if not any(key.startswith(start) for key in found):
+                hint = nearest(start, _beginnings(found))
+                raise CheckpointError(f"`{option}` has `{start}`, and no key in {self.path} begins so. {hint}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,8 @@ class InitialWeights:
     Args:
         given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. Where a path has a `*`, the
             newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
-            keys is added or dropped by itself. Modules and parameters that `skip` names keep their own weights.
+            keys is dropped by itself; what the keys lack in front is added in any case. Modules and parameters that
+            `skip` names keep their own weights.
         match: the share of the module's keys that each checkpoint must have; at least one key must fit.
 
     Raises:
@@ -101,9 +117,11 @@ class InitialWeights:
 
     def __init__(self, given: Any, match: float = 0.0) -> None:
         listed = given if isinstance(given, (list, tuple)) else [given]
+        if not listed:
+            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
         self.sources = [_source(item) for item in listed]
         if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
-            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}")
+            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
         self.match = match
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
@@ -115,15 +133,18 @@ class InitialWeights:
 
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
+            MisfitError: `skip` names a weight that there is not.
         """
         return [self._load_one(source, state, prefixes) for source in self.sources]
 
     def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
         weights = _read(source.path)
+        source.check(list(weights))
+        state = {as_written(key): tensor for key, tensor in state.items()}
+        change, how = _best_change(source, weights, state, prefixes)
         skipped = _skipped(source.skip, state, prefixes)
-        state = {key: tensor for key, tensor in state.items() if key not in skipped}
-        change, how = (source.key, "") if source.says_how else _best_change(weights, state, prefixes)
-        given = {change(key): tensor for key, tensor in weights.items() if change(key) not in skipped}
+        given = _changed(weights, change, state, source.path)
+        state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
         fitting = {key: tensor for key, tensor in given.items() if key in state and state[key].shape == tensor.shape}
         report = Report(
             source.path,
@@ -156,11 +177,12 @@ def _source(given: Any) -> Source:
         and isinstance(given.get("path"), (str, Path))
         and all(isinstance(given.get(key, ""), str) for key in _KEYS[1:3])
         and isinstance(given.get("rename", {}), Mapping)
+        and all(isinstance(word, str) for pair in given.get("rename", {}).items() for word in pair)
         and all(isinstance(name, str) for name in _listed(given.get("skip", ())))
     ):
         source = Source(**{**given, "path": Path(given["path"]), "skip": _listed(given.get("skip", ()))})
     else:
-        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}")
+        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}", "ckpt_path")
     return replace(source, path=_file(source.path))
 
 
@@ -176,7 +198,7 @@ def _file(path: Path) -> Path:
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
     files = [match for match in matches if match.is_file()]
     if not files:
-        raise ModuleValueError(f"`ckpt_path`: there is no file {path}")
+        raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
     return max(files, key=lambda file: file.stat().st_mtime)
 
 
@@ -184,7 +206,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
     """The module's own keys that some names of its modules or parameters stand for.
 
     Raises:
-        ModuleValueError: a name stands for none.
+        MisfitError: a name stands for none.
     """
     named = list(state.items())
     found: set[int] = set()
@@ -192,7 +214,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
-            raise ModuleValueError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}")
+            raise MisfitError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}", "ckpt_path")
         found |= matching
     return [key for key, tensor in state.items() if id(tensor) in found]
 
@@ -202,7 +224,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return dict(load_file(path))
+            return {as_written(key): tensor for key, tensor in load_file(path).items()}
         found = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
@@ -214,35 +236,46 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     weights = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if isinstance(weights, Mapping):
-        tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+        tensors = {as_written(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
     raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")
 
 
+def _beginnings(keys: Sequence[str]) -> list[str]:
+    """What keys begin with, up to a dot: the shortest first."""
+    found = {key[: index + 1] for key in keys for index, letter in enumerate(key) if letter == "."}
+    return sorted(found, key=lambda each: (each.count("."), each))
+
+
+def _changed(
+    weights: Mapping[str, Tensor], change: Callable[[str], str], state: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The weights under their new keys, of which no two are the same key of the module."""
+    origins: dict[str, str] = {}
+    for key in weights:
+        other = origins.setdefault(change(key), key)
+        if other != key and change(key) in state:
+            raise CheckpointError(f"{path}: `{other}` and `{key}` would both become `{change(key)}`")
+    return {new: weights[key] for new, key in origins.items()}
+
+
 def _best_change(
-    weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
+    source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
 ) -> tuple[Callable[[str], str], str]:
-    """The change of keys that makes most of them fit, and how to call it; none where that is as good."""
-
-    def fits(change: Callable[[str], str]) -> int:
-        return sum(change(key) in state for key in weights)
-
-    best, how = _changes(prefixes)[0]
-    for change, name in _changes(prefixes)[1:]:
-        if fits(change) > fits(best):
-            best, how = change, name
-    return best, how
+    """The change of keys that makes most of them fit, and how to call it; the user's own, or none, if it is as good."""
+    changes = list(_changes(source, prefixes))
+    return max(changes, key=lambda change: len({change[0](key) for key in weights} & state.keys()))
 
 
-def _changes(prefixes: Sequence[str]) -> list[tuple[Callable[[str], str], str]]:
-    def all_changes() -> Iterator[tuple[Callable[[str], str], str]]:
-        yield str, ""
-        for drop in ("", "module.", *prefixes):
-            for add in ("", *prefixes):
-                words = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
-                if words:
-                    source = Source(Path(), drop_prefix=drop, add_prefix=add)
-                    yield source.key, f" ({' and '.join(words)} in front of the keys)"
+def _changes(source: Source, prefixes: Sequence[str]) -> Iterator[tuple[Callable[[str], str], str]]:
+    wrapped = ("", *prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes))
+    for drop in ("",) if source.says_how else wrapped:
+        for add in ("", *prefixes):
+            words = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
+            how = f" ({' and '.join(words)} in front of the keys)" if words else ""
+            yield partial(_change, source, drop, add), how
 
-    return list(all_changes())
+
+def _change(source: Source, drop: str, add: str, key: str) -> str:
+    return add + source.key(key.removeprefix(drop))

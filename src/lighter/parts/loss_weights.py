@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.config.problems import nearest
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 
 TOTAL = "total"
@@ -23,6 +24,7 @@ class LossWeights:
 
     Raises:
         ModuleTypeError: not a dict of numbers.
+        ModuleValueError: a weight for the total.
     """
 
     def __init__(self, weights: Any) -> None:
@@ -33,26 +35,37 @@ class LossWeights:
         if not fits:
             raise ModuleTypeError(
                 f"`loss_weights` is a dict of numbers; found {describe(weights)}. For example:\n"
-                "  loss_weights: {segmentation: 1.0, boundary: 0.2}"
+                "  loss_weights: {segmentation: 1.0, boundary: 0.2}",
+                "loss_weights",
+            )
+        if TOTAL in weights:
+            raise ModuleValueError(
+                f"`loss_weights` has `{TOTAL}`, which is the sum of the weighted losses", f"loss_weights::{TOTAL}"
             )
         self.weights = dict(weights)
+        self._unseen = set(self.weights)
 
     def apply(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
-        """The weighted losses, and their sum as `total`.
+        """The weighted losses, and their sum as `total`; where nothing but a `total` is there, that.
 
         Args:
             losses: scalars by name.
-            strict: whether a weight for a loss that there is not is a mistake.
+            strict: whether every weight's loss has to have been there by now, in this step or in one before it.
 
         Raises:
-            ModuleValueError: a weight for a loss that there is not.
+            MisfitError: a weight for a loss that there is not.
         """
         weighted = self.weigh({name: loss for name, loss in losses.items() if name != TOTAL}, strict=strict)
-        return {TOTAL: functools.reduce(operator.add, weighted.values()), **weighted}
+        return {TOTAL: functools.reduce(operator.add, weighted.values()), **weighted} if weighted else dict(losses)
 
     def weigh(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
         """Each loss times its weight; arguments and errors as above."""
-        unknown = [name for name in self.weights if name not in losses]
-        if unknown and (strict or TOTAL in unknown):
-            raise ModuleValueError(f"`loss_weights` names `{unknown[0]}`, and the step's losses are {list(losses)}")
+        self._unseen -= losses.keys()
+        if strict and self._unseen:
+            unknown = [name for name in self.weights if name in self._unseen]
+            hints = " ".join(dict.fromkeys(nearest(name, losses) for name in unknown))
+            names = ", ".join(f"`{name}`" for name in unknown)
+            raise MisfitError(
+                f"`loss_weights` names {names}, and there is no such loss. {hints}", f"loss_weights::{unknown[0]}"
+            )
         return {name: loss * self.weights.get(name, 1) for name, loss in losses.items()}

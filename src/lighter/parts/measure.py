@@ -20,7 +20,7 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from lighter.errors import ModuleValueError
+from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
 
@@ -169,13 +169,13 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
     """What metrics computed, by name: the keys of a collection, the class name of a single metric.
 
     Raises:
-        ModuleValueError: a value has several numbers, which no logger can take.
+        MisfitError: a value has several numbers, which no logger can take.
     """
     values = computed if isinstance(computed, Mapping) else {type(metrics).__name__: computed}
     for name, value in values.items():
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
-            raise ModuleValueError(
+            raise MisfitError(
                 f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it"
                 " in torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of these metrics."
             )

@@ -6,34 +6,38 @@ the parameters (or, for a scheduler, the optimizer), Lightning's dict around a s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lighter.config.objects import Deferred
+from lighter.config.objects import Deferred, Definitions
 from lighter.errors import ModuleTypeError, ModuleValueError
-from lighter.parts.parameter_groups import Named, group_parameters, is_by_name
+from lighter.parts.lr_schedules import ManualSchedule
+from lighter.parts.parameter_groups import Named, check_placed, group_parameters, is_by_name
+from lighter.parts.schedulers import build_scheduler
 
 OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
 
 
-_PLATEAU_EXAMPLE = """For example:
-  scheduler:
-    scheduler: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 3}
-    monitor: val/loss/epoch"""
+def build_optimizers(
+    optimizer: Any, scheduler: Any, named: Named, prefixes: Sequence[str] = ()
+) -> tuple[Any, list[ManualSchedule]]:
+    """What `configure_optimizers` returns, and the schedules that Lightning is not to know.
 
-
-def build_optimizers(optimizer: Any, scheduler: Any, named: Named, prefixes: Sequence[str] = ()) -> Any:
-    """What `configure_optimizers` returns: a dict, or a list of dicts where several optimizers were given.
+    The first is a dict, or a list of dicts where several optimizers were given.
 
     Args:
         optimizer: one optimizer or a list of them, in any of this module's forms.
         scheduler: the scheduler of the optimizer, or a list of one (or None) for each.
         named: the parameters to optimize, with their names.
         prefixes: what names in parameter groups may leave out: `network.`, say.
+
+    Raises:
+        ConfigError: something of the config is wrong.
+        ModuleError: something that was given in Python is wrong.
     """
     several = isinstance(optimizer, (list, tuple))
     optimizers = list(optimizer) if several else [optimizer]
@@ -44,11 +48,18 @@ def build_optimizers(optimizer: Any, scheduler: Any, named: Named, prefixes: Seq
         )
     schedulers += [None] * (len(optimizers) - len(schedulers))
     built = [_build_optimizer(item, named, prefixes) for item in optimizers]
-    configured = [
-        {"optimizer": made, **({"lr_scheduler": _build_scheduler(item, made)} if item is not None else {})}
-        for made, item in zip(built, schedulers, strict=True)
-    ]
-    return configured if several else configured[0]
+    check_placed(
+        [parameter for made in built for group in made.param_groups for parameter in group["params"]],
+        named,
+        prefixes,
+        functools.partial(_about_parameters, optimizers),
+    )
+    configured, manual = [], []
+    for number, (made, item) in enumerate(zip(built, schedulers, strict=True)):
+        for_lightning, schedules = build_scheduler(item, made, number) if item is not None else (None, [])
+        configured.append({"optimizer": made, **({} if for_lightning is None else {"lr_scheduler": for_lightning})})
+        manual += schedules
+    return configured if several else configured[0], manual
 
 
 def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> Optimizer:
@@ -57,10 +68,20 @@ def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> O
         made = made([parameter for _, parameter in named if parameter.requires_grad])
     if isinstance(made, Optimizer):
         return made
-    message = f"an optimizer is a torch.optim.Optimizer; found a {type(made).__name__}"
-    if isinstance(optimizer, Deferred):
+    kind = "dict" if isinstance(made, Mapping) else type(made).__name__
+    message = f"an optimizer is a torch.optim.Optimizer; found a {kind}"
+    if isinstance(optimizer, (Deferred, Definitions)):
         raise optimizer.problem(message, hint=OPTIMIZER_EXAMPLE)
     raise ModuleTypeError(f"{message}. {OPTIMIZER_EXAMPLE}")
+
+
+def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exception:
+    """The error for parameters that the optimizers do not share out, at the first optimizer of the config."""
+    for optimizer in optimizers:
+        if isinstance(optimizer, Deferred):
+            written = isinstance(optimizer.definition, Mapping) and "params" in optimizer.definition
+            return optimizer.problem(message, key="params" if written else "", hint=hint)
+    return ModuleValueError(f"{message}. {hint}")
 
 
 def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[str, Any]:
@@ -82,29 +103,3 @@ def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[s
         return error
 
     return {"params": group_parameters(groups, named, prefixes, fail)}
-
-
-def _build_scheduler(scheduler: Any, optimizer: Optimizer, *, monitored: bool = False) -> Any:
-    if isinstance(scheduler, Mapping):
-        if "scheduler" not in scheduler:
-            raise ModuleValueError(
-                f"a scheduler's dict has the key `scheduler`; found {list(scheduler)}. For example:\n"
-                "  scheduler:\n    scheduler: {_target_: torch.optim.lr_scheduler.StepLR, step_size: 10}\n"
-                "    interval: epoch"
-            )
-        monitored = "monitor" in scheduler
-        return {**scheduler, "scheduler": _build_scheduler(scheduler["scheduler"], optimizer, monitored=monitored)}
-    if isinstance(scheduler, Deferred):
-        scheduler = scheduler.build(**_optimizer_for(scheduler.definition, optimizer))
-    if not hasattr(scheduler, "step") and callable(scheduler):
-        scheduler = scheduler(optimizer)
-    if isinstance(scheduler, ReduceLROnPlateau) and not monitored:
-        raise ModuleValueError(f"ReduceLROnPlateau needs the name of the value to watch. {_PLATEAU_EXAMPLE}")
-    return scheduler
-
-
-def _optimizer_for(definition: Any, optimizer: Optimizer) -> dict[str, Any]:
-    """The `optimizer` to put into a scheduler's definition; nothing where it has one, or will be called with it."""
-    if not isinstance(definition, Mapping) or definition.get("_mode_") == "callable":
-        return {}
-    return {} if "optimizer" in definition or "_args_" in definition else {"optimizer": optimizer}

@@ -6,6 +6,7 @@ longest matching name wins, None takes what no group took. Each parameter is in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -14,9 +15,22 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lighter.errors import ModuleValueError
+from lighter.parts.parameter_names import shortened_names, with_modules, without_prefix
 
 Named = Sequence[tuple[str, Parameter]]
 Fail = Callable[[str, int, str], Exception]
+
+_ONCE = "A parameter is in one group of one optimizer."
+
+
+_WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compile put into names
+
+
+def as_written(name: str) -> str:
+    """A parameter's name as the user's code spells it, whatever wraps the modules around it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
 
 
 def _plain_error(message: str, index: int, hint: str) -> Exception:
@@ -49,7 +63,55 @@ def group_parameters(
             group["params"] = [p for _, p in named if p.requires_grad and owners.get(id(p)) == index]
             if not group["params"]:
                 raise fail("this parameter group is empty", index, "All its parameters are frozen or in other groups.")
+    _check_apart(dicts, named, prefixes, fail)
     return dicts
+
+
+def check_placed(
+    placed: Iterable[Any], named: Named, prefixes: Sequence[str], fail: Callable[[str, str], Exception]
+) -> None:
+    """Each trainable parameter is in one group of one optimizer.
+
+    Args:
+        placed: the parameters of all groups of all optimizers.
+        named: the parameters of the module, with their names.
+        prefixes: what a name may leave out, `network.` say.
+        fail: makes the error from a message and a hint.
+
+    Raises:
+        Exception: what `fail` makes.
+    """
+    counts = Counter(id(parameter) for parameter in placed)
+    absent = [name for name, p in named if p.requires_grad and not counts[id(p)]]
+    twice = [name for name, p in named if counts[id(p)] > 1]
+    every = [name for name, _ in named]
+    if absent:
+        names = shortened_names(absent, every, prefixes)
+        raise fail(
+            f"{_tensors_are(absent)} trainable, but in no parameter group: {names}",
+            "An optimizer without `params` takes all, the group `{params: null}` takes the rest, and"
+            "\n`finetune_cfg: {finetune: false, params: [...]}` freezes what it names.",
+        )
+    if twice:
+        names = shortened_names(twice, every, prefixes)
+        raise fail(f"{_tensors_are(twice)} in more than one parameter group: {names}", _ONCE)
+
+
+def _check_apart(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> None:
+    """Groups that were given as tensors have none of another group's."""
+    names = {id(parameter): name for name, parameter in named}
+    seen: set[int] = set()
+    for index, group in enumerate(groups):
+        ids = {id(parameter) for parameter in group["params"]}
+        again = [names.get(each, "a tensor that is not of the module") for each in ids & seen]
+        if again:
+            shown = shortened_names(again, [*names.values()], prefixes)
+            raise fail(f"{_tensors_are(again)} in another parameter group too: {shown}", index, _ONCE)
+        seen |= ids
+
+
+def _tensors_are(names: Sequence[str]) -> str:
+    return f"{len(names)} parameter{' is' if len(names) == 1 else 's are'}"
 
 
 def is_by_name(groups: Any) -> bool:
@@ -75,15 +137,16 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
     """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
-    spellings = [(full, _without(full, prefixes), id(parameter)) for full, parameter in named]
+    plain = [(as_written(full), parameter) for full, parameter in named]
+    spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
     inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
     return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
 
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """A sentence with the closest name of a parameter or module, or with the topmost modules."""
-    short = [_without(full, prefixes) for full, _ in named]
-    close = get_close_matches(name, sorted({part for each in short for part in _ancestors(each)}), n=1)
+    short = [without_prefix(as_written(full), prefixes) for full, _ in named]
+    close = get_close_matches(name, sorted({part for each in short for part in with_modules(each)}), n=1)
     return (
         f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
     )
@@ -101,12 +164,3 @@ def _names(params: Any) -> list[str]:
 
 def _tensors(params: Any) -> list[Any]:
     return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]
-
-
-def _without(name: str, prefixes: Sequence[str]) -> str:
-    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
-
-
-def _ancestors(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]

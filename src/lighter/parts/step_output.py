@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
+from lighter.parts.describe import describe
 from lighter.parts.loss_weights import LossWeights
 
 _FORMS = """A step returns one of
@@ -38,17 +39,20 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
         weights: of named losses; their weighted sum becomes the total.
 
     Raises:
+        MisfitError: there are weights, and one loss without a name.
         ModuleTypeError: the output has none of the forms that a step may return.
         ModuleValueError: named losses without `total`, or a loss that is not one number.
     """
     if output is None:
         return StepOutput({}, None)
     if not isinstance(output, (Tensor, Mapping)):
-        raise ModuleTypeError(f"`{step}` returned {_described(output)}. {_FORMS}")
+        raise ModuleTypeError(f"`{step}` returned {describe(output)}. {_FORMS}")
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if isinstance(loss, Tensor):
         if weights is not None:
-            raise ModuleTypeError(f"`loss_weights` needs named losses, and `{step}` returned one loss. {_FORMS}")
+            raise MisfitError(
+                f"`loss_weights` needs named losses, and `{step}` returned one loss. {_FORMS}", "loss_weights"
+            )
         return StepOutput({"": _scalar(loss, "", step)}, output)
     if isinstance(loss, Mapping) and isinstance(output, Mapping):
         if weights is not None:  # a loss may be one of training alone
@@ -56,7 +60,7 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
         return _named(output, loss, step)
     if loss is None and not needs_loss:
         return StepOutput({}, output)
-    found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {_described(loss)}"
+    found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"
     raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
 
 
@@ -74,7 +78,7 @@ def _tensors(losses: Mapping[str, Any], step: str) -> Mapping[str, Tensor]:
     for name, value in losses.items():
         if not isinstance(value, Tensor):
             raise ModuleTypeError(
-                f"`{step}` returned a loss `{name}` that is {_described(value)}, not a tensor. {_FORMS}"
+                f"`{step}` returned a loss `{name}` that is {describe(value)}, not a tensor. {_FORMS}"
             )
     return losses
 
@@ -88,8 +92,3 @@ def _scalar(loss: Tensor, name: str, step: str) -> Tensor:
     raise ModuleValueError(
         f"`{step}` returned {called} of shape {tuple(loss.shape)}; a loss is one number: take its mean() or sum()."
     )
-
-
-def _described(value: Any) -> str:
-    text = repr(value)
-    return f"a {type(value).__name__}" + (f" ({text})" if len(text) <= 40 else "")

@@ -5,6 +5,11 @@ outputs/2026-11-22/14-03-55-digits/
     metrics.csv       every logged value
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
+    predictions/      a folder for each prediction task
+
+and while a writer's file grows, here or wherever it was told to write:
+    predictions.partial.csv     the rows so far; predictions.partial-1.csv: those of the second process
+    predictions.csv.progress    which batches these are; when both are gone, predictions.csv is there and whole
 """
 
 from __future__ import annotations
@@ -17,13 +22,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-OUTPUTS = "outputs"
+from lighter.config.safe.paths import RUNS
+
+OUTPUTS = RUNS
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 LOG = "run.log"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+PREDICTIONS = "predictions"
+PROGRESS = ".progress"
+PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
+LR_CURVE = "lr.csv"
+LR_PLOT = "lr.png"
 
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -55,11 +67,28 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / CHECKPOINTS
 
+    @property
+    def predictions(self) -> Path:
+        """The folder of the prediction tasks' outputs."""
+        return self.path / PREDICTIONS
+
+    @property
+    def lr_curve(self) -> Path:
+        """What `lighter tune lr` measured."""
+        return self.path / LR_CURVE
+
+    @property
+    def lr_plot(self) -> Path:
+        """The same, drawn."""
+        return self.path / LR_PLOT
+
     def abandon(self) -> None:
         """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
 
-        The day's folder goes with it if it was the only one.
+        The day's folder goes with it if it was the only one. Only the process that made it does this.
         """
+        if not is_rank_zero():
+            return
         with suppress(OSError):
             if [path.name for path in self.path.iterdir()] == [LOG]:
                 self.log.unlink()
@@ -71,7 +100,7 @@ def claim(root: Path, name: str) -> RunFolder:
     """Make a new folder `root/DATE/TIME-NAME` that no other process has.
 
     Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. The other processes of a distributed run get
-    the folder of rank 0 if that started them. Under torchrun, which starts all ranks alike, they get a path that is
+    the folder of rank 0 if that started them; `engine/ranks.py` tells those of torchrun. Any other gets a path that is
     not made: what only rank 0 writes is in rank 0's folder, and Lightning tells them where checkpoints are.
     """
     if not is_rank_zero():
@@ -80,16 +109,43 @@ def claim(root: Path, name: str) -> RunFolder:
     day = root / now.strftime("%Y-%m-%d")
     day.mkdir(parents=True, exist_ok=True)
     stem = f"{now.strftime('%H-%M-%S')}-{file_name(name)}"
-    number = 1
+    path = _new_folder(day, stem)
+    os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
+    return RunFolder(path)
+
+
+def claim_predictions(root: Path) -> Path:
+    """Make a new folder for the outputs of prediction tasks: `root/predictions`, or `root/predictions.2` and so on."""
+    root.mkdir(parents=True, exist_ok=True)
+    return _new_folder(root, PREDICTIONS)
+
+
+def _new_folder(parent: Path, stem: str) -> Path:
+    """Make `parent/STEM`, or `parent/STEM.2` and so on where that is there."""
+    number, path = 1, parent / stem
     while True:
-        path = day / (stem if number == 1 else f"{stem}.{number}")
         try:
             path.mkdir()
         except FileExistsError:
             number += 1
-            continue
+            path = parent / f"{stem}.{number}"
+        else:
+            return path
+
+
+def go_on_in(path: Path) -> RunFolder:
+    """The folder of a run that goes on; as `claim`, it tells the other processes."""
+    if is_rank_zero():
         os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
         return RunFolder(path)
+    return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, path)))
+
+
+def unfinished(root: Path) -> Iterator[RunFolder]:
+    """The runs under a root in which a prediction was stopped, the newest first."""
+    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=_age, reverse=True):
+        if path.is_dir() and any(path.rglob(f"*{PROGRESS}")):
+            yield RunFolder(path)
 
 
 def is_rank_zero() -> bool:
@@ -114,6 +170,25 @@ def name_of(folder: Path) -> str:
 def file_name(name: str) -> str:
     """A name as part of a folder's name: letters, digits, `-` and `_`."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
+
+
+def partial(path: Path, rank: int, suffix: str | None = None) -> Path:
+    """Where a process keeps its part of a file that is not whole yet; with its own suffix if it has another form."""
+    return path.with_name(f"{path.stem}.partial{_of(rank)}{path.suffix if suffix is None else suffix}")
+
+
+def progress(path: Path, rank: int) -> Path:
+    """Where a process notes which batches its part of a file holds."""
+    return path.with_name(f"{path.name}{PROGRESS}{_of(rank)}")
+
+
+def merging(path: Path) -> Path:
+    """A file that is being put together from the parts of several processes."""
+    return path.with_name(f"{path.stem}.merging{path.suffix}")
+
+
+def _of(rank: int) -> str:
+    return f"-{rank}" if rank else ""
 
 
 def _age(path: Path) -> tuple[str, str, int]:

@@ -9,15 +9,17 @@ from lighter.config import yaml
 from lighter.run.paths import RunFolder
 
 
-def record(config: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None) -> None:
+def record(config: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None, note: str = "") -> None:
     """Write `config.yaml`, and give the config to the loggers and to the checkpoints' hyperparameters.
 
     Args:
         config: the merged config, as plain data that runs the same again from anywhere.
         folder: the run's folder; None in the processes that do not write it.
+        note: what stands above the config in its file, as a comment.
     """
     if folder is not None:
-        folder.config.write_text(yaml.dump(config), encoding="utf-8")
+        heading = "".join(f"# {line}\n" for line in note.splitlines())
+        folder.config.write_text(heading + yaml.dump(config), encoding="utf-8")
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": config})
     key = _free_key(module)

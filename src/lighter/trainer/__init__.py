@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.loops import install_loops
+from lighter.trainer.profilers import reporting_to
 
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
@@ -28,6 +29,7 @@ class Trainer(pytorch_lightning.Trainer):
     - `callbacks`: checkpoints in the folder `checkpoints`: `last.ckpt` after every epoch, and `best.ckpt` by
       `val/loss/epoch` (or `val/loss/total/epoch`) where the module logs that. A `ModelCheckpoint` of yours replaces
       both, and saves there too unless it has a `dirpath`.
+    - `profiler`: one given by name reports into the run's folder.
     - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
 
     Its loops do what Lightning's do, hook for hook, and find out once an epoch instead of at every step what there
@@ -53,6 +55,7 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     if kwargs.get("logger") in (None, True):
         kwargs["logger"] = default_logger(folder)
+    kwargs["profiler"] = reporting_to(folder, kwargs.get("profiler"))
     if kwargs.get("enable_progress_bar") is None:
         kwargs["enable_progress_bar"] = sys.stderr.isatty() and sys.stdout.isatty()
     if kwargs["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):

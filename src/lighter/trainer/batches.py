@@ -14,6 +14,7 @@ from torch import Tensor
 from lighter.trainer.hooks import moves_batches_itself
 
 Transfer = Callable[[Any, int], Any]
+_HAS_NO_DEVICE = frozenset({str, int, float, bool, type(None)})
 
 
 def plan_transfer(trainer: Any) -> Transfer:
@@ -25,15 +26,22 @@ def plan_transfer(trainer: Any) -> Transfer:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """A batch on the device; at once where it is a tensor, or a list of tensors, that is there already."""
+    """A batch on the device; at once where all of it is there already, tensors or text."""
     if type(batch) is Tensor and batch.device == device:
         return batch
-    if type(batch) is not list:
-        return move_data_to_device(batch, device)
-    for item in batch:
-        if type(item) is not Tensor or item.device != device:
+    items = batch.values() if type(batch) is dict else batch if type(batch) is list else ()
+    for item in items:
+        if not is_there(item, device):
             return move_data_to_device(batch, device)
-    return batch.copy()  # as Lightning: a step may change its list, and the loader may give the same list again
+    # as Lightning: a step may change its list or dict, and the loader may give the same one again
+    return batch.copy() if items else move_data_to_device(batch, device)
+
+
+def is_there(item: Any, device: torch.device) -> bool:
+    """Whether a part of a batch has nothing to be moved; Lightning would look at each text in a list of them."""
+    if type(item) is Tensor:
+        return item.device == device
+    return type(item) in (list, tuple) and {*map(type, item)} <= _HAS_NO_DEVICE
 
 
 def _as_lightning(trainer: Any) -> Transfer:

@@ -1,13 +1,17 @@
 """The few private names of Lightning that Lighter reads, each with the reason.
 
-Tested against the Lightning versions that `pyproject.toml` allows; nothing here changes Lightning's state.
+Tested against the Lightning versions that `pyproject.toml` allows. Only `predicted_samples` and `start_predicting_at`
+change Lightning's state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+
+from lighter.errors import PredictionError
 
 
 def logs_this_step(trainer: Any) -> bool:
@@ -62,3 +66,78 @@ def fits_without_validation(trainer: Any) -> bool:
 def takes_batch_idx(step: Any) -> bool:
     """Whether a step takes the index of the batch. Lightning asks with this helper of its own, at every step."""
     return is_param_in_hook_signature(step, "batch_idx", min_args=2)
+
+
+def predicted_samples(trainer: Any, loader: int, batch: int) -> list[int] | None:
+    """The indices in the dataset of a batch's samples; None where the dataloader has none.
+
+    Private, because Lightning tells them only its own `BasePredictionWriter`. It keeps those of all batches, which is
+    memory that grows with the samples; those of the batch before are let go here.
+    """
+    seen = _seen(_loader(trainer, loader))
+    if seen is None or batch >= len(seen):
+        return None
+    if batch:
+        seen[batch - 1] = []
+    return list(seen[batch])
+
+
+def start_predicting_at(trainer: Any, place: tuple[int, int], written: Sequence[Sequence[int] | None]) -> None:
+    """Let a prediction that is about to start begin at a later batch. Batches before it are not loaded.
+
+    Those of a dataset without indices are, as there is no other way past them. Private, because Lightning has no
+    prediction that goes on.
+
+    Args:
+        place: the dataloader and its batch; behind the last dataloader, there is nothing left to do.
+        written: the indices in that dataloader's batches before it, to see that they are what they were.
+
+    Raises:
+        PredictionError: the dataloader gives other batches than it did.
+    """
+    loop = trainer.predict_loop
+    combined, fetcher = loop._combined_loader, loop._data_fetcher
+    sequential, (number, batch) = combined._iterator, place
+    number = min(number, len(combined.flattened))
+    samplers = [loader.batch_sampler for loader in combined.flattened[number : number + 1] if _seen(loader) is not None]
+    for sampler in samplers:
+        sampler._batch_sampler = _Later(sampler, written)
+    sequential._iterator_idx, sequential._idx = number, batch if samplers else 0
+    sequential._load_current_iterator()
+    fetcher.reset()
+    while not samplers and number < len(combined.flattened) and (number, sequential._idx) < place:
+        if next(sequential, (None, 0, -1))[2] != number:
+            raise PredictionError(f"dataloader {number} gives fewer batches than the {batch} that are written")
+    fetcher.fetched = sum(loop.max_batches[:number]) + batch
+
+
+class _Later:
+    """A batch sampler without its first batches. Lightning's wrapper around it sees their indices nevertheless."""
+
+    def __init__(self, wrapper: Any, written: Sequence[Sequence[int] | None]) -> None:
+        self.wrapper, self.written, self.whole = wrapper, written, wrapper._batch_sampler
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[Any]:
+        batches: Iterator[Any] = iter(self.whole)
+        for number, samples in enumerate(self.written):
+            found = next(batches, None)
+            if found is None or (samples is not None and list(found) != list(samples)):
+                raise PredictionError(
+                    f"batch {number} of the dataloader has other samples than when it was written, so this prediction"
+                    " cannot go on: a sampler that shuffles, or data that changed. Start it anew"
+                )
+            self.wrapper.seen_batch_indices.append([])
+        return batches
+
+
+def _loader(trainer: Any, number: int) -> Any:
+    return trainer.predict_loop._combined_loader.flattened[number]
+
+
+def _seen(loader: Any) -> list[list[int]] | None:
+    """The indices of the batches that a dataloader has given, if Lightning's wrapper keeps them."""
+    seen = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
+    return seen if isinstance(seen, list) else None

@@ -1,0 +1,229 @@
+"""`Freezer`: parameters that do not train until some step or epoch, or for the whole run.
+
+How it freezes, and why so:
+
+- After the optimizers are built (`on_fit_start`), so that they hold what trains later. A frozen parameter has
+  `requires_grad` False and no gradient: its backward pass is saved, and optimizers leave it alone, their momentum and
+  weight decay included.
+- A normalisation layer that is frozen whole is in eval mode, so its running statistics stand still. This is set
+  anew before every batch, since anybody may call `train()`.
+- What is due is worked out from the trainer's step and epoch; a resumed run needs no state of ours.
+- DDP fixes what it synchronises when it wraps the module. After a change the module is wrapped anew, so that what is
+  frozen costs neither a backward pass nor communication there either.
+- What is frozen when the run ends stays so. A later Freezer, of another run, knows that it was not the user's doing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pytorch_lightning import Callback
+from torch import nn
+from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
+
+from lighter.base import PREFIXES, BaseModule
+from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
+from lighter.parts.describe import describe
+from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
+
+log = logging.getLogger("lighter")
+
+Names: TypeAlias = str | int | Sequence[str | int]  # a Sequential's modules are called 0, 1, ...
+_EXAMPLE = "For example: {_target_: lighter.callbacks.Freezer, names: backbone, until_epoch: 3}"
+_SCHEDULE_EXAMPLE = "For example: {_target_: lighter.callbacks.Freezer, schedule: {0: head, 3: layer4}}"
+
+
+class Freezer(Callback):
+    """Freezes parameters during `fit`, until a step or an epoch or for the whole run.
+
+    A name is that of a module or a parameter as `named_parameters()` spells it: inside `network` (or `model`) of a
+    `LighterModule` and a `System`, inside the module itself of a plain `LightningModule`. What is frozen has no
+    gradient; normalisation layers that are frozen whole keep their running statistics. Dropout stays as it is.
+    What the Freezer did not freeze, parameters that you froze yourself included, stays as it found it. What is frozen
+    when the run ends stays frozen.
+
+    Args:
+        names: modules (with all that is in them) and parameters to freeze, by their whole names.
+        name_starts_with: likewise, by how their names begin: `layer` is layer1, layer2, ...; `""` is everything.
+        except_names: modules and parameters that are not frozen nevertheless.
+        except_name_starts_with: likewise, by how their names begin.
+        until_step: the number of optimizer steps (`trainer.global_step`) after which they train.
+        until_epoch: the epoch, counted from 0, from which on they train. With `until_step` too, whichever is first.
+        schedule: thawing in parts: names by the epoch from which on they train. The longest of several names that
+            take a parameter in counts; what none takes in stays frozen. Without `names` and `name_starts_with`
+            everything is frozen until the schedule thaws it.
+
+    Raises:
+        ModuleTypeError: an argument of the wrong type.
+        ModuleValueError: none of `names`, `name_starts_with` and `schedule`; both exceptions; `schedule` with
+            `until_*`.
+        MisfitError: at the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train; a
+            strategy other than one device and DDP.
+    """
+
+    def __init__(
+        self,
+        names: Names | None = None,
+        name_starts_with: Names | None = None,
+        except_names: Names | None = None,
+        except_name_starts_with: Names | None = None,
+        until_step: int | None = None,
+        until_epoch: int | None = None,
+        schedule: Mapping[int, Names] | None = None,
+    ) -> None:
+        if names is None and name_starts_with is None:
+            if schedule is None:
+                raise ModuleValueError(f"a Freezer needs `names` or `name_starts_with`, and has neither. {_EXAMPLE}")
+            name_starts_with = ""
+        if except_names is not None and except_name_starts_with is not None:
+            raise ModuleValueError("a Freezer takes `except_names` or `except_name_starts_with`, and has both")
+        if schedule is not None and (until_step is not None or until_epoch is not None):
+            raise ModuleValueError("a Freezer takes `schedule`, or `until_step` and `until_epoch`, and has both")
+        self._choice = Choice(
+            chosen=_names("names", names) + _names("name_starts_with", name_starts_with, is_prefix=True),
+            excepted=_names("except_names", except_names)
+            + _names("except_name_starts_with", except_name_starts_with, is_prefix=True),
+            until=Until(_count("`until_step`", until_step), _count("`until_epoch`", until_epoch)),
+            schedule=_schedule(schedule),
+        )
+        self._frozen: list[Frozen] = []
+        self._changed = False
+
+    def until(self, parameter: Parameter) -> str | None:
+        """Until when this Freezer keeps a parameter frozen, `until epoch 3` say, for tables; None where it does not."""
+        found = next((group for group in self._frozen if id(parameter) in group.taken), None)
+        return str(found.until) if found is not None else None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Freeze, now that the optimizers are built."""
+        if trainer.strategy.model is not pl_module and not isinstance(trainer.strategy.model, DistributedDataParallel):
+            raise MisfitError(
+                f"a Freezer works on one device and with `strategy: ddp`; {type(trainer.strategy).__name__} keeps"
+                " parameters in a form of its own"
+            )
+        ours = isinstance(pl_module, BaseModule)
+        inventory = Inventory(pl_module, PREFIXES, pl_module.aside) if ours else Inventory(pl_module)
+        self._frozen = self._choice.groups(inventory)
+        self._freeze(trainer)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say what is frozen, now that the step and the epoch of a resumed run are known."""
+        for group in self._thaw_due(trainer):
+            log.info("Freezer: trains from the start: %s", group)
+        for group in self._frozen:
+            log.info("Freezer: frozen %s: %s", group.until, group)
+        if self is _freezers(trainer)[-1] and pl_module.automatic_optimization:
+            _check_that_something_trains(pl_module)
+        self._settle(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Thaw what trains from this epoch on."""
+        self._advance(trainer)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Thaw what trains from this step on; keep frozen what does not."""
+        if batch_idx == 0:  # other callbacks have had their say about this epoch
+            self._freeze(trainer)
+        self._advance(trainer)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The run is over."""
+        self.teardown(trainer, pl_module, "fit")
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """The run is over."""
+        groups, self._frozen, self._changed = self._frozen, [], False
+        for group in groups:
+            group.leave()
+
+    def _freeze(self, trainer: Any) -> None:
+        """Freeze what trains, or trains again because of somebody else."""
+        others, step, epoch = self._taken_by_others(trainer), trainer.global_step, trainer.current_epoch
+        for group in self._frozen:
+            if not group.until.is_past(step, epoch):
+                self._changed |= group.freeze(others)
+
+    def _advance(self, trainer: Any) -> None:
+        for group in self._thaw_due(trainer):
+            log.info("Freezer: epoch %d, step %d: thawed: %s", trainer.current_epoch, trainer.global_step, group)
+        self._settle(trainer)
+
+    def _thaw_due(self, trainer: Any) -> list[Frozen]:
+        """Thaw what is due, and return it."""
+        if not self._frozen:
+            return []
+        step, epoch = trainer.global_step, trainer.current_epoch
+        due = [group for group in self._frozen if group.until.is_past(step, epoch)]
+        if due:
+            self._frozen = [group for group in self._frozen if group not in due]
+            others = self._taken_by_others(trainer)
+            for group in due:
+                self._changed |= group.release(others)
+        return due
+
+    def _settle(self, trainer: Any) -> None:
+        """Keep the layers' statistics, and let DDP know what has changed: once, after the last of several Freezers."""
+        for group in self._frozen:
+            group.hold_layers()
+        freezers = _freezers(trainer)
+        if self is freezers[-1] and any(freezer._changed for freezer in freezers):
+            _wrap_anew(trainer.strategy)
+            for freezer in freezers:
+                freezer._changed = False
+
+    def _taken_by_others(self, trainer: Any) -> set[int]:
+        others = [freezer for freezer in _freezers(trainer) if freezer is not self]
+        return {item for freezer in others for group in freezer._frozen for item in group.taken}
+
+
+def _freezers(trainer: Any) -> list[Freezer]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Freezer)]
+
+
+def _check_that_something_trains(module: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise MisfitError("Freezer: all parameters are frozen at the start, so there is nothing to train")
+
+
+def _wrap_anew(strategy: Any) -> None:
+    """Have DDP look again at which parameters train."""
+    if isinstance(strategy.model, DistributedDataParallel):
+        strategy.model = strategy.lightning_module
+        strategy.configure_ddp()
+
+
+def _names(argument: str, given: Any, *, is_prefix: bool = False) -> list[Name]:
+    listed = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    # a Sequential's modules are called 0, 1, ...
+    if any(isinstance(name, bool) or not isinstance(name, (str, int)) for name in listed):
+        raise ModuleTypeError(f"`{argument}` is a name or a list of names; found {describe(given)}. {_EXAMPLE}")
+    if given is not None and not listed:
+        raise ModuleValueError(f"`{argument}` has no name in it. {_EXAMPLE}")
+    return [Name(str(name), is_prefix) for name in listed]
+
+
+def _count(argument: str, given: Any, example: str = _EXAMPLE) -> Any:
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
+        raise ModuleTypeError(f"{argument} is a whole number; found {describe(given)}. {example}")
+    if given is not None and given < 0:
+        raise ModuleValueError(f"{argument} counts from 0; found {given}. {example}")
+    return given
+
+
+def _schedule(given: Any) -> dict[Name, int]:
+    """The epoch from which on each name trains."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not given:
+        raise ModuleTypeError(f"`schedule` is names by epochs; found {describe(given)}. {_SCHEDULE_EXAMPLE}")
+    epochs: dict[Name, int] = {}
+    for key, names in given.items():
+        written = int(key) if isinstance(key, str) and key.isdecimal() else key  # an override's keys are text
+        epoch = _count("an epoch of `schedule`", written, _SCHEDULE_EXAMPLE)
+        for name in _names(f"schedule::{key}", names):
+            if epochs.setdefault(name, epoch) != epoch:
+                raise ModuleValueError(f"`schedule` has `{name}` twice, at epochs {epochs[name]} and {epoch}")
+    return epochs

@@ -1,0 +1,92 @@
+"""CSV as rows of bytes: what a batch becomes, and how a file is put together from parts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from lighter.callbacks.writers.samples import cells
+
+ROW_END = b"\r\n"
+
+
+class Format(Protocol):
+    """How rows lie in a file.
+
+    Attributes:
+        suffix: of the file while it grows, where that has another form than the whole one; None for the same.
+    """
+
+    suffix: str | None
+
+    def header(self, columns: Mapping[str, Any] | None) -> bytes:
+        """What stands before the rows; made from the first batch, or from None if there is none."""
+
+    def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
+        """The rows of a batch."""
+
+    def split(self, data: bytes, count: int) -> Sequence[Any]:
+        """The rows of a batch, one by one, from what `encode` made of them."""
+
+    def write(self, path: Path, header: bytes, rows: Iterable[Any]) -> None:
+        """The whole file, from the rows that `split` gave."""
+
+
+class CsvFormat:
+    """CSV as RFC 4180 has it: UTF-8, commas, rows that end with CR LF, quotes where needed.
+
+    Numbers are written so that they read back exactly, text as it is. A sample's value that is a list or a dict, or a
+    tensor with dimensions, is JSON in its cell. None is an empty cell, as is empty text.
+    """
+
+    suffix: str | None = None
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = list(keys)
+
+    def header(self, columns: Mapping[str, Any] | None) -> bytes:
+        """The row of names."""
+        return _lines([self.keys])
+
+    def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
+        """The rows of a batch."""
+        return _lines(zip(*(_texts(cells(values)) for values in columns.values()), strict=True))
+
+    def split(self, data: bytes, count: int) -> list[bytes]:
+        """The rows, as bytes: a line end between quotes, before which their number is odd, is part of a row."""
+        rows, row, quotes = [], b"", 0
+        for line in data.split(ROW_END)[:-1]:
+            row += line + ROW_END
+            quotes += line.count(b'"')
+            if quotes % 2 == 0:
+                rows.append(row)
+                row, quotes = b"", 0
+        return rows
+
+    def write(self, path: Path, header: bytes, rows: Iterable[bytes]) -> None:
+        """The whole file."""
+        with open(path, "wb", buffering=1 << 20) as file:
+            file.write(header)
+            file.writelines(rows)
+
+
+class _Lines(list[str]):
+    """Where `csv.writer` writes to."""
+
+    write = list.append
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
+    lines = _Lines()
+    csv.writer(lines).writerows(rows)
+    # text that is no Unicode, half of a surrogate pair say, goes through as it is and reads back with "surrogatepass"
+    return "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def _texts(values: list[Any]) -> list[Any]:
+    if not {*map(type, values)} & {list, dict}:
+        return values
+    return [json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value for value in values]

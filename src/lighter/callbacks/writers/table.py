@@ -1,0 +1,76 @@
+"""`CsvWriter` and `TableWriter`: a row for each sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from lighter.callbacks.writers.base import BaseWriter
+from lighter.callbacks.writers.formats import CsvFormat
+from lighter.callbacks.writers.samples import columns
+from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.parts.describe import describe
+
+
+class CsvWriter(BaseWriter):
+    """A CSV file with a row for each sample, in the order of the dataset.
+
+    The rows so far are in a file beside it (`predictions.partial.csv`); the named file appears, whole, at the end.
+    Text stays text and numbers read back exactly; see `CsvFormat`. With several dataloaders, the rows of the second
+    follow those of the first.
+
+    Args:
+        path: the file; see `BaseWriter`.
+        keys: of the dict that `predict_step` returns, each with a value for every sample.
+
+    Raises:
+        ModuleTypeError: `keys` is not a list of names.
+        ModuleValueError: `keys` is empty, or a name is in it twice.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keys: Sequence[str]) -> None:
+        super().__init__(path)
+        self.keys = keys_of(keys)
+        self.format = CsvFormat(self.keys)
+
+    def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        """Add the rows of a batch."""
+        self.add_rows(columns(outputs, self.keys, type(self).__name__))
+
+    def about(self) -> dict[str, Any]:
+        """What a run that goes on must have in common."""
+        return {**super().about(), "columns": self.keys}
+
+
+class TableWriter(CsvWriter):
+    """A CSV file with the columns `identifier` and `pred`, for what a `System` returns: a thin face of `CsvWriter`.
+
+    Where the batch adapter has no `identifier_accessor`, the identifier is the sample's index in the dataset.
+
+    Args:
+        path: the file; see `BaseWriter`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path, ["identifier", "pred"])
+
+    def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        """Add the rows of a batch."""
+        if isinstance(outputs, dict) and outputs.get("identifier") is None and self.samples is not None:
+            outputs = {**outputs, "identifier": self.samples}
+        super().write(outputs, batch, batch_idx, dataloader_idx)
+
+
+def keys_of(keys: Any) -> list[str]:
+    """The keys of a table.
+
+    Raises:
+        ModuleTypeError: they are not a list of names.
+        ModuleValueError: there is none, or one twice.
+    """
+    if isinstance(keys, str) or not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
+        raise ModuleTypeError(f"`keys` is a list of keys of what `predict_step` returns; found {describe(keys)}")
+    if not keys or len(set(keys)) < len(keys):
+        raise ModuleValueError(f"`keys` names each column once, and at least one; found {list(keys)}")
+    return list(keys)

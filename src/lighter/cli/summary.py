@@ -1,0 +1,98 @@
+"""`lighter summary`: parameters, FLOPs and memory of each layer, on a batch of the config's own data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from lighter.engine.layers import Layer, Summary
+
+_WIDTH = 200
+_UNITS = ("", "K", "M", "G", "T", "P")
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--depth", default=0, show_default="all", help="How deep to go into layers within layers.")
+def summary(inputs: tuple[str, ...], depth: int) -> None:
+    """Show parameters, FLOPs and memory per layer, from one training step. Nothing is written.
+
+    INPUT: config files, and overrides (key::path=value).
+    """
+    from lighter.cli.stage import exit_code
+
+    raise SystemExit(exit_code(lambda: _summarize(inputs, depth)))
+
+
+def _summarize(inputs: tuple[str, ...], depth: int) -> None:
+    from lighter.config import read
+    from lighter.engine.layers import summarize
+
+    show(summarize(read(inputs)), depth)
+
+
+def show(found: Summary, depth: int = 0) -> None:
+    """Print the table, and what it comes to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("layer", "type", "output"):
+        table.add_column(title, no_wrap=True)
+    for title in ("parameters", "trainable", "FLOPs", "weights", "activations"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for layer in found.layers:
+        if (layer.calls or layer.parameters) and (not depth or layer.depth <= depth):
+            table.add_row(*_row(layer))
+    total = found.total
+    leaves = sum(layer.output_bytes for layer in found.layers if _is_leaf(layer, found.layers))
+    console = Console(width=_WIDTH, highlight=False)  # a wide table is cut by the terminal, not by us
+    console.print(f"batch       {_shapes(found.batch)} on {found.device}\n")
+    console.print(table)
+    console.print()
+    for label, text in (
+        ("parameters", f"{total.parameters:,}, {total.trainable:,} of them train"),
+        ("FLOPs", f"{_short(total.flops)} forward; a training step does about three times as many"),
+        ("weights", f"{_bytes(total.parameter_bytes)} with buffers"),
+        ("activations", f"{_bytes(leaves)} returned by the innermost layers"),
+    ):
+        console.print(f"{label:<12}{text}")
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    name = "  " * (layer.depth - 1) + layer.name.rpartition(".")[2]
+    called = f" x{layer.calls}" if layer.calls > 1 else ""
+    numbers: tuple[Any, ...] = (f"{layer.parameters:,}", f"{layer.trainable:,}")
+    if not layer.calls:
+        return name, layer.kind, "not called", *numbers, "", _bytes(layer.parameter_bytes), ""
+    return (
+        name,
+        layer.kind,
+        _shapes(layer.output) + called,
+        *numbers,
+        _short(layer.flops),
+        _bytes(layer.parameter_bytes),
+        _bytes(layer.output_bytes),
+    )
+
+
+def _is_leaf(layer: Layer, layers: list[Layer]) -> bool:
+    return not any(other.name.startswith(f"{layer.name}.") for other in layers)
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no tensor"
+
+
+def _short(number: float) -> str:
+    """Three digits and a unit: 12.3 M."""
+    unit = 0
+    while number >= 1000 and unit < len(_UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {_UNITS[unit]}".strip()
+
+
+def _bytes(number: float) -> str:
+    return f"{_short(number)}B" if number >= 1000 else f"{number:.0f} B"

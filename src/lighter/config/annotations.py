@@ -1,0 +1,130 @@
+"""Whether a value that is written in a config fits an annotation of Python's.
+
+Lenient: what cannot be told fits. A value that is worked out later (`@a::b`, `$...`, an object) is `UNKNOWN`, and
+classes whose users often hand over something else, a path, an enum's name, a list for an array, take anything.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+from collections.abc import Iterator
+from enum import Enum
+from os import PathLike
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from lighter.config.problems import indefinite, shortened
+
+UNKNOWN = object()
+"""Stands for a value that is not known before it is made."""
+
+_UNIONS = (Union, types.UnionType)
+_NUMBERS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), complex: (int, float)}
+_LISTS = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
+_CALLABLE: Any = collections.abc.Callable
+_STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter")
+_LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "IterableDataset", "Sampler")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value may be handed over for a parameter that is annotated like this."""
+    if value is UNKNOWN or annotation in (Any, object, inspect.Parameter.empty):
+        return True
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in _UNIONS:
+        return any(fits(value, option) for option in args)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in args)
+    if origin is Annotated:
+        return fits(value, args[0])
+    if annotation is None or annotation is type(None):
+        return value is None
+    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)  # NewType, `type X =`
+    if inner is not None and not isinstance(annotation, type):
+        return fits(value, inner)
+    kind = origin or annotation
+    return _fits_class(value, kind, args) if isinstance(kind, type) else True
+
+
+def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+    if kind in _NUMBERS:
+        return _fits_number(value, kind)
+    if kind in (str, PathLike) or issubclass(kind, PurePath):
+        return isinstance(value, str)
+    if kind is dict or kind is collections.abc.Mapping or kind is collections.abc.MutableMapping:
+        return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
+    if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
+        return _fits_list(value, kind, args)
+    return not (_is_decisive(kind) or kind is _CALLABLE) or _is_instance(value, kind)
+
+
+def _fits_number(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return True
+    if kind is bool:
+        return isinstance(value, int) and value in (0, 1)
+    return isinstance(value, _NUMBERS[kind]) or (isinstance(value, float) and value.is_integer())
+
+
+def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+    if not isinstance(value, list):
+        return _is_instance(value, kind)
+    if kind is not tuple or not args:
+        return all(fits(item, args[0]) for item in value) if args else True
+    if len(args) == 2 and args[1] is Ellipsis:
+        return all(fits(item, args[0]) for item in value)
+    return len(value) == len(args) and all(map(fits, value, args))
+
+
+def _is_decisive(kind: type) -> bool:
+    """Whether a class takes nothing but its instances: modules, tensors and the like."""
+    known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
+    return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
+
+
+def _is_instance(value: Any, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # it cannot be asked
+        return True
+
+
+def shown(annotation: Any) -> str:
+    """An annotation as messages say it."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "null"
+    listed = [*dict.fromkeys(map(repr, choices(annotation)))]
+    if origin in _UNIONS:
+        others = [shown(option) for option in args if option is not type(None) and not [*choices(option)]]
+        options = [*dict.fromkeys([*listed, *others, *(["null"] if type(None) in args else [])])]
+        return f"{', '.join(options[:-1])} or {options[-1]}" if len(options) > 1 else options[0]
+    if origin is Literal:
+        return f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
+    if origin is Annotated:
+        return shown(args[0])
+    if isinstance(annotation, TypeVar):
+        return "anything"
+    name = getattr(origin or annotation, "__name__", None) or str(annotation).removeprefix("typing.")
+    inside = [shown(arg) for arg in args if arg is not Ellipsis and not isinstance(arg, list)]
+    return f"{name}[{', '.join(inside)}]" if inside and origin is not _CALLABLE else name
+
+
+def as_written(value: Any) -> str:
+    """A value as messages show it, with dots for what is not known."""
+    if isinstance(value, dict):
+        return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
+    if isinstance(value, list):
+        return shortened(f"[{', '.join(map(as_written, value))}]", 60)
+    return "..." if value is UNKNOWN else indefinite(value)
+
+
+def choices(annotation: Any) -> Iterator[Any]:
+    """The values that an annotation lists."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in (*_UNIONS, Annotated):
+        for option in get_args(annotation):
+            yield from choices(option)

@@ -1,0 +1,33 @@
+"""What is wrong with a merged tree, told without importing anything that it names, by kind of problem.
+
+sections     the top level and the sections of our own
+definitions  `_target_` and the other special keys
+expressions  what does not compile, names that nobody defines
+circles      references that lead back to where they start
+unread       overrides that nothing reads
+calls        the second tier: what a target, now imported, can be called with
+"""
+
+from __future__ import annotations
+
+from lighter.config.check.circles import check_circles
+from lighter.config.check.definitions import check_definitions
+from lighter.config.check.expressions import check_expressions
+from lighter.config.check.sections import check_expanded_sections, check_sections
+from lighter.config.check.unread import check_overrides
+from lighter.config.problems import Problem
+from lighter.config.references import check_references, expand
+from lighter.config.tree import Node
+
+
+def check_shape(merged: Node, problems: list[Problem]) -> Node:
+    """Gather what is wrong with a merged tree; returns it with its copies worked out."""
+    check_sections(merged, problems)
+    expanded = expand(merged, problems)
+    check_expanded_sections(expanded, problems)
+    check_references(expanded, problems)
+    check_circles(expanded, problems)
+    check_definitions(expanded, problems)
+    check_expressions(expanded, problems)
+    check_overrides(merged, expanded, problems)
+    return expanded

@@ -1,0 +1,158 @@
+"""The second tier: what the targets of a config are, now that they may be imported, and what they can be called with.
+
+Nothing is called here. Importing a target runs the module that it is in.
+"""
+
+from __future__ import annotations
+
+import pydoc
+import traceback
+from collections.abc import Collection
+from typing import Any
+
+from lighter.config.annotations import UNKNOWN
+from lighter.config.check.definitions import SPECIAL, hint_of_special
+from lighter.config.faults import why_not_found
+from lighter.config.problems import Problem, indefinite
+from lighter.config.safe.mode import RefusedError, SafeMode
+from lighter.config.signatures import Call, signature_of
+from lighter.config.tree import Node, is_reference, is_target, join
+
+NOTHING = object()
+"""In place of a target that cannot be had."""
+
+
+class Targets:
+    """The targets of a config, each imported once, and what was wrong on the way.
+
+    Attributes:
+        problems: names that lead nowhere.
+        failures: modules that raise while they are imported: mistakes of the user's code.
+        safe: what may be imported, if the config is a stranger's.
+    """
+
+    def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
+        self.problems, self.failures = problems, failures
+        self._locate = safe.locate if safe is not None else pydoc.locate
+        self._found: dict[str, Any] = {}
+        self._wrong: dict[str, tuple[list[Problem], str, str]] = {}
+
+    def of(self, node: Node, path: str) -> Any:
+        """What a definition calls; `NOTHING`, and a problem, where that is nothing that can be called."""
+        target = node.value["_target_"]
+        if not isinstance(target.value, str) or is_reference(target.value) or not target.value.strip(". "):
+            return NOTHING
+        return self.named(target.value, target, join(path, "_target_"))
+
+    def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
+        """What a dotted name stands for."""
+        if name not in self._found:
+            self._found[name] = self._import(name, to_call=to_call)
+        if name in self._wrong:
+            into, message, hint = self._wrong[name]
+            into.append(Problem(message, node.origin, path, hint))
+        return self._found[name]
+
+    def _import(self, name: str, *, to_call: bool) -> Any:
+        try:
+            found = self._locate(name)
+        except RefusedError as refused:
+            self._wrong[name] = (self.problems, str(refused), refused.hint)
+            return NOTHING
+        except pydoc.ErrorDuringImport as error:
+            self._wrong[name] = (self.failures, *_failure(name, error))
+            return NOTHING
+        if found is None:
+            self._wrong[name] = (self.problems, *why_not_found(name))
+            return NOTHING
+        if to_call and not callable(found):
+            kind = "a module" if hasattr(found, "__spec__") else indefinite(found)
+            message = f"`_target_` names a class or function, but `{name}` is {kind}"
+            self._wrong[name] = (self.problems, message, "")
+            return NOTHING
+        return found
+
+
+def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
+    """Message and hint for a module that raised while it was imported."""
+    cause = error.value
+    if isinstance(cause, KeyboardInterrupt):
+        raise cause
+    frames = traceback.extract_tb(error.tb)
+    own = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
+    place = f"In {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else ""
+    if isinstance(cause, SyntaxError) and cause.filename:
+        place = f"In {cause.filename}, line {cause.lineno}: {(cause.text or '').strip()}"
+    return f"`{name}` cannot be imported: {type(cause).__name__}: {cause}", place
+
+
+def check_call(
+    path: str,
+    node: Node,
+    target: Any,
+    problems: list[Problem],
+    *,
+    is_partial: bool = False,
+    filled: Collection[str] = (),
+) -> list[str]:
+    """A problem for each argument of a definition that its target, a class or function, does not take.
+
+    Returns:
+        The paths of the arguments that there are not.
+    """
+    signature = signature_of(target)
+    if signature is None:
+        return []
+    name = node.value["_target_"].value if "_target_" in node.value else "the trainer"
+    unknown = []
+    for misfit in signature.misfits(_call_of(node, is_partial=is_partial, filled=filled)):
+        where, origin = _place(path, node, misfit.argument, at_value=misfit.is_value)
+        problems.append(Problem(f"{name}: {misfit.message}", origin, where, misfit.hint))
+        unknown += [where] if isinstance(misfit.argument, str) and not misfit.is_value else []
+    return unknown
+
+
+def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
+    """What a definition hands over to its target."""
+    unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
+    named = {
+        str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
+        for key, child in node.value.items()
+        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or _is_disabled(child))
+    }
+    positional: list[Any] | None = [] if unnamed is None else None
+    if unnamed is not None and isinstance(unnamed.value, list):
+        positional = plain(unnamed)
+    is_partial = is_partial or (mode is not None and (mode.value == "callable" or is_reference(mode.value)))
+    return Call(positional, named, is_partial, filled)
+
+
+def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool) -> tuple[str, Any]:
+    """Path and origin of an argument, or of the whole call."""
+    if isinstance(argument, int):
+        args = node.value["_args_"]
+        items = [(index, item) for index, item in enumerate(args.value) if not _is_disabled(item)]
+        index, item = items[min(argument, len(items) - 1)]
+        return join(join(path, "_args_"), index), item.origin
+    if argument is not None:
+        child = next(child for key, child in node.value.items() if str(key) == argument)
+        return join(path, argument), child.origin if at_value else child.key_origin or child.origin
+    target = node.value.get("_target_")
+    return path, target.origin if target is not None else node.origin
+
+
+def plain(node: Node) -> Any:
+    """The value of a node, with `UNKNOWN` for what is worked out later."""
+    if is_target(node.value) or is_reference(node.value):
+        return UNKNOWN
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value if not _is_disabled(child)]
+    return node.value
+
+
+def _is_disabled(node: Node) -> bool:
+    return (
+        is_target(node.value) and "_disabled_" in node.value and str(node.value["_disabled_"].value).lower() != "false"
+    )

@@ -1,0 +1,80 @@
+"""Circles: an object that is needed to make itself, whether or not anything asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sparkwheel.path_utils import resolve_relative_ids, scan_references
+
+from lighter.config.problems import Problem, shortened
+from lighter.config.tree import SEPARATOR, Node, is_target, join
+
+_DONE, _OPEN = 2, 1
+_MOST = 20
+_BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may refer to it
+
+
+def check_circles(root: Node, problems: list[Problem]) -> None:
+    """A problem for each reference that closes a circle. To make a value, all below it and all it refers to is made."""
+    states: dict[int, int] = {}
+    starts = [("", root)]
+    for section in ("model", "system"):
+        node = root.child(section)
+        if node is not None and isinstance(node.value, dict):
+            starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
+    later = {id(node) for _, node in starts[1:]}
+    for path, node in starts:
+        _follow(root, path, node, states, later, problems)
+
+
+def _follow(
+    root: Node, path: str, node: Node, states: dict[int, int], later: set[int], problems: list[Problem]
+) -> None:
+    """Go to everything that a value needs, depth first and without recursion: chains may be long."""
+    states[id(node)] = _OPEN
+    trail = [(path, node, _needs(root, path, node, later))]
+    while trail:
+        here, at, needs = trail[-1]
+        for next_path, needed in needs:
+            state = states.get(id(needed))
+            if state == _OPEN:
+                problems.append(_circle(here, at, next_path, [(step, node) for step, node, _ in trail], needed))
+            elif state is None:
+                states[id(needed)] = _OPEN
+                trail.append((next_path, needed, _needs(root, next_path, needed, later)))
+                break
+        else:
+            states[id(at)] = _DONE
+            trail.pop()
+
+
+def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple[str, Node]]:
+    value = node.value
+    if isinstance(value, dict):
+        off = is_target(value) and "_disabled_" in value and str(value["_disabled_"].value).lower() == "true"
+        for key, child in {} if off else value.items():
+            if id(child) not in later:
+                yield join(path, key), child
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield join(path, index), child
+    elif isinstance(value, str) and value[:1] in ("@", "$") and "@" in value:
+        try:
+            absolute = resolve_relative_ids(path, value)
+        except ValueError:  # a problem of its own
+            return
+        for target in scan_references(absolute):
+            found = root.find(target)
+            if found is not None:
+                yield target, found
+
+
+def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
+    """A circle as the references go round in it, without the steps from a value to what is in it."""
+    start = next(index for index, (_, at) in enumerate(trail) if at is first)
+    names = [name for name, _ in trail[start:]]
+    jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]
+    around = [closing, *(name for name in (*jumps, names[-1]) if name != closing), closing]
+    shown = " -> ".join(name or "the whole config" for name in around[:_MOST] + around[-1:] * (len(around) > _MOST))
+    return Problem("these references go round in a circle", node.origin, path, shortened(shown, 300))

@@ -1,0 +1,108 @@
+"""Expressions: what is not Python, and names that nothing defines."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+import warnings
+from collections.abc import Collection, Iterator
+
+from lighter.config.problems import Problem, close_to, closest, shortened
+from lighter.config.references import ANY_REFERENCE
+from lighter.config.tree import SEPARATOR, Node, is_reference, join
+
+_STAND_IN = "_lighter_reference_"
+
+
+def check_expressions(root: Node, problems: list[Problem]) -> None:
+    """Every expression compiles, and knows the names that it uses."""
+    expressions = [
+        (path, node, ANY_REFERENCE.sub(_STAND_IN, node.value[1:].strip()))
+        for path, node in root.walk()
+        if isinstance(node.value, str) and node.value.startswith("$")
+    ]
+    compiled = [(path, node, text) for path, node, text in expressions if _compiles(path, node, text, problems)]
+    known = _imported(root)
+    if known is None:
+        return
+    for _, _, text in compiled:
+        known |= _import_of(text)
+    for path, node, text in compiled:
+        for name in sorted(_free_names(text) - known - _BUILTINS):
+            hint = _hint(name, path, root, known)
+            problems.append(Problem(f"this expression uses the unknown name `{name}`", node.origin, path, hint))
+
+
+def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
+    beside = [join(path.rpartition(SEPARATOR)[0], name), join("vars", name)]
+    there = next((here for here in beside if here != path and root.find(here) is not None), None)
+    if there is not None:
+        return f"A value of the config is referred to: `@{there}`."
+    builtin = close_to(name, sorted(_BUILTINS), cutoff=0.75)
+    hint = closest(name, known) or (f"Did you mean `{builtin}`?" if builtin else "")
+    return hint or f"Names come from `_imports_`; it has: {', '.join(sorted(known)) or 'none'}."
+
+
+def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool:
+    reason = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's advice on style
+            tree = ast.parse(text)
+            if not tree.body or not isinstance(tree.body[0], (ast.Import, ast.ImportFrom)):
+                compile(text, "<expression>", "eval")
+    except SyntaxError as error:
+        reason = error.msg
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error) or "it is nested too deeply"
+    if reason is not None:
+        problems.append(Problem(f"this expression is not Python: {shortened(reason, 100)}", node.origin, path))
+    return reason is None
+
+
+def _imported(root: Node) -> set[str] | None:
+    """The names that `_imports_` gives to expressions; None where that is worked out later."""
+    node = root.child("_imports_")
+    if node is None or node.value is None:
+        return set()
+    if not isinstance(node.value, dict) or is_reference(node.value):
+        return None
+    return {str(name) for name in node.value}
+
+
+def _import_of(text: str) -> set[str]:
+    """The name that `$import a.b as c` or `$from a import c` gives to all expressions."""
+    if not text.startswith(("import ", "from ")):
+        return set()
+    return {
+        alias.asname or alias.name.partition(".")[0]
+        for statement in ast.parse(text).body
+        if isinstance(statement, (ast.Import, ast.ImportFrom))
+        for alias in statement.names
+    }
+
+
+def _free_names(text: str) -> set[str]:
+    """The names that an expression takes from outside: not those of its lambdas and comprehensions."""
+    if text.startswith(("import ", "from ")):
+        return set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = symtable.symtable(text, "<expression>", "eval")
+    assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
+    return {name for table in _tables(top) for name in _globals_of(table, top)} - assigned - {_STAND_IN}
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)
+
+
+def _globals_of(table: symtable.SymbolTable, top: symtable.SymbolTable) -> Collection[str]:
+    symbols = table.get_symbols()
+    return [s.get_name() for s in symbols if s.is_referenced() and (s.is_global() or table is top)]
+
+
+_BUILTINS = frozenset({*dir(builtins), "__builtins__"})

@@ -1,0 +1,103 @@
+"""The top level of a config, and its sections that Lighter reads itself."""
+
+from __future__ import annotations
+
+import re
+
+from lighter.config.problems import Problem, indefinite, nearest
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
+
+SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
+STAGES = ("fit", "validate", "test", "predict")
+RUN_OPTIONS = ("dir", "name")
+MAX_SEED = 2**32 - 1
+_MODEL_EXAMPLE = (
+    "model:\n  _target_: my_module.MyModule\n  network: {_target_: torch.nn.Linear, in_features: 64, out_features: 10}"
+)
+
+
+def check_sections(merged: Node, problems: list[Problem]) -> None:
+    """The top level, as it was written: known sections, and what must be a literal because it is needed early."""
+    for key, node in merged.value.items():
+        if key not in SECTIONS:
+            steps = re.split(r"[.:]+", str(key).lstrip("-"))
+            hint = nearest(key, SECTIONS)
+            if steps[0] in SECTIONS:
+                hint = f"The steps of a path are joined by `::`: `{SEPARATOR.join(steps)}`."
+            problems.append(Problem("this section is unknown", node.key_origin or node.origin, str(key), hint))
+    seed = merged.child("seed")
+    if seed is not None and not (type(seed.value) is int and 0 <= seed.value <= MAX_SEED):
+        message = f"a seed is an integer from 0 to {MAX_SEED}; found {indefinite(seed.value)}"
+        problems.append(Problem(message, seed.origin, "seed"))
+    project = merged.child("project")
+    if project is not None and not isinstance(project.value, (str, type(None))):
+        message = f"a project is the path of a folder; found {indefinite(project.value)}"
+        problems.append(Problem(message, project.origin, "project"))
+
+
+def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
+    """The sections of a tree whose copies are worked out: their shape, and the keys of those that are our own."""
+    _check_model(root, problems)
+    for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
+        node = root.child(section)
+        if node is not None and not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
+            problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
+    data = root.child("data")
+    if data is not None and isinstance(data.value, dict) and not is_target(data.value):
+        message = "`data` says which data module to make; found a dict without `_target_`"
+        problems.append(Problem(message, data.origin, "data", "data:\n  _target_: lighter.LighterDataModule"))
+    _check_args(root, problems)
+    _check_run(root, problems)
+    _check_imports(root, problems)
+
+
+def _check_model(root: Node, problems: list[Problem]) -> None:
+    model, system = root.child("model"), root.child("system")
+    if model is not None and system is not None:
+        message = "a config has a `model` (with `data`) or a `system`, not both"
+        problems.append(Problem(message, system.key_origin or system.origin, "system"))
+        return
+    section, node = ("system", system) if system is not None else ("model", model)
+    if node is None:
+        problems.append(Problem("there is no model", None, "model", f"Add one:\n{_MODEL_EXAMPLE}"))
+    elif not is_target(node.value) and not is_reference(node.value):
+        found = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
+        message = f"`{section}` says which module to make; found {found}"
+        problems.append(Problem(message, node.origin, section, _MODEL_EXAMPLE.replace("model:", f"{section}:")))
+
+
+def _check_args(root: Node, problems: list[Problem]) -> None:
+    args = root.child("args")
+    if args is None or not isinstance(args.value, dict):
+        return
+    for key, node in args.value.items():
+        where, path = node.key_origin or node.origin, f"args::{key}"
+        if key not in STAGES:
+            problems.append(Problem("this is no stage", where, path, nearest(key, STAGES)))
+        elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
+            found = indefinite(node.value)
+            problems.append(Problem(f"the arguments of a stage are a dict; found {found}", node.origin, path))
+
+
+def _check_run(root: Node, problems: list[Problem]) -> None:
+    run = root.child("run")
+    for key, node in (run.value if run is not None and isinstance(run.value, dict) else {}).items():
+        path = join("run", key)
+        if key not in RUN_OPTIONS:
+            where = node.key_origin or node.origin
+            problems.append(Problem("this option is unknown", where, path, nearest(key, RUN_OPTIONS)))
+        elif not isinstance(node.value, str) or is_reference(node.value):
+            message = f"`{path}` is text; found {indefinite(node.plain())}"
+            problems.append(Problem(message, node.origin, path))
+
+
+def _check_imports(root: Node, problems: list[Problem]) -> None:
+    imports = root.child("_imports_")
+    for name, node in (imports.value if imports is not None and isinstance(imports.value, dict) else {}).items():
+        path = join("_imports_", name)
+        if not str(name).isidentifier():
+            where = node.key_origin or node.origin
+            problems.append(Problem("this is no name that an expression could use", where, path))
+        if not isinstance(node.value, str):
+            message = f"an import is a dotted name, such as `numpy`; found {indefinite(node.plain())}"
+            problems.append(Problem(message, node.origin, path))

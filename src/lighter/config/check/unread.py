@@ -1,0 +1,58 @@
+"""Overrides that nothing reads: a value that the command line sets, and that no part of the run will ever see.
+
+Sections but `vars` are read by the engine and by the calls that they define, whose arguments are checked elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sparkwheel.path_utils import resolve_relative_ids
+
+from lighter.config.problems import Problem, close_to
+from lighter.config.references import ANY_COPY, ANY_REFERENCE
+from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
+
+
+def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> None:
+    """A problem for each value under `vars` that an override sets and that nothing refers to."""
+    free = merged.child("vars")
+    written = list(_written(free, "vars")) if free is not None else []
+    if not written:
+        return
+    referred = {*_referred(merged), *_referred(expanded)}
+    holders = {prefix for path in referred for prefix in prefixes(path)}
+    for path, node in written:
+        steps = split(path)
+        if path not in holders and referred.isdisjoint(prefixes(path)):
+            above = path.rpartition(SEPARATOR)[0]
+            beside = [name[len(above) + 2 :] for name in holders if name.startswith(above + SEPARATOR)]
+            close = close_to(steps[-1], sorted(beside))
+            hint = f"Did you mean `{join(above, close)}`?" if close else f"No `@{path}` refers to it."
+            origin = node.key_origin or node.origin
+            problems.append(Problem("nothing reads what this override sets", origin, path, hint))
+
+
+def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    """The topmost values that come from the command line."""
+    if node.origin.source.is_override and path != "vars":
+        yield path, node
+    elif isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from _written(child, join(path, key))
+    elif isinstance(node.value, list):
+        for index, child in enumerate(node.value):
+            yield from _written(child, join(path, index))
+
+
+def _referred(root: Node) -> Iterator[str]:
+    """The paths that references name, copies included."""
+    for path, node in root.walk():
+        value = node.value
+        if isinstance(value, str) and value[:1] in ("@", "%", "$"):
+            try:
+                absolute = resolve_relative_ids(path, value)
+            except ValueError:  # a problem of its own
+                continue
+            for pattern in (ANY_REFERENCE, ANY_COPY):
+                yield from (found[1:] for found in pattern.findall(absolute))

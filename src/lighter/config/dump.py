@@ -1,0 +1,51 @@
+"""The merged config as YAML that runs the same again, with the origin of each value beside it if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from lighter.config import yaml
+from lighter.config.problems import Problem
+from lighter.config.tree import Node, Origin, Source
+
+
+def dump(tree: Node, *, origins: bool = False) -> str:
+    """The YAML of a tree. Origins are comments: `lr: 0.01  # base.yaml:12`."""
+    text = yaml.dump(tree.plain())
+    return _with_origins(text, tree) if origins else text
+
+
+def _with_origins(text: str, tree: Node) -> str:
+    problems: list[Problem] = []
+    written = yaml.parse(Source("", text), problems)
+    if written is None or problems:  # the tree holds live objects, whose text is anything
+        return text
+    lines = text.split("\n")
+    starts = [*_starts(written), len(lines)]
+    ends = dict(pairwise(starts))
+    for place, node in zip(_leaves(written), _leaves(tree), strict=True):
+        line = ends[place.origin.line] - 1  # a text of several lines ends before the next value
+        lines[line - 1] += f"  # {short(node.origin)}"
+    return "\n".join(lines)
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    """The values that stand in a line of their own: scalars, and dicts and lists with nothing in them."""
+    if isinstance(node.value, (dict, list)) and node.value:
+        for child in node.value.values() if isinstance(node.value, dict) else node.value:
+            yield from _leaves(child)
+    else:
+        yield node
+
+
+def _starts(tree: Node) -> list[int]:
+    """The lines in which a key or a value begins."""
+    return sorted({origin.line for _, node in tree.walk() for origin in (node.origin, node.key_origin) if origin})
+
+
+def short(origin: Origin) -> str:
+    """An origin without its column; a word of the command line as it was given."""
+    if origin.source.is_file:
+        return f"{origin.source.name}:{origin.line}"
+    return f"{origin.source.name}: {origin.source.text}" if origin.source.is_override else origin.source.name

@@ -1,0 +1,136 @@
+"""The history of one value: where it was defined, what changed it, and what it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparkwheel.path_utils import resolve_relative_ids
+
+from lighter.config.load import Input, Step, steps
+from lighter.config.problems import Problem, Problems, nearest
+from lighter.config.references import find_step
+from lighter.config.tree import SEPARATOR, Node, Origin, Source, join, split
+from lighter.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step in the history of a value.
+
+    Attributes:
+        what: `defined`, `changed` or `deleted`.
+        origin: where that was written.
+        path: of what changed: the value itself, or something in it.
+        value: what it was from then on.
+    """
+
+    what: str
+    origin: Origin
+    path: str
+    value: Any = None
+
+
+def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
+    """What happened to a value, and the path that it is a copy of or refers to, if it is.
+
+    Raises:
+        ConfigError: the inputs cannot be loaded, or there never was such a value.
+    """
+    problems = Problems()
+    events: list[Event] = []
+    before: dict[str, Node] = {}
+    root: Node | None = Node({}, Origin(Source("config")))
+    for step in steps(inputs, problems):
+        root = step.root if step is not None else None
+        if step is not None:
+            now = _values(step.root, key)
+            events += _changes(key, before, now, step)
+            before = now
+    if problems or root is None:
+        raise ConfigError(problems)
+    elsewhere = _elsewhere(root, key) if not before else ""
+    if not events and key == "seed":
+        events = [Event("defined", Origin(Source("default")), key, 0)]
+    if not events and not elsewhere:
+        raise ConfigError([Problem("there is no such value", path=key, hint=_nearest(root, key))])
+    if before and isinstance(before[key].value, str) and before[key].value[:1] in ("@", "%"):
+        elsewhere = _absolute(key, before[key].value)
+    return events, elsewhere
+
+
+def _values(root: Node, key: str) -> dict[str, Node]:
+    """A value and all that is in it, as it is now: merging goes on with the same nodes."""
+    node = root.find(key)
+    return dict(node.copy().walk(key)) if node is not None else {}
+
+
+def _changes(key: str, before: dict[str, Node], now: dict[str, Node], step: Step) -> Iterator[Event]:
+    if key in now and key not in before:
+        yield Event("defined", _place(now[key]), key, now[key].plain())
+    elif key in before and key not in now:
+        yield Event("deleted", _deleter(step, key), key)
+    else:
+        gone = [path for path in before if path not in now and path.rpartition(SEPARATOR)[0] in now]
+        for path, node in now.items():
+            was = before.get(path)
+            is_inner = isinstance(node.value, dict) and was is not None and isinstance(was.value, dict)
+            if is_inner or (was is not None and _same(was, node)) or _is_within(path, now, before):
+                continue
+            yield Event("changed" if was is not None else "defined", _place(node), path, node.plain())
+        for path in gone:
+            yield Event("deleted", _deleter(step, path), path)
+
+
+def _same(was: Node, node: Node) -> bool:
+    return bool(was.origin == node.origin and was.plain() == node.plain())
+
+
+def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool:
+    """Whether what holds a value is reported already: it is new, or a list that changed."""
+    above = path.rpartition(SEPARATOR)[0]
+    if above not in now:
+        return False
+    new = above not in before
+    return new or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
+
+
+def _place(node: Node) -> Origin:
+    return node.key_origin or node.origin
+
+
+def _deleter(step: Step, path: str) -> Origin:
+    """Where a step says that a value goes, or what holds it is replaced."""
+    if step.override is not None:
+        return step.override.value.key_origin or step.override.value.origin
+    if step.tree is None:
+        return Origin(Source("config"))
+    origin = step.tree.origin
+    wanted = split(path)
+    for here, node in step.tree.walk():
+        bare = [name.lstrip("=~") for name in split(here)]
+        if here and wanted[: len(bare)] == bare:
+            origin = node.key_origin or node.origin
+    return origin
+
+
+def _elsewhere(root: Node, key: str) -> str:
+    """The path of what a key names inside of a copy or a reference; empty where there is none."""
+    here, node = find_step(root, key)
+    rest = split(key)[len(split(here)) :]
+    if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
+        return SEPARATOR.join([_absolute(here, node.value), *rest])
+    return ""
+
+
+def _absolute(path: str, text: str) -> str:
+    try:
+        return str(resolve_relative_ids(path, text))[1:].strip()
+    except ValueError:
+        return ""
+
+
+def _nearest(root: Node, key: str) -> str:
+    here, node = find_step(root, key)
+    return nearest(key, [join(here, step) for step in node.steps()])

@@ -1,0 +1,43 @@
+"""A config from a URL: its text, fetched with care. It is a stranger's, so it is read in safe mode only."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Any
+
+TIMEOUT = 20  # seconds
+
+
+class RemoteError(Exception):
+    """Why a URL cannot be read."""
+
+
+def fetch(url: str, most: int) -> bytes:
+    """The content of a URL: at most so many bytes, and one more where there is more.
+
+    Raises:
+        RemoteError: it cannot be had, or not by https alone.
+    """
+    opener = urllib.request.build_opener(_HttpsOnly)
+    try:
+        _check(url)
+        with opener.open(url, timeout=TIMEOUT) as response:
+            data: bytes = response.read(most + 1)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise RemoteError(f"it cannot be fetched: {getattr(error, 'reason', None) or error}") from error
+    return data
+
+
+def _check(url: str) -> None:
+    if not url.lower().startswith("https://"):
+        raise RemoteError("a config is fetched by https:// only, so that nobody changes it on the way")
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection if it is to https."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Refuse any other."""
+        _check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

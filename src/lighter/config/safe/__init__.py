@@ -1,0 +1,14 @@
+"""Safe mode: a stranger's config, run without letting it choose what runs. No torch here.
+
+mode         what may be called, with what: the list, and the user's additions
+allowed.txt  the list that is shipped
+paths        where files may be
+expressions  an interpreter for `$`, in place of `eval`
+values       what expressions may do with values, and how much of it
+refusals     all that a config must not do, found before anything is imported
+
+What is found by reading is shown at once; `mode` and `expressions` decide again when something is called, with the
+values that were worked out, so that nothing is permitted because a reading missed it. SECURITY.md has the threat model.
+"""
+
+from lighter.config.safe.mode import SafeMode as SafeMode

@@ -1,0 +1,287 @@
+"""What may be called in safe mode, and with what: an allow-list of exact names, checked again by identity.
+
+A name is looked up as it is written, before anything is imported. What is then found under it must be a class or a
+function of the package that the name says, under the name that it has itself; a module or a dispatcher never is.
+The list grows only by what trusted code or the command line adds: no config, checkpoint or environment is asked.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import functools
+import importlib
+import inspect
+import operator
+import os
+import pkgutil
+import pydoc
+import re
+import runpy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lighter.config.problems import Problem, closest, shortened
+from lighter.config.safe import paths
+from lighter.config.tree import Origin, Source
+from lighter.errors import ConfigError
+
+_SHIPPED = Path(__file__).parent / "allowed.txt"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
+_OF_RUNS = ("ckpt_path", "run::dir")
+_LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}
+_DISPATCHERS: tuple[Any, ...] = (
+    *(getattr(builtins, name) for name in ("eval", "exec", "compile", "__import__", "getattr", "setattr", "delattr")),
+    *(getattr(builtins, name) for name in ("map", "filter", "open", "vars", "globals", "locals", "breakpoint", "type")),
+    *(functools.partial, functools.partialmethod, functools.reduce, functools.singledispatch, functools.wraps),
+    *(operator.methodcaller, operator.attrgetter, operator.call if hasattr(operator, "call") else operator.attrgetter),
+    *(importlib.import_module, importlib.__import__, pydoc.locate, pydoc.resolve, pydoc.safeimport),
+    *(pkgutil.resolve_name, runpy.run_path, runpy.run_module, os.system, os.popen),
+)
+
+
+class RefusedError(Exception):
+    """Something that safe mode does not permit.
+
+    Attributes:
+        hint: the entry that would permit it, or why none does.
+        argument: the argument at fault, if it is one.
+    """
+
+    def __init__(self, message: str, hint: str = "", argument: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.argument = argument
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of the list.
+
+    Attributes:
+        rules: of some arguments, by name: `path`, `part` or `refused`.
+        given: the object itself, where Python code gave it.
+        shipped: whether it is ours; otherwise the user vouches for what the name leads to.
+    """
+
+    name: str
+    rules: Mapping[str, str] = field(default_factory=dict)
+    given: Any = None
+    shipped: bool = False
+
+
+class SafeMode:
+    """What a stranger's config may do.
+
+    Args:
+        allow: what it may call beside the list that is shipped: exact names, `package.module.Class`, or classes and
+            functions themselves.
+        allow_files: files of such names, one a line, written as the shipped list is.
+        roots: folders in which files may be, beside those of the configs and of the runs.
+        project: a folder of yours that is imported as the package `project`; what may be called of it is in `allow`.
+
+    Raises:
+        ConfigError: an entry is no exact name, a file cannot be read, a folder is not there.
+    """
+
+    def __init__(
+        self,
+        allow: Iterable[str | Callable[..., Any]] = (),
+        *,
+        allow_files: Iterable[str | Path] = (),
+        roots: Iterable[str | Path] = (),
+        project: str | Path | None = None,
+    ) -> None:
+        problems: list[Problem] = []
+        self.added = [_entry(item, problems) for item in allow]
+        for file in allow_files:
+            self.added += _read(Path(file), problems, shipped=False)
+        shipped = {entry.name: entry for entry in _read(_SHIPPED, problems, shipped=True)}
+        self.roots = [_folder(root, problems) for root in roots]
+        self.runs: list[Path] = []  # where runs are: checkpoints are read there, and a run writes into its own folder
+        self.project = None if project is None else _folder(project, problems)
+        if problems:
+            raise ConfigError(problems)
+        # naming once more what is on the list does not lift what the list says of it; saying otherwise does
+        self._entries = {**{entry.name: entry for entry in self.added}, **shipped}
+        self._entries |= {entry.name: entry for entry in self.added if entry.rules or entry.given is not None}
+
+    def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
+        """The same with more folders in which files may be, or from whose runs checkpoints may be read."""
+        wider = copy.copy(self)
+        wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
+        wider.runs = [*self.runs, *(Path(os.path.realpath(root)) for root in runs)]
+        return wider
+
+    def __str__(self) -> str:
+        """What was added to the list, for the record of a run."""
+        project = [f"project {self.project}"] * (self.project is not None)
+        return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
+
+    def permits(self, name: Any) -> bool:
+        """Whether a name is on the list, letter by letter."""
+        return type(name) is str and name in self._entries
+
+    def rule(self, name: str, argument: str) -> str | None:
+        """What an argument of something on the list must be; None where it is free."""
+        return self._entries[name].rules.get(argument) or paths.rule_of(argument)
+
+    def refusal(self, name: Any) -> RefusedError:
+        """What to say of a name that is not on the list."""
+        shown = shortened(str(name), 100)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            return RefusedError(f"`{shown}` is no exact name of something that safe mode could permit")
+        close = closest(name, [known for known in self._entries if known.rpartition(".")[2] == name.rpartition(".")[2]])
+        hint = f"If you know what it does and trust it, permit it: --allow {name}"
+        return RefusedError(f"safe mode does not call `{shown}`: it is not on the list", f"{close}\n{hint}".strip())
+
+    def locate(self, name: Any) -> Any:
+        """The class, function or constant of a name on the list; None where nothing is installed under it.
+
+        Raises:
+            RefusedError: the name is not on the list, or leads to something other than it says.
+        """
+        if not self.permits(name):
+            raise self.refusal(name)
+        entry = self._entries[name]
+        found = entry.given if entry.given is not None else pydoc.locate(name)
+        wrong = None if found is None else _misnomer(entry, found)
+        if wrong is not None:
+            raise RefusedError(f"safe mode does not call `{name}`: {wrong}")
+        return found
+
+    def check_call(self, name: str, found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: Any) -> None:
+        """Check a call of something on the list, with the values that it is about to get.
+
+        Raises:
+            RefusedError: an argument may not be given, or has a path or a URL that may not be used.
+        """
+        if mode not in ("default", "callable"):
+            raise RefusedError("safe mode makes an object, or with `_mode_: callable` a partial", argument="_mode_")
+        by_position, all_names = _parameters(found)
+        if mode == "callable" and any(self.rule(name, parameter) for parameter in all_names):
+            raise RefusedError(f"`{name}` takes a path, so safe mode leaves no call of it to others", argument="_mode_")
+        if len(args) > len(by_position) and self._entries[name].rules:
+            raise RefusedError(f"safe mode cannot tell which arguments of `{name}` these are; name them", "", "_args_")
+        named = [*by_position, *["_args_"] * len(args)][: len(args)]
+        for argument, value in [*zip(named, args, strict=True), *kwargs.items()]:
+            self.check_argument(name, str(argument), value)
+
+    def check_argument(self, name: str, argument: str, value: Any) -> None:
+        """Check one argument.
+
+        Raises:
+            RefusedError: it may not be given, or not have this value.
+        """
+        rule = self.rule(name, argument)
+        wrong = None
+        if rule == paths.REFUSED or argument == "_debug_":  # sparkwheel would open a debugger
+            raise RefusedError(f"safe mode does not let a config set `{argument}` of `{name}`", argument=argument)
+        if rule == paths.PATH:
+            self.check_path(value, argument)
+        elif rule == paths.PART:
+            wrong = paths.leads_out(value)
+        elif any(paths.is_url(text) for text in _strings(value)):
+            wrong = "it is a URL, and safe mode fetches nothing"
+        if wrong is not None:
+            raise RefusedError(f"safe mode does not permit this value of `{argument}`: {wrong}", argument=argument)
+
+    def check_path(self, value: Any, argument: str) -> None:
+        """Check that a path, or all in a list or dict, lie in the roots.
+
+        Raises:
+            RefusedError: one does not.
+        """
+        roots = [*self.roots, *(self.runs if argument in _OF_RUNS else ())]
+        wrong = paths.outside(value, roots)
+        if wrong is not None:
+            hint = f"These are: {', '.join(map(str, roots)) or 'none'}. For another: --allow_root FOLDER"
+            raise RefusedError(f"safe mode does not permit this path: {wrong}", hint, argument)
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif type(value) in (list, tuple):
+        for inner in value:
+            yield from _strings(inner)
+    elif type(value) is dict:
+        for inner in value.values():
+            yield from _strings(inner)
+
+
+def _parameters(found: Any) -> tuple[list[str], list[str]]:
+    """The names of the arguments that can be given by position, and of all; none where that is not known."""
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return [], []
+    return [item.name for item in parameters if item.kind in by_position], [item.name for item in parameters]
+
+
+def _misnomer(entry: Entry, found: Any) -> str | None:
+    """Why what was found under a name cannot be called; None if it is what the name says."""
+    if isinstance(found, ModuleType):
+        return "it is a module"
+    if any(found is dispatcher for dispatcher in _DISPATCHERS):
+        return "it calls whatever it is given, so permitting it would permit everything"
+    if not entry.shipped:
+        return None
+    home = _home(found)
+    named = entry.name.partition(".")[0]
+    if home != named and not {home, named} <= _LIGHTNING:
+        return f"what stands there now is of `{home}`"
+    own = getattr(found, "__name__", None)
+    if callable(found) and own is not None and own.lstrip("_") != entry.name.rpartition(".")[2]:
+        return f"what stands there now is `{own}`"
+    return None
+
+
+def _home(found: Any) -> str:
+    """The package that a class, function or constant says it is of."""
+    if not callable(found):
+        kind = type(found)
+        return "math" if kind is float else kind.__module__.partition(".")[0]
+    owner = getattr(found, "__objclass__", found)  # of a method
+    module = getattr(owner, "__module__", None) or type(getattr(found, "__self__", None)).__module__
+    return str(module).partition(".")[0]
+
+
+def _entry(item: Any, problems: list[Problem]) -> Entry:
+    if not isinstance(item, str) and callable(item):
+        return Entry(f"{item.__module__}.{item.__qualname__}", given=item)
+    source = Source("--allow", str(item))
+    return _parsed(str(item), Origin(source), problems, shipped=False)
+
+
+def _read(path: Path, problems: list[Problem], *, shipped: bool) -> list[Entry]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(f"this list cannot be read: {error}", Origin(Source(str(path)))))
+        return []
+    source = Source(str(path), text, path.parent, is_file=True)
+    lines = [(number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [_parsed(line, Origin(source, number), problems, shipped=shipped) for number, line in lines if line]
+
+
+def _parsed(line: str, origin: Origin, problems: list[Problem], *, shipped: bool) -> Entry:
+    name, *written = line.split() or [""]
+    rules = {argument: rule for argument, _, rule in (word.partition("=") for word in written)}
+    if not _NAME.fullmatch(name) or not all(rule in paths.RULES for rule in rules.values()):
+        message = (
+            "an entry is one exact name, `package.module.Class`; it may be followed by `argument=path|part|refused`"
+        )
+        problems.append(Problem(message, origin, hint="There are no patterns: `torch.*` would permit torch.load."))
+    return Entry(name, rules, shipped=shipped)
+
+
+def _folder(path: str | Path, problems: list[Problem]) -> Path:
+    real = Path(os.path.realpath(os.path.expanduser(path)))
+    if not real.is_dir():
+        problems.append(Problem(f"there is no folder {path}", Origin(Source("--allow_root, --allow_project"))))
+    return real

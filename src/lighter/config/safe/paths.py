@@ -1,0 +1,93 @@
+"""Where files may be: inside folders that were declared, after symbolic links are followed. And nothing by URL.
+
+Nobody can know which strings are paths. Those are checked that an argument's name, or the list, says are paths.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+RUNS = "outputs"  # where runs go, if nothing else is said
+PATH, PART, REFUSED = "path", "part", "refused"
+RULES = (PATH, PART, REFUSED)
+
+_PATHS = re.compile(
+    r"(?:.*_)?(?:path|paths|dir|dirs|directory|directories|dirpath|root|roots|folder|folders|file|files|filepath"
+    r"|filepaths|checkpoint|checkpoints|ckpt)\Z",
+    re.IGNORECASE,
+)
+_PARTS = re.compile(r"(?:.*_)?(?:filename|filenames|subdir|sub_dir|basename)\Z", re.IGNORECASE)
+_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:")
+_FIELD = re.compile(r"\{[\w/.-]*(?::0?[0-9]{0,2}(?:\.[0-9]{1,2})?[dfeg]?)?\}")
+
+
+def rule_of(argument: str) -> str | None:
+    """What the name of an argument says about its value: a path, part of a file's name, or neither."""
+    if _PARTS.match(argument):
+        return PART
+    return PATH if _PATHS.match(argument) else None
+
+
+def is_url(value: Any) -> bool:
+    """Whether a text is a URL, of any scheme."""
+    return isinstance(value, str) and _URL.match(value) is not None
+
+
+def outside(value: Any, roots: Iterable[Path]) -> str | None:
+    """Why a path, or one of those in a list or dict, may not be used; None where all may."""
+    for text in _texts(value):
+        if _SCHEME.match(text):  # a URL, or one of fsspec's chains: `data:`, `simplecache::https://`
+            return f"`{text}` is no local file"
+        if not _is_inside(text, roots):
+            return f"`{text}` is outside of the folders that this run may use"
+    return None
+
+
+def leads_out(value: Any) -> str | None:
+    """Why a text may not become part of a file's name; None where it may."""
+    for text in _texts(value):
+        steps = re.split(r"[/\\]", text)
+        if (
+            os.path.isabs(text)
+            or ".." in steps
+            or text.startswith("~")
+            or set("$\0") & set(text)
+            or _SCHEME.match(text)
+        ):
+            return f"`{text}` leads out of its folder"
+        if set(_FIELD.sub("", text)) & set("{}[]"):
+            return f"`{text}` has a field that is more than a name with a number's format"
+    return None
+
+
+def _is_inside(text: str, roots: Iterable[Path]) -> bool:
+    """Both as it is and with `~` worked out, since those who use it may do either; of a pattern, all that fits it."""
+    if "\0" in text:
+        return False
+    spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}
+    if not all(_is_below(spelling, roots) for spelling in spellings):
+        return False
+    patterns = [spelling for spelling in spellings if glob.has_magic(spelling)]
+    return all(_is_below(found, roots) for pattern in patterns for found in glob.iglob(pattern, recursive=True))
+
+
+def _is_below(path: str, roots: Iterable[Path]) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real == root or root in real.parents for root in roots)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, (str, bytes, os.PathLike)):
+        yield os.fsdecode(value)
+    elif isinstance(value, Mapping):  # of a source of weights, {path: ..., rename: {...}}, only that
+        for inner in [value["path"]] if "path" in value else value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from _texts(inner)

@@ -1,0 +1,129 @@
+"""All that safe mode refuses in a config, found by reading it. Nothing is imported, and all is shown at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lighter.config.problems import Problem
+from lighter.config.safe import expressions
+from lighter.config.safe.mode import RefusedError, SafeMode
+from lighter.config.tree import Node, is_reference, is_target, join
+
+_KEYS = ("_target_", "_args_", "_mode_", "_disabled_")
+_MODES = ("default", "callable")
+_DEFAULT_TRAINER = "lighter.Trainer"
+
+
+def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
+    """A problem for everything in an expanded config that safe mode does not permit; what is copied counts once."""
+    found: list[Problem] = []
+    _refuse_all(root, mode, found)
+    seen = set()
+    for problem in found:
+        if (problem.message, problem.origin) not in seen:
+            problems.append(problem)
+        seen.add((problem.message, problem.origin))
+
+
+def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
+    imports = imports_of(root)
+    _refuse_imports(root, problems)
+    _refuse_sections(root, mode, problems)
+    trainer = root.child("trainer")
+    if trainer is not None and isinstance(trainer.value, dict) and not is_target(trainer.value):
+        _refuse_call(_DEFAULT_TRAINER, trainer, "trainer", mode, problems)
+    for path, node in root.walk():
+        if is_target(node.value):
+            _refuse_definition(path, node, mode, problems)
+        elif isinstance(node.value, str) and node.value.startswith("$"):
+            for refused in expressions.refusals(node.value[1:], imports, mode):
+                problems.append(_problem(refused, node, path))
+
+
+def imports_of(root: Node) -> dict[str, str]:
+    """What the names of `_imports_` stand for. Nothing is imported."""
+    return {str(name): child.value for name, child in _written_imports(root).items() if isinstance(child.value, str)}
+
+
+def _written_imports(root: Node) -> dict[Any, Node]:
+    node = root.child("_imports_")
+    return node.value if node is not None and isinstance(node.value, dict) else {}
+
+
+def _refuse_imports(root: Node, problems: list[Problem]) -> None:
+    for name, child in _written_imports(root).items():
+        if not isinstance(child.value, str) or is_reference(child.value):
+            message = "an import is a dotted name, such as `numpy`, written here"
+            problems.append(Problem(message, child.origin, join("_imports_", name)))
+
+
+def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
+    """Paths that the engine itself uses, and what a config must not decide."""
+    folder = root.find("run::dir")
+    if folder is not None:
+        _check(lambda: mode.check_path(folder.value, "run::dir"), folder, "run::dir", problems)
+    project = root.child("project")
+    if project is not None and isinstance(project.value, str) and mode.project is None:
+        message = "safe mode imports no folder that a config names"
+        hint = f"If you trust all that is in it: --allow_project {project.origin.source.folder / project.value}"
+        problems.append(Problem(message, project.origin, "project", hint))
+    args = root.child("args")
+    for stage, node in args.value.items() if args is not None and isinstance(args.value, dict) else ():
+        path = node.child("ckpt_path")
+        if path is not None and path.value not in ("last", "best", None) and not is_reference(path.value):
+            where = path
+            _check(lambda: mode.check_path(where.value, "ckpt_path"), path, f"args::{stage}::ckpt_path", problems)  # noqa: B023
+
+
+def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Problem]) -> None:
+    target = node.value["_target_"]
+    name = target.value
+    if not isinstance(name, str) or is_reference(name):
+        message = "in safe mode `_target_` is the name itself, not worked out from something else"
+        problems.append(Problem(message, target.origin, path))
+        return
+    if not mode.permits(name):
+        problems.append(_problem(mode.refusal(name), target, path))
+        return
+    _refuse_call(name, node, path, mode, problems)
+
+
+def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
+    """Keys that mean something to sparkwheel, in forms that only a run would work out."""
+    made = node.value.get("_mode_")
+    if made is not None and made.value not in _MODES:
+        yield RefusedError(f"in safe mode `_mode_` is {' or '.join(_MODES)}"), made
+    args = node.value.get("_args_")
+    if args is not None and not isinstance(args.value, list):
+        yield RefusedError("in safe mode `_args_` is a list"), args
+    off = node.value.get("_disabled_")
+    if off is not None and is_reference(off.value):
+        yield RefusedError("in safe mode `_disabled_` is true or false"), off
+    for key, child in node.value.items():
+        if str(key).startswith("_") and str(key).endswith("_") and key not in _KEYS:
+            yield RefusedError(f"`{key}` is no key of a definition"), child
+
+
+def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
+    """The arguments that are written here; those that are worked out are checked when the call is made."""
+    problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
+    for key, child in node.value.items():
+        if key not in _KEYS and not _is_worked_out(child):
+            argument, value = str(key), child
+            _check(lambda: mode.check_argument(name, argument, value.plain()), child, join(path, key), problems)  # noqa: B023
+
+
+def _is_worked_out(node: Node) -> bool:
+    return any(is_target(inner.value) or is_reference(inner.value) for _, inner in node.walk())
+
+
+def _check(check: Any, node: Node, path: str, problems: list[Problem]) -> None:
+    try:
+        check()
+    except RefusedError as refused:
+        problems.append(_problem(refused, node, path))
+
+
+def _problem(refused: RefusedError, node: Node, path: str) -> Problem:
+    return Problem(str(refused), node.origin, path, refused.hint)

@@ -1,0 +1,240 @@
+"""What a target takes: its arguments, and how far its signature can be believed.
+
+A signature is exact where Python calls what it describes. Behind a decorator of somebody's it is what the decorated
+function takes, and the decorator may take more or hand over some itself: then only a near miss is a mistake.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+from lighter.config.annotations import as_written, choices, fits, shown
+from lighter.config.problems import close_to, closest, nearest
+
+_KNOWN = frozenset(sys.stdlib_module_names) | {
+    *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter"),
+    *("sklearn", "numpy", "monai"),
+}
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why a call is not one that its target takes.
+
+    Attributes:
+        argument: the name or the position of the argument; None for the whole call.
+        is_value: whether its value is wrong, rather than that it is given.
+    """
+
+    argument: str | int | None
+    message: str
+    hint: str = ""
+    is_value: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a definition hands over.
+
+    Attributes:
+        positional: the values of `_args_`; None where they are not known.
+        named: the values of the other keys.
+        is_partial: whether the rest is handed over later.
+        filled: names that somebody else hands over if the definition does not.
+    """
+
+    positional: Sequence[Any] | None
+    named: Mapping[str, Any]
+    is_partial: bool = False
+    filled: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a target takes.
+
+    Attributes:
+        parameters: by name, their annotations worked out.
+        is_exact: whether no decorator can change them.
+        is_strict: whether `**kwargs` are known to be few.
+    """
+
+    parameters: Mapping[str, Parameter]
+    is_exact: bool
+    is_strict: bool = False
+
+    def misfits(self, call: Call) -> Iterator[Misfit]:
+        """Everything about a call that the target will refuse."""
+        by_position = [item for item in self.parameters.values() if item.kind in _BY_POSITION]
+        given = {item.name for item in by_position[: len(call.positional or ())]}
+        yield from self._unknown(call)
+        if not self.is_exact:
+            return
+        if call.positional is not None:
+            yield from self._misplaced(call, by_position, given)
+            yield from self._missing(call, given)
+        yield from self._wrong_values(call, by_position)
+
+    def _wrong_values(self, call: Call, by_position: Sequence[Parameter]) -> Iterator[Misfit]:
+        names = self._names()
+        places: list[tuple[str | int, Parameter, Any]] = [
+            (index, item, value)
+            for index, (item, value) in enumerate(zip(by_position, call.positional or (), strict=False))
+        ]
+        places += [(key, self.parameters[key], value) for key, value in call.named.items() if key in names]
+        for place, item, value in places:
+            wrong = _wrong_value(item, value)
+            if wrong is not None:
+                yield Misfit(place, *wrong, is_value=True)
+
+    def _names(self) -> list[str]:
+        return [item.name for item in self.parameters.values() if item.kind in _BY_NAME]
+
+    def _has(self, kind: Any) -> bool:
+        return any(item.kind is kind for item in self.parameters.values())
+
+    def _unknown(self, call: Call) -> Iterator[Misfit]:
+        names = self._names()
+        if self._has(Parameter.VAR_KEYWORD):
+            yield from self._near_misses(call, names)
+            return
+        for key in call.named:
+            free = [name for name in names if name not in call.named]
+            if key in names or not (self.is_exact or close_to(key, free)):
+                continue
+            if key in self.parameters:
+                yield Misfit(key, f"`{key}` is taken by position only", "Write it in `_args_`.")
+            else:
+                hint = nearest(key, names) or "It takes none by name."
+                yield Misfit(key, f"there is no argument `{key}`", hint)
+
+    def _near_misses(self, call: Call, names: Sequence[str]) -> Iterator[Misfit]:
+        """Of a target that passes further arguments on to where only a few are taken."""
+        for key in call.named if self.is_strict else ():
+            close = close_to(key, names, cutoff=0.8)
+            if key not in names and close:
+                yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
+
+    def _misplaced(self, call: Call, by_position: Sequence[Parameter], given: Collection[str]) -> Iterator[Misfit]:
+        positional = call.positional or ()
+        if len(positional) > len(by_position) and not self._has(Parameter.VAR_POSITIONAL):
+            items = f"{len(positional)} item{'s' * (len(positional) != 1)}"
+            most = f"at most {len(by_position)}" if by_position else "none"
+            yield Misfit(len(by_position), f"`_args_` has {items}; by position it takes {most}")
+        for key in call.named:
+            if key in given and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
+                yield Misfit(key, f"`{key}` is given twice: `_args_` has it too")
+
+    def _missing(self, call: Call, given: Collection[str]) -> Iterator[Misfit]:
+        names = self._names()
+        misspelt = {close_to(key, names) for key in call.named if key not in names}
+        absent = [
+            item.name
+            for item in self.parameters.values()
+            if item.kind in (*_BY_POSITION, Parameter.KEYWORD_ONLY)
+            and item.default is Parameter.empty
+            and item.name not in given
+            and item.name not in call.named
+            and item.name not in {*call.filled, *misspelt}
+        ]
+        if absent and not call.is_partial:
+            listed = ", ".join(f"`{name}`" for name in absent)
+            said = f"arguments {listed} are" if len(absent) > 1 else f"argument {listed} is"
+            yield Misfit(None, f"the {said} missing")
+
+
+def signature_of(target: Any) -> Signature | None:
+    """What a target takes; None where Python cannot tell."""
+    try:
+        found = inspect.signature(target)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    functions = list(_functions(target))
+    extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
+    scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
+    scope = {name: value for each in scopes for name, value in each.items()} if _has_text(found) else {}
+    resolved = {name: _resolved(item, scope) for name, item in found.parameters.items()}
+    own = "__signature__" in getattr(target, "__dict__", {})
+    is_exact = not own and not extra and not any(_is_decorated(function) for function in functions)
+    is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
+    return Signature({**extra, **resolved}, is_exact, is_strict)
+
+
+def _functions(target: Any) -> Iterator[Any]:
+    """The Python functions that a call of a target runs first."""
+    if isinstance(target, functools.partial):
+        yield from _functions(target.func)
+    elif isinstance(target, type):
+        for owner, name in ((type(target), "__call__"), (target, "__new__"), (target, "__init__")):
+            function = inspect.getattr_static(owner, name, None)
+            function = getattr(function, "__func__", function)
+            if inspect.isfunction(function) or hasattr(function, "__wrapped__"):
+                yield function
+    else:
+        yield getattr(target, "__func__", target)
+
+
+def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
+    """The parameters that decorators add to a function."""
+    while hasattr(function, "__wrapped__"):
+        if inspect.isfunction(function) and not _is_known(function):
+            yield from inspect.signature(function, follow_wrapped=False).parameters.items()
+        function = function.__wrapped__
+
+
+def _is_decorated(function: Any) -> bool:
+    """Whether something that we do not know stands between a caller and a function."""
+    while hasattr(function, "__wrapped__"):
+        if hasattr(function, "registry") or not _is_known(function):  # singledispatch has many signatures
+            return True
+        function = function.__wrapped__
+    return False
+
+
+def _is_known(function: Any) -> bool:
+    """Whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
+    module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
+    return str(module).partition(".")[0] in _KNOWN
+
+
+def _has_text(signature: inspect.Signature) -> bool:
+    return any(isinstance(item.annotation, str) for item in signature.parameters.values())
+
+
+def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
+    """A parameter whose annotation is no text any more; without one, where it cannot be worked out."""
+    if not isinstance(item.annotation, str):
+        return item
+    try:
+        annotation = eval(item.annotation, dict(scope))  # as typing.get_type_hints does
+        return item.replace(annotation=eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation)
+    except Exception:  # noqa: BLE001  names that only a type checker has, or anything that they do
+        return item.replace(annotation=Parameter.empty)
+
+
+def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
+    """Message and hint, if a parameter does not take a value. One whose own default does not fit takes anything."""
+    annotation = item.annotation
+    if fits(value, annotation) or item.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+        return None
+    default = item.default
+    if value is None and default is None:
+        return None
+    if default is not Parameter.empty and default is not None and not _default_fits(default, annotation):
+        return None
+    options = [*choices(annotation)]
+    hint = closest(value, options) if options and isinstance(value, (str, int)) else ""
+    return f"`{item.name}` is {shown(annotation)}; found {as_written(value)}", hint
+
+
+def _default_fits(default: Any, annotation: Any) -> bool:
+    plain = list(default) if isinstance(default, (tuple, set, frozenset)) else default
+    return fits(default, annotation) or fits(plain, annotation)

@@ -1,0 +1,215 @@
+"""The second tier of the check, before anything is built: the targets of a config are imported, and none is called.
+
+What a stage needs is found as the engine will find it: from the module, the data and the trainer, without what is
+pruned, through every reference. Without a stage, everything in the config is looked at.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sparkwheel.path_utils import scan_references
+
+from lighter.config import Config
+from lighter.config.check.calls import NOTHING, Targets, check_call
+from lighter.config.problems import Problem, nearest
+from lighter.config.prune import unneeded
+from lighter.config.references import copied_paths
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
+from lighter.engine.build import is_a, mixed, wrong_kind
+from lighter.engine.check.found import Found, absolute
+from lighter.engine.check.missing import check_checkpoints, check_missing
+from lighter.engine.check.monitors import check_monitors
+from lighter.engine.check.own import check_own
+from lighter.engine.check.settings import check_settings
+from lighter.engine.check.sharing import check_sharing
+from lighter.engine.families import PACKAGES, family
+
+_BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
+
+
+def check(config: Config, stage: str, *, everything: bool = False, given: Collection[str] = ()) -> Found:
+    """What is wrong with a config once its targets are imported.
+
+    Args:
+        config: a config; what is wrong with its shape is left aside.
+        stage: what is to run.
+        everything: look at the whole config, not only at what the stage needs.
+        given: the arguments of the trainer's method that the caller gives, over those of the config.
+    """
+    found = Found(config.expanded, config.module_section, stage)
+    targets = Targets(found.problems, found.failures, config.safe)
+    if config.safe is None:  # safe mode imports nothing for `_imports_`
+        _import_names(found, targets)
+    walk = _Walk(found, targets)
+    walk.section(found.section)
+    walk.section("data")
+    walk.trainer()
+    walk.visit(f"args::{stage}")
+    if everything:
+        needed, copied = set(found.targets), copied_paths(config.merged)
+        walk.visit("")
+        # what is only copied may be completed where its copies stand, and they are checked there
+        templates = [path for path in found.targets if path not in needed and not copied.isdisjoint(prefixes(path))]
+        found.later.update(templates)
+    unknown: set[str] = set()
+    for path in sorted(found.targets, key=lambda path: path.count(SEPARATOR)):  # an argument after what has it
+        filled = [found.filled[path]] if path in found.filled else []
+        later = path in found.later or path in unknown
+        target = found.targets[path]
+        unknown |= {*check_call(path, found.node(path), target, found.problems, is_partial=later, filled=filled)}
+    _check_kinds(found)
+    check_missing(found)
+    check_checkpoints(found, given)
+    _check_stage_arguments(found)
+    check_own(found)
+    check_monitors(found)
+    check_sharing(found)
+    check_settings(found)
+    found.problems = _once(found.problems)
+    return found
+
+
+class _Walk:
+    """Goes to every definition that is going to be used."""
+
+    def __init__(self, found: Found, targets: Targets) -> None:
+        self.found, self.targets = found, targets
+        self.seen: set[str] = set()
+
+    def section(self, name: str) -> None:
+        """The module or the data: without what the stage does not need, and with what is built later."""
+        path = self.found.followed(name)
+        node = self.found.tree.find(path)
+        if node is None or not is_target(node.value):
+            self.visit(path)
+            return
+        target = self.definition(path, node)
+        needed_for = getattr(target, "needed_for", None)
+        without = unneeded(needed_for, self.found.stage) if isinstance(needed_for, Mapping) else []
+        for key in getattr(target, "deferred", ()) if target is not None else _BUILT_WITH:
+            if key in node.value:
+                self.deferred(join(path, key), _BUILT_WITH.get(key, ""))
+        self.children(path, node, {join(path, key) for key in without})
+
+    def deferred(self, path: str, filled: str) -> None:
+        """The definitions of optimizers or schedulers, wherever they stand: the engine adds one argument to each."""
+        path = self.found.followed(path)
+        node = self.found.tree.find(path)
+        if node is None:
+            return
+        if is_target(node.value):
+            if "_args_" not in node.value:
+                self.found.filled[path] = filled
+        elif isinstance(node.value, (dict, list)):
+            for step in node.steps():
+                self.deferred(join(path, step), filled)
+
+    def trainer(self) -> None:
+        """The trainer, whose target may be left out."""
+        found, path = self.found, self.found.followed("trainer")
+        node = found.tree.find(path)
+        if node is not None and isinstance(node.value, dict) and not is_target(node.value):
+            package = family(found.kind(found.section) or object, "LightningModule") or PACKAGES[0]
+            name = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
+            found.targets[path] = self.targets.named(name, node, path)
+        self.visit(path)
+
+    def visit(self, path: str, without: Collection[str] = ()) -> None:
+        """A value and all that it needs."""
+        if path in self.seen or path in without:
+            return
+        self.seen.add(path)
+        node = self.found.tree.find(path)
+        if node is None:
+            return
+        if is_target(node.value):
+            if str(getattr(node.value.get("_disabled_"), "value", False)).lower() == "true":
+                return
+            self.definition(path, node)
+        elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
+            for target in scan_references(absolute(path, node.value)):
+                self.visit(target)
+        self.children(path, node, without)
+
+    def children(self, path: str, node: Node, without: Collection[str]) -> None:
+        self.seen.add(path)
+        for step in node.steps():
+            if path or step not in ("_imports_", "args"):
+                self.visit(join(path, step), without)
+
+    def definition(self, path: str, node: Node) -> Any:
+        if path in self.found.targets:
+            return self.found.targets[path]
+        target = self.targets.of(node, path)
+        if target is NOTHING:
+            return None
+        self.found.targets[path] = target
+        for key in getattr(target, "functions", ()) if isinstance(target, type) else ():
+            if key in node.value:
+                self.functions(join(path, key))
+        return target
+
+    def functions(self, path: str) -> None:
+        """The definitions in an argument that takes functions: unless they are classes, they are not called."""
+        node = self.found.tree.find(path)
+        if node is None:
+            return
+        if is_target(node.value) and not isinstance(self.targets.of(node, path), type):
+            self.found.later.add(path)
+        elif isinstance(node.value, list):
+            for step in node.steps():
+                self.functions(join(path, step))
+
+
+def _import_names(found: Found, targets: Targets) -> None:
+    node = found.tree.child("_imports_")
+    for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
+        if isinstance(child.value, str) and not is_reference(child.value):
+            targets.named(child.value, child, join("_imports_", name), to_call=False)
+
+
+def _check_kinds(found: Found) -> None:
+    """The module is a LightningModule, and so on, and all are of one package."""
+    kinds = {}
+    for path, base in ((found.section, "LightningModule"), ("data", "LightningDataModule"), ("trainer", "Trainer")):
+        kind = found.kind(path)
+        if kind is None or not is_a(kind):
+            continue
+        wrong = wrong_kind(kind, base, path)
+        if wrong is not None:
+            found.problem(wrong[0], path, wrong[1])
+        else:
+            kinds[path] = kind
+    package = family(kinds.get(found.section, object), "LightningModule")
+    if package is None:
+        return
+    callbacks = found.argument("trainer", "callbacks")
+    steps = callbacks[1].steps() if callbacks is not None and isinstance(callbacks[1].value, list) else ()
+    made = {join(callbacks[0], step): found.kind(join(callbacks[0], step)) for step in steps} if callbacks else {}
+    for path, message, hint in mixed(found.section, package, kinds, {p: k for p, k in made.items() if k}):
+        found.problem(message, path, hint)
+
+
+def _check_stage_arguments(found: Found) -> None:
+    """`args::fit` has arguments of `trainer.fit`."""
+    trainer, node = found.kind("trainer"), found.tree.find(f"args::{found.stage}")
+    method = getattr(trainer, found.stage, None)
+    if method is None or node is None or not isinstance(node.value, dict):
+        return
+    allowed = [name for name in inspect.signature(method).parameters if name not in ("self", "model", "datamodule")]
+    for key in node.value:
+        if str(key) not in allowed:
+            path = join(f"args::{found.stage}", key)
+            found.problem(f"`trainer.{found.stage}` has no argument `{key}`", path, nearest(key, allowed), at_key=True)
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """Each problem of a text once, though copies of it stand in many places."""
+    kept: dict[Any, Problem] = {}
+    for problem in problems:
+        placed = problem.origin is not None and problem.origin.source.text
+        kept.setdefault((problem.message, problem.origin if placed else problem.path), problem)
+    return list(kept.values())

@@ -1,0 +1,98 @@
+"""The arguments of Lighter's own modules whose keys are Lighter's: by mode, of schedulers, of parameter groups."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from lighter.config.annotations import UNKNOWN
+from lighter.config.check.calls import plain
+from lighter.config.problems import closest, nearest
+from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.engine.check.found import Found
+from lighter.engine.check.missing import is_ours
+
+INTERVALS = ("epoch", "step")
+
+
+def check_own(found: Found) -> None:
+    """The keys of what the module is given as dicts."""
+    base: Any = sys.modules.get("lighter.base")
+    kind: Any = found.kind(found.section)
+    if kind is None or base is None or not issubclass(kind, base.BaseModule):
+        return
+    if found.section == "system" and is_ours(kind):
+        _check_modes(found)
+    if kind.configure_optimizers is base.BaseModule.configure_optimizers:
+        for path, node in _each(found, "scheduler"):
+            if isinstance(node.value, dict) and not is_target(node.value):
+                _check_scheduler(found, path, node)
+        for path, node in _each(found, "optimizer"):
+            if is_target(node.value):
+                _check_groups(found, path)
+
+
+def _each(found: Found, key: str) -> list[tuple[str, Node]]:
+    """An argument of the module, or the items of its list."""
+    given = found.argument(found.section, key)
+    if given is None:
+        return []
+    path, node = given
+    if not isinstance(node.value, list):
+        return [given]
+    paths = [found.followed(join(path, step)) for step in node.steps()]
+    return [(here, found.node(here)) for here in paths if found.tree.find(here) is not None]
+
+
+def _check_modes(found: Found) -> None:
+    from lighter.system import ADAPTERS, MODES
+
+    for key, modes in (("dataloaders", MODES), ("metrics", MODES[:3]), ("adapters", MODES)):
+        given = found.argument("system", key)
+        if given is None or is_target(given[1].value):
+            continue
+        _check_keys(found, given[0], given[1], modes, "mode")
+        for mode in given[1].steps() if key == "adapters" else ():
+            inner = found.argument(given[0], mode)
+            if inner is not None and not is_target(inner[1].value):
+                _check_keys(found, inner[0], inner[1], ADAPTERS, "adapter")
+
+
+def _check_keys(found: Found, path: str, node: Node, allowed: Collection[str], what: str) -> None:
+    for key in node.value if isinstance(node.value, dict) else ():
+        if key not in allowed:
+            found.problem(f"there is no {what} `{key}`", join(path, key), nearest(key, allowed), at_key=True)
+
+
+def _check_scheduler(found: Found, path: str, node: Node) -> None:
+    from lighter.parts.schedulers import mistakes_in
+
+    written = {str(key): plain(child) for key, child in node.value.items()}
+    for key, message, hint in mistakes_in(written, unknown=UNKNOWN):
+        found.problem(message, join(path, key) if key else path, hint, at_key=key in node.value)
+    interval = node.value.get("interval")
+    if interval is not None and interval.value not in INTERVALS and not is_reference(interval.value):
+        message = f"`interval` is {' or '.join(INTERVALS)}; found {interval.value!r}"
+        found.problem(message, join(path, "interval"), closest(interval.value, INTERVALS))
+
+
+def _check_groups(found: Found, path: str) -> None:
+    """Parameter groups name their parameters; an option that is nearly one of the optimizer's is misspelt."""
+    groups, target = found.argument(path, "params"), found.targets.get(path)
+    if groups is None or not isinstance(target, type):
+        return
+    here, node = groups
+    options = [name for name in inspect.signature(target).parameters if name != "self"]
+    for place in [join(here, step) for step in node.steps()] if isinstance(node.value, list) else [here]:
+        group = found.node(place)
+        if not isinstance(group.value, dict) or is_target(group.value):
+            continue
+        if "params" not in group.value:
+            hint = "A name, a list of names, or null for the rest."
+            found.problem("a parameter group has `params`", place, hint)
+        for key in group.value:
+            hint = closest(key, options)
+            if key not in options and hint:
+                found.problem(f"{target.__name__} has no option `{key}`", join(place, key), hint, at_key=True)

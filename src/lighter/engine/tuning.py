@@ -1,0 +1,278 @@
+"""The learning rate and the batch size to train with, looked for by Lightning's `Tuner` in trials of a config.
+
+What is found is not applied. It comes with the place in the config to write it to.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import LightningDataModule
+
+from lighter.config import Config, read
+from lighter.config.load import Input
+from lighter.config.objects import Objects
+from lighter.config.problems import Problem
+from lighter.config.tree import Node, is_target, join, split
+from lighter.data import LighterDataModule
+from lighter.engine.build import name_functions
+from lighter.engine.families import is_overridden
+from lighter.engine.runner import RunOptions, claimed
+from lighter.engine.trial import Trial, make_trial
+from lighter.errors import ConfigError
+from lighter.parts.collate import keep_none
+from lighter.run.log import logging_to
+from lighter.run.paths import RunFolder
+
+_ENDLESS = {"max_epochs": -1, "max_steps": -1, "max_time": None, "check_val_every_n_epoch": 10**9}
+_NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
+
+
+@dataclass(frozen=True)
+class FoundLr:
+    """A learning rate.
+
+    Attributes:
+        lr: where the loss fell most steeply.
+        key: where the config says the learning rate; None if no place in it does.
+        curve: the learning rates that were tried, and the smoothed loss at each.
+        folder: where the curve was written to.
+    """
+
+    lr: float
+    key: str | None
+    curve: Sequence[tuple[float, float]]
+    folder: RunFolder
+
+
+@dataclass(frozen=True)
+class FoundBatchSize:
+    """A batch size.
+
+    Attributes:
+        batch_size: the largest that was tried and fitted into memory.
+        key: where the config says it.
+        samples: how many the training data has, if that can be told.
+    """
+
+    batch_size: int
+    key: str
+    samples: int | None
+
+
+def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
+    """Train with a rising learning rate for a hundred steps, and see where the loss falls most steeply.
+
+    Args:
+        inputs: config files, dicts and overrides, as for a run.
+        options: of `Tuner.lr_find`: `min_lr`, `max_lr`, `num_training`, `mode`, `early_stop_threshold`.
+
+    Raises:
+        ConfigError: the config is wrong, its module has not one optimizer, or no learning rate stands out.
+    """
+    config = read(inputs)
+    run = RunOptions.of(config, inputs)
+    folder = claimed(replace(run, name=f"{run.name}-tune-lr"), config)
+    try:
+        with logging_to(folder.log):
+            trial = make_trial(config, folder.path, **_ENDLESS)
+            finder = _lr_finder(trial, options)
+            curve = list(zip(finder.results["lr"], finder.results["loss"], strict=False))
+            lr = steepest(curve)
+            if lr is None:
+                raise ConfigError([Problem("no learning rate stands out", hint=_NO_CURVE)])
+    except BaseException:
+        folder.abandon()
+        raise
+    folder.config.write_text(config.dump(), encoding="utf-8")
+    with open(folder.lr_curve, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("lr", "loss"), *curve])
+    return FoundLr(lr, _lr_key(config, trial), curve, folder)
+
+
+def steepest(curve: Sequence[tuple[float, float]]) -> float | None:
+    """The learning rate at which the loss falls most for each factor that the rate grows by; None if there is none.
+
+    Lightning takes the slope over the learning rate itself (`suggestion`), where the smallest rates lie so close
+    together that noise is steeper there than any true fall. Like Lightning, it leaves out the first ten and the last.
+    """
+    points = [(lr, loss) for lr, loss in curve[10:-1] if math.isfinite(loss)]
+    if len(points) < 2:
+        return None
+    lrs, losses = torch.tensor(points, dtype=torch.float64).T
+    slopes = torch.gradient(losses, spacing=[lrs.log()])[0]
+    return float(lrs[slopes.argmin()])
+
+
+def plot(found: FoundLr) -> Path | None:
+    """Draw the curve into the folder; None where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*found.curve, strict=True))
+    axes.plot(found.lr, dict(found.curve)[found.lr], marker="o", color="red", label=f"steepest: {found.lr:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
+    axes.legend()
+    figure.savefig(found.folder.lr_plot, dpi=120)
+    return found.folder.lr_plot
+
+
+def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: Any) -> FoundBatchSize:
+    """Train a few steps with larger and larger batches, until memory does not suffice or there is no more data.
+
+    For each trial the training data is built anew, from the config with the batch size in it.
+
+    Args:
+        inputs: config files, dicts and overrides, as for a run.
+        key: where the config says the batch size, if that is not where it is looked for.
+        options: of `Tuner.scale_batch_size`: `mode`, `init_val`, `max_trials`, `steps_per_trial`, `max_val`.
+
+    Raises:
+        ConfigError: the config is wrong, or says no batch size in the places that are known.
+    """
+    config = read(inputs)
+    with TemporaryDirectory() as folder, logging_to(None):
+        trial = make_trial(config, Path(folder), **_ENDLESS)
+        key = _batch_size_key(config, trial, key)
+        data = trial.parts.data if _takes_batch_size(trial) else _Resized(_loader_of(inputs, trial.section, key), trial)
+        tuner = _tuner(trial)
+        size = tuner.scale_batch_size(trial.parts.module, datamodule=data, **options)
+        return FoundBatchSize(size, key, _samples(trial.parts.trainer.train_dataloader))
+
+
+def _tuner(trial: Trial) -> Any:
+    """Lightning's, of the package that the module is of."""
+    return import_module(f"{trial.parts.package}.tuner").Tuner(trial.parts.trainer)
+
+
+def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:
+    parts = trial.parts
+    if not parts.module.automatic_optimization:
+        message = f"{type(parts.module).__name__} optimizes by hand; only automatic optimization has one learning rate"
+        raise ConfigError([trial.objects.problem(message, trial.section)])
+    try:
+        return _tuner(trial).lr_find(parts.module, datamodule=parts.data, update_attr=False, **options)
+    except MisconfigurationException as error:
+        if "single optimizer" not in str(error):
+            raise
+        path = join(trial.section, "optimizer")
+        message = f"there are {len(parts.trainer.optimizers)} optimizers; a learning rate is found for one"
+        raise ConfigError([trial.objects.problem(message, path)]) from error
+
+
+class _Resized(LightningDataModule):
+    """Training data that is built anew with each `batch_size` that Lightning's finder sets."""
+
+    def __init__(self, build: Callable[[int], Any], trial: Trial) -> None:
+        super().__init__()
+        self.batch_size, self._build = 1, build
+        self._source = trial.parts.data or trial.parts.module
+
+    def train_dataloader(self) -> Any:
+        """The dataloader with the present batch size."""
+        return self._build(self.batch_size)
+
+    def val_dataloader(self) -> Any:
+        """That of the config, as it is."""
+        return self._source.val_dataloader() if is_overridden("val_dataloader", self._source) else []
+
+
+def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int], Any]:
+    path = "system::dataloaders::train" if section == "system" else "data::train_dataloader"
+
+    def build(batch_size: int) -> Any:
+        objects = read([*inputs, f"{key}={batch_size}"]).objects()
+        name_functions(objects)
+        loader = objects.get(path)
+        return keep_none(loader) if section == "system" else loader
+
+    return build
+
+
+def _takes_batch_size(trial: Trial) -> bool:
+    """Whether the user's data module or module has a `batch_size` of its own, as Lightning asks for."""
+    data, module = trial.parts.data, trial.parts.module
+    own = data is not None and type(data) is not LighterDataModule
+    return hasattr(module, "batch_size") or "batch_size" in module.hparams or (own and hasattr(data, "batch_size"))
+
+
+def _lr_key(config: Config, trial: Trial) -> str | None:
+    objects, section = trial.objects, trial.section
+    optimizer = written_at(config.merged, join(section, "optimizer"))
+    if isinstance(_definition(objects, optimizer), list):
+        optimizer = written_at(config.merged, join(optimizer, 0))
+    if is_target(_definition(objects, optimizer)):
+        return written_at(config.merged, join(optimizer, "lr"))
+    for name in ("lr", "learning_rate"):
+        if _takes(objects, section, name):
+            return written_at(config.merged, join(section, name))
+    return None
+
+
+def _batch_size_key(config: Config, trial: Trial, given: str | None) -> str:
+    loader = {"system": "system::dataloaders::train", "model": "data::train_dataloader"}[trial.section]
+    if given is not None:
+        return given
+    for section in ("data", trial.section):
+        if _takes_batch_size(trial) and _takes(trial.objects, section, "batch_size"):
+            return written_at(config.merged, join(section, "batch_size"))
+    if is_target(_definition(trial.objects, trial.objects.followed(loader))):
+        return written_at(config.merged, join(loader, "batch_size"))
+    message = "the config has no `batch_size` where it is looked for"
+    hint = f"It is looked for in `{loader}`, and among the arguments of your data module, which keeps it as"
+    hint += " `self.batch_size`.\nName another place with --key."
+    raise ConfigError([trial.objects.problem(message, loader, hint)])
+
+
+def written_at(tree: Node, path: str) -> str:
+    """The path where a value is written, past the `@` and `%` on the way: `vars::lr` for `model::optimizer::lr`."""
+    at = ""
+    for step in split(path):
+        at = join(at, step) if at else str(step)
+        seen = {at}
+        while (reference := _reference(tree, at)) and reference not in seen:
+            at = reference
+            seen.add(at)
+    return at
+
+
+def _reference(tree: Node, path: str) -> str:
+    """The path that a value refers to, if it is in the same config."""
+    node = tree.find(path)
+    value = node.value if node is not None else None
+    if not isinstance(value, str) or value[:1] not in ("@", "%") or not value[1:]:
+        return ""
+    return value[1:].strip() if tree.find(value[1:].strip()) is not None else ""
+
+
+def _definition(objects: Objects, path: str) -> Any:
+    try:
+        return objects.definition(path)
+    except KeyError:
+        return None
+
+
+def _takes(objects: Objects, section: str, name: str) -> bool:
+    """Whether the object of a section is given an argument, or could be."""
+    definition = _definition(objects, objects.followed(section))
+    if not is_target(definition):
+        return False
+    return name in definition or name in inspect.signature(objects.target(objects.followed(section))).parameters
+
+
+def _samples(loader: Any) -> int | None:
+    dataset = getattr(loader, "dataset", None)
+    return len(dataset) if isinstance(dataset, Sized) else None

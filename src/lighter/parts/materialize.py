@@ -1,0 +1,38 @@
+"""Networks that are made on the meta device, where tensors have shapes and no memory: their weights, made once."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from lighter.errors import ModuleValueError
+
+
+def materialize(module: nn.Module, device: torch.device) -> int:
+    """Give each submodule that is on the meta device its weights, on a device, as its `reset_parameters` makes them.
+
+    Weights that two submodules share are no longer shared afterwards: tie them in `configure_model`.
+
+    Returns:
+        How many numbers were made.
+
+    Raises:
+        ModuleValueError: a submodule has weights of its own and no `reset_parameters`.
+    """
+    empty = {name: part for name, part in module.named_modules() if _is_meta(part)}
+    for part in empty.values():  # all of them, whatever comes: Lightning moves a module that failed to the CPU
+        part.to_empty(device=device, recurse=False)
+    unable = [name for name, part in empty.items() if not callable(getattr(part, "reset_parameters", None))]
+    if unable:
+        raise ModuleValueError(
+            f"{', '.join(f'`{name}` ({type(empty[name]).__name__})' for name in unable)} cannot be made on the meta"
+            " device: there is no method `reset_parameters` to give the weights their values. Write it, as torch's own"
+            " layers have it, or make this part on a real device."
+        )
+    for part in empty.values():
+        part.reset_parameters()
+    return sum(parameter.numel() for part in empty.values() for parameter in part.parameters(recurse=False))
+
+
+def _is_meta(part: nn.Module) -> bool:
+    return any(item.is_meta for item in [*part.parameters(recurse=False), *part.buffers(recurse=False)])

@@ -1,0 +1,18 @@
+"""Lightning's profilers by name, reporting into a run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+from lighter.run.paths import PROFILE
+
+_BY_NAME = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+def reporting_to(folder: str | Path | None, profiler: Any) -> Any:
+    """The profiler of a name, which writes `fit-profile.txt` and the like into the folder; any other as it is."""
+    kind = _BY_NAME.get(profiler.lower()) if isinstance(profiler, str) else None
+    return profiler if kind is None or folder is None else kind(dirpath=folder, filename=PROFILE)

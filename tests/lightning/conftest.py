@@ -1,0 +1,31 @@
+"""`both`: run an experiment from YAML and by hand, and compare. Each test runs with both trainers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytorch_lightning.loops.optimization.automatic import Closure
+
+from tests.lightning.compare import TRAINERS, Run, by_hand, config_of, same, with_lighter
+
+
+@pytest.fixture(params=TRAINERS)
+def trainer(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def both(trainer: str) -> Callable[..., tuple[Run, Run]]:
+    def run(text: str, stage: str = "fit", **arguments: Any) -> tuple[Run, Run]:
+        config = config_of(text, trainer)
+        with warnings.catch_warnings():  # Lightning's advice to modules that only train
+            warnings.filterwarnings("ignore", "You passed in a `val_dataloader` but have no `validation_step`")
+            ours, plain = with_lighter(config, stage, **arguments), by_hand(config, stage, **arguments)
+        Closure.warning_cache.clear()  # what Lightning says once per process, other tests want to hear too
+        same(ours, plain)
+        return ours, plain
+
+    return run
