@@ -3,6 +3,7 @@
     LighterError                    the message says what to do; `exit_code` is what the command line exits with
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
+    ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
         ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
@@ -43,6 +44,12 @@ class CheckpointError(LighterError):
     """A checkpoint is missing, unreadable or does not fit the model."""
 
     exit_code = 3
+
+
+class RunError(LighterError):
+    """There is no such run, or it cannot be gone on with, or repeated, as was asked."""
+
+    exit_code = 2
 
 
 class ModuleError(LighterError):

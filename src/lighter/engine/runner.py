@@ -17,7 +17,10 @@ from lighter.config.load import Input
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
+from lighter.run.journal import Journal, recorded
 from lighter.run.log import logging_to
+from lighter.run.record import record, saved_form
+from lighter.run.secrets import REDACTED, Secrets, missing
 
 log = logging.getLogger("lighter")
 
@@ -62,7 +65,19 @@ class Runner:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         config = read(inputs)
         run = _RunOptions.of(config, inputs)
-        seed = config.merged.value["seed"].value
+        secrets = Secrets(config.merged.plain())
+        folder = _claimed(run, config)
+        journal = Journal(folder, secrets)
+        with recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
+            journal.open(stage, inputs, config, arguments)
+            return self._execute(stage, config, run, journal, arguments)
+
+    def _execute(
+        self, stage: str, config: Config, run: _RunOptions, journal: Journal, arguments: Mapping[str, Any]
+    ) -> Outcome:
+        """What is done in the run's folder, all of it on record."""
+        refuse_missing_secrets(config)
+        seed, folder = config.merged.value["seed"].value, journal.folder
 
         from pytorch_lightning import seed_everything
 
@@ -72,24 +87,19 @@ class Runner:
 
         seed_everything(seed, workers=True, verbose=False)
         project = make_importable(config, Path.cwd())
-        saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
+        merged = {**config.merged.plain(), **({"project": str(project)} if project else {})}
+        saved = saved_form(merged, journal.secrets)
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = _claimed(run, config)
-        with logging_to(folder.log if paths.is_rank_zero() else None):
-            try:
-                trainer = build_trainer(objects, package, folder)
-                parts = Parts(module, build_data(objects, stage), trainer, package)
-                check_parts(objects, section, parts, stage)
-                call = _call_arguments(objects, stage, trainer, arguments)
-                if call.get("ckpt_path") is not None:
-                    call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
-            except BaseException:
-                folder.abandon()
-                raise
-            return _go(stage, saved, parts, folder, call)
+        trainer = build_trainer(objects, package, folder)
+        parts = Parts(module, build_data(objects, stage), trainer, package)
+        check_parts(objects, section, parts, stage)
+        call = _call_arguments(objects, stage, trainer, arguments)
+        if call.get("ckpt_path") is not None:
+            call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
+        return _go(stage, saved, parts, journal, call)
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,22 @@ def _default_name(inputs: Sequence[Input]) -> str:
     if not files:
         return "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
+
+
+def refuse_missing_secrets(config: Config) -> None:
+    """A config that a run saved is without its secrets.
+
+    Raises:
+        ConfigError: with the places of all that are left out.
+    """
+    hint = "Give it on the command line: {path}=VALUE, or have the config read it: $__import__('os').environ['NAME']"
+    problems = [
+        Problem(f"this is a secret, which was not saved: {REDACTED}", node.origin, path, hint.format(path=path))
+        for path in missing(config.merged.plain())
+        if (node := config.merged.find(path)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _claimed(run: _RunOptions, config: Config) -> paths.RunFolder:
@@ -177,12 +203,15 @@ def _checkpoint(call: Mapping[str, Any], run: _RunOptions, folder: paths.RunFold
     return path
 
 
-def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, call: dict[str, Any]) -> Outcome:
+def _go(stage: str, saved: dict[str, Any], parts: Any, journal: Journal, call: dict[str, Any]) -> Outcome:
     """Record the run and call the trainer."""
-    from lighter.run.record import record
+    from lighter.engine import recorder
 
+    folder = journal.folder
     log.info("%s, in %s", stage, folder.path)
     record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
+    recorder.attach(parts.trainer, parts.module, journal, saved)
+    journal.begin(checkpoint=call.get("ckpt_path"))
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal
@@ -194,6 +223,8 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, folder: paths.RunFolder, 
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise
+    finally:
+        journal.note(**recorder.facts(parts.trainer))
     _end_by_signal(parts.trainer)
     log.info("finished")
     return Outcome(result, parts.trainer, folder)

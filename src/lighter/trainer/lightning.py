@@ -1,10 +1,12 @@
 """The few private names of Lightning that Lighter reads, each with the reason.
 
-Tested against the Lightning versions that `pyproject.toml` allows; nothing here changes Lightning's state.
+Tested against the Lightning versions that `pyproject.toml` allows; nothing here changes Lightning's state, but for
+what says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -35,3 +37,13 @@ def fits_without_validation(trainer: Any) -> bool:
     """
     source = trainer.fit_loop.epoch_loop.val_loop._data_source
     return trainer.state.fn == "fit" and not source.is_defined()
+
+
+def log_other_hparams(module: Any, hparams: Mapping[str, Any]) -> None:
+    """Give the loggers these hyperparameters in place of those that a module, or a data module, saved.
+
+    Private, because nothing public stands between `save_hyperparameters` and the loggers. This changes Lightning's
+    state: the copy that it keeps for the loggers and for nothing else.
+    """
+    if module._log_hyperparams:
+        module._hparams_initial = dict(hparams)
