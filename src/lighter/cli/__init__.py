@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lighter import __version__
+from lighter.cli.runs import runs
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 _EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."
@@ -79,6 +80,9 @@ def _run(stage: str, options: dict[str, Any]) -> None:
     raise SystemExit(
         run_stage(stage, list(inputs), {key: value for key, value in options.items() if value is not None})
     )
+
+
+cli.add_command(runs)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def _parts(length: int, parts: int) -> list[tuple[int, int]]:
 def _files(run: Run) -> list[Path]:
     loggers = run.facts.get("loggers") or []
     folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
-    files = dict.fromkeys([run.folder.metrics, *(folder / paths.METRICS for folder in folders)])
+    files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
     return [file for file in files if file.is_file()]
 
 
