@@ -56,7 +56,7 @@ def test_diff_and_best(root: Path) -> None:
     shown = lighter("diff", FIRST, "last").output
     assert ["status", "finished", "failed"] in [line.split() for line in shown.splitlines()]
     assert json.loads(lighter("diff", FIRST, FIRST, "--json").output) == []
-    assert "differ in nothing" in lighter("diff", FIRST, FIRST).output
+    assert "They differ in nothing" in lighter("diff", FIRST, FIRST).output
     best = lighter("best", "val/loss/epoch").output.splitlines()
     assert best[1].startswith(FIRST)
     assert best[-1] == "min is best"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lighter import __version__
+from lighter.cli.again import reproduce, resume
 from lighter.cli.runs import runs
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
@@ -47,6 +48,11 @@ _verbose = click.option("--verbose/--no_verbose", default=False, help="Print Lig
 
 
 @_stage
+@click.option(
+    "--auto_resume/--no_auto_resume",
+    default=None,
+    help="Go on with the newest fit of the same config, if it stopped before its end; otherwise start.",
+)
 def fit(**options: Any) -> None:
     """Train, and validate while training. INPUT: config files, and overrides (key::path=value)."""
     _run("fit", options)
@@ -83,6 +89,8 @@ def _run(stage: str, options: dict[str, Any]) -> None:
 
 
 cli.add_command(runs)
+cli.add_command(resume)
+cli.add_command(reproduce)
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ def public(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("pid", "process_started")}
 
 
+def say(text: str) -> None:
+    """A line, at once."""
+    print(text, flush=True)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], note: str = "") -> None:
     """A table of runs."""
     shown = rows[: options["limit"] or None]
@@ -79,7 +84,7 @@ def print_differences(found: Sequence[Difference], first: str, second: str) -> N
     """A table of what differs."""
     console = Console()
     if not found:
-        console.print("These runs differ in nothing that is on record.")
+        console.print("They differ in nothing that is on record.")
         return
     table = _table("", first, second)
     about = ""

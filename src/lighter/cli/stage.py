@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lighter.errors import CheckpointError, LighterError, MisfitError
+from lighter.errors import CheckpointError, LighterError, MisfitError, RunError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -21,9 +21,14 @@ def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any]) -> int:
     """Run a stage; returns the exit code."""
     from lighter.engine.runner import Runner
 
+    return run_and_show(stage, lambda: Runner().execute(stage, inputs, **options))
+
+
+def run_and_show(stage: str, execute: Callable[[], Any]) -> int:
+    """Call what runs a stage, show what came of it, and return the exit code."""
     try:
         with _messages_shown():
-            outcome = Runner().execute(stage, inputs, **options)
+            outcome = execute()
     except LighterError as error:
         if error.exit_code == 1:
             return _failed(error)
@@ -45,7 +50,9 @@ def _messages_shown() -> Iterator[None]:
     """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
     handler = logging.StreamHandler()
     first = is_rank_zero()
-    handler.addFilter(lambda record: first and record.levelno == logging.INFO)  # failures are shown by the caller
+    handler.addFilter(
+        lambda record: first and (record.levelno == logging.INFO or record.name == "lighter.run")
+    )  # failures are shown by the caller
     logging.getLogger("lighter").addHandler(handler)
     try:
         yield
@@ -56,6 +63,8 @@ def _messages_shown() -> Iterator[None]:
 def _title(error: LighterError) -> str:
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, RunError):
+        return "The run cannot be used."
     if isinstance(error, MisfitError):
         return "The config does not fit the module."
     problems = getattr(error, "problems", ())

@@ -23,7 +23,7 @@ from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
 from lighter.trainer.lightning import log_other_hparams
 
-log = logging.getLogger("lighter")
+log = logging.getLogger("lighter.run")
 
 FIRST = 100  # losses
 _SECONDS = 5.0  # the record is not written more often while it runs
@@ -48,7 +48,8 @@ class Recorder(Callback):
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The config goes with the weights; and what was logged before a checkpoint is on disk before it is."""
-        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), "config": self.config}
+        own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
+        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **own}
         for logger in trainer.loggers:
             logger.save()
 

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.config import Config, read
 from lighter.config.check import STAGES
@@ -21,6 +21,9 @@ from lighter.run.journal import Journal, recorded
 from lighter.run.log import logging_to
 from lighter.run.record import record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
+
+if TYPE_CHECKING:
+    from lighter.engine.again.resume import GoingOn
 
 log = logging.getLogger("lighter")
 
@@ -59,21 +62,68 @@ class Runner:
         """
         return self.execute(stage, inputs, **arguments).result
 
-    def execute(self, stage: str, inputs: Sequence[Input], **arguments: Any) -> Outcome:
-        """The same, returning all that the run came to."""
+    def resume(self, run: str | Path, overrides: Sequence[str] = (), take: str = "all", root: str = "outputs") -> Any:
+        """Go on with a fit that stopped, in its own folder: `Runner().resume("last", ["trainer::max_epochs=20"])`.
+
+        Args:
+            run: which: a path, an id, the beginning of one, or `last`.
+            overrides: changes of its config.
+            take: what of its checkpoint: `all`, `weights` (in a new run), or `no-optimizer`.
+            root: where the runs are.
+
+        Raises:
+            RunError: there is no such run, or it cannot go on.
+            CheckpointError: it has no checkpoint that can be used.
+            ConfigError: the overrides are wrong, or the checkpoint means nothing with them.
+        """
+        from lighter.engine.again.resume import going_on, run_to_resume
+
+        found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take)
+        return self.execute("fit", inputs, going_on=found).result
+
+    def execute(
+        self,
+        stage: str,
+        inputs: Sequence[Input],
+        *,
+        going_on: GoingOn | None = None,
+        auto_resume: bool = False,
+        **arguments: Any,
+    ) -> Outcome:
+        """The same, returning all that the run came to.
+
+        Args:
+            stage: as for `run`.
+            inputs: as for `run`.
+            going_on: the run that goes on.
+            auto_resume: go on with the newest fit of the same config, if that stopped before its end.
+            arguments: as for `run`.
+        """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         config = read(inputs)
         run = _RunOptions.of(config, inputs)
+        if auto_resume:
+            from lighter.engine.again.resume import unfinished_fit
+
+            going_on = unfinished_fit(config, run.root, run.name)
+        if going_on is not None:
+            arguments = {**going_on.arguments, **arguments}
         secrets = Secrets(config.merged.plain())
-        folder = _claimed(run, config)
+        folder = (paths.go_on_in(going_on.folder) if going_on and going_on.folder else None) or _claimed(run, config)
         journal = Journal(folder, secrets)
         with recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
             journal.open(stage, inputs, config, arguments)
-            return self._execute(stage, config, run, journal, arguments)
+            return self._execute(stage, config, run, journal, arguments, going_on)
 
     def _execute(
-        self, stage: str, config: Config, run: _RunOptions, journal: Journal, arguments: Mapping[str, Any]
+        self,
+        stage: str,
+        config: Config,
+        run: _RunOptions,
+        journal: Journal,
+        arguments: Mapping[str, Any],
+        going_on: GoingOn | None,
     ) -> Outcome:
         """What is done in the run's folder, all of it on record."""
         refuse_missing_secrets(config)
@@ -93,12 +143,18 @@ class Runner:
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        trainer = build_trainer(objects, package, folder)
+        if going_on is None:
+            trainer = build_trainer(objects, package, folder)
+        else:
+            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, package, folder))
         parts = Parts(module, build_data(objects, stage), trainer, package)
         check_parts(objects, section, parts, stage)
         call = _call_arguments(objects, stage, trainer, arguments)
         if call.get("ckpt_path") is not None:
             call = {"weights_only": True, **call, "ckpt_path": _checkpoint(call, run, folder)}
+        if going_on is not None:
+            going_on.prepare(module, trainer)
+            journal.note(resumed=going_on.facts)
         return _go(stage, saved, parts, journal, call)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,7 +27,7 @@ from lighter.run.read import FAILED, FINISHED, INTERRUPTED, RUNNING
 from lighter.run.secrets import Secrets
 from lighter.run.source import Source, source_of
 
-log = logging.getLogger("lighter")
+log = logging.getLogger("lighter.run")
 
 FORMAT = 1
 
@@ -76,6 +77,7 @@ class Journal:
             **now,
             "seed": config.merged.value["seed"].plain(),
             "safe": False,
+            "reproduces": os.environ.pop(paths.REPRODUCES, None),
             "arguments": {key: value for key, value in arguments.items() if value is not None},
         }
         self.note(inputs=lambda: provenance.files(inputs, config))
@@ -92,11 +94,17 @@ class Journal:
         """A run that goes on: what was true of its last start is kept among its starts."""
         with self._warning():
             self.facts = json.loads(self._before or "{}")
-            kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds")}
+            kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
             self.facts["starts"] = [*self.facts.get("starts", []), kept]
             for key in ("ended", "error"):
                 self.facts.pop(key, None)
         self.note(**now, status=RUNNING)
+        with self._warning():
+            source = source_of(Path.cwd(), self.secrets, without=self.folder.path.parents[1])
+            before = (self.facts.get("source") or {}).get("digest")
+            if source is not None and source.digest != before:
+                log.warning("the code is not what it was when this run began; lighter runs show has the commit of then")
+                self.note(source_of_last_start={"commit": source.commit, "digest": source.digest})
 
     def note(self, **facts: Any) -> None:
         """Add facts, and write. A callable is called for its value; where it fails there is a warning instead."""

@@ -40,6 +40,7 @@ LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
 
+REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable that says which run another one repeats
 OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
@@ -117,6 +118,12 @@ def claim(root: Path, name: str) -> RunFolder:
     path = _new_folder(day, stem)
     os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
     return RunFolder(path)
+
+
+def go_on_in(folder: RunFolder) -> RunFolder:
+    """The folder of a run that goes on, for the other processes of a distributed run too."""
+    os.environ[_RUN_OF_RANK_ZERO] = str(folder.path.absolute())
+    return folder
 
 
 def claim_predictions(root: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.run import paths
+from lighter.run.read import read_run
 
 LAST = "last"
 _MOST_SHOWN = 8
@@ -39,7 +40,8 @@ def find_run(
         newest = next((folder for folder in folders if accepts(folder)), None)
         if newest is None:
             raise RunError(f"there is no {kind} among the {len(folders)} runs under {root}")
-        return newest
+        same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
+        return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
     exact = [folder for folder in folders if text in _names(folder)]
     found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
     if len(found) == 1:
@@ -53,6 +55,14 @@ def _by_path(path: Path) -> paths.RunFolder | None:
         if (folder / paths.RECORD).is_file() or ((folder / paths.CONFIG).is_file() and paths.is_run(folder.name)):
             return paths.RunFolder(folder) if path.exists() and str(path) != "." else None
     return None
+
+
+def _start(folder: paths.RunFolder) -> str:
+    """When a run started, more exactly than its name says."""
+    try:
+        return str(read_run(folder.path).facts.get("started"))
+    except RunError:
+        return ""
 
 
 def _names(folder: paths.RunFolder) -> tuple[str, str]:
