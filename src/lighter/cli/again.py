@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lighter.cli.runs import in_folder
+
+if TYPE_CHECKING:
+    from lighter.run.read import Run
 
 _RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest fit."
 
@@ -51,7 +55,7 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
 
     verdicts: list[str] = []
 
-    def look(new: again.Run) -> None:
+    def look(new: Run) -> None:
         verdict = again.compare_losses(found, new.folder, verify) if verify and not verdicts else None
         if verdict is not None:
             verdicts.append(verdict)
@@ -73,7 +77,11 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
     if new is None:
         raise SystemExit(code or 1)
     look(new)
-    print_differences(again.outcome(found, new), "then", "now")
+    changed = again.outcome(found, new)
+    if changed:
+        print_differences(changed, "then", "now")
+    else:
+        say("data and results: the same")
     say(f"run         {new.folder.path}")
     if verify and not verdicts:
         say(f"fewer than {verify} steps were taken, so their losses cannot be compared")
