@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from lighter import LighterModule, Runner
+from lighter import LighterDataModule, LighterModule, Runner
 from lighter.config.yaml import dump
 from lighter.errors import ConfigError
 from lighter.run import journal
@@ -148,6 +148,12 @@ class WithToken(PlainClassifier):
         self.save_hyperparameters()
 
 
+class DataWithPassword(LighterDataModule):
+    def __init__(self, password: str, **loaders: Any) -> None:
+        super().__init__(**loaders)
+        self.save_hyperparameters("password")
+
+
 @pytest.mark.parametrize("weights_only", [False, True])
 def test_canaries_appear_nowhere(config: dict[str, Any], own_place: Path, monkeypatch: Any, weights_only: bool) -> None:
     monkeypatch.setenv("OF_THE_ENVIRONMENT_TOKEN", f"{CANARY}-env")
@@ -169,6 +175,7 @@ def test_canaries_appear_nowhere(config: dict[str, Any], own_place: Path, monkey
         "hf_token": "@vars::from_environment",
         "more": {"a": f"x{CANARY}-6x"},
     }
+    config["data"] |= {"_target_": "tests.engine.test_record.DataWithPassword", "password": f"{CANARY}-8"}
     checkpoint = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "save_weights_only": weights_only}
     config["trainer"]["callbacks"] = [checkpoint]
     monkeypatch.setattr(sys, "argv", ["lighter", "fit", f"vars::api_key={CANARY}-7"])

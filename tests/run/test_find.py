@@ -53,6 +53,11 @@ def test_a_run_is_found(root: Path, wanted: str, expected: str) -> None:
     assert find_run(wanted, root).path.resolve() == (root / expected).resolve()
 
 
+def test_the_working_directory_can_be_the_run(root: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(root / NEW)
+    assert find_run(".", root).id == NEW
+
+
 def test_last_can_be_the_last_of_a_kind(root: Path) -> None:
     fits = lambda folder: read_run(folder.path).facts["stage"] == "fit"  # noqa: E731
     assert find_run("last", root, accepts=fits).id == NEW

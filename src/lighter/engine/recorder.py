@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ _BEST_AND_LAST = ("best_model_path", "last_model_path")
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
-def attach(trainer: Any, module: Any, journal: Journal, saved: dict[str, Any]) -> None:
+def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any]) -> None:
     """Have a trainer record its run, whose saved config this is."""
     trainer.callbacks.insert(0, Recorder(journal, saved))
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
-    _hide_secrets(trainer, module, journal.secrets)
+    _hide_secrets(trainer, [one for one in (module, data) if one is not None], journal.secrets)
 
 
 class Recorder(Callback):
@@ -188,23 +188,14 @@ def _of_trainer(trainer: Any) -> dict[str, Any]:
     }
 
 
-def _hide_secrets(trainer: Any, module: Any, secrets: Secrets) -> None:
+def _hide_secrets(trainer: Any, objects: Sequence[Any], secrets: Secrets) -> None:
     """Hyperparameters that the user's own code saved may hold a secret: then neither files nor loggers get it."""
-    objects = [module, getattr(trainer, "datamodule", None)]
-    hidden = {
-        id(one): secrets.data(dict(one.hparams)) for one in objects if one is not None and _has_secret(one, secrets)
-    }
-    if not hidden:
+    clean = [secrets.data(dict(one.hparams)) for one in objects]
+    if clean == [dict(one.hparams) for one in objects]:
         return
     trainer.strategy.checkpoint_io = _WithoutSecrets(trainer.strategy.checkpoint_io, secrets)
-    for one in objects:
-        if id(one) in hidden:
-            log_other_hparams(one, hidden[id(one)])
-
-
-def _has_secret(one: Any, secrets: Secrets) -> bool:
-    hparams = dict(one.hparams)
-    return bool(secrets.data(hparams) != hparams)
+    for one, hparams in zip(objects, clean, strict=True):
+        log_other_hparams(one, hparams)
 
 
 class _WithoutSecrets(CheckpointIO):

@@ -266,7 +266,7 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, journal: Journal, call: d
     folder = journal.folder
     log.info("%s, in %s", stage, folder.path)
     record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None)
-    recorder.attach(parts.trainer, parts.module, journal, saved)
+    recorder.attach(parts.trainer, parts.module, parts.data, journal, saved)
     journal.begin(checkpoint=call.get("ckpt_path"))
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)

@@ -30,7 +30,7 @@ def find_run(
         RunError: there is none, or several.
     """
     text = str(wanted)
-    given = _by_path(Path(text).expanduser()) if text != LAST else None
+    given = _by_path(Path(text).expanduser()) if text not in ("", LAST) else None
     if given is not None:
         return given
     folders = list(paths.all_runs(root))
@@ -51,9 +51,10 @@ def find_run(
 
 def _by_path(path: Path) -> paths.RunFolder | None:
     """A run that a path leads to."""
-    for folder in (path, path.parent):
-        if (folder / paths.RECORD).is_file() or ((folder / paths.CONFIG).is_file() and paths.is_run(folder.name)):
-            return paths.RunFolder(folder) if path.exists() and str(path) != "." else None
+    for folder in (path, path.parent) if path.exists() else ():
+        is_run = paths.is_run(folder.name) and (folder / paths.CONFIG).is_file()
+        if is_run or (folder / paths.RECORD).is_file():
+            return paths.RunFolder(folder if folder.name else folder.resolve())
     return None
 
 
