@@ -71,10 +71,10 @@ class Recorder(Callback):
         self._start(trainer, data={"predict": lambda: trainer.predict_dataloaders})
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """An epoch is over."""
+        """An epoch is over; its values are not asked for, as the user's own hooks may still add to them."""
         if time.monotonic() - self._written > _SECONDS:
             self._written = time.monotonic()
-            self.journal.note(**facts(trainer))
+            self.journal.note(**how_far(trainer))
 
     def _start(self, trainer: Any, data: Mapping[str, Callable[[], Any]]) -> None:
         self._written = time.monotonic()
@@ -111,37 +111,50 @@ class FirstLosses(Callback):
             return
         self._losses.append(loss.detach().reshape(()))
         if len(self._losses) == FIRST:
-            self._write()
+            self._end()
             trainer.callbacks = [callback for callback in trainer.callbacks if callback is not self]
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        """The device is waited for now anyway, and the process may be killed before it has them all."""
+        self._write()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """A fit of fewer steps."""
-        self._write()
+        self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """A fit that failed."""
+        self._end()
+
+    def _end(self) -> None:
         self._write()
+        self._losses = None
 
     def _write(self) -> None:
-        losses, self._losses = self._losses, None
-        if not losses:
+        if not self._losses:
             return
         try:
-            values = torch.stack([loss.double() for loss in losses]).tolist()
+            values = torch.stack([loss.double() for loss in self._losses]).tolist()
             rows = "".join(f"{step},{value!r}\n" for step, value in enumerate(values))
             write_whole(self.path, f"step,loss\n{rows}")
         except Exception as error:  # noqa: BLE001  a run is worth more than its record
             log.warning("the first losses are not recorded: %s", error)
 
 
-def facts(trainer: Any) -> dict[str, Any]:
-    """How far a run is, the values it has, and its checkpoints with what they scored. What fails is left out."""
+def how_far(trainer: Any) -> dict[str, Any]:
+    """How far a run is, and its checkpoints with what they scored; worked out when they are noted."""
     return {
         "progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step},
+        "checkpoints": lambda: _checkpoints(trainer),
+    }
+
+
+def results(trainer: Any) -> dict[str, Any]:
+    """The last value of each metric. Not to be asked for where one of several processes failed: the others wait."""
+    return {
         "metrics": lambda: {
             name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("/step")
-        },
-        "checkpoints": lambda: _checkpoints(trainer),
+        }
     }
 
 

@@ -280,7 +280,8 @@ def _go(stage: str, saved: dict[str, Any], parts: Any, journal: Journal, call: d
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise
     finally:
-        journal.note(**recorder.facts(parts.trainer))
+        journal.note(**recorder.how_far(parts.trainer))
+    journal.note(**recorder.results(parts.trainer))
     _end_by_signal(parts.trainer)
     log.info("finished")
     return Outcome(result, parts.trainer, folder)

@@ -96,7 +96,7 @@ class Journal:
             self.facts = json.loads(self._before or "{}")
             kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
             self.facts["starts"] = [*self.facts.get("starts", []), kept]
-            for key in ("ended", "error"):
+            for key in ("ended", "error", "metrics"):
                 self.facts.pop(key, None)
         self.note(**now, status=RUNNING)
         with self._warning():

@@ -40,8 +40,12 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last values of the run."""
-        return {name: float(value) for name, value in (self.facts.get("metrics") or {}).items()}
+        """The last values of the run; of one that did not come to its end, those that it logged of epochs."""
+        if "metrics" in self.facts:
+            return {name: float(value) for name, value in (self.facts["metrics"] or {}).items()}
+        from lighter.run.curves import curves_of
+
+        return {curve.name: curve.values[-1] for curve in curves_of(self) if "/step" not in curve.name}
 
     def summary(self) -> dict[str, Any]:
         """What a table of runs shows, and what the status is worked out from."""

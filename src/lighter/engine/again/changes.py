@@ -11,6 +11,7 @@ from lighter.config import Config
 from lighter.config.problems import Problem, indefinite
 from lighter.config.tree import join
 from lighter.errors import ConfigError
+from lighter.run.secrets import REDACTED
 
 ALL, WEIGHTS, NO_OPTIMIZER = TAKES = ("all", "weights", "no-optimizer")
 
@@ -111,7 +112,9 @@ def _changes(was: Any, now: Any, path: str, *, aside: tuple[str, ...] = (), outs
     one, other = (dict(_values(objects, path, path, outside, (path,))) for objects in (was, now))
     skipped = tuple(join(path, key) for key in aside)
     for key in {**one, **other}:
-        if one.get(key) != other.get(key) and not f"{key}::".startswith(tuple(f"{skip}::" for skip in skipped)):
+        is_secret = REDACTED in str(one.get(key))  # which is given anew
+        is_skipped = f"{key}::".startswith(tuple(f"{skip}::" for skip in skipped))
+        if one.get(key) != other.get(key) and not is_skipped and not is_secret:
             yield Change(key, one.get(key), other.get(key))
 
 

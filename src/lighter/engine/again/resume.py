@@ -101,7 +101,8 @@ class _Takes(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The optimizers are there, without their state."""
         if self.going_on.take == WEIGHTS:
-            content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=True)
+            weights_only = self.going_on.arguments.get("weights_only") is not False
+            content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
         self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
