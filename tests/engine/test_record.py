@@ -168,6 +168,8 @@ def test_canaries_appear_nowhere(config: dict[str, Any], own_place: Path, monkey
     config["vars"] |= {
         "url": f"https://user:{CANARY}-4@host/data?token={CANARY}-5",
         "password": f"{CANARY}-6",
+        "api_key": None,
+        "read": ["@vars::api_key"],
         "from_environment": "$os.environ['OF_THE_ENVIRONMENT_TOKEN']",
     }
     config["model"] = {
@@ -193,7 +195,7 @@ def test_canaries_appear_nowhere(config: dict[str, Any], own_place: Path, monkey
 
 
 def test_a_saved_config_asks_for_its_secrets(config: dict[str, Any]) -> None:
-    config["vars"]["password"] = CANARY
+    config["vars"] |= {"password": CANARY, "read": "@vars::password"}
     Runner().run("fit", [config, *SHORT])
     saved = folders()[0] / "config.yaml"
     with pytest.raises(ConfigError, match=r"vars::password: this is a secret.*\n.*\n.*\n.*vars::password=VALUE"):

@@ -84,11 +84,9 @@ class Journal:
         with self._warning():
             if self._writes:
                 write_whole(self.folder.path / paths.ORIGINS, yaml.dump(provenance.origins(config)))
-        self.note(
-            source=lambda: self._kept(source_of(Path.cwd(), self.secrets, without=self.folder.path.parents[1])),
-            software=provenance.software,
-            hardware=provenance.hardware,
-        )
+        if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
+            self.note(source=lambda: self._kept(self._source()))
+        self.note(software=provenance.software, hardware=provenance.hardware)
 
     def _open_again(self, now: dict[str, Any]) -> None:
         """A run that goes on: what was true of its last start is kept among its starts."""
@@ -100,11 +98,14 @@ class Journal:
                 self.facts.pop(key, None)
         self.note(**now, status=RUNNING)
         with self._warning():
-            source = source_of(Path.cwd(), self.secrets, without=self.folder.path.parents[1])
+            source = self._source() if not self.facts.get("safe") else None
             before = (self.facts.get("source") or {}).get("digest")
             if source is not None and source.digest != before:
                 log.warning("the code is not what it was when this run began; lighter runs show has the commit of then")
                 self.note(source_of_last_start={"commit": source.commit, "digest": source.digest})
+
+    def _source(self) -> Source | None:
+        return source_of(Path.cwd(), self.secrets, without=self.folder.path.parents[1])
 
     def note(self, **facts: Any) -> None:
         """Add facts, and write. A callable is called for its value; where it fails there is a warning instead."""

@@ -117,7 +117,8 @@ class RunFolder:
             return
         with suppress(OSError):
             if {path.name for path in self.path.iterdir()} <= OF_EVERY_RUN:
-                shutil.rmtree(self.path / SOURCE, ignore_errors=True)
+                if (self.path / SOURCE).is_dir():
+                    shutil.rmtree(self.path / SOURCE)
                 for path in self.path.iterdir():
                     path.unlink()
             self.path.rmdir()
