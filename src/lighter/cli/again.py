@@ -50,7 +50,7 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
     from lighter.cli.messages import mistakes_shown
     from lighter.cli.run_tables import print_differences, say
     from lighter.engine.again import reproduce as again
-    from lighter.run.read import read_run
+    from lighter.run.read import read_run, trusted
     from lighter.run.select import find_run
 
     verdicts: list[str] = []
@@ -62,7 +62,7 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
             say(verdict or f"the first {verify} losses are the same, bit for bit")
 
     with mistakes_shown():
-        found = read_run(find_run(run, root).path)
+        found = trusted(read_run(find_run(run, root).path))
         if verify:
             again.losses_of(found, verify)
         say(f"{found.id}, again")

@@ -29,6 +29,7 @@ from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitErr
 from lighter.run import paths
 from lighter.run.journal import Journal, recorded
 from lighter.run.log import logging_to
+from lighter.run.read import read_run, trusted
 from lighter.run.record import record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
 
@@ -129,7 +130,10 @@ class Runner:
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
-        inputs = [resumed.config] if resumed is not None else inputs
+        if resumed is not None:
+            inputs = [resumed.config]
+            if self.safe is None and resumed.record.is_file():
+                trusted(read_run(resumed.path))
         config, problems = examine(inputs, self.safe)
         if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
             raise ConfigError(in_order(problems))

@@ -58,6 +58,21 @@ class Run:
         }
 
 
+def trusted(run: Run) -> Run:
+    """The same run, if its config is not a stranger's: what goes on or is repeated runs outside of safe mode.
+
+    Raises:
+        RunError: it ran in safe mode.
+    """
+    if run.facts.get("safe"):
+        raise RunError(
+            f"{run.id} ran in safe mode, and this would run its config as one that you trust. Start from what it saved:"
+            f" lighter {run.facts.get('stage')} {run.folder.config} --safe --ckpt_path PATH"
+        )
+    return run
+
+
+
 def status_of(facts: dict[str, Any]) -> str:
     """The status in a record; `lost` if it says that it runs, and its process is gone."""
     status = str(facts.get("status"))

@@ -21,7 +21,7 @@ from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run import paths
-from lighter.run.read import FINISHED, RUNNING, Run, read_run
+from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
 from lighter.run.select import find_run
@@ -145,7 +145,7 @@ def run_to_resume(wanted: str | Path, root: Path) -> Run:
     """
     if not paths.is_rank_zero() and _OF_RANK_ZERO in os.environ:
         return read_run(Path(os.environ[_OF_RANK_ZERO]))
-    run = read_run(find_run(wanted, root, accepts=_is_fit, kind="fit").path)
+    run = trusted(read_run(find_run(wanted, root, accepts=_is_fit, kind="fit").path))
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return run
 
