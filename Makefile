@@ -37,6 +37,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python benchmarks/ddp_overhead.py
+	$(BIN)/python benchmarks/gpu_step.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/predict_writers.py
 

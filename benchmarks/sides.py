@@ -18,7 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from time import perf_counter
+from time import process_time
 from typing import Any, NamedTuple
 
 import torch
@@ -31,12 +31,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+clock = process_time  # what other processes do at the same time is not in it
+
 
 class Outcome(NamedTuple):
     """What training on one side came to.
 
     Attributes:
-        seconds_per_step: between the start and the end of training, without setting up and tearing down.
+        seconds_per_step: by `clock`, between the start and the end of training, without setting up and tearing down.
         weights: a hash of the final weights, bit for bit.
         measured: loss, accuracy and F1 of the last epoch; empty for a side that measures nothing.
     """
@@ -44,6 +46,34 @@ class Outcome(NamedTuple):
     seconds_per_step: float
     weights: str
     measured: dict[str, float]
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 10),
+    )
+
+
+class Shape(NamedTuple):
+    """What may differ from the job above."""
+
+    batch_size: int = 32
+    network: Callable[[], nn.Module] = mlp
+    accumulate: int = 1
+
+
+PLAIN = Shape()
 
 
 class Job(NamedTuple):
@@ -61,51 +91,101 @@ def digits() -> TensorDataset:
     return TensorDataset(torch.tensor(data.data, dtype=torch.float32) / 16, torch.tensor(data.target))
 
 
-def make_job() -> Job:
+def make_job(shape: Shape = PLAIN) -> Job:
     torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    network = shape.network()
     metrics = {"accuracy": MulticlassAccuracy(10, average="micro"), "f1": MulticlassF1Score(10, average="macro")}
     order = torch.Generator().manual_seed(1)
     return Job(
         network,
         torch.optim.Adam(network.parameters()),
         MetricCollection(metrics),
-        DataLoader(digits(), batch_size=32, shuffle=True, generator=order),
+        DataLoader(digits(), batch_size=shape.batch_size, shuffle=True, generator=order),
     )
 
 
-def hand_written(epochs: int) -> Outcome:
+def hand_written(epochs: int, shape: Shape = PLAIN) -> Outcome:
     """The yardstick: a plain loop that measures the same and reads it once an epoch."""
-    network, optimizer, metrics, loader = make_job()
+    network, optimizer, metrics, loader = make_job(shape)
+    batches, together = len(loader), shape.accumulate
     gc.collect()
-    start = perf_counter()
+    start = clock()
     for _ in range(epochs):
         metrics.reset()
         total, samples = torch.zeros(()), 0
-        for x, y in loader:
-            optimizer.zero_grad()
+        for index, (x, y) in enumerate(loader):
+            if index % together == 0:
+                optimizer.zero_grad()
             pred = network(x)
             loss = cross_entropy(pred, y)
-            loss.backward()
-            optimizer.step()
+            (loss if together == 1 else loss / together).backward()
+            if (index + 1) % together == 0 or index + 1 == batches:
+                optimizer.step()
             metrics.update(pred.detach(), y)
             total += loss.detach() * len(x)
             samples += len(x)
         measured = {"loss": float(total / samples), **{name: float(v) for name, v in metrics.compute().items()}}
-    seconds = perf_counter() - start
-    return Outcome(seconds / (epochs * len(loader)), fingerprint(network), measured)
+    seconds = clock() - start
+    return Outcome(seconds / (epochs * batches), fingerprint(network), measured)
+
+
+def hand_written_bare(epochs: int) -> Outcome:
+    """The yardstick of a side that measures nothing."""
+    network, optimizer, _, loader = make_job()
+    gc.collect()
+    start = clock()
+    for _ in range(epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = cross_entropy(network(x), y)
+            loss.backward()
+            optimizer.step()
+    return Outcome((clock() - start) / (epochs * len(loader)), fingerprint(network), {})
+
+
+def hand_written_validation(epochs: int) -> Outcome:
+    network, _, metrics, loader = make_job()
+    gc.collect()
+    start = clock()
+    with torch.inference_mode():
+        network.eval()
+        for _ in range(epochs):
+            metrics.reset()
+            total, samples = torch.zeros(()), 0
+            for x, y in loader:
+                pred = network(x)
+                total += cross_entropy(pred, y) * len(x)
+                metrics.update(pred, y)
+                samples += len(x)
+            measured = {"loss": float(total / samples), **{name: float(v) for name, v in metrics.compute().items()}}
+    return Outcome((clock() - start) / (epochs * len(loader)), fingerprint(network), measured)
+
+
+def hand_written_prediction(epochs: int) -> Outcome:
+    network, _, _, loader = make_job()
+    gc.collect()
+    start = clock()
+    with torch.inference_mode():
+        network.eval()
+        for _ in range(epochs):
+            predictions = [network(x) for x, _ in loader]
+    seconds = clock() - start
+    return Outcome(seconds / (epochs * len(predictions)), fingerprint(network), {})
 
 
 class Timed(LightningModule):
-    """Knows how long its training took. A callback would add to the steps that it times; hooks of the module do not."""
+    """Knows how long its loops took. A callback would add to the steps that it times; hooks of the module do not."""
 
     seconds = 0.0
 
     def on_train_start(self) -> None:
-        self.started = perf_counter()
+        self.started = clock()
 
     def on_train_end(self) -> None:
-        self.seconds = perf_counter() - self.started
+        self.seconds += clock() - self.started
+
+    on_validation_start = on_predict_start = on_train_start
+    on_validation_end = on_predict_end = on_train_end
 
 
 class Bare(Timed):
@@ -118,6 +198,9 @@ class Bare(Timed):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         return cross_entropy(self.network(x), y)
+
+    def predict_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.network(batch[0])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
@@ -145,14 +228,20 @@ class Idiom(Bare):
         self.accuracy, self.f1 = job.metrics["accuracy"], job.metrics["f1"]
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.step("train", batch)
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.step("val", batch)
+
+    def step(self, mode: str, batch: list[Tensor]) -> Tensor:
         x, y = batch
         pred = self.network(x)
         loss = cross_entropy(pred, y)
         self.accuracy(pred, y)
         self.f1(pred, y)
-        self.log("train/loss", loss, on_step=True, on_epoch=True)
-        self.log("train/accuracy", self.accuracy, on_step=True, on_epoch=True)
-        self.log("train/f1", self.f1, on_step=True, on_epoch=True)
+        self.log(f"{mode}/loss", loss, on_step=True, on_epoch=True)
+        self.log(f"{mode}/accuracy", self.accuracy, on_step=True, on_epoch=True)
+        self.log(f"{mode}/f1", self.f1, on_step=True, on_epoch=True)
         return loss
 
 
@@ -168,12 +257,25 @@ def lighter_class() -> type:
             self.train_metrics(pred, y)
             return self.criterion(pred, y)
 
+        def validation_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            x, y = batch
+            pred = self(x)
+            self.val_metrics(pred, y)
+            return self.criterion(pred, y)
+
+        def predict_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            return self(batch[0])
+
     return Classifier
 
 
 def lighter_module(job: Job) -> Timed:
     return lighter_class()(
-        network=job.network, criterion=cross_entropy, optimizer=job.optimizer, train_metrics=job.metrics
+        network=job.network,
+        criterion=cross_entropy,
+        optimizer=job.optimizer,
+        train_metrics=job.metrics,
+        val_metrics=job.metrics,
     )
 
 
@@ -189,13 +291,20 @@ def system(job: Job) -> Timed:
     )
 
 
-def lightning(make_module: Callable[[Job], Timed], epochs: int, trainer_class: type[Trainer] = Trainer) -> Outcome:
-    """Any side that a trainer trains."""
-    job = make_job()
+def lightning(
+    make_module: Callable[[Job], Timed],
+    epochs: int,
+    trainer_class: type[Trainer] = Trainer,
+    shape: Shape = PLAIN,
+    stage: str = "fit",
+) -> Outcome:
+    """Any side that a trainer runs: it fits, or validates or predicts as often as there are epochs."""
+    job = make_job(shape)
     module = make_module(job)
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_class(
             max_epochs=epochs,
+            accumulate_grad_batches=shape.accumulate,
             accelerator="cpu",
             logger=CSVLogger(folder),
             default_root_dir=folder,
@@ -204,8 +313,14 @@ def lightning(make_module: Callable[[Job], Timed], epochs: int, trainer_class: t
             enable_progress_bar=False,
         )
         gc.collect()
-        trainer.fit(module, job.loader)
-    return Outcome(module.seconds / trainer.global_step, fingerprint(job.network), last_epoch(trainer.callback_metrics))
+        if stage == "fit":
+            trainer.fit(module, job.loader)
+        for _ in range(0 if stage == "fit" else epochs):
+            trainer.predict(module, job.loader) if stage == "predict" else trainer.validate(
+                module, job.loader, verbose=False
+            )
+    steps = epochs * len(job.loader)
+    return Outcome(module.seconds / steps, fingerprint(job.network), last_epoch(trainer.callback_metrics))
 
 
 def last_epoch(values: dict[str, Any]) -> dict[str, float]:

@@ -36,16 +36,17 @@ SIDES: dict[str, Side] = {
     "LighterModule": partial(sides.lightning, sides.lighter_module),
     "System": partial(sides.lightning, sides.system),
     "LighterModule in lighter.Trainer": partial(sides.lightning, sides.lighter_module, trainer_class=lighter.Trainer),
+    "System in lighter.Trainer": partial(sides.lightning, sides.system, trainer_class=lighter.Trainer),
 }
 COLUMNS = ("side", "µs/step", "fastest", "ratio", "middle half", "weights")
 BEFORE = """`python benchmarks/step_overhead.py`: scikit-learn's digits, a 64-64-10 MLP, Adam, batches of 32;
 loss, accuracy and macro F1; a CSV logger at Lightning's default interval of 50 steps; no progress bar, no checkpoints;
-one thread.
+one thread, and its processor time.
 
 - hand-written loop: plain PyTorch; the loss is summed and the metrics are updated at each step, and read once an epoch
 - Lightning, bare: a LightningModule that measures nothing; metrics only: one that updates the metrics and logs nothing
 - Lightning, self.log: the documented way, each value with `on_step=True, on_epoch=True`
-- LighterModule and System: in Lightning's Trainer; and the first in `lighter.Trainer`
+- LighterModule and System: in Lightning's Trainer, and in `lighter.Trainer`
 - Lighter 0.1.0: the same class with that release, in an environment of its own with the same torch and Lightning"""
 AFTER = """How to read it: a ratio of 2 means that a step takes twice as long as in the hand-written loop. The network
 is tiny on purpose: the difference in microseconds is the framework's, and does not grow with the network.

@@ -35,7 +35,8 @@ from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
-from lighter.trainer.lightning import logging_step, logs_this_step
+from lighter.trainer.batches import is_there
+from lighter.trainer.lightning import log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
@@ -53,7 +54,6 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
-_HAS_NO_DEVICE = frozenset({str, int, float, bool, type(None)})
 _METRICS_EXAMPLE = """For example:
   train_metrics:
     accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
@@ -212,7 +212,7 @@ class BaseModule(LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The batch on the device; at once where all of it is there already, tensors or text."""
         items = batch.values() if type(batch) is dict else batch if isinstance(batch, (list, tuple)) else ()
-        if items and all(_is_there(item, device) for item in items):
+        if items and all(is_there(item, device) for item in items):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
@@ -315,24 +315,27 @@ class BaseModule(LightningModule):
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
-        meter = self._meter(mode, loader_idx)
-        if not meter.is_open or batch_idx == 0:
-            self._begin_epoch(meter, mode, loader_idx)
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None or not meter.is_open or batch_idx == 0:
+            meter = self._begin_epoch(mode, loader_idx)
         wanted = self._is_read(mode, batch_idx)
-        with meter.reading(wanted=wanted) as values:
-            try:
-                returned = step(self, *args, **kwargs)
-            except TypeError as error:
-                self._explain_none(error, mode)
-                raise
+        meter.begin_step(wanted=wanted)
+        try:
+            returned = step(self, *args, **kwargs)
+        except TypeError as error:
+            self._explain_none(error, mode)
+            raise
+        finally:
+            batch_values = meter.end_step()
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
-        meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")) if output.losses else 0)
+        if output.losses:
+            meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
         if wanted:
-            self._log_step(meter, mode, loader_idx, output.losses, values.latest if values else None)
-        meter.steps_seen += not trainer.sanity_checking
+            self._log_step(meter, mode, loader_idx, output.losses, batch_values)
+        meter.steps_seen += mode == "train" or not trainer.sanity_checking
         return output.returned
 
     def _weight(self, batch: Any) -> int:
@@ -344,8 +347,12 @@ class BaseModule(LightningModule):
             )
         return 1 if samples is None else samples
 
-    def _begin_epoch(self, meter: Meter, mode: str, loader_idx: int) -> None:
+    def _begin_epoch(self, mode: str, loader_idx: int) -> Meter:
         trainer = self.trainer
+        metrics = getattr(self, f"{mode}_metrics")
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None or meter.metrics is not metrics:
+            meter = self._meters[mode, loader_idx] = Meter(metrics)
         meter.start()
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
             self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
@@ -354,19 +361,13 @@ class BaseModule(LightningModule):
         elif trainer.world_size > 1:
             loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
             warn_of_repeats(loaders, loader_idx, trainer.world_size)
+        return meter
 
     def _explain_none(self, error: TypeError, mode: str) -> None:
         """A step that calls what the config leaves out gets told which keys those are."""
         absent = [part for part in ("criterion", f"{mode}_metrics") if getattr(self, part, None) is None]
         if absent and "'NoneType' object is not callable" in str(error):
             add_note(error, f"the config has no `{'` and no `'.join(absent)}`; a step that uses it needs it")
-
-    def _meter(self, mode: str, loader_idx: int) -> Meter:
-        metrics = getattr(self, f"{mode}_metrics")
-        meter = self._meters.get((mode, loader_idx))
-        if meter is None or meter.metrics is not metrics:
-            meter = self._meters[mode, loader_idx] = Meter(metrics)
-        return meter
 
     def _is_read(self, mode: str, batch_idx: int | None) -> bool:
         """Whether anybody sees the values of the step that is about to run."""
@@ -385,7 +386,8 @@ class BaseModule(LightningModule):
             self._log_epoch_value(at_epoch(mode, name), meter.epoch_value(name), shown=shown)
 
     def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
+        if not log_again(self.trainer, self._current_fx_name, name, value):
+            self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def _log_step(
         self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any
@@ -434,13 +436,6 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
                 f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
     return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
-
-
-def _is_there(item: Any, device: torch.device) -> bool:
-    """Whether a part of a batch has nothing to be moved; Lightning would look at each text in a list of them."""
-    if type(item) is Tensor:
-        return item.device == device
-    return type(item) in (list, tuple) and {*map(type, item)} <= _HAS_NO_DEVICE
 
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:

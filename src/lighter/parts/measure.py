@@ -8,8 +8,7 @@ sums over the processes of a distributed run.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
@@ -22,7 +21,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lighter.errors import MisfitError
-from lighter.parts.batch_values import BatchValues, intercept
+from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
 
 Metrics: TypeAlias = Metric | MetricCollection
@@ -76,18 +75,17 @@ class Meter:
         """End the epoch; the next step starts another."""
         self.is_open = False
 
-    @contextmanager
-    def reading(self, *, wanted: bool) -> Iterator[BatchValues | None]:
-        """A step within this works out its metrics' values only if they are wanted; afterwards they are `latest`."""
-        values = self._batch_values
-        if values is None:
-            yield None
-            return
-        values.wanted, values.latest = wanted, None
-        try:
-            yield values
-        finally:
-            values.wanted = True
+    def begin_step(self, *, wanted: bool) -> None:
+        """The step that follows works out its metrics' values only if they are wanted."""
+        if self._batch_values is not None:
+            self._batch_values.wanted, self._batch_values.latest = wanted, None
+
+    def end_step(self) -> Any:
+        """The step is over. Returns its metrics' values, or None if none were worked out."""
+        if self._batch_values is None:
+            return None
+        self._batch_values.wanted = True
+        return self._batch_values.latest
 
     def add(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
         """Add the losses of a step, each the mean over its samples."""
@@ -251,13 +249,18 @@ def samples_in(batch: Any) -> int | None:
 def _first_tensor(batch: Any) -> Tensor | None:
     if isinstance(batch, Tensor):
         return batch
-    if isinstance(batch, Mapping):
-        batch = batch.values()
-    elif is_dataclass(batch):
-        batch = [getattr(batch, field.name) for field in fields(batch)]
-    elif not isinstance(batch, (list, tuple)):
-        return None
-    return next((found for item in batch if (found := _first_tensor(item)) is not None), None)
+    if not isinstance(batch, (list, tuple)):  # asked first, as it is most batches' type and quickly told
+        if isinstance(batch, Mapping):
+            batch = batch.values()
+        elif is_dataclass(batch):
+            batch = [getattr(batch, field.name) for field in fields(batch)]
+        else:
+            return None
+    for item in batch:
+        found = _first_tensor(item)
+        if found is not None:
+            return found
+    return None
 
 
 def warn_of_repeats(loaders: Any, index: int, processes: int) -> None:

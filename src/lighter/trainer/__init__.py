@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
+from lighter.trainer.choice import LoopChoice
+from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
@@ -29,10 +31,19 @@ class Trainer(pytorch_lightning.Trainer):
       both, and saves there too unless it has a `dirpath`.
     - `profiler`: one given by name reports into the run's folder.
     - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
+
+    Its loops do what Lightning's do, hook for hook, and find out once an epoch instead of at every step what there
+    is to do; see `docs/07-speed.md`.
+
+    Attributes:
+        loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
     """
+
+    loop_choice: LoopChoice | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        install_loops(self)
 
     # for `inspect.signature` and editors: the arguments are Lightning's
     functools.update_wrapper(__init__, pytorch_lightning.Trainer.__init__, assigned=("__annotations__",))
@@ -82,6 +93,8 @@ def _folder(folder: str | Path | None) -> str | None:
 class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`: the weights of the lowest validation loss, for modules that log it by our names."""
 
+    on_train_batch_end = Callback.on_train_batch_end  # saves after epochs; Lightning's asks after every step
+
     def __init__(self, folder: str | Path | None) -> None:
         super().__init__(
             _folder(folder), filename=Path(BEST).stem, monitor=DEFAULT_MONITORS[0], enable_version_counter=False
@@ -109,6 +122,8 @@ class BestCheckpoint(ModelCheckpoint):
 
 class LastCheckpoint(ModelCheckpoint):
     """`last.ckpt`: everything needed to go on, as it was at the end of the newest epoch."""
+
+    on_train_batch_end = Callback.on_train_batch_end
 
     def __init__(self, folder: str | Path | None) -> None:
         super().__init__(

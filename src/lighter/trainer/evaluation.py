@@ -1,0 +1,106 @@
+"""The loops of validation and test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop  # private, as all of Lightning's loops are
+from pytorch_lightning.loops.fetchers import _profile_nothing
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from lighter.trainer.batches import plan_transfer
+from lighter.trainer.choice import choose_loop
+from lighter.trainer.hooks import find_hook
+from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.step_log import StepLog
+
+
+class StepPlan:
+    """What is the same for all batches of a run of the loop, or until a callback comes or goes.
+
+    Args:
+        stage: how hooks and step call it: `validation`, `test` or `predict`.
+        names_loader: whether they are told the index of the dataloader.
+    """
+
+    def __init__(self, trainer: Any, stage: str, *, names_loader: bool) -> None:
+        module, strategy = trainer.lightning_module, trainer.strategy
+        self.callbacks = list(trainer.callbacks)
+        self.names_loader = names_loader
+        self.transfer = plan_transfer(trainer)
+        self.batch_start = find_hook(trainer, f"on_{stage}_batch_start")
+        self.batch_end = find_hook(trainer, f"on_{stage}_batch_end")
+        self._module, self._step_name = module, f"{stage}_step"
+        self._takes_batch_idx = takes_batch_idx(getattr(module, self._step_name))
+        is_direct = strategy.model is module and type(trainer.precision_plugin) is Precision
+        self._owner = module if is_direct else strategy
+
+    def step(self, args: tuple[Any, ...]) -> Any:
+        """The user's step, through the wrapper of a strategy and the context of a precision where there are such."""
+        state = vars(self._module)
+        before, state["_current_fx_name"] = state["_current_fx_name"], self._step_name
+        if not self._takes_batch_idx:
+            args = (args[0], *args[2:])
+        output = getattr(self._owner, self._step_name)(*args)
+        state["_current_fx_name"] = before
+        return output
+
+
+class LeanEvaluationLoop(_EvaluationLoop):
+    """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter."""
+
+    trainer: Any
+    _plan: StepPlan | None = None
+
+    def on_run_start(self) -> None:
+        """Begin: choose the loop, and plan its batches."""
+        super().on_run_start()
+        fetcher: Any = self._data_fetcher
+        choice = choose_loop(self.trainer, fetcher)
+        if self.trainer.state.fn != "fit":
+            self.trainer.loop_choice = choice
+        self._plan = None
+        if choice.is_lean:
+            fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
+            self._make_plan()
+
+    def _make_plan(self) -> StepPlan:
+        stage = "test" if self.trainer.testing else "validation"
+        self._plan = StepPlan(self.trainer, stage, names_loader=self._is_sequential and self.num_dataloaders > 1)
+        self._log = StepLog(self.trainer, self._results)
+        return self._plan
+
+    def _evaluation_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
+        plan, trainer, progress = self._plan, self.trainer, self.batch_progress
+        if plan is None:
+            super()._evaluation_step(batch, batch_idx, dataloader_idx, dataloader_iter)
+            return
+        if trainer.callbacks != plan.callbacks:
+            plan = self._make_plan()
+        total: Any = progress.total
+        current: Any = progress.current
+        batch = plan.transfer(batch, dataloader_idx)
+        args = (batch, batch_idx, dataloader_idx) if plan.names_loader else (batch, batch_idx)
+        total.ready += 1
+        current.ready += 1
+        self._log.begin(batch, dataloader_idx if plan.names_loader else None)
+        if plan.batch_start is not None:
+            plan.batch_start(*args)
+        total.started += 1
+        current.started += 1
+        output = plan.step(args)
+        total.processed += 1
+        current.processed += 1
+        if plan.batch_end is not None:
+            plan.batch_end(output, *args)
+        has_step_values = self._log.end()
+        total.completed += 1
+        current.completed += 1
+        if not trainer.sanity_checking:
+            self._has_run = True
+            if has_step_values:
+                trainer._logger_connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])
+            self._seen_batches_per_dataloader[dataloader_idx] += 1
+        if trainer.received_sigterm and not progress.is_last_batch:
+            raise SIGTERMException

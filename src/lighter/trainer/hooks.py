@@ -1,0 +1,70 @@
+"""Hooks that somebody overrides, found once and called as Lightning calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+_UNKNOWN: Any = object()
+BATCH_TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+class Hook:
+    """A hook that somebody overrides: callbacks in their order, then the module."""
+
+    __slots__ = ("_found", "_module", "_name", "_of_module", "_trainer")
+
+    def __init__(self, trainer: Any, name: str, of_module: Callable | None) -> None:
+        self._trainer, self._module, self._name = trainer, trainer.lightning_module, name
+        self._of_module = of_module
+        self._found = {id(callback): _overriding(callback, name) for callback in trainer.callbacks}
+
+    def __call__(self, *args: Any) -> Any:
+        """Call them all. Returns what the module's own returned."""
+        state = vars(self._module)  # `_current_fx_name`: by it `self.log` knows where it is called from
+        before, state["_current_fx_name"] = state["_current_fx_name"], self._name
+        for callback in self._trainer.callbacks:  # as it is now: one of them may bring another, or leave
+            function = self._found.get(id(callback), _UNKNOWN)
+            if function is _UNKNOWN:
+                function = _overriding(callback, self._name)
+            if function is not None:
+                function(self._trainer, self._module, *args)
+        result = self._of_module(*args) if self._of_module is not None else None
+        state["_current_fx_name"] = before
+        return result
+
+
+def find_hook(trainer: Any, name: str) -> Hook | None:
+    """A hook of callbacks and module, or None if nobody overrides it."""
+    of_module = None
+    if _overrides(trainer.lightning_module, name, pl.LightningModule):
+        of_module = getattr(trainer.lightning_module, name)
+    of_module = of_module if callable(of_module) else None
+    if of_module is None and all(_overriding(callback, name) is None for callback in trainer.callbacks):
+        return None
+    return Hook(trainer, name, of_module)
+
+
+def _overriding(callback: Any, name: str) -> Callable | None:
+    """What a callback has in the place of a hook that does nothing."""
+    function = getattr(callback, name)
+    return function if callable(function) and _overrides(callback, name, pl.Callback) else None
+
+
+def module_overrides(trainer: Any, *names: str) -> bool:
+    """Whether the module overrides any of these methods of Lightning's."""
+    return any(_overrides(trainer.lightning_module, name, pl.LightningModule) for name in names)
+
+
+def moves_batches_itself(trainer: Any) -> bool:
+    """Whether module or data module say how a batch gets to its device."""
+    owners = [owner for owner in (trainer.lightning_module, trainer.datamodule) if owner is not None]
+    return any(is_overridden(name, owner) for name in BATCH_TRANSFERS for owner in owners)
+
+
+def _overrides(owner: Any, name: str, base: type) -> bool:
+    """Whether a hook is not the base class's own; the hooks of Lightning's other package count as overridden."""
+    return getattr(getattr(owner, name), "__func__", None) is not getattr(base, name)

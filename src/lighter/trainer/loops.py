@@ -1,0 +1,25 @@
+"""Puts our loops in the place of Lightning's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+
+from lighter.trainer.evaluation import LeanEvaluationLoop
+from lighter.trainer.prediction import LeanPredictionLoop
+from lighter.trainer.training import LeanTrainingEpochLoop
+
+
+def install_loops(trainer: Any) -> None:
+    """Replace the loops that run batches. The loop over epochs stays Lightning's, and checkpoints look the same."""
+    replaced = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = LeanTrainingEpochLoop(trainer, replaced.min_steps, replaced.max_steps)
+    inference_mode = trainer.predict_loop.inference_mode
+    trainer.validate_loop = LeanEvaluationLoop(
+        trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=inference_mode
+    )
+    trainer.test_loop = LeanEvaluationLoop(
+        trainer, TrainerFn.TESTING, RunningStage.TESTING, inference_mode=inference_mode
+    )
+    trainer.predict_loop = LeanPredictionLoop(trainer, inference_mode=inference_mode)

@@ -1,0 +1,173 @@
+"""The training loop: an epoch's batches, with what is the same for all of them found once."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import Any
+
+from lightning_utilities.core.rank_zero import rank_zero_warn
+from pytorch_lightning.loops.fetchers import _profile_nothing
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop  # private, as all of Lightning's loops are
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from lighter.trainer.batches import plan_transfer
+from lighter.trainer.choice import choose_loop
+from lighter.trainer.evaluation import LeanEvaluationLoop
+from lighter.trainer.hooks import find_hook
+from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.optimization import LeanOptimization
+from lighter.trainer.step_log import StepLog
+
+log = logging.getLogger("lighter")
+
+
+class Plan:
+    """What is the same for all batches of an epoch, or until a callback comes or goes."""
+
+    def __init__(self, trainer: Any, results: Any) -> None:
+        self.callbacks = list(trainer.callbacks)
+        self.log = StepLog(trainer, results)
+        self.transfer = plan_transfer(trainer)
+        self.batch_start = find_hook(trainer, "on_train_batch_start")
+        self.batch_end = find_hook(trainer, "on_train_batch_end")
+        self.takes_batch_idx = takes_batch_idx(trainer.lightning_module.training_step)
+        source = trainer.fit_loop.epoch_loop.val_loop._data_source  # private, as `trainer.enable_validation` reads it
+        self.can_validate = source.is_defined() and is_overridden("validation_step", trainer.lightning_module)
+        # how often the processes agree on whether one was told to end
+        self.agrees_every = (trainer.log_every_n_steps or 50) if trainer.world_size > 1 else 0
+
+
+class LeanTrainingEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over an epoch's batches. Where `choose_loop` says so, it is Lightning's to the letter."""
+
+    trainer: Any
+    automatic_optimization: LeanOptimization
+
+    def __init__(self, trainer: Any, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
+        self.automatic_optimization = LeanOptimization(trainer)
+        self.val_loop = LeanEvaluationLoop(
+            trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
+        )
+        self._plan: Plan | None = None
+
+    def on_run_start(self, data_fetcher: Any) -> None:
+        """Begin an epoch: choose the loop, and plan its batches."""
+        super().on_run_start(data_fetcher)
+        choice = choose_loop(self.trainer, data_fetcher)
+        if choice != self.trainer.loop_choice and not choice.is_lean:
+            log.info("Lightning's own training loop runs: %s", choice.reason)
+        self.trainer.loop_choice = choice
+        self._plan = None
+        self.automatic_optimization.forget()
+        if choice.is_lean:
+            data_fetcher._start_profiler = data_fetcher._stop_profiler = _profile_nothing
+            self._make_plan()
+
+    def _make_plan(self) -> Plan:
+        self._plan = plan = Plan(self.trainer, self._results)
+        self.automatic_optimization.plan(outputs_are_read=plan.batch_end is not None)
+        return plan
+
+    def advance(self, data_fetcher: Any) -> None:
+        """Train on a batch.
+
+        Raises:
+            StopIteration: there is none left, or `on_train_batch_start` returned -1.
+        """
+        plan = self._plan
+        if plan is None or self._restarting:  # the first batch after a restart decides what was done before
+            super().advance(data_fetcher)
+            return
+        trainer, progress = self.trainer, self.batch_progress
+        if trainer.callbacks != plan.callbacks:
+            plan = self._make_plan()
+        total: Any = progress.total
+        current: Any = progress.current
+        if self.val_loop._restarting:
+            self.val_loop.restarting = False
+        if plan.agrees_every and total.ready % plan.agrees_every == 0:
+            self._broadcast_sigterm_tensor()  # Lightning's own, which waits for the device, at every step there
+
+        batch = next(data_fetcher)[0]
+        batch_idx = current.ready
+        progress.is_last_batch = data_fetcher.done
+        batch = plan.transfer(batch, 0)
+        total.ready += 1
+        current.ready += 1
+        plan.log.begin(batch)
+        outputs = self._train(plan, batch, batch_idx)
+        if trainer.callbacks != plan.callbacks:
+            plan = self._make_plan()
+        if plan.batch_end is not None:
+            plan.batch_end(outputs, batch, batch_idx)
+        has_step_values = plan.log.end()
+        total.completed += 1
+        current.completed += 1
+        if has_step_values:
+            trainer._logger_connector.update_train_step_metrics()
+
+    def _train(self, plan: Plan, batch: Any, batch_idx: int) -> Any:
+        """Everything between a batch that is on its device and `on_train_batch_end`."""
+        trainer, progress = self.trainer, self.batch_progress
+        outputs, skips = None, False
+        if batch is None:
+            rank_zero_warn("the train dataloader yielded None, which no step gets to see")
+        else:
+            skips = plan.batch_start is not None and plan.batch_start(batch, batch_idx) == -1
+            if skips:
+                progress.increment_by(0, is_last_batch=True)
+            else:
+                progress.total.started += 1  # type: ignore[attr-defined]
+                progress.current.started += 1  # type: ignore[attr-defined]
+                kwargs: OrderedDict[str, Any] = OrderedDict(batch=batch)
+                if plan.takes_batch_idx:
+                    kwargs["batch_idx"] = batch_idx
+                if trainer.lightning_module.automatic_optimization:
+                    outputs = self.automatic_optimization.run(trainer.optimizers[0], batch_idx, kwargs)
+                else:
+                    outputs = self.manual_optimization.run(kwargs)
+        progress.total.processed += 1  # type: ignore[attr-defined]
+        progress.current.processed += 1  # type: ignore[attr-defined]
+        if trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            if self._num_ready_batches_reached():
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        if skips:
+            raise StopIteration
+        return outputs
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Validate, if it is time, and see whether training is over."""
+        if self._plan is None or self._skip_next_val or self._should_check_val_fx(data_fetcher):
+            super().on_advance_end(data_fetcher)
+            return
+        trainer = self.trainer
+        if trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=True)
+        if not self._should_accumulate():
+            self._batches_that_stepped += 1
+        if trainer.should_stop:
+            self._save_loggers_on_train_batch_end()
+        if trainer.received_sigterm and not self._is_training_done:
+            raise SIGTERMException
+
+    def _should_accumulate(self) -> bool:
+        return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
+
+    def _should_check_val_epoch(self) -> bool:
+        """Lightning's own looks up at every step whether there is a `validation_step`, and data for it."""
+        if self._plan is None:
+            return bool(super()._should_check_val_epoch())
+        every = self.trainer.check_val_every_n_epoch
+        in_this_epoch = every is None or (self.trainer.current_epoch + 1) % every == 0
+        return self._plan.can_validate and self.trainer.limit_val_batches > 0 and in_this_epoch
+
+    def teardown(self) -> None:
+        """The run is over, and so is its plan."""
+        super().teardown()
+        self._plan = None
+        self.automatic_optimization.forget()
