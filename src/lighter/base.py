@@ -190,6 +190,17 @@ class BaseModule(LightningModule):
             )
         return _STAGES[stage.value]
 
+    @property
+    def steps_seen(self) -> dict[str, int]:
+        """The steps that were measured, by mode and number of the dataloader: `val/0`. What goes on starts there."""
+        return {f"{mode}/{loader}": meter.steps_seen for (mode, loader), meter in self._meters.items()}
+
+    @steps_seen.setter
+    def steps_seen(self, steps: Mapping[str, int]) -> None:
+        for key, seen in steps.items():
+            mode, _, loader = key.partition("/")
+            self._meter(mode, int(loader)).steps_seen = seen
+
     def count_samples(self, batch: Any) -> int | None:
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
 

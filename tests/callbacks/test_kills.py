@@ -86,12 +86,15 @@ def predict(processes: int, resume: str | None, writer: str, **module: Any) -> A
     return Runner().execute("predict", [] if resume else [job], resume=resume, return_predictions=False)
 
 
+OF_THE_RUN = {"run.log", "run.json", "config.yaml", "origins.yaml", "hparams.yaml"}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """What writers left, partial or not."""
     kept = [
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("run.log", "config.yaml", "hparams.yaml")
+        if path.is_file() and path.name not in OF_THE_RUN and not path.name.startswith(".run.json")
     ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 

@@ -23,7 +23,7 @@ from lighter import Runner, SafeMode
 from lighter.cli import cli
 from lighter.config import remote
 from lighter.engine import checkpoints
-from lighter.errors import CheckpointError, ConfigError
+from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run.paths import RunFolder, runs_of
 
 CONFIG = """
@@ -373,3 +373,9 @@ def test_a_checkpoint_does_not_make_lightning_delete_a_file(stranger: str, own_p
     assert (own_place / "treasure").read_text() == "gold"
     Runner().run("fit", [*inputs, "trainer::max_epochs=2"], ckpt_path="stranger/evil.ckpt")
     assert not (own_place / "treasure").exists(), "or this test shows nothing"
+
+
+def test_what_ran_in_safe_mode_does_not_go_on_outside_of_it(stranger: str) -> None:
+    Runner(safe=True).run("fit", [stranger])
+    with pytest.raises(RunError, match="ran in safe mode, and this would run its config as one that you trust"):
+        Runner().resume("last", ["trainer::max_epochs=3"])

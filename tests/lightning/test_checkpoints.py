@@ -44,6 +44,7 @@ def test_a_checkpoint_has_what_lightning_puts_there_and_the_config(fitted):
     assert config["model"]["lr"] == 0.02
     for key in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "hyper_parameters", "seen"):
         assert equal(ours[key], plain[key]), key
+    assert ours.pop("lighter")["config"] == config
     assert ours.keys() == plain.keys()
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from lighter import __version__
+from lighter.cli.again import reproduce, resume
+from lighter.cli.runs import runs
 from lighter.cli.summary import summary
 from lighter.cli.tune import tune
 
@@ -70,6 +72,11 @@ _verbose = click.option("--verbose/--no_verbose", default=False, help="Print Lig
 
 
 @_stage
+@click.option(
+    "--auto_resume/--no_auto_resume",
+    default=None,
+    help="Go on with the newest fit of the same config, if it stopped before its end; otherwise start.",
+)
 def fit(**options: Any) -> None:
     """Train, and validate while training. INPUT: config files, and overrides (key::path=value)."""
     _run("fit", options)
@@ -136,8 +143,8 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
     raise SystemExit(run_why(key, list(inputs)))
 
 
-cli.add_command(summary)
-cli.add_command(tune)
+for _command in (summary, tune, runs, resume, reproduce):
+    cli.add_command(_command)
 
 
 def _run(stage: str, options: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def _values(stage: str, outcome: Outcome) -> dict[str, float]:
 def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     """The run's folder, and in it what a person wants to open next."""
     folder = outcome.folder
-    known = {paths.CONFIG, paths.LOG, "hparams.yaml", paths.METRICS}
+    known = {*paths.OF_EVERY_RUN, paths.LOSSES, "hparams.yaml", paths.METRICS}
     places: list[tuple[str, Any]] = [("run", folder.path)]
     places += [("metrics", path) for path in [folder.metrics] if path.is_file()]
     places += [("file", path) for path in sorted(folder.path.iterdir()) if path.is_file() and path.name not in known]

@@ -11,7 +11,7 @@ from typing import Any
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError
+from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -20,12 +20,22 @@ INTERRUPTED = 130
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
     """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
 
-    def run() -> None:
-        from lighter.cli.results import show
+    def execute() -> Any:
         from lighter.engine.runner import Runner
 
         runner = Runner(safe_mode(options))
-        show(stage, runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS}))
+        return runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS})
+
+    return run_and_show(stage, execute, traceback=traceback)
+
+
+def run_and_show(stage: str, execute: Callable[[], Any], *, traceback: bool = False) -> int:
+    """Call what runs a stage, show what came of it, and return the exit code."""
+
+    def run() -> None:
+        from lighter.cli.results import show
+
+        show(stage, execute())
 
     return exit_code(run, traceback=traceback)
 
@@ -67,7 +77,7 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    return record.levelno == logging.INFO or record.name == "lighter.check"
+    return record.levelno == logging.INFO or record.name in ("lighter.check", "lighter.run")
 
 
 def _title(error: LighterError) -> str:
@@ -75,6 +85,8 @@ def _title(error: LighterError) -> str:
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, RunError):
+        return "The run cannot be used."
     if isinstance(error, MisfitError):
         return "The config does not fit the module."
     return title(getattr(error, "problems", ()))

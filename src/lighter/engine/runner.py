@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lighter.collector import without_collections
@@ -27,7 +27,14 @@ from lighter.engine.project import importable
 from lighter.engine.resume import stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
+from lighter.run.journal import Journal, recorded
 from lighter.run.log import logging_to
+from lighter.run.read import read_run, trusted
+from lighter.run.record import record, saved_form
+from lighter.run.secrets import REDACTED, Secrets, missing
+
+if TYPE_CHECKING:
+    from lighter.engine.again.resume import GoingOn
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")
@@ -81,39 +88,81 @@ class Runner:
         """
         return self.execute(stage, inputs, **arguments).result
 
+    def resume(self, run: str | Path, overrides: Sequence[str] = (), take: str = "all", root: str = "outputs") -> Any:
+        """Go on with a fit that stopped, in its own folder: `Runner().resume("last", ["trainer::max_epochs=20"])`.
+
+        Args:
+            run: which: a path, an id, the beginning of one, or `last`.
+            overrides: changes of its config.
+            take: what of its checkpoint: `all`, `weights` (in a new run), or `no-optimizer`.
+            root: where the runs are.
+
+        Raises:
+            RunError: there is no such run, or it cannot go on.
+            CheckpointError: it has no checkpoint that can be used.
+            ConfigError: the overrides are wrong, or the checkpoint means nothing with them.
+        """
+        from lighter.engine.again.resume import going_on, run_to_resume
+
+        found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take)
+        return self.execute("fit", inputs, going_on=found).result
+
     def execute(
-        self, stage: str, inputs: Sequence[Input] = (), *, resume: str | Path | None = None, **arguments: Any
+        self,
+        stage: str,
+        inputs: Sequence[Input] = (),
+        *,
+        going_on: GoingOn | None = None,
+        auto_resume: bool = False,
+        resume: str | Path | None = None,
+        **arguments: Any,
     ) -> Outcome:
         """The same, returning all that the run came to.
 
         Args:
             stage: as for `run`.
             inputs: as for `run`; none are needed to go on with a prediction.
-            resume: the folder of a prediction that was stopped, or `last`: go on with it.
+            going_on: the fit that goes on.
+            auto_resume: go on with the newest fit of the same config, if that stopped before its end.
+            resume: the prediction that was stopped and goes on: its folder, or `last`.
             arguments: as for `run`.
         """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
-        inputs = [resumed.config] if resumed is not None else inputs
+        if resumed is not None:
+            inputs = [resumed.config]
+            if self.safe is None and resumed.record.is_file():
+                trusted(read_run(resumed.path))
         config, problems = examine(inputs, self.safe)
         if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
             raise ConfigError(in_order(problems))
+        if problems:
+            with _importable(config, problems):
+                _checked(config, stage, problems, arguments)  # raises all that there are
+        run = RunOptions.of(config, inputs)
+        if auto_resume:
+            from lighter.engine.again.resume import unfinished_fit
+
+            going_on = unfinished_fit(config, run.root, run.name)
+        if going_on is not None:
+            arguments = {**going_on.arguments, **arguments}
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe)
-        with _importable(config, problems) as project:
-            return self._execute(stage, inputs, config, problems, arguments, project, resumed)
+        secrets = Secrets(config.merged.plain())
+        before = going_on.folder if going_on is not None else None
+        folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
+        journal = Journal(folder, secrets)
+        with recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
+            journal.open(stage, inputs, config, arguments)
+            refuse_missing_secrets(config)
+            with _importable(config, problems) as project:
+                job = _Job(stage, config, run, journal, project, resumed is not None, going_on)
+                return self._execute(job, arguments)
 
-    def _execute(
-        self,
-        stage: str,
-        inputs: Sequence[Input],
-        config: Config,
-        problems: list[Problem],
-        arguments: Mapping[str, Any],
-        project: Path | None,
-        resumed: paths.RunFolder | None,
-    ) -> Outcome:
+    def _execute(self, job: _Job, arguments: Mapping[str, Any]) -> Outcome:
+        """What is done in the run's folder, all of it on record."""
+        config, stage, folder, going_on = job.config, job.stage, job.journal.folder, job.going_on
         with without_collections():
             from pytorch_lightning import seed_everything
 
@@ -122,44 +171,61 @@ class Runner:
             from lighter.engine.families import family
             from lighter.engine.prediction import prepare_prediction, with_arguments
 
-            if not problems:  # the seed may be one; what is imported may draw numbers too
-                seed_everything(config.seed, workers=True, verbose=False)
-            found = _checked(config, stage, problems, arguments)
-        run = RunOptions.of(config, inputs)
+            seed_everything(config.seed, workers=True, verbose=False)  # what is imported may draw numbers too
+            found = _checked(config, stage, [], arguments)
         seed_everything(config.seed, workers=True, verbose=False)
-        saved = {**config.merged.plain(), **({"project": str(project)} if project else {})}
+        saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
         package = family(type(module), "LightningModule") or ""
-        folder = resumed or claimed(run, config)
-        with logging_to(folder.log if paths.is_rank_zero() else None):
-            if config.safe is not None:
-                log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
-                objects.safe = config.safe.within([folder.path])
-            for warning in found if paths.is_rank_zero() else ():
-                check_log.warning("%s", warning)
-            try:
-                trainer = build_trainer(objects, package, folder)
-                parts = Parts(module, build_data(objects, stage), trainer, package)
-                check_parts(objects, section, parts, stage)
-                call = _call_arguments(objects, stage, trainer, arguments)
-                if call.get("ckpt_path") is not None:
-                    call["ckpt_path"] = _checkpoint(call, run, folder, safe=config.safe is not None)
-                if stage == "predict":
-                    prepare_prediction(trainer, folder, goes_on=resumed is not None)
-                    saved = with_arguments(saved, call)
-            except BaseException:
-                folder.abandon()
+        if config.safe is not None:
+            log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
+            objects.safe = config.safe.within([folder.path])
+        for warning in found if paths.is_rank_zero() else ():
+            check_log.warning("%s", warning)
+        if going_on is None:
+            trainer = build_trainer(objects, package, folder)
+        else:
+            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, package, folder))
+        parts = Parts(module, build_data(objects, stage), trainer, package)
+        check_parts(objects, section, parts, stage)
+        call = _call_arguments(objects, stage, trainer, arguments)
+        if call.get("ckpt_path") is not None:
+            call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None)
+        if stage == "predict":
+            prepare_prediction(trainer, folder, goes_on=job.goes_on)
+            saved = with_arguments(saved, call)
+        if going_on is not None:
+            going_on.prepare(module, trainer)
+            job.journal.note(resumed=going_on.facts)
+        try:
+            with where_it_failed(objects):
+                return _go(job, saved_form(saved, job.journal.secrets), parts, call)
+        except MisfitError as error:
+            if not error.key:
                 raise
-            try:
-                with where_it_failed(objects):
-                    return _go(stage, None if resumed else saved, parts, folder, call, config.safe)
-            except MisfitError as error:
-                if not error.key:
-                    raise
-                path = join(objects.followed(section), error.key)
-                raise ConfigError([objects.problem(str(error), path)]) from error
+            path = join(objects.followed(section), error.key)
+            raise ConfigError([objects.problem(str(error), path)]) from error
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be run, once the config is read and the folder is there.
+
+    Attributes:
+        project: the folder that is importable as `project`.
+        goes_on: whether it is a prediction that goes on.
+        going_on: the fit that goes on.
+    """
+
+    stage: str
+    config: Config
+    run: RunOptions
+    journal: Journal
+    project: Path | None
+    goes_on: bool
+    going_on: GoingOn | None
 
 
 @contextmanager
@@ -217,6 +283,22 @@ def _default_name(inputs: Sequence[Input]) -> str:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
+
+
+def refuse_missing_secrets(config: Config) -> None:
+    """A config that a run saved is without its secrets.
+
+    Raises:
+        ConfigError: with the places of all that are left out.
+    """
+    hint = "Give it on the command line: {path}=VALUE, or have the config read it: $__import__('os').environ['NAME']"
+    problems = [
+        Problem(f"this is a secret, which was not saved: {REDACTED}", node.origin, path, hint.format(path=path))
+        for path in missing(config.merged.plain())
+        if (node := config.merged.find(path)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def claimed(run: RunOptions, config: Config) -> paths.RunFolder:
@@ -304,22 +386,18 @@ def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolde
     return path
 
 
-def _go(
-    stage: str,
-    saved: dict[str, Any] | None,
-    parts: Any,
-    folder: paths.RunFolder,
-    call: dict[str, Any],
-    safe: SafeMode | None,
-) -> Outcome:
-    """Record the run, if it is new, and call the trainer."""
-    from lighter.engine import checkpoints
-    from lighter.run.record import record
+def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> Outcome:
+    """Record the run, and call the trainer. A prediction that goes on has its config on record."""
+    from lighter.engine import checkpoints, recorder
 
+    stage, journal, folder = job.stage, job.journal, job.journal.folder
     log.info("%s, in %s", stage, folder.path)
+    safe = job.config.safe
     note = f"{_IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
-    if saved is not None:
+    if not job.goes_on:
         record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
+    recorder.attach(parts.trainer, parts.module, parts.data, journal, saved)
+    journal.begin(checkpoint=call.get("ckpt_path"))
     try:
         result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except SystemExit as error:  # what Lightning makes of a signal
@@ -333,6 +411,9 @@ def _go(
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise
+    finally:
+        journal.note(**recorder.how_far(parts.trainer))
+    journal.note(**recorder.results(parts.trainer))
     _end_by_signal(parts.trainer)
     log.info("finished")
     return Outcome(result, parts.trainer, folder)

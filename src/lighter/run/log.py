@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lighter.run.secrets import Secrets
+
 _LOGGERS = (
     "",
     "lighter",
@@ -29,12 +31,12 @@ _ADVERTISING = (
 
 
 @contextmanager
-def logging_to(path: Path | None) -> Iterator[None]:
+def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[None]:
     """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. It all ends here."""
     handlers: list[tuple[logging.Logger, logging.FileHandler]] = []
     if path is not None:
         handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Formatter(secrets or Secrets()))
         handlers = [(logging.getLogger(name), handler) for name in _LOGGERS if not name or _is_apart(name)]
     no_advertisement = logging.Filter()
     no_advertisement.filter = lambda record: not str(record.msg).startswith("💡 Tip")  # type: ignore[method-assign]
@@ -57,6 +59,18 @@ def logging_to(path: Path | None) -> Iterator[None]:
         for logger, handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _Formatter(logging.Formatter):
+    """Lines of a log, without secrets."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback that may come with it."""
+        return self._secrets.source(super().format(record))
 
 
 def _is_apart(name: str) -> bool:

@@ -1,7 +1,13 @@
 """The one speller of every artefact's name.
 
 outputs/2026-11-22/14-03-55-digits/
+    run.json          what ran, from what, on what, and what came of it: see `journal.py`
     config.yaml       the merged config: running it again runs the same experiment
+    origins.yaml      where each of its values was written
+    source.patch      what was changed in the checkout since its commit, if anything was
+    source/           the source files that git did not know, if there were any
+    losses.csv        the losses of the first steps of a fit, exactly
+    tags.json         what `lighter runs tag` wrote
     metrics.csv       every logged value
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
@@ -16,6 +22,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +32,13 @@ from pathlib import Path
 from lighter.config.safe.paths import RUNS
 
 OUTPUTS = RUNS
+RECORD = "run.json"
 CONFIG = "config.yaml"
+ORIGINS = "origins.yaml"
+PATCH = "source.patch"
+SOURCE = "source"
+LOSSES = "losses.csv"
+TAGS = "tags.json"
 METRICS = "metrics.csv"
 LOG = "run.log"
 CHECKPOINTS = "checkpoints"
@@ -37,7 +50,10 @@ PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, 
 LR_CURVE = "lr.csv"
 LR_PLOT = "lr.png"
 
+REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable that says which run another one repeats
+OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
+_DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
 
 
@@ -46,6 +62,16 @@ class RunFolder:
     """The folder of one run, claimed by it alone."""
 
     path: Path
+
+    @property
+    def record(self) -> Path:
+        """What is known of the run."""
+        return self.path / RECORD
+
+    @property
+    def id(self) -> str:
+        """What the run is called: its folder below the folder of all runs."""
+        return f"{self.path.absolute().parent.name}/{self.path.name}"
 
     @property
     def config(self) -> Path:
@@ -83,15 +109,18 @@ class RunFolder:
         return self.path / LR_PLOT
 
     def abandon(self) -> None:
-        """Give the folder up, of a run that did not start: it goes if there is nothing in it but the log.
+        """Give the folder up, of a run that did not start: it goes if there is nothing in it but what we wrote.
 
         The day's folder goes with it if it was the only one. Only the process that made it does this.
         """
         if not is_rank_zero():
             return
         with suppress(OSError):
-            if [path.name for path in self.path.iterdir()] == [LOG]:
-                self.log.unlink()
+            if {path.name for path in self.path.iterdir()} <= OF_EVERY_RUN:
+                if (self.path / SOURCE).is_dir():
+                    shutil.rmtree(self.path / SOURCE)
+                for path in self.path.iterdir():
+                    path.unlink()
             self.path.rmdir()
             self.path.parent.rmdir()
 
@@ -143,7 +172,7 @@ def go_on_in(path: Path) -> RunFolder:
 
 def unfinished(root: Path) -> Iterator[RunFolder]:
     """The runs under a root in which a prediction was stopped, the newest first."""
-    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=_age, reverse=True):
+    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
         if path.is_dir() and any(path.rglob(f"*{PROGRESS}")):
             yield RunFolder(path)
 
@@ -155,10 +184,24 @@ def is_rank_zero() -> bool:
 
 def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
     """The runs of this name under a root, the newest first."""
-    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=_age, reverse=True):
-        match = _FOLDER_NAME.match(path.name)
-        if match and match["name"] == file_name(name) and path.is_dir():
+    return (run for run in all_runs(root) if name_of(run.path) == file_name(name))
+
+
+def all_runs(root: Path) -> Iterator[RunFolder]:
+    """The folders of all runs under a root, the newest first."""
+    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
+        if is_day(path.parent.name) and is_run(path.name) and path.is_dir():
             yield RunFolder(path)
+
+
+def is_day(name: str) -> bool:
+    """Whether a folder is one of a day's runs."""
+    return _DAY_NAME.fullmatch(name) is not None
+
+
+def is_run(name: str) -> bool:
+    """Whether a folder in one of a day is called as a run's is."""
+    return _FOLDER_NAME.match(name) is not None
 
 
 def name_of(folder: Path) -> str:
@@ -191,6 +234,7 @@ def _of(rank: int) -> str:
     return f"-{rank}" if rank else ""
 
 
-def _age(path: Path) -> tuple[str, str, int]:
+def age(path: Path) -> tuple[str, str, int]:
+    """What sorts runs by their age, the oldest first."""
     number = path.suffix.removeprefix(".")
     return path.parent.name, path.name[:8], int(number) if number.isdigit() else 1

@@ -1,30 +1,77 @@
-"""What a run leaves behind so that it can be found and repeated: the merged config, in three places."""
+"""The merged config, with the run: in its folder, with its loggers, in its checkpoints; always without secrets."""
 
 from __future__ import annotations
 
 import inspect
+import numbers
+from collections.abc import Mapping
+from os import PathLike, fspath
 from typing import Any
 
 from lighter.config import yaml
+from lighter.run.disk import write_whole
 from lighter.run.paths import RunFolder
+from lighter.run.secrets import Secrets
+
+CHECKPOINT_KEY = "lighter"
+"""What a checkpoint has of ours: `config`, which for most modules is among its hyperparameters too."""
 
 
-def record(config: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None, note: str = "") -> None:
+def saved_form(config: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """A config as it is saved: plain data, as YAML would have it, without secrets."""
+    saved: dict[str, Any] = _plain(secrets.data(config))
+    return saved
+
+
+def record(saved: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None, note: str = "") -> None:
     """Write `config.yaml`, and give the config to the loggers and to the checkpoints' hyperparameters.
 
+    A module whose constructor takes any argument is given all hyperparameters by `load_from_checkpoint`; the config is
+    not among those, but in its checkpoints under the key `lighter`, as it is for every module.
+
     Args:
-        config: the merged config, as plain data that runs the same again from anywhere.
+        saved: the merged config, as `saved_form` makes it, that runs the same again from anywhere.
         folder: the run's folder; None in the processes that do not write it.
         note: what stands above the config in its file, as a comment.
     """
     if folder is not None:
-        heading = "".join(f"# {line}\n" for line in note.splitlines())
-        folder.config.write_text(heading + yaml.dump(config), encoding="utf-8")
+        _write(folder, "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved))
     for logger in trainer.loggers:
-        logger.log_hyperparams({"config": config})
+        logger.log_hyperparams({"config": saved})
     key = _free_key(module)
     if key is not None:
-        module.hparams[key] = config
+        module.hparams[key] = saved
+
+
+def _write(folder: RunFolder, text: str) -> None:
+    """A run that goes on with another config keeps the one that it had: `config.1.yaml`, and so on."""
+    if folder.config.is_file() and folder.config.read_text(encoding="utf-8") != text:
+        number = 1
+        while (folder.path / f"config.{number}.yaml").exists():
+            number += 1
+        folder.config.rename(folder.path / f"config.{number}.yaml")
+    write_whole(folder.config, text)
+
+
+def _plain(value: Any) -> Any:
+    """What a dict from Python may hold beside plain data, in the form that it has in YAML."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    for kind, convert in _CONVERT.items():
+        if isinstance(value, kind):
+            return convert(value)
+    return value if value is None else repr(value)
+
+
+_CONVERT: dict[type, Any] = {
+    bool: bool,
+    str: str,
+    numbers.Integral: int,
+    numbers.Real: float,
+    PathLike: lambda path: str(fspath(path)),
+}
 
 
 def _free_key(module: Any) -> str | None:

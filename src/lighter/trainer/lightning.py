@@ -1,12 +1,12 @@
 """The few private names of Lightning that Lighter reads, each with the reason.
 
-Tested against the Lightning versions that `pyproject.toml` allows. Only `predicted_samples` and `start_predicting_at`
-change Lightning's state.
+Tested against the Lightning versions that `pyproject.toml` allows; nothing here changes Lightning's state, but for
+what says so, and `predicted_samples` and `start_predicting_at`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
@@ -141,3 +141,13 @@ def _seen(loader: Any) -> list[list[int]] | None:
     """The indices of the batches that a dataloader has given, if Lightning's wrapper keeps them."""
     seen = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
     return seen if isinstance(seen, list) else None
+
+
+def log_other_hparams(module: Any, hparams: Mapping[str, Any]) -> None:
+    """Give the loggers these hyperparameters in place of those that a module, or a data module, saved.
+
+    Private, because nothing public stands between `save_hyperparameters` and the loggers. This changes Lightning's
+    state: the copy that it keeps for the loggers and for nothing else.
+    """
+    if module._log_hyperparams:
+        module._hparams_initial = dict(hparams)

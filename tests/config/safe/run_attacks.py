@@ -38,6 +38,7 @@ FORBIDDEN = (  # with a dot at the end, all that begin so
     *("builtins.breakpoint", "builtins.input", "sys.addaudithook", "sys.setprofile", "sys.settrace"),
 )
 OURS = [(b"PL_GLOBAL_SEED",), (b"PL_SEED_WORKERS",), (b"LIGHTER_RUN_FOLDER",)]  # variables that every run sets
+OF_THE_RECORD = re.compile(r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.\d+")
 BASE = """
 vars:
   bunch: {_target_: sklearn.datasets.load_digits}
@@ -68,16 +69,20 @@ class Watch:
         if not self.on:
             return
         if any(event.startswith(name) if name.endswith(".") else event == name for name in FORBIDDEN):
-            if args[:1] not in OURS and not (event == "exec" and self.is_annotation()):
+            if args[:1] not in OURS and not self.is_ours(event, args):
                 self.events.append(f"{event} {args[:1]!r}"[:200])
         elif event == "import" and str(args[0]).partition(".")[0] not in self.known:
             self.events.append(f"import {args[0]}")
         elif event in ("open", "os.mkdir", "os.rmdir", "os.remove") and self.is_elsewhere(event, args):
             self.events.append(f"{event} {args!r}"[:200])
 
-    def is_annotation(self) -> bool:
-        """Whether it is an annotation of something on the list, written as text in its own package, that is read."""
-        frame: Any = sys._getframe(2)
+    def is_ours(self, event: str, args: tuple[Any, ...]) -> bool:
+        """Whether the record of the run is given its name, or an annotation is read that its package has as text."""
+        if event in ("os.rename", "socket.gethostname"):
+            return not args or OF_THE_RECORD.fullmatch(str(args[0])) is not None
+        if event != "exec":
+            return False
+        frame: Any = sys._getframe(3)
         while frame is not None and frame.f_globals.get("__name__") != "lighter.config.signatures":
             frame = frame.f_back
         return frame is not None

@@ -1,0 +1,19 @@
+"""How commands that run no stage end: a message and an exit code for what their user can mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lighter.errors import LighterError
+
+
+@contextmanager
+def mistakes_shown() -> Iterator[None]:
+    """Turn a mistake of the user's into its message and exit code."""
+    try:
+        yield
+    except LighterError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

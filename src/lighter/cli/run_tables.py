@@ -1,0 +1,168 @@
+"""What `lighter runs` prints."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lighter.run import paths
+from lighter.run.compare import Difference
+from lighter.run.curves import curves_of, drawn
+from lighter.run.read import Run
+
+_COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "lost": "red"}
+_MOST_METRICS = 3
+_MOST_CURVES = 12
+_WIDEST = 60
+
+
+def print_json(data: Any) -> None:
+    """For programs."""
+    print(json.dumps(data, indent=1))
+
+
+def public(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without what only tells whether its process is there."""
+    return {key: value for key, value in row.items() if key not in ("pid", "process_started")}
+
+
+def say(text: str) -> None:
+    """A line, at once."""
+    print(text, flush=True)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], note: str = "") -> None:
+    """A table of runs."""
+    shown = rows[: options["limit"] or None]
+    console = Console()
+    if not shown:
+        console.print(f"There is no such run under {options['root']}.", highlight=False)
+        return
+    names = options["metrics"] or _telling(shown)
+    heads = [name.removesuffix("/epoch") for name in names]
+    table = _table("run", "stage", "status", "time", *heads, *(["tags"] if any(row["tags"] for row in shown) else []))
+    for row in shown:
+        values = [_number(row["metrics"].get(name)) for name in names]
+        cells = [row["id"], row["stage"] or "", _status(row["status"]), _duration(row["seconds"]), *values]
+        table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
+    console.print(table)
+    rest = len(rows) - len(shown)
+    more = f"{rest} more: --limit 0 shows all" if rest > 0 else ""
+    if note or more:
+        console.print("; ".join(filter(None, (note, more))), style="dim", highlight=False)
+
+
+def print_run(run: Run, metrics: Sequence[str]) -> None:
+    """All about one run."""
+    console, facts = Console(), run.facts
+    table = _table("", "", header=False)
+    for name, value in _overview(run):
+        table.add_row(Text(name, style="dim"), value)
+    console.print(table)
+    curves = [curve for curve in curves_of(run) if (curve.name in metrics if metrics else _is_curve(curve.name))]
+    if curves:
+        lines = _table("curve", "first", "", "last", "lowest", "highest")
+        for curve in curves[: None if metrics else _MOST_CURVES]:
+            ends = [_number(one) for one in (curve.values[0], curve.values[-1], min(curve.values), max(curve.values))]
+            lines.add_row(curve.name, ends[0], Text(drawn(curve.values), style="cyan"), *ends[1:])
+        console.print()
+        console.print(lines)
+    elif metrics:
+        there = ", ".join(curve.name for curve in curves_of(run)) or "none"
+        console.print(f"There is no curve of {' or '.join(metrics)}; there is: {there}", highlight=False)
+    if facts.get("error"):
+        console.print(f"\n{facts['error']['type']}: {facts['error']['message']}", style="red", highlight=False)
+
+
+def print_differences(found: Sequence[Difference], first: str, second: str) -> None:
+    """A table of what differs."""
+    console = Console()
+    if not found:
+        console.print("They differ in nothing that is on record.")
+        return
+    table = _table("", first, second)
+    about = ""
+    for difference in found:
+        if difference.about != about:
+            about = difference.about
+            table.add_row(Text(about, style="bold"), "", "")
+        table.add_row(f"  {difference.name}", _short(difference.before), _short(difference.after))
+    console.print(table)
+
+
+def _overview(run: Run) -> list[tuple[str, Any]]:
+    facts = run.facts
+    source, progress = facts.get("source") or {}, facts.get("progress") or {}
+    changed = [*(["with uncommitted changes"] if source.get("changed") else []), *_untracked(source)]
+    commit = f"{str(source.get('commit'))[:12]} {', '.join(changed)}" if source else ""
+    rows = {
+        "run": run.id,
+        "folder": str(run.folder.path),
+        "status": _status(run.status),
+        "stage": facts.get("stage"),
+        "command": " ".join(facts.get("command") or []),
+        "started": f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}",
+        "time": _duration(facts.get("seconds")),
+        "starts": f"{len(facts.get('starts') or []) + 1}" if facts.get("starts") else "",
+        "seed": str(facts.get("seed")),
+        "progress": f"epoch {progress.get('epoch')}, step {progress.get('step')}" if progress else "",
+        "commit": commit,
+        "tags": " ".join(run.tags),
+        "checkpoints": "\n".join(_checkpoint(entry) for entry in facts.get("checkpoints") or []),
+    }
+    return [(name, value) for name, value in rows.items() if value]
+
+
+def _untracked(source: Mapping[str, Any]) -> list[str]:
+    count = len(source.get("untracked") or [])
+    return [f"{count} file{'s' * (count != 1)} that git does not know (in {paths.SOURCE}/)"] if count else []
+
+
+def _checkpoint(entry: Mapping[str, Any]) -> str:
+    score = f"  {entry['monitor']} {_number(entry['score'])}" if entry.get("score") is not None else ""
+    return f"{entry['path']}{score}"
+
+
+def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics that most of the runs have, those of validation and test before others."""
+    counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
+    order = sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
+    return order[:_MOST_METRICS]
+
+
+def _is_curve(name: str) -> bool:
+    return "/optimizer/" not in name and ("/epoch" in name or not name.startswith(("train/", "val/", "test/")))
+
+
+def _table(*columns: str, header: bool = True) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=header)
+    for index, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=index == 0)
+    return table
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=_COLOURS.get(status, ""))
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{float(value):.4g}"
+
+
+def _duration(seconds: Any) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(float(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02.0f}s" if minutes else f"{rest:.1f}s"

@@ -1,0 +1,172 @@
+"""`lighter runs`: find, show, compare, tag and remove runs. What draws tables is imported when there is one to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_STATUSES = ("running", "finished", "failed", "interrupted", "lost")
+_RUN = "A RUN is a path, an id, the beginning of one, or `last`."
+
+in_folder = click.option(
+    "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=Path
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@click.group(epilog=_RUN)
+def runs() -> None:
+    """List, show, compare, tag and remove runs.
+
+    \b
+      lighter runs list --status finished --sort val/loss/epoch
+      lighter runs show last
+      lighter runs diff 2026-11-22/14 last
+    """
+
+
+def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    for decorate in (
+        click.option("--until", metavar="DATE", help="Started on this day or before: 2026-11-22."),
+        click.option("--since", metavar="DATE", help="Started on this day or later."),
+        click.option("--where", multiple=True, metavar="CONDITION", help="A metric: 'val/loss/epoch<0.3'."),
+        click.option("--tag", "tags", multiple=True, help="With this tag."),
+        click.option("--name", help="With this name."),
+        click.option("--stage", type=click.Choice(("fit", "validate", "test", "predict"))),
+        click.option("--status", multiple=True, type=click.Choice(_STATUSES)),
+        in_folder,
+    ):
+        function = decorate(function)
+    return function
+
+
+@runs.command("list", epilog=_RUN)
+@_filters
+@click.option("--sort", metavar="METRIC", help="By a metric, or `seconds`, `name`, `status`; missing ones last.")
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="Show this metric.")
+@click.option("--limit", default=30, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
+@_as_json
+def list_runs(**options: Any) -> None:
+    """The runs, newest first."""
+    from lighter.cli import run_tables
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.filter import select_rows, sort_rows
+    from lighter.run.index import summaries
+
+    with mistakes_shown():
+        rows = select_rows(summaries(options["root"]), options)
+        rows = sort_rows(rows, options["sort"], reverse=options["reverse"])
+    if options["as_json"]:
+        run_tables.print_json([run_tables.public(row) for row in rows])
+    else:
+        run_tables.print_rows(rows, options)
+
+
+@runs.command(epilog=_RUN)
+@click.argument("run")
+@in_folder
+@click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="The curve of this value.")
+@_as_json
+def show(run: str, root: Path, metrics: tuple[str, ...], as_json: bool) -> None:
+    """All about a run, with its curves."""
+    from lighter.cli import run_tables
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.read import read_run
+    from lighter.run.select import find_run
+
+    with mistakes_shown():
+        found = read_run(find_run(run, root).path)
+    if as_json:
+        facts = {**found.facts, "status": found.status, "tags": list(found.tags)}
+        run_tables.print_json({**facts, "path": str(found.folder.path)})
+    else:
+        run_tables.print_run(found, metrics)
+
+
+@runs.command(epilog=_RUN)
+@click.argument("first")
+@click.argument("second")
+@in_folder
+@_as_json
+def diff(first: str, second: str, root: Path, as_json: bool) -> None:
+    """What two runs differ in: config, code, environment, data, results."""
+    from lighter.cli import run_tables
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.compare import differences
+    from lighter.run.read import read_run
+    from lighter.run.select import find_run
+
+    with mistakes_shown():
+        one, other = (read_run(find_run(wanted, root).path) for wanted in (first, second))
+    found = differences(one, other)
+    if as_json:
+        run_tables.print_json([difference._asdict() for difference in found])
+    else:
+        run_tables.print_differences(found, one.id, other.id)
+
+
+@runs.command(epilog=_RUN)
+@click.argument("metric")
+@_filters
+@click.option("--mode", type=click.Choice(("min", "max")), help="Whether low or high is good; told by the name if not.")
+@click.option("--limit", default=5, show_default=True, help="At most so many.")
+@_as_json
+def best(metric: str, **options: Any) -> None:
+    """The runs with the best value of a metric."""
+    from lighter.cli import run_tables
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.filter import best_rows, select_rows
+    from lighter.run.index import summaries
+
+    with mistakes_shown():
+        rows, mode = best_rows(select_rows(summaries(options["root"]), options), metric, options["mode"])
+    rows = rows[: options["limit"] or None]
+    if options["as_json"]:
+        run_tables.print_json([run_tables.public(row) for row in rows])
+    else:
+        run_tables.print_rows(rows, {**options, "metrics": (metric,)}, note=f"{mode} is best")
+
+
+@runs.command(epilog=_RUN)
+@click.argument("run")
+@click.argument("tags", nargs=-1)
+@click.option("--remove", multiple=True, metavar="TAG", help="Take this tag off.")
+@in_folder
+def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) -> None:
+    """Tag a run; print its tags."""
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.read import read_run, write_tags
+    from lighter.run.select import find_run
+
+    with mistakes_shown():
+        found = read_run(find_run(run, root).path)
+        kept = [one for one in dict.fromkeys((*found.tags, *tags)) if one not in remove]
+        if sorted(kept) != sorted(found.tags):
+            write_tags(found.folder, kept)
+    print(f"{found.id}  {' '.join(sorted(kept))}".rstrip())
+
+
+@runs.command(epilog=_RUN)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@in_folder
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(runs: tuple[str, ...], root: Path, yes: bool) -> None:
+    """Remove runs with everything in their folders. Asks; never removes a running one."""
+    from lighter.cli.messages import mistakes_shown
+    from lighter.run.remove import removable, remove, size_of
+    from lighter.run.select import find_run
+
+    with mistakes_shown():
+        found = removable([find_run(run, root) for run in runs])
+    for folder in found:
+        print(f"{folder.path}  {size_of(folder.path)}")
+    if yes or click.confirm(f"Remove {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
+        with mistakes_shown():
+            for folder in found:
+                remove(folder)
+    else:
+        print("Nothing was removed.")

@@ -1,0 +1,1 @@
+"""Runs that go on where they stopped, and runs that are repeated."""

@@ -1,0 +1,154 @@
+"""Loggers that go on with the run that they had, so that its curves are continuous: no step twice, none missing."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lighter.run.disk import write_whole
+from lighter.run.paths import METRICS, is_rank_zero
+from lighter.run.read import Run
+
+log = logging.getLogger("lighter.run")
+
+_ASIDE = ".aside"
+_OF_EVALUATION = re.compile(r"(?P<mode>val|test)/.*/step(?:/dataloader_idx_(?P<loader>\d+))?")
+
+
+def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
+    """Exchange the definitions of the trainer's loggers for ones that name their earlier run.
+
+    Args:
+        next_step: the first step that will be logged.
+    """
+    recorded = run.facts.get("loggers") or []
+    for index, path in enumerate(_definitions(objects)):
+        before = recorded[index] if index < len(recorded) else {}
+        kinds = _kinds(objects.target_or_none(path))
+        more = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
+        if more is not None:
+            objects.exchange(path, {**objects.definition(path), **more})
+        elif kinds:
+            log.warning("%s cannot go on with its earlier run and starts another", kinds[0])
+
+
+def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
+    """The constructor arguments by which a logger goes on; None for one that we do not know."""
+    known: dict[str, dict[str, Any]] = {
+        "CSVLogger": {"version": before.get("version")},
+        "TensorBoardLogger": {
+            "version": before.get("version"),
+            "purge_step": next_step,  # what was logged from here on is not to be seen any more
+            "default_hp_metric": False,
+        },
+        "WandbLogger": {"id": before.get("version"), "resume": "allow"},
+        "MLFlowLogger": {"run_id": before.get("run_id")},
+    }
+    return next((known[kind] for kind in kinds if kind in known), None)
+
+
+def _definitions(objects: Any) -> Iterator[str]:
+    """The paths of the loggers that the config defines."""
+    trainer = objects.followed("trainer")
+    path = objects.followed(f"{trainer}::logger")
+    try:
+        given = objects.definition(path)
+    except KeyError:
+        return
+    several = [f"{path}::{index}" for index in range(len(given))] if isinstance(given, list) else [path]
+    for one in map(objects.followed, several):
+        if isinstance(objects.definition(one), Mapping):
+            yield one
+
+
+def _kinds(target: Any) -> list[str]:
+    return [kind.__name__ for kind in inspect.getmro(target)] if inspect.isclass(target) else []
+
+
+class CsvFiles:
+    """The `metrics.csv` files of a run, which Lightning's CSV logger deletes when it starts where one is.
+
+    So they are renamed while the trainer is built, and get their name back afterwards.
+    """
+
+    def __init__(self, run: Run) -> None:
+        loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
+        folders = [Path(one["folder"]) for one in loggers if one.get("folder")]
+        files = {folder.resolve() / METRICS for folder in [run.folder.path, *folders]}
+        self.files = [file for file in sorted(files) if file.is_file() or _aside(file).is_file()]
+
+    def around(self, build: Callable[[], Any]) -> Any:
+        """The trainer that a function builds, whose CSV loggers go on in the files that are there."""
+        if not is_rank_zero():
+            return build()
+        for file in self.files:
+            if file.is_file():
+                file.rename(_aside(file))
+        try:
+            trainer = build()
+            writers = _writers(trainer)  # each is made now, while there is no file that it could delete
+        finally:
+            for file in self.files:
+                _aside(file).rename(file)
+        for file in self.files:
+            if file in writers:
+                writers[file].metrics_keys = _rows(file)[0]
+        return trainer
+
+    def drop(self, next_step: int, steps_seen: Mapping[str, int]) -> None:
+        """Take out the rows that will be logged again: a killed run may be further than its checkpoint."""
+        for file in self.files if is_rank_zero() else ():
+            names, rows = _rows(file)
+            kept = [row for row in rows if _is_before(row, next_step, steps_seen)]
+            if len(kept) < len(rows):
+                text = io.StringIO(newline="")
+                writer = csv.DictWriter(text, names)
+                writer.writeheader()
+                writer.writerows(kept)
+                write_whole(file, text.getvalue())
+
+
+def _aside(file: Path) -> Path:
+    return file.with_name(file.name + _ASIDE)
+
+
+def _writers(trainer: Any) -> dict[Path, Any]:
+    """What writes each file of the trainer's CSV loggers."""
+    found = {}
+    with warnings.catch_warnings():  # that the folder is not empty: no metrics.csv is in it
+        warnings.filterwarnings("ignore", "Experiment logs directory")
+        for logger in trainer.loggers:
+            if "CSVLogger" in _kinds(type(logger)):
+                found[Path(logger.log_dir).resolve() / METRICS] = logger.experiment
+    return found
+
+
+def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows; of a killed process the last one may be cut off, and is left out."""
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(whole, newline=""))
+    return list(reader.fieldnames or []), list(reader)
+
+
+def _is_before(row: Mapping[str, str], next_step: int, steps_seen: Mapping[str, int]) -> bool:
+    """Whether a row was logged before the state that is gone on from.
+
+    Steps of validation and test are counted apart from those of the training.
+    """
+    names = [name for name, value in row.items() if value and name not in ("step", "epoch")]
+    found = [_OF_EVALUATION.fullmatch(name) for name in names]
+    end = next_step
+    if found and all(found) and found[0] is not None:
+        end = steps_seen.get(f"{found[0]['mode']}/{found[0]['loader'] or 0}", next_step)
+    with suppress(ValueError, KeyError):
+        return int(row["step"]) < end
+    return True

@@ -1,0 +1,97 @@
+"""The checkpoint that a run goes on from: the newest that is good, and what is in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lighter.engine import checkpoints
+from lighter.errors import CheckpointError
+from lighter.run.paths import LAST
+from lighter.run.read import Run
+from lighter.run.record import CHECKPOINT_KEY
+
+log = logging.getLogger("lighter.run")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint has, its tensors without their values.
+
+    Attributes:
+        path: its file.
+        content: the dict that Lightning saved.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a training can go on from it, or only weights are in it."""
+        return "optimizer_states" in self.content and "loops" in self.content
+
+    @property
+    def next_step(self) -> int:
+        """The step that loggers get for the first batch that is trained after it.
+
+        Lightning counts the batch that a checkpoint is saved in when that is over, and that may be after the saving:
+        an epoch whose batches are all processed when it is saved has counted them.
+        """
+        fit = self.content["loops"]["fit_loop"]
+        counted = int(fit["epoch_loop.state_dict"]["_batches_that_stepped"])
+        epoch = fit["epoch_progress"]["current"]
+        return counted if epoch["processed"] == epoch["ready"] else counted + 1
+
+    @property
+    def steps_seen(self) -> Mapping[str, int]:
+        """The steps that were measured, by mode and loader."""
+        seen: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get("steps_seen") or {}
+        return seen
+
+
+def newest_good(run: Run, *, complete: bool) -> State:
+    """The newest checkpoint of a run that can be used; those that cannot are named in the log.
+
+    Args:
+        complete: whether a training is to go on from it, or its weights are enough.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    weights_only = (run.facts.get("arguments") or {}).get("weights_only") is not False
+    found = list(_files(run))
+    for path in found:
+        try:
+            checkpoints.verify(str(path), weights_only=weights_only)
+            state = State(path, _content(path, weights_only))
+        except CheckpointError as error:
+            log.warning("%s; the one before it is tried", error)
+            continue
+        if state.is_complete or not complete:
+            return state
+        log.warning("%s holds only weights, from which no training goes on; the one before it is tried", path)
+    what = f"{len(found)} checkpoints, and none of them can be used" if found else "no checkpoint"
+    hint = "" if found else "; start again with lighter fit"
+    raise CheckpointError(f"{run.id} has {what}, so there is nothing to go on from{hint}")
+
+
+def _files(run: Run) -> Iterator[Path]:
+    """Its checkpoints, the newest first, and of those of one moment `last.ckpt`."""
+    recorded = [run.folder.path / entry["path"] for entry in run.facts.get("checkpoints") or []]
+    files = {path.resolve() for path in [*run.folder.checkpoints.glob("*.ckpt"), *recorded] if path.exists()}
+    yield from sorted(files, key=lambda path: (path.stat().st_mtime, path.name == LAST), reverse=True)
+
+
+def _content(path: Path, weights_only: bool) -> Mapping[str, Any]:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")
+    content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
+    if not isinstance(content, Mapping) or "state_dict" not in content:
+        raise CheckpointError(f"{path} is no checkpoint of Lightning's")
+    return content

@@ -1,0 +1,76 @@
+"""A run's logged values, step by step, and how a terminal shows them."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lighter.run import paths
+from lighter.run.read import Run
+
+_BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 48
+
+
+class Curve(NamedTuple):
+    """The values of one name, with the step of each."""
+
+    name: str
+    steps: list[int]
+    values: list[float]
+
+
+def curves_of(run: Run) -> list[Curve]:
+    """Everything that a CSV logger of the run wrote; nothing if it has none."""
+    found: dict[str, Curve] = {}
+    for file in _files(run):
+        try:
+            rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue
+        for row in rows:
+            for name, text in row.items():
+                value = _number(text)
+                if name not in (None, "step", "epoch") and value is not None:
+                    curve = found.setdefault(name, Curve(name, [], []))
+                    curve.steps.append(int(_number(row.get("step")) or 0))
+                    curve.values.append(value)
+    return sorted(found.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
+
+
+def drawn(values: Sequence[float], width: int = WIDTH) -> str:
+    """A line of bars; of more values than that, each bar is the mean of some that follow each other."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return "?" * min(len(values), width)
+    low, high = min(finite), max(finite)
+    bars = []
+    for start, end in _parts(len(values), min(width, len(values))):
+        part = [value for value in values[start:end] if math.isfinite(value)]
+        mean = sum(part) / len(part) if part else math.nan
+        level = 0 if high == low else round((mean - low) / (high - low) * (len(_BARS) - 1)) if part else -1
+        bars.append(_BARS[level] if level >= 0 else "?")
+    return "".join(bars)
+
+
+def _parts(length: int, parts: int) -> list[tuple[int, int]]:
+    edges = [round(index * length / parts) for index in range(parts + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def _files(run: Run) -> list[Path]:
+    loggers = run.facts.get("loggers") or []
+    folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
+    files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
+    return [file for file in files if file.is_file()]
+
+
+def _number(text: object) -> float | None:
+    try:
+        return float(str(text)) if text not in (None, "") else None
+    except ValueError:
+        return None

@@ -1,0 +1,106 @@
+"""Some of many runs, in some order."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from lighter.errors import RunError
+
+_OPERATORS = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_FIELDS = ("seconds", "name", "status", "stage", "started")
+_LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
+Row = Mapping[str, Any]
+
+
+def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
+    """The rows that all given options hold for: `status`, `stage`, `name`, `tags`, `where`, `since`, `until`.
+
+    Raises:
+        RunError: a condition or a date cannot be read, or nothing has the metric of a condition.
+    """
+    conditions = [_condition(text, rows) for text in options["where"]]
+    since, until = _day(options["since"]), _day(options["until"])
+    return [
+        row
+        for row in rows
+        if (not options["status"] or row["status"] in options["status"])
+        and options["stage"] in (None, row["stage"])
+        and options["name"] in (None, row["name"])
+        and set(options["tags"]) <= set(row["tags"])
+        and (since is None or row["id"][:10] >= since)
+        and (until is None or row["id"][:10] <= until)
+        and all(_holds(row, *condition) for condition in conditions)
+    ]
+
+
+def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) -> list[Row]:
+    """By a metric or a field, the lowest first; those without it last. Without a key, as they are.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    if key is None:
+        return list(reversed(rows)) if reverse else list(rows)
+    if key not in _FIELDS:
+        _known(key, rows)
+    having = [row for row in rows if _value(row, key) is not None]
+    without = [row for row in rows if _value(row, key) is None]
+    return [*sorted(having, key=lambda row: _value(row, key), reverse=reverse), *without]
+
+
+def best_rows(rows: Sequence[Row], metric: str, mode: str | None) -> tuple[list[Row], str]:
+    """The runs that have a metric, the best first, and whether low or high was taken to be good.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    _known(metric, rows)
+    mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
+    having = [row for row in rows if metric in row["metrics"] and row["metrics"][metric] == row["metrics"][metric]]
+    return sort_rows(having, metric, reverse=mode == "max"), mode
+
+
+def _value(row: Row, key: str) -> Any:
+    value = row[key] if key in _FIELDS else row["metrics"].get(key)
+    return None if value != value else value
+
+
+def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
+    match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*", text)
+    try:
+        metric, sign, value = match.groups() if match else ("", "", "")
+        number = float(value)
+    except ValueError:
+        raise RunError(f"`{text}` is no condition. For example: --where 'val/loss/epoch<0.3'") from None
+    _known(metric, rows)
+    return metric, _OPERATORS[sign], number
+
+
+def _holds(row: Row, metric: str, compare: Any, number: float) -> bool:
+    return metric in row["metrics"] and compare(row["metrics"][metric], number)
+
+
+def _known(metric: str, rows: Sequence[Row]) -> None:
+    names = {name for row in rows for name in row["metrics"]}
+    if metric not in names and rows:
+        from lighter.config.problems import nearest
+
+        raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, sorted(names))}".strip())
+
+
+def _day(text: str | None) -> str | None:
+    try:
+        return date.fromisoformat(text).isoformat() if text else None
+    except ValueError:
+        raise RunError(f"`{text}` is no date. For example: 2026-11-22") from None

@@ -1,0 +1,41 @@
+"""Which process a run is in, so that another can tell whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """The host, the process id, and when it was started: process ids are used again."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": _started(os.getpid())}
+
+
+def is_gone(host: object, pid: object, started: object) -> bool:
+    """Whether a process is known not to run any more. Of a process on another host nothing is known."""
+    if host != socket.gethostname() or not isinstance(pid, int) or started is None:
+        return False
+    return _started(pid) != started
+
+
+def _started(pid: int) -> str | None:
+    """Something that is the same as long as a process lives; None if there is no such process, or nobody can tell."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        with suppress(OSError, IndexError):
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return None if fields[0] == "Z" else f"{boot}/{fields[19]}"
+        return None
+    if os.name != "posix":
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        shown = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False
+        )
+        return shown.stdout.strip() or None
+    return None

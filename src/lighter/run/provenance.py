@@ -1,0 +1,89 @@
+"""Where a run comes from: the command, its inputs, the packages and the machine. Nothing of torch is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lighter import __version__
+from lighter.config import Config, yaml
+from lighter.config.load import Input, is_override
+
+
+def command() -> list[str]:
+    """The words that started this process."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return ["python", "-m", "lighter", *sys.argv[1:]] if program == "__main__.py" else [program, *sys.argv[1:]]
+
+
+def overrides(inputs: Sequence[Input]) -> list[str]:
+    """The overrides among a command's inputs."""
+    return [item for item in inputs if isinstance(item, str) and is_override(item)]
+
+
+def files(inputs: Sequence[Input], config: Config) -> list[dict[str, str]]:
+    """What the config was read from, each with its hash: the inputs, and all files that a value comes from."""
+    given = [item for item in inputs if not isinstance(item, Mapping) and str(item) not in overrides(inputs)]
+    sources = {node.origin.source.name for _, node in config.merged.walk() if node.origin.source.is_file}
+    found = [{"path": str(Path(path).absolute()), "sha256": _digest_of_file(Path(path))} for path in
+             dict.fromkeys([*map(str, given), *sorted(sources)])]  # fmt: skip
+    dicts = [item for item in inputs if isinstance(item, Mapping)]
+    return [*found, *({"path": "Python", "sha256": _digest(yaml.dump(item).encode())} for item in dicts)]
+
+
+def origins(config: Config) -> dict[str, str]:
+    """Where each value of the merged config comes from, by its path."""
+    leaves = ((path, node) for path, node in config.merged.walk() if not (isinstance(node.value, (dict, list))))
+    return {path: str(node.origin) for path, node in leaves}
+
+
+def software() -> dict[str, Any]:
+    """Python, Lighter, and all that is installed."""
+    names = ((found.metadata["Name"], found.version) for found in metadata.distributions())
+    packages = {name: version for name, version in names if name}
+    return {
+        "python": platform.python_version(),
+        "lighter": __version__,
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as the system says without any library: asking CUDA would start it."""
+    found: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
+    with suppress(OSError, ValueError, AttributeError):
+        found["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    model = _first_match(Path("/proc/cpuinfo"), r"^model name\s*:\s*(.+)$")
+    if model:
+        found["cpu"] = model
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    found["gpus"] = [_first_match(card, r"^Model:\s*(.+)$") or "unknown" for card in cards]
+    driver = _first_match(Path("/proc/driver/nvidia/version"), r"Kernel Module.*?\s(\d+\.\d+[\d.]*)\s")
+    if driver:
+        found["driver"] = driver
+    return found
+
+
+def _first_match(path: Path, pattern: str) -> str | None:
+    with suppress(OSError):
+        match = re.search(pattern, path.read_text(errors="replace"), re.MULTILINE)
+        return match[1].strip() if match else None
+    return None
+
+
+def _digest_of_file(path: Path) -> str:
+    with suppress(OSError):
+        return _digest(path.read_bytes())
+    return ""
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

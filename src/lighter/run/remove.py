@@ -1,0 +1,58 @@
+"""Removing runs: only what is a run's folder, and never one that may still run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lighter.errors import RunError
+from lighter.run import paths
+from lighter.run.read import RUNNING, read_run
+
+
+def removable(folders: Sequence[paths.RunFolder]) -> list[paths.RunFolder]:
+    """The same folders, each once, if all of them can be removed.
+
+    Raises:
+        RunError: one of them runs, or is no run's folder; nothing is to be removed then.
+    """
+    unique = list({folder.path.resolve(): folder for folder in folders}.values())
+    wrong = [reason for folder in unique if (reason := _reason_against(folder))]
+    if wrong:
+        raise RunError("\n".join(["nothing is removed:", *(f"  {reason}" for reason in wrong)]))
+    return unique
+
+
+def _reason_against(folder: paths.RunFolder) -> str | None:
+    if folder.path.is_symlink() or not paths.is_run(folder.path.resolve().name):
+        return f"{folder.path} is not called as runs are, DATE/TIME-NAME; remove it yourself if you mean to"
+    run = read_run(folder.path)
+    if run.status == RUNNING:
+        return f"{run.id} is running (process {run.facts.get('pid')} on {run.facts.get('host')})"
+    return None
+
+
+def remove(folder: paths.RunFolder) -> None:
+    """Remove a run, and its day's folder with the last of the day.
+
+    Raises:
+        RunError: some of it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder.path)
+    except OSError as error:
+        raise RunError(f"{folder.path} cannot be removed: {error}") from error
+    with suppress(OSError):
+        folder.path.parent.rmdir()
+
+
+def size_of(folder: Path) -> str:
+    """How much is in a folder."""
+    size = float(sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()))
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,250 @@
+"""A fit that goes on: one folder, one curve, and nothing that means something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from lighter import Runner
+from lighter.errors import CheckpointError, ConfigError, RunError
+from lighter.run.process import this_process
+from tests.engine.again.jobs import StopAt, fit_until, logged, newest, tensors
+
+LOGGERS = {
+    "default": None,
+    "csv": {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "csv"},
+    "tensorboard": {"_target_": "pytorch_lightning.loggers.TensorBoardLogger", "save_dir": "tb"},
+}
+EVERY_4 = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "every_n_train_steps": 4, "save_top_k": -1}
+
+
+@pytest.fixture
+def job(config: dict[str, Any]) -> dict[str, Any]:
+    """Three epochs of ten steps; step values at every third."""
+    config["trainer"] |= {"max_epochs": 3, "log_every_n_steps": 3}
+    return config
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize("cut", [10, 17, 29])
+def test_one_continuous_curve_in_the_same_folder(job: dict[str, Any], cut: int) -> None:
+    Runner().run("fit", [job, "run::name=whole"])
+    expected = logged(newest() / "metrics.csv")
+    folder = fit_until(cut, [job, "run::name=cut"])
+    Runner().resume("last")
+    assert {path.name[9:] for path in Path("outputs").glob("*/*")} == {"whole", "cut"}
+    assert logged(folder / "metrics.csv") == expected
+    assert len(set(expected)) == len(expected)
+    facts = record(folder)
+    assert facts["status"] == "finished"
+    assert facts["progress"] == {"epoch": 3, "step": 30}
+    assert [start["status"] for start in facts["starts"]] == ["failed"]
+    assert facts["resumed"]["take"] == "all"
+    assert facts["resumed"]["step"] == cut // 10 * 10
+    assert len((folder / "losses.csv").read_text().splitlines()) == 1 + cut, "the first losses are those of the start"
+
+
+def test_csv_loggers_of_the_config_and_tensorboard_go_on(job: dict[str, Any]) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    job["trainer"]["logger"] = [LOGGERS["csv"], LOGGERS["tensorboard"]]
+    Runner().run("fit", [job, "run::name=whole"])
+    fit_until(17, [job, "run::name=cut"])
+    Runner().resume("last")
+
+    def scalars(version: int) -> list[tuple[int, str]]:
+        found = event_accumulator.EventAccumulator(f"tb/lightning_logs/version_{version}")
+        found.Reload()
+        return sorted((event.step, tag) for tag in found.Tags()["scalars"] for event in found.Scalars(tag))
+
+    assert scalars(1) == scalars(0)
+    files = sorted(Path("csv").glob("lightning_logs/*/metrics.csv"))
+    assert [file.parent.name for file in files] == ["version_0", "version_1"]
+    assert logged(files[1]) == logged(files[0])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_from_a_checkpoint_in_the_middle_of_an_epoch(job: dict[str, Any], accumulate: int) -> None:
+    """Lightning says that the loader cannot go on in the middle; the steps are as they should be nevertheless."""
+    job["trainer"] |= {"callbacks": [EVERY_4], "accumulate_grad_batches": accumulate}
+    Runner().run("fit", [job, "run::name=whole"])
+    expected = logged(newest() / "metrics.csv")
+    folder = fit_until(7, [job, "run::name=cut"])
+    with pytest.warns(UserWarning, match="ended before the epoch ended"):
+        Runner().resume("last")
+    found = logged(folder / "metrics.csv")
+    assert len(set(found)) == len(found)
+    assert [one for one in expected if one not in found] == []
+    assert record(folder)["resumed"]["step"] == 4
+
+
+def test_from_the_best_checkpoint_where_there_is_no_other(job: dict[str, Any]) -> None:
+    Runner().run("fit", [job, "run::name=whole"])
+    expected = logged(newest() / "metrics.csv")
+    folder = fit_until(25, [job, "run::name=cut"])
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    Runner().resume("last")
+    found = logged(folder / "metrics.csv")
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(expected)
+
+
+def test_a_torn_checkpoint_is_skipped(job: dict[str, Any], caplog: Any) -> None:
+    job["trainer"]["callbacks"] = [
+        {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "save_top_k": -1, "filename": "{epoch}"}
+    ]
+    folder = fit_until(25, [job])
+    torn = folder / "checkpoints" / "epoch=1.ckpt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    Runner().resume("last")
+    assert "epoch=1.ckpt cannot be read as a checkpoint" in caplog.text
+    assert record(folder)["resumed"]["step"] == 10
+    assert record(folder)["progress"]["step"] == 30
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(job: dict[str, Any]) -> None:
+    folder = fit_until(5, [job])
+    before = (folder / "run.json").read_bytes(), (folder / "metrics.csv").read_bytes()
+    with pytest.raises(CheckpointError, match=r"-run has no checkpoint, so there is nothing to go on from"):
+        Runner().resume("last")
+    assert before == ((folder / "run.json").read_bytes(), (folder / "metrics.csv").read_bytes())
+
+
+def test_overrides_are_recorded_and_the_config_before_is_kept(job: dict[str, Any]) -> None:
+    Runner().run("fit", [job, "trainer::max_epochs=1"])
+    folder = newest()
+    with pytest.raises(RunError, match=r"is finished. To train for longer: .*max_epochs=NUMBER"):
+        Runner().resume("last")
+    Runner().resume(folder, ["trainer::max_epochs=2"])
+    facts = record(folder)
+    assert facts["overrides"] == ["trainer::max_epochs=2"]
+    assert facts["progress"]["step"] == 20
+    configs = [yaml.safe_load((folder / name).read_text()) for name in ("config.1.yaml", "config.yaml")]
+    assert [config["trainer"]["max_epochs"] for config in configs] == [1, 2]
+
+
+class Rates(pl.Callback):
+    seen: list[tuple[float, float]] = []
+
+    def on_train_batch_start(self, trainer, *_):
+        group = trainer.optimizers[0].param_groups[0]
+        Rates.seen.append((round(group["lr"], 6), group["betas"][0], len(trainer.optimizers[0].state)))
+
+
+@pytest.mark.parametrize(
+    ("take", "overrides", "expected"),
+    [
+        ("all", [], (0.01, 0.9, 4)),
+        ("all", ["model::optimizer::lr=0.001"], (0.001, 0.9, 4)),
+        ("all", ["vars::rate=0.002"], (0.002, 0.9, 4)),
+        ("all", ["model::optimizer::betas=[0.8, 0.99]"], (0.01, 0.8, 4)),
+        ("no-optimizer", ["model::optimizer::lr=0.001"], (0.001, 0.9, 0)),
+    ],
+)
+def test_new_settings_of_the_optimizer_have_effect(
+    job: dict[str, Any], take: str, overrides: list[str], expected: tuple[float, ...]
+) -> None:
+    job["vars"]["rate"] = 0.01
+    job["model"]["optimizer"] = {"_target_": "torch.optim.Adam", "lr": "@vars::rate", "betas": [0.9, 0.999]}
+    if overrides and "betas" in overrides[0]:
+        overrides = ["=" + overrides[0]]
+    job["trainer"]["callbacks"] = [{"_target_": "tests.engine.again.test_resume.Rates"}]
+    folder = fit_until(15, [job])
+    Rates.seen = []
+    Runner().resume("last", overrides, take)
+    assert Rates.seen[0] == expected
+    assert len(Rates.seen) == 20
+    assert record(folder)["progress"] == {"epoch": 3, "step": 30}
+
+
+def test_a_schedule_goes_on_scaled(job: dict[str, Any]) -> None:
+    job["model"]["scheduler"] = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.5}
+    job["trainer"]["callbacks"] = [{"_target_": "tests.engine.again.test_resume.Rates"}]
+    fit_until(15, [job])
+    Rates.seen = []
+    Runner().resume("last", ["model::optimizer::lr=0.1"])
+    assert [lr for lr, _, _ in Rates.seen[::10]] == [0.05, 0.025]
+
+
+def test_the_weights_alone_begin_a_new_run(job: dict[str, Any]) -> None:
+    folder = fit_until(15, [job])
+    weights = tensors(folder / "checkpoints" / "last.ckpt")
+    Runner().resume("last", ["trainer::max_epochs=1", "model::optimizer::lr=0.0"], "weights")
+    new = newest()
+    assert new != folder
+    assert record(new)["progress"] == {"epoch": 1, "step": 10}
+    assert record(new)["resumed"]["run"].endswith(folder.name)
+    assert all(torch.equal(value, weights[name]) for name, value in tensors(new / "checkpoints" / "last.ckpt").items())
+
+
+REFUSED = {
+    "network": ("model::network::_target_=tests.engine.again.jobs.wide_mlp", "all", "this was 'tests.jobs.mlp'"),
+    "module": ("model::_target_=tests.engine.again.jobs.Wider", "no-optimizer", "those of another network"),
+    "optimizer": ("=model::optimizer={_target_: torch.optim.SGD, lr: 1}", "all", r"as it was\n.*\n.*\n.*no-optimizer"),
+    "scheduler": (
+        "model::scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}",
+        "all",
+        "scheduler::_target_: this was not there",
+    ),
+    "batch size": ("data::train_dataloader::batch_size=16", "all", "this was 32, and is 16; the epoch and the step"),
+    "data": ("data::train_dataloader::dataset::end=9", "no-optimizer", "dataset::end: this was 320, and is 9"),
+    "a file": ("config.yaml", "all", "only overrides are given here"),
+    "misspelt": ("=model::optimizer::rl=1", "all", "rl"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_changes_that_make_the_state_meaningless_are_refused(job: dict[str, Any], case: str) -> None:
+    override, take, message = REFUSED[case]
+    folder = fit_until(15, [job])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=message):
+        Runner().resume("last", [override], take)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_weights_of_another_shape_are_refused_by_name(job: dict[str, Any]) -> None:
+    fit_until(15, [job])
+    with pytest.raises(
+        CheckpointError, match=r"another network:\n  network.0.weight: \(32, 64\) there, \(48, 64\) here"
+    ):
+        Runner().resume("last", ["model::network::_target_=tests.engine.again.jobs.wide_mlp"], "weights")
+
+
+@pytest.mark.parametrize("override", ["data::train_dataloader::num_workers=0", "data::val_dataloader::batch_size=16"])
+def test_changes_that_do_not_matter_are_allowed(job: dict[str, Any], override: str) -> None:
+    folder = fit_until(15, [job])
+    Runner().resume("last", [override])
+    assert record(folder)["status"] == "finished"
+
+
+def test_only_fits_that_do_not_run_go_on(job: dict[str, Any]) -> None:
+    Runner().run("test", [job, "run::name=tested"], verbose=False)
+    with pytest.raises(RunError, match="there is no fit among the 1 runs"):
+        Runner().resume("last")
+    with pytest.raises(RunError, match="was a test, and only a fit goes on"):
+        Runner().resume(newest())
+    folder = fit_until(15, [job])
+    (folder / "run.json").write_text(json.dumps({**record(folder), **this_process(), "status": "running"}))
+    with pytest.raises(RunError, match="-run is running"):
+        Runner().resume(folder)
+
+
+def test_auto_resume_starts_or_goes_on(job: dict[str, Any]) -> None:
+    folder = fit_until(15, [job], auto_resume=True)
+    StopAt.armed = False
+    same = [job, {"trainer": {"callbacks": [{"_target_": "tests.engine.again.jobs.StopAt", "step": 15}]}}]
+    Runner().run("fit", [*same, "model::optimizer::lr=0.5"], auto_resume=True)
+    assert newest() != folder, "another config is another run"
+    Runner().run("fit", same, auto_resume=True)
+    assert record(folder)["progress"]["step"] == 30
+    Runner().run("fit", same, auto_resume=True)
+    assert len(list(Path("outputs").glob("*/*"))) == 3, "what is finished starts anew"
