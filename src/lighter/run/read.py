@@ -72,7 +72,6 @@ def trusted(run: Run) -> Run:
     return run
 
 
-
 def status_of(facts: dict[str, Any]) -> str:
     """The status in a record; `lost` if it says that it runs, and its process is gone."""
     status = str(facts.get("status"))
