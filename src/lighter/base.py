@@ -347,9 +347,15 @@ class BaseModule(LightningModule):
             )
         return 1 if samples is None else samples
 
+    def _meter(self, mode: str, loader_idx: int) -> Meter:
+        metrics = getattr(self, f"{mode}_metrics")
+        meter = self._meters.get((mode, loader_idx))
+        if meter is None or meter.metrics is not metrics:
+            meter = self._meters[mode, loader_idx] = Meter(metrics)
+        return meter
+
     def _begin_epoch(self, mode: str, loader_idx: int) -> Meter:
-        trainer = self.trainer
-        meter = self._meter(mode, loader_idx)
+        trainer, meter = self.trainer, self._meter(mode, loader_idx)
         meter.start()
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
             self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
@@ -358,13 +364,6 @@ class BaseModule(LightningModule):
         elif trainer.world_size > 1:
             loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
             warn_of_repeats(loaders, loader_idx, trainer.world_size)
-        return meter
-
-    def _meter(self, mode: str, loader_idx: int) -> Meter:
-        metrics = getattr(self, f"{mode}_metrics")
-        meter = self._meters.get((mode, loader_idx))
-        if meter is None or meter.metrics is not metrics:
-            meter = self._meters[mode, loader_idx] = Meter(metrics)
         return meter
 
     def _explain_none(self, error: TypeError, mode: str) -> None:
