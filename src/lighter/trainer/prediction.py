@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.loops.fetchers import _profile_nothing
 from pytorch_lightning.loops.prediction_loop import _PredictionLoop  # private, as all of Lightning's loops are
@@ -59,7 +58,7 @@ class LeanPredictionLoop(_PredictionLoop):
         current.started += 1
         predictions = plan.step(args)
         if predictions is None:
-            rank_zero_warn("`predict_step` returned None")
+            self._warning_cache.warn("predict returned None, which may be meant")  # filters know how Lightning's begins
         total.processed += 1
         current.processed += 1
         if plan.batch_end is not None:

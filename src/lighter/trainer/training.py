@@ -6,7 +6,6 @@ import logging
 from collections import OrderedDict
 from typing import Any
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning.loops.fetchers import _profile_nothing
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop  # private, as all of Lightning's loops are
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
@@ -115,7 +114,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         trainer, progress = self.trainer, self.batch_progress
         outputs, skips = None, False
         if batch is None:
-            rank_zero_warn("the train dataloader yielded None, which no step gets to see")
+            # filters know how Lightning's begins
+            self._warning_cache.warn("train_dataloader yielded None. No step gets to see it")
         else:
             skips = plan.batch_start is not None and plan.batch_start(batch, batch_idx) == -1
             if skips:

@@ -10,11 +10,17 @@ from tests.callbacks.jobs import Predictor, loader
 
 
 @pytest.fixture
-def predict(own_place: Path) -> Any:
-    """Predicts with Lightning's own trainer, in the test's folder."""
+def trainer_class() -> type[pl.Trainer]:
+    """The trainer that predicts: Lightning's own, where a test file says nothing else."""
+    return pl.Trainer
+
+
+@pytest.fixture
+def predict(own_place: Path, trainer_class: type[pl.Trainer]) -> Any:
+    """Predicts in the test's folder."""
 
     def run(*callbacks: Any, data: Any = None, module: Any = None, returned: bool = False, **kwargs: Any) -> Any:
-        trainer = pl.Trainer(
+        trainer = trainer_class(
             accelerator="cpu",
             logger=False,
             enable_progress_bar=False,

@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lighter import Runner
+from lighter import Runner, Trainer
 from lighter.callbacks import BaseWriter, CsvWriter, FileWriter, ParquetWriter
 from lighter.errors import ConfigError, PredictionError
 from tests.callbacks.jobs import Predictor, Samples, StopAt, config, loader, stream
 from tests.callbacks.test_kills import contents
+
+
+@pytest.fixture(params=[pl.Trainer, Trainer], ids=["Lightning's trainer", "lighter.Trainer"])
+def trainer_class(request: pytest.FixtureRequest) -> type[pl.Trainer]:
+    """Both loops: Lightning's, and the lean one."""
+    return request.param
 
 
 def three(name_key: str | None = "name") -> list[BaseWriter]:
