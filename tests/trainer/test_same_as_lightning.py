@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
-from collections.abc import Callable, Collection
+import signal
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -554,7 +556,24 @@ class Dumping(pl.Callback):
         (self.folder / f"{trainer.global_rank}.txt").write_text(repr([self.recording.events, weights]))
 
 
+@pytest.fixture
+def waits_at_most_four_minutes() -> Iterator[None]:
+    """Processes that wait for each other are a failure, and not a run of the tests without an end."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError("the processes wait for each other")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(240)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("waits_at_most_four_minutes")
 @pytest.mark.parametrize("hooks", ["no hooks", "all hooks but optimizer_step"])
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_two_processes_are_the_same(accumulate: int, hooks: str, tmp_path: Path) -> None:
