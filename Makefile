@@ -1,6 +1,6 @@
 # make demo    the environment, then fit, test and predict real handwritten digits
 # make test    the environment, then all tests
-# make faults  the tests that kill predictions at some hundred random moments
+# make faults  the tests that kill runs, tear files and fill disks; `make faults-all` does so much longer
 # make lint    ruff and mypy
 # make bench   the benchmarks; writes benchmarks/RESULTS.md and the README's table
 
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIGITS := examples/digits/config.yaml
 
-.PHONY: demo test test-fast faults lint format bench clean
+.PHONY: demo test test-fast faults faults-all lint format bench clean
 
 demo: $(READY)
 	$(BIN)/lighter fit $(DIGITS)
@@ -22,6 +22,9 @@ test: $(READY)
 
 faults: $(READY)
 	$(BIN)/python -m pytest -m faults
+
+faults-all: $(READY)
+	$(BIN)/python -m tests.faults.all
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not faults"

@@ -16,7 +16,10 @@ from tests.jobs import Classifier, PlainClassifier, loader, mlp
 
 def test_it_takes_lightnings_arguments() -> None:
     ours, theirs = inspect.signature(lighter.Trainer), inspect.signature(pl.Trainer)
-    assert list(ours.parameters) == list(theirs.parameters)
+    own = ["exact_resume", "on_non_finite", "on_save_error", "async_save"]
+    assert list(ours.parameters) == [*own, *theirs.parameters]
+    with pytest.raises(ValueError, match="on_save_error is one of stop, continue, not 'go on'"):
+        lighter.Trainer(on_save_error="go on")
     with pytest.raises(TypeError, match="unexpected keyword argument 'max_epoch'"):
         lighter.Trainer(max_epoch=3)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
@@ -18,6 +18,8 @@ from lighter.trainer.choice import LoopChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 
+OnNonFinite = Literal["stop", "skip", "continue"]
+OnSaveError = Literal["stop", "continue"]
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
@@ -35,18 +37,51 @@ class Trainer(pytorch_lightning.Trainer):
     Its loops do what Lightning's do, hook for hook, and find out once an epoch instead of at every step what there
     is to do; see `docs/07-speed.md`.
 
+    Args:
+        exact_resume: random numbers are a function of the seed and of where the training is, so that a fit that goes
+            on from a checkpoint does what it would have done had it not stopped. With False they are Lightning's.
+        on_non_finite: what a loss, gradient or weight that is not finite does: `stop` the fit, `skip` the optimizer's
+            step, or `continue`, as Lightning does.
+        on_save_error: what a checkpoint that cannot be written does: `stop` the fit, or `continue` without it.
+        async_save: checkpoints are written beside the training.
+        kwargs: Lightning's.
+
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
     """
 
     loop_choice: LoopChoice | None = None
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        exact_resume: bool = True,
+        on_non_finite: OnNonFinite = "stop",
+        on_save_error: OnSaveError = "stop",
+        async_save: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.exact_resume, self.async_save = exact_resume, async_save
+        self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
+        self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
 
-    # for `inspect.signature` and editors: the arguments are Lightning's
-    functools.update_wrapper(__init__, pytorch_lightning.Trainer.__init__, assigned=("__annotations__",))
+
+def _with_lightnings(init: Any) -> inspect.Signature:
+    """A constructor's signature with Lightning's arguments in the place of `**kwargs`."""
+    theirs = inspect.signature(pytorch_lightning.Trainer.__init__).parameters
+    *own, _ = inspect.signature(init, eval_str=True).parameters.values()
+    return inspect.Signature([theirs["self"], *own[1:], *(theirs[name] for name in theirs if name != "self")])
+
+
+Trainer.__init__.__signature__ = _with_lightnings(Trainer.__init__)  # type: ignore[attr-defined]
+
+
+def _one_of(choices: Any, given: str, name: str) -> str:
+    if given not in get_args(choices):
+        raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {given!r}")
+    return given
 
 
 def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
