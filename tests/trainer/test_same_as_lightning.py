@@ -511,7 +511,7 @@ def test_what_needs_lightnings_loop_gets_it_and_says_so(
     trainer.fit(Net(), shuffled(), val_loaders())
     assert trainer.loop_choice == ("lightning", reason)
     told = [record.message for record in caplog.records if record.name == "lighter"]
-    assert told == [f"Lightning's own training loop runs: {reason}"]
+    assert told == ["resume: exact", f"Lightning's own training loop runs: {reason}"]
 
 
 def test_the_iterator_is_lightnings(tmp_path: Path) -> None:
