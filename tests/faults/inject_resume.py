@@ -5,14 +5,15 @@
     python -m tests.faults.inject_resume --lightning   # with Lightning's random streams: that the script can fail
 
 A job is done once, whole, and what is in its folder is kept at every moment at which a checkpoint was saved. A fit goes
-on from each of them. Others are killed at random moments, by kill -9, one to three times. In the end all has to be as if
-nothing had happened: what is in the checkpoints, the logged rows, and the samples that were served, with their augmentation.
+on from each of them. Others are killed at random moments, by kill -9, one to three times. In the end all has to be as
+if nothing had happened: what is in the checkpoints, the logged rows, and which samples were served, how augmented.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ def at_ends(place: Path, name: str, exact: bool, epochs: int) -> Findings:
 def killed(place: Path, name: str, exact: bool, seed: int) -> Findings:
     """Kill a fit and those that go on from it at random moments; one to three times."""
     whole, seconds = undisturbed(place, name, exact)
-    desk, moments = Desk(place / f"killed-{seed}-{os.getpid()}", scenarios()[name], exact), random.Random(seed)
+    desk, moments = Desk(_new(place, f"killed {seed}"), scenarios()[name], exact), random.Random(seed)
     wanted, kills = moments.randint(1, 3), 0
     try:
         while kills < wanted:
@@ -84,7 +85,7 @@ def killed(place: Path, name: str, exact: bool, seed: int) -> Findings:
 def by_command(place: Path, name: str, exact: bool, seed: int) -> Findings:
     """The same with the real command line: `lighter fit`, kill -9 after some steps, `lighter resume last`."""
     whole, _ = undisturbed(place, name, exact)
-    desk = Desk(place / f"command-{seed}-{os.getpid()}", scenarios()[name], exact)
+    desk = Desk(_new(place, f"command {seed}"), scenarios()[name], exact)
     fit = desk.command("fit", JOB, f"trainer::exact_resume={exact}")
     steps, served = random.Random(seed).randint(20, 280), desk.place / f"{SERVED}.0"
     while fit.poll() is None and not (served.exists() and served.read_text().count("\n") >= steps):
@@ -99,15 +100,20 @@ def by_command(place: Path, name: str, exact: bool, seed: int) -> Findings:
 @cache
 def reference_of(place: Path, name: str, exact: bool) -> Reference:
     """The job done whole, once in each process."""
-    return Reference(place / f"{name}-{os.getpid()}", scenarios()[name], exact=exact)
+    return Reference(_new(place, name), scenarios()[name], exact=exact)
 
 
 @cache
 def undisturbed(place: Path, name: str, exact: bool) -> tuple[Any, float]:
     """What a job comes to that saves every 7 steps and that nobody kills, and how many seconds it takes."""
-    desk, begin = Desk(place / f"whole-{name}-{os.getpid()}", scenarios()[name], exact), time.monotonic()
+    desk, begin = Desk(_new(place, f"whole {name}"), scenarios()[name], exact), time.monotonic()
     desk.do(desk.fit, **{SAVE_EVERY: "7"})
     return desk.outcome(), time.monotonic() - begin
+
+
+def _new(place: Path, name: str) -> Path:
+    """A folder of this process's own."""
+    return place / f"{re.sub(r'[^a-z]+', '-', name.lower())}-{os.getpid()}"
 
 
 def _some(cuts: list[Path], count: int) -> list[Path]:

@@ -214,7 +214,7 @@ class Served(pl.Callback):
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """`step.ckpt` after every so many steps. How many is not of its state, so that one job is killed and another is not."""
+    """`step.ckpt` every so many steps. How many is not of its state, so two jobs may differ in that."""
 
     def __init__(self) -> None:
         every = int(os.environ.get(SAVE_EVERY, "45"))

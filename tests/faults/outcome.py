@@ -83,7 +83,7 @@ def differences(expected: Outcome, found: Outcome, from_step: int | None = None)
 
 
 def _rest(whole: list[str], from_step: int, count: int) -> list[str]:
-    """What is served after a step. The validation that follows it is or is not, as it was saved before or after that."""
+    """What is served after a step; the validation that follows it only if that is not over."""
     steps = [int(re.search(r"step=(\d+)", line)[1]) for line in whole]  # type: ignore[index]
     begin = next((n for n, step in enumerate(steps) if step >= from_step > 0), -1) + 1
     while len(whole) - begin > count and whole[begin].startswith("val"):
@@ -99,7 +99,7 @@ def _served_otherwise(whole: Sequence[str], starts: Sequence[Sequence[str]]) -> 
         piece = list(whole[begin : begin + len(lines)])
         if list(lines) != piece or begin > end:
             number = next((n for n, (one, other) in enumerate(zip(lines, piece, strict=False)) if one != other), 0)
-            wanted = whole[end] if begin > end else (piece + ["nothing"])[number]
+            wanted = whole[end] if begin > end else [*piece, "nothing"][number]
             yield f"served {lines[number] if lines else 'nothing'!r} for {wanted!r}"
             return
         end = begin + len(lines)

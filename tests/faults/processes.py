@@ -1,4 +1,4 @@
-"""Processes that do a job and may be killed: forked from one that has imported everything, so that a kill costs little."""
+"""Processes that do a job and may be killed; forked, with all imported, so that a kill costs little."""
 
 from __future__ import annotations
 
