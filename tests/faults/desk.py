@@ -119,7 +119,7 @@ class Reference:
     @property
     def cuts(self) -> list[Path]:
         """The run's folder as it was then, in order."""
-        order = {"batch": 0, "validation": 1, "epoch": 2}
+        order = {"batch": 0, "validation": 1, "epoch": 2, "start": 3, "next": 4}
         found = (self.desk.place / "cuts").iterdir()
         return sorted(found, key=lambda cut: (cut.name[:3], order[cut.name[4:]]))
 

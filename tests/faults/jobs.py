@@ -128,7 +128,7 @@ class Classifier(lighter.LighterModule):
             self.train_metrics(pred, batch[1])
         return self.criterion(pred, batch[1])
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         pred = self(drawn_over(batch[0]))
         if self.val_metrics is not None:
             self.val_metrics(pred, batch[1])
@@ -225,6 +225,25 @@ class StepCheckpoint(ModelCheckpoint):
         return type(self).__qualname__
 
 
+class OddMoments(Checkpoint):
+    """`odd.ckpt` where Lightning's callbacks do not save: at the start of an epoch or a batch, between gradients."""
+
+    def _save(self, trainer: Any) -> None:
+        if KEEP_CUTS in os.environ:
+            trainer.save_checkpoint(Path(trainer.default_root_dir, "checkpoints", "odd.ckpt"))
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._save(trainer)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % 11 == 7:
+            self._save(trainer)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.fit_loop._should_accumulate():
+            self._save(trainer)
+
+
 class Cuts(Checkpoint):
     """Keeps the run's folder as it is whenever a checkpoint was saved, as a kill would leave it then."""
 
@@ -232,14 +251,20 @@ class Cuts(Checkpoint):
         self.seen: Any = None
 
     def _keep(self, trainer: Any, moment: str) -> None:
-        folder = Path(trainer.default_root_dir)
         if KEEP_CUTS not in os.environ:
             return
+        folder = Path(trainer.default_root_dir)
         files = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("checkpoints/*"))
         if files and files != self.seen:
             self.seen = files
-            name = f"{trainer.fit_loop.epoch_loop.total_batch_idx + 1:03d}-{moment}"
+            name = f"{trainer.fit_loop.epoch_loop.batch_progress.total.processed:03d}-{moment}"
             shutil.copytree(folder, Path(os.environ[KEEP_CUTS], name))
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._keep(trainer, "start")
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        self._keep(trainer, "next")
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         self._keep(trainer, "batch")
