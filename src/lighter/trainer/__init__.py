@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
+from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 
@@ -48,9 +49,11 @@ class Trainer(pytorch_lightning.Trainer):
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
+        resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
     """
 
     loop_choice: LoopChoice | None = None
+    resume_choice: ResumeChoice | None = None
 
     def __init__(
         self,
@@ -66,6 +69,12 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
+
+    def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, as Lightning does."""
+        loop: Any = self.fit_loop
+        loop.saves_to = filepath
+        super().save_checkpoint(filepath, *args, **kwargs)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

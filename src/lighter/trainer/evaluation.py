@@ -51,10 +51,14 @@ class LeanEvaluationLoop(_EvaluationLoop):
     """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter."""
 
     trainer: Any
+    is_over = False  # whether all is measured, and only the last hooks are to come
     _plan: StepPlan | None = None
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
+        self.is_over = False
+        if self.trainer.state.fn == "fit":
+            self.trainer.fit_loop.seed_validation()
         super().on_run_start()
         fetcher: Any = self._data_fetcher
         choice = choose_loop(self.trainer, fetcher)
@@ -64,6 +68,10 @@ class LeanEvaluationLoop(_EvaluationLoop):
         if choice.is_lean:
             fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
             self._make_plan()
+
+    def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
+        self.is_over = True
+        super()._on_evaluation_end()
 
     def _make_plan(self) -> StepPlan:
         stage = "test" if self.trainer.testing else "validation"
