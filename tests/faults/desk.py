@@ -133,12 +133,13 @@ class Reference:
         if checkpoint:
             os.utime(run / "checkpoints" / checkpoint)
         saved = max((run / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        step = int(torch.load(saved, weights_only=True)["global_step"])
+        loops = torch.load(saved, weights_only=True)["loops"]["fit_loop"]
+        batches = int(loops["epoch_loop.batch_progress"]["total"]["processed"])
         try:
             desk.do(desk.go_on)
         except AssertionError:
             return desk.output.strip()[-300:]
-        return "; ".join(differences(self.expected, desk.outcome(), from_step=step))
+        return "; ".join(differences(self.expected, desk.outcome(), from_batch=batches))
 
 
 @contextmanager

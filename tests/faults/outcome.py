@@ -52,11 +52,11 @@ def served(desk: Path) -> dict[str, list[list[str]]]:
     return starts
 
 
-def differences(expected: Outcome, found: Outcome, from_step: int | None = None) -> Iterator[str]:
+def differences(expected: Outcome, found: Outcome, from_batch: int | None = None) -> Iterator[str]:
     """What differs from a fit that nobody cut short: nothing, if going on is exact.
 
     Args:
-        from_step: the optimizer's steps that had been taken where the last start went on.
+        from_batch: the batches that had been trained where the last start went on.
     """
     if expected.checkpoints.keys() != found.checkpoints.keys():
         yield f"checkpoints {', '.join(found.checkpoints)} for {', '.join(expected.checkpoints)}"
@@ -75,16 +75,16 @@ def differences(expected: Outcome, found: Outcome, from_step: int | None = None)
         yield f"{len(found.rows)} logged rows for {len(expected.rows)}; row {first}: {shown[1]} for {shown[0]}"
     for process, [whole] in expected.served.items():
         starts = found.served.get(process, [])
-        if from_step is None:
+        if from_batch is None:
             yield from _served_otherwise(whole, starts)
-        elif starts != [_rest(whole, from_step, len(starts[-1]))]:
+        elif starts != [_rest(whole, from_batch, len(starts[-1]))]:
             yield f"served {len(starts[-1])} batches from {starts[-1][:1]}"
 
 
-def _rest(whole: list[str], from_step: int, count: int) -> list[str]:
-    """What is served after a step; the validation that follows it only if that is not over."""
-    steps = [int(re.search(r"step=(\d+)", line)[1]) for line in whole]  # type: ignore[index]
-    begin = next((n for n, step in enumerate(steps) if step >= from_step > 0), -1) + 1
+def _rest(whole: list[str], batches: int, count: int) -> list[str]:
+    """What is served after some batches; the validation that follows them only if that is not over."""
+    trained = [n for n, line in enumerate(whole) if line.startswith("train")]
+    begin = trained[batches - 1] + 1 if batches else 0
     while len(whole) - begin > count and whole[begin].startswith("val"):
         begin += 1
     return whole[begin:]
