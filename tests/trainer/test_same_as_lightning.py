@@ -330,7 +330,8 @@ def run(
         given = {key: given[key] for key in ("max_epochs", "accelerator", "callbacks", "default_root_dir", "barebones")}
     elif not any(isinstance(callback, ModelCheckpoint) for callback in given["callbacks"]):
         given["enable_checkpointing"] = False
-    trainer = trainer_class(**given)
+    own = {} if trainer_class is pl.Trainer else {"exact_resume": False}  # Lightning's random numbers
+    trainer = trainer_class(**given, **own)
     train = job.train()
     data = {"datamodule": train} if isinstance(train, DataModule) else {"train_dataloaders": train}
     if job.val is not None:

@@ -174,3 +174,8 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(
             _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
+        if self._last_global_step_saved != trainer.global_step and trainer.global_step > 0:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))

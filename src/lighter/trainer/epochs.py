@@ -172,7 +172,7 @@ class LeanFitLoop(_FitLoop):
         self.goes_on = None
 
     def _fits(self, saved: Saved) -> bool:
-        return len(saved.processes) == self.trainer.world_size
+        return bool(len(saved.processes) == self.trainer.world_size)
 
     def _choice(self) -> ResumeChoice:
         saved, now = self.goes_on, self.trainer.world_size

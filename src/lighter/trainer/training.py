@@ -32,7 +32,7 @@ class Plan:
         self.log = StepLog(trainer, results)
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
-        self.batch_end = find_hook(trainer, "on_train_batch_end")
+        self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
         self.takes_batch_idx = takes_batch_idx(trainer.lightning_module.training_step)
         source = trainer.fit_loop.epoch_loop.val_loop._data_source  # private, as `trainer.enable_validation` reads it
         self.can_validate = source.is_defined() and is_overridden("validation_step", trainer.lightning_module)

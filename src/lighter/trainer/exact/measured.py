@@ -19,14 +19,14 @@ _SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")
 _OF_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
             "dataloader_idx", "metric_attribute")  # fmt: skip
-_REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min}
+_REDUCTIONS: dict[str, Any] = {"mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min}
 
 
 def measured(trainer: Any) -> dict[str, Any]:
     """All that the epoch has measured, on the CPU."""
     module, connector = trainer.lightning_module, trainer._logger_connector
     own, idle = getattr(module, "measuring_state", None), getattr(module, "idle_metrics", list)
-    return _on_cpu(
+    state: dict[str, Any] = _on_cpu(
         {
             "own": own() if own is not None else None,
             "metrics": metric_states(module, besides=idle()),
@@ -34,6 +34,7 @@ def measured(trainer: Any) -> dict[str, Any]:
             "shown": {name: dict(getattr(connector, name)) for name in _SHOWN},
         }
     )
+    return state
 
 
 def take_up(trainer: Any, state: Mapping[str, Any]) -> None:
@@ -92,8 +93,8 @@ def _logged_again(trainer: Any, module: Any, saved: Mapping[str, Any]) -> _Resul
 
 
 def _metric_called(module: Any, name: str | None) -> Metric | None:
-    own = getattr(module, "epoch_values", dict)()
-    found = own.get(name) or dict(module.named_modules()).get(name)
+    own: Mapping[str, Metric] = getattr(module, "epoch_values", dict)()
+    found = own.get(name or "") or dict(module.named_modules()).get(name)
     return found if isinstance(found, Metric) else None
 
 

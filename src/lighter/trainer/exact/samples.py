@@ -88,7 +88,8 @@ class KeyedBatches:
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Any]:
         order, samples = (key_of(self.place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
-        for part in (self.inner, self.sampler):
+        parts: list[Any] = [self.inner, self.sampler]
+        for part in parts:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
         drawn = self._drawn(order)

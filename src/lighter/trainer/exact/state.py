@@ -68,6 +68,7 @@ def saved_state(trainer: Any, seed: int, loaders: list[Any], file: Any) -> dict[
 def go_on(trainer: Any, saved: Saved) -> None:
     """Take up what this process had, before the first hook of the fit."""
     own = saved.processes[trainer.global_rank]
+    trainer.fit_loop.epoch_loop.val_loop.go_on_counting(own["counts"])
     trainer.should_stop = saved.should_stop
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
@@ -82,13 +83,15 @@ def go_on(trainer: Any, saved: Saved) -> None:
 
 def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
     """The values of the step that were not with the loggers yet."""
-    return saved.processes[trainer.global_rank]["row"]
+    row: Mapping[str, Any] = saved.processes[trainer.global_rank]["row"]
+    return row
 
 
 def _of_process(trainer: Any, place: str) -> dict[str, Any]:
     loop = trainer.fit_loop
     return {
         "measured": measured(trainer),
+        "counts": loop.epoch_loop.val_loop.counts(),
         "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
         "gradients": _gradients(trainer) if place in WITHIN and loop._should_accumulate() else {},
     }
