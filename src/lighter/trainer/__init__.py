@@ -126,12 +126,13 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
         return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
-            callback.dirpath = str(Path(folder) / CHECKPOINTS)
+            callback.dirpath = _folder(folder)
     return callbacks
 
 
 def _folder(folder: str | Path | None) -> str | None:
-    return str(Path(folder) / CHECKPOINTS) if folder is not None else None
+    # absolute: its state has this path, and a fit that goes on from another folder compares it
+    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -84,9 +84,10 @@ class KeyedBatches:
         return getattr(self.inner, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._batches(self.place.epoch(), self.place.take_skip())
+        return self._batches(self.place.epoch())
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[Any]:
+    def _batches(self, epoch: int) -> Iterator[Any]:
+        skip = self.place.take_skip()  # here, as torch makes two iterators for workers and uses the second
         order, samples = (key_of(self.place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
         parts: list[Any] = [self.inner, self.sampler]
         for part in parts:

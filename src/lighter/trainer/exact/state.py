@@ -12,10 +12,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lighter.parts.metric_state import to_device
 from lighter.trainer.exact.measured import measured, show_again, take_up
-from lighter.trainer.exact.position import BATCH_END, EPOCH_END, WITHIN, place_of
+from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
 
 KEY = "lighter"  # in the state of Lightning's fit loop, which other trainers leave alone
-_OF_CHECKPOINTS = ("_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation")
+_OF_CHECKPOINTS = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _of_process(trainer: Any, place: str) -> dict[str, Any]:
         "measured": measured(trainer),
         "counts": loop.epoch_loop.val_loop.counts(),
         "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
-        "gradients": _gradients(trainer) if place in WITHIN and loop._should_accumulate() else {},
+        "gradients": _gradients(trainer) if place in WITHIN and _accumulates(loop, place) else {},
     }
 
 
@@ -104,6 +104,14 @@ def _row(trainer: Any) -> dict[str, Any]:
     if accumulates or not (connector.should_update_logs or trainer.fast_dev_run):
         return {}
     return {name: value.detach().cpu() for name, value in connector.metrics["log"].items()}
+
+
+def _accumulates(loop: Any, place: str) -> bool:
+    """Whether gradients have added up since the optimizer's last step."""
+    if place != BATCHES:
+        return bool(loop._should_accumulate())
+    # before a batch, Lightning answers for that one
+    return bool(loop.epoch_loop.batch_progress.current.processed % loop.trainer.accumulate_grad_batches)
 
 
 def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
