@@ -19,6 +19,7 @@ from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 
+OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
