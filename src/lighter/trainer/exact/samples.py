@@ -69,8 +69,8 @@ class KeyedBatches:
 
     def __init__(self, inner: Any, loader: DataLoader, place: Place) -> None:
         self.inner, self.place = inner, place
-        self.sampler = inner.sampler if type(inner) is BatchSampler else inner
-        self.draws_at_once = type(self.sampler) in DRAW_AT_ONCE
+        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
+        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
         self.loads_here = loader.num_workers == 0
         self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
@@ -79,7 +79,7 @@ class KeyedBatches:
         return len(self.inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # of a copy that is not filled yet
+        if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -127,6 +127,47 @@ class KeyedBatches:
         if self.loads_here:
             seed_all(key_of(of_sample, indices))
         return KeyedIndex(indices, key_of(of_sample, indices)) if type(indices) is int else indices
+
+
+class KeyedTurns:
+    """Stands in for the batch sampler of an iterable dataset, whose batches nobody chooses; each is seeded.
+
+    Args:
+        inner: the loader's own; where it makes no batches, its sampler.
+        loader: the loader.
+        place: whose epoch it is.
+    """
+
+    def __init__(self, inner: Any, loader: DataLoader, place: Place) -> None:
+        self.inner, self.place = inner, place
+        self.loads_here = loader.num_workers == 0
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        samples = key_of(self.place.seed, SAMPLE, self.place.epoch())
+        for number, turn in enumerate(self.inner):
+            key = key_of(samples, BATCH, self.place.rank, number)
+            if self.loads_here:
+                seed_all(key)
+            yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
+
+
+class KeyedTurn(list):
+    """What stands for a batch of an iterable dataset; seeds the generators when a worker gets it."""
+
+    def __init__(self, turn: Any, key: bytes) -> None:
+        super().__init__(turn)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _turn_arrived, (list(self), self.key)
+
+
+def _turn_arrived(turn: list[Any], key: bytes) -> list[Any]:
+    seed_all(key)
+    return turn
 
 
 class KeyedIndices(list):
