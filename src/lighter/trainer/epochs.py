@@ -47,7 +47,9 @@ class LeanFitLoop(_FitLoop):
         if trainer.exact_resume:
             self._begin()
         else:
-            self.goes_on, trainer.resume_choice = None, ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            self.goes_on, self.streams = None, None
+            trainer.resume_choice = ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            log.info("resume: %s", trainer.resume_choice)
         super().run()
 
     def _begin(self) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from lighter.trainer.exact.samples import KeyedBatches, Place
 
 log = logging.getLogger("lighter")
+
+# workers that persist hold on to what they were begun with, from one fit to the next
+_KEYED: WeakKeyDictionary[DataLoader, KeyedBatches] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
@@ -43,7 +47,7 @@ class Loaders:
         self.choice = ResumeChoice("exact")
         self.replays = False
         self._stateful: list[Any] = []
-        self._replaced: list[tuple[DataLoader, str, Any]] = []
+        self._replaced: list[tuple[DataLoader, str, KeyedBatches]] = []
 
     def take(self, loaders: Sequence[Any]) -> None:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
@@ -56,8 +60,8 @@ class Loaders:
 
     def release(self) -> None:
         """Give the dataloaders their own batch samplers back."""
-        for loader, name, inner in self._replaced:
-            vars(loader)[name] = inner
+        for loader, name, keyed in self._replaced:
+            vars(loader)[name], keyed.place = keyed.inner, None
         self._replaced, self._stateful = [], []
 
     def _take(self, loader: Any) -> str:
@@ -74,9 +78,12 @@ class Loaders:
             return "an iterable dataset without state"
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
-        if not isinstance(inner, KeyedBatches):
-            vars(loader)[name] = KeyedBatches(inner, loader, self.place)  # torch allows no setting of the attribute
-            self._replaced.append((loader, name, inner))
+        if isinstance(inner, KeyedBatches):  # the same loader twice
+            return ""
+        keyed = _KEYED.setdefault(loader, KeyedBatches(inner, loader))
+        keyed.place = self.place
+        vars(loader)[name] = keyed  # torch allows no setting of the attribute
+        self._replaced.append((loader, name, keyed))
         return ""
 
     def state(self) -> list[Any]:

@@ -119,7 +119,7 @@ def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
     if not trainer.lightning_module.automatic_optimization:
         return {}
     named = trainer.lightning_module.named_parameters()
-    return {name: item.grad.detach().cpu() for name, item in named if item.grad is not None}
+    return {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is torch.Tensor}
 
 
 def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
