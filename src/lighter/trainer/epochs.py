@@ -47,7 +47,9 @@ class LeanFitLoop(_FitLoop):
         if trainer.exact_resume:
             self._begin()
         else:
-            self.goes_on, trainer.resume_choice = None, ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            self.goes_on, self.streams = None, None
+            trainer.resume_choice = ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            log.info("resume: %s", trainer.resume_choice)
         super().run()
 
     def _begin(self) -> None:
@@ -58,7 +60,8 @@ class LeanFitLoop(_FitLoop):
         place.seed, place.rank, place.epoch = seed, trainer.global_rank, lambda: self.epoch
         if saved is not None:
             settle(self, saved.place)
-            place.skip = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
+            trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
+            place.trained = (self.epoch, trained)
 
     def _load_combined_loader_states(self) -> None:
         """Lightning's place between a new dataloader and its first iteration."""
@@ -69,9 +72,9 @@ class LeanFitLoop(_FitLoop):
         saved = self.goes_on
         fits = saved is not None and self._fits(saved)
         states = saved.processes[self.trainer.global_rank]["loaders"] if saved is not None and fits else []
-        self.loaders.load(states, self.loaders.place.skip)
+        self.loaders.load(states, self.loaders.place.skip(self.epoch))
         if not self.loaders.skips or (saved is not None and not fits):
-            self.loaders.place.skip = 0
+            self.loaders.place.trained = (0, 0)
         self.trainer.resume_choice = self._choice()
         log.info("resume: %s", self.trainer.resume_choice)
         self.seed_order()

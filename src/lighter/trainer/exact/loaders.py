@@ -6,12 +6,18 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from lighter.trainer.exact.samples import KeyedBatches, KeyedTurns, Place
 
 log = logging.getLogger("lighter")
+
+Keyed = KeyedBatches | KeyedTurns
+
+# workers that persist hold on to what they were begun with, from one fit to the next
+_KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
@@ -47,7 +53,7 @@ class Loaders:
         self._noted: dict[int, Sequence[Any]] = {}  # states, by the batches that were fetched
         self._loaded: Sequence[Any] = []  # states that were loaded, until a batch is trained
         self._is_fresh = True  # whether the epoch was not begun
-        self._replaced: list[tuple[DataLoader, str, Any]] = []
+        self._replaced: list[tuple[DataLoader, str, Keyed]] = []
 
     def take(self, loaders: Sequence[Any]) -> None:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
@@ -60,8 +66,8 @@ class Loaders:
 
     def release(self) -> None:
         """Give the dataloaders their own batch samplers back."""
-        for loader, name, inner in self._replaced:
-            vars(loader)[name] = inner
+        for loader, name, keyed in self._replaced:
+            vars(loader)[name], keyed.place = keyed.inner, None
         self._replaced, self._stateful = [], []
 
     def _take(self, loader: Any) -> str:
@@ -71,12 +77,16 @@ class Loaders:
         streams = isinstance(loader.dataset, IterableDataset)
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
-        if not isinstance(inner, (KeyedBatches, KeyedTurns)):
-            keyed = (KeyedTurns if streams else KeyedBatches)(inner, loader, self.place)
+        if not isinstance(inner, (KeyedBatches, KeyedTurns)):  # as it is where a loader is there twice
+            keyed = _KEYED.setdefault(loader, (KeyedTurns if streams else KeyedBatches)(inner, loader))
+            keyed.place = self.place
             vars(loader)[name] = keyed  # torch allows no setting of the attribute
-            self._replaced.append((loader, name, inner))
-        if is_stateful(loader) and (streams or is_stateful(loader.dataset)):
-            self._stateful.append(loader)
+            self._replaced.append((loader, name, keyed))
+        if is_stateful(loader):
+            if is_stateful(loader.dataset):
+                self._stateful.append(loader)
+            elif streams:  # such a loader goes on by loading all again
+                self.replays = True
             return ""
         return "an iterable dataset without state" if streams else ""
 

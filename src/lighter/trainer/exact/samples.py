@@ -44,31 +44,35 @@ class Place:
         seed: of the fit.
         rank: of the process, for what is not of one sample alone.
         epoch: its number.
-        skip: how many batches of it were trained before; taken by the first iteration that begins.
+        trained: an epoch, and how many batches of it were trained before.
     """
 
     def __init__(self) -> None:
         self.seed, self.rank = 0, 0
         self.epoch: Callable[[], int] = lambda: 0
-        self.skip = 0
+        self.trained = (0, 0)
 
-    def take_skip(self) -> int:
-        """The batches to leave out, of one iteration."""
-        skip, self.skip = self.skip, 0
-        return skip
+    def skip(self, epoch: int) -> int:
+        """The batches of an epoch to leave out."""
+        return self.trained[1] if self.trained[0] == epoch else 0
 
 
 class KeyedBatches:
     """A batch sampler whose order is a function of the seed and the epoch.
 
+    Workers that persist keep it when the loader has its own again; without a place, it does what that does.
+
     Args:
         inner: the loader's own; where it makes no batches, its sampler.
         loader: the loader.
+
+    Attributes:
         place: where an iteration begins.
     """
 
-    def __init__(self, inner: Any, loader: DataLoader, place: Place) -> None:
-        self.inner, self.place = inner, place
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
         self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
         self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
         self.loads_here = loader.num_workers == 0
@@ -84,11 +88,12 @@ class KeyedBatches:
         return getattr(self.inner, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._batches(self.place.epoch())
+        return iter(self.inner) if self.place is None else self._batches(self.place)
 
-    def _batches(self, epoch: int) -> Iterator[Any]:
-        skip = self.place.take_skip()  # here, as torch makes two iterators for workers and uses the second
-        order, samples = (key_of(self.place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
+    def _batches(self, place: Place) -> Iterator[Any]:
+        epoch = place.epoch()
+        skip = place.skip(epoch)
+        order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
         parts: list[Any] = [self.inner, self.sampler]
         for part in parts:
             if callable(getattr(part, "set_epoch", None)):
@@ -96,7 +101,8 @@ class KeyedBatches:
         drawn = self._drawn(order)
         for number, indices in enumerate(drawn):
             if number >= skip:
-                yield self._keyed(indices, samples, number) if self.is_random else indices
+                own = key_of(samples, BATCH, place.rank, number)
+                yield self._keyed(indices, samples, own) if self.is_random else indices
 
     def _drawn(self, order: bytes) -> Iterator[Any]:
         """The indices of the epoch's batches, whose drawing nothing else can disturb."""
@@ -116,17 +122,17 @@ class KeyedBatches:
                 return
             yield indices
 
-    def _keyed(self, indices: Any, samples: bytes, number: int) -> Any:
+    def _keyed(self, indices: Any, samples: bytes, own: bytes) -> Any:
         """The indices of a batch, with what its samples are to be seeded with."""
-        own = key_of(samples, BATCH, self.place.rank, number)
-        if self.loads_here:
-            seed_all(own)
-        of_sample = key_of(samples, number) if self.may_repeat else samples
         if isinstance(indices, (list, tuple)):
-            return KeyedIndices(indices, of_sample, own)
+            if self.loads_here:
+                seed_all(own)
+            return KeyedIndices(indices, samples, own, may_repeat=self.may_repeat)
+        key = key_of(samples, indices, own) if self.may_repeat else key_of(samples, indices)
         if self.loads_here:
-            seed_all(key_of(of_sample, indices))
-        return KeyedIndex(indices, key_of(of_sample, indices)) if type(indices) is int else indices
+            seed_all(key)
+            return indices
+        return KeyedIndex(indices, key) if type(indices) is int else indices
 
 
 class KeyedTurns:
@@ -135,20 +141,26 @@ class KeyedTurns:
     Args:
         inner: the loader's own; where it makes no batches, its sampler.
         loader: the loader.
+
+    Attributes:
         place: whose epoch it is.
     """
 
-    def __init__(self, inner: Any, loader: DataLoader, place: Place) -> None:
-        self.inner, self.place = inner, place
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
         self.loads_here = loader.num_workers == 0
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __iter__(self) -> Iterator[Any]:
-        samples = key_of(self.place.seed, SAMPLE, self.place.epoch())
+        return iter(self.inner) if self.place is None else self._turns(self.place)
+
+    def _turns(self, place: Place) -> Iterator[Any]:
+        samples = key_of(place.seed, SAMPLE, place.epoch())
         for number, turn in enumerate(self.inner):
-            key = key_of(samples, BATCH, self.place.rank, number)
+            key = key_of(samples, BATCH, place.rank, number)
             if self.loads_here:
                 seed_all(key)
             yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
@@ -171,25 +183,32 @@ def _turn_arrived(turn: list[Any], key: bytes) -> list[Any]:
 
 
 class KeyedIndices(list):
-    """The indices of a batch. Each seeds the generators when it is taken, and all of them when a worker gets them."""
+    """The indices of a batch. Each seeds the generators when it is taken, and the batch when a worker gets it.
 
-    def __init__(self, indices: Any, of_sample: bytes, own: bytes) -> None:
+    Args:
+        indices: of the batch.
+        samples: the key of the epoch's samples.
+        own: the key of the batch.
+        may_repeat: whether a sample may come twice, and is then keyed by its place in the batch too.
+    """
+
+    def __init__(self, indices: Any, samples: bytes, own: bytes, *, may_repeat: bool) -> None:
         super().__init__(indices)
-        self.of_sample, self.own = of_sample, own
+        self.samples, self.own, self.may_repeat = samples, own, may_repeat
 
     def __iter__(self) -> Iterator[Any]:
-        for index in super().__iter__():
-            seed_all(key_of(self.of_sample, index))
+        for number, index in enumerate(super().__iter__()):
+            seed_all(key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index))
             yield index
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (list(super().__iter__()), self.of_sample, self.own)
+        return _arrived, (list(super().__iter__()), self.samples, self.own, self.may_repeat)
 
 
-def _arrived(indices: list[Any], of_sample: bytes, own: bytes) -> KeyedIndices:
+def _arrived(indices: list[Any], samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
     """In a worker: for datasets that load a batch at a time, and for the collation."""
     seed_all(own)
-    return KeyedIndices(indices, of_sample, own)
+    return KeyedIndices(indices, samples, own, may_repeat=may_repeat)
 
 
 class KeyedIndex(int):

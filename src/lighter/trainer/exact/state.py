@@ -119,7 +119,7 @@ def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
     if not trainer.lightning_module.automatic_optimization:
         return {}
     named = trainer.lightning_module.named_parameters()
-    return {name: item.grad.detach().cpu() for name, item in named if item.grad is not None}
+    return {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is torch.Tensor}
 
 
 def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
@@ -134,7 +134,8 @@ def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             state = {name: getattr(callback, name) for name in _OF_CHECKPOINTS}
-            if file is not None and os.fspath(file) in (callback.last_model_path, *callback.best_k_models):
+            own = (callback.last_model_path, callback.best_model_path, *callback.best_k_models)
+            if file is not None and os.fspath(file) in own:
                 state |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": os.fspath(file)}
             states[callback.state_key] = state
     return states
