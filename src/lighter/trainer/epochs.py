@@ -11,6 +11,7 @@ from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, STEP, VALIDATION, Streams, seed_of_fit
 from lighter.trainer.exact.loaders import Loaders, ResumeChoice
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
+from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
 
 log = logging.getLogger("lighter")
@@ -111,7 +112,7 @@ class LeanFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """End an epoch."""
         ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
-        self.goes_on, self.loaders.place.skip = None, 0  # nobody took it if no batch was left
+        self.goes_on = None
         if ends:
             self._finish_epoch()
             return
@@ -146,10 +147,19 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             self.streams.seed_for(ORDER, self.epoch)
 
-    def seed_validation(self) -> None:
-        """Begin the random numbers of a validation."""
+    def seed_validation(self, *batch: int) -> None:
+        """Begin the random numbers of a validation, or of one of its batches."""
         if self.streams is not None:
-            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready)
+            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready, *batch)
+
+    def place_of_validation(self) -> Place:
+        """Where the dataloaders of a validation begin: anew, with random numbers of its own."""
+        place = Place()
+        if self.streams is not None:
+            key = self.streams.shared_key(VALIDATION, self.epoch_loop.batch_progress.total.ready)
+            place.seed, place.rank = int.from_bytes(key[:7], "little"), self.streams.rank
+            place.epoch = lambda: self.epoch
+        return place
 
     def begin_step(self) -> None:
         """A batch is loaded: begin the random numbers of the one that is trained next."""

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
+from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.step_log import StepLog
@@ -57,6 +58,19 @@ class LeanEvaluationLoop(_EvaluationLoop):
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loaders = Loaders()
+
+    def reset(self) -> None:
+        """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
+        fits = self.trainer.fit_loop
+        if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
+            fits.seed_validation()
+            self._loaders.place = fits.place_of_validation()
+            self._loaders.take(self._combined_loader.flattened)
+        super().reset()
+
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         if self.trainer.state.fn == "fit":
@@ -68,8 +82,20 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self.trainer.loop_choice = choice
         self._plan = None
         if choice.is_lean:
-            fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
+            in_fit = self.trainer.state.fn == "fit"
+            fetcher._start_profiler = _profile_nothing
+            fetcher._stop_profiler = self._seed_batch if in_fit else _profile_nothing
             self._make_plan()
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        if self.trainer.state.fn == "fit":
+            self._seed_batch()
+
+    def _seed_batch(self) -> None:
+        """A batch is loaded: what its step draws does not depend on who loaded it."""
+        fetcher: Any = self._data_fetcher
+        self.trainer.fit_loop.seed_validation(fetcher.fetched)
 
     def _begin_in_fit(self) -> None:
         self.trainer.fit_loop.seed_validation()
@@ -97,6 +123,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
         self.is_over = True
+        self._loaders.release()
         trainer = self.trainer
         if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
             super()._on_evaluation_end()
