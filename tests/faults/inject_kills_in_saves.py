@@ -203,7 +203,7 @@ def kill_in_a_row(row: Any, desk: Path, temporary: Path, top_k: int, moments: ra
 def what_is_wrong(folder: Path, complete: int) -> str:
     """What is not as it should be in a folder in which a save was interrupted; nothing, it is hoped."""
     steps, partial = [0], 0
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.exists() else ():  # the very first save makes it
         if path.suffix != ".ckpt":
             partial += 1
             continue
