@@ -44,21 +44,26 @@ def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check
 
 
 def _newest(file: str, runs: Sequence[RunFolder], which: str, check: Check) -> Path:
-    has_damaged = False
-    for run in runs:
-        wanted = run.checkpoints / file
-        others = beside(wanted)
-        if others and file == BEST and not wanted.is_file():
-            names = ", ".join(path.name for path in others[::-1])
-            raise CheckpointError(f"the newest run with checkpoints, {run.path}, has no {file} but {names}; name one")
-        good = first_good([wanted, *others] if wanted.is_file() else others, check)
-        if good is not None:
-            return good
-        has_damaged = has_damaged or bool(others) or wanted.is_file()
-    if has_damaged:
+    good = first_good(_candidates(file, runs), check)
+    if good is not None:
+        return good
+    if any(any(run.checkpoints.glob("*.ckpt")) for run in runs):
         raise CheckpointError(f"all checkpoints of the {len(runs)} runs of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
     raise CheckpointError(f"there is no {file}: {looked}. Train first (lighter fit), or name a file with --ckpt_path")
+
+
+def _candidates(file: str, runs: Sequence[RunFolder]) -> Iterator[Path]:
+    """Run by run the file of this name, and what may do where it is damaged."""
+    for run in runs:
+        wanted = run.checkpoints / file
+        others = beside(wanted)
+        if wanted.is_file():
+            yield wanted
+        elif others and file == BEST:
+            names = ", ".join(path.name for path in others[::-1])
+            raise CheckpointError(f"the newest run with checkpoints, {run.path}, has no {file} but {names}; name one")
+        yield from others
 
 
 def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
