@@ -94,13 +94,15 @@ class _Sealed:
     def write(self, data: memoryview) -> int:
         """Take some bytes."""
         try:
-            if len(data) < _LARGE:
-                self._gathered += data
-            if len(data) >= _LARGE or len(self._gathered) > _LARGE:
-                self._pass_on(self._gathered)
-                self._gathered = bytearray()
             if len(data) >= _LARGE:
+                self._pass_on(self._gathered)
                 self._pass_on(data)
+                self._gathered = bytearray()
+            else:
+                self._gathered += data
+            if len(self._gathered) >= _LARGE:
+                self._pass_on(self._gathered[:-END_SIZE])
+                self._gathered = self._gathered[-END_SIZE:]
         except BaseException as error:
             self.error = error
             raise
