@@ -45,18 +45,17 @@ class Place:
         seed: of the fit.
         rank: of the process, for what is not of one sample alone.
         epoch: its number.
-        skip: how many batches of it were trained before; taken by the first iteration that begins.
+        trained: an epoch, and how many batches of it were trained before.
     """
 
     def __init__(self) -> None:
         self.seed, self.rank = 0, 0
         self.epoch: Callable[[], int] = lambda: 0
-        self.skip = 0
+        self.trained = (0, 0)
 
-    def take_skip(self) -> int:
-        """The batches to leave out, of one iteration."""
-        skip, self.skip = self.skip, 0
-        return skip
+    def skip(self, epoch: int) -> int:
+        """The batches of an epoch to leave out."""
+        return self.trained[1] if self.trained[0] == epoch else 0
 
 
 class KeyedBatches:
@@ -75,8 +74,8 @@ class KeyedBatches:
     def __init__(self, inner: Any, loader: DataLoader) -> None:
         self.inner = inner
         self.place: Place | None = None
-        self.sampler = inner.sampler if type(inner) is BatchSampler else inner
-        self.draws_at_once = type(self.sampler) in DRAW_AT_ONCE
+        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
+        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
         self.loads_here = loader.num_workers == 0
         self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
@@ -86,7 +85,7 @@ class KeyedBatches:
         return len(self.inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # of a copy that is not filled yet
+        if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -94,7 +93,8 @@ class KeyedBatches:
         return iter(self.inner) if self.place is None else self._batches(self.place)
 
     def _batches(self, place: Place) -> Iterator[Any]:
-        epoch, skip = place.epoch(), place.take_skip()  # now, as torch makes two iterators for workers to use one
+        epoch = place.epoch()
+        skip = place.skip(epoch)
         order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
         parts: list[Any] = [self.inner, self.sampler]
         for part in parts:
@@ -135,6 +135,53 @@ class KeyedBatches:
             seed_sample(key, self.own_states)
             return indices
         return KeyedIndex(indices, key) if type(indices) is int else indices
+
+
+class KeyedTurns:
+    """Stands in for the batch sampler of an iterable dataset, whose batches nobody chooses; each is seeded.
+
+    Args:
+        inner: the loader's own; where it makes no batches, its sampler.
+        loader: the loader.
+
+    Attributes:
+        place: whose epoch it is.
+    """
+
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
+        self.loads_here = loader.num_workers == 0
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner) if self.place is None else self._turns(self.place)
+
+    def _turns(self, place: Place) -> Iterator[Any]:
+        samples = key_of(place.seed, SAMPLE, place.epoch())
+        for number, turn in enumerate(self.inner):
+            key = key_of(samples, BATCH, place.rank, number)
+            if self.loads_here:
+                seed_all(key)
+            yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
+
+
+class KeyedTurn(list):
+    """What stands for a batch of an iterable dataset; seeds the generators when a worker gets it."""
+
+    def __init__(self, turn: Any, key: bytes) -> None:
+        super().__init__(turn)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _turn_arrived, (list(self), self.key)
+
+
+def _turn_arrived(turn: list[Any], key: bytes) -> list[Any]:
+    seed_all(key)
+    return turn
 
 
 class KeyedIndices(list):
