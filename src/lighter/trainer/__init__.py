@@ -18,6 +18,7 @@ from lighter.trainer.choice import LoopChoice
 from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.saving.io import install_saving
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
@@ -70,6 +71,7 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
+        install_saving(self)
 
     def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint, as Lightning does."""

@@ -170,6 +170,22 @@ def test_what_draws_nothing_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(calls) == 1  # for the order
 
 
+@pytest.mark.slow
+def test_random_transforms_of_monai_are_keyed_too() -> None:
+    monai = pytest.importorskip("monai")
+    transform = monai.transforms.Compose([monai.transforms.RandGaussianNoise(1.0), monai.transforms.RandFlip(0.5)])
+    images = [torch.full((1, 3, 3), float(index)) for index in range(SIZE)]
+
+    def make(**more: Any) -> DataLoader:
+        data = torch.utils.data.Subset(monai.data.Dataset(images, transform), range(SIZE))
+        return monai.data.DataLoader(data, batch_size=BATCH, shuffle=True, **more)
+
+    whole = epoch(make(), 1)
+    assert epoch(make(), 1, skip=3) == whole[3:]
+    assert epoch(make(num_workers=2), 1) == whole
+    assert epoch(make(), 2) != whole
+
+
 class Endless(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[int]:
         return iter(range(SIZE))

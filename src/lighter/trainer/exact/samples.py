@@ -26,6 +26,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
     default_collate,
     default_convert,
+    get_worker_info,
 )
 
 from lighter.parts.collate import collate_with_none
@@ -78,6 +79,7 @@ class KeyedBatches:
         self.loads_here = loader.num_workers == 0
         self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
+        self.own_states = with_own_state(loader.dataset) if self.loads_here else []
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -127,10 +129,10 @@ class KeyedBatches:
         if isinstance(indices, (list, tuple)):
             if self.loads_here:
                 seed_all(own)
-            return KeyedIndices(indices, samples, own, may_repeat=self.may_repeat)
+            return KeyedIndices(indices, samples, own, self.own_states, may_repeat=self.may_repeat)
         key = key_of(samples, indices, own) if self.may_repeat else key_of(samples, indices)
         if self.loads_here:
-            seed_all(key)
+            seed_sample(key, self.own_states)
             return indices
         return KeyedIndex(indices, key) if type(indices) is int else indices
 
@@ -189,16 +191,18 @@ class KeyedIndices(list):
         indices: of the batch.
         samples: the key of the epoch's samples.
         own: the key of the batch.
+        own_states: what draws from a random state of its own; see `with_own_state`.
         may_repeat: whether a sample may come twice, and is then keyed by its place in the batch too.
     """
 
-    def __init__(self, indices: Any, samples: bytes, own: bytes, *, may_repeat: bool) -> None:
+    def __init__(self, indices: Any, samples: bytes, own: bytes, own_states: list[Any], *, may_repeat: bool) -> None:
         super().__init__(indices)
-        self.samples, self.own, self.may_repeat = samples, own, may_repeat
+        self.samples, self.own, self.own_states, self.may_repeat = samples, own, own_states, may_repeat
 
     def __iter__(self) -> Iterator[Any]:
         for number, index in enumerate(super().__iter__()):
-            seed_all(key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index))
+            key = key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index)
+            seed_sample(key, self.own_states)
             yield index
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -208,7 +212,7 @@ class KeyedIndices(list):
 def _arrived(indices: list[Any], samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
     """In a worker: for datasets that load a batch at a time, and for the collation."""
     seed_all(own)
-    return KeyedIndices(indices, samples, own, may_repeat=may_repeat)
+    return KeyedIndices(indices, samples, own, _own_states_here(), may_repeat=may_repeat)
 
 
 class KeyedIndex(int):
@@ -226,8 +230,29 @@ class KeyedIndex(int):
 
 
 def _arrived_alone(index: int, key: bytes) -> int:
-    seed_all(key)
+    seed_sample(key, _own_states_here())
     return index
+
+
+def _own_states_here() -> list[Any]:
+    worker = get_worker_info()
+    return with_own_state(worker.dataset) if worker is not None else []
+
+
+def seed_sample(key: bytes, own_states: list[Any]) -> None:
+    """Seed the generators for a sample."""
+    seed_all(key)
+    for one in own_states:
+        one.set_random_state(seed=int.from_bytes(key[:4], "little"))
+
+
+def with_own_state(dataset: Any) -> list[Any]:
+    """A dataset, or its transform, that draws from a random state of its own and lets it be set, as MONAI's do."""
+    found, inner = [], dataset
+    while inner is not None:
+        found += [one for one in (inner, getattr(inner, "transform", None)) if hasattr(one, "set_random_state")]
+        inner = getattr(inner, "dataset", None)
+    return found
 
 
 class _Aside:
