@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
@@ -103,6 +104,9 @@ class LeanFitLoop(_FitLoop):
             super().on_advance_start()
             return
         self.setup_data()
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, GradientAccumulationScheduler):  # sets it when an epoch begins
+                self.trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(self.trainer.current_epoch)
 
     def advance(self) -> None:
         """Run an epoch, or what is left of it."""
@@ -125,6 +129,7 @@ class LeanFitLoop(_FitLoop):
         connector = self.trainer._logger_connector
         connector.epoch_end_reached()
         self.epoch_progress.increment_processed()
+        self.save_the_rest("on_train_epoch_end")
         connector.on_epoch_end()
         if self.epoch_loop._num_ready_batches_reached():
             self.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
@@ -132,6 +137,12 @@ class LeanFitLoop(_FitLoop):
         connector.update_train_epoch_metrics()
         self.epoch_loop._batches_that_stepped += 1
         self.epoch_progress.increment_completed()
+
+    def save_the_rest(self, hook: str) -> None:
+        """Let those checkpoint callbacks save that come after the one that had; that one knows that it has."""
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                getattr(callback, hook)(self.trainer, self.trainer.lightning_module)
 
     def take_up_batches(self) -> Saved | None:
         """Where batches go on within the epoch; said once."""

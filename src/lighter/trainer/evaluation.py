@@ -55,6 +55,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
     _batches_before: Mapping[int, int] | None = None
+    _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
 
@@ -100,7 +101,10 @@ class LeanEvaluationLoop(_EvaluationLoop):
     def _begin_in_fit(self) -> None:
         self.trainer.fit_loop.seed_validation()
         if self._batches_before is not None:
-            self._seen_batches_per_dataloader.update(self._batches_before)
+            every = self.trainer.reload_dataloaders_every_n_epochs
+            if not every or self.trainer.current_epoch - self._loaded_in < every:
+                self._seen_batches_per_dataloader.update(self._batches_before)
+                self._last_val_dl_reload_epoch = self._loaded_in
             self._batches_before = None
         self._counts_before, self.is_over = self.counts(), False
 
@@ -113,13 +117,14 @@ class LeanEvaluationLoop(_EvaluationLoop):
             return self._counts_before
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_before or self._seen_batches_per_dataloader
-        return {"steps_seen": dict(steps_seen), "batches": dict(batches)}
+        loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in}
 
     def go_on_counting(self, counts: Mapping[str, Any]) -> None:
         """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
-        self._batches_before = counts["batches"]
+        self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
         self.is_over = True

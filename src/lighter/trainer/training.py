@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning.loops.fetchers import _profile_nothing
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop  # private, as all of Lightning's loops are
@@ -88,10 +88,14 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
 
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""
-        fits = self.trainer.fit_loop
+        fits, val_loop = self.trainer.fit_loop, cast(LeanEvaluationLoop, self.val_loop)
         fits.loaders.replay(data_fetcher.__next__, self.batch_progress.current.ready)
         if saved.place == BATCH_END:
             self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
+        if saved.place == VALIDATED:
+            self.trainer.validating = val_loop.is_over = True
+            fits.save_the_rest("on_validation_end")
+            self.trainer.training = True
         if saved.place in (BATCH_END, VALIDATED):
             self._skip_next_val = saved.place == VALIDATED
             self.on_advance_end(data_fetcher)
