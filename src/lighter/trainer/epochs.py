@@ -111,7 +111,7 @@ class LeanFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """End an epoch."""
         ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
-        self.goes_on, self.loaders.place.skip = None, 0  # nobody took it if no batch was left
+        self.goes_on = None
         if ends:
             self._finish_epoch()
             return
