@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
@@ -209,4 +209,6 @@ class LeanFitLoop(_FitLoop):
             return ResumeChoice("from the epoch's start", f"{now} processes now, {len(saved.processes)} then")
         if saved is None and self.is_resuming:
             return ResumeChoice(_LIGHTNINGS, "the checkpoint does not say where the fit was")
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
+            return ResumeChoice(_LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
         return self.loaders.choice
