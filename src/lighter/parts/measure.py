@@ -240,7 +240,8 @@ class EpochValue(Metric):
 
 def samples_in(batch: Any) -> int | None:
     """The number of samples in a batch, as Lightning counts: the first dimension of its first tensor, if it has one."""
-    tensor = _first_tensor(batch)
+    first = batch[0] if type(batch) in (list, tuple) and batch else batch
+    tensor = first if type(first) is Tensor else _first_tensor(batch)
     if tensor is None:
         return None
     return tensor.size(0) if tensor.ndim else 1
