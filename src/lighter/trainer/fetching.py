@@ -15,15 +15,16 @@ def plan_fetch(fetcher: Any) -> Callable[[], Any]:
     Where there is one loader of known length, it is asked at once. Lightning's way leads through four iterators that
     look for other loaders, and for a length, at each step; what they count is counted here too.
     """
-    combined = fetcher.combined_loader
-    cycle = combined._iterator  # private, as the fetchers are
+    combined: Any = fetcher.combined_loader
+    cycle: Any = combined._iterator  # private, as the fetchers are
+    is_nested = combined.flattened[0] is not combined.iterables  # a loader in a list or dict
     is_plain = (
         type(fetcher) is _PrefetchDataFetcher
         and fetcher.length is not None
         and fetcher.iterator is combined
         and type(cycle) is _MaxSizeCycle
         and len(cycle.iterators) == 1
-        and combined.flattened[0] is combined.iterables  # not in a list or dict
+        and not is_nested
     )
     return _plain_fetch(fetcher, cycle) if is_plain else lambda: next(fetcher)[0]
 
