@@ -43,7 +43,8 @@ BEFORE = """`python benchmarks/step_overhead.py`: scikit-learn's digits, a 64-64
 loss, accuracy and macro F1; a CSV logger at Lightning's default interval of 50 steps; no progress bar, no checkpoints;
 one thread, and its processor time.
 
-- hand-written loop: plain PyTorch; the loss is summed and the metrics are updated at each step, and read once an epoch
+- hand-written loop: plain PyTorch; the loss is summed and the metrics are updated at each step; the values of every
+  50th step and of each epoch are written to a CSV file
 - Lightning, bare: a LightningModule that measures nothing; metrics only: one that updates the metrics and logs nothing
 - Lightning, self.log: the documented way, each value with `on_step=True, on_epoch=True`
 - LighterModule and System: in Lightning's Trainer, and in `lighter.Trainer`
