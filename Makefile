@@ -44,6 +44,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/ddp_overhead.py
 	$(BIN)/python benchmarks/gpu_step.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/config_scale.py
 	$(BIN)/python benchmarks/predict_writers.py
 
 $(READY): pyproject.toml constraints.txt
