@@ -22,6 +22,7 @@ from time import process_time
 
 import yaml
 from results import report
+from startup import ENVIRONMENT
 
 from lighter.config import read
 
@@ -125,7 +126,8 @@ def main() -> None:
 
 def in_a_fresh_process() -> tuple[float, float]:
     """Seconds to import what reads a config, and to read that of the example."""
-    done = subprocess.run([sys.executable, "-c", FRESH, DIGITS], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", FRESH, DIGITS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     imports, reads = map(float, done.stdout.split())
     return imports, reads
 

@@ -19,7 +19,7 @@ def calls(groups: int) -> int:
     }
     layers = [{**layer, "in_features": f"@vars::g{n}::other"} for n in range(groups)]
     model = {"_target_": "lighter.LighterModule", "network": {"_target_": "torch.nn.Sequential", "_args_": layers}}
-    copies = {"copy": "%vars::g0", "again": "%copy"}
+    copies = {"copy": "%vars::g0", "again": "%vars::copy"}
     Path("base.yaml").write_text(dump({"vars": variables | copies, "model": model, "trainer": {"max_epochs": 1}}))
     Path("over.yaml").write_text(dump({"_base_": "base.yaml", "vars": {f"g{n}": {"width": 0} for n in range(groups)}}))
     profile = cProfile.Profile()
