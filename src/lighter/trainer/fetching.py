@@ -38,6 +38,8 @@ def _plain_fetch(fetcher: Any, cycle: Any) -> Callable[[], Any]:
         except StopIteration:
             cycle._consumed[0] = fetcher.done = True
             raise
+        finally:
+            fetcher._stop_profiler()  # where a fit draws each step's random numbers anew
         cycle._idx += 1
         fetcher.fetched += 1
         fetcher.done = fetcher.fetched >= fetcher.length
