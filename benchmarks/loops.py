@@ -18,8 +18,6 @@ from results import middle_half, report
 from sides import Shape
 from step_overhead import Side, train_in_turn
 
-import lighter
-
 
 class Case(NamedTuple):
     """A job, as a plain loop, in Lightning as its guides show it, and in `lighter.Trainer`."""
@@ -34,7 +32,7 @@ def fitting(shape: Shape) -> Case:
     return Case(
         partial(sides.hand_written, shape=shape),
         partial(sides.lightning, sides.Idiom, shape=shape),
-        partial(sides.lightning, sides.lighter_module, trainer_class=lighter.Trainer, shape=shape),
+        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, shape=shape),
         1.15,
     )
 
@@ -43,7 +41,7 @@ CASES = {
     "bare step": Case(
         sides.hand_written_bare,
         partial(sides.lightning, sides.Bare),
-        partial(sides.lightning, sides.Bare, trainer_class=lighter.Trainer),
+        partial(sides.lightning, sides.Bare, trainer_class=sides.as_lightning),
         1.2,
     ),
     "batches of 256": fitting(Shape(batch_size=256)),
@@ -53,13 +51,13 @@ CASES = {
     "validation": Case(
         sides.hand_written_validation,
         partial(sides.lightning, sides.Idiom, stage="validate"),
-        partial(sides.lightning, sides.lighter_module, trainer_class=lighter.Trainer, stage="validate"),
+        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, stage="validate"),
         1.2,
     ),
     "prediction": Case(
         sides.hand_written_prediction,
         partial(sides.lightning, sides.Bare, stage="predict"),
-        partial(sides.lightning, sides.lighter_module, trainer_class=lighter.Trainer, stage="predict"),
+        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, stage="predict"),
         1.2,
     ),
 }
@@ -70,7 +68,8 @@ BEFORE = """`python benchmarks/loops.py`: the data, metrics and logger of the ta
 - batches of 256; epochs of 562 steps instead of 57: the digits ten times, one epoch; a small CNN, with two
   convolutions; gradients of 4 batches, added up for each step of the optimizer
 - validation: loss and both metrics by epoch, and of every 50th batch; prediction: the outputs, kept
-- Lightning: `self.log`, as its guides show it; bare where nothing is measured. lighter.Trainer: a LighterModule"""
+- Lightning: `self.log`, as its guides show it; bare where nothing is measured. lighter.Trainer: a LighterModule,
+  lean alone as above"""
 AFTER = """How to read it: ratios to the hand-written loop in the same round, medians over {rounds} rounds of {epochs}
 epochs, all sides of a job in turn; half of lighter.Trainer's lie in the middle half; `at most` is the target for it."""
 

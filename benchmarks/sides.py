@@ -337,10 +337,17 @@ def system(job: Job) -> Timed:
     )
 
 
+def as_lightning(**arguments: Any) -> Trainer:
+    """Our Trainer, doing no more than Lightning's: with its random streams, and any loss. Weights can be compared."""
+    import lighter
+
+    return lighter.Trainer(exact_resume=False, on_non_finite="continue", **arguments)
+
+
 def lightning(
     make_module: Callable[[Job], Timed],
     epochs: int,
-    trainer_class: type[Trainer] = Trainer,
+    trainer_class: Callable[..., Trainer] = Trainer,
     shape: Shape = PLAIN,
     stage: str = "fit",
 ) -> Outcome:
