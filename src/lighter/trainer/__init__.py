@@ -17,6 +17,7 @@ from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.saving.io import install_saving
 
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
@@ -66,6 +67,7 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
+        install_saving(self)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:
