@@ -6,6 +6,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,7 @@ from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.saving.attempts import guard_saves
 from lighter.trainer.saving.io import install_saving
 
 OnNonFinite = Literal["stop", "skip", "continue"]
@@ -44,11 +46,12 @@ class Trainer(pytorch_lightning.Trainer):
         on_non_finite: what a loss, gradient or weight that is not finite does: `stop` the fit, `skip` the optimizer's
             step, or `continue`, as Lightning does.
         on_save_error: what a checkpoint that cannot be written does: `stop` the fit, or `continue` without it.
-        async_save: checkpoints are written beside the training.
+        async_save: what a checkpoint callback saves is copied into the CPU's memory, and written beside the training.
         kwargs: Lightning's.
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
+        saves: of the checkpoints of the last fit, how many could not be written: `saves.failed`.
     """
 
     loop_choice: LoopChoice | None = None
@@ -68,6 +71,19 @@ class Trainer(pytorch_lightning.Trainer):
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
         install_saving(self)
+        self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=async_save)
+        if not kwargs.get("barebones"):
+            self.callbacks: list[Callback] = [*self.callbacks, self.saves]
+
+    def save_checkpoint(
+        self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any = None
+    ) -> None:
+        """Save a checkpoint, in all processes; it is there when this returns.
+
+        Raises:
+            StorageError: it cannot be written, and no fit runs that is to go on without (`on_save_error`).
+        """
+        self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:
