@@ -51,7 +51,10 @@ class Recorder(Callback):
         own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
         checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **own}
         for logger in trainer.loggers:
-            logger.save()
+            try:
+                logger.save()
+            except OSError as error:
+                log.warning("%s cannot write: %s", type(logger).__name__, error.strerror or error)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Loggers and data are there."""
@@ -95,6 +98,7 @@ class FirstLosses(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._losses: list[torch.Tensor] | None = []
+        self._is_told = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """A run that goes on has its first losses."""
@@ -138,7 +142,9 @@ class FirstLosses(Callback):
             rows = "".join(f"{step},{value!r}\n" for step, value in enumerate(values))
             write_whole(self.path, f"step,loss\n{rows}")
         except Exception as error:  # noqa: BLE001  a run is worth more than its record
-            log.warning("the first losses are not recorded: %s", error)
+            if not self._is_told:
+                log.warning("the first losses are not recorded: %s", error)
+            self._is_told = True
 
 
 def how_far(trainer: Any) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
+from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 from lighter.trainer.saving.attempts import guard_saves
