@@ -1,7 +1,7 @@
 """A checkpoint to a file that is there whole or not at all, whatever kills the process and whatever the disk does.
 
 It is written beside its place under another name, synced, and renamed; then the folder is synced. The bytes go from
-the tensors to the file, through the hash, without a copy of them.
+the tensors through the hash to the file, without a copy of them all.
 """
 
 from __future__ import annotations
@@ -14,48 +14,60 @@ from typing import IO, Any
 import torch
 
 from lighter.trainer.saving.manifest import END_SIZE, describe, seal
+from lighter.trainer.saving.partials import partial_of
+from lighter.trainer.saving.plain import names_of_code
+
+_LARGE = 1 << 20  # bytes; what is smaller is gathered, as torch writes each tensor in four pieces
 
 
-def write(checkpoint: Any, path: Path) -> None:
+def write(checkpoint: Any, path: Path) -> list[str]:
     """Save a checkpoint in a file that has its name only when all of it is on the disk.
 
     It touches nothing but the file, and may be called from any thread; not twice at once for the same file.
 
+    Returns:
+        the classes and functions in it for which it cannot be loaded with `weights_only=True`; best none.
+
     Raises:
         OSError: it cannot be written. What had the name before has it still, and nothing else is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     partial = partial_of(path)
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "wb", buffering=0) as file:
             _save(checkpoint, file)
-            file.flush()
             os.fsync(file.fileno())
+        names = names_of_code(partial)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
+    return names
 
 
-def partial_of(path: Path) -> Path:
-    """Where this process writes what will be this file."""
-    return path.with_name(f".{path.name}.partial-{os.getpid()}")
+def _make_folder(folder: Path) -> None:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync_folder(each.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk too."""
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk too. Some file systems cannot, and then there is nothing to be done."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        pass
     finally:
         os.close(descriptor)
 
 
 def _save(checkpoint: Any, file: IO[bytes]) -> None:
-    stream = _Sealed(file)
+    stream: Any = _Sealed(file)
     try:
         torch.save(checkpoint, stream)
     except Exception:
@@ -66,35 +78,48 @@ def _save(checkpoint: Any, file: IO[bytes]) -> None:
 
 
 class _Sealed:
-    """What `torch.save` writes into: passes it on and hashes it, but for the record that ends the archive."""
+    """What `torch.save` writes into: hashes it on its way to a file, and ends it with a manifest.
+
+    Attributes:
+        error: what went wrong in a write, if something did.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
-        self.size, self.error = 0, None
-        self._held = b""
+        self.error: BaseException | None = None
+        self._file, self._digest, self._size = file, hashlib.sha256(), 0
+        self._gathered = bytearray()
 
     def write(self, data: memoryview) -> int:
-        """Pass on all but the last bytes."""
+        """Take some bytes."""
         try:
-            self._pass_on(data)
+            if len(data) < _LARGE:
+                self._gathered += data
+            if len(data) >= _LARGE or len(self._gathered) > _LARGE:
+                self._pass_on(self._gathered)
+                self._gathered = bytearray()
+            if len(data) >= _LARGE:
+                self._pass_on(data)
         except BaseException as error:
             self.error = error
             raise
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing to do before the end."""
+        """Nothing is done before the end."""
 
     def end(self, checkpoint: Any) -> None:
-        """The record that ends the archive, and the manifest."""
-        last = seal(self._held, self.digest, describe(checkpoint, self.size + len(self._held)))
-        self.file.write(last)
+        """Write the manifest, into the record that ends the archive, the last of which torch wrote."""
+        end = bytes(self._gathered[-END_SIZE:])
+        self._pass_on(self._gathered[:-END_SIZE])
+        self._write(seal(end, self._digest, describe(checkpoint, self._size + END_SIZE)))
 
-    def _pass_on(self, data: memoryview) -> None:
-        if len(data) < END_SIZE:
-            data, self._held = memoryview(self._held + data), b""
-        for part in (self._held, data[:-END_SIZE]):
-            self.digest.update(part)
-            self.file.write(part)
-            self.size += len(part)
-        self._held = bytes(data[-END_SIZE:])
+    def _pass_on(self, data: bytearray | memoryview) -> None:
+        self._digest.update(data)
+        self._write(data)
+        self._size += len(data)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        """All of it: the system may write less, near a limit or of more than 2 GB."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
