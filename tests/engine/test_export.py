@@ -145,7 +145,7 @@ def test_others_may_read_the_file_as_they_may_any_other(run: RunFolder) -> None:
         (["none"], 2, f"no run under outputs is called `none`. The newest is {RUN}; `lighter runs list` shows more."),
         ([RUN, "--module", "netwrk"], 2, "`netwrk` has no weights in outputs/{best}\n  Did you mean `network`?"),
         ([RUN, "--checkpoint", "b.ckpt"], 3, f"there is no checkpoint b.ckpt. {RUN} has: {{names}}"),
-        ([RUN, "--checkpoint", "torn.ckpt"], 3, "outputs/{torn} cannot be read as a checkpoint: "),
+        ([RUN, "--checkpoint", "torn.ckpt"], 3, "outputs/{torn} is damaged: it ends at byte 500"),
         ([RUN, "--checkpoint", "code.ckpt"], 3, "outputs/{code} holds more than weights and plain data"),
         ([RUN, "--checkpoint", "sparse.ckpt"], 3, "`w` is sparse or quantized, and safetensors holds plain tensors"),
         ([RUN, "--checkpoint", "odd.ckpt"], 3, "safetensors has no torch.complex128, which some of these weights are"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -20,7 +18,8 @@ from lighter.config.problems import Problem, nearest
 from lighter.errors import CheckpointError, ConfigError, StorageError
 from lighter.parts.parameter_groups import as_written
 from lighter.run.paths import BEST, LAST, RunFolder
-from lighter.run.record import CHECKPOINT_KEY
+from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.manifest import describe
 
 SUFFIX = ".safetensors"
 _NAMES = {"best": BEST, "last": LAST}
@@ -165,6 +164,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
             f"{path} is a sharded checkpoint. torch makes one file of it:"
             f" python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE"
         )
+    verify(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -182,16 +182,14 @@ def _opened(path: Path) -> Mapping[str, Any]:
 
 def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str, str]:
     """What the file says of where it comes from; `format` is what other programs ask for."""
-    config = (content.get(CHECKPOINT_KEY) or {}).get("config")
-    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    manifest = describe(content, source.stat().st_size)
+    facts = {"epoch": manifest.epoch, "step": manifest.step, "config_sha256": manifest.config}
     return {
         "format": "pt",
         "lighter.version": __version__,
         "lighter.run": run.id,
         "lighter.checkpoint": source.name,
-        "lighter.epoch": str(content.get("epoch")),
-        "lighter.step": str(content.get("global_step")),
-        **({"lighter.config_sha256": hashlib.sha256(text.encode()).hexdigest()} if config is not None else {}),
+        **{f"lighter.{name}": str(value) for name, value in facts.items() if value is not None},
     }
 
 

@@ -23,8 +23,13 @@ from lighter.trainer.saving.io import CheckpointFiles
 
 log = logging.getLogger("lighter.run")
 
-# What saves in a ModelCheckpoint. The first two are private: its public hooks save twice, and nothing is in between.
-_SAVES = ("_save_topk_checkpoint", "_save_last_checkpoint", "on_exception")
+# What saves in a ModelCheckpoint, and the argument without which it does not. The first two are private: its public
+# hooks save twice, and nothing is in between.
+_SAVES = {
+    "_save_topk_checkpoint": "save_top_k",
+    "_save_last_checkpoint": "save_last",
+    "on_exception": "save_on_exception",
+}
 # What it notes of its files: the parts of its state that are about them, and two private attributes.
 _NOTES = (
     "best_k_models",
@@ -66,8 +71,8 @@ class Saves(Callback):
         if stage != "fit":
             return
         self.failed, self._is_failing = 0, False
-        for callback in trainer.callbacks:
-            for name in _SAVES if isinstance(callback, ModelCheckpoint) else ():
+        for callback in [each for each in trainer.callbacks if isinstance(each, ModelCheckpoint)]:
+            for name in [name for name, needed in _SAVES.items() if getattr(callback, needed)]:
                 self._taken.append((callback, name, vars(callback).get(name)))
                 setattr(callback, name, partial(self._attempt, trainer, callback, getattr(callback, name)))
         trainer.callbacks = [*(callback for callback in trainer.callbacks if callback is not self), self]
@@ -104,7 +109,7 @@ class Saves(Callback):
             error: StorageError | None = storage_error(found, path)
         else:
             in_background = self.files is not None and self.files.background is not None
-            self._is_under_way = in_background and self._is_attempt
+            self._is_under_way = in_background and self._is_attempt and not trainer.interrupted
             error = None if self._is_under_way else self._agreed(trainer)
         if error is not None and (self._is_attempt or not _is_fitting(trainer)):
             raise error

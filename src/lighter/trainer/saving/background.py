@@ -23,24 +23,22 @@ def copied(checkpoint: Any) -> Any:
     memo: dict[int, Any] = {}
     storages: dict[int, Any] = {}
     for tensor in tensors_in(checkpoint):
-        if tensor.device.type != "cpu" or not tensor.is_leaf:  # deepcopy leaves it there, or refuses it
-            memo[id(tensor)] = _on_cpu(tensor, storages)
+        memo[id(tensor)] = _on_cpu(tensor, storages)  # deepcopy would leave it where it is, or refuse it, or untie it
     return deepcopy(checkpoint, memo)
 
 
 def _on_cpu(tensor: Tensor, storages: dict[int, Any]) -> Tensor:
     if type(tensor) not in (Tensor, Parameter) or tensor.layout is not torch.strided or tensor.is_quantized:
-        return tensor.detach().cpu().clone()
+        return tensor.detach().to("cpu", copy=True)
     storage: Any = tensor.untyped_storage()
-    if storage.data_ptr() not in storages:
-        storages[storage.data_ptr()] = storage.clone() if storage.device.type == "cpu" else storage.cpu()
+    key = storage.data_ptr() or id(tensor)  # empty ones are all at 0
+    if key not in storages:
+        storages[key] = storage.clone() if storage.device.type == "cpu" else storage.cpu()
     copy = torch.empty(0, dtype=tensor.dtype)
-    copy.set_(storages[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())
-    return (
-        Parameter(copy, tensor.requires_grad)
-        if type(tensor) is Parameter
-        else copy.requires_grad_(tensor.requires_grad)
-    )
+    copy.set_(storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+    if type(tensor) is Parameter:
+        return Parameter(copy, tensor.requires_grad)
+    return copy.requires_grad_(tensor.requires_grad)
 
 
 class Background:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lighter.errors import StorageError
@@ -42,7 +43,7 @@ def _kept(folder: Path) -> str:
 
 def size_of(value: Any) -> int:
     """The bytes of the tensors in nested data; a memory that several share counts once."""
-    storages = (tensor.untyped_storage() for tensor in tensors_in(value))
+    storages = (tensor.untyped_storage() for tensor in tensors_in(value) if tensor.layout is torch.strided)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
