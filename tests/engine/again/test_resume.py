@@ -105,7 +105,7 @@ def test_a_torn_checkpoint_is_skipped(job: dict[str, Any], caplog: Any) -> None:
     torn = folder / "checkpoints" / "epoch=1.ckpt"
     torn.write_bytes(torn.read_bytes()[:1000])
     Runner().resume("last")
-    assert "epoch=1.ckpt cannot be read as a checkpoint" in caplog.text
+    assert "epoch=1.ckpt is damaged: it ends at byte 1,000, too early" in caplog.text
     assert record(folder)["resumed"]["step"] == 10
     assert record(folder)["progress"]["step"] == 30
 

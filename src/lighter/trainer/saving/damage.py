@@ -51,6 +51,8 @@ def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
 
     It is one of ours if it has the beginning or the end of a manifest, so that no single change hides that it is.
     """
+    if not size:
+        return "it is empty", None
     start = max(0, size - END_SIZE - LONGEST)
     file.seek(start)
     tail = file.read()
@@ -63,13 +65,13 @@ def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
     if begin >= 0:
         return _cut(size, _end_of_archive(tail, begin - END_SIZE, start)), None
     file.seek(0)
-    if size and not _ARCHIVE.startswith(file.read(len(_ARCHIVE))):
+    if not _ARCHIVE.startswith(file.read(len(_ARCHIVE))):
         return None, None  # no archive: not by a torch of this decade
     end = tail.rfind(_END)
     if 0 <= end <= len(tail) - END_SIZE:
         expected = _end_of_archive(tail, end, start)
         return (_cut(size, expected) if size < expected else None), None
-    return _cut(size, _size_by_its_pickle(file)), None
+    return _torn(file, size), None
 
 
 def _end_of_archive(tail: bytes, end: int, start: int) -> int:
@@ -77,18 +79,22 @@ def _end_of_archive(tail: bytes, end: int, start: int) -> int:
     return int(start + end + END_SIZE + struct.unpack_from("<H", tail, end + END_SIZE - 2)[0])
 
 
-def _cut(size: int, expected: int | None) -> str:
-    """What is wrong with a file that does not end as it should."""
-    if not size:
-        return "it is empty"
-    if expected is None:
-        return f"it ends at byte {size:,}, too early"
+def _cut(size: int, expected: int) -> str:
+    """What is wrong with a file that does not end as it should, of which is known where that is."""
     if size >= expected:
         return f"it has {size - expected:,} bytes more than were saved" if size > expected else _ALTERED
+    return _ends(size, expected, "") or f"it ends after {size:,} of {expected:,} bytes"
+
+
+def _torn(file: IO[bytes], size: int) -> str:
+    """The same of an archive without its end."""
+    expected = _size_by_its_pickle(file)
+    return (expected and _ends(size, expected, "about ")) or f"it ends at byte {size:,}, too early"
+
+
+def _ends(size: int, expected: int, about: str) -> str | None:
     short = [f"{count / 1e6:.1f}" for count in (size, expected)]
-    return "it ends after " + (
-        "{} of {} MB".format(*short) if short[0] != short[1] else f"{size:,} of {expected:,} bytes"
-    )
+    return f"it ends after {short[0]} of {about}{short[1]} MB" if short[0] != short[1] else None
 
 
 def _digest_of(file: IO[bytes], size: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
+from lighter.trainer.saving.connector import install_connector
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.plain import plain, what_to_do
 from lighter.trainer.saving.writing import write
@@ -55,10 +56,11 @@ def _as_saved(storage: Any, location: str) -> Any:
 
 
 def install_saving(trainer: Any) -> None:
-    """Have a trainer save our way, unless the user or the strategy has one.
+    """Have a trainer save our way, unless the user or the strategy has one, and choose among what is saved.
 
     Lightning's `AsyncCheckpointIO` that wraps no other has none of its own, and gets ours.
     """
+    install_connector(trainer)
     strategy = trainer.strategy
     given = strategy._checkpoint_io
     if given is None and type(strategy).checkpoint_io is Strategy.checkpoint_io:

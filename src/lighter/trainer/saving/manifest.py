@@ -19,6 +19,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -97,6 +98,7 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
+@lru_cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
