@@ -198,8 +198,10 @@ def run(short: bool) -> Results:
 
 
 def in_a_namespace() -> None:
-    """Start anew where this user may mount, if that is possible and needed."""
-    if os.geteuid() != 0 and IN_NAMESPACE not in os.environ and _called("unshare", "-rm", "true"):
+    """Start anew in a namespace in which this user may mount, if that is needed and possible."""
+    with a_disk() as disk:
+        mounts = isinstance(disk, Tmpfs)
+    if not mounts and IN_NAMESPACE not in os.environ and _called("unshare", "-rm", "true"):
         os.environ[IN_NAMESPACE] = "1"
         os.execvp("unshare", ["unshare", "-rm", sys.executable, "-m", "tests.faults.inject_full_disk", *sys.argv[1:]])
 

@@ -50,7 +50,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
     except LighterError as error:
         if error.exit_code == 1 and not isinstance(error, StorageError):
             return show_failure(error, whole=traceback)
-        print(f"{_title(error)}\n\n{error}", file=sys.stderr)
+        if is_rank_zero() or not isinstance(error, StorageError):  # which all processes have
+            print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -107,3 +109,24 @@ def files() -> dict[str, int]:
         path.name: torch.load(path, weights_only=True)["epoch"] if path.suffix == ".ckpt" else -1
         for path in sorted(Path("checkpoints").iterdir())
     }
+
+
+class FullDisk(pl.Callback):
+    """From an epoch on the disk is full; each process writes down what its callbacks note."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            wait_for_disk(trainer)
+            full = Disk()
+            full.error = errno.ENOSPC
+            os.fsync = full.fsync
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.on_fit_end(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        notes = [[Path(path).name for path in callback.best_k_models] for callback in trainer.checkpoint_callbacks]
+        Path(f"notes-{trainer.global_rank}.json").write_text(json.dumps([trainer.saves.failed, notes]))
