@@ -41,7 +41,7 @@ def test_stop(disk: Disk, async_save: bool, caplog: pytest.LogCaptureFixture) ->
     assert re.fullmatch(
         f"{Path('checkpoints/2.ckpt').absolute()} cannot be written: No space left on device "
         r"\(it takes \d+ B, [\d.]+ .?B are free\)\. Kept as before: 1\.ckpt, last\.ckpt\. "
-        r"Make room and go on from there \(lighter resume\), or train without it: trainer::on_save_error=continue",
+        r"Make room, then lighter resume, or start again; or train without it: trainer::on_save_error=continue",
         str(raised.value),
     )
     assert (raised.value.errno, raised.value.exit_code, isinstance(raised.value, OSError)) == (errno.ENOSPC, 1, True)

@@ -17,7 +17,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lighter.errors import StorageError
-from lighter.trainer.saving.failures import storage_error
+from lighter.trainer.saving.failures import NO_ROOM, storage_error
 from lighter.trainer.saving.guarded import GuardedFiles
 from lighter.trainer.saving.io import CheckpointFiles
 
@@ -42,7 +42,7 @@ _NOTES = (
     "_last_checkpoint_saved",
     "_last_global_step_saved",
 )
-_STOPS = "Make room and go on from there (lighter resume), or train without it: trainer::on_save_error=continue"
+_STOPS = "then lighter resume, or start again; or train without it: trainer::on_save_error=continue"
 _GOES_ON = "The training goes on, and the next save tries again (on_save_error: continue)"
 
 
@@ -158,7 +158,8 @@ class Saves(Callback):
         if error is not None:
             self.failed += 1
             if not (self.goes_on or trainer.interrupted):
-                raise StorageError(f"{error}. {_STOPS}", error.errno) from error
+                first = "Make room" if error.errno in NO_ROOM else "See to the disk"
+                raise StorageError(f"{error}. {first}, {_STOPS}", error.errno) from error
         if trainer.is_global_zero and (error is not None) != self._is_failing:
             if error is not None:
                 log.warning("%s%s", error, "" if trainer.interrupted else f". {_GOES_ON}")

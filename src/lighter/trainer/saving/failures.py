@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lighter.errors import StorageError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def storage_error(error: OSError, path: Any, checkpoint: Any = None) -> StorageError:
@@ -28,7 +28,7 @@ def storage_error(error: OSError, path: Any, checkpoint: Any = None) -> StorageE
     if isinstance(error, StorageError):
         return error
     folder = Path(path).parent
-    room = _room(folder, error, checkpoint) if error.errno in _NO_ROOM else []
+    room = _room(folder, error, checkpoint) if error.errno in NO_ROOM else []
     about = f" ({', '.join(room)})" if room else ""
     return StorageError(f"{path} cannot be written: {error.strerror or error}{about}. {_kept(folder)}", error.errno)
 
