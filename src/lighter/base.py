@@ -53,6 +53,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
+_ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
 _PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
 _METRICS_EXAMPLE = """For example:
   train_metrics:
@@ -200,6 +201,34 @@ class BaseModule(LightningModule):
         for key, seen in steps.items():
             mode, _, loader = key.partition("/")
             self._meter(mode, int(loader)).steps_seen = seen
+
+    def measuring_state(self) -> dict[str, Any]:
+        """What the training epoch has measured so far, for a checkpoint in its midst."""
+        return {str(loader): meter.state_dict() for loader, meter in self._training_meters()}
+
+    def load_measuring_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with an epoch's measuring."""
+        for loader, saved in state.items():
+            self._meter("train", int(loader)).load_state_dict(saved, self.device)
+
+    def epoch_values(self) -> dict[str, Metric]:
+        """What Lightning was given of the training epoch, by the names that it was given."""
+        given: dict[str, Metric] = {}
+        for _, meter in self._training_meters():
+            for name, value in meter.epoch_values.items():
+                given[at_epoch("train", name) if name else _ALL_VALUES.format(mode="train")] = value
+        return given
+
+    def idle_metrics(self) -> list[Metric]:
+        """The metrics of which no training epoch is being measured: whatever uses them next begins anew."""
+        measured = [meter.metrics for _, meter in self._training_meters() if meter.metrics is not None]
+        busy = {id(module) for metrics in measured for module in metrics.modules()}
+        parts = [part for name in type(self).measuring if isinstance(part := getattr(self, name, None), nn.Module)]
+        inside = [module for part in parts for module in part.modules() if id(module) not in busy]
+        return [module for module in inside if isinstance(module, Metric)]
+
+    def _training_meters(self) -> list[tuple[int, Meter]]:
+        return [(loader, meter) for (mode, loader), meter in self._meters.items() if mode == "train" and meter.is_open]
 
     def count_samples(self, batch: Any) -> int | None:
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
@@ -358,7 +387,7 @@ class BaseModule(LightningModule):
         trainer, meter = self.trainer, self._meter(mode, loader_idx)
         meter.start()
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
-            self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
+            self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.epoch_value(""), shown=False)
         if mode == "train":
             self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
         elif trainer.world_size > 1:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lighter import Runner
-from lighter.errors import DamagedCheckpointError
+from lighter.errors import CheckpointError, DamagedCheckpointError
 from lighter.run.paths import RunFolder, runs_of
 from tests.engine.test_runner import newest
 
@@ -49,7 +49,9 @@ def test_the_newest_good_one_is_taken(job: dict[str, Any], caplog: pytest.LogCap
     assert f"{earlier.checkpoints / 'last.ckpt'} is taken in its place" in said[-1]
     for path in earlier.checkpoints.iterdir():
         flip(path)
-    with pytest.raises(Exception, match=r"^all checkpoints of the \d runs of `run` under outputs are damaged"):
+    with pytest.raises(
+        CheckpointError, match=r"^there is no last.ckpt: all checkpoints of `run` under outputs are damaged$"
+    ):
         Runner().run("test", [job], ckpt_path="last", verbose=False)
 
 

@@ -48,7 +48,7 @@ def _newest(file: str, runs: Sequence[RunFolder], which: str, check: Check) -> P
     if good is not None:
         return good
     if any(any(run.checkpoints.glob("*.ckpt")) for run in runs):
-        raise CheckpointError(f"all checkpoints of the {len(runs)} runs of {which} are damaged")
+        raise CheckpointError(f"there is no {file}: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
     raise CheckpointError(f"there is no {file}: {looked}. Train first (lighter fit), or name a file with --ckpt_path")
 

@@ -116,6 +116,32 @@ class Meter:
         value.update()
         return value
 
+    @property
+    def epoch_values(self) -> Mapping[str, EpochValue]:
+        """Those that were asked for."""
+        return self._epoch_values
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epoch has measured so far, but for the metrics' own states."""
+        return {
+            "losses": {name: (mean.total, mean.weight) for name, mean in self._losses.items()},
+            "announced_losses": self._announced_losses,
+            "metrics_announced": self._metrics_announced,
+            "metric_names": self._metric_names,
+            "epoch_values": list(self._epoch_values),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on measuring an epoch that was begun, before the metrics' own states are loaded."""
+        self.start()
+        for name, (total, weight) in state["losses"].items():
+            mean = self._losses[name] = LossMean()
+            mean.total, mean.weight = None if total is None else total.to(device), weight
+        self._announced_losses, self._metrics_announced = state["announced_losses"], state["metrics_announced"]
+        self._metric_names = state["metric_names"]
+        for name in state["epoch_values"]:
+            self.epoch_value(name)
+
     def values(self) -> dict[str, Tensor]:
         """The values of the epoch: worked out when first asked for, then kept. All processes must ask for them."""
         if self._values is None:

@@ -16,11 +16,13 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, P
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
+from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 from lighter.trainer.saving.attempts import guard_saves
 from lighter.trainer.saving.io import install_saving
 
+OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
@@ -52,9 +54,11 @@ class Trainer(pytorch_lightning.Trainer):
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
         saves: of the checkpoints of the last fit, how many could not be written: `saves.failed`.
+        resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
     """
 
     loop_choice: LoopChoice | None = None
+    resume_choice: ResumeChoice | None = None
 
     def __init__(
         self,
@@ -83,6 +87,8 @@ class Trainer(pytorch_lightning.Trainer):
         Raises:
             StorageError: it cannot be written, and no fit runs that is to go on without (`on_save_error`).
         """
+        loop: Any = self.fit_loop
+        loop.saves_to = filepath
         self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
 
 
@@ -135,12 +141,13 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
         return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
-            callback.dirpath = str(Path(folder) / CHECKPOINTS)
+            callback.dirpath = _folder(folder)
     return callbacks
 
 
 def _folder(folder: str | Path | None) -> str | None:
-    return str(Path(folder) / CHECKPOINTS) if folder is not None else None
+    # absolute: its state has this path, and a fit that goes on from another folder compares it
+    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -182,3 +189,8 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(
             _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
+        if self._last_global_step_saved != trainer.global_step and trainer.global_step > 0:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))

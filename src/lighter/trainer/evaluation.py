@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop  # private, as all of Lightning's loops are
@@ -51,10 +52,15 @@ class LeanEvaluationLoop(_EvaluationLoop):
     """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter."""
 
     trainer: Any
+    is_over = False  # whether all is measured, and only the last hooks are to come
+    _batches_before: Mapping[int, int] | None = None
+    _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
+        if self.trainer.state.fn == "fit":
+            self._begin_in_fit()
         super().on_run_start()
         fetcher: Any = self._data_fetcher
         choice = choose_loop(self.trainer, fetcher)
@@ -64,6 +70,42 @@ class LeanEvaluationLoop(_EvaluationLoop):
         if choice.is_lean:
             fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
             self._make_plan()
+
+    def _begin_in_fit(self) -> None:
+        self.trainer.fit_loop.seed_validation()
+        if self._batches_before is not None:
+            self._seen_batches_per_dataloader.update(self._batches_before)
+            self._batches_before = None
+        self._counts_before, self.is_over = self.counts(), False
+
+    def counts(self) -> Mapping[str, Any]:
+        """The steps of evaluations, by which their values are logged; of one that will be run again, those before it.
+
+        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does.
+        """
+        if self.trainer.validating and not self.is_over and self._counts_before is not None:
+            return self._counts_before
+        steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
+        batches = self._batches_before or self._seen_batches_per_dataloader
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches)}
+
+    def go_on_counting(self, counts: Mapping[str, Any]) -> None:
+        """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
+        if counts["steps_seen"]:
+            self.trainer.lightning_module.steps_seen = counts["steps_seen"]
+        self._batches_before = counts["batches"]
+
+    def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
+        self.is_over = True
+        trainer = self.trainer
+        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
+            super()._on_evaluation_end()
+            return
+        hook = find_hook(trainer, "on_validation_end", saves_last=True)
+        if hook is not None:
+            hook()
+        trainer.strategy.on_validation_end()
+        trainer._logger_connector.reset_results()
 
     def _make_plan(self) -> StepPlan:
         stage = "test" if self.trainer.testing else "validation"

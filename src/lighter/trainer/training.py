@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
+from lighter.trainer.exact.position import BATCH_END, VALIDATED
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.optimization import LeanOptimization
@@ -31,7 +32,7 @@ class Plan:
         self.log = StepLog(trainer, results)
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
-        self.batch_end = find_hook(trainer, "on_train_batch_end")
+        self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
         self.takes_batch_idx = takes_batch_idx(trainer.lightning_module.training_step)
         source = trainer.fit_loop.epoch_loop.val_loop._data_source  # private, as `trainer.enable_validation` reads it
         self.can_validate = source.is_defined() and is_overridden("validation_step", trainer.lightning_module)
@@ -53,9 +54,18 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         )
         self._plan: Plan | None = None
 
+    def reset(self) -> None:
+        """Begin an epoch's counters anew, unless its batches go on."""
+        saved = self.trainer.fit_loop.goes_on
+        if saved is None or not saved.is_within:
+            super().reset()
+
     def on_run_start(self, data_fetcher: Any) -> None:
-        """Begin an epoch: choose the loop, and plan its batches."""
+        """Begin an epoch, or go on with it: choose the loop, and plan its batches."""
+        fits = self.trainer.fit_loop
+        fits.seed_order()
         super().on_run_start(data_fetcher)
+        saved = fits.take_up_batches()
         choice = choose_loop(self.trainer, data_fetcher)
         if choice != self.trainer.loop_choice and not choice.is_lean:
             log.info("Lightning's own training loop runs: %s", choice.reason)
@@ -63,8 +73,25 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self._plan = None
         self.automatic_optimization.forget()
         if choice.is_lean:
-            data_fetcher._start_profiler = data_fetcher._stop_profiler = _profile_nothing
+            data_fetcher._start_profiler = _profile_nothing
+            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.seed_step
             self._make_plan()
+        if saved is not None:
+            self._finish_batch(saved, data_fetcher)
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        self.trainer.fit_loop.seed_step()
+
+    def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
+        """Do what was still to be done when a checkpoint was saved after a batch."""
+        fits = self.trainer.fit_loop
+        fits.loaders.replay(data_fetcher.__next__, self.batch_progress.current.ready)
+        if saved.place == BATCH_END:
+            self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
+        if saved.place in (BATCH_END, VALIDATED):
+            self._skip_next_val = saved.place == VALIDATED
+            self.on_advance_end(data_fetcher)
 
     def _make_plan(self) -> Plan:
         self._plan = plan = Plan(self.trainer, self._results)

@@ -56,6 +56,13 @@ def test_what_happened_to_it(sound: bytes) -> None:
     assert {expected: message(data) for expected, data in table.items()} == {expected: expected for expected in table}
 
 
+def test_a_manifest_that_is_gone_altogether(sound: bytes) -> None:
+    begin = sound.rfind(BEGIN)
+    assert message(sound[:begin] + bytes(len(sound) - begin)).endswith("its bytes are not those that were saved")
+    assert message(sound[: begin - 22] + bytes(len(sound) - begin + 22)).endswith("too early")
+    assert message(BEGIN) == "sound", "it is no archive"
+
+
 def test_no_bit_flips_unseen(sound: bytes) -> None:
     """All of the manifest and of the record before it, and some of the rest."""
     begin = sound.rfind(BEGIN)
@@ -85,6 +92,7 @@ def test_files_that_say_nothing_of_themselves() -> None:
 
 def test_what_a_later_version_adds_is_left_out() -> None:
     assert Manifest.parse(b'{"step": 3, "unknown": 4}') == Manifest(step=3)
+    assert Manifest.parse(b"no JSON") == Manifest()
 
 
 def test_a_file_that_cannot_be_read() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from argparse import Namespace
 from collections import deque
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lighter.trainer.saving.plain import names_of_code, plain, what_to_do
+from lighter.trainer.saving.plain import plain, refused, what_to_do
 
 
 def test_what_becomes_plain() -> None:
@@ -27,7 +28,7 @@ def test_what_becomes_plain() -> None:
         "callbacks": {"Mine": {"best": 2.5, "name": "x"}},
     }
     torch.save(changed, "plain.ckpt")
-    assert names_of_code("plain.ckpt") == []
+    assert refused("plain.ckpt") == []
     assert repr(torch.load("plain.ckpt", weights_only=True)) == repr(changed)
     assert isinstance(given["hyper_parameters"]["root"], Path), "what the user has is what it was"
 
@@ -75,11 +76,19 @@ def test_what_is_not_plain_is_named() -> None:
         "Leave objects out of the hyperparameters with save_hyperparameters(ignore=[...]), and have state_dict()"
         " of callbacks and data modules return tensors, numbers, text, lists and dicts"
     )
+    assert "\n  number: builtins.int\n" in what_to_do({"number": 1 << 5000}, "last.ckpt")
     many = {"callbacks": {str(number): deque() for number in range(7)}}
     assert "\n  ... and 2 more\n" in what_to_do(many, "last.ckpt")
+
+
+def test_what_torch_has_no_means_to_read() -> None:
+    torch.save({"number": 1 << 5000}, "x.ckpt")
+    assert refused("x.ckpt") != []
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load("x.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize("value", [3, "x", None, {1, 2}, torch.float32, 1j, b"x", torch.Size([3]), torch.device("cpu")])
 def test_what_torch_reads_is_not_named(value: Any) -> None:
     torch.save({"a": value}, "x.ckpt")
-    assert names_of_code("x.ckpt") == []
+    assert refused("x.ckpt") == []

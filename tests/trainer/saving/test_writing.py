@@ -14,6 +14,7 @@ import pytest
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from lighter.trainer.saving import writing
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.writing import write
 
@@ -36,6 +37,16 @@ def test_everyone_reads_it(name: str) -> None:
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert archive.comment.startswith(b"lighter checkpoint manifest\n")
+
+
+@pytest.mark.parametrize("large", [23, 64, 100, 1000, 5000])
+def test_in_whatever_pieces_it_comes(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_LARGE", large)
+    monkeypatch.setattr(writing, "_CACHED", 3 * large)
+    for number in range(20):
+        write({"state_dict": {str(size): torch.ones(size) for size in range(number)}}, Path(f"{number}.ckpt"))
+        assert verify(f"{number}.ckpt") is not None
+        assert len(torch.load(f"{number}.ckpt")["state_dict"]) == number
 
 
 @pytest.mark.parametrize("checkpoint", [{}, torch.zeros(3), {"w": torch.zeros(3)}, {"lighter": 3, "epoch": "x"}, None])

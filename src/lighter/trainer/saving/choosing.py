@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from lighter.errors import DamagedCheckpointError
@@ -16,8 +17,11 @@ Check = Callable[[str], object]
 
 def beside(path: Path) -> list[Path]:
     """The other checkpoints in a file's folder, the newest first."""
-    others = [other for other in path.parent.glob("*.ckpt") if other != path and other.exists()]
-    return sorted(others, key=lambda other: other.stat().st_mtime, reverse=True)
+    found = []
+    for other in path.parent.glob("*.ckpt"):
+        with suppress(OSError):  # a link to nothing, or what a running fit has just deleted
+            found.append((other.stat().st_mtime_ns, other))
+    return [other for _, other in sorted(found, reverse=True) if other != path]
 
 
 def first_good(paths: Iterable[Path], check: Check) -> Path | None:

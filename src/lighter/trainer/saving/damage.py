@@ -39,8 +39,8 @@ def verify(path: str | Path) -> Manifest | None:
 
 @lru_cache(maxsize=16)
 def _verified(path: Path, identity: tuple[int, ...]) -> Manifest | None:
-    with open(path, "rb") as file:
-        damage, manifest = _examine(file, identity[2])
+    with open(path, "rb") as file:  # of which a fit may just have made another one than was asked for
+        damage, manifest = _examine(file, os.fstat(file.fileno()).st_size)
     if damage is not None:
         raise DamagedCheckpointError(f"{path} is damaged: {damage}")
     return manifest
@@ -58,20 +58,19 @@ def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
     tail = file.read()
     begin = tail.rfind(BEGIN)
     if tail[-DIGEST_SIZE:].startswith(DIGEST):
-        digest = _digest_of(file, size - DIGEST_SIZE)
-        if begin < 0 or tail[-DIGEST_SIZE:] != last_line(digest):
-            return _ALTERED, None
-        return None, Manifest.parse(tail[begin + len(BEGIN) : -DIGEST_SIZE])
-    if begin >= 0:
+        is_same = begin >= 0 and tail[-DIGEST_SIZE:] == last_line(_digest_of(file, size - DIGEST_SIZE))
+        return (None, Manifest.parse(tail[begin + len(BEGIN) : -DIGEST_SIZE])) if is_same else (_ALTERED, None)
+    if begin >= END_SIZE:
         return _cut(size, _end_of_archive(tail, begin - END_SIZE, start)), None
     file.seek(0)
     if not _ARCHIVE.startswith(file.read(len(_ARCHIVE))):
         return None, None  # no archive: not by a torch of this decade
     end = tail.rfind(_END)
-    if 0 <= end <= len(tail) - END_SIZE:
-        expected = _end_of_archive(tail, end, start)
-        return (_cut(size, expected) if size < expected else None), None
-    return _torn(file, size), None
+    if not 0 <= end <= len(tail) - END_SIZE:
+        return _torn(file, size), None
+    expected = _end_of_archive(tail, end, start)
+    has_comment = expected > start + end + END_SIZE  # which nobody else gives an archive of torch's
+    return (_cut(size, expected) if has_comment or size < expected else None), None
 
 
 def _end_of_archive(tail: bytes, end: int, start: int) -> int:
@@ -93,8 +92,9 @@ def _torn(file: IO[bytes], size: int) -> str:
 
 
 def _ends(size: int, expected: int, about: str) -> str | None:
+    """In megabytes, where those tell the two apart."""
     short = [f"{count / 1e6:.1f}" for count in (size, expected)]
-    return f"it ends after {short[0]} of {about}{short[1]} MB" if short[0] != short[1] else None
+    return f"it ends after {short[0]} of {about}{short[1]} MB" if expected > 1e6 and short[0] != short[1] else None
 
 
 def _digest_of(file: IO[bytes], size: int) -> Any:
@@ -117,10 +117,10 @@ def _size_by_its_pickle(file: IO[bytes]) -> int | None:
         file.seek(30 + name + extra)
         pickled = _Storages(file)
         pickled.load()
+        expected = file.tell() + sum(pickled.sizes.values())
     except Exception:  # noqa: BLE001  what a torn file may raise has no end
         return None
-    data, size = file.tell() + sum(pickled.sizes.values()), file.seek(0, os.SEEK_END)
-    return data if data > size else None
+    return expected if expected > file.seek(0, os.SEEK_END) else None
 
 
 class _Storages(pickle.Unpickler):

@@ -53,8 +53,11 @@ class Manifest:
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
         """The manifest in a file's JSON; what another version of Lighter added is left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        try:
+            found = json.loads(text)
+        except ValueError:  # by somebody who can count
+            found = {}
+        return cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
 
 
 def describe(checkpoint: Any, size: int) -> Manifest:

@@ -6,6 +6,7 @@ What is plain but for its type becomes plain. Whatever else a user keeps in a ch
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
@@ -47,17 +48,23 @@ def _plain(value: Any, *, paths: bool) -> Any:
     return str(value) if paths and isinstance(value, PurePath) else value
 
 
-def names_of_code(path: Any) -> list[str]:
-    """The classes and functions that a checkpoint's pickle names, and that `weights_only=True` refuses.
+def refused(path: Any) -> list[str]:
+    """What in a checkpoint's pickle `weights_only=True` refuses: the names of classes and functions, as a rule.
 
     Only the pickle is read, not the tensors.
     """
-    return sorted(get_unsafe_globals_in_checkpoint(path))
+    try:
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    except pickle.UnpicklingError as error:  # a number of a thousand digits, a list that holds itself
+        return [str(error)]
 
 
 def what_to_do(checkpoint: Any, file: str) -> str:
     """A warning that says where in a checkpoint it is that `weights_only=True` refuses, and what to do about it."""
-    found = list(_places(checkpoint, ""))
+    try:
+        found = list(_places(checkpoint, ""))
+    except RecursionError:
+        found = []
     lines = [f"  {place}: {name}" for place, name in found[:_SHOWN]]
     lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     return "\n".join(
@@ -78,15 +85,19 @@ def _places(value: Any, place: str) -> Iterator[tuple[str, str]]:
     elif type(value) in (list, tuple):
         for index, inner in enumerate(value):
             yield from _places(inner, f"{place}::{index}")
-    elif not isinstance(value, (torch.Tensor, str, int, float, type(None))) or type(value).__module__ != "builtins":
-        names = _names_alone(value)
-        if names:
-            kind = value if isinstance(value, type) else type(value)
-            yield place, f"{kind.__module__}.{kind.__qualname__}"
+    elif not _is_simple(value) and _refused_alone(value):
+        kind = value if isinstance(value, type) else type(value)
+        yield place, f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _names_alone(value: Any) -> list[str]:
+def _is_simple(value: Any) -> bool:
+    if type(value) is int:
+        return value.bit_length() < 64
+    return type(value) in (str, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
+
+
+def _refused_alone(value: Any) -> list[str]:
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)
-    return names_of_code(file)
+    return refused(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,9 +16,10 @@ import torch
 
 from lighter.trainer.saving.manifest import END_SIZE, describe, seal
 from lighter.trainer.saving.partials import partial_of
-from lighter.trainer.saving.plain import names_of_code
+from lighter.trainer.saving.plain import refused
 
 _LARGE = 1 << 20  # bytes; what is smaller is gathered, as torch writes each tensor in four pieces
+_CACHED = 1 << 18  # bytes that are still in the processor's cache for the file after the hash has read them
 
 
 def write(checkpoint: Any, path: Path) -> list[str]:
@@ -26,7 +28,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     It touches nothing but the file, and may be called from any thread; not twice at once for the same file.
 
     Returns:
-        the classes and functions in it for which it cannot be loaded with `weights_only=True`; best none.
+        what is in it for which it cannot be loaded with `weights_only=True`; best nothing.
 
     Raises:
         OSError: it cannot be written. What had the name before has it still, and nothing else is left.
@@ -37,13 +39,14 @@ def write(checkpoint: Any, path: Path) -> list[str]:
         with open(partial, "wb", buffering=0) as file:
             _save(checkpoint, file)
             os.fsync(file.fileno())
-        names = names_of_code(partial)
+        found = refused(partial)
         os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-    return names
+    return found
 
 
 def _make_folder(folder: Path) -> None:
@@ -57,13 +60,12 @@ def _sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk too. Some file systems cannot, and then there is nothing to be done."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _save(checkpoint: Any, file: IO[bytes]) -> None:
@@ -92,13 +94,15 @@ class _Sealed:
     def write(self, data: memoryview) -> int:
         """Take some bytes."""
         try:
-            if len(data) < _LARGE:
-                self._gathered += data
-            if len(data) >= _LARGE or len(self._gathered) > _LARGE:
-                self._pass_on(self._gathered)
-                self._gathered = bytearray()
             if len(data) >= _LARGE:
+                self._pass_on(self._gathered)
                 self._pass_on(data)
+                self._gathered = bytearray()
+            else:
+                self._gathered += data
+            if len(self._gathered) >= _LARGE:
+                self._pass_on(self._gathered[:-END_SIZE])
+                self._gathered = self._gathered[-END_SIZE:]
         except BaseException as error:
             self.error = error
             raise
@@ -114,8 +118,10 @@ class _Sealed:
         self._write(seal(end, self._digest, describe(checkpoint, self._size + END_SIZE)))
 
     def _pass_on(self, data: bytearray | memoryview) -> None:
-        self._digest.update(data)
-        self._write(data)
+        for start in range(0, len(data), _CACHED):
+            piece = memoryview(data)[start : start + _CACHED]
+            self._digest.update(piece)
+            self._write(piece)
         self._size += len(data)
 
     def _write(self, data: bytes | bytearray | memoryview) -> None:
