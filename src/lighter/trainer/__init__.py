@@ -53,7 +53,7 @@ class Trainer(pytorch_lightning.Trainer):
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
-        saves: of the checkpoints of the last fit, how many could not be written: `saves.failed`.
+        saves: the saves of the last fit; `saves.failed` is how many failed.
         resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
     """
 

@@ -97,7 +97,7 @@ def test_a_failing_disk_is_told_once_and_so_is_its_end(disk: Disk, caplog: pytes
     )
     assert again == "checkpoints are written again"
     assert "4.ckpt cannot be written" in second
-    assert sum_ == "3 checkpoints of this fit could not be written"
+    assert sum_ == "3 saves of checkpoints failed in this fit"
 
 
 @pytest.mark.parametrize("async_save", [False, True], ids=["at once", "beside"])

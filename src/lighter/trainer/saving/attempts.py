@@ -55,7 +55,7 @@ class Saves(Callback):
         goes_on: whether a fit goes on without a checkpoint that cannot be written.
 
     Attributes:
-        failed: how many checkpoints of the last fit could not be written.
+        failed: how many saves of the last fit failed.
     """
 
     def __init__(self, files: GuardedFiles | None, *, goes_on: bool) -> None:
@@ -169,8 +169,8 @@ class Saves(Callback):
 
     def _say_how_many(self, trainer: Any) -> None:
         if self.failed and self.goes_on and trainer.is_global_zero:
-            what = "1 checkpoint" if self.failed == 1 else f"{self.failed} checkpoints"
-            log.warning("%s of this fit could not be written", what)
+            saves = "1 save" if self.failed == 1 else f"{self.failed} saves"
+            log.warning("%s of checkpoints failed in this fit", saves)
 
     def _give_back(self) -> None:
         for callback, name, own in self._taken:
