@@ -106,6 +106,8 @@ class Saves(Callback):
         try:
             save()
         except OSError as found:
+            if trainer.world_size > 1:
+                raise  # another's files: the other processes do not know
             error: StorageError | None = storage_error(found, path)
         else:
             in_background = self.files is not None and self.files.background is not None
@@ -132,9 +134,10 @@ class Saves(Callback):
         self._end(trainer, error)
 
     def _attempt(self, trainer: Any, callback: ModelCheckpoint, save: Callable[..., None], *args: Any) -> None:
+        if self._is_attempt:  # a part of another
+            return save(*args)
         self.settle(trainer)
-        notes = _Notes(callback)
-        was_attempt, self._is_attempt = self._is_attempt, True
+        notes, self._is_attempt = _Notes(callback), True
         try:
             save(*args)
         except StorageError as error:
@@ -143,7 +146,8 @@ class Saves(Callback):
         else:
             self._notes = notes if self._is_under_way else None
         finally:
-            self._is_attempt = was_attempt
+            self._is_attempt = False
+        return None
 
     def _agreed(self, trainer: Any) -> StorageError | None:
         """What the process that writes says of the last save; of a fit that fails, the others may not be there."""
