@@ -113,7 +113,7 @@ def undisturbed(place: Path, name: str, exact: bool) -> tuple[Any, float]:
 
 def _new(place: Path, name: str) -> Path:
     """A folder of this process's own."""
-    return place / f"{re.sub(r'[^a-z]+', '-', name.lower())}-{os.getpid()}"
+    return place / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{os.getpid()}"
 
 
 def _some(cuts: list[Path], count: int) -> list[Path]:

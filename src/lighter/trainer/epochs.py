@@ -10,7 +10,7 @@ from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Ligh
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, STEP, VALIDATION, Streams, seed_of_fit
 from lighter.trainer.exact.loaders import Loaders, ResumeChoice
-from lighter.trainer.exact.position import EPOCH_END, WITHIN, settle
+from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
 
 log = logging.getLogger("lighter")
@@ -60,7 +60,8 @@ class LeanFitLoop(_FitLoop):
         place.seed, place.rank, place.epoch = seed, trainer.global_rank, lambda: self.epoch
         if saved is not None:
             settle(self, saved.place)
-            place.skip = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
+            trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
+            place.trained = (self.epoch, trained)
 
     def _load_combined_loader_states(self) -> None:
         """Lightning's place between a new dataloader and its first iteration."""
@@ -69,10 +70,11 @@ class LeanFitLoop(_FitLoop):
             return
         self.loaders.take(self._combined_loader.flattened if self._combined_loader is not None else [])
         saved = self.goes_on
-        if saved is not None and self._fits(saved):
-            self.loaders.load(saved.processes[self.trainer.global_rank]["loaders"])
-        if not self.loaders.skips or (saved is not None and not self._fits(saved)):
-            self.loaders.place.skip = 0
+        fits = saved is not None and self._fits(saved)
+        states = saved.processes[self.trainer.global_rank]["loaders"] if saved is not None and fits else []
+        self.loaders.load(states, self.loaders.place.skip(self.epoch))
+        if not self.loaders.skips or (saved is not None and not fits):
+            self.loaders.place.trained = (0, 0)
         self.trainer.resume_choice = self._choice()
         log.info("resume: %s", self.trainer.resume_choice)
         self.seed_order()
@@ -109,7 +111,7 @@ class LeanFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """End an epoch."""
         ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
-        self.goes_on, self.loaders.place.skip = None, 0  # nobody took it if no batch was left
+        self.goes_on = None
         if ends:
             self._finish_epoch()
             return
@@ -149,16 +151,20 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready)
 
-    def seed_step(self) -> None:
-        """Begin the random numbers of the batch that is trained next."""
+    def begin_step(self) -> None:
+        """A batch is loaded: begin the random numbers of the one that is trained next."""
         if self.streams is not None:
+            fetcher: Any = self._data_fetcher
+            self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
             self.streams.seed_for(STEP, self.epoch_loop.batch_progress.total.ready)
 
     def on_save_checkpoint(self) -> dict[str, Any]:
         """Lightning's state and ours."""
         state: dict[str, Any] = super().on_save_checkpoint()
         if self.streams is not None:
-            state[KEY] = saved_state(self.trainer, self.streams.seed, self.loaders.state(), self.saves_to)
+            batches: Any = self.epoch_loop.batch_progress.current
+            loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
+            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders, self.saves_to)
         return state
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:

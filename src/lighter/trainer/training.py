@@ -64,7 +64,10 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         """Begin an epoch, or go on with it: choose the loop, and plan its batches."""
         fits = self.trainer.fit_loop
         fits.seed_order()
+        if self.trainer.current_epoch > 0 and not fits.is_resuming and not self.restarting:  # as Lightning asks itself
+            fits.loaders.begin_epoch()
         super().on_run_start(data_fetcher)
+        fits.loaders.note(data_fetcher.fetched)
         saved = fits.take_up_batches()
         choice = choose_loop(self.trainer, data_fetcher)
         if choice != self.trainer.loop_choice and not choice.is_lean:
@@ -74,14 +77,14 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self.automatic_optimization.forget()
         if choice.is_lean:
             data_fetcher._start_profiler = _profile_nothing
-            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.seed_step
+            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.begin_step
             self._make_plan()
         if saved is not None:
             self._finish_batch(saved, data_fetcher)
 
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()
-        self.trainer.fit_loop.seed_step()
+        self.trainer.fit_loop.begin_step()
 
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""

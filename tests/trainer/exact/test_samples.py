@@ -64,7 +64,7 @@ def epoch(loader: DataLoader, number: int, *, seed: int = 3, skip: int = 0, dist
     loaders = Loaders()
     loaders.take([loader])
     place = loaders.place
-    place.seed, place.epoch, place.skip = seed, lambda: number, skip
+    place.seed, place.epoch, place.trained = seed, lambda: number, (number, skip)
     batches = []
     for batch in loader:
         batches.append([torch.as_tensor(part).tolist() for part in batch])
@@ -168,6 +168,22 @@ def test_what_draws_nothing_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("lighter.trainer.exact.samples.seed_all", lambda *_: calls.append(1))
     epoch(DataLoader(data, batch_size=BATCH, shuffle=True), 0)
     assert len(calls) == 1  # for the order
+
+
+@pytest.mark.slow
+def test_random_transforms_of_monai_are_keyed_too() -> None:
+    monai = pytest.importorskip("monai")
+    transform = monai.transforms.Compose([monai.transforms.RandGaussianNoise(1.0), monai.transforms.RandFlip(0.5)])
+    images = [torch.full((1, 3, 3), float(index)) for index in range(SIZE)]
+
+    def make(**more: Any) -> DataLoader:
+        data = torch.utils.data.Subset(monai.data.Dataset(images, transform), range(SIZE))
+        return monai.data.DataLoader(data, batch_size=BATCH, shuffle=True, **more)
+
+    whole = epoch(make(), 1)
+    assert epoch(make(), 1, skip=3) == whole[3:]
+    assert epoch(make(num_workers=2), 1) == whole
+    assert epoch(make(), 2) != whole
 
 
 class Endless(torch.utils.data.IterableDataset):

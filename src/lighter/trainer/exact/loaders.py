@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,12 +10,14 @@ from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from lighter.trainer.exact.samples import KeyedBatches, Place
+from lighter.trainer.exact.samples import KeyedBatches, KeyedTurns, Place
 
 log = logging.getLogger("lighter")
 
+Keyed = KeyedBatches | KeyedTurns
+
 # workers that persist hold on to what they were begun with, from one fit to the next
-_KEYED: WeakKeyDictionary[DataLoader, KeyedBatches] = WeakKeyDictionary()
+_KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
@@ -47,7 +50,10 @@ class Loaders:
         self.choice = ResumeChoice("exact")
         self.replays = False
         self._stateful: list[Any] = []
-        self._replaced: list[tuple[DataLoader, str, KeyedBatches]] = []
+        self._noted: dict[int, Sequence[Any]] = {}  # states, by the batches that were fetched
+        self._loaded: Sequence[Any] = []  # states that were loaded, until a batch is trained
+        self._is_fresh = True  # whether the epoch was not begun
+        self._replaced: list[tuple[DataLoader, str, Keyed]] = []
 
     def take(self, loaders: Sequence[Any]) -> None:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
@@ -66,34 +72,76 @@ class Loaders:
 
     def _take(self, loader: Any) -> str:
         """Prepare a loader. Returns why it cannot go on within an epoch; nothing if it can."""
+        if not isinstance(loader, DataLoader):
+            return self._take_other(loader)
+        streams = isinstance(loader.dataset, IterableDataset)
+        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+        inner = vars(loader)[name]
+        if not isinstance(inner, (KeyedBatches, KeyedTurns)):  # as it is where a loader is there twice
+            keyed = _KEYED.setdefault(loader, (KeyedTurns if streams else KeyedBatches)(inner, loader))
+            keyed.place = self.place
+            vars(loader)[name] = keyed  # torch allows no setting of the attribute
+            self._replaced.append((loader, name, keyed))
+        if is_stateful(loader):
+            if is_stateful(loader.dataset):
+                self._stateful.append(loader)
+            elif streams:  # such a loader goes on by loading all again
+                self.replays = True
+            return ""
+        return "an iterable dataset without state" if streams else ""
+
+    def _take_other(self, loader: Any) -> str:
+        """Prepare a loader that is none of torch's."""
         if is_stateful(loader):
             self._stateful.append(loader)
             return ""
         if isinstance(loader, (list, tuple)):
             self.replays = True
             return ""
-        if not isinstance(loader, DataLoader):
-            return f"a {type(loader).__name__} without state_dict and load_state_dict"
-        if isinstance(loader.dataset, IterableDataset):
-            return "an iterable dataset without state"
-        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
-        inner = vars(loader)[name]
-        if isinstance(inner, KeyedBatches):  # the same loader twice
-            return ""
-        keyed = _KEYED.setdefault(loader, KeyedBatches(inner, loader))
-        keyed.place = self.place
-        vars(loader)[name] = keyed  # torch allows no setting of the attribute
-        self._replaced.append((loader, name, keyed))
-        return ""
+        return f"a {type(loader).__name__} without state_dict and load_state_dict"
 
-    def state(self) -> list[Any]:
-        """The states of the loaders that have one."""
-        return [loader.state_dict() for loader in self._stateful]
+    def load(self, states: Sequence[Any], trained: int) -> None:
+        """Before the first iteration: let the loaders that have a state go on from it.
 
-    def load(self, states: Sequence[Any]) -> None:
-        """Let the loaders that have a state go on from it."""
+        Args:
+            states: theirs, if there are any.
+            trained: the batches of the epoch that were trained.
+        """
+        self._set(states)
+        self._noted, self._is_fresh, self._loaded = {trained: states}, True, states
+
+    def begin_epoch(self) -> None:
+        """Before a new iteration. What was loaded of an epoch that was over is taken back."""
+        if self._stateful:
+            self._set(self._loaded)
+            self._noted = {0: [loader.state_dict() for loader in self._stateful]}
+
+    def note(self, fetched: int) -> None:
+        """Keep the states as they are when so many batches of the epoch are fetched; Lightning may fetch one ahead."""
+        if self._stateful:
+            self._noted = {number: states for number, states in self._noted.items() if number >= fetched - 2}
+            self._noted[fetched] = copy.deepcopy([loader.state_dict() for loader in self._stateful])
+            self._is_fresh = False
+
+    def hand_over(self, fetched: int) -> None:
+        """A batch is about to be trained."""
+        self._loaded = []
+        self.note(fetched)
+
+    def state(self, trained: int | None) -> Sequence[Any]:
+        """The states of the loaders that have one.
+
+        Args:
+            trained: the batches of the epoch that were trained; None between epochs.
+        """
+        if trained is None and not self._is_fresh:  # one whose end is known by its length is not over in its own state
+            return [None if has_length(loader) else loader.state_dict() for loader in self._stateful]
+        return self._noted.get(trained or 0, [])
+
+    def _set(self, states: Sequence[Any]) -> None:
         for loader, state in zip(self._stateful, states, strict=False):
-            loader.load_state_dict(state)
+            if state is not None:
+                loader.load_state_dict(state)
 
     @property
     def skips(self) -> bool:
@@ -111,3 +159,12 @@ class Loaders:
 def is_stateful(loader: Any) -> bool:
     """Whether a loader keeps account of where it is, as torchdata's `StatefulDataLoader` does."""
     return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def has_length(loader: Any) -> bool:
+    """Whether a loader knows how many batches it has."""
+    try:
+        len(loader)
+    except (TypeError, NotImplementedError):
+        return False
+    return True

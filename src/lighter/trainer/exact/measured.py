@@ -66,7 +66,7 @@ def _logged(item: _ResultMetric) -> dict[str, Any]:
         "sync": {"should": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only},
         "is_tensor": item.is_tensor,
         "has_reset": item.has_reset,
-        "updates": item._update_count,
+        "is_updated": item._update_count > 0,
         "states": {name: getattr(item, name, None) for name in _STATES if item.is_tensor or name == "_forward_cache"},
     }
 
@@ -88,7 +88,7 @@ def _logged_again(trainer: Any, module: Any, saved: Mapping[str, Any]) -> _Resul
     for name, value in saved["states"].items():
         if value is not None:
             setattr(item, name, to_device(value, module.device))
-    item.has_reset, item._update_count = saved["has_reset"], saved["updates"]
+    item.has_reset, item._update_count = saved["has_reset"], int(saved["is_updated"])
     return item
 
 

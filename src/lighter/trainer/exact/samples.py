@@ -26,6 +26,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
     default_collate,
     default_convert,
+    get_worker_info,
 )
 
 from lighter.parts.collate import collate_with_none
@@ -44,18 +45,17 @@ class Place:
         seed: of the fit.
         rank: of the process, for what is not of one sample alone.
         epoch: its number.
-        skip: how many batches of it were trained before; taken by the first iteration that begins.
+        trained: an epoch, and how many batches of it were trained before.
     """
 
     def __init__(self) -> None:
         self.seed, self.rank = 0, 0
         self.epoch: Callable[[], int] = lambda: 0
-        self.skip = 0
+        self.trained = (0, 0)
 
-    def take_skip(self) -> int:
-        """The batches to leave out, of one iteration."""
-        skip, self.skip = self.skip, 0
-        return skip
+    def skip(self, epoch: int) -> int:
+        """The batches of an epoch to leave out."""
+        return self.trained[1] if self.trained[0] == epoch else 0
 
 
 class KeyedBatches:
@@ -74,17 +74,18 @@ class KeyedBatches:
     def __init__(self, inner: Any, loader: DataLoader) -> None:
         self.inner = inner
         self.place: Place | None = None
-        self.sampler = inner.sampler if type(inner) is BatchSampler else inner
-        self.draws_at_once = type(self.sampler) in DRAW_AT_ONCE
+        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
+        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
         self.loads_here = loader.num_workers == 0
         self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
+        self.own_states = with_own_state(loader.dataset) if self.loads_here else []
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # of a copy that is not filled yet
+        if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -92,7 +93,8 @@ class KeyedBatches:
         return iter(self.inner) if self.place is None else self._batches(self.place)
 
     def _batches(self, place: Place) -> Iterator[Any]:
-        epoch, skip = place.epoch(), place.take_skip()  # now, as torch makes two iterators for workers to use one
+        epoch = place.epoch()
+        skip = place.skip(epoch)
         order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
         parts: list[Any] = [self.inner, self.sampler]
         for part in parts:
@@ -127,12 +129,59 @@ class KeyedBatches:
         if isinstance(indices, (list, tuple)):
             if self.loads_here:
                 seed_all(own)
-            return KeyedIndices(indices, samples, own, may_repeat=self.may_repeat)
+            return KeyedIndices(indices, samples, own, self.own_states, may_repeat=self.may_repeat)
         key = key_of(samples, indices, own) if self.may_repeat else key_of(samples, indices)
         if self.loads_here:
-            seed_all(key)
+            seed_sample(key, self.own_states)
             return indices
         return KeyedIndex(indices, key) if type(indices) is int else indices
+
+
+class KeyedTurns:
+    """Stands in for the batch sampler of an iterable dataset, whose batches nobody chooses; each is seeded.
+
+    Args:
+        inner: the loader's own; where it makes no batches, its sampler.
+        loader: the loader.
+
+    Attributes:
+        place: whose epoch it is.
+    """
+
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
+        self.loads_here = loader.num_workers == 0
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner) if self.place is None else self._turns(self.place)
+
+    def _turns(self, place: Place) -> Iterator[Any]:
+        samples = key_of(place.seed, SAMPLE, place.epoch())
+        for number, turn in enumerate(self.inner):
+            key = key_of(samples, BATCH, place.rank, number)
+            if self.loads_here:
+                seed_all(key)
+            yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
+
+
+class KeyedTurn(list):
+    """What stands for a batch of an iterable dataset; seeds the generators when a worker gets it."""
+
+    def __init__(self, turn: Any, key: bytes) -> None:
+        super().__init__(turn)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _turn_arrived, (list(self), self.key)
+
+
+def _turn_arrived(turn: list[Any], key: bytes) -> list[Any]:
+    seed_all(key)
+    return turn
 
 
 class KeyedIndices(list):
@@ -142,16 +191,18 @@ class KeyedIndices(list):
         indices: of the batch.
         samples: the key of the epoch's samples.
         own: the key of the batch.
+        own_states: what draws from a random state of its own; see `with_own_state`.
         may_repeat: whether a sample may come twice, and is then keyed by its place in the batch too.
     """
 
-    def __init__(self, indices: Any, samples: bytes, own: bytes, *, may_repeat: bool) -> None:
+    def __init__(self, indices: Any, samples: bytes, own: bytes, own_states: list[Any], *, may_repeat: bool) -> None:
         super().__init__(indices)
-        self.samples, self.own, self.may_repeat = samples, own, may_repeat
+        self.samples, self.own, self.own_states, self.may_repeat = samples, own, own_states, may_repeat
 
     def __iter__(self) -> Iterator[Any]:
         for number, index in enumerate(super().__iter__()):
-            seed_all(key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index))
+            key = key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index)
+            seed_sample(key, self.own_states)
             yield index
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -161,7 +212,7 @@ class KeyedIndices(list):
 def _arrived(indices: list[Any], samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
     """In a worker: for datasets that load a batch at a time, and for the collation."""
     seed_all(own)
-    return KeyedIndices(indices, samples, own, may_repeat=may_repeat)
+    return KeyedIndices(indices, samples, own, _own_states_here(), may_repeat=may_repeat)
 
 
 class KeyedIndex(int):
@@ -179,8 +230,29 @@ class KeyedIndex(int):
 
 
 def _arrived_alone(index: int, key: bytes) -> int:
-    seed_all(key)
+    seed_sample(key, _own_states_here())
     return index
+
+
+def _own_states_here() -> list[Any]:
+    worker = get_worker_info()
+    return with_own_state(worker.dataset) if worker is not None else []
+
+
+def seed_sample(key: bytes, own_states: list[Any]) -> None:
+    """Seed the generators for a sample."""
+    seed_all(key)
+    for one in own_states:
+        one.set_random_state(seed=int.from_bytes(key[:4], "little"))
+
+
+def with_own_state(dataset: Any) -> list[Any]:
+    """A dataset, or its transform, that draws from a random state of its own and lets it be set, as MONAI's do."""
+    found, inner = [], dataset
+    while inner is not None:
+        found += [one for one in (inner, getattr(inner, "transform", None)) if hasattr(one, "set_random_state")]
+        inner = getattr(inner, "dataset", None)
+    return found
 
 
 class _Aside:

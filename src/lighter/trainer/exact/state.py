@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Saved:
         return self.place in WITHIN or self.place == EPOCH_END
 
 
-def saved_state(trainer: Any, seed: int, loaders: list[Any], file: Any) -> dict[str, Any]:
+def saved_state(trainer: Any, seed: int, loaders: Sequence[Any], file: Any) -> dict[str, Any]:
     """Where a fit is. All processes take part.
 
     Args:
@@ -51,7 +51,7 @@ def saved_state(trainer: Any, seed: int, loaders: list[Any], file: Any) -> dict[
         file: where it is saved.
     """
     place = place_of(trainer)
-    own = {"loaders": loaders, **_of_process(trainer, place)}
+    own = {"loaders": list(loaders), **_of_process(trainer, place)}
     processes: list[Any] = [own]
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         processes = [None] * trainer.world_size
@@ -134,7 +134,8 @@ def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             state = {name: getattr(callback, name) for name in _OF_CHECKPOINTS}
-            if file is not None and os.fspath(file) in (callback.last_model_path, *callback.best_k_models):
+            own = (callback.last_model_path, callback.best_model_path, *callback.best_k_models)
+            if file is not None and os.fspath(file) in own:
                 state |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": os.fspath(file)}
             states[callback.state_key] = state
     return states
