@@ -133,6 +133,15 @@ def test_nothing_is_written_over(run: RunFolder) -> None:
     assert len(load_file("mine.safetensors")) == 5
 
 
+def test_what_is_no_file_is_not_taken_the_place_of(run: RunFolder) -> None:
+    os.mkfifo("pipe")
+    for name in (".", "pipe"):
+        refused = export(RUN, "--output", name, "--force")
+        assert refused.exit_code == 2
+        assert refused.output == f"{name} is there already\n  It is no file; name one with --output.\n"
+    assert Path("pipe").is_fifo()
+
+
 def test_others_may_read_the_file_as_they_may_any_other(run: RunFolder) -> None:
     export(RUN, "--output", "w.safetensors")
     Path("any").touch()

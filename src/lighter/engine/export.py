@@ -74,7 +74,7 @@ def export_weights(
     _require_safetensors()
     source = find_checkpoint(run, checkpoint)
     target = output or source.with_suffix(f".{module}{SUFFIX}" if module else SUFFIX)
-    if os.path.lexists(target) and not force:
+    if os.path.lexists(target) and not (force and _is_file(target)):
         raise _is_there(target)
     content = _opened(source)
     state = {as_written(name): value for name, value in content["state_dict"].items()}
@@ -226,4 +226,11 @@ def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
 
 
 def _is_there(target: Path) -> ConfigError:
-    return ConfigError([Problem(f"{target} is there already", hint="Name another file with --output, or add --force.")])
+    hint = "Name another file with --output, or add --force."
+    if not _is_file(target):
+        hint = "It is no file; name one with --output."
+    return ConfigError([Problem(f"{target} is there already", hint=hint)])
+
+
+def _is_file(target: Path) -> bool:
+    return target.is_file() or target.is_symlink()

@@ -67,6 +67,13 @@ class _File(logging.FileHandler):
 
     _is_told = False
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one makes the file, if that can be."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  Python's name for it
         """A line could not be written."""
         error = sys.exc_info()[1]
