@@ -310,10 +310,11 @@ class BaseModule(LightningModule):
         trainer = self.trainer
         for message in self._schedules.restore(trainer.optimizers):
             log.info("%s", message)
-        table = optimizer_table(
-            trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
-        )
-        log.info("%s", table)
+        if log.isEnabledFor(logging.INFO):  # a table takes some milliseconds
+            table = optimizer_table(
+                trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
+            )
+            log.info("%s", table)
 
     def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
         trainer = self._trainer  # none where Lightning only loads weights
