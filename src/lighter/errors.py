@@ -5,6 +5,7 @@
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
     │   └── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
+    ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -58,6 +59,17 @@ class PredictionError(LighterError, ValueError):
     """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot go on."""
 
     exit_code = 4
+
+
+class StorageError(LighterError, OSError):
+    """A file of a run cannot be written: the disk is full, over quota, read-only or failing. The run failed.
+
+    `errno` is the system's, or None where that is not known.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class RunError(LighterError):

@@ -31,9 +31,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lighter
 from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.io import CheckpointFiles
 from tests.faults.table import Results, main
 
-KILLS = 50  # of each of six rows: two places for temporary files, three settings
+KILLS = 50  # of each of nine rows: two places for temporary files or beside the training, three settings
 SHORT = 2
 STEPS = 6  # of a fit, a save after each
 ELSEWHERE = Path("/dev/shm")
@@ -78,30 +79,35 @@ class Save:
     seconds: float | None = None
 
 
-def train(top_k: int, pipe: int, temporary: Path) -> None:
-    """What is killed: a fit that goes on, if there is anything to go on from."""
+def train(top_k: int, pipe: int, temporary: Path, beside: bool) -> None:
+    """What is killed: a fit that goes on, if there is anything to go on from, and saves at once or beside."""
     os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     trainer = lighter.Trainer(
-        accelerator="cpu", logger=False, callbacks=[callback(top_k)], enable_model_summary=False, max_steps=10**6
+        accelerator="cpu",
+        logger=False,
+        callbacks=[callback(top_k)],
+        enable_model_summary=False,
+        max_steps=10**6,
+        async_save=beside,
     )
-    save = trainer.strategy.checkpoint_io.save_checkpoint
+    save = CheckpointFiles.save_checkpoint
 
-    def told(checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def told(files: Any, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         begin = time.perf_counter()
         os.write(pipe, f"begin {checkpoint['global_step']}\n".encode())
-        save(checkpoint, path, storage_options)
+        save(files, checkpoint, path, storage_options)
         os.write(pipe, f"end {time.perf_counter() - begin}\n".encode())
 
-    trainer.strategy.checkpoint_io.save_checkpoint = told
+    CheckpointFiles.save_checkpoint = told  # type: ignore[method-assign]
     trainer.fit(Steps(), torch.utils.data.DataLoader(torch.zeros(10**6)), ckpt_path="last")
 
 
 class Victim:
     """A process that trains, and what it told of its saves."""
 
-    def __init__(self, top_k: int, temporary: Path) -> None:
+    def __init__(self, top_k: int, temporary: Path, beside: bool) -> None:
         self.saves: list[Save] = []
         self._text = b""
         self._pipe, write = os.pipe()
@@ -109,7 +115,7 @@ class Victim:
             warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: the parent has threads
             self.pid = os.fork()
         if not self.pid:
-            _in_a_child(lambda: train(top_k, write, temporary))
+            _in_a_child(lambda: train(top_k, write, temporary, beside))
         os.close(write)
 
     def wait_for(self, save: int) -> bool:
@@ -153,14 +159,15 @@ def _in_a_child(job: Any) -> None:
 
 
 def run(short: bool) -> Results:
-    """Kill in all six settings."""
+    """Kill in all nine settings."""
     results, moments = Results("kill -9 inside saves"), random.Random(11)
     with a_folder(None) as desks, a_folder(None) as here, a_folder(ELSEWHERE if ELSEWHERE.is_dir() else None) as there:
-        for (where, temporary), top_k in itertools.product({"here": here, "elsewhere": there}.items(), (0, 1, 3)):
-            row = results.row(f"TMPDIR {where}, save_top_k={top_k}: nothing is torn or lost")
+        places = {"TMPDIR here": (here, False), "TMPDIR elsewhere": (there, False), "async_save": (here, True)}
+        for (where, (temporary, beside)), top_k in itertools.product(places.items(), (0, 1, 3)):
+            row = results.row(f"{where}, save_top_k={top_k}: nothing is torn or lost")
             while row.tried < (SHORT if short else KILLS):
                 desk = Path(tempfile.mkdtemp(dir=desks))
-                kill_in_a_row(row, desk, temporary, top_k, moments)
+                kill_in_a_row(row, desk, (temporary, beside), top_k, moments)
                 shutil.rmtree(desk)
             left = [path.name for path in temporary.iterdir()]
             results.row("nothing is left in TMPDIR").add(f"{where}, save_top_k={top_k}", held=not left, why=str(left))
@@ -176,12 +183,12 @@ def a_folder(parent: Path | None) -> Iterator[Path]:
         os.chdir(place)
 
 
-def kill_in_a_row(row: Any, desk: Path, temporary: Path, top_k: int, moments: random.Random) -> None:
+def kill_in_a_row(row: Any, desk: Path, place: tuple[Path, bool], top_k: int, moments: random.Random) -> None:
     """Some kills in one folder; those that came when a save was over do not count."""
     os.chdir(desk)
     complete, seconds = 0, [0.01]  # the newest step that was told to be saved; how long saves took
     for _ in range(IN_A_ROW):
-        victim = Victim(top_k, temporary)
+        victim = Victim(top_k, *place)
         if not victim.wait_for(moments.randrange(STEPS)):
             last = (desk / "output.txt").read_text().strip().splitlines()[-1]
             row.add(f"{desk.name}, going on after step {complete}", held=False, why=last)

@@ -17,5 +17,5 @@ def test_every_damage_is_detected() -> None:
 
 def test_no_kill_inside_a_save_tears_or_loses_a_checkpoint() -> None:
     results = inject_kills_in_saves.run(short=True)
-    assert len(results.rows) == 7
+    assert len(results.rows) == 10
     assert results.broken == []

@@ -10,6 +10,7 @@ import click
 
 from lighter import __version__
 from lighter.cli.again import reproduce, resume
+from lighter.cli.export import export
 from lighter.cli.runs import runs
 from lighter.cli.summary import summary
 from lighter.cli.tune import tune
@@ -143,7 +144,7 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
     raise SystemExit(run_why(key, list(inputs)))
 
 
-for _command in (summary, tune, runs, resume, reproduce):
+for _command in (summary, tune, runs, resume, reproduce, export):
     cli.add_command(_command)
 
 

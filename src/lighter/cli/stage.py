@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError
+from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError, StorageError
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
+_DISK = "The disk cannot be written to."
 
 
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
@@ -46,16 +48,30 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         with _messages_shown():
             action()
     except LighterError as error:
-        if error.exit_code == 1:
+        if error.exit_code == 1 and not isinstance(error, StorageError):
             return show_failure(error, whole=traceback)
-        print(f"{_title(error)}\n\n{error}", file=sys.stderr)
+        if is_rank_zero() or not isinstance(error, StorageError):  # which all processes have
+            print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        if _is_of_the_disk(error) and not traceback:
+            return _show_full_disk(error)
         return show_failure(error, whole=traceback)
     return 0
+
+
+def _is_of_the_disk(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _show_full_disk(error: OSError) -> int:
+    """What a logger, say, did not expect. Who wrote there is in the traceback; what is wrong is not."""
+    what = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+    print(f"{_DISK}\n\n{what}\n\n(--traceback shows by whom.)", file=sys.stderr)
+    return 1
 
 
 @contextmanager
@@ -85,6 +101,8 @@ def _title(error: LighterError) -> str:
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, StorageError):
+        return _DISK
     if isinstance(error, RunError):
         return "The run cannot be used."
     if isinstance(error, MisfitError):

@@ -50,7 +50,10 @@ class Recorder(Callback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The config goes with the weights; and what was logged before a checkpoint is on disk before it is."""
         for logger in trainer.loggers:
-            logger.save()
+            try:
+                logger.save()
+            except OSError as error:
+                log.warning("%s cannot write: %s", type(logger).__name__, error.strerror or error)
         own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
         if paths.is_rank_zero() and getattr(trainer, "exact_resume", False):
             own["logged"] = logged(trainer.loggers, self.journal.folder.path)
@@ -98,6 +101,7 @@ class FirstLosses(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._losses: list[torch.Tensor] | None = []
+        self._is_told = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """A run that goes on has its first losses."""
@@ -141,7 +145,9 @@ class FirstLosses(Callback):
             rows = "".join(f"{step},{value!r}\n" for step, value in enumerate(values))
             write_whole(self.path, f"step,loss\n{rows}")
         except Exception as error:  # noqa: BLE001  a run is worth more than its record
-            log.warning("the first losses are not recorded: %s", error)
+            if not self._is_told:
+                log.warning("the first losses are not recorded: %s", error)
+            self._is_told = True
 
 
 def how_far(trainer: Any) -> dict[str, Any]:

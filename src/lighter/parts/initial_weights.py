@@ -223,9 +223,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return {as_written(key): tensor for key, tensor in load_file(path).items()}
+            return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
         verify(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
@@ -244,6 +242,16 @@ def _read(path: Path) -> dict[str, Tensor]:
         if tensors:
             return tensors
     raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, also under the names that its metadata has for tied ones, as safetensors writes it."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
+        tied = {key: kept for key, kept in (file.metadata() or {}).items() if kept in tensors}
+    return {**{key: tensors[kept] for key, kept in tied.items()}, **tensors}
 
 
 def _beginnings(keys: Sequence[str]) -> list[str]:

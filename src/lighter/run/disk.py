@@ -16,6 +16,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         aside.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:  # a full disk, say, does not tell
+            error.filename = str(path)
         aside.unlink(missing_ok=True)
         raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lighter.run.secrets import Secrets
@@ -33,9 +34,9 @@ _ADVERTISING = (
 @contextmanager
 def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[None]:
     """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. It all ends here."""
-    handlers: list[tuple[logging.Logger, logging.FileHandler]] = []
+    handlers: list[tuple[logging.Logger, logging.Handler]] = []
     if path is not None:
-        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+        handler: logging.Handler = _File(path, encoding="utf-8", delay=True)
         handler.setFormatter(_Formatter(secrets or Secrets()))
         handlers = [(logging.getLogger(name), handler) for name in _LOGGERS if not name or _is_apart(name)]
     no_advertisement = logging.Filter()
@@ -59,6 +60,33 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
         for logger, handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _File(logging.FileHandler):
+    """The log's file. That it cannot be written is said once, where Python would show a traceback for each line."""
+
+    _is_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one makes the file, if that can be."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  Python's name for it
+        """A line could not be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_told:
+            self._is_told = True
+            print(f"{self.baseFilename} cannot be written: {error.strerror or error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """What is not on the disk by then has been told."""
+        with suppress(OSError):
+            super().close()
 
 
 class _Formatter(logging.Formatter):

@@ -6,18 +6,20 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
+from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.saving.attempts import guard_saves
 from lighter.trainer.saving.io import install_saving
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
@@ -46,11 +48,12 @@ class Trainer(pytorch_lightning.Trainer):
         on_non_finite: what a loss, gradient or weight that is not finite does: `stop` the fit, `skip` the optimizer's
             step, or `continue`, as Lightning does.
         on_save_error: what a checkpoint that cannot be written does: `stop` the fit, or `continue` without it.
-        async_save: checkpoints are written beside the training.
+        async_save: what a checkpoint callback saves is copied into the CPU's memory, and written beside the training.
         kwargs: Lightning's.
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
+        saves: the saves of the last fit; `saves.failed` is how many failed.
         resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
     """
 
@@ -72,12 +75,21 @@ class Trainer(pytorch_lightning.Trainer):
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         install_loops(self)
         install_saving(self)
+        self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=async_save)
+        if not kwargs.get("barebones"):
+            self.callbacks: list[Callback] = [*self.callbacks, self.saves]
 
-    def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint, as Lightning does."""
+    def save_checkpoint(
+        self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any = None
+    ) -> None:
+        """Save a checkpoint, in all processes; it is there when this returns.
+
+        Raises:
+            StorageError: it cannot be written, and no fit runs that is to go on without (`on_save_error`).
+        """
         loop: Any = self.fit_loop
         loop.saves_to = filepath
-        super().save_checkpoint(filepath, *args, **kwargs)
+        self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

@@ -14,7 +14,7 @@ from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.hooks import find_hook
-from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
 
 
@@ -171,7 +171,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         has_step_values = self._log.end()
         total.completed += 1
         current.completed += 1
-        if not trainer.sanity_checking:
+        if not is_sanity_check(trainer):
             self._has_run = True
             if has_step_values:
                 trainer._logger_connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])

@@ -51,7 +51,7 @@ def a_trainer(*callbacks: Any, **arguments: Any) -> lighter.Trainer:
 
 
 def test_whose_way_it_is() -> None:
-    assert type(lighter.Trainer(**QUIET).strategy.checkpoint_io) is CheckpointFiles
+    assert isinstance(lighter.Trainer(**QUIET).strategy.checkpoint_io, CheckpointFiles)
     mine = TorchCheckpointIO()
     assert lighter.Trainer(**QUIET, plugins=[mine]).strategy.checkpoint_io is mine
     assert lighter.Trainer(**QUIET, strategy=SingleDeviceStrategy(checkpoint_io=mine)).strategy.checkpoint_io is mine

@@ -1,0 +1,236 @@
+"""The weights of a run's checkpoint as a safetensors file, for programs that know neither Lighter nor Lightning."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lighter import __version__
+from lighter.callbacks.writers.disk import publish, sync, sync_folder
+from lighter.config.problems import Problem, nearest
+from lighter.errors import CheckpointError, ConfigError, StorageError
+from lighter.parts.parameter_groups import as_written
+from lighter.run.paths import BEST, LAST, RunFolder
+from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.manifest import describe
+
+SUFFIX = ".safetensors"
+_NAMES = {"best": BEST, "last": LAST}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A safetensors file that was written.
+
+    Attributes:
+        path: the file.
+        checkpoint: what it was made from.
+        tensors: how many are in it.
+        size: the file's, in bytes.
+        tied: tensors that are the same as another one, which alone is in the file: name -> name of that one.
+        left_out: entries of the state dict that are no tensors.
+        metadata: what the file says of itself.
+    """
+
+    path: Path
+    checkpoint: Path
+    tensors: int
+    size: int
+    tied: Mapping[str, str]
+    left_out: list[str]
+    metadata: Mapping[str, str]
+
+
+def export_weights(
+    run: RunFolder,
+    checkpoint: str | None = None,
+    output: Path | None = None,
+    module: str | None = None,
+    *,
+    force: bool = False,
+) -> Exported:
+    """Write the weights of a checkpoint of a run into a safetensors file.
+
+    Args:
+        run: the run's folder.
+        checkpoint: `best`, `last`, or a path, also one within the run's folder of checkpoints; by default the best if
+            there is one, otherwise the last.
+        output: the file to write; by default it lies beside the checkpoint and is called as that is.
+        module: only the weights of this part (`network`), under the names that it has for them itself.
+        force: whether a file that is there may be written over.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it cannot be read, or its weights cannot be in such a file.
+        ConfigError: there is no such module in it, or the file is there already.
+        StorageError: the file cannot be written.
+    """
+    _require_safetensors()
+    source = find_checkpoint(run, checkpoint)
+    target = output or source.with_suffix(f".{module}{SUFFIX}" if module else SUFFIX)
+    if os.path.lexists(target) and not (force and _is_file(target)):
+        raise _is_there(target)
+    content = _opened(source)
+    state = {as_written(name): value for name, value in content["state_dict"].items()}
+    if module is not None:
+        state = _of_module(state, module, source)
+    weights, tied = without_tied({name: value for name, value in state.items() if isinstance(value, Tensor)})
+    if not weights:
+        raise CheckpointError(f"{source} has no weights")
+    metadata = {**tied, **_facts(run, source, content)}
+    _write(weights, metadata, target, force=force)
+    left_out = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    return Exported(target, source, len(weights), target.stat().st_size, tied, left_out, metadata)
+
+
+def find_checkpoint(run: RunFolder, wanted: str | None) -> Path:
+    """The checkpoint of a run that is meant: see `export_weights`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    there = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not there and (wanted is None or wanted in _NAMES):
+        raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
+    names = ", ".join(path.name for path in there) or "none"
+    if wanted is None:
+        found = run.checkpoints / BEST
+        return found if found.is_file() else find_checkpoint(run, "last")
+    if wanted == "last" and not (run.checkpoints / LAST).exists():
+        return there[-1]
+    if wanted in _NAMES:
+        candidates = [run.checkpoints / _NAMES[wanted]]
+    else:
+        given = Path(wanted).expanduser()
+        candidates = [given, run.checkpoints / given]
+    found = next((path for path in candidates if path.exists()), candidates[0])
+    if not found.exists():
+        raise CheckpointError(f"there is no checkpoint {found}. {run.id} has: {names}")
+    return found
+
+
+def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors as safetensors takes them, none of which shares its memory: each alone, contiguous and dense.
+
+    Returns:
+        The tensors; and of those that are the same as an earlier one: name -> name of that one.
+
+    Raises:
+        CheckpointError: one is sparse or quantized.
+    """
+    kept: dict[Any, str] = {}
+    tied: dict[str, str] = {}
+    alone: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            raise CheckpointError(f"`{name}` is sparse or quantized, and safetensors holds plain tensors only")
+        view = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else name
+        first = kept.setdefault(view, name)
+        if first != name:
+            tied[name] = first
+        elif tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
+            alone[name] = tensor
+        else:
+            alone[name] = tensor.clone(memory_format=torch.contiguous_format)
+    return alone, tied
+
+
+def _of_module(state: Mapping[str, Any], module: str, source: Path) -> dict[str, Any]:
+    start = f"{module}."
+    found = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+    if not found:
+        modules = sorted({name[:end] for name in state for end, letter in enumerate(name) if letter == "."})
+        raise ConfigError([Problem(f"`{module}` has no weights in {source}", hint=nearest(module, modules))])
+    return found
+
+
+def _require_safetensors() -> None:
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        message = 'this needs the package safetensors: pip install "lighter[safetensors]"'
+        raise ConfigError([Problem(message)]) from error
+
+
+def _opened(path: Path) -> Mapping[str, Any]:
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a sharded checkpoint. torch makes one file of it:"
+            f" python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE"
+        )
+    verify(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights and plain data, and loading that can run code: it is not opened for an"
+            f" export.\n{str(error).partition(chr(10))[0]}"
+        ) from error
+    except Exception as error:  # what a broken file may raise has no end
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
+        raise CheckpointError(f"{path} is no checkpoint of Lightning's: it has no `state_dict`")
+    return content
+
+
+def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str, str]:
+    """What the file says of where it comes from; `format` is what other programs ask for."""
+    manifest = describe(content, source.stat().st_size)
+    facts = {"epoch": manifest.epoch, "step": manifest.step, "config_sha256": manifest.config}
+    return {
+        "format": "pt",
+        "lighter.version": __version__,
+        "lighter.run": run.id,
+        "lighter.checkpoint": source.name,
+        **{f"lighter.{name}": str(value) for name, value in facts.items() if value is not None},
+    }
+
+
+def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *, force: bool) -> None:
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch()
+        _save(weights, metadata, aside)
+        sync(aside)
+        if force:
+            os.replace(aside, target)
+        elif not publish(aside, target):
+            raise _is_there(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error.strerror or error}", error.errno) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    mode = path.stat().st_mode
+    try:
+        save_file(weights, path, metadata=metadata)
+    except KeyError as error:
+        raise CheckpointError(f"safetensors has no {error}, which some of these weights are") from error
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    path.chmod(mode)  # safetensors renames a temporary file to it, which others may not read
+
+
+def _is_there(target: Path) -> ConfigError:
+    hint = "Name another file with --output, or add --force."
+    if not _is_file(target):
+        hint = "It is no file; name one with --output."
+    return ConfigError([Problem(f"{target} is there already", hint=hint)])
+
+
+def _is_file(target: Path) -> bool:
+    return target.is_file() or target.is_symlink()
