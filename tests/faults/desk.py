@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,9 @@ class Desk:
         Runner().run("fit", self.inputs())
 
     def go_on(self) -> None:
-        """Go on."""
+        """Go on. Lightning warns of what it cannot do."""
+        if not self.exact:
+            warnings.simplefilter("ignore")
         Runner().resume(self.run, self.scenario.resume)
 
     def do(self, job: Callable[[], None], kill_after: float | None = None, **environment: str) -> bool:

@@ -15,6 +15,8 @@ from lighter.errors import CheckpointError
 from lighter.run.paths import LAST
 from lighter.run.read import Run
 from lighter.run.record import CHECKPOINT_KEY
+from lighter.trainer.exact.position import BATCH_END, VALIDATED
+from lighter.trainer.exact.state import KEY
 
 log = logging.getLogger("lighter.run")
 
@@ -40,11 +42,15 @@ class State:
     def next_step(self) -> int:
         """The step that loggers get for the first batch that is trained after it.
 
-        Lightning counts the batch that a checkpoint is saved in when that is over, and that may be after the saving:
-        an epoch whose batches are all processed when it is saved has counted them.
+        Lightning counts the batch that a checkpoint is saved in when that is over, and that may be after the saving. A
+        checkpoint of ours says where it was; of another, an epoch whose batches are all processed has counted them.
         """
         fit = self.content["loops"]["fit_loop"]
         counted = int(fit["epoch_loop.state_dict"]["_batches_that_stepped"])
+        exact = fit["state_dict"].get(KEY)
+        if exact is not None:
+            steps = exact["place"] in (BATCH_END, VALIDATED) and not exact["processes"][0]["gradients"]
+            return counted + steps
         epoch = fit["epoch_progress"]["current"]
         return counted if epoch["processed"] == epoch["ready"] else counted + 1
 
