@@ -36,7 +36,7 @@ from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.batches import is_there
-from lighter.trainer.lightning import log_again, logging_step, logs_this_step
+from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
@@ -54,7 +54,6 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
 _ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
-_PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
 _METRICS_EXAMPLE = """For example:
   train_metrics:
     accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
@@ -162,12 +161,15 @@ class BaseModule(LightningModule):
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
         # search for parameters and submodules would make the dearest part of its bookkeeping
-        if name in _PLAIN_ATTRIBUTES:
+        if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        modules = self.__dict__.get("_modules")
+        if modules is not None and name in modules:  # what steps ask for; nn.Module looks for parameters first
+            return modules[name]
         late = self.__dict__.get("_late")
         if late and name in late:
             built = late.pop(name).build()
@@ -364,7 +366,7 @@ class BaseModule(LightningModule):
             self._announce(meter, mode, new_names)
         if wanted:
             self._log_step(meter, mode, loader_idx, output.losses, batch_values)
-        meter.steps_seen += mode == "train" or not trainer.sanity_checking
+        meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
         return output.returned
 
     def _weight(self, batch: Any) -> int:
@@ -408,7 +410,7 @@ class BaseModule(LightningModule):
             due = logs_this_step(trainer)
         else:
             every = trainer.log_every_n_steps
-            due = bool(every) and (batch_idx or 0) % every == 0 and not trainer.sanity_checking
+            due = bool(every) and (batch_idx or 0) % every == 0 and not is_sanity_check(trainer)
         return due and bool(trainer.loggers or trainer.progress_bar_callback)
 
     def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
@@ -476,13 +478,14 @@ def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
-        if self._in_step:
+        state = vars(self)
+        if state["_in_step"]:
             return plain(self, *args, **kwargs)
-        self._in_step = True
+        state["_in_step"] = True
         try:
             return self._measure_step(mode, plain, args, kwargs)
         finally:
-            self._in_step = False
+            state["_in_step"] = False
 
     written = inspect.unwrap(plain)
     written.__signature__ = inspect.signature(written)  # Lightning asks at every step

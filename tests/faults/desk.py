@@ -35,6 +35,7 @@ class Scenario:
     resume: Sequence[str] = ()
     cuts: str | None = None
     processes: int = 1
+    is_exact: bool = True
 
 
 def scenarios() -> dict[str, Scenario]:
@@ -92,6 +93,11 @@ class Desk:
     def output(self) -> str:
         """What the processes printed."""
         return (self.place / "output.txt").read_text()
+
+    @property
+    def log(self) -> str:
+        """What the run logged."""
+        return (self.run / "run.log").read_text()
 
     @property
     def has_checkpoint(self) -> bool:

@@ -30,6 +30,7 @@ from tests.faults.outcome import differences
 from tests.faults.table import Results, main
 
 SOME = 14  # cuts of a job, at the ends of epochs and elsewhere
+STEPS = 45  # of an epoch
 LANES = 2
 KILLED = ("plain", "workers", "accumulation of 2, and a short last window", "plain Lightning", "scheduler by step")
 AT_ENDS = ("plain", "validation every second epoch", "accumulation of 2, and a short last window", "no validation")
@@ -43,6 +44,27 @@ def from_cuts(place: Path, name: str, exact: bool, share: tuple[int, int], count
     cuts = reference.cuts if count is None else _some(reference.cuts, count)
     promise = f"from {'every' if count is None else 'some'} cut: {name}"
     return [(promise, cut.name, reference.resume_at(cut)) for cut in cuts[share[0] :: share[1]]]
+
+
+def from_epoch_starts(place: Path, name: str, exact: bool, count: int) -> Findings:
+    """Go on where the data cannot: the epoch's batches come again from the first, and the fit says so."""
+    reference = reference_of(place, name, exact)
+    found = []
+    for cut in _some(reference.cuts, count):
+        differs, desk = reference.resume_at(cut), reference.desk
+        if int(cut.name[:3]) % STEPS == 0:
+            found.append((f"at the ends of epochs: {name}", cut.name, differs))
+        else:
+            epoch = int(cut.name[:3]) // STEPS
+            wanted, served = (_samples(one.served[".0"][0]) for one in (reference.expected, desk.outcome()))
+            says = "resume: from the epoch's start (an iterable dataset without state)" in desk.log
+            broken = "" if served == wanted[epoch * STEPS :] and says else f"served {len(served)} batches"
+            found.append((f"from the epoch's start, and it says so: {name}", cut.name, broken))
+    return found
+
+
+def _samples(lines: list[str]) -> list[str]:
+    return [line.partition("samples=")[2].partition("]")[0] for line in lines if line.startswith("train")]
 
 
 def at_ends(place: Path, name: str, exact: bool, epochs: int) -> Findings:
@@ -136,7 +158,9 @@ def tasks(short: bool) -> Iterator[Callable[[Path, bool], Findings]]:
     for name, scenario in scenarios().items():
         if short and name not in SHORT:
             continue
-        if scenario.cuts == "all" and not short:
+        if not scenario.is_exact:
+            yield task(from_epoch_starts, name, SOME)
+        elif scenario.cuts == "all" and not short:
             yield from (task(from_cuts, name, (share, LANES), None) for share in range(LANES))
         else:
             yield task(from_cuts, name, (0, 1), 4 if short else SOME)

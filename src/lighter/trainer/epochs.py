@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, STEP, VALIDATION, Streams, seed_of_fit
 from lighter.trainer.exact.loaders import Loaders, ResumeChoice
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
+from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
 
 log = logging.getLogger("lighter")
@@ -102,6 +104,9 @@ class LeanFitLoop(_FitLoop):
             super().on_advance_start()
             return
         self.setup_data()
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, GradientAccumulationScheduler):  # sets it when an epoch begins
+                self.trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(self.trainer.current_epoch)
 
     def advance(self) -> None:
         """Run an epoch, or what is left of it."""
@@ -124,6 +129,7 @@ class LeanFitLoop(_FitLoop):
         connector = self.trainer._logger_connector
         connector.epoch_end_reached()
         self.epoch_progress.increment_processed()
+        self.save_the_rest("on_train_epoch_end")
         connector.on_epoch_end()
         if self.epoch_loop._num_ready_batches_reached():
             self.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
@@ -131,6 +137,12 @@ class LeanFitLoop(_FitLoop):
         connector.update_train_epoch_metrics()
         self.epoch_loop._batches_that_stepped += 1
         self.epoch_progress.increment_completed()
+
+    def save_the_rest(self, hook: str) -> None:
+        """Let those checkpoint callbacks save that come after the one that had; that one knows that it has."""
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                getattr(callback, hook)(self.trainer, self.trainer.lightning_module)
 
     def take_up_batches(self) -> Saved | None:
         """Where batches go on within the epoch; said once."""
@@ -146,10 +158,19 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             self.streams.seed_for(ORDER, self.epoch)
 
-    def seed_validation(self) -> None:
-        """Begin the random numbers of a validation."""
+    def seed_validation(self, *batch: int) -> None:
+        """Begin the random numbers of a validation, or of one of its batches."""
         if self.streams is not None:
-            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready)
+            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready, *batch)
+
+    def place_of_validation(self) -> Place:
+        """Where the dataloaders of a validation begin: anew, with random numbers of its own."""
+        place = Place()
+        if self.streams is not None:
+            key = self.streams.shared_key(VALIDATION, self.epoch_loop.batch_progress.total.ready)
+            place.seed, place.rank = int.from_bytes(key[:7], "little"), self.streams.rank
+            place.epoch = lambda: self.epoch
+        return place
 
     def begin_step(self) -> None:
         """A batch is loaded: begin the random numbers of the one that is trained next."""
@@ -188,4 +209,6 @@ class LeanFitLoop(_FitLoop):
             return ResumeChoice("from the epoch's start", f"{now} processes now, {len(saved.processes)} then")
         if saved is None and self.is_resuming:
             return ResumeChoice(_LIGHTNINGS, "the checkpoint does not say where the fit was")
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
+            return ResumeChoice(_LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
         return self.loaders.choice

@@ -12,8 +12,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
+from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.hooks import find_hook
-from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
 
 
@@ -54,8 +55,22 @@ class LeanEvaluationLoop(_EvaluationLoop):
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
     _batches_before: Mapping[int, int] | None = None
+    _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loaders = Loaders()
+
+    def reset(self) -> None:
+        """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
+        fits = self.trainer.fit_loop
+        if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
+            fits.seed_validation()
+            self._loaders.place = fits.place_of_validation()
+            self._loaders.take(self._combined_loader.flattened)
+        super().reset()
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
@@ -68,13 +83,28 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self.trainer.loop_choice = choice
         self._plan = None
         if choice.is_lean:
-            fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
+            in_fit = self.trainer.state.fn == "fit"
+            fetcher._start_profiler = _profile_nothing
+            fetcher._stop_profiler = self._seed_batch if in_fit else _profile_nothing
             self._make_plan()
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        if self.trainer.state.fn == "fit":
+            self._seed_batch()
+
+    def _seed_batch(self) -> None:
+        """A batch is loaded: what its step draws does not depend on who loaded it."""
+        fetcher: Any = self._data_fetcher
+        self.trainer.fit_loop.seed_validation(fetcher.fetched)
 
     def _begin_in_fit(self) -> None:
         self.trainer.fit_loop.seed_validation()
         if self._batches_before is not None:
-            self._seen_batches_per_dataloader.update(self._batches_before)
+            every = self.trainer.reload_dataloaders_every_n_epochs
+            if not every or self.trainer.current_epoch - self._loaded_in < every:
+                self._seen_batches_per_dataloader.update(self._batches_before)
+                self._last_val_dl_reload_epoch = self._loaded_in
             self._batches_before = None
         self._counts_before, self.is_over = self.counts(), False
 
@@ -87,16 +117,18 @@ class LeanEvaluationLoop(_EvaluationLoop):
             return self._counts_before
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_before or self._seen_batches_per_dataloader
-        return {"steps_seen": dict(steps_seen), "batches": dict(batches)}
+        loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in}
 
     def go_on_counting(self, counts: Mapping[str, Any]) -> None:
         """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
-        self._batches_before = counts["batches"]
+        self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
         self.is_over = True
+        self._loaders.release()
         trainer = self.trainer
         if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
             super()._on_evaluation_end()
@@ -139,7 +171,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         has_step_values = self._log.end()
         total.completed += 1
         current.completed += 1
-        if not trainer.sanity_checking:
+        if not is_sanity_check(trainer):
             self._has_run = True
             if has_step_values:
                 trainer._logger_connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning.loops.fetchers import _profile_nothing
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop  # private, as all of Lightning's loops are
@@ -16,6 +16,7 @@ from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
 from lighter.trainer.exact.position import BATCH_END, VALIDATED
+from lighter.trainer.fetching import plan_fetch
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.optimization import LeanOptimization
@@ -27,8 +28,9 @@ log = logging.getLogger("lighter")
 class Plan:
     """What is the same for all batches of an epoch, or until a callback comes or goes."""
 
-    def __init__(self, trainer: Any, results: Any) -> None:
+    def __init__(self, trainer: Any, results: Any, fetcher: Any) -> None:
         self.callbacks = list(trainer.callbacks)
+        self.fetch = plan_fetch(fetcher)
         self.log = StepLog(trainer, results)
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
@@ -78,7 +80,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if choice.is_lean:
             data_fetcher._start_profiler = _profile_nothing
             data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.begin_step
-            self._make_plan()
+            self._make_plan(data_fetcher)
         if saved is not None:
             self._finish_batch(saved, data_fetcher)
 
@@ -88,16 +90,20 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
 
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""
-        fits = self.trainer.fit_loop
+        fits, val_loop = self.trainer.fit_loop, cast(LeanEvaluationLoop, self.val_loop)
         fits.loaders.replay(data_fetcher.__next__, self.batch_progress.current.ready)
         if saved.place == BATCH_END:
             self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
+        if saved.place == VALIDATED:
+            self.trainer.validating = val_loop.is_over = True
+            fits.save_the_rest("on_validation_end")
+            self.trainer.training = True
         if saved.place in (BATCH_END, VALIDATED):
             self._skip_next_val = saved.place == VALIDATED
             self.on_advance_end(data_fetcher)
 
-    def _make_plan(self) -> Plan:
-        self._plan = plan = Plan(self.trainer, self._results)
+    def _make_plan(self, data_fetcher: Any) -> Plan:
+        self._plan = plan = Plan(self.trainer, self._results, data_fetcher)
         self.automatic_optimization.plan(outputs_are_read=plan.batch_end is not None)
         return plan
 
@@ -113,7 +119,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             return
         trainer, progress = self.trainer, self.batch_progress
         if trainer.callbacks != plan.callbacks:
-            plan = self._make_plan()
+            plan = self._make_plan(data_fetcher)
         total: Any = progress.total
         current: Any = progress.current
         if self.val_loop._restarting:
@@ -121,7 +127,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if plan.agrees_every and total.ready % plan.agrees_every == 0:
             self._broadcast_sigterm_tensor()  # Lightning's own, which waits for the device, at every step there
 
-        batch = next(data_fetcher)[0]
+        batch = plan.fetch()
         batch_idx = current.ready
         progress.is_last_batch = data_fetcher.done
         batch = plan.transfer(batch, 0)
@@ -130,7 +136,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         plan.log.begin(batch)
         outputs = self._train(plan, batch, batch_idx)
         if trainer.callbacks != plan.callbacks:
-            plan = self._make_plan()
+            plan = self._make_plan(data_fetcher)
         if plan.batch_end is not None:
             plan.batch_end(outputs, batch, batch_idx)
         has_step_values = plan.log.end()
@@ -184,6 +190,14 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             self._save_loggers_on_train_batch_end()
         if trainer.received_sigterm and not self._is_training_done:
             raise SIGTERMException
+
+    @property
+    def done(self) -> bool:
+        """Whether the epoch is over. Lightning counts the steps of all optimizers for this, twice a step."""
+        is_endless = self.max_steps == -1 and not self.trainer.should_stop
+        if self._plan is None or not is_endless or self._restarting:
+            return bool(super().done)
+        return self._num_ready_batches_reached()
 
     def _should_accumulate(self) -> bool:
         return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()

@@ -37,7 +37,7 @@ class ResumeChoice(NamedTuple):
 
 
 class Loaders:
-    """The training dataloaders of a fit.
+    """The dataloaders of a training, or of a validation in it.
 
     Attributes:
         place: where the next iteration begins.
@@ -54,6 +54,7 @@ class Loaders:
         self._loaded: Sequence[Any] = []  # states that were loaded, until a batch is trained
         self._is_fresh = True  # whether the epoch was not begun
         self._replaced: list[tuple[DataLoader, str, Keyed]] = []
+        self._borrowed: list[tuple[Keyed, Place | None]] = []
 
     def take(self, loaders: Sequence[Any]) -> None:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
@@ -68,7 +69,9 @@ class Loaders:
         """Give the dataloaders their own batch samplers back."""
         for loader, name, keyed in self._replaced:
             vars(loader)[name], keyed.place = keyed.inner, None
-        self._replaced, self._stateful = [], []
+        for keyed, place in reversed(self._borrowed):
+            keyed.place = place
+        self._replaced, self._borrowed, self._stateful = [], [], []
 
     def _take(self, loader: Any) -> str:
         """Prepare a loader. Returns why it cannot go on within an epoch; nothing if it can."""
@@ -77,7 +80,10 @@ class Loaders:
         streams = isinstance(loader.dataset, IterableDataset)
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
-        if not isinstance(inner, (KeyedBatches, KeyedTurns)):  # as it is where a loader is there twice
+        if isinstance(inner, (KeyedBatches, KeyedTurns)):  # a loader that is there twice, or for training too
+            self._borrowed.append((inner, inner.place))
+            inner.place = self.place
+        else:
             keyed = _KEYED.setdefault(loader, (KeyedTurns if streams else KeyedBatches)(inner, loader))
             keyed.place = self.place
             vars(loader)[name] = keyed  # torch allows no setting of the attribute
