@@ -192,5 +192,5 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
-        if self._last_global_step_saved != trainer.global_step and trainer.global_step > 0:
+        if trainer.global_step > 0 and not self._should_skip_saving_checkpoint(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
