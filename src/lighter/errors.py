@@ -4,6 +4,7 @@
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
+    ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -53,6 +54,10 @@ class PredictionError(LighterError, ValueError):
     """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot go on."""
 
     exit_code = 4
+
+
+class NonFiniteError(LighterError):
+    """A loss, gradient or weight is not finite. The message says where, and what usually helps."""
 
 
 class RunError(LighterError):

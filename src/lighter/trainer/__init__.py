@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
+from lighter.trainer.finite import FiniteCheck
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 
@@ -65,7 +66,17 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        self.finite_check = FiniteCheck(self)
         install_loops(self)
+
+    def save_checkpoint(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
+        """Save a checkpoint, as Lightning does; but not over a good one with weights that are not finite.
+
+        Raises:
+            NonFiniteError: weights are not finite; not with `on_non_finite="continue"`.
+        """
+        if self.finite_check.allows_saving(filepath):
+            super().save_checkpoint(filepath, weights_only, storage_options)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

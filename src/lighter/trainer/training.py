@@ -17,6 +17,7 @@ from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.manual import ManualOptimization
 from lighter.trainer.optimization import LeanOptimization
 from lighter.trainer.step_log import StepLog
 
@@ -48,6 +49,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def __init__(self, trainer: Any, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
         self.automatic_optimization = LeanOptimization(trainer)
+        self.manual_optimization = ManualOptimization(trainer)
         self.val_loop = LeanEvaluationLoop(
             trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
         )
@@ -56,6 +58,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: Any) -> None:
         """Begin an epoch: choose the loop, and plan its batches."""
         super().on_run_start(data_fetcher)
+        self.trainer.finite_check.begin_epoch()
         choice = choose_loop(self.trainer, data_fetcher)
         if choice != self.trainer.loop_choice and not choice.is_lean:
             log.info("Lightning's own training loop runs: %s", choice.reason)
@@ -65,6 +68,11 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if choice.is_lean:
             data_fetcher._start_profiler = data_fetcher._stop_profiler = _profile_nothing
             self._make_plan()
+
+    def run(self, data_fetcher: Any) -> None:
+        """Train for an epoch."""
+        super().run(data_fetcher)
+        self.trainer.finite_check.end_epoch()
 
     def _make_plan(self) -> Plan:
         self._plan = plan = Plan(self.trainer, self._results)
@@ -171,3 +179,4 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         super().teardown()
         self._plan = None
         self.automatic_optimization.forget()
+        self.trainer.finite_check.end_fit()
