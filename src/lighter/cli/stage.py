@@ -11,7 +11,15 @@ from typing import Any
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError
+from lighter.errors import (
+    CheckpointError,
+    LighterError,
+    MisfitError,
+    ModuleError,
+    NonFiniteError,
+    PredictionError,
+    RunError,
+)
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -46,7 +54,7 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         with _messages_shown():
             action()
     except LighterError as error:
-        if error.exit_code == 1:
+        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
             return show_failure(error, whole=traceback)
         print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
@@ -85,6 +93,8 @@ def _title(error: LighterError) -> str:
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, NonFiniteError):
+        return "Training stopped at a number that is not finite."
     if isinstance(error, RunError):
         return "The run cannot be used."
     if isinstance(error, MisfitError):

@@ -36,6 +36,5 @@ class ManualOptimization(_ManualOptimization):
             for hook in hooks:
                 hook.remove()
         loss = outputs.get("loss")
-        if isinstance(loss, Tensor):
-            check.returned(loss, outputs, batch)
+        check.returned(loss if isinstance(loss, Tensor) else None, outputs, batch)
         return outputs

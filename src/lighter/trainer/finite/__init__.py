@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.tuner.lr_finder import _LRCallback  # private, and the only sign of a search that is to diverge
 
-from lighter.errors import NonFiniteError
 from lighter.trainer.finite.at_once import AtOnce, stop_together
 from lighter.trainer.finite.later import Later
-from lighter.trainer.finite.report import Finding, of_weight
+from lighter.trainer.finite.report import of_weight
 from lighter.trainer.finite.values import first_spoiled_weight, spoiled_weights
 
-log = logging.getLogger("lighter")
+log = logging.getLogger("lighter.run")
 
 
 class FiniteCheck:
@@ -29,10 +28,10 @@ class FiniteCheck:
     steps: AtOnce | Later | None = None
 
     def __init__(self, trainer: Any) -> None:
-        self._trainer, self.policy = trainer, trainer.on_non_finite
+        self._trainer = trainer
+        self._policy: str = trainer.on_non_finite
         self._module: Any = None
         self._exempt: Collection[str] = ()
-        self._saved = ""
 
     def begin_epoch(self) -> None:
         """Begin a fit, if this is its first epoch: what is not finite by now is the user's choice."""
@@ -42,9 +41,9 @@ class FiniteCheck:
         if any(isinstance(callback, _LRCallback) for callback in trainer.callbacks):
             return
         self._module, self._exempt = trainer.lightning_module, spoiled_weights(trainer.lightning_module)
-        if self.policy == "skip" or (self.policy == "stop" and reads_cost_nothing(trainer)):
-            self.steps = AtOnce(trainer, self._exempt, skips=self.policy == "skip")
-        elif self.policy == "stop":
+        if self._policy == "skip" or (self._policy == "stop" and reads_cost_nothing(trainer)):
+            self.steps = AtOnce(trainer, self._exempt, skips=self._policy == "skip")
+        elif self._policy == "stop":
             self.steps = Later(trainer, self._exempt)
 
     def end_epoch(self) -> None:
@@ -71,31 +70,26 @@ class FiniteCheck:
         trainer = self._trainer
         if self._module is None or self._module is not trainer.lightning_module:
             return True  # nothing was trained that anybody looked at
-        if self.policy != "continue" and trainer.state.status != TrainerStatus.INTERRUPTED:
-            self._look_at_all(f"`{path}` is not written, and earlier checkpoints stay: ")
+        if self._policy != "continue" and trainer.state.status != TrainerStatus.INTERRUPTED:
+            self._look_at_all(f"The checkpoint {path} is not written.\n\n")
             return True
         weight = first_spoiled_weight(self._module, self._exempt)
         if weight is None:
             return True
-        does = "is written all the same" if self.policy == "continue" else "is not written, and earlier ones stay"
+        does = "is written all the same" if self._policy == "continue" else "is not written, and earlier ones stay"
         if trainer.is_global_zero:
-            warnings.warn(f"the checkpoint `{path}` {does}: the weight {weight}", UserWarning, stacklevel=3)
-        return self.policy == "continue"
+            log.warning("the checkpoint %s %s: the weight %s", path, does, weight)
+        return self._policy == "continue"
 
-    def _look_at_all(self, saving: str) -> None:
+    def _look_at_all(self, prefix: str) -> None:
         finding = self.steps.pending() if self.steps is not None else None
         if finding is None:
-            finding = self._of_weights()
-        if self._trainer.world_size > 1:
-            stop_together(self._trainer, finding)
-        elif finding is not None:
-            raise NonFiniteError(f"{saving}{finding}")
-
-    def _of_weights(self) -> Finding | None:
-        weight = first_spoiled_weight(self._module, self._exempt)
-        return of_weight(weight, self._trainer) if weight is not None else None
+            weight = first_spoiled_weight(self._module, self._exempt)
+            finding = of_weight(weight, self._trainer) if weight is not None else None
+        stop_together(self._trainer, finding, prefix)
 
 
 def reads_cost_nothing(trainer: Any) -> bool:
     """Whether the host can read a number without waiting for a device."""
-    return bool(trainer.strategy.root_device.type == "cpu")
+    device: torch.device = trainer.strategy.root_device
+    return device.type == "cpu"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.report import Finding, of_gradients, of_loss
 from lighter.trainer.finite.values import first_spoiled_weight, mark
+
+log = logging.getLogger("lighter.run")
 
 WHOLE = (SingleDeviceStrategy, DDPStrategy)  # every process has all gradients, and the same
 
@@ -72,9 +74,9 @@ class AtOnce:
             raise NonFiniteError(str(self._loss))
         return loss * math.nan  # a part of it that no weight knows of would leave the gradients finite
 
-    def returned(self, loss: Tensor, output: Any, batch: Any) -> None:
-        """Look at a loss of manual optimization, whose steps are over."""
-        if not self._skips and not _is_finite(loss):
+    def returned(self, loss: Tensor | None, output: Any, batch: Any) -> None:
+        """Look at a loss of manual optimization, whose steps are over; None if there is none."""
+        if loss is not None and not self._skips and not _is_finite(loss):
             self._note_loss(loss, output, batch)
             if self._alone:
                 raise NonFiniteError(str(self._loss))
@@ -127,7 +129,7 @@ class AtOnce:
         self._buffers.restore()
         self.left_out += 1
         if (self.trainer.is_global_zero or is_own) and self.left_out & (self.left_out - 1) == 0:
-            warnings.warn(_left_out(finding, self.left_out), UserWarning, stacklevel=2)
+            log.warning("%s", _left_out(finding, self.left_out))
 
     def pending(self) -> Finding | None:
         """What was found and not acted on yet."""
@@ -143,15 +145,18 @@ class AtOnce:
             stop_together(self.trainer, self._loss)
 
 
-def stop_together(trainer: Any, finding: Finding | None) -> None:
-    """Stop if any of several processes has found something. All of them call this.
+def stop_together(trainer: Any, finding: Finding | None, prefix: str = "") -> None:
+    """Stop if any process has found something. All of them call this.
 
     Raises:
         NonFiniteError: one has.
     """
-    if trainer.strategy.reduce_boolean_decision(finding is not None, all=False):
-        elsewhere = "another process found a number that is not finite; its message says more"
-        raise NonFiniteError(str(finding) if finding is not None else elsewhere)
+    found = finding is not None
+    if trainer.world_size > 1:
+        found = trainer.strategy.reduce_boolean_decision(found, all=False)
+    if found:
+        elsewhere = "Another process found a number that is not finite; its message says more."
+        raise NonFiniteError(f"{prefix}{finding if finding is not None else elsewhere}")
 
 
 def _is_finite(loss: Tensor) -> bool:
@@ -162,9 +167,9 @@ def _is_finite(loss: Tensor) -> bool:
 
 
 def _left_out(finding: Finding, count: int) -> str:
-    total = f"; {count} so far, and the next message is at {2 * count}" if count > 1 else ""
+    total = f" ({count} so far; the next message comes at {2 * count})" if count > 1 else ""
     rows = "; ".join(f"{name}: {text}" for name, text in finding.rows.items())
-    return f"{finding.what} in {finding.place}: this step of the optimizer is left out{total} ({rows})"
+    return f"{finding.headline}: the optimizer's step is left out{total}. {rows}"
 
 
 class _Buffers:

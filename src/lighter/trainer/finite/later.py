@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lighter.errors import NonFiniteError
 from lighter.trainer.finite.at_once import stop_together
-from lighter.trainer.finite.report import TAKEN, Finding, Place, of_weight, place_in
+from lighter.trainer.finite.report import Finding, Place, of_table, place_in
 from lighter.trainer.finite.values import first_spoiled_weight, mark
 
 
@@ -45,40 +43,34 @@ class Later:
         # to all processes, by way of the gradients
         return loss if self._alone else loss * (1 + 0 * value).to(loss.dtype)
 
-    def returned(self, loss: Tensor, output: Any, batch: Any) -> None:
-        """Keep a loss of manual optimization, whose steps are over."""
-        self._keep(loss)
+    def returned(self, loss: Tensor | None, output: Any, batch: Any) -> None:
+        """Keep a loss of manual optimization, whose steps are over; None if there is none."""
+        self._keep(loss if loss is not None else self._one)
 
     def _keep(self, loss: Tensor) -> Tensor:
-        if len(self._places) == len(self._losses):
-            self.read()
+        self._make_room()
         value = loss.detach()
         value = value.reshape(()) if value.numel() == 1 else value.sum()
         self._losses[len(self._places)].copy_(value)
         self._places.append(place_in(self.trainer))
         return value
 
+    def _make_room(self) -> None:
+        if len(self._places) == len(self._losses):
+            stop_together(self.trainer, self.pending())
+
     def note_gradients(self, optimizer: Any, batch: Any) -> None:
         """Nothing: which parameter was the first is not known afterwards."""
 
     def gradients(self, optimizer: Any, batch: Any) -> None:
         """Look at the gradients, just before the optimizer's step; without waiting for what is seen."""
-        if self._scales or not self._places:
+        if self._scales:
             return
+        batch_has_loss = self.trainer.lightning_module.automatic_optimization
+        if not batch_has_loss:
+            self._make_room()
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        mark(gradients, self._flags[len(self._places) - 1], self._one)
-
-    def read(self) -> None:
-        """Read the table.
-
-        Raises:
-            NonFiniteError: something in it is not finite.
-        """
-        finding = self.pending()
-        if self._alone and finding is not None:
-            raise NonFiniteError(str(finding))
-        if not self._alone:
-            stop_together(self.trainer, finding)
+        mark(gradients, self._flags[len(self._places) - batch_has_loss], self._one)
 
     def pending(self) -> Finding | None:
         """Read the table: the first that is not finite. It is empty afterwards."""
@@ -87,19 +79,7 @@ class Later:
         for place, loss, flag in zip(places, losses, flags, strict=False):
             if not math.isfinite(loss) or flag:
                 self._table.zero_()
-                return self._finding(place, loss, bool(flag))
+                weight = first_spoiled_weight(self.trainer.lightning_module, self._exempt)
+                gradients = "not finite" if flag else "finite"
+                return of_table(place, loss, gradients, weight, len(losses), self.trainer)
         return None
-
-    def _finding(self, place: Place, loss: float, flag: bool) -> Finding:
-        weight = first_spoiled_weight(self.trainer.lightning_module, self._exempt)
-        found = of_weight(weight, self.trainer)
-        seen = "finite" if math.isfinite(loss) else str(loss)
-        what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        rows = {
-            **found.rows,
-            "loss": seen,
-            "gradients": "not finite" if flag else "finite",
-            "weights": f"{weight}, by now" if weight is not None else "all finite",
-            "found": f"in {found.place}: on a device, numbers are read every {len(self._losses)} batches",
-        }
-        return replace(found, what=what, place=place, rows=rows, outcome=TAKEN)

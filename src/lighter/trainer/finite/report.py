@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lighter.parts.log_names import loss_name
-from lighter.trainer.finite.values import Spoiled, first_spoiled, look_at, spoiled_in
+from lighter.trainer.finite.values import Spoiled, first_spoiled, largest_weight, look_at, spoiled_in
 
+NOT_TAKEN = "The optimizer's step was not taken: the weights are those of the step before."
+TAKEN = "Earlier checkpoints are as they were."
 _BATCH = "The data are not finite when they get to the step: look at these samples, and at what loads them."
-_WEIGHTS = """The weights were so before this step: a smaller learning rate, a warm-up or `gradient_clip_val` usually helps, if it
-was the optimizer that made them so."""
-_LOSS = """With a finite batch and finite weights it is the network or the loss that overflows: a logarithm, a division or a
+_WEIGHTS = """\
+If it was the optimizer that made the weights so, a smaller learning rate, a warm-up or `gradient_clip_val` usually
+helps."""
+_LOSS = """\
+With a finite batch and finite weights it is the network or the loss that overflows: a logarithm, a division or a
 square root near 0; half precision, where `bf16-mixed` has the range of 32 bits; or weights that grow, where a smaller
 learning rate, a warm-up or `gradient_clip_val` usually helps."""
-_GRADIENT = """The loss is finite and its derivative is not: that of a square root or a norm at 0, a branch that `torch.where`
-leaves out, or an overflow in half precision, where `bf16-mixed` has the range of 32 bits."""
-_STEP = """The optimizer made them so, or something else set them: a smaller learning rate, a warm-up or `gradient_clip_val`
-usually helps."""
-_CHOICE = """`detect_anomaly: true` names the operation. With `on_non_finite: skip` such a step is left out, with `continue` nobody
-looks."""
+_GRADIENT = """\
+The loss is finite and its derivative is not: that of a square root or a norm at 0, or of a branch that `torch.where`
+leaves out; or it overflows in half precision, where `bf16-mixed` has the range of 32 bits."""
+_LATER = """\
+With `on_non_finite: skip` each step is looked at when it is made, and a message names the first parameter and what
+the batch holds."""
+_CHOICE = """\
+`detect_anomaly: true` names the operation. `on_non_finite: skip` leaves such a step out, `continue` trains on."""
 
 
 class Place(NamedTuple):
@@ -43,87 +49,108 @@ class Finding:
     Attributes:
         what: the loss, gradient or weight, in words.
         place: where it was met first.
-        hint: what usually helps.
         rows: what was looked at besides, by name.
-        outcome: what became of the weights.
+        outcome: what became of the weights or the checkpoints.
+        hint: what usually helps.
     """
 
     what: str
     place: Place
-    hint: str
     rows: Mapping[str, str]
     outcome: str
+    hint: str
+
+    @property
+    def headline(self) -> str:
+        """What, and where."""
+        return f"{self.what} in {self.place}"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.rows)
         rows = "\n".join(f"  {name:<{width}}  {text}" for name, text in self.rows.items())
-        return f"{self.what} in {self.place}\n\n{rows}\n\n{self.outcome}\n{self.hint}\n{_CHOICE}"
+        return f"{self.headline}.\n\n{rows}\n\n{self.outcome}\n{self.hint}\n{_CHOICE}"
 
 
-NOT_TAKEN = "The optimizer's step was not taken: the weights are those of before."
-TAKEN = "The weights are spoiled. What was saved before is as it was."
-
-
-def of_loss(
-    loss: Tensor, output: Any, batch: Any, weight: Spoiled | None, trainer: Any, outcome: str = NOT_TAKEN
-) -> Finding:
+def of_loss(loss: Tensor, output: Any, batch: Any, weight: Spoiled | None, trainer: Any) -> Finding:
     """A loss that is not finite.
 
     Args:
         loss: what is back-propagated.
         output: what the step returned, with its named losses where there are some.
         batch: the step's batch.
-        weight: the first weight that was not finite then.
+        weight: the first weight that was not finite by then.
         trainer: of the fit.
-        outcome: what became of the weights.
     """
     found = spoiled_in(batch)
-    hint = _BATCH if found else _WEIGHTS if weight is not None else _LOSS
     rows = {
-        **process_row(trainer),
-        "batch": batch_row(batch, found),
-        "weights": str(weight) if weight is not None else "all finite before this step",
+        **_process(trainer),
+        "batch": _batch(batch, found),
+        "weights": str(weight) if weight is not None else _weights(trainer),
         "learning rate": ", ".join(_rates(trainer)),
     }
-    return Finding(f"the loss {_first_loss(loss, output)}", place_in(trainer), hint, rows, outcome)
+    hint = _BATCH if found else _WEIGHTS if weight is not None else _LOSS
+    outcome = NOT_TAKEN if trainer.lightning_module.automatic_optimization else TAKEN
+    return Finding(_first_loss(loss, output), place_in(trainer), rows, outcome, hint)
 
 
 def _first_loss(loss: Tensor, output: Any) -> str:
     """The first part of the loss that is not finite, or else the total."""
     losses = output.get("losses") if isinstance(output, Mapping) else None
     parts = {name: part for name, part in losses.items() if name != "total"} if isinstance(losses, Mapping) else {}
-    found = first_spoiled((loss_name(name), part) for name, part in parts.items() if isinstance(part, Tensor))
-    if found is None:
-        total = look_at("loss/total" if parts else "loss", loss)
-        found = total if total is not None else Spoiled("loss", 1, 1, float("nan"), ())
-    return str(found)
+    named = ((loss_name(name), part) for name, part in parts.items() if isinstance(part, Tensor))
+    found = first_spoiled(named) or look_at("loss/total", loss)
+    name = f" `{found.name}`" if found is not None and parts else ""
+    return f"The loss{name} is {_kind(found)}"
 
 
 def of_gradients(optimizer: Any, batch: Any, trainer: Any) -> Finding:
     """A gradient that is not finite, of a loss that was."""
-    named = dict(_gradients(trainer.lightning_module, optimizer))
-    found = first_spoiled((name, parameter.grad) for name, (parameter, _) in named.items())
-    what, rates = "a gradient of another process is not finite", _rates(trainer)
-    if found is not None:
-        what = f"the gradient of {found}"
-        rates = [str(named[found.name][1])]
-    loss = "finite" if trainer.world_size == 1 else "finite in this process, maybe not in another"
-    spoiled = spoiled_in(batch)
+    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
+    parameters = [p for p in [*names, *rates] if p in rates and p.grad is not None]  # in the order of the module
+    named = {names.get(p, "a parameter that is not the module's"): p for p in parameters}
+    found = first_spoiled((name, p.grad) for name, p in named.items())
+    in_batch = spoiled_in(batch)
+    here = "" if trainer.world_size == 1 else " in this process"
     rows = {
-        **process_row(trainer),
-        "loss": loss if trainer.lightning_module.automatic_optimization else "not known yet",
-        "batch": batch_row(batch, spoiled),
-        "learning rate": ", ".join(rates),
+        **_process(trainer),
+        "gradient": found.values if found is not None else f"finite{here}",
+        "loss": f"finite{here}" if trainer.lightning_module.automatic_optimization else "not known yet",
+        "batch": _batch(batch, in_batch),
+        "learning rate": f"{float(rates[named[found.name]]):.6g}" if found is not None else ", ".join(_rates(trainer)),
     }
-    return Finding(what, place_in(trainer), _BATCH if spoiled else _GRADIENT, rows, NOT_TAKEN)
+    what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
+    return Finding(what, place_in(trainer), rows, NOT_TAKEN, _BATCH if in_batch else _GRADIENT)
 
 
-def of_weight(weight: Spoiled | None, trainer: Any) -> Finding:
-    """A weight that is not finite; None if it is another process's."""
-    what = f"the weight {weight}" if weight is not None else "a weight or a loss of another process is not finite,"
-    rates = _rates(trainer) if weight is None else _rate_of(weight.name, trainer)
-    rows = {**process_row(trainer), "learning rate": ", ".join(rates)}
-    return Finding(f"{what}; found", place_in(trainer), _STEP, rows, TAKEN)
+def of_weight(weight: Spoiled, trainer: Any) -> Finding:
+    """A weight that is not finite, found between steps."""
+    parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
+    rates = _rates(trainer, parameter) or ["none: no optimizer has it"]
+    rows = {**_process(trainer), "weight": weight.values, "learning rate": ", ".join(rates)}
+    return Finding(f"The weight `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _WEIGHTS)
+
+
+def of_table(place: Place, loss: float, gradients: str, weight: Spoiled | None, every: int, trainer: Any) -> Finding:
+    """What was read from a device after several steps.
+
+    Args:
+        place: of the first batch that was not finite.
+        loss: its loss.
+        gradients: whether its gradients were finite, in words.
+        weight: the first weight that is not finite by now.
+        every: how often a device is read, in batches.
+        trainer: of the fit.
+    """
+    is_loss = loss - loss != 0
+    rows = {
+        **_process(trainer),
+        "gradients": gradients,
+        "weights": f"{weight}, by now" if weight is not None else "all finite",
+        "learning rate": ", ".join(_rates(trainer)),
+        "found in": f"{place_in(trainer)}: a device is read every {every} batches",
+    }
+    return Finding(f"The loss is {loss}" if is_loss else "A gradient is not finite", place, rows, TAKEN, _LATER)
 
 
 def place_in(trainer: Any) -> Place:
@@ -131,34 +158,28 @@ def place_in(trainer: Any) -> Place:
     return Place(trainer.current_epoch, max(trainer.fit_loop.epoch_loop.batch_idx, 0), trainer.global_step)
 
 
-def process_row(trainer: Any) -> Mapping[str, str]:
-    """Which process it is, where there are several."""
+def _kind(found: Spoiled | None) -> str:
+    return str(found.first) if found is not None and found.of == 1 else "not finite"
+
+
+def _process(trainer: Any) -> Mapping[str, str]:
     return {"process": f"{trainer.global_rank} of {trainer.world_size}"} if trainer.world_size > 1 else {}
 
 
-def batch_row(batch: Any, found: Sequence[Spoiled]) -> str:
-    """What is not finite in the batch."""
+def _batch(batch: Any, found: list[Spoiled]) -> str:
     if batch is None:
-        return "not kept"
+        return "not known"
     return "; ".join(map(str, found[:3])) if found else "all finite"
 
 
-def _gradients(module: nn.Module, optimizer: Any) -> list[tuple[str, tuple[Any, float]]]:
-    """The optimizer's parameters that have gradients and their learning rates, in the order of the module."""
-    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter in rates]
-    known = {parameter for _, parameter in named}
-    named += [(f"parameter {n} of the optimizer", p) for n, p in enumerate(rates) if p not in known]
-    return [(name, (p, rates[p])) for name, p in named if p.grad is not None]
+def _weights(trainer: Any) -> str:
+    name, value = largest_weight(trainer.lightning_module)
+    return f"all finite before this step, the largest {value:.3g} in `{name}`"
 
 
-def _rates(trainer: Any) -> list[str]:
+def _rates(trainer: Any, parameter: Any = None) -> list[str]:
+    """The learning rates of all parameter groups, or of those that have a parameter, each once."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    return list(dict.fromkeys(f"{float(group['lr']):.6g}" for group in groups)) or ["no optimizer"]
-
-
-def _rate_of(name: str, trainer: Any) -> list[str]:
-    weight = dict(trainer.lightning_module.named_parameters()).get(name)
-    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    mine = [group for group in groups if any(parameter is weight for parameter in group["params"])]
-    return [f"{float(group['lr']):.6g}" for group in mine] or ["not of an optimizer"]
+    if parameter is not None:
+        groups = [group for group in groups if any(p is parameter for p in group["params"])]
+    return list(dict.fromkeys(f"{float(group['lr']):.6g}" for group in groups))

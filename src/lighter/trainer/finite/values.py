@@ -31,10 +31,20 @@ class Spoiled:
     index: tuple[int, ...]
 
     def __str__(self) -> str:
+        return f"`{self.name}`: {self.values}"
+
+    @property
+    def values(self) -> str:
+        """How many values are not finite, and the first of them."""
         if self.of == 1:
-            return f"`{self.name}` is {self.first}"
-        where = f"the first is {self.first} at {list(self.index)}"
-        return f"`{self.name}` has {self.count} of {self.of} values that are not finite; {where}"
+            return str(self.first)
+        return f"{self.count} of {self.of} values are not finite, the first is {self.first} at {list(self.index)}"
+
+
+def leaves_out(trainer: Any, losses: Mapping[str, Tensor]) -> bool:
+    """Whether a trainer that skips finds these losses of a training step not finite."""
+    skips = getattr(trainer, "on_non_finite", None) == "skip"  # Lightning's own has no such thing
+    return skips and not all_finite(list(losses.values()))
 
 
 def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
@@ -115,6 +125,13 @@ def spoiled_weights(module: nn.Module) -> Collection[str]:
     if all_finite([weight for _, weight in named]):
         return frozenset()
     return frozenset(name for name, weight in named if not all_finite([weight]))
+
+
+def largest_weight(module: nn.Module) -> tuple[str, float]:
+    """The largest absolute value among the weights, and the name of the one that has it; ("", 0.0) if there are none."""
+    named = [(name, weight) for name, weight in weights_of(module) if weight.numel()]
+    found = ((name, float(largest([_dense(weight)])[0])) for name, weight in named)
+    return max(found, key=lambda item: item[1], default=("", 0.0))
 
 
 def first_spoiled_weight(module: nn.Module, but_not: Collection[str]) -> Spoiled | None:
