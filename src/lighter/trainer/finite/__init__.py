@@ -10,9 +10,10 @@ import torch
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.tuner.lr_finder import _LRCallback  # private, and the only sign of a search that is to diverge
 
-from lighter.trainer.finite.at_once import AtOnce, stop_together
+from lighter.trainer.finite.at_once import AtOnce
 from lighter.trainer.finite.later import Later
 from lighter.trainer.finite.report import of_weight
+from lighter.trainer.finite.together import stop_together
 from lighter.trainer.finite.values import first_spoiled_weight, spoiled_weights
 
 log = logging.getLogger("lighter.run")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.report import Finding, of_gradients, of_loss
-from lighter.trainer.finite.values import first_spoiled_weight, mark
+from lighter.trainer.finite.together import stop, stop_together
+from lighter.trainer.finite.values import mark
 
 log = logging.getLogger("lighter.run")
 
@@ -84,13 +85,12 @@ class AtOnce:
 
     def _note_loss(self, loss: Tensor, output: Any, batch: Any) -> None:
         if self._loss is None:
-            weight = first_spoiled_weight(self.trainer.lightning_module, self._exempt)
-            self._loss = of_loss(loss.detach(), output, batch, weight, self.trainer)
+            self._loss = of_loss(loss.detach(), output, batch, self._exempt, self.trainer)
 
     def note_gradients(self, optimizer: Any, batch: Any) -> None:
         """Look at gradients that hooks and clipping are still to change: clipping makes all of them `nan`."""
         if not self._scales and self._loss is None and self._spoiled(optimizer):
-            self._gradient = of_gradients(optimizer, batch, self.trainer)
+            self._gradient = of_gradients(optimizer, batch, self._exempt, self.trainer)
 
     def gradients(self, optimizer: Any, batch: Any) -> None:
         """Look at the gradients, just before the optimizer's step.
@@ -99,7 +99,7 @@ class AtOnce:
             NonFiniteError: something is not finite, and the fit is to stop.
         """
         bad = not self._scales and self._spoiled(optimizer)
-        if self._skips and not self._is_whole:
+        if not self._alone and not self._is_whole:
             bad = self.trainer.strategy.reduce_boolean_decision(bad or self._loss is not None, all=False)
         if bad or (self._loss is not None and (self._alone or self._skips)):
             self._act(optimizer, batch, bad=bad)
@@ -115,9 +115,9 @@ class AtOnce:
         return True
 
     def _act(self, optimizer: Any, batch: Any, *, bad: bool) -> None:
-        finding = self._loss or self._gradient or of_gradients(optimizer, batch, self.trainer)
-        if not self._skips:
-            raise NonFiniteError(str(finding))
+        finding = self._loss or self._gradient or of_gradients(optimizer, batch, self._exempt, self.trainer)
+        if not self._skips or finding.is_hopeless:
+            raise stop(self.trainer, finding)
         is_own, self._loss = self._loss is not None, None
         if not bad and not self._alone and not self._scales:  # it did not get to the gradients: no reason to leave out
             return
@@ -143,20 +143,6 @@ class AtOnce:
         if self._since >= self._every:
             self._since = 0
             stop_together(self.trainer, self._loss)
-
-
-def stop_together(trainer: Any, finding: Finding | None, prefix: str = "") -> None:
-    """Stop if any process has found something. All of them call this.
-
-    Raises:
-        NonFiniteError: one has.
-    """
-    found = finding is not None
-    if trainer.world_size > 1:
-        found = trainer.strategy.reduce_boolean_decision(found, all=False)
-    if found:
-        elsewhere = "Another process found a number that is not finite; its message says more."
-        raise NonFiniteError(f"{prefix}{finding if finding is not None else elsewhere}")
 
 
 def _is_finite(loss: Tensor) -> bool:

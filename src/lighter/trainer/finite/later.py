@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lighter.trainer.finite.at_once import stop_together
 from lighter.trainer.finite.report import Finding, Place, of_table, place_in
+from lighter.trainer.finite.together import stop_together
 from lighter.trainer.finite.values import first_spoiled_weight, mark
 
 

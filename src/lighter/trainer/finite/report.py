@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from lighter.parts.log_names import loss_name
-from lighter.trainer.finite.values import Spoiled, first_spoiled, largest_weight, look_at, spoiled_in
+from lighter.trainer.finite.values import Spoiled, first_spoiled, largest_value, look_at, parameters_of, spoiled_in
 
 NOT_TAKEN = "The optimizer's step was not taken: the weights are those of the step before."
 TAKEN = "Earlier checkpoints are as they were."
@@ -52,6 +52,8 @@ class Finding:
         rows: what was looked at besides, by name.
         outcome: what became of the weights or the checkpoints.
         hint: what usually helps.
+        is_cause: whether it is a loss, and so, of several processes, of the one where it began.
+        is_hopeless: whether the weights are spoiled, so that leaving out steps does not help.
     """
 
     what: str
@@ -59,6 +61,8 @@ class Finding:
     rows: Mapping[str, str]
     outcome: str
     hint: str
+    is_cause: bool = False
+    is_hopeless: bool = False
 
     @property
     def headline(self) -> str:
@@ -71,26 +75,22 @@ class Finding:
         return f"{self.headline}.\n\n{rows}\n\n{self.outcome}\n{self.hint}\n{_CHOICE}"
 
 
-def of_loss(loss: Tensor, output: Any, batch: Any, weight: Spoiled | None, trainer: Any) -> Finding:
+def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
     """A loss that is not finite.
 
     Args:
         loss: what is back-propagated.
         output: what the step returned, with its named losses where there are some.
         batch: the step's batch.
-        weight: the first weight that was not finite by then.
+        exempt: the weights that were not finite when the fit began.
         trainer: of the fit.
     """
-    found = spoiled_in(batch)
-    rows = {
-        **_process(trainer),
-        "batch": _batch(batch, found),
-        "weights": str(weight) if weight is not None else _weights(trainer),
-        "learning rate": ", ".join(_rates(trainer)),
-    }
-    hint = _BATCH if found else _WEIGHTS if weight is not None else _LOSS
+    causes = _causes(batch, exempt, trainer)
+    rows = {**_process(trainer), **causes.rows, "learning rate": ", ".join(_rates(trainer))}
     outcome = NOT_TAKEN if trainer.lightning_module.automatic_optimization else TAKEN
-    return Finding(_first_loss(loss, output), place_in(trainer), rows, outcome, hint)
+    return Finding(
+        _first_loss(loss, output), place_in(trainer), rows, outcome, causes.hint or _LOSS, True, causes.in_weights
+    )
 
 
 def _first_loss(loss: Tensor, output: Any) -> str:
@@ -103,24 +103,50 @@ def _first_loss(loss: Tensor, output: Any) -> str:
     return f"The loss{name} is {_kind(found)}"
 
 
-def of_gradients(optimizer: Any, batch: Any, trainer: Any) -> Finding:
-    """A gradient that is not finite, of a loss that was."""
+def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
+    """A gradient that is not finite, of a loss that was; arguments as above."""
     rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     parameters = [p for p in [*names, *rates] if p in rates and p.grad is not None]  # in the order of the module
     named = {names.get(p, "a parameter that is not the module's"): p for p in parameters}
     found = first_spoiled((name, p.grad) for name, p in named.items())
-    in_batch = spoiled_in(batch)
+    causes = _causes(batch, exempt, trainer)
     here = "" if trainer.world_size == 1 else " in this process"
     rows = {
         **_process(trainer),
         "gradient": found.values if found is not None else f"finite{here}",
         "loss": f"finite{here}" if trainer.lightning_module.automatic_optimization else "not known yet",
-        "batch": _batch(batch, in_batch),
+        **causes.rows,
         "learning rate": f"{float(rates[named[found.name]]):.6g}" if found is not None else ", ".join(_rates(trainer)),
     }
     what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
-    return Finding(what, place_in(trainer), rows, NOT_TAKEN, _BATCH if in_batch else _GRADIENT)
+    hint = causes.hint or _GRADIENT
+    return Finding(what, place_in(trainer), rows, NOT_TAKEN, hint, is_hopeless=causes.in_weights)
+
+
+class _Causes(NamedTuple):
+    """What may be the cause, and is not finite either; and what helps against that, if it is."""
+
+    rows: Mapping[str, str]
+    hint: str
+    in_weights: bool
+
+
+def _causes(batch: Any, exempt: Collection[str], trainer: Any) -> _Causes:
+    in_batch = spoiled_in(batch)
+    # of the buffers, what the step itself may have spoiled is no cause
+    parameters = [(name, p) for name, p in parameters_of(trainer.lightning_module) if name not in exempt]
+    parameter = first_spoiled(iter(parameters))
+    weights = f"{parameter}, before this step" if parameter is not None else _largest(parameters)
+    data = "; ".join(map(str, in_batch[:3])) if in_batch else "all finite"
+    rows = {"batch": data if batch is not None else "not known", "weights": weights}
+    hint = _WEIGHTS if parameter is not None else _BATCH if in_batch else ""
+    return _Causes(rows, hint, parameter is not None)
+
+
+def _largest(parameters: Sequence[tuple[str, Tensor]]) -> str:
+    found = [(value, name) for name, p in parameters for value in [largest_value(p)]]
+    return "all finite" + (", the largest {:.3g} in `{}`".format(*max(found)) if found else "")
 
 
 def of_weight(weight: Spoiled, trainer: Any) -> Finding:
@@ -150,7 +176,9 @@ def of_table(place: Place, loss: float, gradients: str, weight: Spoiled | None, 
         "learning rate": ", ".join(_rates(trainer)),
         "found in": f"{place_in(trainer)}: a device is read every {every} batches",
     }
-    return Finding(f"The loss is {loss}" if is_loss else "A gradient is not finite", place, rows, TAKEN, _LATER)
+    return Finding(
+        f"The loss is {loss}" if is_loss else "A gradient is not finite", place, rows, TAKEN, _LATER, is_loss
+    )
 
 
 def place_in(trainer: Any) -> Place:
@@ -164,17 +192,6 @@ def _kind(found: Spoiled | None) -> str:
 
 def _process(trainer: Any) -> Mapping[str, str]:
     return {"process": f"{trainer.global_rank} of {trainer.world_size}"} if trainer.world_size > 1 else {}
-
-
-def _batch(batch: Any, found: list[Spoiled]) -> str:
-    if batch is None:
-        return "not known"
-    return "; ".join(map(str, found[:3])) if found else "all finite"
-
-
-def _weights(trainer: Any) -> str:
-    name, value = largest_weight(trainer.lightning_module)
-    return f"all finite before this step, the largest {value:.3g} in `{name}`"
 
 
 def _rates(trainer: Any, parameter: Any = None) -> list[str]:

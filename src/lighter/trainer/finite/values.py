@@ -105,14 +105,17 @@ def look_at(name: str, tensor: Tensor) -> Spoiled | None:
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """What a checkpoint has of a module and what can be not finite: parameters and persistent buffers, in its order."""
-    for name, parameter in module.named_parameters():
-        if _has_values(parameter):
-            yield name, parameter
+    yield from parameters_of(module)
     for prefix, part in module.named_modules():
         for name, buffer in part.named_buffers(recurse=False):
             # private, and the only sign of what `register_buffer(persistent=False)` leaves out of checkpoints
             if name not in part._non_persistent_buffers_set and _has_values(buffer):
                 yield f"{prefix}.{name}" if prefix else name, buffer
+
+
+def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters that can be not finite, in the order of the module."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
 
 
 def _has_values(tensor: Tensor) -> bool:
@@ -127,11 +130,9 @@ def spoiled_weights(module: nn.Module) -> Collection[str]:
     return frozenset(name for name, weight in named if not all_finite([weight]))
 
 
-def largest_weight(module: nn.Module) -> tuple[str, float]:
-    """The largest absolute value among the weights, and the name of the one that has it; ("", 0.0) if there are none."""
-    named = [(name, weight) for name, weight in weights_of(module) if weight.numel()]
-    found = ((name, float(largest([_dense(weight)])[0])) for name, weight in named)
-    return max(found, key=lambda item: item[1], default=("", 0.0))
+def largest_value(tensor: Tensor) -> float:
+    """The largest absolute value of a tensor; 0 if it is empty."""
+    return float(largest([_dense(tensor)])[0]) if tensor.numel() else 0.0
 
 
 def first_spoiled_weight(module: nn.Module, but_not: Collection[str]) -> Spoiled | None:
