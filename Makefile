@@ -41,6 +41,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python benchmarks/reliability.py
 	$(BIN)/python benchmarks/ddp_overhead.py
 	$(BIN)/python benchmarks/gpu_step.py
 	$(BIN)/python benchmarks/startup.py
