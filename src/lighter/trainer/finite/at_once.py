@@ -14,7 +14,7 @@ from torch import Tensor
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.report import Finding, of_gradients, of_loss
 from lighter.trainer.finite.together import stop, stop_together
-from lighter.trainer.finite.values import mark
+from lighter.trainer.finite.values import gradients_of, mark
 
 log = logging.getLogger("lighter.run")
 
@@ -81,7 +81,8 @@ class AtOnce:
             self._note_loss(loss, output, batch)
             if self._alone:
                 raise NonFiniteError(str(self._loss))
-        self._count()
+        if not self._alone:
+            self._count()
 
     def _note_loss(self, loss: Tensor, output: Any, batch: Any) -> None:
         if self._loss is None:
@@ -104,11 +105,11 @@ class AtOnce:
         if bad or (self._loss is not None and (self._alone or self._skips)):
             self._act(optimizer, batch, bad=bad)
         self._gradient = None
-        self._count()
+        if not self._alone:
+            self._count()
 
     def _spoiled(self, optimizer: Any) -> bool:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        mark(gradients, self._flag, self._one)
+        mark(gradients_of(optimizer), self._flag, self._one)
         if not self._flag.item():
             return False
         self._flag.zero_()
@@ -137,7 +138,7 @@ class AtOnce:
 
     def _count(self) -> None:
         """Let the processes agree, once an interval."""
-        if self._alone or self._skips:
+        if self._skips:
             return
         self._since += 1
         if self._since >= self._every:

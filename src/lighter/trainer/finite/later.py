@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lighter.trainer.finite.report import Finding, Place, of_table, place_in
 from lighter.trainer.finite.together import stop_together
-from lighter.trainer.finite.values import first_spoiled_weight, mark
+from lighter.trainer.finite.values import first_spoiled_weight, gradients_of, mark
 
 
 class Later:
@@ -69,8 +69,7 @@ class Later:
         batch_has_loss = self.trainer.lightning_module.automatic_optimization
         if not batch_has_loss:
             self._make_room()
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        mark(gradients, self._flags[len(self._places) - batch_has_loss], self._one)
+        mark(gradients_of(optimizer), self._flags[len(self._places) - batch_has_loss], self._one)
 
     def pending(self) -> Finding | None:
         """Read the table: the first that is not finite. It is empty afterwards."""

@@ -47,6 +47,11 @@ def leaves_out(trainer: Any, losses: Mapping[str, Tensor]) -> bool:
     return skips and not all_finite(list(losses.values()))
 
 
+def gradients_of(optimizer: Any) -> list[Tensor]:
+    """All gradients that an optimizer is about to use."""
+    return [grad for group in optimizer.param_groups for p in group["params"] if (grad := p.grad) is not None]
+
+
 def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
     """Set the flag to 1 where a value is not finite, on the tensors' device; nothing waits for it.
 
