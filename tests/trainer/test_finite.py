@@ -9,18 +9,23 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import OnExceptionCheckpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import lighter
 from lighter.cli.stage import exit_code
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.values import all_finite, first_spoiled, largest_value, mark, spoiled_in
 from tests.faults.spoiled import BATCHES, EPOCHS, MODULES, Fault, Samples, fit, make_trainer, place_in, spoiled_files
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*ModelCheckpoint with manual optimization")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization"),
+    pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
+    pytest.mark.filterwarnings("ignore:.*was called without a model. The last model"),
+    pytest.mark.filterwarnings("ignore:.fit.ckpt_path=.last.. is set"),  # by Lightning, for OnExceptionCheckpoint
+]
 WithLighter, WithLightning, ByHand = MODULES.values()
 
 
@@ -95,7 +100,7 @@ def test_skipping_is_said_sparsely_and_leaves_the_mean_finite(tmp_path: Path, ca
     class Often(WithLighter):
         def losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
             losses = super().losses(batch, batch_idx)
-            return {**losses, "total": losses["total"] * (nan if self.training and batch_idx % 2 else 1)}
+            return {**losses, "total": losses["total"] * (nan if batch_idx % 2 else 1)}
 
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.Adam(self.parameters(), lr=1.0)
@@ -169,12 +174,6 @@ def test_the_error_of_a_fit_is_not_hidden_by_what_cannot_be_saved(tmp_path: Path
                 spoil(self)
                 raise KeyError("the user's")
 
-        def on_exception(self, *_: Any) -> None: ...
-
-    class SavesThen(lighter.Trainer): ...
-
-    from pytorch_lightning.callbacks import OnExceptionCheckpoint
-
     with pytest.raises(KeyError, match="the user's"):
         fit(Fails(Fault("none")), tmp_path / "run", callbacks=[OnExceptionCheckpoint(tmp_path)])
     assert not (tmp_path / "on_exception.ckpt").exists()
@@ -193,9 +192,7 @@ def test_anomaly_detection_names_the_operation(tmp_path: Path) -> None:
     class Root(WithLighter):
         def losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
             losses = super().losses(batch, batch_idx)
-            return {**losses, "total": losses["total"] - 1e9 if batch_idx == 3 else losses["total"]} | {
-                "total": (losses["total"] - (1e9 if batch_idx == 3 else 0)).sqrt()
-            }
+            return {**losses, "total": (losses["total"] - (1e9 if batch_idx == 3 else 0)).sqrt()}
 
     with pytest.raises(RuntimeError, match="SqrtBackward0"), pytest.warns(UserWarning, match="Error detected"):
         fit(Root(Fault("none")), tmp_path, detect_anomaly=True)
@@ -233,10 +230,10 @@ def test_any_value_of_any_type_is_found_and_none_is_changed(dtype: torch.dtype, 
     mark(good, flag, one)
     assert not flag
     assert all_finite(good)
-    assert all(torch.equal(a.view(-1), b.view(-1)) for a, b in zip(before, [g.contiguous() for g in good], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, good, strict=True))
     bad = torch.tensor([[1.0, 2.0], [value, nan]], dtype=dtype)
     mark([*good, bad.clone()], flag, one)
-    assert flag == 1
+    assert flag.item() == 1
     assert not all_finite([*good, bad])
     found = first_spoiled(iter([("a", good[0]), ("b", bad)]))
     assert found is not None
