@@ -16,6 +16,7 @@ from lighter.engine.build import Parts, build_data, build_module, check_parts, n
 from lighter.engine.families import PACKAGES, family
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
+from lighter.trainer import OWN_ARGUMENTS
 
 _QUIET: Mapping[str, Any] = {
     "logger": False,
@@ -82,5 +83,6 @@ def _trainer(objects: Objects, package: str, changes: Mapping[str, Any]) -> Any:
     """The config's trainer with other arguments: Lightning's own class, of which nobody's defaults write."""
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
-    objects.exchange(path, {**(given or {}), "_target_": f"{package}.Trainer", **changes})
+    given = {key: value for key, value in (given or {}).items() if key not in OWN_ARGUMENTS}
+    objects.exchange(path, {**given, "_target_": f"{package}.Trainer", **changes})
     return objects.get(path)

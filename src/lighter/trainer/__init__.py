@@ -21,6 +21,7 @@ from lighter.trainer.profilers import reporting_to
 
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
+OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # which Lightning's does not have
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
