@@ -88,9 +88,8 @@ def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trai
     causes = _causes(batch, exempt, trainer)
     rows = {**_process(trainer), **causes.rows, "learning rate": ", ".join(_rates(trainer))}
     outcome = NOT_TAKEN if trainer.lightning_module.automatic_optimization else TAKEN
-    return Finding(
-        _first_loss(loss, output), place_in(trainer), rows, outcome, causes.hint or _LOSS, True, causes.in_weights
-    )
+    what, hint = _first_loss(loss, output), causes.hint or _LOSS
+    return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=causes.in_weights)
 
 
 def _first_loss(loss: Tensor, output: Any) -> str:
@@ -176,9 +175,8 @@ def of_table(place: Place, loss: float, gradients: str, weight: Spoiled | None, 
         "learning rate": ", ".join(_rates(trainer)),
         "found in": f"{place_in(trainer)}: a device is read every {every} batches",
     }
-    return Finding(
-        f"The loss is {loss}" if is_loss else "A gradient is not finite", place, rows, TAKEN, _LATER, is_loss
-    )
+    what = f"The loss is {loss}" if is_loss else "A gradient is not finite"
+    return Finding(what, place, rows, TAKEN, _LATER, is_cause=is_loss)
 
 
 def place_in(trainer: Any) -> Place:

@@ -69,9 +69,9 @@ def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
 def all_finite(tensors: Sequence[Tensor]) -> bool:
     """Whether all values of all tensors are finite: one reading for each device. Nothing is written."""
     by_device: dict[torch.device, list[Tensor]] = {}
-    for tensor in tensors:
-        if tensor.numel():
-            by_device.setdefault(tensor.device, []).append(_dense(tensor))
+    for values in map(_dense, tensors):
+        if values.numel():  # of a sharded tensor, this process may have no part
+            by_device.setdefault(values.device, []).append(values)
     return all(
         bool(torch.stack([norm.float() for norm in largest(group)]).isfinite().all()) for group in by_device.values()
     )
@@ -137,7 +137,8 @@ def spoiled_weights(module: nn.Module) -> Collection[str]:
 
 def largest_value(tensor: Tensor) -> float:
     """The largest absolute value of a tensor; 0 if it is empty."""
-    return float(largest([_dense(tensor)])[0]) if tensor.numel() else 0.0
+    values = _dense(tensor)
+    return float(largest([values])[0]) if values.numel() else 0.0
 
 
 def first_spoiled_weight(module: nn.Module, but_not: Collection[str]) -> Spoiled | None:
