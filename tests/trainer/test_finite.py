@@ -240,7 +240,7 @@ def test_any_value_of_any_type_is_found_and_none_is_changed(dtype: torch.dtype, 
     assert (found.name, found.index[:2]) == ("b", (1, 0))
 
 
-def test_values_in_batches() -> None:
+def test_values_in_batches_and_large_ones() -> None:
     batch = {"image": torch.tensor([[0.0, nan]]), "meta": [torch.tensor(1), (torch.tensor(inf), "text")], "n": None}
     assert [str(found) for found in spoiled_in(batch)] == [
         "`image`: 1 of 2 values are not finite, the first is nan at [0, 1]",
@@ -248,4 +248,5 @@ def test_values_in_batches() -> None:
     ]
     assert [found.name for found in spoiled_in([torch.tensor(nan)])] == ["batch[0]"]
     assert [found.name for found in spoiled_in(torch.tensor(nan))] == ["the batch"]
+    assert all_finite([torch.tensor([1e300], dtype=torch.float64), torch.tensor(6e4, dtype=torch.float16)])
     assert largest_value(torch.tensor([3e38, -3.4e38])) == pytest.approx(3.4e38)

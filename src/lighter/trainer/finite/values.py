@@ -72,9 +72,7 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     for values in map(_dense, tensors):
         if values.numel():  # of a sharded tensor, this process may have no part
             by_device.setdefault(values.device, []).append(values)
-    return all(
-        bool(torch.stack([norm.float() for norm in largest(group)]).isfinite().all()) for group in by_device.values()
-    )
+    return all(bool(torch.stack([norm.isfinite() for norm in largest(group)]).all()) for group in by_device.values())
 
 
 def largest(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
