@@ -163,11 +163,12 @@ class _Buffers:
     """The buffers of a module as they were before batches that are left out: running means, say."""
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        # those that have some when the fit begins: looking through all parts at each step would cost more than the rest
+        self._parts = [part for part in module.modules() if next(part.buffers(recurse=False), None) is not None]
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     def remember(self) -> None:
-        buffers = list(self._module.buffers())
+        buffers = [buffer for part in self._parts for buffer in part.buffers(recurse=False)]
         if [id(buffer) for buffer, _ in self._kept] != [id(buffer) for buffer in buffers]:
             self._kept = [(buffer, buffer.detach().clone()) for buffer in buffers]
             return

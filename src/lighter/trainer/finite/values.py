@@ -44,7 +44,7 @@ class Spoiled:
 def leaves_out(trainer: Any, losses: Mapping[str, Tensor]) -> bool:
     """Whether a trainer that skips finds these losses of a training step not finite."""
     skips = getattr(trainer, "on_non_finite", None) == "skip"  # Lightning's own has no such thing
-    return skips and not all_finite(list(losses.values()))
+    return skips and not all(math.isfinite(loss.item()) for loss in losses.values())
 
 
 def gradients_of(optimizer: Any) -> list[Tensor]:
