@@ -2,13 +2,14 @@
 # make test    the environment, then all tests
 # make faults  the tests that kill runs, tear files and fill disks; `make faults-all` does so much longer
 # make lint    ruff and mypy
-# make bench   the benchmarks; writes benchmarks/RESULTS.md and the README's table
+# make bench   the benchmarks; writes benchmarks/RESULTS.md and the README's table. ROUNDS=2 only tries them
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIGITS := examples/digits/config.yaml
+BENCHMARKS := step_overhead loops reliability ddp_overhead gpu_step startup config_scale predict_writers
 
 .PHONY: demo test test-fast faults faults-all lint format bench clean
 
@@ -39,13 +40,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/step_overhead.py
-	$(BIN)/python benchmarks/loops.py
-	$(BIN)/python benchmarks/reliability.py
-	$(BIN)/python benchmarks/ddp_overhead.py
-	$(BIN)/python benchmarks/gpu_step.py
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/predict_writers.py
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(if $(ROUNDS),--rounds $(ROUNDS)) || exit; done
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -33,7 +33,8 @@ of the samples; gradients are averaged by torch's DistributedDataParallel, losse
 the end of an epoch.
 
 - hand-written loop: DistributedDataParallel, the metrics and the sum of the losses
-- Lightning, bare: measures nothing; Lightning, self.log: as its guides show it; LighterModule: in `lighter.Trainer`"""
+- Lightning, bare: measures nothing; Lightning, self.log: as its guides show it; LighterModule: in `lighter.Trainer`,
+  lean alone"""
 AFTER = """How to read it: as the first table. {rounds} rounds of {epochs} epochs of 29 steps; all sides in turn, in the
 same two processes."""
 
@@ -71,11 +72,9 @@ def hand_written(epochs: int) -> Outcome:
 def trained(make_module: Callable[[Job], Timed], epochs: int, ours: bool) -> Outcome:
     import pytorch_lightning
 
-    import lighter
-
     job = make_job()
     module = make_module(job)
-    trainer = (lighter.Trainer if ours else pytorch_lightning.Trainer)(
+    trainer = (sides.as_lightning if ours else pytorch_lightning.Trainer)(
         max_epochs=epochs,
         accelerator="cpu",
         strategy="ddp",

@@ -7,6 +7,7 @@ side takes a number of epochs and returns an `Outcome`. Run as a script, this fi
 
 from __future__ import annotations
 
+import csv
 import functools
 import gc
 import hashlib
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from time import process_time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -66,11 +67,12 @@ def cnn() -> nn.Module:
 
 
 class Shape(NamedTuple):
-    """What may differ from the job above."""
+    """What may differ from the job above; with `repeats`, the digits are there so often, for longer epochs."""
 
     batch_size: int = 32
     network: Callable[[], nn.Module] = mlp
     accumulate: int = 1
+    repeats: int = 1
 
 
 PLAIN = Shape()
@@ -91,6 +93,11 @@ def digits() -> TensorDataset:
     return TensorDataset(torch.tensor(data.data, dtype=torch.float32) / 16, torch.tensor(data.target))
 
 
+@functools.cache
+def repeated(times: int) -> TensorDataset:
+    return TensorDataset(*(torch.cat([tensor] * times) for tensor in digits().tensors))
+
+
 def make_job(shape: Shape = PLAIN) -> Job:
     torch.manual_seed(1)
     network = shape.network()
@@ -100,32 +107,63 @@ def make_job(shape: Shape = PLAIN) -> Job:
         network,
         torch.optim.Adam(network.parameters()),
         MetricCollection(metrics),
-        DataLoader(digits(), batch_size=shape.batch_size, shuffle=True, generator=order),
+        DataLoader(repeated(shape.repeats), batch_size=shape.batch_size, shuffle=True, generator=order),
     )
 
 
+class Rows:
+    """What a plain loop logs, as rows of a CSV file: those of every 50th step and of every epoch, as the sides' do."""
+
+    COLUMNS = ("step", "epoch", *(f"{name}/{of}" for name in ("loss", "accuracy", "f1") for of in ("step", "epoch")))
+    EVERY = 50
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._writer = file, csv.DictWriter(file, self.COLUMNS)
+        self._writer.writeheader()
+
+    def of_step(self, step: int, epoch: int, loss: Tensor, values: dict[str, Tensor]) -> None:
+        self._write(step, epoch, "step", {"loss": float(loss), **{name: float(v) for name, v in values.items()}})
+
+    def of_epoch(self, step: int, epoch: int, loss: Tensor, values: dict[str, Tensor]) -> dict[str, float]:
+        row = {"loss": float(loss), **{name: float(v) for name, v in values.items()}}
+        self._write(step, epoch, "epoch", row)
+        self._file.flush()
+        return row
+
+    def _write(self, step: int, epoch: int, of: str, values: dict[str, float]) -> None:
+        row = {f"{name}/{of}": value for name, value in values.items()}
+        self._writer.writerow({"step": step, "epoch": epoch, **row})
+
+
 def hand_written(epochs: int, shape: Shape = PLAIN) -> Outcome:
-    """The yardstick: a plain loop that measures the same and reads it once an epoch."""
+    """The yardstick: a plain loop that measures and logs the same."""
     network, optimizer, metrics, loader = make_job(shape)
-    batches, together = len(loader), shape.accumulate
-    gc.collect()
-    start = clock()
-    for _ in range(epochs):
-        metrics.reset()
-        total, samples = torch.zeros(()), 0
-        for index, (x, y) in enumerate(loader):
-            if index % together == 0:
-                optimizer.zero_grad()
-            pred = network(x)
-            loss = cross_entropy(pred, y)
-            (loss if together == 1 else loss / together).backward()
-            if (index + 1) % together == 0 or index + 1 == batches:
-                optimizer.step()
-            metrics.update(pred.detach(), y)
-            total += loss.detach() * len(x)
-            samples += len(x)
-        measured = {"loss": float(total / samples), **{name: float(v) for name, v in metrics.compute().items()}}
-    seconds = clock() - start
+    batches, together, steps = len(loader), shape.accumulate, 0
+    with tempfile.TemporaryFile("w+", newline="") as file:
+        gc.collect()
+        start = clock()
+        rows = Rows(file)
+        for epoch in range(epochs):
+            metrics.reset()
+            total, samples = torch.zeros(()), 0
+            for index, (x, y) in enumerate(loader):
+                is_last = (index + 1) % together == 0 or index + 1 == batches
+                if index % together == 0:
+                    optimizer.zero_grad()
+                pred = network(x)
+                loss = cross_entropy(pred, y)
+                (loss if together == 1 else loss / together).backward()
+                if is_last:
+                    optimizer.step()
+                    steps += 1
+                if is_last and steps % Rows.EVERY == 0:
+                    rows.of_step(steps - 1, epoch, loss, metrics(pred.detach(), y))
+                else:
+                    metrics.update(pred.detach(), y)
+                total += loss.detach() * len(x)
+                samples += len(x)
+            measured = rows.of_epoch(steps - 1, epoch, total / samples, metrics.compute())
+        seconds = clock() - start
     return Outcome(seconds / (epochs * batches), fingerprint(network), measured)
 
 
@@ -145,20 +183,28 @@ def hand_written_bare(epochs: int) -> Outcome:
 
 def hand_written_validation(epochs: int) -> Outcome:
     network, _, metrics, loader = make_job()
-    gc.collect()
-    start = clock()
-    with torch.inference_mode():
+    steps = 0
+    with torch.inference_mode(), tempfile.TemporaryFile("w+", newline="") as file:
+        gc.collect()
+        start = clock()
+        rows = Rows(file)
         network.eval()
-        for _ in range(epochs):
+        for epoch in range(epochs):
             metrics.reset()
             total, samples = torch.zeros(()), 0
-            for x, y in loader:
+            for index, (x, y) in enumerate(loader):
                 pred = network(x)
-                total += cross_entropy(pred, y) * len(x)
-                metrics.update(pred, y)
+                loss = cross_entropy(pred, y)
+                if index % Rows.EVERY == 0:
+                    rows.of_step(steps, epoch, loss, metrics(pred, y))
+                else:
+                    metrics.update(pred, y)
+                total += loss * len(x)
                 samples += len(x)
-            measured = {"loss": float(total / samples), **{name: float(v) for name, v in metrics.compute().items()}}
-    return Outcome((clock() - start) / (epochs * len(loader)), fingerprint(network), measured)
+                steps += 1
+            measured = rows.of_epoch(steps, epoch, total / samples, metrics.compute())
+        seconds = clock() - start
+    return Outcome(seconds / (epochs * len(loader)), fingerprint(network), measured)
 
 
 def hand_written_prediction(epochs: int) -> Outcome:
@@ -291,10 +337,17 @@ def system(job: Job) -> Timed:
     )
 
 
+def as_lightning(**arguments: Any) -> Trainer:
+    """Our Trainer, doing no more than Lightning's: with its random streams, and any loss. Weights can be compared."""
+    import lighter
+
+    return lighter.Trainer(exact_resume=False, on_non_finite="continue", **arguments)
+
+
 def lightning(
     make_module: Callable[[Job], Timed],
     epochs: int,
-    trainer_class: type[Trainer] = Trainer,
+    trainer_class: Callable[..., Trainer] = Trainer,
     shape: Shape = PLAIN,
     stage: str = "fit",
 ) -> Outcome:

@@ -37,7 +37,7 @@ from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.batches import is_there
 from lighter.trainer.finite.values import leaves_out
-from lighter.trainer.lightning import log_again, logging_step, logs_this_step
+from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
@@ -54,7 +54,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
 }
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
-_PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "_in_step"})
+_ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
 _METRICS_EXAMPLE = """For example:
   train_metrics:
     accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
@@ -162,12 +162,15 @@ class BaseModule(LightningModule):
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
         # search for parameters and submodules would make the dearest part of its bookkeeping
-        if name in _PLAIN_ATTRIBUTES:
+        if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        modules = self.__dict__.get("_modules")
+        if modules is not None and name in modules:  # what steps ask for; nn.Module looks for parameters first
+            return modules[name]
         late = self.__dict__.get("_late")
         if late and name in late:
             built = late.pop(name).build()
@@ -201,6 +204,34 @@ class BaseModule(LightningModule):
         for key, seen in steps.items():
             mode, _, loader = key.partition("/")
             self._meter(mode, int(loader)).steps_seen = seen
+
+    def measuring_state(self) -> dict[str, Any]:
+        """What the training epoch has measured so far, for a checkpoint in its midst."""
+        return {str(loader): meter.state_dict() for loader, meter in self._training_meters()}
+
+    def load_measuring_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with an epoch's measuring."""
+        for loader, saved in state.items():
+            self._meter("train", int(loader)).load_state_dict(saved, self.device)
+
+    def epoch_values(self) -> dict[str, Metric]:
+        """What Lightning was given of the training epoch, by the names that it was given."""
+        given: dict[str, Metric] = {}
+        for _, meter in self._training_meters():
+            for name, value in meter.epoch_values.items():
+                given[at_epoch("train", name) if name else _ALL_VALUES.format(mode="train")] = value
+        return given
+
+    def idle_metrics(self) -> list[Metric]:
+        """The metrics of which no training epoch is being measured: whatever uses them next begins anew."""
+        measured = [meter.metrics for _, meter in self._training_meters() if meter.metrics is not None]
+        busy = {id(module) for metrics in measured for module in metrics.modules()}
+        parts = [part for name in type(self).measuring if isinstance(part := getattr(self, name, None), nn.Module)]
+        inside = [module for part in parts for module in part.modules() if id(module) not in busy]
+        return [module for module in inside if isinstance(module, Metric)]
+
+    def _training_meters(self) -> list[tuple[int, Meter]]:
+        return [(loader, meter) for (mode, loader), meter in self._meters.items() if mode == "train" and meter.is_open]
 
     def count_samples(self, batch: Any) -> int | None:
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
@@ -336,7 +367,7 @@ class BaseModule(LightningModule):
             self._announce(meter, mode, new_names)
         if wanted:
             self._log_step(meter, mode, loader_idx, output.losses, batch_values)
-        meter.steps_seen += mode == "train" or not trainer.sanity_checking
+        meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
         return output.returned
 
     def _weight(self, batch: Any) -> int:
@@ -359,7 +390,7 @@ class BaseModule(LightningModule):
         trainer, meter = self.trainer, self._meter(mode, loader_idx)
         meter.start()
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
-            self._log_epoch_value(f"{mode}/values", meter.epoch_value(""), shown=False)
+            self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.epoch_value(""), shown=False)
         if mode == "train":
             self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
         elif trainer.world_size > 1:
@@ -380,7 +411,7 @@ class BaseModule(LightningModule):
             due = logs_this_step(trainer)
         else:
             every = trainer.log_every_n_steps
-            due = bool(every) and (batch_idx or 0) % every == 0 and not trainer.sanity_checking
+            due = bool(every) and (batch_idx or 0) % every == 0 and not is_sanity_check(trainer)
         return due and bool(trainer.loggers or trainer.progress_bar_callback)
 
     def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
@@ -448,13 +479,14 @@ def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
-        if self._in_step:
+        state = vars(self)
+        if state["_in_step"]:
             return plain(self, *args, **kwargs)
-        self._in_step = True
+        state["_in_step"] = True
         try:
             return self._measure_step(mode, plain, args, kwargs)
         finally:
-            self._in_step = False
+            state["_in_step"] = False
 
     written = inspect.unwrap(plain)
     written.__signature__ = inspect.signature(written)  # Lightning asks at every step

@@ -3,6 +3,7 @@
     LighterError                    the message says what to do; `exit_code` is what the command line exits with
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
+    │   └── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
@@ -48,6 +49,10 @@ class CheckpointError(LighterError):
     """A checkpoint is missing, unreadable or does not fit the model."""
 
     exit_code = 3
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's file is torn, altered or unreadable. Another one may do in its place."""
 
 
 class PredictionError(LighterError, ValueError):

@@ -248,6 +248,15 @@ class ForwardModule(BaseModule):
         where = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
         return self(batch, **{name: where[name] for name in self._forward_takes})
 
+    def measuring_state(self) -> dict[str, Any]:
+        """Likewise with the evaluators."""
+        return {"meters": super().measuring_state(), "evaluators": self.evaluators.measuring_state("train")}
+
+    def load_measuring_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with an epoch's measuring."""
+        super().load_measuring_state(state["meters"])
+        self.evaluators.load_measuring_state("train", state["evaluators"])
+
     def _begin_forward_epoch(self) -> None:
         self.evaluators.begin(self.mode, self._loaders(self.mode))
 

@@ -99,7 +99,7 @@ def test_the_saved_config_is_not_taken_for_an_argument(config: dict[str, Any]) -
 
 def test_runs_equal_plain_lightning(config: dict[str, Any]) -> None:
     config["model"] = {"_target_": "tests.jobs.PlainClassifier"}
-    Runner().run("fit", [config])
+    Runner().run("fit", [config, "trainer::exact_resume=false"])
     saved = torch.load(newest().checkpoints / "last.ckpt", weights_only=True)["state_dict"]
     pl.seed_everything(3, workers=True, verbose=False)
     module = PlainClassifier()
@@ -186,11 +186,11 @@ def test_args_of_a_stage_and_over_them_the_callers(config: dict[str, Any]) -> No
 
 
 def test_the_seed_is_set_before_anything_is_built(config: dict[str, Any]) -> None:
-    Runner().run("fit", [config, "trainer::max_epochs=0", "run::name=a"])
-    one = torch.initial_seed()
-    assert one == 3
+    config["trainer"] |= {"max_epochs": 0, "exact_resume": False}
+    Runner().run("fit", [config, "run::name=a"])
+    assert torch.initial_seed() == 3
     del config["seed"]
-    Runner().run("fit", [config, "trainer::max_epochs=0"])
+    Runner().run("fit", [config])
     assert torch.initial_seed() == 0
     assert yaml.safe_load(newest().config.read_text())["seed"] == 0
 
@@ -360,7 +360,7 @@ def test_checkpoints_that_cannot_be_used(config: dict[str, Any], own_place: Path
     ):
         Runner().run("test", [config], ckpt_path="best")
     (own_place / "torn.ckpt").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"torn.ckpt is damaged: it ends at byte 16, too early"):
         Runner().run("test", [config], ckpt_path="torn.ckpt")
     torch.save({"state_dict": {}, "evil": Classifier}, own_place / "code.ckpt")
     with pytest.raises(CheckpointError, match=r"can run code.*--no-weights_only"):

@@ -16,10 +16,11 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 from lighter import Runner
+from lighter.trainer import OWN_ARGUMENTS
 
 TRAINERS = {
     "Lightning's trainer": {"_target_": "pytorch_lightning.Trainer"},
-    "lighter.Trainer": {"_target_": "lighter.Trainer"},
+    "lighter.Trainer": {"_target_": "lighter.Trainer", "exact_resume": False},  # Lightning's random numbers
 }
 DATA = {"_target_": "tests.lightning.jobs.Digits"}
 TRAINER = {
@@ -103,7 +104,8 @@ def by_hand(config: dict[str, Any], stage: str = "fit", **arguments: Any) -> Run
     folder = Path("by-hand")
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, data = make(config["model"]), make(config["data"])
-    written = {"default_root_dir": str(folder), **config["trainer"], "_target_": "pytorch_lightning.Trainer"}
+    given = {key: value for key, value in config["trainer"].items() if key not in OWN_ARGUMENTS}
+    written = {"default_root_dir": str(folder), **given, "_target_": "pytorch_lightning.Trainer"}
     trainer = make(written)
     result = getattr(trainer, stage)(module, datamodule=data, **arguments)
     return Run(module, trainer, result, folder, list(getattr(module, "events", [])))

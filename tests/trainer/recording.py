@@ -12,6 +12,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loops.loop import _Loop
+from pytorch_lightning.loops.progress import _BaseProgress
 from torch import Tensor, nn
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -63,9 +65,8 @@ def state_of(trainer: Any) -> Any:
     evaluating = [trainer.validate_loop, trainer.test_loop, trainer.predict_loop]
     loops = [trainer.fit_loop] if trainer.state.fn == "fit" else evaluating
     module = trainer.lightning_module
-    return describe(
+    return progress_of(loops), describe(
         {
-            "progress": [loop.state_dict() for loop in loops],
             "fx": module._current_fx_name if module is not None else None,
             "stage": str(trainer.state.stage),
             "step": (trainer.global_step, trainer.current_epoch) if module is not None else None,
@@ -76,6 +77,18 @@ def state_of(trainer: Any) -> Any:
             "last": trainer.fit_loop.epoch_loop.batch_progress.is_last_batch,
         }
     )
+
+
+def progress_of(value: Any) -> Any:
+    """The counters of loops and of the loops in them, as `state_dict` has them, which copies far more than it keeps."""
+    if isinstance(value, list):
+        return tuple(map(progress_of, value))
+    if isinstance(value, _Loop):
+        parts = {name: part for name, part in vars(value).items() if isinstance(part, (_Loop, _BaseProgress))}
+        return describe(value.on_save_checkpoint()), tuple(parts), tuple(map(progress_of, parts.values()))
+    if isinstance(value, _BaseProgress):
+        return tuple(map(progress_of, vars(value).values()))
+    return value
 
 
 def describe(value: Any) -> Any:

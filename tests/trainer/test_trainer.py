@@ -11,13 +11,13 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
 import lighter
+from lighter.trainer import OWN_ARGUMENTS
 from tests.jobs import Classifier, PlainClassifier, loader, mlp
 
 
 def test_it_takes_lightnings_arguments() -> None:
     ours, theirs = inspect.signature(lighter.Trainer), inspect.signature(pl.Trainer)
-    own = ["exact_resume", "on_non_finite", "on_save_error", "async_save"]
-    assert list(ours.parameters) == [*own, *theirs.parameters]
+    assert list(ours.parameters) == [*OWN_ARGUMENTS, *theirs.parameters]
     with pytest.raises(ValueError, match="on_save_error is one of stop, continue, not 'go on'"):
         lighter.Trainer(on_save_error="go on")
     with pytest.raises(TypeError, match="unexpected keyword argument 'max_epoch'"):

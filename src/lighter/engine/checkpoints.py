@@ -10,56 +10,72 @@ from typing import Any
 
 import torch
 
-from lighter.errors import CheckpointError
+from lighter.errors import CheckpointError, DamagedCheckpointError
 from lighter.run.paths import BEST, LAST, RunFolder, runs_of
+from lighter.trainer.saving import damage
+from lighter.trainer.saving.choosing import Check, beside, first_good, refuse_damaged
 
 
-def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder) -> str:
+def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check: Check) -> str:
     """The checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
+
+    Where that is damaged, they mean the newest checkpoint that is good: of that run, or else of one before it.
 
     Args:
         wanted: a path, `last` or `best`.
         root: where the runs are.
         name: the name of the runs to look at.
         besides: the run that asks.
+        check: what a checkpoint has to pass: see `verify`.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the one that is named cannot be used.
     """
     if wanted in ("last", "best"):
         runs = [run for run in runs_of(root, name) if run != besides]
-        return str(_newest({"last": LAST, "best": BEST}[str(wanted)], runs, f"`{name}` under {root}"))
+        return str(_newest({"last": LAST, "best": BEST}[str(wanted)], runs, f"`{name}` under {root}", check))
     text = str(wanted)
     if "://" not in text and not Path(text).exists():
         near = sorted(path.name for path in Path(text).parent.glob("*.ckpt")) if Path(text).parent.is_dir() else []
         hint = f" In its folder there is: {', '.join(near)}." if near else ""
         raise CheckpointError(f"there is no checkpoint {text}.{hint}")
+    refuse_damaged(text, check)
     return text
 
 
-def _newest(file: str, runs: Sequence[RunFolder], which: str) -> Path:
-    for run in runs:
-        if (run.checkpoints / file).is_file():
-            return run.checkpoints / file
-        others = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-        if others and file == LAST:
-            return others[-1]
-        if others:
-            names = ", ".join(path.name for path in others)
-            raise CheckpointError(f"the newest run with checkpoints, {run.path}, has no {file} but {names}; name one")
+def _newest(file: str, runs: Sequence[RunFolder], which: str, check: Check) -> Path:
+    good = first_good(_candidates(file, runs), check)
+    if good is not None:
+        return good
+    if any(any(run.checkpoints.glob("*.ckpt")) for run in runs):
+        raise CheckpointError(f"there is no {file}: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
     raise CheckpointError(f"there is no {file}: {looked}. Train first (lighter fit), or name a file with --ckpt_path")
 
 
+def _candidates(file: str, runs: Sequence[RunFolder]) -> Iterator[Path]:
+    """Run by run the file of this name, and what may do where it is damaged."""
+    for run in runs:
+        wanted = run.checkpoints / file
+        others = beside(wanted)
+        if wanted.is_file():
+            yield wanted
+        elif others and file == BEST:
+            names = ", ".join(path.name for path in others[::-1])
+            raise CheckpointError(f"the newest run with checkpoints, {run.path}, has no {file} but {names}; name one")
+        yield from others
+
+
 def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
-    """Open a checkpoint to see whether it can be read.
+    """See whether a checkpoint's bytes are those that were saved, and open it to see whether it can be read.
 
     Args:
         weights_only: whether it may hold weights and plain data only.
         safe: whether it may be a stranger's: then it is a local file, and names no files to delete.
 
     Raises:
-        CheckpointError: it cannot.
+        DamagedCheckpointError: it is torn, altered or unreadable.
+        CheckpointError: it may not be read, for what it holds.
     """
     if "://" in path:
         if safe:
@@ -72,6 +88,7 @@ def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
                 " code. If you trust its origin, add --no-weights_only"
             )
         return
+    damage.verify(path)
     found = _opened(path, weights_only=weights_only)
     if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
         raise CheckpointError(
@@ -94,7 +111,7 @@ def _opened(path: str, *, weights_only: bool) -> Any:
         raise refused(path, error) from error
     except Exception as error:  # what a broken file may raise has no end
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return found if isinstance(found, Mapping) else {}
 
 

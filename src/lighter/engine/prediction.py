@@ -9,7 +9,6 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lighter.callbacks.writers.base import BaseWriter
 from lighter.errors import PredictionError
 from lighter.run.paths import RunFolder
 
@@ -41,6 +40,8 @@ def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> Non
     trainer.callbacks.append(EndOnSigterm())
     if not goes_on:
         return
+    from lighter.callbacks.writers.base import BaseWriter  # which most runs do without
+
     writers = [callback for callback in trainer.callbacks if isinstance(callback, BaseWriter)]
     root = Path(trainer.default_root_dir)
     if not any(writer.has_begun(root) for writer in writers):

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from lighter.engine.again.loggers import logged
 from lighter.engine.fingerprint import fingerprint
 from lighter.run import paths
 from lighter.run.disk import write_whole
@@ -48,10 +49,12 @@ class Recorder(Callback):
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The config goes with the weights; and what was logged before a checkpoint is on disk before it is."""
-        own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
-        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **own}
         for logger in trainer.loggers:
             logger.save()
+        own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
+        if paths.is_rank_zero() and getattr(trainer, "exact_resume", False):
+            own["logged"] = logged(trainer.loggers, self.journal.folder.path)
+        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **own}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Loggers and data are there."""

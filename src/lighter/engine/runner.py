@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -380,8 +381,8 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
 def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
     from lighter.engine import checkpoints
 
-    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder)
-    checkpoints.verify(path, weights_only=call.get("weights_only") is not False, safe=safe)
+    check = partial(checkpoints.verify, weights_only=call.get("weights_only") is not False, safe=safe)
+    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder, check=check)
     log.info("checkpoint: %s", path)
     return path
 

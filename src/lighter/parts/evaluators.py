@@ -20,6 +20,7 @@ from lighter.config.problems import nearest
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.measure import scalars
+from lighter.parts.metric_state import load_metric_states, metric_states
 
 SPLITS = ("train", "val", "test")
 METHODS = ("update", "compute", "reset")
@@ -112,6 +113,21 @@ class Evaluators(nn.Module):
             reset = getattr(evaluator, "reset", None)
             if reset is not None:
                 reset()
+
+    def measuring_state(self, split: str) -> dict[str, Any]:
+        """What the evaluators of a split have added up so far; those that are no modules keep it to themselves."""
+        return {
+            str(loader): {name: metric_states(one) for name, one in group.items() if isinstance(one, nn.Module)}
+            for loader, group in enumerate(self._groups.get(split, ()))
+            if (split, loader) in self._fed
+        }
+
+    def load_measuring_state(self, split: str, state: Mapping[str, Any]) -> None:
+        """Go on with what they had added up."""
+        for loader, saved in state.items():
+            group = self.of(split, int(loader))
+            for name in saved.keys() & group.keys():
+                load_metric_states(group[name], saved[name])
 
     def has(self, split: str) -> bool:
         """Whether a split has evaluators."""

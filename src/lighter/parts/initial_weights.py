@@ -21,6 +21,7 @@ from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import as_written, match_name, nearest_name
+from lighter.trainer.saving.damage import verify
 
 _FORMS = """It is a path, or a list of
   ckpt_path:
@@ -225,7 +226,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return {as_written(key): tensor for key, tensor in load_file(path).items()}
+        verify(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except ImportError as error:
         raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
     except pickle.UnpicklingError as error:

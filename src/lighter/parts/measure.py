@@ -23,6 +23,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
+from lighter.parts.processes import gathered, measured_everywhere
 
 Metrics: TypeAlias = Metric | MetricCollection
 
@@ -116,53 +117,53 @@ class Meter:
         value.update()
         return value
 
+    @property
+    def epoch_values(self) -> Mapping[str, EpochValue]:
+        """Those that were asked for."""
+        return self._epoch_values
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epoch has measured so far, but for the metrics' own states."""
+        return {
+            "losses": {name: (mean.total, mean.weight) for name, mean in self._losses.items()},
+            "announced_losses": self._announced_losses,
+            "metrics_announced": self._metrics_announced,
+            "metric_names": self._metric_names,
+            "epoch_values": list(self._epoch_values),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on measuring an epoch that was begun, before the metrics' own states are loaded."""
+        self.start()
+        for name, (total, weight) in state["losses"].items():
+            mean = self._losses[name] = LossMean()
+            mean.total, mean.weight = None if total is None else total.to(device), weight
+        self._announced_losses, self._metrics_announced = state["announced_losses"], state["metrics_announced"]
+        self._metric_names = state["metric_names"]
+        for name in state["epoch_values"]:
+            self.epoch_value(name)
+
     def values(self) -> dict[str, Tensor]:
         """The values of the epoch: worked out when first asked for, then kept. All processes must ask for them."""
         if self._values is None:
             updated = self.metrics is not None and _was_updated(self.metrics)
-            means, updated = mean_over_processes(self._losses, updated)
-            self._values = {loss_name(name): value for name, value in means.items()}
-            if updated:
-                self._values |= self._metric_values()
+            everywhere = measured_everywhere(self._losses, self.metrics, updated)
+            self._values = {loss_name(name): value for name, value in everywhere.means.items()}
+            if everywhere.updated and self.metrics is not None:
+                with gathered(self.metrics, everywhere.sums):
+                    self._values |= self._metric_values(self.metrics)
             elif self._metrics_announced and self.metrics is not None:
                 rank_zero_warn(
                     "the metrics were reset before the epoch's end and are not logged; they are reset for you"
                 )
         return self._values
 
-    def _metric_values(self) -> dict[str, Tensor]:
-        assert self.metrics is not None
-        computed = scalars(self.metrics, self.metrics.compute())
+    def _metric_values(self, metrics: Metrics) -> dict[str, Tensor]:
+        computed = scalars(metrics, metrics.compute())
         unknown = [name for name in computed if name not in (self._metric_names or computed)]
         if unknown:
             rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
         return {metric_name(name): value for name, value in computed.items()}
-
-
-def mean_over_processes(losses: Mapping[str, LossMean], flag: bool) -> tuple[dict[str, Tensor], bool]:
-    """The mean of each loss over the samples of all processes, and whether the flag is set in any of them.
-
-    All processes take part, each with the losses that it saw; one that saw a loss nowhere adds nothing to it.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}, flag
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, (sorted(losses), flag))
-    everywhere = sorted({name for names, _ in gathered for name in names})
-    if everywhere:
-        device = next((loss.total.device for loss in losses.values() if loss.total is not None), None)
-        if device is None:
-            device = torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
-        sums = torch.zeros(2, len(everywhere), dtype=torch.float64, device=device)
-        for index, name in enumerate(everywhere):
-            loss = losses.get(name)
-            if loss is not None and loss.total is not None:
-                sums[0, index], sums[1, index] = loss.total, loss.weight
-        torch.distributed.all_reduce(sums)
-        means = dict(zip(everywhere, (sums[0] / sums[1]).float().unbind(), strict=True))
-    else:
-        means = {}
-    return means, any(set_there for _, set_there in gathered)
 
 
 def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
@@ -240,7 +241,8 @@ class EpochValue(Metric):
 
 def samples_in(batch: Any) -> int | None:
     """The number of samples in a batch, as Lightning counts: the first dimension of its first tensor, if it has one."""
-    tensor = _first_tensor(batch)
+    first = batch[0] if type(batch) in (list, tuple) and batch else batch
+    tensor = first if type(first) is Tensor else _first_tensor(batch)
     if tensor is None:
         return None
     return tensor.size(0) if tensor.ndim else 1

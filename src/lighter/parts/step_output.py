@@ -43,6 +43,8 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
         ModuleTypeError: the output has none of the forms that a step may return.
         ModuleValueError: named losses without `total`, or a loss that is not one number.
     """
+    if type(output) is Tensor and output.ndim == 0 and weights is None:  # what most steps return
+        return StepOutput({"": output.detach()}, output)
     if output is None:
         return StepOutput({}, None)
     if not isinstance(output, (Tensor, Mapping)):

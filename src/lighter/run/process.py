@@ -12,17 +12,17 @@ from typing import Any
 
 def this_process() -> dict[str, Any]:
     """The host, the process id, and when it was started: process ids are used again."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": _started(os.getpid())}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started(os.getpid())}
 
 
-def is_gone(host: object, pid: object, started: object) -> bool:
+def is_gone(host: object, pid: object, began: object) -> bool:
     """Whether a process is known not to run any more. Of a process on another host nothing is known."""
-    if host != socket.gethostname() or not isinstance(pid, int) or started is None:
+    if host != socket.gethostname() or not isinstance(pid, int) or began is None:
         return False
-    return _started(pid) != started
+    return started(pid) != began
 
 
-def _started(pid: int) -> str | None:
+def started(pid: int) -> str | None:
     """Something that is the same as long as a process lives; None if there is no such process, or nobody can tell."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():

@@ -15,13 +15,15 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
+from lighter.trainer.exact.loaders import ResumeChoice
 from lighter.trainer.finite import FiniteCheck
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.saving.io import install_saving
 
+OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
-OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # which Lightning's does not have
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
@@ -50,9 +52,11 @@ class Trainer(pytorch_lightning.Trainer):
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
+        resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
     """
 
     loop_choice: LoopChoice | None = None
+    resume_choice: ResumeChoice | None = None
 
     def __init__(
         self,
@@ -69,15 +73,18 @@ class Trainer(pytorch_lightning.Trainer):
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         self.finite_check = FiniteCheck(self)
         install_loops(self)
+        install_saving(self)
 
-    def save_checkpoint(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
+    def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint, as Lightning does; but not over a good one with weights that are not finite.
 
         Raises:
             NonFiniteError: weights are not finite; not with `on_non_finite="continue"`.
         """
         if self.finite_check.allows_saving(filepath):
-            super().save_checkpoint(filepath, weights_only, storage_options)
+            loop: Any = self.fit_loop
+            loop.saves_to = filepath
+            super().save_checkpoint(filepath, *args, **kwargs)
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:
@@ -129,12 +136,13 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
         return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
-            callback.dirpath = str(Path(folder) / CHECKPOINTS)
+            callback.dirpath = _folder(folder)
     return callbacks
 
 
 def _folder(folder: str | Path | None) -> str | None:
-    return str(Path(folder) / CHECKPOINTS) if folder is not None else None
+    # absolute: its state has this path, and a fit that goes on from another folder compares it
+    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -176,3 +184,8 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(
             _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
+        if self._last_global_step_saved != trainer.global_step and trainer.global_step > 0:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))

@@ -11,18 +11,22 @@ from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.trainer import call
 from torch import Tensor
 
+from lighter.trainer.ahead import HAS_NO_DEVICE, AheadOfNeed
 from lighter.trainer.hooks import moves_batches_itself
 
 Transfer = Callable[[Any, int], Any]
-_HAS_NO_DEVICE = frozenset({str, int, float, bool, type(None)})
 
 
 def plan_transfer(trainer: Any) -> Transfer:
     """What takes a batch and the index of its dataloader, and returns the batch as the step gets it."""
-    if moves_batches_itself(trainer) or type(trainer.precision_plugin) is not Precision:
+    converts = type(trainer.precision_plugin).convert_input is not Precision.convert_input
+    if moves_batches_itself(trainer) or converts:
         return _as_lightning(trainer)
     device = trainer.strategy.root_device
-    return lambda batch, _: moved(batch, device)
+    if device.type != "cuda":
+        return lambda batch, _: moved(batch, device)
+    ahead = AheadOfNeed(device)
+    return lambda batch, _: ahead.move(batch) if ahead.can_move(batch) else moved(batch, device)
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -41,7 +45,7 @@ def is_there(item: Any, device: torch.device) -> bool:
     """Whether a part of a batch has nothing to be moved; Lightning would look at each text in a list of them."""
     if type(item) is Tensor:
         return item.device == device
-    return type(item) in (list, tuple) and {*map(type, item)} <= _HAS_NO_DEVICE
+    return type(item) in (list, tuple) and {*map(type, item)} <= HAS_NO_DEVICE
 
 
 def _as_lightning(trainer: Any) -> Transfer:

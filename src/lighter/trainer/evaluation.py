@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop  # private, as all of Lightning's loops are
@@ -11,8 +12,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
+from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.hooks import find_hook
-from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
 
 
@@ -51,10 +53,29 @@ class LeanEvaluationLoop(_EvaluationLoop):
     """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter."""
 
     trainer: Any
+    is_over = False  # whether all is measured, and only the last hooks are to come
+    _batches_before: Mapping[int, int] | None = None
+    _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
+    _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loaders = Loaders()
+
+    def reset(self) -> None:
+        """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
+        fits = self.trainer.fit_loop
+        if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
+            fits.seed_validation()
+            self._loaders.place = fits.place_of_validation()
+            self._loaders.take(self._combined_loader.flattened)
+        super().reset()
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
+        if self.trainer.state.fn == "fit":
+            self._begin_in_fit()
         super().on_run_start()
         fetcher: Any = self._data_fetcher
         choice = choose_loop(self.trainer, fetcher)
@@ -62,8 +83,61 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self.trainer.loop_choice = choice
         self._plan = None
         if choice.is_lean:
-            fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
+            in_fit = self.trainer.state.fn == "fit"
+            fetcher._start_profiler = _profile_nothing
+            fetcher._stop_profiler = self._seed_batch if in_fit else _profile_nothing
             self._make_plan()
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        if self.trainer.state.fn == "fit":
+            self._seed_batch()
+
+    def _seed_batch(self) -> None:
+        """A batch is loaded: what its step draws does not depend on who loaded it."""
+        fetcher: Any = self._data_fetcher
+        self.trainer.fit_loop.seed_validation(fetcher.fetched)
+
+    def _begin_in_fit(self) -> None:
+        self.trainer.fit_loop.seed_validation()
+        if self._batches_before is not None:
+            every = self.trainer.reload_dataloaders_every_n_epochs
+            if not every or self.trainer.current_epoch - self._loaded_in < every:
+                self._seen_batches_per_dataloader.update(self._batches_before)
+                self._last_val_dl_reload_epoch = self._loaded_in
+            self._batches_before = None
+        self._counts_before, self.is_over = self.counts(), False
+
+    def counts(self) -> Mapping[str, Any]:
+        """The steps of evaluations, by which their values are logged; of one that will be run again, those before it.
+
+        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does.
+        """
+        if self.trainer.validating and not self.is_over and self._counts_before is not None:
+            return self._counts_before
+        steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
+        batches = self._batches_before or self._seen_batches_per_dataloader
+        loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in}
+
+    def go_on_counting(self, counts: Mapping[str, Any]) -> None:
+        """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
+        if counts["steps_seen"]:
+            self.trainer.lightning_module.steps_seen = counts["steps_seen"]
+        self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
+
+    def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
+        self.is_over = True
+        self._loaders.release()
+        trainer = self.trainer
+        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
+            super()._on_evaluation_end()
+            return
+        hook = find_hook(trainer, "on_validation_end", saves_last=True)
+        if hook is not None:
+            hook()
+        trainer.strategy.on_validation_end()
+        trainer._logger_connector.reset_results()
 
     def _make_plan(self) -> StepPlan:
         stage = "test" if self.trainer.testing else "validation"
@@ -97,7 +171,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         has_step_values = self._log.end()
         total.completed += 1
         current.completed += 1
-        if not trainer.sanity_checking:
+        if not is_sanity_check(trainer):
             self._has_run = True
             if has_step_values:
                 trainer._logger_connector.update_eval_step_metrics(self._seen_batches_per_dataloader[dataloader_idx])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 _UNKNOWN: Any = object()
@@ -13,39 +14,51 @@ BATCH_TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_a
 
 
 class Hook:
-    """A hook that somebody overrides: callbacks in their order, then the module."""
+    """A hook that somebody overrides: callbacks in their order, then the module.
 
-    __slots__ = ("_found", "_module", "_name", "_of_module", "_trainer")
+    Args:
+        saves_last: whether callbacks that save checkpoints come after the module. What comes after a saving is not
+            done again by a fit that goes on from there, and modules keep averages of their weights in such hooks.
+    """
 
-    def __init__(self, trainer: Any, name: str, of_module: Callable | None) -> None:
+    __slots__ = ("_found", "_module", "_name", "_of_module", "_saves_last", "_trainer")
+
+    def __init__(self, trainer: Any, name: str, of_module: Callable | None, *, saves_last: bool) -> None:
         self._trainer, self._module, self._name = trainer, trainer.lightning_module, name
-        self._of_module = of_module
+        self._of_module, self._saves_last = of_module, saves_last
         self._found = {id(callback): _overriding(callback, name) for callback in trainer.callbacks}
 
     def __call__(self, *args: Any) -> Any:
         """Call them all. Returns what the module's own returned."""
         state = vars(self._module)  # `_current_fx_name`: by it `self.log` knows where it is called from
         before, state["_current_fx_name"] = state["_current_fx_name"], self._name
+        late = []
         for callback in self._trainer.callbacks:  # as it is now: one of them may bring another, or leave
             function = self._found.get(id(callback), _UNKNOWN)
             if function is _UNKNOWN:
                 function = _overriding(callback, self._name)
-            if function is not None:
+            if function is None:
+                continue
+            if self._saves_last and isinstance(callback, Checkpoint):
+                late.append(function)
+            else:
                 function(self._trainer, self._module, *args)
         result = self._of_module(*args) if self._of_module is not None else None
+        for function in late:
+            function(self._trainer, self._module, *args)
         state["_current_fx_name"] = before
         return result
 
 
-def find_hook(trainer: Any, name: str) -> Hook | None:
-    """A hook of callbacks and module, or None if nobody overrides it."""
+def find_hook(trainer: Any, name: str, *, saves_last: bool = False) -> Hook | None:
+    """A hook of callbacks and module, or None if nobody overrides it; `saves_last` as for `Hook`."""
     of_module = None
     if _overrides(trainer.lightning_module, name, pl.LightningModule):
         of_module = getattr(trainer.lightning_module, name)
     of_module = of_module if callable(of_module) else None
     if of_module is None and all(_overriding(callback, name) is None for callback in trainer.callbacks):
         return None
-    return Hook(trainer, name, of_module)
+    return Hook(trainer, name, of_module, saves_last=saves_last)
 
 
 def _overriding(callback: Any, name: str) -> Callable | None:

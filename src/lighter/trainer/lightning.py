@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 
 from lighter.errors import PredictionError
@@ -25,6 +26,11 @@ def logs_this_step(trainer: Any) -> bool:
     if not (due or trainer.fast_dev_run):
         return False
     return not (trainer.lightning_module.automatic_optimization and trainer.fit_loop._should_accumulate())
+
+
+def is_sanity_check(trainer: Any) -> bool:
+    """Whether the validation before a fit is running. The public `sanity_checking` compares texts, at every step."""
+    return trainer.state.stage is RunningStage.SANITY_CHECKING
 
 
 def log_again(trainer: Any, hook: str | None, name: str, value: Any) -> bool:

@@ -6,14 +6,16 @@ from typing import Any
 
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
+from lighter.trainer.epochs import LeanFitLoop
 from lighter.trainer.evaluation import LeanEvaluationLoop
 from lighter.trainer.prediction import LeanPredictionLoop
 from lighter.trainer.training import LeanTrainingEpochLoop
 
 
 def install_loops(trainer: Any) -> None:
-    """Replace the loops that run batches. The loop over epochs stays Lightning's, and checkpoints look the same."""
-    replaced = trainer.fit_loop.epoch_loop
+    """Replace Lightning's loops. Checkpoints look the same."""
+    replaced = trainer.fit_loop
+    trainer.fit_loop = LeanFitLoop(trainer, replaced.min_epochs, replaced.max_epochs)
     trainer.fit_loop.epoch_loop = LeanTrainingEpochLoop(trainer, replaced.min_steps, replaced.max_steps)
     inference_mode = trainer.predict_loop.inference_mode
     trainer.validate_loop = LeanEvaluationLoop(

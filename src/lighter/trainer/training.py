@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning.loops.fetchers import _profile_nothing
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop  # private, as all of Lightning's loops are
@@ -15,6 +15,8 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
+from lighter.trainer.exact.position import BATCH_END, VALIDATED
+from lighter.trainer.fetching import plan_fetch
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.manual import ManualOptimization
@@ -27,12 +29,13 @@ log = logging.getLogger("lighter")
 class Plan:
     """What is the same for all batches of an epoch, or until a callback comes or goes."""
 
-    def __init__(self, trainer: Any, results: Any) -> None:
+    def __init__(self, trainer: Any, results: Any, fetcher: Any) -> None:
         self.callbacks = list(trainer.callbacks)
+        self.fetch = plan_fetch(fetcher)
         self.log = StepLog(trainer, results)
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
-        self.batch_end = find_hook(trainer, "on_train_batch_end")
+        self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
         self.takes_batch_idx = takes_batch_idx(trainer.lightning_module.training_step)
         source = trainer.fit_loop.epoch_loop.val_loop._data_source  # private, as `trainer.enable_validation` reads it
         self.can_validate = source.is_defined() and is_overridden("validation_step", trainer.lightning_module)
@@ -55,10 +58,22 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         )
         self._plan: Plan | None = None
 
+    def reset(self) -> None:
+        """Begin an epoch's counters anew, unless its batches go on."""
+        saved = self.trainer.fit_loop.goes_on
+        if saved is None or not saved.is_within:
+            super().reset()
+
     def on_run_start(self, data_fetcher: Any) -> None:
-        """Begin an epoch: choose the loop, and plan its batches."""
+        """Begin an epoch, or go on with it: choose the loop, and plan its batches."""
+        fits = self.trainer.fit_loop
+        fits.seed_order()
+        if self.trainer.current_epoch > 0 and not fits.is_resuming and not self.restarting:  # as Lightning asks itself
+            fits.loaders.begin_epoch()
         super().on_run_start(data_fetcher)
         self.trainer.finite_check.begin_epoch()
+        fits.loaders.note(data_fetcher.fetched)
+        saved = fits.take_up_batches()
         choice = choose_loop(self.trainer, data_fetcher)
         if choice != self.trainer.loop_choice and not choice.is_lean:
             log.info("Lightning's own training loop runs: %s", choice.reason)
@@ -66,16 +81,37 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self._plan = None
         self.automatic_optimization.forget()
         if choice.is_lean:
-            data_fetcher._start_profiler = data_fetcher._stop_profiler = _profile_nothing
-            self._make_plan()
+            data_fetcher._start_profiler = _profile_nothing
+            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.begin_step
+            self._make_plan(data_fetcher)
+        if saved is not None:
+            self._finish_batch(saved, data_fetcher)
 
     def run(self, data_fetcher: Any) -> None:
         """Train for an epoch."""
         super().run(data_fetcher)
         self.trainer.finite_check.end_epoch()
 
-    def _make_plan(self) -> Plan:
-        self._plan = plan = Plan(self.trainer, self._results)
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        self.trainer.fit_loop.begin_step()
+
+    def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
+        """Do what was still to be done when a checkpoint was saved after a batch."""
+        fits, val_loop = self.trainer.fit_loop, cast(LeanEvaluationLoop, self.val_loop)
+        fits.loaders.replay(data_fetcher.__next__, self.batch_progress.current.ready)
+        if saved.place == BATCH_END:
+            self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
+        if saved.place == VALIDATED:
+            self.trainer.validating = val_loop.is_over = True
+            fits.save_the_rest("on_validation_end")
+            self.trainer.training = True
+        if saved.place in (BATCH_END, VALIDATED):
+            self._skip_next_val = saved.place == VALIDATED
+            self.on_advance_end(data_fetcher)
+
+    def _make_plan(self, data_fetcher: Any) -> Plan:
+        self._plan = plan = Plan(self.trainer, self._results, data_fetcher)
         self.automatic_optimization.plan(outputs_are_read=plan.batch_end is not None)
         return plan
 
@@ -91,7 +127,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             return
         trainer, progress = self.trainer, self.batch_progress
         if trainer.callbacks != plan.callbacks:
-            plan = self._make_plan()
+            plan = self._make_plan(data_fetcher)
         total: Any = progress.total
         current: Any = progress.current
         if self.val_loop._restarting:
@@ -99,7 +135,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if plan.agrees_every and total.ready % plan.agrees_every == 0:
             self._broadcast_sigterm_tensor()  # Lightning's own, which waits for the device, at every step there
 
-        batch = next(data_fetcher)[0]
+        batch = plan.fetch()
         batch_idx = current.ready
         progress.is_last_batch = data_fetcher.done
         batch = plan.transfer(batch, 0)
@@ -108,7 +144,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         plan.log.begin(batch)
         outputs = self._train(plan, batch, batch_idx)
         if trainer.callbacks != plan.callbacks:
-            plan = self._make_plan()
+            plan = self._make_plan(data_fetcher)
         if plan.batch_end is not None:
             plan.batch_end(outputs, batch, batch_idx)
         has_step_values = plan.log.end()
@@ -162,6 +198,14 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             self._save_loggers_on_train_batch_end()
         if trainer.received_sigterm and not self._is_training_done:
             raise SIGTERMException
+
+    @property
+    def done(self) -> bool:
+        """Whether the epoch is over. Lightning counts the steps of all optimizers for this, twice a step."""
+        is_endless = self.max_steps == -1 and not self.trainer.should_stop
+        if self._plan is None or not is_endless or self._restarting:
+            return bool(super().done)
+        return self._num_ready_batches_reached()
 
     def _should_accumulate(self) -> bool:
         return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()

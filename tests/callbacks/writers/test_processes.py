@@ -17,7 +17,8 @@ from lighter import Runner
 from lighter.errors import PredictionError
 from tests.callbacks.jobs import Samples, config
 from tests.callbacks.jobs import writers as callbacks
-from tests.callbacks.test_kills import contents, launch
+from tests.callbacks.test_kills import contents
+from tests.faults.processes import launch
 
 pytestmark = pytest.mark.slow
 

@@ -38,7 +38,10 @@ FORBIDDEN = (  # with a dot at the end, all that begin so
     *("builtins.breakpoint", "builtins.input", "sys.addaudithook", "sys.setprofile", "sys.settrace"),
 )
 OURS = [(b"PL_GLOBAL_SEED",), (b"PL_SEED_WORKERS",), (b"LIGHTER_RUN_FOLDER",)]  # variables that every run sets
-OF_THE_RECORD = re.compile(r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.\d+")
+OF_THE_RECORD = re.compile(
+    r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.\d+"
+    r"|/[\w./-]+/outputs/[\w./-]+/checkpoints/\.(last|best)\.ckpt\.partial-[\w-]+"
+)
 BASE = """
 vars:
   bunch: {_target_: sklearn.datasets.load_digits}

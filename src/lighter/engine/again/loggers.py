@@ -6,13 +6,15 @@ import csv
 import inspect
 import io
 import logging
+import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lighter.engine.again.state import State
 from lighter.run.disk import write_whole
 from lighter.run.paths import METRICS, is_rank_zero
 from lighter.run.read import Run
@@ -80,6 +82,7 @@ class CsvFiles:
     """
 
     def __init__(self, run: Run) -> None:
+        self.folder = run.folder.path
         loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
         folders = [Path(one["folder"]) for one in loggers if one.get("folder")]
         files = {folder.resolve() / METRICS for folder in [run.folder.path, *folders]}
@@ -103,17 +106,38 @@ class CsvFiles:
                 writers[file].metrics_keys = _rows(file)[0]
         return trainer
 
-    def drop(self, next_step: int, steps_seen: Mapping[str, int]) -> None:
-        """Take out the rows that will be logged again: a killed run may be further than its checkpoint."""
+    def drop(self, state: State, *, exact: bool) -> None:
+        """Take out the rows that will be logged again: a killed run may be further than its checkpoint.
+
+        Args:
+            state: what the run goes on from.
+            exact: whether all that followed its saving is done again, and not only the steps that did.
+        """
         for file in self.files if is_rank_zero() else ():
             names, rows = _rows(file)
-            kept = [row for row in rows if _is_before(row, next_step, steps_seen)]
+            before = state.logged.get(_key(file, self.folder)) if exact else None
+            kept = [row for row in rows if _is_before(row, state)] if before is None else rows[:before]
             if len(kept) < len(rows):
                 text = io.StringIO(newline="")
                 writer = csv.DictWriter(text, names)
                 writer.writeheader()
                 writer.writerows(kept)
                 write_whole(file, text.getvalue())
+
+
+def logged(loggers: Iterable[Any], folder: Path) -> dict[str, int]:
+    """How many rows the files of CSV loggers have, by their paths from a run's folder."""
+    files = [Path(logger.log_dir) / METRICS for logger in loggers if "CSVLogger" in _kinds(type(logger))]
+    return {_key(file, folder): max(0, _lines(file) - 1) for file in files if file.is_file()}
+
+
+def _key(file: Path, folder: Path) -> str:
+    return os.path.relpath(file.resolve(), folder.resolve())
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as content:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: content.read(1 << 20), b""))
 
 
 def _aside(file: Path) -> Path:
@@ -139,16 +163,16 @@ def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     return list(reader.fieldnames or []), list(reader)
 
 
-def _is_before(row: Mapping[str, str], next_step: int, steps_seen: Mapping[str, int]) -> bool:
+def _is_before(row: Mapping[str, str], state: State) -> bool:
     """Whether a row was logged before the state that is gone on from.
 
     Steps of validation and test are counted apart from those of the training.
     """
     names = [name for name, value in row.items() if value and name not in ("step", "epoch")]
     found = [_OF_EVALUATION.fullmatch(name) for name in names]
-    end = next_step
+    end = state.next_step
     if found and all(found) and found[0] is not None:
-        end = steps_seen.get(f"{found[0]['mode']}/{found[0]['loader'] or 0}", next_step)
+        end = state.steps_seen.get(f"{found[0]['mode']}/{found[0]['loader'] or 0}", end)
     with suppress(ValueError, KeyError):
         return int(row["step"]) < end
     return True

@@ -111,7 +111,7 @@ class _Takes(Callback):
         if self.going_on.take == WEIGHTS:
             return
         state = self.going_on.state
-        CsvFiles(self.going_on.run).drop(state.next_step, state.steps_seen)
+        CsvFiles(self.going_on.run).drop(state, exact=getattr(trainer, "exact_resume", False))
         if hasattr(type(pl_module), "steps_seen"):
             pl_module.steps_seen = state.steps_seen
         if self.going_on.take == ALL and self.going_on.hyperparameters:

@@ -51,8 +51,16 @@ class State:
     @property
     def steps_seen(self) -> Mapping[str, int]:
         """The steps that were measured, by mode and loader."""
-        seen: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get("steps_seen") or {}
-        return seen
+        return self._own("steps_seen")
+
+    @property
+    def logged(self) -> Mapping[str, int]:
+        """How many rows the files of CSV loggers had, by their paths from the run's folder."""
+        return self._own("logged")
+
+    def _own(self, key: str) -> Mapping[str, int]:
+        found: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get(key) or {}
+        return found
 
 
 def newest_good(run: Run, *, complete: bool) -> State:

@@ -1,0 +1,214 @@
+"""The loop over epochs, which goes on exactly where a checkpoint was saved."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
+from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
+
+from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
+from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, STEP, VALIDATION, Streams, seed_of_fit
+from lighter.trainer.exact.loaders import Loaders, ResumeChoice
+from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
+from lighter.trainer.exact.samples import Place
+from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
+
+log = logging.getLogger("lighter")
+
+_LIGHTNINGS = "as Lightning does"
+
+
+class LeanFitLoop(_FitLoop):
+    """Lightning's loop over epochs. With `exact_resume`, random numbers and going on are ours.
+
+    Attributes:
+        streams: the random numbers of this process; None without `exact_resume`.
+        goes_on: where it goes on, until it is there.
+    """
+
+    trainer: Any
+    streams: Streams | None = None
+    goes_on: Saved | None = None
+
+    def __init__(self, trainer: Any, min_epochs: int | None, max_epochs: int | None) -> None:
+        super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
+        self.loaders = Loaders()
+        self.saves_to: Any = None
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that is running, or that runs next."""
+        progress: Any = self.epoch_progress.current
+        return int(progress.processed)
+
+    def run(self) -> None:
+        """Run the fit."""
+        trainer = self.trainer
+        if trainer.exact_resume:
+            self._begin()
+        else:
+            self.goes_on, self.streams = None, None
+            trainer.resume_choice = ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            log.info("resume: %s", trainer.resume_choice)
+        super().run()
+
+    def _begin(self) -> None:
+        trainer, saved = self.trainer, self.goes_on
+        seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)
+        self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
+        place = self.loaders.place
+        place.seed, place.rank, place.epoch = seed, trainer.global_rank, lambda: self.epoch
+        if saved is not None:
+            settle(self, saved.place)
+            trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
+            place.trained = (self.epoch, trained)
+
+    def _load_combined_loader_states(self) -> None:
+        """Lightning's place between a new dataloader and its first iteration."""
+        if self.streams is None:
+            super()._load_combined_loader_states()
+            return
+        self.loaders.take(self._combined_loader.flattened if self._combined_loader is not None else [])
+        saved = self.goes_on
+        fits = saved is not None and self._fits(saved)
+        states = saved.processes[self.trainer.global_rank]["loaders"] if saved is not None and fits else []
+        self.loaders.load(states, self.loaders.place.skip(self.epoch))
+        if not self.loaders.skips or (saved is not None and not fits):
+            self.loaders.place.trained = (0, 0)
+        self.trainer.resume_choice = self._choice()
+        log.info("resume: %s", self.trainer.resume_choice)
+        self.seed_order()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do; what a checkpoint left of its epoch is done first."""
+        if self.goes_on is not None and self.goes_on.is_within and self.max_batches != 0:
+            return False
+        return bool(super().done)
+
+    def on_run_start(self) -> None:
+        """Begin, or go on."""
+        if self.streams is not None:
+            self.streams.seed_for(START)
+            if self.goes_on is not None and self._fits(self.goes_on):
+                go_on(self.trainer, self.goes_on)
+        super().on_run_start()
+
+    def on_advance_start(self) -> None:
+        """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""
+        if self.streams is not None:
+            self.streams.seed_for(EPOCH_START, self.epoch)
+        if self.goes_on is None or not self.goes_on.is_within:
+            super().on_advance_start()
+            return
+        self.setup_data()
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, GradientAccumulationScheduler):  # sets it when an epoch begins
+                self.trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(self.trainer.current_epoch)
+
+    def advance(self) -> None:
+        """Run an epoch, or what is left of it."""
+        if self.goes_on is None or self.goes_on.place != EPOCH_END:
+            super().advance()
+
+    def on_advance_end(self) -> None:
+        """End an epoch."""
+        ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
+        self.goes_on = None
+        if ends:
+            self._finish_epoch()
+            return
+        if self.streams is not None:
+            self.streams.seed_for(EPOCH_END_NUMBERS, self.epoch)
+        super().on_advance_end()
+
+    def _finish_epoch(self) -> None:
+        """What Lightning does after the hooks of an epoch's end, where a checkpoint was saved in those."""
+        connector = self.trainer._logger_connector
+        connector.epoch_end_reached()
+        self.epoch_progress.increment_processed()
+        self.save_the_rest("on_train_epoch_end")
+        connector.on_epoch_end()
+        if self.epoch_loop._num_ready_batches_reached():
+            self.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+        self.epoch_loop._batches_that_stepped -= 1
+        connector.update_train_epoch_metrics()
+        self.epoch_loop._batches_that_stepped += 1
+        self.epoch_progress.increment_completed()
+
+    def save_the_rest(self, hook: str) -> None:
+        """Let those checkpoint callbacks save that come after the one that had; that one knows that it has."""
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                getattr(callback, hook)(self.trainer, self.trainer.lightning_module)
+
+    def take_up_batches(self) -> Saved | None:
+        """Where batches go on within the epoch; said once."""
+        saved, self.goes_on = self.goes_on, None
+        return saved if saved is not None and saved.place in WITHIN else None
+
+    def row_to_log(self, saved: Saved) -> Any:
+        """The values of the last step that were not with the loggers yet."""
+        return row_to_log(self.trainer, saved) if self._fits(saved) else {}
+
+    def seed_order(self) -> None:
+        """Begin the random numbers of an epoch's dataloaders: what their workers are seeded with, above all."""
+        if self.streams is not None:
+            self.streams.seed_for(ORDER, self.epoch)
+
+    def seed_validation(self, *batch: int) -> None:
+        """Begin the random numbers of a validation, or of one of its batches."""
+        if self.streams is not None:
+            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready, *batch)
+
+    def place_of_validation(self) -> Place:
+        """Where the dataloaders of a validation begin: anew, with random numbers of its own."""
+        place = Place()
+        if self.streams is not None:
+            key = self.streams.shared_key(VALIDATION, self.epoch_loop.batch_progress.total.ready)
+            place.seed, place.rank = int.from_bytes(key[:7], "little"), self.streams.rank
+            place.epoch = lambda: self.epoch
+        return place
+
+    def begin_step(self) -> None:
+        """A batch is loaded: begin the random numbers of the one that is trained next."""
+        if self.streams is not None:
+            fetcher: Any = self._data_fetcher
+            self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
+            self.streams.seed_for(STEP, self.epoch_loop.batch_progress.total.ready)
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        """Lightning's state and ours."""
+        state: dict[str, Any] = super().on_save_checkpoint()
+        if self.streams is not None:
+            batches: Any = self.epoch_loop.batch_progress.current
+            loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
+            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders, self.saves_to)
+        return state
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        """Take Lightning's state and ours."""
+        super().on_load_checkpoint(state_dict)
+        found = state_dict.get(KEY)
+        self.goes_on = Saved(**found) if found is not None and self.trainer.exact_resume else None
+
+    def teardown(self) -> None:
+        """The fit is over."""
+        super().teardown()
+        self.loaders.release()
+        self.goes_on = None
+
+    def _fits(self, saved: Saved) -> bool:
+        return bool(len(saved.processes) == self.trainer.world_size)
+
+    def _choice(self) -> ResumeChoice:
+        saved, now = self.goes_on, self.trainer.world_size
+        if saved is not None and not self._fits(saved):
+            return ResumeChoice("from the epoch's start", f"{now} processes now, {len(saved.processes)} then")
+        if saved is None and self.is_resuming:
+            return ResumeChoice(_LIGHTNINGS, "the checkpoint does not say where the fit was")
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
+            return ResumeChoice(_LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
+        return self.loaders.choice

@@ -1,0 +1,1 @@
+"""A fit that goes on from a checkpoint does what it would have done had it not stopped."""

@@ -1,0 +1,58 @@
+"""Where a fit is when a checkpoint is saved, and how the loops are set to go on from there.
+
+Lightning's loops guess from their counters, which is where they go wrong at the ends of epochs. Here the place is named
+when the checkpoint is saved, and going on means to do what was still to be done at that place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# what is still to be done of the epoch
+NOTHING = "between epochs"  # the next epoch is to begin
+EPOCH_START = "epoch start"  # its first hooks
+BATCHES = "between batches"  # the batches that are left
+BATCH_END = "batch end"  # what comes after `on_train_batch_end`: a row of the log, validation
+VALIDATED = "validated"  # what comes after validation
+EPOCH_END = "epoch end"  # what comes after `on_train_epoch_end`: the epoch's row, schedulers on a plateau
+WITHIN = (BATCHES, BATCH_END, VALIDATED)
+_COUNTS = ("ready", "started", "processed", "completed")
+
+
+def place_of(trainer: Any) -> str:
+    """Where a fit is, told from the counters of its loops."""
+    loop = trainer.fit_loop
+    epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+    if epochs.ready == epochs.completed:
+        return NOTHING
+    if epochs.started < epochs.ready:
+        return EPOCH_START
+    if epochs.processed > epochs.completed:
+        return EPOCH_END
+    if trainer.validating:
+        return VALIDATED if loop.epoch_loop.val_loop.is_over else BATCH_END
+    return BATCH_END if batches.processed > batches.completed else BATCHES
+
+
+def settle(loop: Any, place: str) -> None:
+    """Set the counters of a fit loop that was loaded to those of a loop that has come to a place by itself."""
+    epoch_loop = loop.epoch_loop
+    for tracker in (loop.epoch_progress.total, loop.epoch_progress.current):
+        if place == EPOCH_START:
+            tracker.ready = tracker.started
+        elif place == EPOCH_END:
+            tracker.processed = tracker.completed
+    for tracker in (epoch_loop.batch_progress.total, epoch_loop.batch_progress.current) if place in WITHIN else ():
+        done = tracker.processed if place == BATCH_END else tracker.completed
+        for name in _COUNTS:
+            setattr(tracker, name, done)
+    epoch_loop.scheduler_progress.reset_on_restart()
+    epoch_loop.automatic_optimization.optim_progress.reset_on_restart()
+    for one in (
+        loop,
+        epoch_loop,
+        epoch_loop.val_loop,
+        epoch_loop.automatic_optimization,
+        epoch_loop.manual_optimization,
+    ):
+        one._restarting = one._loaded_from_state_dict = False

@@ -1,0 +1,304 @@
+"""The order of samples and their augmentation, as functions of the seed, the epoch and the sample.
+
+A `DataLoader` takes the indices of each batch from its batch sampler, and hands them to whoever loads the samples:
+itself, or one of its workers. `KeyedBatches` stands in for the batch sampler. It seeds what draws the order, leaves out
+the batches that were trained before, and hands over indices that seed the generators when somebody takes them.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
+
+from lighter.parts.collate import collate_with_none
+from lighter.trainer.exact.keys import BATCH, ORDER, SAMPLE, key_of, seed_all
+
+# those that draw from global generators at most once, when they begin
+DRAW_AT_ONCE = {RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler}
+_END = object()
+DRAW_NOTHING = {default_collate, default_convert, collate_with_none}
+
+
+class Place:
+    """Where a loader's next iteration begins; whoever runs the epochs keeps it.
+
+    Attributes:
+        seed: of the fit.
+        rank: of the process, for what is not of one sample alone.
+        epoch: its number.
+        trained: an epoch, and how many batches of it were trained before.
+    """
+
+    def __init__(self) -> None:
+        self.seed, self.rank = 0, 0
+        self.epoch: Callable[[], int] = lambda: 0
+        self.trained = (0, 0)
+
+    def skip(self, epoch: int) -> int:
+        """The batches of an epoch to leave out."""
+        return self.trained[1] if self.trained[0] == epoch else 0
+
+
+class KeyedBatches:
+    """A batch sampler whose order is a function of the seed and the epoch.
+
+    Workers that persist keep it when the loader has its own again; without a place, it does what that does.
+
+    Args:
+        inner: the loader's own; where it makes no batches, its sampler.
+        loader: the loader.
+
+    Attributes:
+        place: where an iteration begins.
+    """
+
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
+        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
+        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
+        self.loads_here = loader.num_workers == 0
+        self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
+        self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
+        self.own_states = with_own_state(loader.dataset) if self.loads_here else []
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner) if self.place is None else self._batches(self.place)
+
+    def _batches(self, place: Place) -> Iterator[Any]:
+        epoch = place.epoch()
+        skip = place.skip(epoch)
+        order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
+        parts: list[Any] = [self.inner, self.sampler]
+        for part in parts:
+            if callable(getattr(part, "set_epoch", None)):
+                part.set_epoch(epoch)
+        drawn = self._drawn(order)
+        for number, indices in enumerate(drawn):
+            if number >= skip:
+                own = key_of(samples, BATCH, place.rank, number)
+                yield self._keyed(indices, samples, own) if self.is_random else indices
+
+    def _drawn(self, order: bytes) -> Iterator[Any]:
+        """The indices of the epoch's batches, whose drawing nothing else can disturb."""
+        generator = getattr(self.sampler, "generator", None)
+        if isinstance(generator, torch.Generator):
+            generator.manual_seed(int.from_bytes(order[:8], "little"))
+        if self.draws_at_once:
+            seed_all(order)
+            yield from self.inner
+            return
+        with _Aside(order) as aside:
+            batches = iter(self.inner)
+        while True:
+            with aside:
+                indices = next(batches, _END)
+            if indices is _END:
+                return
+            yield indices
+
+    def _keyed(self, indices: Any, samples: bytes, own: bytes) -> Any:
+        """The indices of a batch, with what its samples are to be seeded with."""
+        if isinstance(indices, (list, tuple)):
+            if self.loads_here:
+                seed_all(own)
+            return KeyedIndices(indices, samples, own, self.own_states, may_repeat=self.may_repeat)
+        key = key_of(samples, indices, own) if self.may_repeat else key_of(samples, indices)
+        if self.loads_here:
+            seed_sample(key, self.own_states)
+            return indices
+        return KeyedIndex(indices, key) if type(indices) is int else indices
+
+
+class KeyedTurns:
+    """Stands in for the batch sampler of an iterable dataset, whose batches nobody chooses; each is seeded.
+
+    Args:
+        inner: the loader's own; where it makes no batches, its sampler.
+        loader: the loader.
+
+    Attributes:
+        place: whose epoch it is.
+    """
+
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        self.inner = inner
+        self.place: Place | None = None
+        self.loads_here = loader.num_workers == 0
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner) if self.place is None else self._turns(self.place)
+
+    def _turns(self, place: Place) -> Iterator[Any]:
+        samples = key_of(place.seed, SAMPLE, place.epoch())
+        for number, turn in enumerate(self.inner):
+            key = key_of(samples, BATCH, place.rank, number)
+            if self.loads_here:
+                seed_all(key)
+            yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
+
+
+class KeyedTurn(list):
+    """What stands for a batch of an iterable dataset; seeds the generators when a worker gets it."""
+
+    def __init__(self, turn: Any, key: bytes) -> None:
+        super().__init__(turn)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _turn_arrived, (list(self), self.key)
+
+
+def _turn_arrived(turn: list[Any], key: bytes) -> list[Any]:
+    seed_all(key)
+    return turn
+
+
+class KeyedIndices(list):
+    """The indices of a batch. Each seeds the generators when it is taken, and the batch when a worker gets it.
+
+    Args:
+        indices: of the batch.
+        samples: the key of the epoch's samples.
+        own: the key of the batch.
+        own_states: what draws from a random state of its own; see `with_own_state`.
+        may_repeat: whether a sample may come twice, and is then keyed by its place in the batch too.
+    """
+
+    def __init__(self, indices: Any, samples: bytes, own: bytes, own_states: list[Any], *, may_repeat: bool) -> None:
+        super().__init__(indices)
+        self.samples, self.own, self.own_states, self.may_repeat = samples, own, own_states, may_repeat
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, index in enumerate(super().__iter__()):
+            key = key_of(self.own, index, number) if self.may_repeat else key_of(self.samples, index)
+            seed_sample(key, self.own_states)
+            yield index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (list(super().__iter__()), self.samples, self.own, self.may_repeat)
+
+
+def _arrived(indices: list[Any], samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
+    """In a worker: for datasets that load a batch at a time, and for the collation."""
+    seed_all(own)
+    return KeyedIndices(indices, samples, own, _own_states_here(), may_repeat=may_repeat)
+
+
+class KeyedIndex(int):
+    """The index of a sample that is loaded alone; seeds the generators when a worker gets it."""
+
+    key: bytes
+
+    def __new__(cls, index: int, key: bytes) -> KeyedIndex:
+        made = super().__new__(cls, index)
+        made.key = key
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived_alone, (int(self), self.key)
+
+
+def _arrived_alone(index: int, key: bytes) -> int:
+    seed_sample(key, _own_states_here())
+    return index
+
+
+def _own_states_here() -> list[Any]:
+    worker = get_worker_info()
+    return with_own_state(worker.dataset) if worker is not None else []
+
+
+def seed_sample(key: bytes, own_states: list[Any]) -> None:
+    """Seed the generators for a sample."""
+    seed_all(key)
+    for one in own_states:
+        one.set_random_state(seed=int.from_bytes(key[:4], "little"))
+
+
+def with_own_state(dataset: Any) -> list[Any]:
+    """A dataset, or its transform, that draws from a random state of its own and lets it be set, as MONAI's do."""
+    found, inner = [], dataset
+    while inner is not None:
+        found += [one for one in (inner, getattr(inner, "transform", None)) if hasattr(one, "set_random_state")]
+        inner = getattr(inner, "dataset", None)
+    return found
+
+
+class _Aside:
+    """Generators as they are for a sampler of somebody's, which may draw from them at any batch."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key: bytes | None = key
+        self._own: Any = None
+        self._others: Any = None
+
+    def __enter__(self) -> _Aside:
+        self._others = _states()
+        if self._key is not None:
+            seed_all(self._key)
+            self._key = None
+        else:
+            _set_states(self._own)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._own = _states()
+        _set_states(self._others)
+
+
+def _states() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    return torch.default_generator.get_state(), random.getstate(), numpy and numpy.random.get_state()
+
+
+def _set_states(states: tuple[Any, ...]) -> None:
+    of_torch, of_python, of_numpy = states
+    torch.default_generator.set_state(of_torch)
+    random.setstate(of_python)
+    if of_numpy is not None:
+        sys.modules["numpy"].random.set_state(of_numpy)
+
+
+def draws_nothing(dataset: Any) -> bool:
+    """Whether a dataset is known to give the same sample whenever it is asked: then nothing is seeded for it."""
+    if type(dataset) is Subset:
+        return draws_nothing(dataset.dataset)
+    if type(dataset) is ConcatDataset:
+        return all(draws_nothing(part) for part in dataset.datasets)
+    return type(dataset) in (TensorDataset, list, tuple, torch.Tensor)
+
+
+def may_repeat(sampler: Any) -> bool:
+    """Whether an epoch may have a sample twice, which is then not augmented the same way twice."""
+    return type(sampler) is WeightedRandomSampler or bool(getattr(sampler, "replacement", False))

@@ -1,0 +1,141 @@
+"""What a checkpoint holds beside Lightning's own, so that a fit goes on exactly; of every process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lighter.parts.metric_state import to_device
+from lighter.trainer.exact.measured import measured, show_again, take_up
+from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
+
+KEY = "lighter"  # in the state of Lightning's fit loop, which other trainers leave alone
+_OF_CHECKPOINTS = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a fit was, as a checkpoint has it.
+
+    Attributes:
+        seed: of all its random numbers.
+        place: where in the epoch; see `position`.
+        should_stop: whether it was about to end.
+        checkpoints: what Lightning's `ModelCheckpoint`s do not save of themselves, by their keys.
+        processes: the state of each.
+    """
+
+    seed: int
+    place: str
+    should_stop: bool
+    checkpoints: Mapping[str, Mapping[str, Any]]
+    processes: list[Mapping[str, Any]]
+
+    @property
+    def is_within(self) -> bool:
+        """Whether batches of an epoch were trained, and its end is to come."""
+        return self.place in WITHIN or self.place == EPOCH_END
+
+
+def saved_state(trainer: Any, seed: int, loaders: Sequence[Any], file: Any) -> dict[str, Any]:
+    """Where a fit is. All processes take part.
+
+    Args:
+        seed: of its random numbers.
+        loaders: the states of the dataloaders that have one.
+        file: where it is saved.
+    """
+    place = place_of(trainer)
+    own = {"loaders": list(loaders), **_of_process(trainer, place)}
+    processes: list[Any] = [own]
+    if trainer.world_size > 1 and torch.distributed.is_initialized():
+        processes = [None] * trainer.world_size
+        torch.distributed.all_gather_object(processes, own)
+    return {
+        "seed": seed,
+        "place": place,
+        "should_stop": bool(trainer.should_stop),
+        "checkpoints": _of_checkpoint_callbacks(trainer, file),
+        "processes": processes,
+    }
+
+
+def go_on(trainer: Any, saved: Saved) -> None:
+    """Take up what this process had, before the first hook of the fit."""
+    own = saved.processes[trainer.global_rank]
+    trainer.fit_loop.epoch_loop.val_loop.go_on_counting(own["counts"])
+    trainer.should_stop = saved.should_stop
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            for name, value in saved.checkpoints.get(callback.state_key, {}).items():
+                setattr(callback, name, value)
+    if saved.is_within:
+        take_up(trainer, own["measured"])
+        _set_gradients(trainer.lightning_module, own["gradients"])
+    else:
+        show_again(trainer, own["measured"])
+
+
+def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
+    """The values of the step that were not with the loggers yet."""
+    row: Mapping[str, Any] = saved.processes[trainer.global_rank]["row"]
+    return row
+
+
+def _of_process(trainer: Any, place: str) -> dict[str, Any]:
+    loop = trainer.fit_loop
+    return {
+        "measured": measured(trainer),
+        "counts": loop.epoch_loop.val_loop.counts(),
+        "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
+        "gradients": _gradients(trainer) if place in WITHIN and _accumulates(loop, place) else {},
+    }
+
+
+def _row(trainer: Any) -> dict[str, Any]:
+    """What Lightning gives the loggers once the hooks of a step are over."""
+    connector = trainer._logger_connector
+    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
+    if accumulates or not (connector.should_update_logs or trainer.fast_dev_run):
+        return {}
+    return {name: value.detach().cpu() for name, value in connector.metrics["log"].items()}
+
+
+def _accumulates(loop: Any, place: str) -> bool:
+    """Whether gradients have added up since the optimizer's last step."""
+    if place != BATCHES:
+        return bool(loop._should_accumulate())
+    # before a batch, Lightning answers for that one
+    return bool(loop.epoch_loop.batch_progress.current.processed % loop.trainer.accumulate_grad_batches)
+
+
+def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
+    """The gradients that have added up since the optimizer's last step."""
+    if not trainer.lightning_module.automatic_optimization:
+        return {}
+    named = trainer.lightning_module.named_parameters()
+    return {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is torch.Tensor}
+
+
+def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
+    for name, parameter in module.named_parameters() if gradients else ():
+        if name in gradients:
+            parameter.grad = to_device(gradients[name], parameter.device)
+
+
+def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any]]:
+    """The one that is saving notes only afterwards that it has."""
+    states = {}
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            state = {name: getattr(callback, name) for name in _OF_CHECKPOINTS}
+            own = (callback.last_model_path, callback.best_model_path, *callback.best_k_models)
+            if file is not None and os.fspath(file) in own:
+                state |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": os.fspath(file)}
+            states[callback.state_key] = state
+    return states

@@ -1,0 +1,103 @@
+"""Checkpoints that `weights_only=True` reads: tensors, numbers, text, and lists and dicts of them.
+
+What is plain but for its type becomes plain. Whatever else a user keeps in a checkpoint stays there, and is named.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+_HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+_OF_TENSORS = ("state_dict", "optimizer_states")
+_SHOWN = 5
+
+
+def plain(checkpoint: Any) -> Any:
+    """The checkpoint, with numbers of Python for those of NumPy that are the same, and text for paths.
+
+    Paths are so among hyperparameters only, which a constructor takes as a config gives them. A number of lower
+    precision than Python's stays what it is: what is computed with it would be another.
+    """
+    if type(checkpoint) is not dict:
+        return checkpoint
+    try:
+        return {key: _plain(value, paths=key in _HYPERPARAMETERS) if key not in _OF_TENSORS else value
+                for key, value in checkpoint.items()}  # fmt: skip
+    except RecursionError:  # data that holds itself
+        return checkpoint
+
+
+def _plain(value: Any, *, paths: bool) -> Any:
+    """The value itself where there is nothing to change in it."""
+    if type(value) is dict:
+        changed = {key: _plain(inner, paths=paths) for key, inner in value.items()}
+        return changed if any(changed[key] is not inner for key, inner in value.items()) else value
+    if type(value) in (list, tuple):
+        items = [_plain(inner, paths=paths) for inner in value]
+        return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if isinstance(value, (np.bool_, np.integer, np.float64, np.str_)):
+        return value.item()
+    return str(value) if paths and isinstance(value, PurePath) else value
+
+
+def refused(path: Any) -> list[str]:
+    """What in a checkpoint's pickle `weights_only=True` refuses: the names of classes and functions, as a rule.
+
+    Only the pickle is read, not the tensors.
+    """
+    try:
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    except pickle.UnpicklingError as error:  # a number of a thousand digits, a list that holds itself
+        return [str(error)]
+
+
+def what_to_do(checkpoint: Any, file: str) -> str:
+    """A warning that says where in a checkpoint it is that `weights_only=True` refuses, and what to do about it."""
+    try:
+        found = list(_places(checkpoint, ""))
+    except RecursionError:
+        found = []
+    lines = [f"  {place}: {name}" for place, name in found[:_SHOWN]]
+    lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return "\n".join(
+        [
+            f"{file} holds more than weights and plain data. All of it is saved, but it can be loaded only with"
+            " weights_only=False (--no-weights_only), which can run code:",
+            *lines,
+            "Leave objects out of the hyperparameters with save_hyperparameters(ignore=[...]), and have state_dict()"
+            " of callbacks and data modules return tensors, numbers, text, lists and dicts",
+        ]
+    )
+
+
+def _places(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if type(value) is dict:
+        for key, inner in value.items():
+            yield from _places(inner, f"{place}::{key}" if place else str(key))
+    elif type(value) in (list, tuple):
+        for index, inner in enumerate(value):
+            yield from _places(inner, f"{place}::{index}")
+    elif not _is_simple(value) and _refused_alone(value):
+        kind = value if isinstance(value, type) else type(value)
+        yield place, f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_simple(value: Any) -> bool:
+    if type(value) is int:
+        return value.bit_length() < 64
+    return type(value) in (str, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
+
+
+def _refused_alone(value: Any) -> list[str]:
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return refused(file)

@@ -1,0 +1,213 @@
+"""The order of samples and what is drawn for each are functions of the seed, the epoch and the sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from lighter.trainer.exact.loaders import Loaders
+from lighter.trainer.exact.samples import draws_nothing
+
+SIZE, BATCH = 24, 4
+
+
+class Noisy(Dataset):
+    """A sample's index, and a number from each of the global generators."""
+
+    def __len__(self) -> int:
+        return SIZE
+
+    def __getitem__(self, index: int) -> tuple[int, float, float, float]:
+        return index, random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+class AtOnce(Noisy):
+    """The same, a batch at a time."""
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return [self[index] for index in list(map(int, range(len(indices))))]
+
+
+class Wandering(Sampler):
+    """A sampler that draws from all global generators, sample by sample."""
+
+    def __len__(self) -> int:
+        return SIZE
+
+    def __iter__(self) -> Iterator[int]:
+        for _ in range(SIZE):
+            drawn = random.random() + float(np.random.rand()) + float(torch.rand(()))
+            yield int(drawn * 1000) % SIZE
+
+
+def shuffled(**more: Any) -> DataLoader:
+    return DataLoader(Noisy(), batch_size=BATCH, shuffle=True, **more)
+
+
+def epoch(loader: DataLoader, number: int, *, seed: int = 3, skip: int = 0, disturb: bool = True) -> list[list[Any]]:
+    """The batches of an epoch, while somebody else draws too."""
+    loaders = Loaders()
+    loaders.take([loader])
+    place = loaders.place
+    place.seed, place.epoch, place.trained = seed, lambda: number, (number, skip)
+    batches = []
+    for batch in loader:
+        batches.append([torch.as_tensor(part).tolist() for part in batch])
+        if disturb:
+            torch.rand(7), random.random(), np.random.rand(3)
+    loaders.release()
+    return batches
+
+
+def test_the_same_seed_and_epoch_give_the_same_samples() -> None:
+    torch.manual_seed(0)
+    first = epoch(shuffled(), 0)
+    torch.manual_seed(1)
+    random.seed(5)
+    assert epoch(shuffled(), 0, disturb=False) == first
+    assert epoch(shuffled(), 1) != first
+    assert epoch(shuffled(), 0, seed=4) != first
+    assert sorted(index for batch in first for index in batch[0]) == list(range(SIZE))
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_samples() -> None:
+    first = epoch(shuffled(), 2)
+    for workers in (1, 2):
+        assert epoch(shuffled(num_workers=workers), 2) == first
+    keeping = shuffled(num_workers=2, persistent_workers=True)
+    assert [epoch(keeping, number, skip=2) for number in (1, 2)] == [epoch(shuffled(), n)[2:] for n in (1, 2)]
+    assert len({index for batch in keeping for index in batch[0].tolist()}) == SIZE  # without a fit
+
+
+def test_a_samples_numbers_are_the_same_in_any_batch() -> None:
+    def by_sample(loader: DataLoader) -> dict[int, Any]:
+        return {sample[0]: sample[1:] for batch in epoch(loader, 1) for sample in zip(*batch, strict=True)}
+
+    assert (
+        by_sample(shuffled())
+        == by_sample(DataLoader(Noisy(), batch_size=6))
+        == by_sample(DataLoader(Noisy(), batch_size=5, sampler=SubsetRandomSampler(range(SIZE))))
+    )
+
+
+LOADERS = {
+    "shuffled": shuffled,
+    "in order": lambda: DataLoader(Noisy(), batch_size=BATCH),
+    "a generator": lambda: shuffled(generator=torch.Generator().manual_seed(7)),
+    "with replacement": lambda: DataLoader(
+        Noisy(), batch_size=BATCH, sampler=RandomSampler(Noisy(), replacement=True, num_samples=SIZE)
+    ),
+    "weighted": lambda: DataLoader(
+        Noisy(), batch_size=BATCH, sampler=WeightedRandomSampler(torch.rand(SIZE).fill_(0.3), SIZE)
+    ),
+    "a sampler of one's own": lambda: DataLoader(Noisy(), batch_size=BATCH, sampler=Wandering()),
+    "batches of one's own": lambda: DataLoader(Noisy(), batch_sampler=BatchSampler(Wandering(), BATCH, False)),
+    "no batches": lambda: DataLoader(Noisy(), batch_size=None, shuffle=True),
+    "a batch at a time": lambda: DataLoader(AtOnce(), batch_size=BATCH, shuffle=True),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_the_middle_of_an_epoch_is_found_again(name: str) -> None:
+    make = LOADERS[name]
+    whole = epoch(make(), 3)
+    for skip in (1, 2, len(whole) - 1, len(whole)):
+        assert epoch(make(), 3, skip=skip) == whole[skip:]
+    assert epoch(make(), 4) != whole
+
+
+def test_batches_before_the_middle_are_not_loaded() -> None:
+    class Counting(Noisy):
+        loaded = 0
+
+        def __getitem__(self, index: int) -> Any:
+            Counting.loaded += 1
+            return super().__getitem__(index)
+
+    epoch(DataLoader(Counting(), batch_size=BATCH, shuffle=True), 0, skip=4)
+    assert Counting.loaded == SIZE - 4 * BATCH
+
+
+def test_a_sample_that_comes_twice_is_drawn_for_twice() -> None:
+    one = DataLoader(Noisy(), batch_size=BATCH, sampler=WeightedRandomSampler([1.0] + [0.0] * (SIZE - 1), SIZE))
+    numbers = [number for batch in epoch(one, 0) for number in batch[1]]
+    assert len(set(numbers)) == SIZE
+
+
+def test_the_loader_is_given_back_as_it_was() -> None:
+    loader = shuffled()
+    before = loader.batch_sampler
+    epoch(loader, 0)
+    assert loader.batch_sampler is before
+
+
+def test_what_draws_nothing_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TensorDataset(torch.arange(SIZE), torch.arange(SIZE))
+    assert draws_nothing(data)
+    assert draws_nothing(torch.utils.data.Subset(data, range(3)))
+    assert draws_nothing(torch.utils.data.ConcatDataset([data, data]))
+    assert not draws_nothing(Noisy())
+    assert not draws_nothing(torch.utils.data.Subset(Noisy(), range(3)))
+    calls = []
+    monkeypatch.setattr("lighter.trainer.exact.samples.seed_all", lambda *_: calls.append(1))
+    epoch(DataLoader(data, batch_size=BATCH, shuffle=True), 0)
+    assert len(calls) == 1  # for the order
+
+
+@pytest.mark.slow
+def test_random_transforms_of_monai_are_keyed_too() -> None:
+    monai = pytest.importorskip("monai")
+    transform = monai.transforms.Compose([monai.transforms.RandGaussianNoise(1.0), monai.transforms.RandFlip(0.5)])
+    images = [torch.full((1, 3, 3), float(index)) for index in range(SIZE)]
+
+    def make(**more: Any) -> DataLoader:
+        data = torch.utils.data.Subset(monai.data.Dataset(images, transform), range(SIZE))
+        return monai.data.DataLoader(data, batch_size=BATCH, shuffle=True, **more)
+
+    whole = epoch(make(), 1)
+    assert epoch(make(), 1, skip=3) == whole[3:]
+    assert epoch(make(num_workers=2), 1) == whole
+    assert epoch(make(), 2) != whole
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(SIZE))
+
+
+class OwnIterable:
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(SIZE))
+
+
+@pytest.mark.parametrize(
+    ("loaders", "choice"),
+    [
+        ([shuffled()], "exact"),
+        ([[1, 2, 3]], "exact"),
+        ([shuffled(), shuffled()], "exact"),
+        ([DataLoader(Endless())], "from the epoch's start (an iterable dataset without state)"),
+        ([OwnIterable()], "from the epoch's start (a OwnIterable without state_dict and load_state_dict)"),
+        ([shuffled(), DataLoader(Endless())], "from the epoch's start (an iterable dataset without state)"),
+    ],
+)
+def test_how_a_fit_goes_on_is_said(loaders: list[Any], choice: str) -> None:
+    taken = Loaders()
+    taken.take(loaders)
+    assert str(taken.choice) == choice
