@@ -36,6 +36,7 @@ from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.step_output import sort_output
 from lighter.trainer.batches import is_there
+from lighter.trainer.finite.values import leaves_out
 from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
@@ -360,7 +361,7 @@ class BaseModule(LightningModule):
         finally:
             batch_values = meter.end_step()
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
-        if output.losses:
+        if output.losses and not (mode == "train" and leaves_out(trainer, output.losses)):
             meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
         new_names = meter.new_names()
         if new_names:

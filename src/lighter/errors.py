@@ -6,6 +6,7 @@
     │   └── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
+    ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -70,6 +71,10 @@ class StorageError(LighterError, OSError):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class NonFiniteError(LighterError):
+    """A loss, gradient or weight is not finite. The message says where, and what usually helps."""
 
 
 class RunError(LighterError):

@@ -66,6 +66,10 @@ def test_the_curve_is_lightnings(rung):
     )
 
 
+def test_what_only_lighters_trainer_takes_is_left_out():
+    assert find_lr([experiment("steps"), "trainer::on_non_finite=skip"], **FORTY).key == "model::optimizer::lr"
+
+
 def test_the_steepest_place_is_not_the_noisiest():
     """A flat loss with noise of a thousandth, and then a fall by two within a factor of ten."""
     rates = [10 ** (-8 + 8 * step / 99) for step in range(100)]

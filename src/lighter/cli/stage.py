@@ -12,7 +12,16 @@ from typing import Any, TypeGuard
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError, StorageError
+from lighter.errors import (
+    CheckpointError,
+    LighterError,
+    MisfitError,
+    ModuleError,
+    NonFiniteError,
+    PredictionError,
+    RunError,
+    StorageError,
+)
 from lighter.run.paths import is_rank_zero
 
 INTERRUPTED = 130
@@ -48,7 +57,7 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         with _messages_shown():
             action()
     except LighterError as error:
-        if error.exit_code == 1 and not isinstance(error, StorageError):
+        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
             return show_failure(error, whole=traceback)
         if is_rank_zero() or not isinstance(error, StorageError):  # which all processes have
             print(f"{_title(error)}\n\n{error}", file=sys.stderr)
@@ -103,6 +112,8 @@ def _title(error: LighterError) -> str:
         return "The checkpoint cannot be used."
     if isinstance(error, StorageError):
         return _DISK
+    if isinstance(error, NonFiniteError):
+        return "Training stopped at a number that is not finite."
     if isinstance(error, RunError):
         return "The run cannot be used."
     if isinstance(error, MisfitError):

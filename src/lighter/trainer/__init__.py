@@ -17,6 +17,7 @@ from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
+from lighter.trainer.finite import FiniteCheck
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 from lighter.trainer.saving.attempts import guard_saves
@@ -73,6 +74,7 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        self.finite_check = FiniteCheck(self)
         install_loops(self)
         install_saving(self)
         self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=async_save)
@@ -86,7 +88,10 @@ class Trainer(pytorch_lightning.Trainer):
 
         Raises:
             StorageError: it cannot be written, and no fit runs that is to go on without (`on_save_error`).
+            NonFiniteError: weights are not finite; not with `on_non_finite="continue"`.
         """
+        if not self.finite_check.allows_saving(filepath):
+            return
         loop: Any = self.fit_loop
         loop.saves_to = filepath
         self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)

@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
+from lighter.trainer.finite.closure import checked
 from lighter.trainer.hooks import find_hook, module_overrides
 
 HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -29,6 +30,7 @@ class LeanOptimization(_AutomaticOptimization):
     Where the module overrides `optimizer_step`, or something scales the gradients, Lightning's own code runs.
     """
 
+    trainer: Any
     _plan: Plan | None = None
 
     def plan(self, *, outputs_are_read: bool) -> None:
@@ -60,6 +62,11 @@ class LeanOptimization(_AutomaticOptimization):
             self._step_optimizer(plan, step)
         return step.outputs
 
+    def _make_closure(self, kwargs: OrderedDict, optimizer: Any, batch_idx: int) -> Closure:
+        closure = super()._make_closure(kwargs, optimizer, batch_idx)
+        check = self.trainer.finite_check.steps
+        return closure if check is None else checked(closure, check, self.trainer, optimizer, kwargs)
+
     def _step_optimizer(self, plan: Plan, step: _Step) -> None:
         total, current = self.optim_progress.optimizer.step.total, self.optim_progress.optimizer.step.current
         state = vars(plan.module)
@@ -89,6 +96,7 @@ class Plan:
         self.clips_itself = module_overrides(trainer, "configure_gradient_clipping", "clip_gradients")
         self.is_direct = strategy.model is self.module and type(trainer.precision_plugin) is Precision
         self._ddp = strategy if isinstance(strategy, DDPStrategy) else None
+        self.check = trainer.finite_check.steps
 
     def training_step(self, kwargs: Mapping[str, Any]) -> Any:
         """The user's step, through the wrapper of a strategy and the context of a precision where there are such."""
@@ -100,11 +108,17 @@ class Plan:
         """Gradients that accumulate are not exchanged between processes."""
         return self._ddp.block_backward_sync() if self._ddp is not None else nullcontext()
 
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped; a user may set that in the middle of an epoch."""
+        trainer = self.trainer
+        return self.clips_itself or trainer.gradient_clip_val is not None or trainer.gradient_clip_algorithm is not None
+
     def clip_gradients(self) -> None:
         """Clip gradients, if that was asked for."""
-        value, algorithm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
-        if value is None and algorithm is None and not self.clips_itself:
+        if not self.clips:
             return
+        value, algorithm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
         state = vars(self.module)
         before, state["_current_fx_name"] = state["_current_fx_name"], "configure_gradient_clipping"
         self.module.configure_gradient_clipping(
@@ -116,21 +130,27 @@ class Plan:
 class _Step:
     """One batch. Optimizers may ask for its gradients more than once."""
 
-    __slots__ = ("batch_idx", "is_first", "kwargs", "loop", "outputs", "plan", "was_run")
+    __slots__ = ("batch_idx", "check", "is_first", "kwargs", "loop", "outputs", "plan", "was_run")
 
     def __init__(self, loop: LeanOptimization, plan: Plan, batch_idx: int, kwargs: Mapping[str, Any]) -> None:
         self.loop, self.plan, self.batch_idx, self.kwargs = loop, plan, batch_idx, kwargs
         self.is_first = batch_idx % plan.trainer.accumulate_grad_batches == 0  # of those whose gradients add up
         self.outputs: dict[str, Any] = {}
         self.was_run = False
+        self.check = plan.check
 
     def gradients_and_hooks(self) -> Tensor | None:
         """What an optimizer calls: new gradients, ready for its step."""
         loss = self.gradients()
-        plan = self.plan
+        plan, check, batch = self.plan, self.check, self.kwargs["batch"]
+        if check is not None and (plan.before_step is not None or plan.clips):
+            check.note_gradients(plan.optimizer, batch)
         if plan.before_step is not None:
             plan.before_step(plan.optimizer)
         plan.clip_gradients()
+        if check is not None:
+            check.gradients(plan.optimizer, batch)
+            self.check = None  # an optimizer that asks again is searching, and may go too far
         return loss
 
     def gradients(self) -> Tensor | None:
@@ -144,6 +164,8 @@ class _Step:
         self.was_run = True
         plan = self.plan
         state = vars(plan.module)
+        if self.check is not None and self.is_first:
+            self.check.begin()
         before, state["_current_fx_name"] = state["_current_fx_name"], "training_step"
         output = plan.training_step(self.kwargs)
         state["_current_fx_name"] = before
@@ -151,6 +173,8 @@ class _Step:
         if self.is_first:
             self._zero_grad(state)
         if loss is not None:
+            if self.check is not None:
+                loss = self.check.loss(loss, output, self.kwargs["batch"])
             state["_current_fx_name"] = "backward"
             if plan.before_backward is not None:
                 plan.before_backward(loss)

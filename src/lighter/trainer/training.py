@@ -19,6 +19,7 @@ from lighter.trainer.exact.position import BATCH_END, VALIDATED
 from lighter.trainer.fetching import plan_fetch
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
+from lighter.trainer.manual import ManualOptimization
 from lighter.trainer.optimization import LeanOptimization
 from lighter.trainer.step_log import StepLog
 
@@ -51,6 +52,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def __init__(self, trainer: Any, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
         self.automatic_optimization = LeanOptimization(trainer)
+        self.manual_optimization = ManualOptimization(trainer)
         self.val_loop = LeanEvaluationLoop(
             trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
         )
@@ -69,6 +71,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if self.trainer.current_epoch > 0 and not fits.is_resuming and not self.restarting:  # as Lightning asks itself
             fits.loaders.begin_epoch()
         super().on_run_start(data_fetcher)
+        self.trainer.finite_check.begin_epoch()
         fits.loaders.note(data_fetcher.fetched)
         saved = fits.take_up_batches()
         choice = choose_loop(self.trainer, data_fetcher)
@@ -83,6 +86,11 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             self._make_plan(data_fetcher)
         if saved is not None:
             self._finish_batch(saved, data_fetcher)
+
+    def run(self, data_fetcher: Any) -> None:
+        """Train for an epoch."""
+        super().run(data_fetcher)
+        self.trainer.finite_check.end_epoch()
 
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()
@@ -215,3 +223,4 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         super().teardown()
         self._plan = None
         self.automatic_optimization.forget()
+        self.trainer.finite_check.end_fit()
