@@ -4,6 +4,7 @@
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
+    ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -53,6 +54,17 @@ class PredictionError(LighterError, ValueError):
     """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot go on."""
 
     exit_code = 4
+
+
+class WorkerError(LighterError, RuntimeError):
+    """A worker process of a dataloader died: which one, of what, and what that usually means.
+
+    `signum` is the signal that ended it; 0 or less if none did.
+    """
+
+    def __init__(self, message: str, signum: int = 0) -> None:
+        self.signum = signum
+        super().__init__(message)
 
 
 class RunError(LighterError):

@@ -11,8 +11,9 @@ from typing import Any
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
-from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError
+from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError, WorkerError
 from lighter.run.paths import is_rank_zero
+from lighter.signals import Stopped
 
 INTERRUPTED = 130
 
@@ -46,12 +47,13 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         with _messages_shown():
             action()
     except LighterError as error:
-        if error.exit_code == 1:
+        if error.exit_code == 1 and not isinstance(error, WorkerError):
             return show_failure(error, whole=traceback)
         print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        if not isinstance(error.__cause__, Stopped):  # that has said so
+            print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         return show_failure(error, whole=traceback)
@@ -81,6 +83,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 
 def _title(error: LighterError) -> str:
+    if isinstance(error, WorkerError):
+        return "A worker of a dataloader died."
     if isinstance(error, PredictionError):
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):

@@ -17,6 +17,7 @@ from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
+from lighter.trainer.stopping import Stopping, stops_cleanly
 
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
@@ -65,7 +66,18 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)
+
+    fit = stops_cleanly(pytorch_lightning.Trainer.fit)
+    validate = stops_cleanly(pytorch_lightning.Trainer.validate)
+    test = stops_cleanly(pytorch_lightning.Trainer.test)
+    predict = stops_cleanly(pytorch_lightning.Trainer.predict)
+
+    def _run_stage(self) -> Any:
+        """Private, because nothing public is called in all stages when the loops begin and when they have ended."""
+        with self.stopping.of_stage():
+            return super()._run_stage()
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

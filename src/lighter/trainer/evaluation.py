@@ -14,6 +14,7 @@ from lighter.trainer.choice import choose_loop
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.step_log import StepLog
+from lighter.trainer.workers import let_workers_stay
 
 
 class StepPlan:
@@ -53,9 +54,15 @@ class LeanEvaluationLoop(_EvaluationLoop):
     trainer: Any
     _plan: StepPlan | None = None
 
+    def reset(self) -> None:
+        """Before the dataloaders' workers start."""
+        let_workers_stay(self._combined_loader.flattened)  # type: ignore[union-attr]
+        super().reset()
+
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         super().on_run_start()
+        self.trainer.stopping.begin()
         fetcher: Any = self._data_fetcher
         choice = choose_loop(self.trainer, fetcher)
         if self.trainer.state.fn != "fit":
@@ -72,10 +79,19 @@ class LeanEvaluationLoop(_EvaluationLoop):
         return self._plan
 
     def _evaluation_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
-        plan, trainer, progress = self._plan, self.trainer, self.batch_progress
-        if plan is None:
+        if self._plan is None:
             super()._evaluation_step(batch, batch_idx, dataloader_idx, dataloader_iter)
-            return
+        else:
+            self._lean_step(self._plan, batch, batch_idx, dataloader_idx)
+        if self.trainer.stopping.leaves_loader():
+            raise StopIteration
+
+    def _store_dataloader_outputs(self) -> None:
+        self.trainer.stopping.agree_after_loader()
+        super()._store_dataloader_outputs()
+
+    def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        trainer, progress = self.trainer, self.batch_progress
         if trainer.callbacks != plan.callbacks:
             plan = self._make_plan()
         total: Any = progress.total

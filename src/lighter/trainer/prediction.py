@@ -12,6 +12,7 @@ from pytorch_lightning.loops.prediction_loop import _PredictionLoop  # private, 
 from lighter.trainer.batches import moved
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import StepPlan
+from lighter.trainer.workers import let_workers_stay
 
 CPU = torch.device("cpu")
 
@@ -23,9 +24,15 @@ class LeanPredictionLoop(_PredictionLoop):
     _plan: StepPlan | None = None
     _has_writers = False
 
+    def reset(self) -> None:
+        """Before the dataloaders' workers start."""
+        let_workers_stay(self._combined_loader.flattened)  # type: ignore[union-attr]
+        super().reset()
+
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         super().on_run_start()
+        self.trainer.stopping.begin()
         fetcher: Any = self._data_fetcher
         choice = self.trainer.loop_choice = choose_loop(self.trainer, fetcher)
         self._plan = None
@@ -39,10 +46,14 @@ class LeanPredictionLoop(_PredictionLoop):
         return self._plan
 
     def _predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
-        plan, progress = self._plan, self.batch_progress
-        if plan is None:
+        if self._plan is None:
             super()._predict_step(batch, batch_idx, dataloader_idx, dataloader_iter)
-            return
+        else:
+            self._lean_step(self._plan, batch, batch_idx, dataloader_idx)
+        self.trainer.stopping.after_prediction()
+
+    def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        progress = self.batch_progress
         if self.trainer.callbacks != plan.callbacks:
             plan = self._make_plan()
         total: Any = progress.total
