@@ -13,7 +13,7 @@ from lighter.cli.failures import show_failure
 from lighter.cli.safe import OPTIONS, safe_mode
 from lighter.errors import CheckpointError, LighterError, MisfitError, PredictionError, RunError, WorkerError
 from lighter.run.paths import is_rank_zero
-from lighter.signals import Stopped
+from lighter.signals import Stopped, stop_signals
 
 INTERRUPTED = 130
 
@@ -44,7 +44,7 @@ def run_and_show(stage: str, execute: Callable[[], Any], *, traceback: bool = Fa
 def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
     """Do something; returns 0, or prints what went wrong and returns the code for that."""
     try:
-        with _messages_shown():
+        with _messages_shown(), stop_signals():
             action()
     except LighterError as error:
         if error.exit_code == 1 and not isinstance(error, WorkerError):

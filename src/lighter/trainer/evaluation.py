@@ -14,7 +14,6 @@ from lighter.trainer.choice import choose_loop
 from lighter.trainer.hooks import find_hook
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.step_log import StepLog
-from lighter.trainer.workers import let_workers_stay
 
 
 class StepPlan:
@@ -56,13 +55,12 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     def reset(self) -> None:
         """Before the dataloaders' workers start."""
-        let_workers_stay(self._combined_loader.flattened)  # type: ignore[union-attr]
+        self.trainer.stopping.begin(self._combined_loader)
         super().reset()
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         super().on_run_start()
-        self.trainer.stopping.begin()
         fetcher: Any = self._data_fetcher
         choice = choose_loop(self.trainer, fetcher)
         if self.trainer.state.fn != "fit":

@@ -10,15 +10,16 @@ from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from lighter.trainer.evaluation import LeanEvaluationLoop
 from lighter.trainer.prediction import LeanPredictionLoop
 from lighter.trainer.training import LeanTrainingEpochLoop
-from lighter.trainer.workers import let_workers_stay
 
 
 class FitLoop(_FitLoop):
-    """Lightning's loop over epochs, which tells the dataloaders' workers how a run is stopped."""
+    """Lightning's loop over epochs."""
+
+    trainer: Any
 
     def _load_combined_loader_states(self) -> None:
         """The one moment between the dataloaders and their workers, which Lightning leaves nothing public at."""
-        let_workers_stay(self._combined_loader.flattened)  # type: ignore[union-attr]
+        self.trainer.stopping.begin(self._combined_loader)
         super()._load_combined_loader_states()
 
 

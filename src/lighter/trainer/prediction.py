@@ -12,7 +12,6 @@ from pytorch_lightning.loops.prediction_loop import _PredictionLoop  # private, 
 from lighter.trainer.batches import moved
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import StepPlan
-from lighter.trainer.workers import let_workers_stay
 
 CPU = torch.device("cpu")
 
@@ -26,13 +25,12 @@ class LeanPredictionLoop(_PredictionLoop):
 
     def reset(self) -> None:
         """Before the dataloaders' workers start."""
-        let_workers_stay(self._combined_loader.flattened)  # type: ignore[union-attr]
+        self.trainer.stopping.begin(self._combined_loader)
         super().reset()
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         super().on_run_start()
-        self.trainer.stopping.begin()
         fetcher: Any = self._data_fetcher
         choice = self.trainer.loop_choice = choose_loop(self.trainer, fetcher)
         self._plan = None

@@ -19,7 +19,7 @@ from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
 from lighter.trainer.agreement import Agreement
 from lighter.trainer.lightning import child_processes, let_children_end, requeue_signal, tell_to_stop
-from lighter.trainer.workers import dead_worker, leave_loaders_as_they_were
+from lighter.trainer.workers import dead_worker, leave_loaders_as_they_were, let_workers_stay
 
 log = logging.getLogger("lighter.run")
 _CHILDREN_HAVE = {True: 30.0, False: 2.0}  # seconds to end, by whether they know that they are to stop
@@ -47,9 +47,11 @@ class Stopping:
         agreed = self._agreement.signum if self._agreement is not None else None
         return agreed or (caught.received if caught is not None else None)
 
-    def begin(self) -> None:
-        """The loops have data, and stop by themselves from now on."""
+    def begin(self, loaders: Any = None) -> None:
+        """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
         self._has_begun = True
+        if loaders is not None:
+            let_workers_stay(loaders.flattened)
 
     def agree(self, step: int) -> None:
         """Before a training batch, in all processes: if they agree to stop, they do so after this one."""
@@ -238,7 +240,7 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
     if path.is_symlink() and trainer.is_global_zero:
         path.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
     try:
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
     except Exception as error:  # noqa: BLE001  whatever it is, the process has to end, with the code of a stop
         return f"{where}: {path} could not be saved ({type(error).__name__}: {error})"
     return f"{where}; saved {path}"

@@ -55,7 +55,6 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: Any) -> None:
         """Begin an epoch: choose the loop, and plan its batches."""
         super().on_run_start(data_fetcher)
-        self.trainer.stopping.begin()
         choice = choose_loop(self.trainer, data_fetcher)
         if choice != self.trainer.loop_choice and not choice.is_lean:
             log.info("Lightning's own training loop runs: %s", choice.reason)
