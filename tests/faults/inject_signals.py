@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,33 +145,19 @@ def wrong_checkpoint(desk: Path, facts: dict[str, Any]) -> str:
     return ""
 
 
-def lasting(stage: str, workers: int) -> float:
-    """How long a job takes that nobody disturbs, the second time."""
-    for _ in range(2):
-        with a_desk(seconds=0.02, workers=workers) as desk:
-            began = time.monotonic()
-            command = Command(desk, stage)
-            assert command.code() == 0, command.said()
-    return time.monotonic() - began
-
-
-def one_signal(results: Results, times: int) -> None:
-    """Each signal in each stage at random moments of the whole command, its start too."""
+def one_signal(results: Results, tries: Iterable[tuple[str, str, int]]) -> None:
+    """A signal at a random moment: while the command starts, sets up, trains, validates or ends an epoch."""
     moments = random.Random(SEED)
-    for workers in (0, 2):
+    for number, (stage, sent, workers) in enumerate(tries):
         row = results.row(f"one signal, {'to the group, 2 workers' if workers else 'no workers'}: 128 + n, saved")
-        for stage in STAGES:
-            lasts = lasting(stage, workers)
-            for sent in SIGNALS:
-                for number in range(workers // 2, times, 2):
-                    delay = 0.05 + moments.random() * lasts * 0.85
-                    case = f"{stage}, {sent}, {delay:.3f} s of {lasts:.3f} s, {workers} workers, try {number}"
-                    with a_desk(seconds=0.02, workers=workers, epochs=6) as desk:
-                        command = Command(desk, stage)
-                        time.sleep(delay)
-                        command.send(sent, to_group=bool(workers))
-                        why = wrong(desk, stage, sent, command.code(), command.said())
-                    row.add(case, held=not why, why=why)
+        delay = moments.uniform(0.02, 3.0)
+        size = 24 if stage == "fit" else 24_000
+        with a_desk(seconds=0.02, size=size, workers=workers, epochs=1000) as desk:
+            command = Command(desk, stage)
+            time.sleep(delay)
+            command.send(sent, to_group=bool(workers))
+            why = wrong(desk, stage, sent, command.code(), command.said())
+        row.add(f"try {number}: {stage}, {sent} after {delay:.3f} s, {workers} workers", held=not why, why=why)
 
 
 def two_signals(results: Results, times: int) -> None:
@@ -179,7 +165,7 @@ def two_signals(results: Results, times: int) -> None:
     row = results.row(f"a second signal, in a step that hangs: 128 + n within {SECOND:.0f} s")
     for number in range(times):
         stage, first, second = STAGES[number % 4], SIGNALS[number % 4], SIGNALS[number // 4 % 4]
-        with a_desk(seconds=60, workers=2 * (number % 2)) as desk:
+        with a_desk(seconds=60, workers=2 * (number % 2), trainer={"num_sanity_val_steps": 0}) as desk:
             command = Command(desk, stage)
             command.wait_until(lambda desk=desk: bool(record(desk).get("data")))
             time.sleep(0.5)
@@ -218,19 +204,19 @@ def start_two(desk: Path, stage: str) -> Iterator[Command]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    folder = desk / "outputs" / "2026-01-01" / "00-00-00-job"
     for rank in (0, 1):
         yield Command(desk, stage, {**shared, "LOCAL_RANK": str(rank)})
-    _ = folder
 
 
 def inject(short: bool) -> Results:
     """All of it, or a share."""
     results = Results("Signals")
     _ = lighter.callbacks.CsvWriter, lighter.engine.stopping  # what is imported here, no forked process has to import
-    one_signal(results, 1 if short else 10)
+    whole = [(stage, sent, 2 * (time % 2)) for stage in STAGES for sent in SIGNALS for time in range(10)]
+    share = [(STAGES[at], SIGNALS[(at + shift) % 4], 2 * shift) for at in range(4) for shift in (0, 1)]
+    one_signal(results, share if short else whole)
     two_signals(results, 2 if short else 16)
-    two_processes(results, 4 if short else 48)
+    two_processes(results, 2 if short else 48)
     return results
 
 
