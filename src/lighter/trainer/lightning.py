@@ -6,12 +6,14 @@ what says so, and `predicted_samples` and `start_predicting_at`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lighter.errors import PredictionError
 
@@ -161,12 +163,17 @@ class RunningLoader(NamedTuple):
     Attributes:
         name: what to call it.
         loader: the dataloader.
-        workers: its worker processes.
+        iterators: torch's that go over it, with workers.
     """
 
     name: str
     loader: Any
-    workers: Sequence[Any]
+    iterators: Sequence[Any]
+
+    @property
+    def workers(self) -> list[Any]:
+        """The worker processes."""
+        return [worker for iterator in self.iterators for worker in iterator._workers]
 
 
 def running_loaders(trainer: Any) -> Iterator[RunningLoader]:
@@ -183,16 +190,17 @@ def running_loaders(trainer: Any) -> Iterator[RunningLoader]:
         running = getattr(combined._iterator, "iterators", None) or ()
         for number, loader in enumerate(combined.flattened):
             which = f" {number}" if len(combined.flattened) > 1 else ""
-            mine = [one for one in (*running, getattr(loader, "_iterator", None)) if _is_over(one, loader)]
-            workers = [worker for one in mine for worker in getattr(one, "_workers", ())]
-            yield RunningLoader(f"{split} dataloader{which}", loader, workers)
+            candidates = {id(one): one for one in (*running, getattr(loader, "_iterator", None))}.values()
+            iterators = [one for one in candidates if _is_over(one, loader)]
+            yield RunningLoader(f"{split} dataloader{which}", loader, iterators)
 
 
 def _is_over(iterator: Any, loader: Any) -> bool:
-    """Whether an iterator of torch's goes over a dataloader: it has the loader's dataset and sampler."""
+    """Whether an iterator with workers goes over a dataloader: it has the loader's dataset and sampler."""
     return (
-        getattr(iterator, "_dataset", None) is getattr(loader, "dataset", iterator)
-        and getattr(iterator, "_index_sampler", None) is getattr(loader, "_index_sampler", iterator)
+        isinstance(iterator, _MultiProcessingDataLoaderIter)
+        and iterator._dataset is getattr(loader, "dataset", None)
+        and iterator._index_sampler is getattr(loader, "_index_sampler", None)
     )  # fmt: skip
 
 
@@ -214,6 +222,15 @@ def tell_to_stop(trainer: Any) -> None:
     SIGTERM alone and in one process.
     """
     trainer._signal_connector.received_sigterm = True
+
+
+def leave_torch_its_handler(trainer: Any) -> None:
+    """Keep what tells torch at once that a worker of a dataloader died. This changes Lightning's state.
+
+    Private: Lightning puts all handlers back that were there before a run, the one too that torch installs for good
+    with the first workers of a process. In all later runs a dead worker would be noticed after five seconds.
+    """
+    trainer._signal_connector._original_handlers.pop(getattr(signal, "SIGCHLD", None), None)
 
 
 def child_processes(trainer: Any) -> list[Any]:

@@ -18,8 +18,15 @@ from lighter import signals
 from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
 from lighter.trainer.agreement import Agreement
-from lighter.trainer.lightning import child_processes, let_children_end, requeue_signal, tell_to_stop
-from lighter.trainer.workers import dead_worker, leave_loaders_as_they_were, let_workers_stay
+from lighter.trainer.lightning import (
+    child_processes,
+    leave_torch_its_handler,
+    let_children_end,
+    requeue_signal,
+    running_loaders,
+    tell_to_stop,
+)
+from lighter.trainer.workers import dead_worker, end_workers, leave_loaders_as_they_were, let_workers_stay
 
 log = logging.getLogger("lighter.run")
 _CHILDREN_HAVE = {True: 30.0, False: 2.0}  # seconds to end, by whether they know that they are to stop
@@ -38,6 +45,7 @@ class Stopping:
         self._stage, self._has_begun = 0, False
         self._agreement: Agreement | None = None
         self._children: list[Any] = []
+        self._iterators: list[Any] = []
         self._outcome = ""
 
     @property
@@ -101,7 +109,8 @@ class Stopping:
                 caught.leave(theirs)
         self._outcome = ""
         try:
-            yield
+            with self._without_workers_left():
+                yield
         except SystemExit as error:
             self._end(error)
             raise
@@ -110,6 +119,16 @@ class Stopping:
                 self._end(error)
             raise
         self._end(None)
+
+    @contextmanager
+    def _without_workers_left(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            end_workers(self._iterators)
+            raise
+        finally:
+            self._iterators = []
 
     @contextmanager
     def of_stage(self) -> Iterator[None]:
@@ -134,11 +153,13 @@ class Stopping:
             except SIGTERMException:
                 self.save()
                 raise
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError) as error:
                 self._on_failure(error)
                 raise
             finally:
                 leave_loaders_as_they_were(trainer)
+                leave_torch_its_handler(trainer)
+                self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
 
     def is_deferred(self) -> bool:
         """In the handler of a signal: whether the loops stop by themselves. Several processes have to agree first.
@@ -159,7 +180,7 @@ class Stopping:
         self._let_children_end()
         self._outcome = save_at_stop(self._trainer, self._folder)
 
-    def _on_failure(self, error: RuntimeError) -> None:
+    def _on_failure(self, error: Exception) -> None:
         """A worker of a dataloader that died is named; if a signal ended it and stops the run too, that is the stop."""
         worker = dead_worker(self._trainer, error)
         if worker is None:
