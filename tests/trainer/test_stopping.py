@@ -53,8 +53,8 @@ class Module(pl.LightningModule):
     def training_step(self, batch: Any) -> Any:
         return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.net(batch[0])
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.net(batch[0])
 
     test_step = predict_step = validation_step
 

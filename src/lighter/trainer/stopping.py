@@ -198,9 +198,9 @@ class Stopping:
         signum = self.signum or (self._agreement.heard() if self._agreement is not None else None)
         if signum is None:
             return
-        self._wait_for_children(signum)
         if is_rank_zero():
             log.warning("stopped by %s%s", signals.name_of(signum), self._outcome)
+        self._wait_for_children(signum)
         raise Stopped(signum) from cause
 
     def _let_children_end(self) -> None:
