@@ -166,7 +166,7 @@ def stop_signals() -> Iterator[StopSignals]:
         yield caught
     except Stopped as stopped:
         if stopped.signum == signal.SIGINT:
-            raise KeyboardInterrupt from stopped
+            raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
         raise
     finally:
         caught.let_go()
