@@ -74,6 +74,15 @@ class StopSignals:
         finally:
             self._is_deferred = before
 
+    def raise_again(self) -> None:
+        """Where nothing is deferred yet: what a handler raises is lost in a destructor and in a callback from C.
+
+        Raises:
+            Stopped: a signal has come.
+        """
+        if self.received is not None:
+            raise Stopped(self.received)
+
     def catch(self) -> None:
         """Put the handlers in their places; again, where somebody else's have come there meanwhile."""
         for signum in STOPS:

@@ -186,7 +186,8 @@ def two_processes(results: Results, times: int) -> None:
     ddp = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
     for number in range(times):
         stage, sent, to = STAGES[number % 4], SIGNALS[number // 4 % 4], moments.choice(["first", "second", "both"])
-        with a_desk(seconds=0.05, size=64, epochs=30, workers=2 * (number % 2), trainer=ddp) as desk:
+        job = {"size": 24 if stage == "fit" else 24_000, "epochs": 1000, "workers": 2 * (number % 2)}
+        with a_desk(seconds=0.02, trainer=ddp, normalizes=bool(number // 2 % 2), **job) as desk:
             ranks = list(start_two(desk, stage))
             ranks[0].wait_until(lambda desk=desk: bool(record(desk).get("data")))
             time.sleep(moments.random() * (3 if stage == "fit" else 1))

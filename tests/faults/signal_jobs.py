@@ -43,8 +43,11 @@ class Slow(LighterModule):
         return {"score": self.network(batch[0])[:, 0]}
 
 
-def config(*, seconds: float, size: int = 24, epochs: int = 3, workers: int = 0) -> dict[str, Any]:
-    """A job as a config."""
+def config(
+    *, seconds: float, size: int = 24, epochs: int = 3, workers: int = 0, normalizes: bool = False
+) -> dict[str, Any]:
+    """A job as a config; DDP has to send the buffers of a normalization round in each batch."""
+    normalized = [{"_target_": "torch.nn.BatchNorm1d", "num_features": 2}] if normalizes else []
 
     def loader() -> dict[str, Any]:
         dataset = {"_target_": "tests.faults.signal_jobs.Samples", "size": size}
@@ -56,7 +59,10 @@ def config(*, seconds: float, size: int = 24, epochs: int = 3, workers: int = 0)
         "model": {
             "_target_": "tests.faults.signal_jobs.Slow",
             "seconds": seconds,
-            "network": {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 2},
+            "network": {
+                "_target_": "torch.nn.Sequential",
+                "_args_": [{"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 2}, *normalized],
+            },
             "criterion": {"_target_": "torch.nn.CrossEntropyLoss"},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
         },

@@ -19,10 +19,10 @@ _PATIENCE = 10.0  # how long a process that stops waits for the others to say th
 class Agreement:
     """What the processes of one stage know of signals.
 
-    Training does the same number of batches in every process, so they agree by a collective operation, and that costs
-    waiting for the device. It is done about once a second: how many steps that is, they agree on with it. Validation,
-    test and prediction need not be equally long. There a process leaves at its next batch, having left word in
-    the store by which the processes found each other, and they agree where they wait for each other anyway.
+    Where the processes wait for each other in each batch, in training above all, they agree by a collective operation,
+    and that costs waiting for the device. It is done about once a second: how many steps that is, they agree on with
+    it. Where they do not, one may have more batches than another. There a process leaves at its next batch, having
+    left word in the store by which the processes found each other, and they agree where they meet anyway.
 
     Args:
         trainer: of one of several processes.
@@ -40,13 +40,14 @@ class Agreement:
         self._key = f"lighter/stop/{stage}"
         self._store = _default_store()
         self._looked = time.monotonic()
-        self._at = self._next = -1  # the step of the last agreement and of the next one
+        self._step, self._at, self._next = 0, -1, -1  # now, at the last agreement, and at the next one
         self._agreed = time.monotonic()
 
-    def at_step(self, step: int) -> bool:
-        """Called by all processes before each training batch; returns whether they stop."""
-        if self.signum is None and step >= self._next:
-            now = time.monotonic()
+    def at_step(self) -> bool:
+        """Called by all processes at the same batches; returns whether they stop."""
+        self._step += 1
+        if self.signum is None and self._step >= self._next:
+            now, step = time.monotonic(), self._step
             fits = round((step - self._at) * _SECONDS / max(now - self._agreed, 1e-9))
             steps = 1 if self._at < 0 else max(1, min(fits, self._most))
             self._at, self._agreed = step, now

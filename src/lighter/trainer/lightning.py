@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lighter.errors import PredictionError
@@ -231,6 +232,17 @@ def leave_torch_its_handler(trainer: Any) -> None:
     with the first workers of a process. In all later runs a dead worker would be noticed after five seconds.
     """
     trainer._signal_connector._original_handlers.pop(getattr(signal, "SIGCHLD", None), None)
+
+
+def meet_in_each_batch(trainer: Any) -> bool:
+    """Whether the processes wait for each other in the forward pass of each batch, of an evaluation too.
+
+    DDP does to give all the buffers of the first, of batch normalization say, and strategies that shard do.
+    """
+    model = trainer.strategy.model
+    if isinstance(model, DistributedDataParallel):
+        return bool(model.broadcast_buffers and model.modules_buffers)
+    return model is not trainer.lightning_module
 
 
 def child_processes(trainer: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from lighter.trainer.lightning import (
     child_processes,
     leave_torch_its_handler,
     let_children_end,
+    meet_in_each_batch,
     requeue_signal,
     running_loaders,
     tell_to_stop,
@@ -57,18 +58,26 @@ class Stopping:
 
     def begin(self, loaders: Any = None) -> None:
         """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
+        caught = signals.current()
+        if caught is not None and not self._has_begun and self._agreement is None:
+            caught.raise_again()
         self._has_begun = True
         if loaders is not None:
             let_workers_stay(loaders.flattened)
 
-    def agree(self, step: int) -> None:
+    def agree(self) -> None:
         """Before a training batch, in all processes: if they agree to stop, they do so after this one."""
-        if self._agreement is not None and self._agreement.at_step(step):
+        if self._agreement is not None and self._agreement.at_step():
             tell_to_stop(self._trainer)
 
     def leaves_loader(self) -> bool:
         """Whether one of several processes was told to stop: the rest of an evaluation's batches is left out."""
-        return self._agreement is not None and self._agreement.is_asked()
+        if self._agreement is None:
+            return False
+        if meet_in_each_batch(self._trainer):
+            self.agree()
+            return False
+        return self._agreement.is_asked()
 
     def agree_after_loader(self) -> None:
         """After a dataloader of an evaluation, in all processes.
@@ -88,12 +97,14 @@ class Stopping:
         Raises:
             SIGTERMException: this process was told to stop, or another one was.
         """
-        if self._agreement is not None and self._agreement.is_asked():
+        if self._agreement is not None and meet_in_each_batch(self._trainer):
+            self.agree()
+        elif self._agreement is not None and self._agreement.is_asked():
             self._let_children_end()
             self._agreement.part()
-        elif not self._trainer.received_sigterm:
-            return
-        raise SIGTERMException
+            raise SIGTERMException
+        if self._trainer.received_sigterm:
+            raise SIGTERMException
 
     @contextmanager
     def of_call(self) -> Iterator[None]:

@@ -88,7 +88,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if self.val_loop._restarting:
             self.val_loop.restarting = False
         if plan.is_one_of_several:
-            trainer.stopping.agree(total.ready)
+            trainer.stopping.agree()
 
         batch = next(data_fetcher)[0]
         batch_idx = current.ready
@@ -157,7 +157,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
 
     def _broadcast_sigterm_tensor(self) -> None:
         """Where Lightning's own loop asks whether the first process was told to stop, at every step, all agree."""
-        self.trainer.stopping.agree(self.batch_progress.total.ready)
+        self.trainer.stopping.agree()
 
     def _should_accumulate(self) -> bool:
         return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
