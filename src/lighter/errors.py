@@ -7,6 +7,7 @@
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
+    ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -75,6 +76,17 @@ class StorageError(LighterError, OSError):
 
 class NonFiniteError(LighterError):
     """A loss, gradient or weight is not finite. The message says where, and what usually helps."""
+
+
+class WorkerError(LighterError, RuntimeError):
+    """A worker process of a dataloader died: which one, of what, and what that usually means.
+
+    `signum` is the signal that ended it; 0 or less if none did.
+    """
+
+    def __init__(self, message: str, signum: int = 0) -> None:
+        self.signum = signum
+        super().__init__(message)
 
 
 class RunError(LighterError):

@@ -111,7 +111,9 @@ def test_a_failure_in_the_users_code_shows_the_users_frames(file: str, own_place
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code", "noted"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "signal 15")])
+@pytest.mark.parametrize(
+    ("sent", "code", "noted"), [("SIGINT", 130, "stopped by Ctrl-C"), ("SIGTERM", 143, "stopped by SIGTERM")]
+)
 def test_a_signal_ends_with_its_code_and_keeps_the_run(
     file: str, own_place: Path, sent: str, code: int, noted: str
 ) -> None:

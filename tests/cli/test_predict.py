@@ -16,7 +16,9 @@ from tests.cli.test_command import ROOT, command, os, wait_for
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code", "noted"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "signal 15")])
+@pytest.mark.parametrize(
+    ("sent", "code", "noted"), [("SIGINT", 130, "stopped by Ctrl-C"), ("SIGTERM", 143, "stopped by SIGTERM")]
+)
 @pytest.mark.parametrize("trainer", ["lighter.Trainer", "pytorch_lightning.Trainer"])
 def test_a_signal_stops_it_and_it_goes_on(own_place: Path, sent: str, code: int, noted: str, trainer: str) -> None:
     job = {**config("csv", "files", seconds=2), "run": {"dir": "outputs"}}

@@ -21,8 +21,10 @@ from lighter.errors import (
     PredictionError,
     RunError,
     StorageError,
+    WorkerError,
 )
 from lighter.run.paths import is_rank_zero
+from lighter.signals import Stopped, stop_signals
 
 INTERRUPTED = 130
 _DISK = "The disk cannot be written to."
@@ -54,7 +56,7 @@ def run_and_show(stage: str, execute: Callable[[], Any], *, traceback: bool = Fa
 def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
     """Do something; returns 0, or prints what went wrong and returns the code for that."""
     try:
-        with _messages_shown():
+        with _messages_shown(), stop_signals():
             action()
     except LighterError as error:
         if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
@@ -62,8 +64,9 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         if is_rank_zero() or not isinstance(error, StorageError):  # which all processes have
             print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        if not isinstance(error.__cause__, Stopped):  # that has said so
+            print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         if _is_of_the_disk(error) and not traceback:
@@ -106,6 +109,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 
 def _title(error: LighterError) -> str:
+    if isinstance(error, WorkerError):
+        return "A worker of a dataloader died."
     if isinstance(error, PredictionError):
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):

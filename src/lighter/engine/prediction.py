@@ -1,29 +1,13 @@
-"""What a prediction needs besides the trainer: to stop when it is told to, and to go on."""
+"""What a prediction needs besides the trainer to go on."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback
-
 from lighter.errors import PredictionError
 from lighter.run.paths import RunFolder
-
-
-class EndOnSigterm(Callback):
-    """Ends a prediction after the batch in which SIGTERM came: Lightning notes the signal, and predicts on."""
-
-    def on_predict_batch_end(self, trainer: Any, *_: Any) -> None:
-        """Called after the writers: they have the batch.
-
-        Raises:
-            SystemExit: with the code of a process that the signal ended.
-        """
-        if trainer.received_sigterm:
-            raise SystemExit(128 + signal.SIGTERM)
 
 
 def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> None:
@@ -37,7 +21,6 @@ def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> Non
     Raises:
         PredictionError: there is nothing to go on with.
     """
-    trainer.callbacks.append(EndOnSigterm())
     if not goes_on:
         return
     from lighter.callbacks.writers.base import BaseWriter  # which most runs do without

@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 import pickle
-import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
 from lighter.run.record import record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
+from lighter.signals import stop_signals
 
 if TYPE_CHECKING:
     from lighter.engine.again.resume import GoingOn
@@ -85,7 +85,7 @@ class Runner:
             CheckpointError: the checkpoint cannot be used.
             PredictionError: predictions cannot be written, or gone on with.
             KeyboardInterrupt: Ctrl-C stopped it.
-            SystemExit: SIGTERM stopped it; the code is 143.
+            SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped it; the code is 128 + n.
         """
         return self.execute(stage, inputs, **arguments).result
 
@@ -108,6 +108,7 @@ class Runner:
         found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take)
         return self.execute("fit", inputs, going_on=found).result
 
+    @stop_signals()
     def execute(
         self,
         stage: str,
@@ -390,6 +391,7 @@ def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolde
 def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> Outcome:
     """Record the run, and call the trainer. A prediction that goes on has its config on record."""
     from lighter.engine import checkpoints, recorder
+    from lighter.engine.stopping import stopped_by_signals
 
     stage, journal, folder = job.stage, job.journal, job.journal.folder
     log.info("%s, in %s", stage, folder.path)
@@ -400,10 +402,8 @@ def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> O
     recorder.attach(parts.trainer, parts.module, parts.data, journal, saved)
     journal.begin(checkpoint=call.get("ckpt_path"))
     try:
-        result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
-    except SystemExit as error:  # what Lightning makes of a signal
-        _end_by_signal(parts.trainer, error)
-        raise
+        with stopped_by_signals(parts.trainer, journal):
+            result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
     except Exception as error:
         if paths.is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
@@ -415,16 +415,5 @@ def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> O
     finally:
         journal.note(**recorder.how_far(parts.trainer))
     journal.note(**recorder.results(parts.trainer))
-    _end_by_signal(parts.trainer)
     log.info("finished")
     return Outcome(result, parts.trainer, folder)
-
-
-def _end_by_signal(trainer: Any, cause: BaseException | None = None) -> None:
-    """End as a signalled process should, where Lightning would end with 0 or 1."""
-    if trainer.received_sigterm:
-        log.warning("stopped by signal %d", signal.SIGTERM)
-        raise SystemExit(128 + signal.SIGTERM) from cause
-    if trainer.interrupted:
-        log.warning("interrupted")
-        raise KeyboardInterrupt from cause

@@ -26,6 +26,7 @@ from lighter.run.process import this_process
 from lighter.run.read import FAILED, FINISHED, INTERRUPTED, RUNNING
 from lighter.run.secrets import Secrets
 from lighter.run.source import Source, source_of
+from lighter.signals import Stopped
 
 log = logging.getLogger("lighter.run")
 
@@ -132,7 +133,8 @@ class Journal:
         if isinstance(error, LighterError) and not self.has_begun:
             self._take_back()
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self.end(INTERRUPTED, error={"type": type(error).__name__, "message": str(error)})
+            how = {"type": type(error).__name__, "message": str(error)}
+            self.end(INTERRUPTED, error=how, **({"signal": error.name} if isinstance(error, Stopped) else {}))
         else:
             self.end(FAILED, error={"type": type(error).__name__, "message": str(error)[:2000]})
 

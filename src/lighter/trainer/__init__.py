@@ -22,6 +22,7 @@ from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 from lighter.trainer.saving.attempts import guard_saves
 from lighter.trainer.saving.io import install_saving
+from lighter.trainer.stopping import Stopping, stops_cleanly
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
@@ -75,6 +76,7 @@ class Trainer(pytorch_lightning.Trainer):
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
         self.finite_check = FiniteCheck(self)
+        self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)
         install_saving(self)
         self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=async_save)
@@ -95,6 +97,16 @@ class Trainer(pytorch_lightning.Trainer):
         loop: Any = self.fit_loop
         loop.saves_to = filepath
         self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
+
+    fit = stops_cleanly(pytorch_lightning.Trainer.fit)
+    validate = stops_cleanly(pytorch_lightning.Trainer.validate)
+    test = stops_cleanly(pytorch_lightning.Trainer.test)
+    predict = stops_cleanly(pytorch_lightning.Trainer.predict)
+
+    def _run_stage(self) -> Any:
+        """Private, because nothing public is called in all stages when the loops begin and when they have ended."""
+        with self.stopping.of_stage():
+            return super()._run_stage()
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

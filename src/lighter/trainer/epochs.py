@@ -67,6 +67,7 @@ class LeanFitLoop(_FitLoop):
 
     def _load_combined_loader_states(self) -> None:
         """Lightning's place between a new dataloader and its first iteration."""
+        self.trainer.stopping.begin(self._combined_loader)
         if self.streams is None:
             super()._load_combined_loader_states()
             return

@@ -66,6 +66,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
     def reset(self) -> None:
         """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
         fits = self.trainer.fit_loop
+        self.trainer.stopping.begin(self._combined_loader)
         if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
             fits.seed_validation()
             self._loaders.place = fits.place_of_validation()
@@ -146,10 +147,19 @@ class LeanEvaluationLoop(_EvaluationLoop):
         return self._plan
 
     def _evaluation_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
-        plan, trainer, progress = self._plan, self.trainer, self.batch_progress
-        if plan is None:
+        if self._plan is None:
             super()._evaluation_step(batch, batch_idx, dataloader_idx, dataloader_iter)
-            return
+        else:
+            self._lean_step(self._plan, batch, batch_idx, dataloader_idx)
+        if self.trainer.stopping.leaves_loader():
+            raise StopIteration
+
+    def _store_dataloader_outputs(self) -> None:
+        self.trainer.stopping.agree_after_loader()
+        super()._store_dataloader_outputs()
+
+    def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        trainer, progress = self.trainer, self.batch_progress
         if trainer.callbacks != plan.callbacks:
             plan = self._make_plan()
         total: Any = progress.total

@@ -6,11 +6,16 @@ what says so, and `predicted_samples` and `start_predicting_at`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lighter.errors import PredictionError
 
@@ -157,3 +162,106 @@ def log_other_hparams(module: Any, hparams: Mapping[str, Any]) -> None:
     """
     if module._log_hyperparams:
         module._hparams_initial = dict(hparams)
+
+
+class RunningLoader(NamedTuple):
+    """A dataloader of a trainer.
+
+    Attributes:
+        name: what to call it.
+        loader: the dataloader.
+        iterators: torch's that go over it, with workers.
+    """
+
+    name: str
+    loader: Any
+    iterators: Sequence[Any]
+
+    @property
+    def workers(self) -> list[Any]:
+        """The worker processes."""
+        return [worker for iterator in self.iterators for worker in iterator._workers]
+
+
+def running_loaders(trainer: Any) -> Iterator[RunningLoader]:
+    """The dataloaders that a trainer has set up.
+
+    Private, as the loops' `_combined_loader` and torch's `_workers` are: nothing public tells whose a process is.
+    """
+    epoch_loop = trainer.fit_loop.epoch_loop
+    loops = {"train": [trainer.fit_loop], "val": [epoch_loop.val_loop, trainer.validate_loop]}
+    loops |= {"test": [trainer.test_loop], "predict": [trainer.predict_loop]}
+    for split, combined in ((split, loop._combined_loader) for split, owners in loops.items() for loop in owners):
+        if combined is None:
+            continue
+        running = getattr(combined._iterator, "iterators", None) or ()
+        for number, loader in enumerate(combined.flattened):
+            which = f" {number}" if len(combined.flattened) > 1 else ""
+            candidates = {id(one): one for one in (*running, getattr(loader, "_iterator", None))}.values()
+            iterators = [one for one in candidates if _is_over(one, loader)]
+            yield RunningLoader(f"{split} dataloader{which}", loader, iterators)
+
+
+def _is_over(iterator: Any, loader: Any) -> bool:
+    """Whether an iterator with workers goes over a dataloader: it has the loader's dataset and sampler."""
+    return (
+        isinstance(iterator, _MultiProcessingDataLoaderIter)
+        and iterator._dataset is getattr(loader, "dataset", None)
+        and iterator._index_sampler is getattr(loader, "_index_sampler", None)
+    )  # fmt: skip
+
+
+def requeue_signal(trainer: Any) -> int | None:
+    """The signal at which Lightning requeues a SLURM job, if the user asked for that with a plugin.
+
+    Private, because only the flag tells a plugin that somebody gave from the one that Lightning finds by itself.
+    """
+    given = trainer._accelerator_connector._cluster_environment_flag
+    if not isinstance(given, SLURMEnvironment) or not given.auto_requeue:
+        return None
+    return None if given.requeue_signal is None else int(given.requeue_signal)
+
+
+def tell_to_stop(trainer: Any) -> None:
+    """Let Lightning's loops stop at their next batch. This changes Lightning's state.
+
+    Private, because `received_sigterm`, which the loops ask, cannot be set; Lightning's own handler sets this, for
+    SIGTERM alone and in one process.
+    """
+    trainer._signal_connector.received_sigterm = True
+
+
+def leave_torch_its_handler(trainer: Any) -> None:
+    """Keep what tells torch at once that a worker of a dataloader died. This changes Lightning's state.
+
+    Private: Lightning puts all handlers back that were there before a run, the one too that torch installs for good
+    with the first workers of a process. In all later runs a dead worker would be noticed after five seconds.
+    """
+    trainer._signal_connector._original_handlers.pop(getattr(signal, "SIGCHLD", None), None)
+
+
+def meet_in_each_batch(trainer: Any) -> bool:
+    """Whether the processes wait for each other in the forward pass of each batch, of an evaluation too.
+
+    DDP does to give all the buffers of the first, of batch normalization say, and strategies that shard do.
+    """
+    model = trainer.strategy.model
+    if isinstance(model, DistributedDataParallel):
+        return bool(model.broadcast_buffers and model.modules_buffers)
+    return model is not trainer.lightning_module
+
+
+def child_processes(trainer: Any) -> list[Any]:
+    """The processes of other ranks that a trainer has started, as `subprocess` starts them."""
+    launcher = trainer.strategy.launcher
+    return list(launcher.procs) if isinstance(launcher, _SubprocessScriptLauncher) else []
+
+
+def let_children_end(trainer: Any) -> None:
+    """Let the processes of other ranks end, with an error's code or not. This changes Lightning's state.
+
+    Private: Lightning's thread kills this process when one in the list has ended with another code than 0.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.procs.clear()

@@ -23,6 +23,11 @@ class LeanPredictionLoop(_PredictionLoop):
     _plan: StepPlan | None = None
     _has_writers = False
 
+    def reset(self) -> None:
+        """Before the dataloaders' workers start."""
+        self.trainer.stopping.begin(self._combined_loader)
+        super().reset()
+
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
         super().on_run_start()
@@ -39,10 +44,14 @@ class LeanPredictionLoop(_PredictionLoop):
         return self._plan
 
     def _predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
-        plan, progress = self._plan, self.batch_progress
-        if plan is None:
+        if self._plan is None:
             super()._predict_step(batch, batch_idx, dataloader_idx, dataloader_iter)
-            return
+        else:
+            self._lean_step(self._plan, batch, batch_idx, dataloader_idx)
+        self.trainer.stopping.after_prediction()
+
+    def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        progress = self.batch_progress
         if self.trainer.callbacks != plan.callbacks:
             plan = self._make_plan()
         total: Any = progress.total

@@ -39,8 +39,7 @@ class Plan:
         self.takes_batch_idx = takes_batch_idx(trainer.lightning_module.training_step)
         source = trainer.fit_loop.epoch_loop.val_loop._data_source  # private, as `trainer.enable_validation` reads it
         self.can_validate = source.is_defined() and is_overridden("validation_step", trainer.lightning_module)
-        # how often the processes agree on whether one was told to end
-        self.agrees_every = (trainer.log_every_n_steps or 50) if trainer.world_size > 1 else 0
+        self.is_one_of_several = trainer.world_size > 1
 
 
 class LeanTrainingEpochLoop(_TrainingEpochLoop):
@@ -132,8 +131,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         current: Any = progress.current
         if self.val_loop._restarting:
             self.val_loop.restarting = False
-        if plan.agrees_every and total.ready % plan.agrees_every == 0:
-            self._broadcast_sigterm_tensor()  # Lightning's own, which waits for the device, at every step there
+        if plan.is_one_of_several:
+            trainer.stopping.agree()
 
         batch = plan.fetch()
         batch_idx = current.ready
@@ -192,11 +191,12 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         trainer = self.trainer
         if trainer.lr_scheduler_configs:
             self.update_lr_schedulers("step", update_plateau_schedulers=True)
-        if not self._should_accumulate():
+        accumulates = self._should_accumulate()
+        if not accumulates:
             self._batches_that_stepped += 1
         if trainer.should_stop:
             self._save_loggers_on_train_batch_end()
-        if trainer.received_sigterm and not self._is_training_done:
+        if trainer.received_sigterm and not accumulates and not self._is_training_done:
             raise SIGTERMException
 
     @property
@@ -206,6 +206,10 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if self._plan is None or not is_endless or self._restarting:
             return bool(super().done)
         return self._num_ready_batches_reached()
+
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Where Lightning's own loop asks whether the first process was told to stop, at every step, all agree."""
+        self.trainer.stopping.agree()
 
     def _should_accumulate(self) -> bool:
         return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()

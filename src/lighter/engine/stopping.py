@@ -1,0 +1,91 @@
+"""How a run is stopped by a signal: what the trainer does not do by itself, and how to go on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from lighter import signals
+from lighter.run.journal import Journal
+from lighter.run.paths import is_rank_zero
+from lighter.signals import Stopped
+from lighter.trainer import Trainer
+from lighter.trainer.stopping import Stopping
+
+log = logging.getLogger("lighter.run")
+
+
+@contextmanager
+def stopped_by_signals(trainer: Any, journal: Journal) -> Iterator[None]:
+    """While a trainer's method runs.
+
+    Raises:
+        Stopped: a signal came.
+        KeyboardInterrupt: the user's code raised it, of which Lightning makes an exit with 1.
+    """
+    if (caught := signals.current()) is not None:
+        caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
+    try:
+        with _stopping(trainer):
+            yield
+    except Stopped:
+        if is_rank_zero() and trainer.state.fn == "fit" and any(journal.folder.checkpoints.glob("*.ckpt")):
+            log.warning("to go on: lighter resume %s", journal.folder.path)
+        raise
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+
+
+@contextmanager
+def _stopping(trainer: Any) -> Iterator[None]:
+    caught = signals.current()
+    if isinstance(trainer, Trainer) or caught is None:
+        yield
+        return
+    stopping = Stopping(trainer, trainer.default_root_dir)
+    trainer.callbacks.append(StopsLightnings(stopping))
+    with caught.deferred(stopping.is_deferred), stopping.of_call():
+        yield
+
+
+class StopsLightnings(Callback):
+    """Lets a trainer of Lightning's own stop as `lighter.Trainer` does, as far as hooks can do that."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loops run."""
+        self._begin()
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loops run."""
+        self._begin()
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loops run."""
+        self._begin()
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loops run."""
+        self._begin()
+
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        """Called after the writers: they have the batch. Lightning would predict on."""
+        self.stopping.after_prediction()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The loops have stopped."""
+        if isinstance(exception, SystemExit) and self.stopping.signum is not None:
+            self.stopping.save()
+
+    def _begin(self) -> None:
+        self.stopping.begin()
+        if (caught := signals.current()) is not None:
+            caught.catch()

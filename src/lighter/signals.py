@@ -1,0 +1,271 @@
+"""Signals that end a process: raised at once, or noted where what runs stops by itself; a second one ends it anyway.
+
+The signals are SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1; a handler of somebody else's is left in its place. They
+are caught while `stop_signals()` lasts, in the main thread, and in no child process. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from lighter.run.paths import is_rank_zero
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
+# Several signals within this time are one request: `timeout` sends to the process and to its group, torchrun passes on
+# what its processes were sent too, and a session that is closed sends SIGHUP and SIGTERM.
+ONE_REQUEST = 0.5
+_LAST_WORDS = 1.0  # seconds that a second signal leaves to the record and to the children
+_NOBODYS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class Stopped(SystemExit):
+    """A signal stopped what ran. The exit code is 128 + its number, as a shell has it.
+
+    Attributes:
+        signum: the signal.
+        name: what it is called.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum, self.name = signum, signal.Signals(signum).name
+
+
+def name_of(signum: int) -> str:
+    """`SIGTERM`, and `Ctrl-C` for what a keyboard sends."""
+    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+
+
+class StopSignals:
+    """The signals that came while they were caught.
+
+    Attributes:
+        received: the first one; None while there is none.
+        last_words: called before a second signal ends the process; they have a second.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.last_words: list[Callable[[], Any]] = []
+        self._since = 0.0
+        self._handler = self._handle  # one object: a bound method is another one each time
+        self._before: dict[int, Any] = {}
+        self._is_deferred: Callable[[], bool] = lambda: False
+        self._watcher: _Watcher | None = None
+
+    @contextmanager
+    def deferred(self, is_deferred: Callable[[], bool]) -> Iterator[None]:
+        """Within this, a signal raises nothing if what runs says that it stops by itself.
+
+        Args:
+            is_deferred: called in the handler, between any two instructions: it may set flags, and little else.
+        """
+        before, self._is_deferred = self._is_deferred, is_deferred
+        try:
+            yield
+        finally:
+            self._is_deferred = before
+
+    def raise_again(self) -> None:
+        """Where nothing is deferred yet: what a handler raises is lost in a destructor and in a callback from C.
+
+        Raises:
+            Stopped: a signal has come.
+        """
+        if self.received is not None:
+            raise Stopped(self.received)
+
+    def catch(self) -> None:
+        """Put the handlers in their places; again, where somebody else's have come there meanwhile."""
+        for signum in STOPS:
+            if signum in self._before or signal.getsignal(signum) in _NOBODYS:
+                before = signal.signal(signum, self._handler)
+                self._before.setdefault(signum, before)
+        if self._watcher is None:
+            self._watcher = _Watcher.start_for(self._heard)
+
+    def leave(self, signum: int) -> None:
+        """Let somebody else have a signal."""
+        if signum in self._before:
+            signal.signal(signum, self._before.pop(signum))
+
+    def let_go(self) -> None:
+        """Put back the handlers that were there before."""
+        if self._watcher is not None:
+            self._watcher.end()
+        for signum in list(self._before):
+            self.leave(signum)
+
+    def let_go_in_child(self) -> None:
+        """A process that was forked ends by signals as any other."""
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+            for signum, before in self._before.items():
+                if signal.getsignal(signum) is self._handler:
+                    signal.signal(signum, before)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self._again(signum)
+            return
+        self.received, self._since = signum, time.monotonic()
+        is_deferred = self._is_deferred()
+        after = " after this step; a second signal ends the process at once" if is_deferred else ""
+        _say(f"{name_of(signum)}: stopping{after}.")
+        if not is_deferred:
+            raise Stopped(signum)
+
+    def _again(self, signum: int) -> None:
+        if time.monotonic() - self._since < ONE_REQUEST:
+            return
+        if signum == signal.SIGINT and _is_interactive():
+            raise KeyboardInterrupt
+        self._end_now(signum)
+
+    def _heard(self, signum: int, seconds: float) -> None:
+        """A signal after the first, as the watching thread sees it: the main thread may be deep in a library."""
+        if seconds >= ONE_REQUEST and not (signum == signal.SIGINT and _is_interactive()):
+            self._end_now(signum)
+
+    def _end_now(self, signum: int) -> None:
+        code = 128 + signum
+        guard = threading.Timer(_LAST_WORDS, os._exit, (code,))
+        guard.daemon = True
+        guard.start()
+        _say(f"{name_of(signum)} again: ending now.")
+        for act in (_end_children, *self.last_words):
+            with suppress(Exception):
+                act()
+        os._exit(code)
+
+
+_current: StopSignals | None = None
+_forgets_in_children = False
+
+
+def current() -> StopSignals | None:
+    """What catches the signals now; None if nothing does."""
+    return _current
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Catch the signals. Within another one, that goes on catching them; in a thread, nothing does.
+
+    Raises:
+        Stopped: a signal came, and nothing within this deferred it.
+        KeyboardInterrupt: the same for Ctrl-C.
+    """
+    global _current
+    if _current is not None or threading.current_thread() is not threading.main_thread():
+        yield _current or StopSignals()
+        return
+    _forget_in_children()
+    _current = caught = StopSignals()
+    try:
+        caught.catch()
+        yield caught
+    except Stopped as stopped:
+        if stopped.signum == signal.SIGINT:
+            raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
+        raise
+    finally:
+        caught.let_go()
+        _current = None
+
+
+def _forget_in_children() -> None:
+    """Once, and for good: there is no way to take such a hook away, and it does nothing while no signal is caught."""
+    global _forgets_in_children
+    if not _forgets_in_children and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_in_child)
+    _forgets_in_children = True
+
+
+def _in_child() -> None:
+    global _current
+    if _current is not None:
+        _current.let_go_in_child()
+        _current = None
+
+
+class _Watcher(threading.Thread):
+    """Hears of signals as they come. Python's handlers wait for the main thread, and that may wait for a device.
+
+    What the signal module writes into a pipe, this reads.
+    """
+
+    def __init__(self, heard: Callable[[int, float], None], read: int, write: int) -> None:
+        super().__init__(name="lighter-signals", daemon=True)
+        self._heard, self._read, self._write = heard, read, write
+
+    @classmethod
+    def start_for(cls, heard: Callable[[int, float], None]) -> _Watcher | None:
+        """A thread that watches; None where somebody, asyncio say, has the one place for that."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:
+            signal.set_wakeup_fd(before)
+            os.close(read)
+            os.close(write)
+            return None
+        watcher = cls(heard, read, write)
+        watcher.start()
+        return watcher
+
+    def run(self) -> None:
+        """Until the pipe is closed."""
+        first: float | None = None
+        while came := os.read(self._read, 64):
+            now = time.monotonic()
+            for signum in (byte for byte in came if byte in STOPS):
+                first = now if first is None else first
+                self._heard(signum, now - first)
+        os.close(self._read)
+
+    def end(self) -> None:
+        """Watch no more."""
+        before = signal.set_wakeup_fd(-1)
+        if before not in (-1, self._write):
+            signal.set_wakeup_fd(before)
+        os.close(self._write)
+
+
+def _say(message: str) -> None:
+    """One line on the terminal, by the first process, whatever is being printed; nothing where nobody can read it."""
+    if not is_rank_zero():
+        return
+    try:
+        os.write(2, f"\n{message}\n".encode())
+    except OSError:
+        _print_nowhere()
+
+
+def _print_nowhere() -> None:
+    """The terminal is gone, and a progress bar that cannot be drawn must not be what ends the run."""
+    with suppress(OSError):
+        nowhere, terminal = os.open(os.devnull, os.O_WRONLY), os.fstat(2).st_rdev
+        for stream in (1, 2):
+            if os.fstat(stream).st_rdev == terminal:
+                os.dup2(nowhere, stream)
+
+
+def _end_children() -> None:
+    """End the processes that were started by multiprocessing; whoever starts others says so in `last_words`."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    for child in multiprocessing.active_children() if multiprocessing is not None else ():
+        child.kill()
+
+
+def _is_interactive() -> bool:
+    """Whether a person types into this process: what is in it must not be lost."""
+    return hasattr(sys, "ps1") or "get_ipython" in vars(sys.modules["builtins"])

@@ -1,0 +1,287 @@
+"""A trainer that a signal tells to stop: it stops after the batch, saves, and ends with the signal's exit code."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import distributed as dist
+from torch.multiprocessing.spawn import ProcessExitedException
+
+from lighter import signals
+from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
+from lighter.signals import Stopped
+from lighter.trainer.agreement import Agreement
+from lighter.trainer.lightning import (
+    child_processes,
+    leave_torch_its_handler,
+    let_children_end,
+    meet_in_each_batch,
+    requeue_signal,
+    running_loaders,
+    tell_to_stop,
+)
+from lighter.trainer.workers import dead_worker, end_workers, leave_loaders_as_they_were, let_workers_stay
+
+log = logging.getLogger("lighter.run")
+_CHILDREN_HAVE = {True: 30.0, False: 2.0}  # seconds to end, by whether they know that they are to stop
+_WORD_TAKES = 0.3  # seconds within which a signal to a group of processes has reached all of them
+
+
+class Stopping:
+    """What a trainer knows of stopping, in one process.
+
+    Args:
+        folder: where its checkpoints are, in `checkpoints`; None if its callbacks say that.
+    """
+
+    def __init__(self, trainer: Any, folder: str | Path | None) -> None:
+        self._trainer, self._folder = trainer, folder
+        self._stage, self._has_begun = 0, False
+        self._agreement: Agreement | None = None
+        self._children: list[Any] = []
+        self._iterators: list[Any] = []
+        self._outcome = ""
+
+    @property
+    def signum(self) -> int | None:
+        """The signal that came, here or in a process that this one has agreed with."""
+        caught = signals.current()
+        agreed = self._agreement.signum if self._agreement is not None else None
+        return agreed or (caught.received if caught is not None else None)
+
+    def begin(self, loaders: Any = None) -> None:
+        """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
+        caught = signals.current()
+        if caught is not None and not self._has_begun and self._agreement is None:
+            caught.raise_again()
+        self._has_begun = True
+        if loaders is not None:
+            let_workers_stay(loaders.flattened)
+
+    def agree(self) -> None:
+        """Before a training batch, in all processes: if they agree to stop, they do so after this one."""
+        if self._agreement is not None and self._agreement.at_step():
+            tell_to_stop(self._trainer)
+
+    def leaves_loader(self) -> bool:
+        """Whether one of several processes was told to stop: the rest of an evaluation's batches is left out."""
+        if self._agreement is None:
+            return False
+        if meet_in_each_batch(self._trainer):
+            self.agree()
+            return False
+        return self._agreement.is_asked()
+
+    def agree_after_loader(self) -> None:
+        """After a dataloader of an evaluation, in all processes.
+
+        Raises:
+            SIGTERMException: they stop.
+        """
+        if self._agreement is not None:
+            self._agreement.agree()
+            if self._agreement.signum is not None:
+                tell_to_stop(self._trainer)
+                raise SIGTERMException
+
+    def after_prediction(self) -> None:
+        """After a batch of a prediction, of which one process may have more than another.
+
+        Raises:
+            SIGTERMException: this process was told to stop, or another one was.
+        """
+        if self._agreement is not None and meet_in_each_batch(self._trainer):
+            self.agree()
+        elif self._agreement is not None and self._agreement.is_asked():
+            self._let_children_end()
+            self._agreement.part()
+            raise SIGTERMException
+        if self._trainer.received_sigterm:
+            raise SIGTERMException
+
+    @contextmanager
+    def of_call(self) -> Iterator[None]:
+        """While `fit`, `validate`, `test` or `predict` is called, in the process that calls it.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        caught = signals.current()
+        if caught is not None:
+            caught.last_words.append(self._kill_children)
+            if (theirs := requeue_signal(self._trainer)) is not None:
+                caught.leave(theirs)
+        self._outcome = ""
+        try:
+            with self._without_workers_left():
+                yield
+        except SystemExit as error:
+            self._end(error)
+            raise
+        except (RuntimeError, ProcessExitedException) as error:  # the others have gone while this one waited for them
+            if self._agreement is not None or self._children or child_processes(self._trainer):
+                self._end(error)
+            raise
+        self._end(None)
+
+    @contextmanager
+    def _without_workers_left(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            end_workers(self._iterators)
+            raise
+        finally:
+            self._iterators = []
+
+    @contextmanager
+    def of_stage(self) -> Iterator[None]:
+        """While the loops run.
+
+        Raises:
+            SIGTERMException: they have stopped, and what has to be saved is saved.
+            WorkerError: a worker of a dataloader died.
+        """
+        trainer, caught = self._trainer, signals.current()
+        self._stage, self._has_begun = self._stage + 1, False
+        several = trainer.world_size > 1 and dist.is_available() and dist.is_initialized()
+        self._agreement = Agreement(trainer, self._stage) if several else None
+        if caught is None:
+            yield
+            return
+        caught.catch()  # again: Lightning has put its own handler there, which waits for other processes while it runs
+        with caught.deferred(self.is_deferred):
+            try:
+                yield
+                self._agree_at_end()
+            except SIGTERMException:
+                self.save()
+                raise
+            except (RuntimeError, OSError, EOFError) as error:
+                self._on_failure(error)
+                raise
+            finally:
+                leave_loaders_as_they_were(trainer)
+                leave_torch_its_handler(trainer)
+                self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
+
+    def is_deferred(self) -> bool:
+        """In the handler of a signal: whether the loops stop by themselves. Several processes have to agree first.
+
+        Where they are Lightning's own trainer's, all of them do what the first one is told.
+        """
+        is_fit, trainer = self._trainer.state.fn == "fit", self._trainer
+        if self._has_begun and self._agreement is None and (trainer.is_global_zero or not is_fit):
+            tell_to_stop(trainer)
+        return self._agreement is not None or self._has_begun
+
+    def _agree_at_end(self) -> None:
+        if self._agreement is not None and self._trainer.state.fn != "predict":
+            self._agreement.agree()
+
+    def save(self) -> None:
+        """The loops have stopped: save the fit, in all processes."""
+        self._let_children_end()
+        self._outcome = save_at_stop(self._trainer, self._folder)
+
+    def _on_failure(self, error: Exception) -> None:
+        """A worker of a dataloader that died is named; if a signal ended it and stops the run too, that is the stop."""
+        worker = dead_worker(self._trainer, error)
+        if worker is None:
+            return
+        until = time.monotonic() + _WORD_TAKES
+        while self.signum is None and worker.signum in signals.STOPS and time.monotonic() < until:
+            time.sleep(0.01)
+        if self.signum is None:
+            raise worker from error
+        if self._agreement is None:
+            self.save()
+        raise SIGTERMException from error
+
+    def _end(self, cause: BaseException | None) -> None:
+        signum = self.signum or (self._agreement.heard() if self._agreement is not None else None)
+        if signum is None:
+            return
+        if is_rank_zero():
+            log.warning("stopped by %s%s", signals.name_of(signum), self._outcome)
+        self._wait_for_children(signum)
+        raise Stopped(signum) from cause
+
+    def _let_children_end(self) -> None:
+        """Lightning kills this process when one that it started ends with an error, and the code of a stop is one."""
+        self._children = self._children or child_processes(self._trainer)
+        let_children_end(self._trainer)
+
+    def _wait_for_children(self, signum: int) -> None:
+        know = bool(self._children)
+        children = self._children or child_processes(self._trainer)
+        for child in children if not know else ():
+            with suppress(OSError):
+                child.send_signal(signum)
+        until = time.monotonic() + _CHILDREN_HAVE[know]
+        while any(child.poll() is None for child in children) and time.monotonic() < until:
+            time.sleep(0.02)
+        self._kill_children()
+
+    def _kill_children(self) -> None:
+        for child in self._children or child_processes(self._trainer):
+            with suppress(OSError):
+                child.kill()
+
+
+def stops_cleanly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """One of Lightning's entry points that ends as a signalled program does.
+
+    Raises:
+        Stopped: SIGTERM, SIGHUP or SIGUSR1 came: a `SystemExit` with the code 128 + n.
+        KeyboardInterrupt: Ctrl-C did.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with signals.stop_signals(), self.stopping.of_call():
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
+    """Save a fit that stops between two batches, in a validation or between two epochs, in all of its processes.
+
+    Returns:
+        how far it is, and what was saved or why nothing was: the rest of a sentence.
+    """
+    if trainer.state.fn != "fit":
+        return ""
+    if trainer.sanity_checking:
+        return " before the training began: nothing to save"
+    where = f" in epoch {trainer.current_epoch}, after {trainer.global_step} steps"
+    path = _last_checkpoint(trainer, folder)
+    if path is None or trainer.fast_dev_run:
+        return f"{where}: nothing saved, as checkpoints are off"
+    progress = trainer.fit_loop.epoch_loop.batch_progress.total
+    if progress.ready != progress.completed:
+        return f"{where}, within a batch: nothing saved"
+    if path.is_symlink() and trainer.is_global_zero:
+        path.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
+    try:
+        trainer.save_checkpoint(path, weights_only=False)
+    except Exception as error:  # noqa: BLE001  whatever it is, the process has to end, with the code of a stop
+        return f"{where}: {path} could not be saved ({type(error).__name__}: {error})"
+    return f"{where}; saved {path}"
+
+
+def _last_checkpoint(trainer: Any, folder: str | Path | None) -> Path | None:
+    """Where a stop saves: `last.ckpt` in the run's folder, or else where a callback saves; None if none does."""
+    places = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
+    if not places:
+        return None
+    place = str(Path(folder) / CHECKPOINTS) if folder is not None else next(filter(None, places), None)
+    return Path(place) / LAST if place is not None else None
