@@ -198,7 +198,12 @@ class FullDisk(pl.plugins.TorchCheckpointIO):
 def test_a_stop_that_cannot_save_says_so_and_ends_as_a_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Stopped):
         fit(trainer(Sends("on_train_batch_start"), tmp_path, plugins=[FullDisk()]))
-    assert "last.ckpt could not be saved (OSError: [Errno 28] No space left on device)" in caplog.text
+    assert "after 1 steps. " in caplog.text
+    assert "last.ckpt cannot be written: No space left on device" in caplog.text
+    caplog.clear()
+    with pytest.raises(Stopped):
+        fit(trainer(Sends("on_train_batch_start"), tmp_path, plugins=[FullDisk()], on_save_error="continue"))
+    assert "last.ckpt is not saved" in caplog.text
 
 
 def test_a_failure_of_the_users_code_stays_one(tmp_path: Path) -> None:

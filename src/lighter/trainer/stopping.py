@@ -15,6 +15,7 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from lighter import signals
+from lighter.errors import StorageError
 from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
 from lighter.trainer.agreement import Agreement
@@ -271,11 +272,24 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
         return f"{where}, within a batch: nothing saved"
     if path.is_symlink() and trainer.is_global_zero:
         path.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
+    before = _identity(path)
     try:
         trainer.save_checkpoint(path, weights_only=False)
+    except StorageError as error:  # which names the file
+        return f"{where}. {error}"
     except Exception as error:  # noqa: BLE001  whatever it is, the process has to end, with the code of a stop
         return f"{where}: {path} could not be saved ({type(error).__name__}: {error})"
+    if _identity(path) == before:  # `on_save_error: continue`, or weights that are not finite: a warning has said why
+        return f"{where}: {path} is not saved"
     return f"{where}; saved {path}"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _last_checkpoint(trainer: Any, folder: str | Path | None) -> Path | None:
