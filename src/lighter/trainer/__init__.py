@@ -83,6 +83,12 @@ class Trainer(pytorch_lightning.Trainer):
         if not kwargs.get("barebones"):
             self.callbacks: list[Callback] = [*self.callbacks, self.saves]
 
+    def _run_sanity_check(self) -> None:
+        """Lightning's, private: it would come again where a checkpoint of an epoch's end is gone on from."""
+        fit_loop: Any = self.fit_loop
+        if fit_loop.goes_on is None:
+            super()._run_sanity_check()
+
     def save_checkpoint(
         self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any = None
     ) -> None:
