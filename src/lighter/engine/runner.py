@@ -108,7 +108,6 @@ class Runner:
         found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take)
         return self.execute("fit", inputs, going_on=found).result
 
-    @stop_signals()
     def execute(
         self,
         stage: str,
@@ -155,7 +154,7 @@ class Runner:
         before = going_on.folder if going_on is not None else None
         folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
         journal = Journal(folder, secrets)
-        with recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
+        with stop_signals(), recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
             journal.open(stage, inputs, config, arguments)
             refuse_missing_secrets(config)
             with _importable(config, problems) as project:
