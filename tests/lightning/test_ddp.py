@@ -52,7 +52,7 @@ def write(config: dict[str, Any]) -> None:
 
 
 def test_training_is_that_of_plain_lightning_and_leaves_one_folder(own_place):
-    config = config_of("model: {_target_: tests.lightning.jobs.Validated}")
+    config = config_of("model: {_target_: tests.lightning.jobs.Validated}", "Lightning's trainer")
     write(config)
     Path("by_hand.py").write_text(BY_HAND)
     plain = run(sys.executable, "by_hand.py")

@@ -59,7 +59,7 @@ class LeanFitLoop(_FitLoop):
         seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)
         self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
         place = self.loaders.place
-        place.seed, place.rank, place.epoch = seed, trainer.global_rank, lambda: self.epoch
+        place.seed, place.rank, place.clock = seed, trainer.global_rank, self
         if saved is not None:
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
@@ -170,7 +170,7 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             key = self.streams.shared_key(VALIDATION, self.epoch_loop.batch_progress.total.ready)
             place.seed, place.rank = int.from_bytes(key[:7], "little"), self.streams.rank
-            place.epoch = lambda: self.epoch
+            place.clock = self
         return place
 
     def begin_step(self) -> None:

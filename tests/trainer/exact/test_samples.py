@@ -64,7 +64,7 @@ def epoch(loader: DataLoader, number: int, *, seed: int = 3, skip: int = 0, dist
     loaders = Loaders()
     loaders.take([loader])
     place = loaders.place
-    place.seed, place.epoch, place.trained = seed, lambda: number, (number, skip)
+    place.seed, place.epoch, place.trained = seed, number, (number, skip)
     batches = []
     for batch in loader:
         batches.append([torch.as_tensor(part).tolist() for part in batch])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,13 +44,14 @@ class Place:
     Attributes:
         seed: of the fit.
         rank: of the process, for what is not of one sample alone.
-        epoch: its number.
+        clock: what knows the number of the epoch as its `epoch`; whoever runs the epochs.
         trained: an epoch, and how many batches of it were trained before.
     """
 
     def __init__(self) -> None:
         self.seed, self.rank = 0, 0
-        self.epoch: Callable[[], int] = lambda: 0
+        self.clock: Any = self
+        self.epoch = 0
         self.trained = (0, 0)
 
     def skip(self, epoch: int) -> int:
@@ -93,7 +94,7 @@ class KeyedBatches:
         return iter(self.inner) if self.place is None else self._batches(self.place)
 
     def _batches(self, place: Place) -> Iterator[Any]:
-        epoch = place.epoch()
+        epoch = place.clock.epoch
         skip = place.skip(epoch)
         order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
         parts: list[Any] = [self.inner, self.sampler]
@@ -160,7 +161,7 @@ class KeyedTurns:
         return iter(self.inner) if self.place is None else self._turns(self.place)
 
     def _turns(self, place: Place) -> Iterator[Any]:
-        samples = key_of(place.seed, SAMPLE, place.epoch())
+        samples = key_of(place.seed, SAMPLE, place.clock.epoch)
         for number, turn in enumerate(self.inner):
             key = key_of(samples, BATCH, place.rank, number)
             if self.loads_here:
