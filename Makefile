@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/lighter predict $(DIGITS) --ckpt_path best
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not faults"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults"
 
 faults: $(READY)
 	$(BIN)/python -m pytest -m faults

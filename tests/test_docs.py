@@ -18,6 +18,7 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,12 +92,12 @@ def run_command(line: str) -> tuple[int, str]:
     return int(end.value.code or 0), output.getvalue()
 
 
-def run_console(block: Block) -> None:
-    """Run the commands of a block and compare their output with what it shows."""
+def run_console(block: Block, run: Callable[[str], tuple[int, str]] = run_command) -> None:
+    """Run the commands of a block, in some way, and compare their output with what it shows."""
     commands = re.findall(r"^\$ (lighter .*)\n((?:(?!\$ ).*\n?)*)", block.text, re.MULTILINE)
     assert commands, f"no command in the block at line {block.line}"
     for command, shown in commands:
-        code, output = run_command(command)
+        code, output = run(command)
         if re.search(r"has \d+ problem", shown):
             assert (code, output.strip()) == (2, shown.strip())
             continue
