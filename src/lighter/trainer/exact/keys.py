@@ -16,16 +16,23 @@ import torch
 
 # what a key is for, so that no two things share their numbers
 START, ORDER, SAMPLE, BATCH, STEP, VALIDATION, EPOCH_START, EPOCH_END = range(8)
+_PACK = [struct.Struct(f"<{parts}q").pack for parts in range(6)]
+_UNPACK = struct.Struct("<QQ").unpack
 
 
 def key_of(*place: Any) -> bytes:
-    """The 16 bytes that stand for a place: whole numbers, keys of other places, or what else names a sample."""
-    packed = b"".join([struct.pack("<q", part) if type(part) is int else _bytes(part) for part in place])
-    return blake2b(packed, digest_size=16).digest()
+    """The 16 bytes that stand for a place: whole numbers, after the key of another place or not.
 
-
-def _bytes(part: Any) -> bytes:
-    return part if isinstance(part, bytes) else repr(part).encode()
+    What names a sample may be something else than a number, and then counts as it is printed.
+    """
+    start = b""
+    if type(place[0]) is bytes:
+        start, place = place[0], place[1:]
+    try:
+        packed = _PACK[len(place)](*place)
+    except (struct.error, IndexError):
+        packed = repr(place).encode()
+    return blake2b(start + packed, digest_size=16).digest()
 
 
 def seed_all(key: bytes, device: torch.device | None = None) -> None:
@@ -33,7 +40,7 @@ def seed_all(key: bytes, device: torch.device | None = None) -> None:
 
     `torch.manual_seed` takes some hundred microseconds to look for all devices; the generator itself takes one.
     """
-    of_torch, of_numpy = struct.unpack("<QQ", key)
+    of_torch, of_numpy = _UNPACK(key)
     torch.default_generator.manual_seed(of_torch)
     random.seed(of_torch ^ of_numpy)
     numpy = sys.modules.get("numpy")

@@ -131,6 +131,8 @@ class Loaders:
 
     def hand_over(self, fetched: int) -> None:
         """A batch is about to be trained."""
+        if not self._stateful:
+            return
         self._loaded = []
         self.note(fetched)
 

@@ -104,8 +104,7 @@ class KeyedBatches:
         drawn = self._drawn(order)
         for number, indices in enumerate(drawn):
             if number >= skip:
-                own = key_of(samples, BATCH, place.rank, number)
-                yield self._keyed(indices, samples, own) if self.is_random else indices
+                yield self._keyed(indices, samples, (place.rank, number)) if self.is_random else indices
 
     def _drawn(self, order: bytes) -> Iterator[Any]:
         """The indices of the epoch's batches, whose drawing nothing else can disturb."""
@@ -125,13 +124,14 @@ class KeyedBatches:
                 return
             yield indices
 
-    def _keyed(self, indices: Any, samples: bytes, own: bytes) -> Any:
+    def _keyed(self, indices: Any, samples: bytes, number: tuple[int, int]) -> Any:
         """The indices of a batch, with what its samples are to be seeded with."""
+        own = key_of(samples, BATCH, *number)
         if isinstance(indices, (list, tuple)):
             if self.loads_here:
                 seed_all(own)
             return KeyedIndices(indices, samples, own, self.own_states, may_repeat=self.may_repeat)
-        key = key_of(samples, indices, own) if self.may_repeat else key_of(samples, indices)
+        key = key_of(own, indices) if self.may_repeat else key_of(samples, indices)
         if self.loads_here:
             seed_sample(key, self.own_states)
             return indices
