@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loops.optimization.automatic import Closure
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
@@ -148,6 +149,7 @@ def test_a_training_step_that_always_returns_none_logs_no_loss() -> None:
             self.train_metrics(self(batch[0]), batch[1])
 
     run = trainer(max_epochs=1)
+    Closure.warning_cache.clear()  # it warns once a process
     with pytest.warns(UserWarning, match="returned `None`"):
         fit(classifier(Skipping), run)
     assert "train/loss/epoch" not in run.callback_metrics

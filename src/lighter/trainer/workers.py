@@ -77,8 +77,16 @@ def leave_loaders_as_they_were(trainer: Any) -> None:
 def dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
     """What to say in place of an error that comes of a worker that died; None if it comes of something else.
 
-    Torch's error tells the process. Others come where the main process reads what the worker had begun to send.
+    Torch's error tells the process. Others come where the main process reads what the worker had begun to send; then
+    torch's may come while this looks, as it is raised in the handler of a signal.
     """
+    try:
+        return _dead_worker(trainer, error)
+    except RuntimeError as torchs:
+        return _dead_worker(trainer, torchs)
+
+
+def _dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
     found = _DIED.search(str(error))
     until = time.monotonic() + (_DEATH_TAKES if found is None else 0)
     while True:
