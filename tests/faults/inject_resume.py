@@ -176,7 +176,7 @@ def run(short: bool, *, exact: bool = True) -> Results:
         futures: list[Future[Findings]] = [lanes.submit(task(Path(place), exact)) for task in tasks(short)]
         found = [finding for future in as_completed(futures) for finding in _told(future.result())]
     for promise, case, broken in sorted(found):
-        results.row(promise).add(case, held=not broken, why=broken[:400])
+        results.row(promise).add(case, held=not broken, why=broken[:2000])
     return results
 
 

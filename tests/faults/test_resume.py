@@ -19,7 +19,7 @@ def one_thread() -> None:
 @pytest.mark.faults
 def test_going_on_is_exact() -> None:
     results: Results = run(short=True)
-    assert results.broken == []
+    assert not results.broken, "\n".join(results.broken)
     assert sum(row.tried for row in results.rows.values()) > 20
 
 
