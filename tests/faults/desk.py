@@ -81,7 +81,9 @@ class Desk:
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `lighter` here."""
-        environment = {**os.environ, "PYTHONPATH": ROOT, SAVE_EVERY: "7"}
+        # as many threads as the run that it is compared with: torch may round otherwise with more
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
+        environment = {**os.environ, **threads, "PYTHONPATH": ROOT, SAVE_EVERY: "7"}
         with (self.place / "output.txt").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "lighter", *words], cwd=self.place, env=environment, stdout=output, stderr=output
