@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lighter import __version__
-from lighter.callbacks.writers.disk import publish, sync, sync_folder
+from lighter.callbacks.writers.disk import publish, sync
 from lighter.config.problems import Problem, nearest
 from lighter.errors import CheckpointError, ConfigError, StorageError
 from lighter.parts.parameter_groups import as_written
+from lighter.run.disk import sync_folder
 from lighter.run.paths import BEST, LAST, RunFolder
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.manifest import describe

@@ -18,7 +18,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lighter.callbacks.writers.disk import publish, sync, sync_folder
+from lighter.callbacks.writers.disk import publish, sync
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import in_order, is_in_order
 from lighter.callbacks.writers.part import Part
@@ -26,6 +26,7 @@ from lighter.callbacks.writers.progress import Place
 from lighter.errors import ModuleTypeError, PredictionError
 from lighter.parts.describe import describe
 from lighter.run import paths
+from lighter.run.disk import sync_folder
 from lighter.trainer.lightning import predicted_samples, start_predicting_at
 
 log = logging.getLogger("lighter")

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lighter.callbacks.writers.base import BaseWriter
-from lighter.callbacks.writers.disk import publish, sync, sync_folder
+from lighter.callbacks.writers.disk import publish, sync
 from lighter.callbacks.writers.formats import CsvFormat
 from lighter.callbacks.writers.functions import WriterFunction, writer_registry
 from lighter.callbacks.writers.names import file_name
@@ -20,6 +20,7 @@ from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.samples import cells, columns
 from lighter.errors import ModuleTypeError, PredictionError, add_note
 from lighter.parts.describe import describe
+from lighter.run.disk import sync_folder
 
 _ASIDE = ".partial"
 _VALUE = "value"

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import torch
 
+from lighter.run.disk import sync_folder
 from lighter.trainer.saving.manifest import END_SIZE, describe, seal
 from lighter.trainer.saving.partials import partial_of
 from lighter.trainer.saving.plain import refused
@@ -45,7 +46,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return found
 
 
@@ -53,19 +54,7 @@ def _make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
-        _sync_folder(each.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk too. Some file systems cannot, and then there is nothing to be done."""
-    if os.name != "posix":
-        return
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(each.parent)
 
 
 def _save(checkpoint: Any, file: IO[bytes]) -> None:
