@@ -135,6 +135,14 @@ class Classifier(lighter.LighterModule):
         return self.criterion(pred, batch[1])
 
 
+class Seldom(Classifier):
+    """Its steps draw from torch's generator, and a few in the middle of epochs from the others too."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x = batch[0] * (1 + torch.rand(()) / 10)
+        return self.criterion(self(drawn_over(x) if self.global_step % 100 == 60 else x), batch[1])
+
+
 class Forward(lighter.ForwardModule):
     """The same, where only forward is written."""
 

@@ -9,11 +9,12 @@ from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelChec
 from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
-from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, STEP, VALIDATION, Streams, seed_of_fit
+from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
 from lighter.trainer.exact.loaders import Loaders, ResumeChoice
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
+from lighter.trainer.exact.streams import Streams, seed_of_fit
 
 log = logging.getLogger("lighter")
 
@@ -60,7 +61,10 @@ class LeanFitLoop(_FitLoop):
         self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
         place = self.loaders.place
         place.seed, place.rank, place.clock = seed, trainer.global_rank, self
+        place.before_seeding = self._before_seeding
         if saved is not None:
+            if self._fits(saved):
+                self.streams.go_on(saved.processes[trainer.global_rank]["numbers"])
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
@@ -146,9 +150,14 @@ class LeanFitLoop(_FitLoop):
                 getattr(callback, hook)(self.trainer, self.trainer.lightning_module)
 
     def take_up_batches(self) -> Saved | None:
-        """Where batches go on within the epoch; said once."""
+        """Where batches go on within the epoch, with their random numbers; said once."""
         saved, self.goes_on = self.goes_on, None
-        return saved if saved is not None and saved.place in WITHIN else None
+        if saved is None or saved.place not in WITHIN:
+            return None
+        if self.streams is not None and self._fits(saved):
+            numbers = saved.processes[self.trainer.global_rank]["numbers"]
+            self.streams.come_back(numbers, self.epoch_loop.batch_progress.total.ready)
+        return saved
 
     def row_to_log(self, saved: Saved) -> Any:
         """The values of the last step that were not with the loggers yet."""
@@ -176,9 +185,14 @@ class LeanFitLoop(_FitLoop):
     def begin_step(self) -> None:
         """A batch is loaded: begin the random numbers of the one that is trained next."""
         if self.streams is not None:
-            fetcher: Any = self._data_fetcher
-            self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
-            self.streams.seed_for(STEP, self.epoch_loop.batch_progress.total.ready)
+            if self.loaders.have_states:
+                fetcher: Any = self._data_fetcher
+                self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
+            self.streams.begin_step(self.epoch_loop.batch_progress.total.ready)
+
+    def _before_seeding(self) -> None:
+        if self.streams is not None:
+            self.streams.leave_step(self.epoch_loop.batch_progress.total.ready)
 
     def on_save_checkpoint(self) -> dict[str, Any]:
         """Lightning's state and ours."""

@@ -5,19 +5,25 @@ Nothing of the generators' state is saved. Whoever knows the seed and the place 
 
 from __future__ import annotations
 
-import os
 import random
 import struct
-import sys
-from hashlib import blake2b
+from hashlib import blake2b, shake_128
 from typing import Any
 
+import numpy as np
 import torch
 
 # what a key is for, so that no two things share their numbers
 START, ORDER, SAMPLE, BATCH, STEP, VALIDATION, EPOCH_START, EPOCH_END = range(8)
 _PACK = [struct.Struct(f"<{parts}q").pack for parts in range(6)]
-_UNPACK = struct.Struct("<QQ").unpack
+_SEEDS = struct.Struct("<QQ")
+
+Seeds = tuple[int, int]  # 64 bits for torch and the device; 64 more, of which NumPy takes 32; Python takes both
+
+# `random.seed` and `numpy.random.seed` take twice as long as what they lead to: the hidden instance whose methods the
+# functions of `random` are, as Python documents, and the `RandomState` that scikit-learn takes for NumPy's global one
+_PYTHONS: Any = random.seed.__self__  # type: ignore[attr-defined]
+_seed_pythons = super(random.Random, _PYTHONS).seed
 
 
 def key_of(*place: Any) -> bytes:
@@ -35,19 +41,51 @@ def key_of(*place: Any) -> bytes:
     return blake2b(start + packed, digest_size=16).digest()
 
 
+def seeds_of(key: bytes, count: int) -> list[Seeds]:
+    """So many seeds, all of one key."""
+    return list(_SEEDS.iter_unpack(shake_128(key).digest(_SEEDS.size * count)))
+
+
 def seed_all(key: bytes, device: torch.device | None = None) -> None:
-    """Seed Python's `random`, NumPy's global generator, torch's, and that of a device.
+    """Seed the global generators of torch, Python and NumPy, and that of a device, by a key."""
+    seeds = _SEEDS.unpack(key)
+    seed_torch(seeds, device)
+    seed_python(seeds)
+    seed_numpy(seeds)
+
+
+def seed_torch(seeds: Seeds, device: torch.device | None = None) -> None:
+    """Seed torch's global generator, and that of a device.
 
     `torch.manual_seed` takes some hundred microseconds to look for all devices; the generator itself takes one.
     """
-    of_torch, of_numpy = _UNPACK(key)
-    torch.default_generator.manual_seed(of_torch)
-    random.seed(of_torch ^ of_numpy)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(of_numpy & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(seeds[0])
     if device is not None and device.type != "cpu":
-        _seed_device(of_torch, device)
+        _seed_device(seeds[0], device)
+
+
+def for_python(seeds: Seeds) -> int:
+    """What a `random.Random` is seeded with."""
+    return seeds[0] ^ seeds[1]
+
+
+def for_numpy(seeds: Seeds) -> int:
+    """What a `numpy.random.RandomState` is seeded with."""
+    return seeds[1] & 0xFFFFFFFF
+
+
+def seed_python(seeds: Seeds) -> None:
+    """Seed Python's `random`."""
+    _seed_pythons(for_python(seeds))
+    _PYTHONS.gauss_next = None
+
+
+def seed_numpy(seeds: Seeds) -> None:
+    """Seed NumPy's global generator."""
+    try:
+        np.random.mtrand._rand.seed(for_numpy(seeds))
+    except TypeError:  # somebody has put a bit generator of another kind in its place
+        np.random.seed(for_numpy(seeds))
 
 
 def _seed_device(seed: int, device: torch.device) -> None:
@@ -58,35 +96,3 @@ def _seed_device(seed: int, device: torch.device) -> None:
         module = getattr(torch, device.type, None)
         if module is not None and hasattr(module, "manual_seed"):
             module.manual_seed(seed)
-
-
-class Streams:
-    """The random numbers of one process of a fit.
-
-    Args:
-        seed: of the whole fit, the same in all of its processes.
-        rank: of this process, whose steps have numbers of their own.
-        device: whose generator is seeded too.
-    """
-
-    def __init__(self, seed: int, rank: int, device: torch.device) -> None:
-        self.seed, self.rank, self.device = seed, rank, device
-
-    def seed_for(self, purpose: int, *place: int) -> None:
-        """Begin the numbers of a place in the training."""
-        seed_all(key_of(self.seed, purpose, self.rank, *place), self.device)
-
-    def shared_key(self, purpose: int, *place: int) -> bytes:
-        """The key of what is the same in all processes."""
-        return key_of(self.seed, purpose, *place)
-
-
-def seed_of_fit(broadcast: Any) -> int:
-    """The seed that `seed_everything` was given, or else that of torch's generator; the first process's for all.
-
-    Args:
-        broadcast: sends the first process's value to all.
-    """
-    given = os.environ.get("PL_GLOBAL_SEED")
-    seed = int(given) if given else torch.initial_seed()
-    return int(broadcast(seed % 2**63))

@@ -129,10 +129,13 @@ class Loaders:
             self._noted[fetched] = copy.deepcopy([loader.state_dict() for loader in self._stateful])
             self._is_fresh = False
 
+    @property
+    def have_states(self) -> bool:
+        """Whether some keep account of where they are themselves."""
+        return bool(self._stateful)
+
     def hand_over(self, fetched: int) -> None:
         """A batch is about to be trained."""
-        if not self._stateful:
-            return
         self._loaded = []
         self.note(fetched)
 

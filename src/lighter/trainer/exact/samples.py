@@ -8,10 +8,11 @@ the batches that were trained before, and hands over indices that seed the gener
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import (
     BatchSampler,
@@ -46,6 +47,7 @@ class Place:
         rank: of the process, for what is not of one sample alone.
         clock: what knows the number of the epoch as its `epoch`; whoever runs the epochs.
         trained: an epoch, and how many batches of it were trained before.
+        before_seeding: is called before the generators of this process are seeded for the order or for samples.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class Place:
         self.clock: Any = self
         self.epoch = 0
         self.trained = (0, 0)
+        self.before_seeding: Callable[[], None] = lambda: None
 
     def skip(self, epoch: int) -> int:
         """The batches of an epoch to leave out."""
@@ -101,17 +104,22 @@ class KeyedBatches:
         for part in parts:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
-        drawn = self._drawn(order)
-        for number, indices in enumerate(drawn):
-            if number >= skip:
-                yield self._keyed(indices, samples, (place.rank, number)) if self.is_random else indices
+        drawn = islice(self._drawn(place, order), skip, None)
+        if not self.is_random:
+            yield from drawn
+            return
+        for number, indices in enumerate(drawn, start=skip):
+            if self.loads_here:
+                place.before_seeding()
+            yield self._keyed(indices, samples, (place.rank, number))
 
-    def _drawn(self, order: bytes) -> Iterator[Any]:
+    def _drawn(self, place: Place, order: bytes) -> Iterator[Any]:
         """The indices of the epoch's batches, whose drawing nothing else can disturb."""
         generator = getattr(self.sampler, "generator", None)
         if isinstance(generator, torch.Generator):
             generator.manual_seed(int.from_bytes(order[:8], "little"))
         if self.draws_at_once:
+            place.before_seeding()
             seed_all(order)
             yield from self.inner
             return
@@ -165,6 +173,7 @@ class KeyedTurns:
         for number, turn in enumerate(self.inner):
             key = key_of(samples, BATCH, place.rank, number)
             if self.loads_here:
+                place.before_seeding()
                 seed_all(key)
             yield KeyedTurn(turn if isinstance(turn, list) else [turn], key)
 
@@ -279,16 +288,14 @@ class _Aside:
 
 
 def _states() -> tuple[Any, ...]:
-    numpy = sys.modules.get("numpy")
-    return torch.default_generator.get_state(), random.getstate(), numpy and numpy.random.get_state()
+    return torch.default_generator.get_state(), random.getstate(), np.random.get_state(legacy=False)
 
 
 def _set_states(states: tuple[Any, ...]) -> None:
     of_torch, of_python, of_numpy = states
     torch.default_generator.set_state(of_torch)
     random.setstate(of_python)
-    if of_numpy is not None:
-        sys.modules["numpy"].random.set_state(of_numpy)
+    np.random.set_state(of_numpy)
 
 
 def draws_nothing(dataset: Any) -> bool:

@@ -93,6 +93,7 @@ def _of_process(trainer: Any, place: str) -> dict[str, Any]:
         "measured": measured(trainer),
         "counts": loop.epoch_loop.val_loop.counts(),
         "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
+        "numbers": loop.streams.state(),
         "gradients": _gradients(trainer) if place in WITHIN and _accumulates(loop, place) else {},
     }
 
