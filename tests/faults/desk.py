@@ -130,11 +130,9 @@ class Reference:
     @property
     def cuts(self) -> list[Path]:
         """The run's folder as it was then, in order."""
-        order = {"batch": 0, "validation": 1, "epoch": 2, "start": 3, "next": 4}
-        found = (self.desk.place / "cuts").iterdir()
-        return sorted(found, key=lambda cut: (cut.name[:3], order[cut.name[4:]]))
+        return in_order(self.desk.place / "cuts")
 
-    def resume_at(self, cut: Path, checkpoint: str = "") -> str:
+    def resume_at(self, cut: Path, checkpoint: str = "", **environment: str) -> str:
         """Go on from a cut, perhaps from a certain checkpoint; returns what is not as it should be."""
         desk, run = self.desk, self.desk.run
         shutil.rmtree(run)
@@ -147,10 +145,16 @@ class Reference:
         loops = torch.load(saved, weights_only=True)["loops"]["fit_loop"]
         batches = int(loops["epoch_loop.batch_progress"]["total"]["processed"])
         try:
-            desk.do(desk.go_on)
+            desk.do(desk.go_on, **environment)
         except AssertionError:
             return desk.output.strip()[-300:]
         return "; ".join(differences(self.expected, desk.outcome(), from_batch=batches))
+
+
+def in_order(cuts: Path) -> list[Path]:
+    """What `Cuts` has kept in a folder."""
+    moments = {"batch": 0, "validation": 1, "epoch": 2, "start": 3, "next": 4}
+    return sorted(cuts.iterdir(), key=lambda cut: (cut.name[:3], moments[cut.name[4:]]))
 
 
 @contextmanager

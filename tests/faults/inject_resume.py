@@ -24,8 +24,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tests.faults.desk import JOB, Desk, Reference, scenarios
-from tests.faults.jobs import SAVE_EVERY, SERVED
+from tests.faults.desk import JOB, Desk, Reference, in_order, scenarios
+from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED
 from tests.faults.outcome import differences
 from tests.faults.table import Results, main
 
@@ -80,6 +80,18 @@ def at_ends(place: Path, name: str, exact: bool, epochs: int) -> Findings:
         for cut in ends
         for file in sorted((cut / "checkpoints").glob("*.ckpt"))
     ]
+
+
+def at_pairs_of_ends(place: Path, name: str, exact: bool, epochs: int) -> Findings:
+    """Go on from the end of each epoch, and from there again at the end of each later one."""
+    reference, found = reference_of(place, name, exact), []
+    for first in [cut for cut in reference.cuts if cut.name.endswith("epoch")][:epochs]:
+        cuts = reference.desk.place / f"cuts from {first.name}"
+        cuts.mkdir()
+        found.append((first.name, reference.resume_at(first, **{KEEP_CUTS: str(cuts)})))
+        for second in [cut for cut in in_order(cuts) if cut.name.endswith("epoch")][:epochs]:
+            found.append((f"{first.name}, {second.name}", reference.resume_at(second)))
+    return [(f"at the ends of two epochs, one after the other: {name}", case, broken) for case, broken in found]
 
 
 def killed(place: Path, name: str, exact: bool, seed: int) -> Findings:
@@ -156,6 +168,7 @@ def tasks(short: bool) -> Iterator[Callable[[Path, bool], Findings]]:
         return lambda place, exact: partial(function, place, name, exact, *more)
 
     yield from (task(at_ends, name, 1 if short else 6) for name in (AT_ENDS[:1] if short else AT_ENDS))
+    yield from (task(at_pairs_of_ends, name, 6) for name in (() if short else AT_ENDS))
     yield from (task(killed, KILLED[seed % len(KILLED)], seed) for seed in range(3 if short else 60))
     yield from (task(by_command, "plain", seed) for seed in range(1 if short else 6))
     for name, scenario in scenarios().items():
