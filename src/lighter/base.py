@@ -13,31 +13,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 
 from lighter.config.objects import Deferred
-from lighter.errors import ModeError, ModuleTypeError, ModuleValueError, add_note
-from lighter.parts.describe import describe
+from lighter.errors import ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
-from lighter.parts.hooks import ExistsIf, followed_by
+from lighter.parts.hooks import followed_by
 from lighter.parts.initial_weights import InitialWeights
-from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.materialize import materialize
-from lighter.parts.measure import EpochValue, Meter, Metrics, samples_in, scalars, warn_of_repeats
+from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prepare_metrics
+from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
-from lighter.parts.step_output import sort_output
 from lighter.trainer.batches import is_there
-from lighter.trainer.finite.values import leaves_out
-from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
 
 log = logging.getLogger("lighter")
 
@@ -52,13 +47,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "on_predict_start": "_start_predict_tasks",
     "on_predict_end": "_end_predict_tasks",
 }
-STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
-_ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
-_METRICS_EXAMPLE = """For example:
-  train_metrics:
-    accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
-    f1: {_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 10}"""
 
 
 class BaseModule(LightningModule):
@@ -129,8 +118,7 @@ class BaseModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._schedules = ManualSchedules()
-        self._meters: dict[tuple[str, int], Meter] = {}
-        self._in_step = False
+        self._measure = Measuring(self, self._loss_weights)
         prepared: list[Metrics] = []
         for mode, given in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
             metrics = prepare_metrics(given, f"{mode}_metrics")
@@ -144,7 +132,7 @@ class BaseModule(LightningModule):
         super().__init_subclass__(**kwargs)
         for name, mode in STEPS.items():
             step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
-            if _is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
+            if is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
                 setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
         for name, after in cls.followed_by.items():
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
@@ -156,8 +144,12 @@ class BaseModule(LightningModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets: all but the measuring, the optimizers and the hooks of a run that is not the copy's."""
-        afresh = {"_meters": {}, "_in_step": False, "_schedules": ManualSchedules(), "_hooks_running": set()}
+        afresh: dict[str, Any] = {"_measure": None, "_schedules": ManualSchedules(), "_hooks_running": set()}
         return {**super().__getstate__(), **afresh}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._measure = Measuring(self, self._loss_weights)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
@@ -197,41 +189,30 @@ class BaseModule(LightningModule):
     @property
     def steps_seen(self) -> dict[str, int]:
         """The steps that were measured, by mode and number of the dataloader: `val/0`. What goes on starts there."""
-        return {f"{mode}/{loader}": meter.steps_seen for (mode, loader), meter in self._meters.items()}
+        return self._measure.steps_seen
 
     @steps_seen.setter
     def steps_seen(self, steps: Mapping[str, int]) -> None:
-        for key, seen in steps.items():
-            mode, _, loader = key.partition("/")
-            self._meter(mode, int(loader)).steps_seen = seen
+        self._measure.steps_seen = steps
 
     def measuring_state(self) -> dict[str, Any]:
         """What the training epoch has measured so far, for a checkpoint in its midst."""
-        return {str(loader): meter.state_dict() for loader, meter in self._training_meters()}
+        return self._measure.state_dict()
 
     def load_measuring_state(self, state: Mapping[str, Any]) -> None:
         """Go on with an epoch's measuring."""
-        for loader, saved in state.items():
-            self._meter("train", int(loader)).load_state_dict(saved, self.device)
+        self._measure.load_state_dict(state)
 
-    def epoch_values(self) -> dict[str, Metric]:
+    def epoch_values(self) -> Mapping[str, Metric]:
         """What Lightning was given of the training epoch, by the names that it was given."""
-        given: dict[str, Metric] = {}
-        for _, meter in self._training_meters():
-            for name, value in meter.epoch_values.items():
-                given[at_epoch("train", name) if name else _ALL_VALUES.format(mode="train")] = value
-        return given
+        return self._measure.epoch_values()
 
     def idle_metrics(self) -> list[Metric]:
         """The metrics of which no training epoch is being measured: whatever uses them next begins anew."""
-        measured = [meter.metrics for _, meter in self._training_meters() if meter.metrics is not None]
-        busy = {id(module) for metrics in measured for module in metrics.modules()}
+        busy = {id(module) for metrics in self._measure.busy_metrics() for module in metrics.modules()}
         parts = [part for name in type(self).measuring if isinstance(part := getattr(self, name, None), nn.Module)]
         inside = [module for part in parts for module in part.modules() if id(module) not in busy]
         return [module for module in inside if isinstance(module, Metric)]
-
-    def _training_meters(self) -> list[tuple[int, Meter]]:
-        return [(loader, meter) for (mode, loader), meter in self._meters.items() if mode == "train" and meter.is_open]
 
     def count_samples(self, batch: Any) -> int | None:
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
@@ -338,176 +319,3 @@ class BaseModule(LightningModule):
         if getattr(self, "criterion", None) is None:
             state = {key: value for key, value in state.items() if not key.startswith("criterion.")}
         return super().load_state_dict(state, strict=strict, assign=assign)
-
-    def _measure_step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a user's step, and measure what it returned and did to the metrics."""
-        trainer = self._trainer
-        needs_loss = mode == "train" and self.automatic_optimization
-        if trainer is None or trainer.barebones:
-            output = step(self, *args, **kwargs)
-            return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
-        batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
-        loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
-        meter = self._meters.get((mode, loader_idx))
-        if meter is None or not meter.is_open or batch_idx == 0:
-            meter = self._begin_epoch(mode, loader_idx)
-        wanted = self._is_read(mode, batch_idx)
-        meter.begin_step(wanted=wanted)
-        try:
-            returned = step(self, *args, **kwargs)
-        except TypeError as error:
-            self._explain_none(error, mode)
-            raise
-        finally:
-            batch_values = meter.end_step()
-        output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
-        if output.losses and not (mode == "train" and leaves_out(trainer, output.losses)):
-            meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
-        new_names = meter.new_names()
-        if new_names:
-            self._announce(meter, mode, new_names)
-        if wanted:
-            self._log_step(meter, mode, loader_idx, output.losses, batch_values)
-        meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
-        return output.returned
-
-    def _weight(self, batch: Any) -> int:
-        samples = self.count_samples(batch)
-        if samples is None:
-            rank_zero_warn(
-                f"the number of samples in {describe(batch)} cannot be told, so each such batch counts as one in the"
-                f" means of losses. Override `count_samples(self, batch)` in {type(self).__name__}."
-            )
-        return 1 if samples is None else samples
-
-    def _meter(self, mode: str, loader_idx: int) -> Meter:
-        metrics = getattr(self, f"{mode}_metrics")
-        meter = self._meters.get((mode, loader_idx))
-        if meter is None or meter.metrics is not metrics:
-            meter = self._meters[mode, loader_idx] = Meter(metrics)
-        return meter
-
-    def _begin_epoch(self, mode: str, loader_idx: int) -> Meter:
-        trainer, meter = self.trainer, self._meter(mode, loader_idx)
-        meter.start()
-        if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
-            self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.epoch_value(""), shown=False)
-        if mode == "train":
-            self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
-        elif trainer.world_size > 1:
-            loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
-            warn_of_repeats(loaders, loader_idx, trainer.world_size)
-        return meter
-
-    def _explain_none(self, error: TypeError, mode: str) -> None:
-        """A step that calls what the config leaves out gets told which keys those are."""
-        absent = [part for part in ("criterion", f"{mode}_metrics") if getattr(self, part, None) is None]
-        if absent and "'NoneType' object is not callable" in str(error):
-            add_note(error, f"the config has no `{'` and no `'.join(absent)}`; a step that uses it needs it")
-
-    def _is_read(self, mode: str, batch_idx: int | None) -> bool:
-        """Whether anybody sees the values of the step that is about to run."""
-        trainer: Any = self.trainer
-        if mode == "train":
-            due = logs_this_step(trainer)
-        else:
-            every = trainer.log_every_n_steps
-            due = bool(every) and (batch_idx or 0) % every == 0 and not is_sanity_check(trainer)
-        return due and bool(trainer.loggers or trainer.progress_bar_callback)
-
-    def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
-        """Tell Lightning, once an epoch, which values it will have; it asks for them when the epoch is over."""
-        for name in names:
-            shown = mode != "train" or name.startswith("loss")
-            self._log_epoch_value(at_epoch(mode, name), meter.epoch_value(name), shown=shown)
-
-    def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
-        if not log_again(self.trainer, self._current_fx_name, name, value):
-            self.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
-
-    def _log_step(
-        self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any
-    ) -> None:
-        """Give the values of this step to the loggers and the progress bar: the one transfer to the host."""
-        values = {loss_name(name): loss for name, loss in losses.items()}
-        if meter.metrics is not None and batch_values is not None:
-            values |= {metric_name(name): value for name, value in scalars(meter.metrics, batch_values).items()}
-        if not values:
-            return
-        trainer = self.trainer
-        several = {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode] > 1
-        suffix = f"/dataloader_idx_{loader_idx}" if several else ""
-        device = next(iter(values.values())).device
-        numbers = torch.stack([value.detach().float().to(device) for value in values.values()]).tolist()
-        row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
-        step = logging_step(trainer) if mode == "train" else meter.steps_seen
-        self._publish(row, step, for_callbacks=mode == "train")
-        if mode == "train":
-            trainer.progress_bar_metrics.update({name: number for name, number in row.items() if "/loss/" in name})
-
-    def _publish(self, row: Mapping[str, float], step: int, *, for_callbacks: bool) -> None:
-        trainer = self.trainer
-        tensors = {name: torch.tensor(number, dtype=torch.float64) for name, number in row.items()}
-        trainer.logged_metrics.update(tensors)
-        if for_callbacks:
-            trainer.callback_metrics.update(tensors)
-        for logger in trainer.loggers:
-            logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
-
-
-def prepare_metrics(given: Any, name: str) -> Metrics | None:
-    """Metrics as the config or the user gives them: one, a collection, or a list or dict of metrics.
-
-    Raises:
-        ModuleTypeError: anything else.
-    """
-    if given is None or isinstance(given, (Metric, MetricCollection)):
-        return given
-    members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
-    for member in members:
-        if not isinstance(member, (Metric, MetricCollection)):
-            where = "" if member is given else f" among {name}'s members"
-            raise ModuleTypeError(
-                f"`{name}` takes a torchmetrics.Metric, a MetricCollection, or a list or dict of metrics; "
-                f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
-            )
-    return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
-
-
-def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
-    """A user's step that is measured when Lightning calls it, and plain when another step of the class calls it."""
-    plain = step if inspect.isfunction(step) else _called_as_method(step, name)
-
-    @functools.wraps(plain)
-    def measured_step(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
-        state = vars(self)
-        if state["_in_step"]:
-            return plain(self, *args, **kwargs)
-        state["_in_step"] = True
-        try:
-            return self._measure_step(mode, plain, args, kwargs)
-        finally:
-            state["_in_step"] = False
-
-    written = inspect.unwrap(plain)
-    written.__signature__ = inspect.signature(written)  # Lightning asks at every step
-    measured_step.__name__ = name
-    measured_step.__wrapped__ = written  # Lightning looks one level deep
-    measured_step.unmeasured = step  # type: ignore[attr-defined]
-    return measured_step
-
-
-def _called_as_method(step: Any, name: str) -> Callable[..., Any]:
-    """A function that does what some other descriptor does, a partialmethod say."""
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return step.__get__(self, type(self))(*args, **kwargs)
-
-    call.__name__ = name
-    return call
-
-
-def _is_written(step: Any, name: str) -> bool:
-    """Whether a step is somebody's, and neither Lightning's own nor one that exists only sometimes."""
-    own = inspect.getattr_static(LightningModule, name)
-    return step is not own and not isinstance(step, ExistsIf) and not getattr(step, "is_missing", False)

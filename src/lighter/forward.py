@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
-from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule, measured
+from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
@@ -23,6 +23,7 @@ from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
 from lighter.parts.log_names import at_epoch, metric_name
 from lighter.parts.loss_weights import LossWeights
+from lighter.parts.measuring import measured
 from lighter.trainer.lightning import fits_without_validation
 
 _EXAMPLE = """Write it, or give the network as `model`:

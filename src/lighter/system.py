@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
-from lighter.base import FIT_ONLY, BaseModule, measured
+from lighter.base import FIT_ONLY, BaseModule
 from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
+from lighter.parts.measuring import measured
 
 MODES = ("train", "val", "test", "predict")
 ADAPTERS = {

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 from torchmetrics.wrappers import MinMaxMetric
 
-from lighter.parts.measure import Meter
+from lighter.parts.meter import Meter
 
 EXCHANGES = ("all_reduce", "all_gather", "all_gather_object", "barrier")
 

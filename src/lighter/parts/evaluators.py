@@ -19,7 +19,7 @@ from lighter.config.inherit import is_by_mode
 from lighter.config.problems import nearest
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.measure import scalars
+from lighter.parts.meter import scalars
 from lighter.parts.metric_state import load_metric_states, metric_states
 
 SPLITS = ("train", "val", "test")

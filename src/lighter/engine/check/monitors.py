@@ -23,7 +23,7 @@ _LOGGED = re.compile(
 _METRIC = re.compile(r"(train|val)/metrics/(.+)/(?:epoch|step)")
 _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
 _OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")
-_LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics", "_publish"})
+_LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
 _KNOWN = ("pytorch_lightning", "lightning", "lighter", "torch", "builtins")
 
 

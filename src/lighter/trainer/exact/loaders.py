@@ -10,11 +10,9 @@ from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from lighter.trainer.exact.samples import KeyedBatches, KeyedTurns, Place
+from lighter.trainer.exact.samples import Keyed, KeyedBatches, KeyedTurns, Place
 
 log = logging.getLogger("lighter")
-
-Keyed = KeyedBatches | KeyedTurns
 
 # workers that persist hold on to what they were begun with, from one fit to the next
 _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
@@ -80,7 +78,7 @@ class Loaders:
         streams = isinstance(loader.dataset, IterableDataset)
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
-        if isinstance(inner, (KeyedBatches, KeyedTurns)):  # a loader that is there twice, or for training too
+        if isinstance(inner, Keyed):  # a loader that is there twice, or for training too
             self._borrowed.append((inner, inner.place))
             inner.place = self.place
         else:

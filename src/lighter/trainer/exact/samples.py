@@ -62,8 +62,8 @@ class Place:
         return self.trained[1] if self.trained[0] == epoch else 0
 
 
-class KeyedBatches:
-    """A batch sampler whose order is a function of the seed and the epoch.
+class Keyed:
+    """Stands in for the batch sampler of a dataloader.
 
     Workers that persist keep it when the loader has its own again; without a place, it does what that does.
 
@@ -78,23 +78,33 @@ class KeyedBatches:
     def __init__(self, inner: Any, loader: DataLoader) -> None:
         self.inner = inner
         self.place: Place | None = None
-        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
-        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
         self.loads_here = loader.num_workers == 0
-        self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
-        self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
-        self.own_states = with_own_state(loader.dataset) if self.loads_here else []
 
     def __len__(self) -> int:
         return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner) if self.place is None else self._batches(self.place)
+
+    def _batches(self, place: Place) -> Iterator[Any]:
+        raise NotImplementedError
+
+
+class KeyedBatches(Keyed):
+    """A batch sampler whose order is a function of the seed and the epoch."""
+
+    def __init__(self, inner: Any, loader: DataLoader) -> None:
+        super().__init__(inner, loader)
+        self.sampler = inner.sampler if isinstance(inner, BatchSampler) and hasattr(inner, "sampler") else inner
+        self.draws_at_once = type(inner) in (BatchSampler, type(self.sampler)) and type(self.sampler) in DRAW_AT_ONCE
+        self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
+        self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
+        self.own_states = with_own_state(loader.dataset) if self.loads_here else []
 
     def __getattr__(self, name: str) -> Any:
         if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
             raise AttributeError(name)
         return getattr(self.inner, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.inner) if self.place is None else self._batches(self.place)
 
     def _batches(self, place: Place) -> Iterator[Any]:
         epoch = place.clock.epoch
@@ -146,29 +156,10 @@ class KeyedBatches:
         return KeyedIndex(indices, key) if type(indices) is int else indices
 
 
-class KeyedTurns:
-    """Stands in for the batch sampler of an iterable dataset, whose batches nobody chooses; each is seeded.
+class KeyedTurns(Keyed):
+    """The same for an iterable dataset, whose batches nobody chooses: each is seeded."""
 
-    Args:
-        inner: the loader's own; where it makes no batches, its sampler.
-        loader: the loader.
-
-    Attributes:
-        place: whose epoch it is.
-    """
-
-    def __init__(self, inner: Any, loader: DataLoader) -> None:
-        self.inner = inner
-        self.place: Place | None = None
-        self.loads_here = loader.num_workers == 0
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.inner) if self.place is None else self._turns(self.place)
-
-    def _turns(self, place: Place) -> Iterator[Any]:
+    def _batches(self, place: Place) -> Iterator[Any]:
         samples = key_of(place.seed, SAMPLE, place.clock.epoch)
         for number, turn in enumerate(self.inner):
             key = key_of(samples, BATCH, place.rank, number)

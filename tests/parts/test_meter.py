@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from lighter.parts.batch_values import BatchValues, LateTensor, intercept
 from lighter.parts.log_names import optimizer_values
-from lighter.parts.measure import Meter, samples_in
+from lighter.parts.meter import Meter, samples_in
 from lighter.parts.step_output import sort_output
 from tests.jobs import metrics
 
