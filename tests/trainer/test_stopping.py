@@ -17,13 +17,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lighter
 from lighter import Runner, signals
 from lighter.cli.stage import run_stage
 from lighter.errors import WorkerError
 from lighter.signals import Stopped
+from lighter.trainer.workers import let_workers_stay
 from tests.jobs import loader
 
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
@@ -305,6 +306,20 @@ def test_the_command_says_what_was_saved_and_how_to_go_on(
     assert "stopped by Ctrl-C" in (run / "run.log").read_text()
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_that_is_only_starting_stays_too(method: str) -> None:
+    for _ in range(5 if method == "fork" else 1):
+        data = DataLoader(TensorDataset(torch.zeros(8)), num_workers=2, multiprocessing_context=method)
+        theirs = data.multiprocessing_context
+        with signals.stop_signals():
+            let_workers_stay([data])
+            batches = iter(data)
+            for worker in batches._workers:  # type: ignore[attr-defined]
+                os.kill(worker.pid, signal.SIGTERM)
+            assert len(list(batches)) == 8
+        assert data.multiprocessing_context.get_start_method() == theirs.get_start_method() == method
+
+
 class Mortal(Dataset):
     """A worker that loads the tenth sample ends."""
 
@@ -340,6 +355,7 @@ def test_a_worker_that_died_is_named(stage: str, how: str, said: str, tmp_path: 
     assert str(died.value).startswith(f"Worker 0 of 2 {before}")
     assert after in str(died.value)
     assert data.worker_init_fn is None
+    assert data.multiprocessing_context is None
 
 
 def test_a_worker_of_a_validation_that_died_is_named(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import context as processes
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -38,16 +41,19 @@ class StaysForStop:
 
     Args:
         init: the user's own.
+        context: the user's own, of which the worker is a process; None for Python's default.
         is_over: shared with the main process, which sets it then.
     """
 
-    def __init__(self, init: Callable[[int], Any] | None, is_over: Any) -> None:
-        self.init, self.is_over = init, is_over
+    def __init__(self, init: Callable[[int], Any] | None, context: Any, is_over: Any) -> None:
+        self.init, self.context, self.is_over = init, context, is_over
 
     def __call__(self, worker: int) -> None:
         """In the worker."""
         for signum in signals.STOPS:
             signal.signal(signum, self._ignore)  # a function, as programs that a worker starts would inherit SIG_IGN
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.STOPS)
         if self.init is not None:
             self.init(worker)
 
@@ -61,8 +67,10 @@ def let_workers_stay(loaders: Iterable[Any]) -> None:
     """Have the workers of these dataloaders, which have not started yet, go on when a signal stops the run."""
     for loader in loaders if signals.current() is not None else ():
         if isinstance(loader, DataLoader) and loader.num_workers and type(loader.worker_init_fn) is not StaysForStop:
-            is_over = (loader.multiprocessing_context or multiprocessing).RawValue("b", 0)
-            loader.worker_init_fn = StaysForStop(loader.worker_init_fn, is_over)
+            context = loader.multiprocessing_context
+            is_over = (context or multiprocessing).RawValue("b", 0)
+            loader.worker_init_fn = StaysForStop(loader.worker_init_fn, context, is_over)
+            loader.multiprocessing_context = _with_signals_waiting(context or multiprocessing.get_context())
 
 
 def leave_loaders_as_they_were(trainer: Any) -> None:
@@ -72,6 +80,47 @@ def leave_loaders_as_they_were(trainer: Any) -> None:
         if type(init) is StaysForStop:
             init.is_over.value = 1
             running.loader.worker_init_fn = init.init
+            running.loader.multiprocessing_context = init.context
+
+
+def _with_signals_waiting(context: Any) -> Any:
+    """A context whose processes begin with the signals waiting that stop a run, until `StaysForStop` lets them come.
+
+    One that came earlier, while a worker is forked or imports, would end it as any process.
+    """
+    started = _STARTED.get(context.get_start_method())
+    if started is not None:
+        context = copy.copy(context)
+        context.Process = started
+    return context
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """In this thread, and in the processes that it starts meanwhile, signals wait; in those for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Worker:
+    def start(self) -> None:
+        with _signals_waiting():
+            super().start()  # type: ignore[misc]
+
+
+_STARTED: dict[str, type] = {}
+if hasattr(signal, "pthread_sigmask"):
+
+    class ForkedWorker(_Worker, processes.ForkProcess):
+        """Forked while signals wait."""
+
+    class SpawnedWorker(_Worker, processes.SpawnProcess):
+        """Spawned while signals wait."""
+
+    _STARTED |= {"fork": ForkedWorker, "spawn": SpawnedWorker}
 
 
 def dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:

@@ -56,11 +56,11 @@ class OnDemand:
         return {"is_needed": is_needed, "since": self._since}
 
     def go_on(self, state: Mapping[str, Any]) -> None:
-        """Know what was known."""
+        """Know from a state whether a step has drawn; the fit goes on, and is not where it was yet."""
         self._is_needed = state["is_needed"]
 
     def come_back(self, state: Mapping[str, Any], step: int) -> None:
-        """Be where that was, before a step."""
+        """Be where that was, between two steps, of which one comes next."""
         if state["since"] is not None:
             self._seed(state["since"])
             for past in range(state["since"] + 1, step):

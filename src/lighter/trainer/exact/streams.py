@@ -59,11 +59,11 @@ class Streams:
         return self._on_demand.state()
 
     def go_on(self, state: Mapping[str, Any]) -> None:
-        """Know what was known of the steps that were trained."""
+        """Go on with a fit: know what its steps have done."""
         self._on_demand.go_on(state)
 
     def come_back(self, state: Mapping[str, Any], step: int) -> None:
-        """Go on within an epoch, with a step."""
+        """Go on between two steps of an epoch, of which one comes next."""
         self._on_demand.come_back(state, step)
 
 
