@@ -24,6 +24,7 @@ Seeds = tuple[int, int]  # 64 bits for torch and the device; 64 more, of which N
 # functions of `random` are, as Python documents, and the `RandomState` that scikit-learn takes for NumPy's global one
 _PYTHONS: Any = random.seed.__self__  # type: ignore[attr-defined]
 _seed_pythons = super(random.Random, _PYTHONS).seed
+NUMPYS: Any = np.random.mtrand._rand
 
 
 def key_of(*place: Any) -> bytes:
@@ -83,7 +84,7 @@ def seed_python(seeds: Seeds) -> None:
 def seed_numpy(seeds: Seeds) -> None:
     """Seed NumPy's global generator."""
     try:
-        np.random.mtrand._rand.seed(for_numpy(seeds))
+        NUMPYS.seed(for_numpy(seeds))
     except TypeError:  # somebody has put a bit generator of another kind in its place
         np.random.seed(for_numpy(seeds))
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
+import ctypes
 import random
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from lighter.trainer.exact.keys import Seeds, for_numpy, for_python, seed_numpy, seed_python
+from lighter.trainer.exact.keys import NUMPYS, Seeds, for_python, seed_numpy, seed_python
 
 
 class OnDemand:
     """Python's and NumPy's global generators at the steps of a fit: seeded for each, once a step has drawn from them.
 
-    To seed both takes longer than all else that a step needs to be repeatable. Until a step has drawn, one number is
-    taken from each before a step, and one from a twin that was seeded alike: they differ if anybody else took one.
+    To seed both takes longer than all else that a step needs to be repeatable. To see whether anybody has drawn from
+    them does not.
 
     Args:
         seeds_of: the seeds of a step.
@@ -24,7 +25,7 @@ class OnDemand:
 
     def __init__(self, seeds_of: Callable[[int], Seeds]) -> None:
         self._seeds_of = seeds_of
-        self._python, self._numpy = random.Random(), np.random.RandomState()
+        self._python, self._numpy = _Python(), _NumPy()
         self._is_needed = False
         self._since: int | None = None  # the step they were seeded for; None: for something else, since then
         self._seen: int | None = None  # the step before which they were last looked at
@@ -35,8 +36,8 @@ class OnDemand:
         if self._since is None or self._are_drawn(step):
             self._seed(step)
         elif self._is_away:
-            random.setstate(self._python.getstate())
-            np.random.set_state(self._numpy.get_state())
+            self._python.come_back()
+            self._numpy.come_back()
         self._is_away = False
 
     def leave(self, step: int) -> None:
@@ -47,7 +48,7 @@ class OnDemand:
     def forget(self) -> None:
         """They are about to be seeded for something that is no step."""
         if self._since is not None and not self._is_away:
-            self._look()
+            self._is_needed = self._is_needed or self._differ()
         self._since, self._is_away = None, False
 
     def state(self) -> dict[str, Any]:
@@ -67,27 +68,97 @@ class OnDemand:
                 self._are_drawn(past)
 
     def _seed(self, step: int) -> None:
-        seeds = self._seeds_of(step)
-        seed_python(seeds)
-        seed_numpy(seeds)
         self._since = self._seen = step
-        if not self._is_needed:
-            self._python.seed(for_python(seeds))
-            self._numpy.seed(for_numpy(seeds))
+        seeds = self._seeds_of(step)
+        if self._is_needed:
+            seed_python(seeds)
+            seed_numpy(seeds)
+        else:
+            self._python.seed(seeds)
+            self._numpy.seed(seeds)
 
     def _are_drawn(self, step: int) -> bool:
         """Whether a step has drawn, of those before this one."""
-        if step != self._seen and not self._is_needed:
+        if not self._is_needed and step != self._seen:
             self._seen = step
-            self._look()
+            self._is_needed = self._python.differs_in_next() or self._numpy.differs()
         return self._is_needed
 
-    def _look(self) -> None:
-        own, twins = random.random(), self._python.random()
-        if own != twins or np.random.random_sample() != self._numpy.random_sample():
-            self._is_needed = True
-
     def _differ(self) -> bool:
-        """Whether somebody has drawn; to know it, nothing is drawn here."""
-        ours = random.getstate(), np.random.get_state(legacy=False)
-        return pickle.dumps(ours) != pickle.dumps((self._python.getstate(), self._numpy.get_state(legacy=False)))
+        return self._python.differs() or self._numpy.differs()
+
+
+class _Python:
+    """Python's global generator, and a twin that is seeded alike: they differ once somebody has drawn from the one."""
+
+    def __init__(self) -> None:
+        self._twin = random.Random()
+        self._next_of_twin = self._twin.random
+
+    def seed(self, seeds: Seeds) -> None:
+        seed_python(seeds)
+        self._twin.seed(for_python(seeds))
+
+    def differs_in_next(self) -> bool:
+        """Whether they do, by drawing a number from both: it takes half a microsecond."""
+        return random.random() != self._next_of_twin()
+
+    def differs(self) -> bool:
+        """The same, by their whole states: nothing is drawn."""
+        return random.getstate() != self._twin.getstate()
+
+    def come_back(self) -> None:
+        random.setstate(self._twin.getstate())
+
+
+class _NumPy:
+    """NumPy's global generator, whose place among its numbers is read where it is, at the address that NumPy gives.
+
+    A twin would do here too, and take three microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._generator = NUMPYS._bit_generator
+        self._place = _Place(self._generator) if _place_is_known() and _is_usual(self._generator) else None
+        self._seeds, self._fresh = (0, 0), (0, 0)
+
+    def seed(self, seeds: Seeds) -> None:
+        seed_numpy(seeds)
+        self._seeds = seeds
+        self._fresh = self._place.read() if self._place is not None else (0, 0)
+
+    def differs(self) -> bool:
+        """Whether somebody has drawn since; where nobody can tell, somebody has."""
+        place = self._place
+        return place is None or place.read() != self._fresh or NUMPYS._bit_generator is not self._generator
+
+    def come_back(self) -> None:
+        seed_numpy(self._seeds)
+
+
+class _Place:
+    """Where an MT19937 is among its numbers: the first of its 624 words and, behind the last, which of them is next."""
+
+    def __init__(self, generator: Any) -> None:
+        address = generator.ctypes.state_address
+        self._first = ctypes.c_uint32.from_address(address)
+        self._next = ctypes.c_int.from_address(address + 624 * ctypes.sizeof(ctypes.c_uint32))
+
+    def read(self) -> tuple[int, int]:
+        return self._first.value, self._next.value
+
+
+@cache
+def _place_is_known() -> bool:
+    """Whether this NumPy keeps the place of a generator where `_Place` looks: it promises the address alone."""
+    generator = np.random.MT19937(1)
+    place, found = _Place(generator), []
+    for _ in range(3):
+        state = generator.state["state"]
+        found.append(place.read() == (int(state["key"][0]), int(state["pos"])))
+        np.random.RandomState(generator).random_sample(200)
+    return all(found)
+
+
+def _is_usual(generator: Any) -> bool:
+    return type(generator) is np.random.MT19937

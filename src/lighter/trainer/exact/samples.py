@@ -33,7 +33,7 @@ from torch.utils.data import (
 from lighter.parts.collate import collate_with_none
 from lighter.trainer.exact.keys import BATCH, ORDER, SAMPLE, key_of, seed_all
 
-# those that draw from global generators at most once, when they begin
+# those that draw from a global generator at most once, when they begin, and from torch's
 DRAW_AT_ONCE = {RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler}
 _END = object()
 DRAW_NOTHING = {default_collate, default_convert, collate_with_none}
@@ -47,7 +47,7 @@ class Place:
         rank: of the process, for what is not of one sample alone.
         clock: what knows the number of the epoch as its `epoch`; whoever runs the epochs.
         trained: an epoch, and how many batches of it were trained before.
-        before_seeding: is called before the generators of this process are seeded for the order or for samples.
+        before_seeding: is called before the generators of this process are seeded for samples.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class KeyedBatches(Keyed):
         for part in parts:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
-        drawn = islice(self._drawn(place, order), skip, None)
+        drawn = islice(self._drawn(order), skip, None)
         if not self.is_random:
             yield from drawn
             return
@@ -123,14 +123,14 @@ class KeyedBatches(Keyed):
                 place.before_seeding()
             yield self._keyed(indices, samples, (place.rank, number))
 
-    def _drawn(self, place: Place, order: bytes) -> Iterator[Any]:
+    def _drawn(self, order: bytes) -> Iterator[Any]:
         """The indices of the epoch's batches, whose drawing nothing else can disturb."""
+        seed = int.from_bytes(order[:8], "little")
         generator = getattr(self.sampler, "generator", None)
         if isinstance(generator, torch.Generator):
-            generator.manual_seed(int.from_bytes(order[:8], "little"))
+            generator.manual_seed(seed)
         if self.draws_at_once:
-            place.before_seeding()
-            seed_all(order)
+            torch.default_generator.manual_seed(seed)
             yield from self.inner
             return
         with _Aside(order) as aside:

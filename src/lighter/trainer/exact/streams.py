@@ -25,7 +25,7 @@ class Streams:
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
         self.seed, self.rank, self.device = seed, rank, device
-        self._block, self._seeds_of_block = -1, list[Seeds]()
+        self._known: dict[int, Seeds] = {}
         self._on_demand = OnDemand(self.of_step)
 
     def seed_for(self, purpose: int, *place: int) -> None:
@@ -44,11 +44,11 @@ class Streams:
 
     def of_step(self, step: int) -> Seeds:
         """The seeds of a training step."""
-        block, number = divmod(step, _AT_A_TIME)
-        if block != self._block:
-            self._block = block
-            self._seeds_of_block = seeds_of(key_of(self.seed, STEP, self.rank, block), _AT_A_TIME)
-        return self._seeds_of_block[number]
+        if step not in self._known:
+            block = step // _AT_A_TIME
+            seeds = seeds_of(key_of(self.seed, STEP, self.rank, block), _AT_A_TIME)
+            self._known = dict(enumerate(seeds, start=block * _AT_A_TIME))
+        return self._known[step]
 
     def shared_key(self, purpose: int, *place: int) -> bytes:
         """The key of what is the same in all processes."""

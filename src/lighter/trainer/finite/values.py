@@ -67,12 +67,23 @@ def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
 
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether all values of all tensors are finite: one reading for each device. Nothing is written."""
-    by_device: dict[torch.device, list[Tensor]] = {}
+    """Whether all values of all tensors are finite: one reading for each device and type. Nothing is written.
+
+    A sum is finite only if all its values are, and takes a twentieth of the time that the largest value takes. Where it
+    is not, values may be large: then the largest one tells.
+    """
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for values in map(_dense, tensors):
         if values.numel():  # of a sharded tensor, this process may have no part
-            by_device.setdefault(values.device, []).append(values)
-    return all(bool(torch.stack([norm.isfinite() for norm in largest(group)]).all()) for group in by_device.values())
+            alike.setdefault((values.device, values.dtype), []).append(values)
+    return all(_are_finite([one.sum() for one in group]) or _are_finite(largest(group)) for group in alike.values())
+
+
+def _are_finite(numbers: Sequence[Tensor]) -> bool:
+    """Whether numbers of one device and type are finite."""
+    if numbers[0].device.type == "cpu":
+        return all(math.isfinite(number.item()) for number in numbers)
+    return bool(torch.stack(tuple(numbers)).isfinite().all())  # one reading, for which the host waits
 
 
 def largest(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -116,6 +127,14 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}.{name}" if prefix else name, buffer
 
 
+def _unnamed_weights_of(module: nn.Module) -> Iterator[Tensor]:
+    """The same in any order: to work out the names takes longer than to look at the values."""
+    for part in module.modules():
+        without = part._non_persistent_buffers_set
+        buffers = [buffer for name, buffer in part._buffers.items() if name not in without] if part._buffers else []
+        yield from (weight for weight in (*part._parameters.values(), *buffers) if weight is not None)
+
+
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The parameters that can be not finite, in the order of the module."""
     return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
@@ -127,10 +146,9 @@ def _has_values(tensor: Tensor) -> bool:
 
 def spoiled_weights(module: nn.Module) -> Collection[str]:
     """The names of the weights that are not finite."""
-    named = list(weights_of(module))
-    if all_finite([weight for _, weight in named]):
+    if _all_weights_finite(module):
         return frozenset()
-    return frozenset(name for name, weight in named if not all_finite([weight]))
+    return frozenset(name for name, weight in weights_of(module) if not all_finite([weight]))
 
 
 def largest_value(tensor: Tensor) -> float:
@@ -141,8 +159,14 @@ def largest_value(tensor: Tensor) -> float:
 
 def first_spoiled_weight(module: nn.Module, but_not: Collection[str]) -> Spoiled | None:
     """The first weight that is not finite, apart from some."""
+    if not but_not and _all_weights_finite(module):
+        return None
     named = [(name, weight) for name, weight in weights_of(module) if name not in but_not]
     return None if all_finite([weight for _, weight in named]) else first_spoiled(iter(named))
+
+
+def _all_weights_finite(module: nn.Module) -> bool:
+    return all_finite([weight for weight in _unnamed_weights_of(module) if _has_values(weight)])
 
 
 def spoiled_in(batch: Any) -> list[Spoiled]:
