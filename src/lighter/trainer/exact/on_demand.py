@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import random
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,31 +110,6 @@ class _Python:
         random.setstate(self._twin.getstate())
 
 
-class _NumPy:
-    """NumPy's global generator, whose place among its numbers is read where it is, at the address that NumPy gives.
-
-    A twin would do here too, and take three microseconds.
-    """
-
-    def __init__(self) -> None:
-        self._generator = NUMPYS._bit_generator
-        self._place = _Place(self._generator) if _place_is_known() and _is_usual(self._generator) else None
-        self._seeds, self._fresh = (0, 0), (0, 0)
-
-    def seed(self, seeds: Seeds) -> None:
-        seed_numpy(seeds)
-        self._seeds = seeds
-        self._fresh = self._place.read() if self._place is not None else (0, 0)
-
-    def differs(self) -> bool:
-        """Whether somebody has drawn since; where nobody can tell, somebody has."""
-        place = self._place
-        return place is None or place.read() != self._fresh or NUMPYS._bit_generator is not self._generator
-
-    def come_back(self) -> None:
-        seed_numpy(self._seeds)
-
-
 class _Place:
     """Where an MT19937 is among its numbers: the first of its 624 words and, behind the last, which of them is next."""
 
@@ -148,8 +122,7 @@ class _Place:
         return self._first.value, self._next.value
 
 
-@cache
-def _place_is_known() -> bool:
+def _is_known() -> bool:
     """Whether this NumPy keeps the place of a generator where `_Place` looks: it promises the address alone."""
     generator = np.random.MT19937(1)
     place, found = _Place(generator), []
@@ -160,5 +133,27 @@ def _place_is_known() -> bool:
     return all(found)
 
 
-def _is_usual(generator: Any) -> bool:
-    return type(generator) is np.random.MT19937
+_USUAL = NUMPYS._bit_generator  # unless somebody puts another one there
+_PLACE = _Place(_USUAL) if type(_USUAL) is np.random.MT19937 and _is_known() else None
+
+
+class _NumPy:
+    """NumPy's global generator, whose place among its numbers is read where it is, at the address that NumPy gives.
+
+    A twin would do here too, and take three microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._seeds, self._fresh = (0, 0), (0, 0)
+
+    def seed(self, seeds: Seeds) -> None:
+        seed_numpy(seeds)
+        self._seeds = seeds
+        self._fresh = _PLACE.read() if _PLACE is not None else (0, 0)
+
+    def differs(self) -> bool:
+        """Whether somebody has drawn since; where nobody can tell, somebody has."""
+        return _PLACE is None or _PLACE.read() != self._fresh or NUMPYS._bit_generator is not _USUAL
+
+    def come_back(self) -> None:
+        seed_numpy(self._seeds)

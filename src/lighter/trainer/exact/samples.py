@@ -55,11 +55,15 @@ class Place:
         self.clock: Any = self
         self.epoch = 0
         self.trained = (0, 0)
-        self.before_seeding: Callable[[], None] = lambda: None
+        self.before_seeding: Callable[[], None] = _nobody_asks
 
     def skip(self, epoch: int) -> int:
         """The batches of an epoch to leave out."""
         return self.trained[1] if self.trained[0] == epoch else 0
+
+
+def _nobody_asks() -> None:
+    pass
 
 
 class Keyed:
