@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -108,6 +109,13 @@ class Desk:
     def has_checkpoint(self) -> bool:
         """Whether there is anything to go on from."""
         return any(self.place.glob("outputs/*/*/checkpoints/*.ckpt"))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end, though a kill may have come before that of its process."""
+        return any(
+            json.loads(file.read_text())["status"] == "finished" for file in self.place.glob("outputs/*/*/run.json")
+        )
 
     def clear(self) -> None:
         """Begin as if nothing had been."""

@@ -105,7 +105,8 @@ def killed(place: Path, name: str, exact: bool, seed: int) -> Findings:
             if job == desk.fit:
                 desk.clear()
                 kills = 0
-            if desk.do(job, moments.uniform(0.1, 0.9 / (kills + 1)) * seconds, **{SAVE_EVERY: "7"}):
+            ended = desk.do(job, moments.uniform(0.1, 0.9 / (kills + 1)) * seconds, **{SAVE_EVERY: "7"})
+            if ended or desk.is_finished:
                 break
             kills += 1
         if kills == wanted:

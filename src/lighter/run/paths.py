@@ -20,6 +20,7 @@ and while a writer's file grows, here or wherever it was told to write:
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -223,6 +224,11 @@ def partial(path: Path, rank: int, suffix: str | None = None) -> Path:
 def progress(path: Path, rank: int) -> Path:
     """Where a process notes which batches its part of a file holds."""
     return path.with_name(f"{path.name}{PROGRESS}{_of(rank)}")
+
+
+def has_progress(path: Path) -> bool:
+    """Whether any process has noted anything of a file."""
+    return any(path.parent.glob(f"{glob.escape(path.name)}{PROGRESS}*"))
 
 
 def merging(path: Path) -> Path:

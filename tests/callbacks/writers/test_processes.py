@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from lighter import Runner
+from lighter.callbacks import CsvWriter
 from lighter.errors import PredictionError
 from tests.callbacks.jobs import Samples, config
 from tests.callbacks.jobs import writers as callbacks
@@ -131,3 +132,12 @@ def test_another_number_of_processes_does_not_go_on(own_place: Path) -> None:
     with pytest.raises(PredictionError, match="processes: it was 2, and is 1"):
         predict(1, resume=two)
     assert contents(two) == before
+
+
+def test_a_prediction_has_begun_when_any_process_has(tmp_path: Path) -> None:
+    writer = CsvWriter("[rows].csv", ["pred"])
+    assert not writer.has_begun(tmp_path)
+    (tmp_path / "r.csv.progress").touch()
+    assert not writer.has_begun(tmp_path)
+    (tmp_path / "[rows].csv.progress-1").touch()
+    assert writer.has_begun(tmp_path)

@@ -117,8 +117,8 @@ class BaseWriter(Callback):
 
     def has_begun(self, root: Path) -> bool:
         """Whether a run with this folder has begun to write, or has ended."""
-        name = self.rows_path
-        return (root / name).exists() or paths.progress(root / name, 0).exists()
+        path = root / self.rows_path
+        return path.exists() or paths.has_progress(path)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Find the place to write to, and see that nothing is lost there."""
