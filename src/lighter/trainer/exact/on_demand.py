@@ -52,7 +52,8 @@ class OnDemand:
 
     def state(self) -> dict[str, Any]:
         """What has to be known to go on, between two steps."""
-        is_needed = self._is_needed or (self._since is not None and self._differ())
+        have_drawn = self._since is not None and (self._python.differs() or self._numpy.differs())
+        is_needed = self._is_needed or have_drawn
         return {"is_needed": is_needed, "since": self._since}
 
     def go_on(self, state: Mapping[str, Any]) -> None:
@@ -80,11 +81,11 @@ class OnDemand:
         """Whether a step has drawn, of those before this one."""
         if not self._is_needed and step != self._seen:
             self._seen = step
-            self._is_needed = self._python.differs_in_next() or self._numpy.differs()
+            self._is_needed = self._differ()
         return self._is_needed
 
     def _differ(self) -> bool:
-        return self._python.differs() or self._numpy.differs()
+        return self._python.differs_in_next() or self._numpy.differs()
 
 
 class _Python:
