@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lighter.run.read import read_run, write_tags
 from lighter.run.remove import removable, remove
 from lighter.run.select import find_run
 from tests.run.jobs import make_run, make_runs
+from tests.work import calls
 
 OLD, NEW, OTHER = "2026-01-02/10-00-00-digits", "2026-01-02/10-00-01-digits", "2026-01-03/09-00-00-other"
 ALL = {"where": (), "since": None, "until": None, "status": (), "stage": None, "name": None, "tags": ()}
@@ -111,17 +111,15 @@ def test_a_record_that_changed_just_now_is_read_anew(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_runs_in_a_second(tmp_path: Path, monkeypatch: Any) -> None:
+def test_ten_thousand_runs_are_little_work(tmp_path: Path, monkeypatch: Any) -> None:
+    """Which a machine does in a fraction of a second."""
     make_runs(tmp_path, 10_000)
     monkeypatch.setattr(index, "_SETTLED", -1.0)
     assert len(summaries(tmp_path)) == 10_000
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        rows = sort_rows(select_rows(summaries(tmp_path), ALL), "val/metrics/m3/epoch")
-        best = min(best, time.process_time() - start)
+    rows: list[Any] = []
+    look = lambda: rows.extend(sort_rows(select_rows(summaries(tmp_path), ALL), "val/metrics/m3/epoch"))  # noqa: E731
+    assert calls(look) < 100 * 10_000
     assert len(rows) == 10_000
-    assert best < 1.0
 
 
 def test_status_of_processes(tmp_path: Path) -> None:

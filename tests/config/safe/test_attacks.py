@@ -14,7 +14,6 @@ import pytest
 from tests.config.safe.attacks import CONFIGS, EXPRESSIONS, PICKLED, TARGETS
 
 ROOT = Path(__file__).parents[3]
-SLOWEST = 10  # seconds for one attack, on a busy machine; most take hundredths
 HARMLESS = ("checkpoint a pickle after the end of another, archive.ckpt",)  # the second one is not read
 
 
@@ -62,10 +61,6 @@ def test_most_are_refused_without_the_reading_too(outcome: dict[str, Any]) -> No
         "expression 1 or __import__('os'), unread",
         f"expression {'1' + ' ' * 96}..., unread",
     }
-
-
-def test_none_takes_long(outcome: dict[str, Any]) -> None:
-    assert [attack for attack in outcome["attacks"] if attack["seconds"] > SLOWEST] == []
 
 
 @pytest.mark.parametrize("name", CONFIGS)
