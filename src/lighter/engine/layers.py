@@ -6,10 +6,7 @@ whatever else a forward pass calls is counted too; a multiplication and an addit
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config import Config
-from lighter.engine.trial import make_trial
+from lighter.engine.trial import make_trial, without_advice
 
 _ONE_STEP = {
     "max_epochs": 1,
@@ -98,24 +95,11 @@ def summarize(config: Config) -> Summary:
         ConfigError: something that `fit` needs is wrong or missing.
     """
     recorder = _Recorder()
-    with TemporaryDirectory() as folder, _without_advice():
+    with TemporaryDirectory() as folder, without_advice():
         trial = make_trial(config, Path(folder), **_ONE_STEP)
         trial.parts.trainer.callbacks.append(recorder)
         trial.parts.trainer.fit(trial.parts.module, datamodule=trial.parts.data)
     return recorder.summary(trial.parts.module)
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Nothing of what Lightning says of trainings: this is none."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 class _Recorder(Callback):

@@ -6,9 +6,7 @@ there: then the largest network takes no memory and no time. Otherwise it is mad
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from lighter.config.objects import Objects
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
 from lighter.engine.failures import where_it_failed
 from lighter.engine.families import family
+from lighter.engine.trial import without_advice
 from lighter.parts.describe import describe
 from lighter.run.paths import RunFolder
 
@@ -70,26 +69,13 @@ def probe(config: Config) -> Probe:
         ConfigError: what is built does not fit together.
         Exception: whatever the user's code raises, with a note that says where in the config it belongs.
     """
-    with TemporaryDirectory() as name, _without_advice():
+    with TemporaryDirectory() as name, without_advice():
         folder = RunFolder(Path(name))
         try:
             return _on_meta(config, folder)
         except Exception as error:  # noqa: BLE001  much does not work there; on the CPU it shows whether it works
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return _on_cpu(config, folder, reason)
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """No warnings and messages on how to train: this is no training."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _on_meta(config: Config, folder: RunFolder) -> Probe:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,19 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     parts = Parts(module, build_data(objects, "fit"), built, package)
     check_parts(objects, section, parts, "fit")
     return Trial(objects, section, parts)
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Nothing of what is said of trainings while this lasts: no warnings, no messages."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _trainer(objects: Objects, package: str, changes: Mapping[str, Any]) -> Any:
