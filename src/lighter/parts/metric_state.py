@@ -11,9 +11,12 @@ from torchmetrics import Metric, MetricCollection
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
-    """What the metrics in a module have added up, by their names in it; only of those that were updated."""
+    """What the metrics in a module have added up until now, by their names in it; only of those that were updated."""
     return {
-        name: {"updates": metric.update_count, "states": dict(metric.metric_state)}
+        name: {
+            "updates": metric.update_count,
+            "states": {key: _kept(value) for key, value in metric.metric_state.items()},
+        }
         for name, metric in _metrics(root, besides)
         if metric.update_count
     }
@@ -35,6 +38,11 @@ def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, list):
         return [to_device(item, device) for item in value]
     return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _kept(state: Any) -> Any:
+    """A state that stays as it is: metrics add to a tensor in place, and to a list other tensors."""
+    return state.clone() if isinstance(state, Tensor) else list(state) if isinstance(state, list) else state
 
 
 def _metrics(root: nn.Module, besides: Collection[Metric]) -> Iterator[tuple[str, Metric]]:

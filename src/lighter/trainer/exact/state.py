@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lighter.parts.metric_state import to_device
+from lighter.parts.metric_state import load_metric_states, to_device
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
 
@@ -79,6 +79,11 @@ def go_on(trainer: Any, saved: Saved) -> None:
         _set_gradients(trainer.lightning_module, own["gradients"])
     else:
         show_again(trainer, own["measured"])
+
+
+def go_on_with_metrics(trainer: Any, saved: Saved) -> None:
+    """Take up what metrics had added up, over epochs too; after `on_train_start`, where modules reset theirs."""
+    load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
 
 
 def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
