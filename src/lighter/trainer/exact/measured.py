@@ -15,23 +15,28 @@ from torchmetrics import Metric
 
 from lighter.parts.metric_state import metric_states, to_device
 
-_SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")
+_SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")
 _OF_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
             "dataloader_idx", "metric_attribute")  # fmt: skip
 _REDUCTIONS: dict[str, Any] = {"mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min}
 
 
-def measured(trainer: Any) -> dict[str, Any]:
-    """All that the epoch has measured, on the CPU."""
+def measured(trainer: Any, *, ends_step: bool) -> dict[str, Any]:
+    """All that the epoch has measured, on the CPU.
+
+    Args:
+        ends_step: whether the last hooks of a training step run, after which Lightning shows its values.
+    """
     module, connector = trainer.lightning_module, trainer._logger_connector
+    new: Mapping[str, Any] = connector.metrics if ends_step else {}
     own = getattr(module, "measuring_state", None)
     state: dict[str, Any] = _on_cpu(
         {
             "own": own() if own is not None else None,
             "metrics": _metrics(trainer),
             "logged": {key: _logged(item) for key, item in trainer.fit_loop.epoch_loop._results.items()},
-            "shown": {name: dict(getattr(connector, name)) for name in _SHOWN},
+            "shown": {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()},
         }
     )
     return state

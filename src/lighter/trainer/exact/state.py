@@ -93,11 +93,11 @@ def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
 
 
 def _of_process(trainer: Any, place: str) -> dict[str, Any]:
-    loop = trainer.fit_loop
+    loop, ends_step = trainer.fit_loop, place == BATCH_END and not trainer.validating
     return {
-        "measured": measured(trainer),
+        "measured": measured(trainer, ends_step=ends_step),
         "counts": loop.epoch_loop.val_loop.counts(),
-        "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
+        "row": _row(trainer) if ends_step else {},
         "numbers": loop.streams.state(),
         "gradients": _gradients(trainer) if place in WITHIN and _accumulates(loop, place) else {},
     }
