@@ -14,7 +14,7 @@ from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.exact.measured import metrics_of
-from lighter.trainer.hooks import find_hook
+from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
 
@@ -136,8 +136,12 @@ class LeanEvaluationLoop(_EvaluationLoop):
         self.is_over, self.metrics_before = True, {}
         self._loaders.release()
         trainer = self.trainer
-        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
+        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None:
             super()._on_evaluation_end()
+            return
+        if self._plan is None:
+            with savers_last(trainer, "on_validation_end"):
+                super()._on_evaluation_end()
             return
         hook = find_hook(trainer, "on_validation_end", saves_last=True)
         if hook is not None:
