@@ -95,6 +95,15 @@ def value_of(metric: Any) -> Any:
     return metric.compute_all() if isinstance(metric, MetricTracker) else metric.compute()
 
 
+def test_a_tracker_where_a_metric_was_begins_anew() -> None:
+    before, now = MetricTracker(MeanMetric(), maximize=True), MeanMetric()
+    tracked(before, torch.ones(2))
+    now.update(torch.ones(2))
+    for one, other in ((before, MeanMetric()), (now, MetricTracker(MeanMetric(), maximize=True))):
+        load_metric_states(nn.ModuleDict({"it": other}), metric_states(nn.ModuleDict({"it": one})))
+        assert (other.n_steps if isinstance(other, MetricTracker) else other.update_count) == 0
+
+
 def test_states_stay_as_they_were() -> None:
     module = nn.Module()
     module.metric = MulticlassAccuracy(3)

@@ -18,7 +18,9 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
         besides: metrics that are reset before they are used next; only what outlives that is of interest.
     """
     are_reset = set(map(id, besides))
-    states: dict[str, Any] = {name: {"steps": tracker.n_steps} for name, tracker in _trackers(root)}
+    states: dict[str, Any] = {
+        name: {"steps": tracker.n_steps, "updates": 0, "states": {}} for name, tracker in _trackers(root)
+    }
     for name, metric in _metrics(root):
         is_reset = id(metric) in are_reset
         held = {key: _kept(getattr(metric, key)) for key in _keys(metric, is_reset)}
@@ -30,7 +32,7 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
 def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
     """Let the metrics in a module go on from there; names that it does not have are left out."""
     for name, tracker in _trackers(root):
-        while name in states and tracker.n_steps < states[name]["steps"]:
+        while tracker.n_steps < states.get(name, {}).get("steps", 0):
             tracker.increment()
     found = dict(_metrics(root))
     for name in states.keys() & found.keys():
