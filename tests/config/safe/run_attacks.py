@@ -82,7 +82,12 @@ class Watch:
             self.events.append(f"{event} {args!r}"[:200])
 
     def is_ours(self, event: str, args: tuple[Any, ...]) -> bool:
-        """Whether the record of the run is given its name, or an annotation is read that its package has as text."""
+        """Whether the record of the run is given its name, or an annotation is read that its package has as text.
+
+        A torch for GPUs looks for their driver.
+        """
+        if event.startswith("ctypes."):
+            return args[:1] == ("libnvidia-ml.so.1",)
         if event in ("os.rename", "socket.gethostname"):
             return not args or OF_THE_RECORD.fullmatch(str(args[0])) is not None
         if event != "exec":

@@ -17,6 +17,7 @@ from tests.trainer.recording import describe
 
 MOMENTS = (
     "on_train_epoch_start",
+    "on_train_batch_start",
     "on_train_batch_end",
     "on_validation_start",
     "on_validation_batch_end",

@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_what_it_says_of_itself() -> None:
         assert manifest.size == Path("last.ckpt").stat().st_size - len(archive.comment)
     assert (manifest.step, manifest.epoch) == (7, 2)
     assert set(manifest.versions or ()) == {"lighter", "torch", "pytorch-lightning"}
-    assert (manifest.versions or {})["torch"] == torch.__version__
+    assert (manifest.versions or {})["torch"] == version("torch")
     assert (manifest.saved or "").endswith("+00:00")
     write(a_checkpoint(lighter={"config": {"seed": 4}}), Path("other.ckpt"))
     other = verify("other.ckpt")

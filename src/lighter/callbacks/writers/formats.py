@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 from lighter.callbacks.writers.samples import cells
 
 ROW_END = b"\r\n"
+_WRITES_NUL = sys.version_info >= (3, 11)
+_NUL = "\udfff\udffe\udfff"  # stands for it in Python 3.10, whose `csv` refuses it; no text has three such halves
 
 
 class Format(Protocol):
@@ -81,9 +84,14 @@ class _Lines(list[str]):
 
 def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
     lines = _Lines()
-    csv.writer(lines).writerows(rows)
+    csv.writer(lines).writerows(rows if _WRITES_NUL else map(_without_nul, rows))
+    text = "".join(lines)
     # text that is no Unicode, half of a surrogate pair say, goes through as it is and reads back with "surrogatepass"
-    return "".join(lines).encode("utf-8", "surrogatepass")
+    return (text if _WRITES_NUL else text.replace(_NUL, "\0")).encode("utf-8", "surrogatepass")
+
+
+def _without_nul(row: Sequence[Any]) -> list[Any]:
+    return [value.replace("\0", _NUL) if isinstance(value, str) else value for value in row]
 
 
 def _texts(values: list[Any]) -> list[Any]:
