@@ -8,20 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
-    """What the metrics in a module have added up, by their names in it; only of those that were updated."""
-    return {
-        name: {"updates": metric.update_count, "states": dict(metric.metric_state)}
-        for name, metric in _metrics(root, besides)
-        if metric.update_count
+    """What the metrics in a module have added up until now, by their names in it, as far as there is any.
+
+    Args:
+        besides: metrics that are reset before they are used next; only what outlives that is of interest.
+    """
+    are_reset = set(map(id, besides))
+    states: dict[str, Any] = {
+        name: {"steps": tracker.n_steps, "updates": 0, "states": {}} for name, tracker in _trackers(root)
     }
+    for name, metric in _metrics(root):
+        is_reset = id(metric) in are_reset
+        held = {key: _kept(getattr(metric, key)) for key in _keys(metric, is_reset)}
+        if held:
+            states[name] = {"updates": 0 if is_reset else metric.update_count, "states": held}
+    return states
 
 
 def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
     """Let the metrics in a module go on from there; names that it does not have are left out."""
-    found = dict(_metrics(root, ()))
+    for name, tracker in _trackers(root):
+        while tracker.n_steps < states.get(name, {}).get("steps", 0):
+            tracker.increment()
+    found = dict(_metrics(root))
     for name in states.keys() & found.keys():
         metric, saved = found[name], states[name]
         for key, value in saved["states"].items():
@@ -37,11 +50,28 @@ def to_device(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _metrics(root: nn.Module, besides: Collection[Metric]) -> Iterator[tuple[str, Metric]]:
-    left_out = set(map(id, besides))
+def _kept(state: Any) -> Any:
+    """A state that stays as it is: metrics add to a tensor in place, and to a list other tensors."""
+    return state.clone() if isinstance(state, Tensor) else list(state) if isinstance(state, list) else state
+
+
+def _trackers(root: nn.Module) -> list[tuple[str, MetricTracker]]:
+    return [(name, module) for name, module in root.named_modules() if isinstance(module, MetricTracker)]
+
+
+def _keys(metric: Metric, is_reset: bool) -> list[str]:
+    """Where a metric holds something; private in part, as torchmetrics' wrappers hold some beside their states."""
+    extremes = ["min_val", "max_val"] if isinstance(metric, MinMaxMetric) else []
+    if is_reset:
+        return extremes
+    window = ["_num_vals_seen"] if isinstance(metric, Running) else []  # it does not count its updates
+    return [*extremes, *window, *(metric.metric_state if metric.update_count or window else ())]
+
+
+def _metrics(root: nn.Module) -> Iterator[tuple[str, Metric]]:
     for module in root.modules():
         if isinstance(module, MetricCollection):
             module.values(copy_state=False)  # members of a compute group get the state that they share
     for name, module in root.named_modules():
-        if isinstance(module, Metric) and id(module) not in left_out:
+        if isinstance(module, Metric):
             yield name, module

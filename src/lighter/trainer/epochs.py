@@ -18,7 +18,7 @@ from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
 from lighter.trainer.exact.loaders import Loaders, ResumeChoice
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
-from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
+from lighter.trainer.exact.state import KEY, Saved, go_on, go_on_with_metrics, row_to_log, saved_state
 from lighter.trainer.exact.streams import Streams, seed_of_fit
 from lighter.trainer.exact.switches import Switches
 
@@ -102,16 +102,18 @@ class LeanFitLoop(_FitLoop):
 
     def on_run_start(self) -> None:
         """Begin, or go on."""
+        saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
         if self.streams is not None:
             self.streams.seed_for(START)
-            if self.goes_on is not None and self._fits(self.goes_on):
-                go_on(self.trainer, self.goes_on)
+        if saved is not None:
+            go_on(self.trainer, saved)
         super().on_run_start()
+        module = self.trainer.lightning_module
         if self.streams is not None:
-            module, saved = self.trainer.lightning_module, self.goes_on
             self.switches.begin(module)
-            if saved is not None and self._fits(saved):
-                self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
+        if saved is not None:
+            go_on_with_metrics(self.trainer, saved)
+            self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
 
     def on_advance_start(self) -> None:
         """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""

@@ -13,7 +13,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.exact.loaders import Loaders
-from lighter.trainer.hooks import find_hook
+from lighter.trainer.exact.measured import metrics_of
+from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
 
@@ -54,6 +55,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
+    metrics_before: Mapping[str, Any] = {}  # what the module's own had added up when a validation of a fit began
     _batches_before: Mapping[int, int] | None = None
     _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
@@ -100,7 +102,10 @@ class LeanEvaluationLoop(_EvaluationLoop):
         self.trainer.fit_loop.seed_validation(fetcher.fetched)
 
     def _begin_in_fit(self) -> None:
-        self.trainer.fit_loop.seed_validation()
+        fits = self.trainer.fit_loop
+        fits.seed_validation()
+        if fits.streams is not None:
+            self.metrics_before = metrics_of(self.trainer.lightning_module)
         if self._batches_before is not None:
             every = self.trainer.reload_dataloaders_every_n_epochs
             if not every or self.trainer.current_epoch - self._loaded_in < every:
@@ -128,11 +133,15 @@ class LeanEvaluationLoop(_EvaluationLoop):
         self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
-        self.is_over = True
+        self.is_over, self.metrics_before = True, {}
         self._loaders.release()
         trainer = self.trainer
-        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None or self._plan is None:
+        if trainer.state.fn != "fit" or trainer.fit_loop.streams is None:
             super()._on_evaluation_end()
+            return
+        if self._plan is None:
+            with savers_last(trainer, "on_validation_end"):
+                super()._on_evaluation_end()
             return
         hook = find_hook(trainer, "on_validation_end", saves_last=True)
         if hook is not None:

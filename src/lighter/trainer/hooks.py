@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -59,6 +60,38 @@ def find_hook(trainer: Any, name: str, *, saves_last: bool = False) -> Hook | No
     if of_module is None and all(_overriding(callback, name) is None for callback in trainer.callbacks):
         return None
     return Hook(trainer, name, of_module, saves_last=saves_last)
+
+
+@contextmanager
+def savers_last(trainer: Any, name: str) -> Iterator[None]:
+    """While Lightning's own loop calls a hook: callbacks that save checkpoints come after the module, as for `Hook`.
+
+    Lightning finds hooks by their names, so for that time the module's own is one that calls those of the callbacks.
+    """
+    module = trainer.lightning_module
+    savers = [one for one in trainer.callbacks if isinstance(one, Checkpoint) and _overriding(one, name) is not None]
+    if not (trainer.exact_resume and savers and _overrides(module, name, pl.LightningModule)):
+        yield
+        return
+    of_module, of_savers = getattr(module, name), [(one.state_key, getattr(one, name)) for one in savers]
+
+    def call_all(*args: Any) -> Any:
+        result = of_module(*args)
+        for key, function in of_savers:
+            with trainer.profiler.profile(f"[Callback]{key}.{name}"):
+                function(trainer, module, *args)
+        return result
+
+    before = [(vars(one), vars(one).get(name)) for one in (module, *savers)]
+    for attributes, _ in before:
+        attributes[name] = call_all if attributes is vars(module) else None  # Lightning leaves out what is no function
+    try:
+        yield
+    finally:
+        for attributes, own in before:
+            attributes.pop(name)
+            if own is not None:
+                attributes[name] = own
 
 
 def _overriding(callback: Any, name: str) -> Callable | None:

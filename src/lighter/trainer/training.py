@@ -17,7 +17,7 @@ from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
 from lighter.trainer.exact.position import BATCH_END, VALIDATED
 from lighter.trainer.fetching import plan_fetch
-from lighter.trainer.hooks import find_hook
+from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.manual import ManualOptimization
 from lighter.trainer.optimization import LeanOptimization
@@ -122,7 +122,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         """
         plan = self._plan
         if plan is None or self._restarting:  # the first batch after a restart decides what was done before
-            super().advance(data_fetcher)
+            with savers_last(self.trainer, "on_train_batch_end"):
+                super().advance(data_fetcher)
             return
         trainer, progress = self.trainer, self.batch_progress
         if trainer.callbacks != plan.callbacks:

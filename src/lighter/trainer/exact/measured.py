@@ -5,7 +5,7 @@ Everything here is of one process. Lightning's collection of logged values is pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,36 +13,40 @@ from pytorch_lightning.trainer.connectors.logger_connector.result import _Metada
 from torch import Tensor
 from torchmetrics import Metric
 
-from lighter.parts.metric_state import load_metric_states, metric_states, to_device
+from lighter.parts.metric_state import metric_states, to_device
 
-_SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")
+_SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")
 _OF_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
             "dataloader_idx", "metric_attribute")  # fmt: skip
 _REDUCTIONS: dict[str, Any] = {"mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min}
 
 
-def measured(trainer: Any) -> dict[str, Any]:
-    """All that the epoch has measured, on the CPU."""
+def measured(trainer: Any, *, ends_step: bool) -> dict[str, Any]:
+    """All that the epoch has measured, on the CPU.
+
+    Args:
+        ends_step: whether the last hooks of a training step run, after which Lightning shows its values.
+    """
     module, connector = trainer.lightning_module, trainer._logger_connector
-    own, idle = getattr(module, "measuring_state", None), getattr(module, "idle_metrics", list)
+    new: Mapping[str, Any] = connector.metrics if ends_step else {}
+    own = getattr(module, "measuring_state", None)
     state: dict[str, Any] = _on_cpu(
         {
             "own": own() if own is not None else None,
-            "metrics": metric_states(module, besides=idle()),
+            "metrics": _metrics(trainer),
             "logged": {key: _logged(item) for key, item in trainer.fit_loop.epoch_loop._results.items()},
-            "shown": {name: dict(getattr(connector, name)) for name in _SHOWN},
+            "shown": {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()},
         }
     )
     return state
 
 
 def take_up(trainer: Any, state: Mapping[str, Any]) -> None:
-    """Go on measuring where that was saved."""
+    """Go on measuring where that was saved, but for the states of metrics."""
     module, connector = trainer.lightning_module, trainer._logger_connector
     if state["own"] is not None:
         module.load_measuring_state(state["own"])
-    load_metric_states(module, state["metrics"])
     results = trainer.fit_loop.epoch_loop._results
     for key, saved in state["logged"].items():
         item = _logged_again(trainer, module, saved)
@@ -50,6 +54,24 @@ def take_up(trainer: Any, state: Mapping[str, Any]) -> None:
             results[key] = item
     show_again(trainer, state)
     connector._first_loop_iter = False  # a value that is logged next adds to the epoch's, and does not begin another
+
+
+def metrics_of(module: Any, besides: Sequence[Metric] = ()) -> dict[str, Any]:
+    """What the metrics in a module have added up, but for those that are begun anew by whatever uses them next."""
+    return metric_states(module, besides=[*getattr(module, "idle_metrics", list)(), *besides])
+
+
+def _metrics(trainer: Any) -> Mapping[str, Any]:
+    """As they go on: a validation that is not over is run again; after one, Lightning resets those that it logged."""
+    validation: Any = trainer.fit_loop.epoch_loop.val_loop
+    if not trainer.validating:
+        return metrics_of(trainer.lightning_module)
+    if not validation.is_over:
+        before: Mapping[str, Any] = validation.metrics_before
+        return before
+    logged = [item.value for item in validation._results.values() if not item.is_tensor]
+    parts = [part for metric in logged for part in metric.modules() if isinstance(part, Metric)]
+    return metrics_of(trainer.lightning_module, besides=parts)
 
 
 def show_again(trainer: Any, state: Mapping[str, Any]) -> None:

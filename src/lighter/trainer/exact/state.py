@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
-from lighter.parts.metric_state import to_device
+from lighter.parts.metric_state import load_metric_states, to_device
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
 
@@ -87,6 +87,11 @@ def go_on(trainer: Any, saved: Saved) -> None:
         show_again(trainer, own["measured"])
 
 
+def go_on_with_metrics(trainer: Any, saved: Saved) -> None:
+    """Take up what metrics had added up, over epochs too; after `on_train_start`, where modules reset theirs."""
+    load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
+
+
 def _is_still_to_stop(trainer: Any, saved: Saved) -> bool:
     """Whether a fit that was told to stop has to: not if what told it is gone, or is a `Timer`, which looks again."""
     here = {one.state_key: one for one in trainer.callbacks if not isinstance(one, Timer)}
@@ -111,11 +116,11 @@ def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
 
 
 def _of_process(trainer: Any, place: str) -> dict[str, Any]:
-    loop = trainer.fit_loop
+    loop, ends_step = trainer.fit_loop, place == BATCH_END and not trainer.validating
     return {
-        "measured": measured(trainer),
+        "measured": measured(trainer, ends_step=ends_step),
         "counts": loop.epoch_loop.val_loop.counts(),
-        "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
+        "row": _row(trainer) if ends_step else {},
         "numbers": loop.streams.state(),
         "switches": loop.switches.state(trainer),
         "gradients": _gradients(trainer) if _accumulates(loop, place) else {},
