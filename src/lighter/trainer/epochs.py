@@ -10,15 +10,13 @@ from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Ligh
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
-from lighter.trainer.exact.loaders import Loaders, ResumeChoice
+from lighter.trainer.exact.loaders import FROM_START, LIGHTNINGS, Loaders, ResumeChoice, States
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
 from lighter.trainer.exact.streams import Streams, seed_of_fit
 
 log = logging.getLogger("lighter")
-
-_LIGHTNINGS = "as Lightning does"
 
 
 class LeanFitLoop(_FitLoop):
@@ -51,7 +49,7 @@ class LeanFitLoop(_FitLoop):
             self._begin()
         else:
             self.goes_on, self.streams = None, None
-            trainer.resume_choice = ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            trainer.resume_choice = ResumeChoice(LIGHTNINGS, "exact_resume is off")
             log.info("resume: %s", trainer.resume_choice)
         super().run()
 
@@ -62,6 +60,7 @@ class LeanFitLoop(_FitLoop):
         place = self.loaders.place
         place.seed, place.rank, place.clock = seed, trainer.global_rank, self
         place.before_seeding = self._before_seeding
+        place.trained = (0, 0)
         if saved is not None:
             if self._fits(saved):
                 self.streams.go_on(saved.processes[trainer.global_rank]["numbers"])
@@ -76,15 +75,19 @@ class LeanFitLoop(_FitLoop):
             super()._load_combined_loader_states()
             return
         self.loaders.take(self._combined_loader.flattened if self._combined_loader is not None else [])
-        saved = self.goes_on
-        fits = saved is not None and self._fits(saved)
-        states = saved.processes[self.trainer.global_rank]["loaders"] if saved is not None and fits else []
-        self.loaders.load(states, self.loaders.place.skip(self.epoch))
-        if not self.loaders.skips or (saved is not None and not fits):
+        self.loaders.choice = self.trainer.resume_choice = self._choice()
+        self.loaders.load(self._states(), self.loaders.place.skip(self.epoch))
+        if not self.loaders.skips:
             self.loaders.place.trained = (0, 0)
-        self.trainer.resume_choice = self._choice()
         log.info("resume: %s", self.trainer.resume_choice)
         self.seed_order()
+
+    def _states(self) -> States | None:
+        saved = self.goes_on
+        if saved is None or not self._fits(saved):
+            return None
+        own = saved.processes[self.trainer.global_rank]
+        return States(own["loaders"], own.get("datasets", ()))
 
     @property
     def done(self) -> bool:
@@ -200,7 +203,7 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
-            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders, self.saves_to)
+            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders._asdict(), self.saves_to)
         return state
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
@@ -221,9 +224,9 @@ class LeanFitLoop(_FitLoop):
     def _choice(self) -> ResumeChoice:
         saved, now = self.goes_on, self.trainer.world_size
         if saved is not None and not self._fits(saved):
-            return ResumeChoice("from the epoch's start", f"{now} processes now, {len(saved.processes)} then")
+            return ResumeChoice(FROM_START, f"{now} processes now, {len(saved.processes)} then")
         if saved is None and self.is_resuming:
-            return ResumeChoice(_LIGHTNINGS, "the checkpoint does not say where the fit was")
+            return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
-            return ResumeChoice(_LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
+            return ResumeChoice(LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
         return self.loaders.choice

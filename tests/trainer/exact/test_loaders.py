@@ -1,0 +1,243 @@
+"""Fits with one kind of dataloader or another go on from any checkpoint as if nobody had stopped them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+import lighter
+from lighter.trainer.exact.loaders import Loaders
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
+    pytest.mark.filterwarnings("ignore:.set_vital. is deprecated"),  # torchdata calls it
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+]
+BATCH = 5
+
+
+class Noisy(Dataset):
+    """A sample's index, and a number that is drawn for it."""
+
+    def __init__(self, size: int = 20) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> tuple[int, float]:
+        return int(index), float(torch.rand(()))
+
+
+class Remembers(Noisy):
+    """The same, and how many samples it had served before."""
+
+    served = 0
+
+    def __getitem__(self, index: int) -> tuple[int, float]:
+        self.served += 1
+        return index, self.served + super().__getitem__(index)[1]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.served = state["served"]
+
+
+class Stream(IterableDataset):
+    """Samples one after the other; with a length, or with an end, where such is named."""
+
+    def __init__(self, end: int = 20) -> None:
+        self.end = end
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        return ((index, float(torch.rand(()))) for index in range(self.end))
+
+
+class StreamWithState(IterableDataset):
+    """The same, which says where it is."""
+
+    def __init__(self, end: int = 10**9) -> None:
+        self.end, self.next = end, 0
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        while self.next < self.end:
+            self.next += 1
+            yield self.next - 1, float(torch.rand(()))
+        self.next = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.next = state["next"]
+
+
+class OwnLoader:
+    """A loader that is none of torch's, and says where it is."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        while self.next < 4:
+            self.next += 1
+            yield [torch.full((2,), self.next)]
+        self.next = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.next = state["next"]
+
+
+def shuffled(size: int = 20, batch_size: int = BATCH, **more: Any) -> DataLoader:
+    return DataLoader(Noisy(size), batch_size, shuffle=True, **more)
+
+
+class Model(pl.LightningModule):
+    """Notes what it is trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.served: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        leaves = [part for part in torch.utils._pytree.tree_leaves(batch) if part is not None]
+        self.served.append((self.current_epoch, batch_idx, [part.tolist() for part in leaves]))
+        return self.layer(torch.cat(leaves).float()[:, None]).mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.served.append(("validation", self.global_step, [part.tolist() for part in batch]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+class Keep(pl.callbacks.Checkpoint):
+    """Saves after each batch, validation and epoch."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder, self.kept = folder, list[tuple[Path, int]]()
+
+    def save(self, trainer: Any, moment: str) -> None:
+        if self.folder is not None and not trainer.sanity_checking:
+            path = self.folder / f"{len(self.kept):02d}-{moment}.ckpt"
+            trainer.save_checkpoint(path)
+            self.kept.append((path, len(trainer.lightning_module.served)))
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.save(trainer, "batch")
+
+    def on_validation_end(self, trainer: Any, *_: Any) -> None:
+        self.save(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+        self.save(trainer, "epoch")
+
+
+class Fitted(NamedTuple):
+    served: list[Any]
+    weights: Any
+    kept: list[tuple[Path, int]]
+    choice: str
+
+    def epoch(self, number: int) -> list[Any]:
+        return [batch_idx for epoch, batch_idx, _ in self.served if epoch == number]
+
+    def samples(self, number: int) -> list[Any]:
+        return [leaves[0] for epoch, _, leaves in self.served if epoch == number]
+
+
+def fit(loaders: Any, *, keep: Path | None = None, path: Path | None = None, **options: Any) -> Fitted:
+    pl.seed_everything(5, verbose=False)
+    model, keeps = Model(), Keep(keep)
+    options = {"max_epochs": 3, "num_sanity_val_steps": 0, **options}
+    trainer = lighter.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=[keeps],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(model, *(loaders if isinstance(loaders, tuple) else (loaders,)), ckpt_path=path)
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    return Fitted(model.served, weights, keeps.kept, str(trainer.resume_choice))
+
+
+def assert_goes_on(make: Callable[[], Any], folder: Path, **options: Any) -> set[str]:
+    """From each of the checkpoints, and from one that was saved by a fit that had gone on. Returns what is said."""
+    whole, said = fit(make(), keep=folder, **options), set()
+    assert whole.served
+    for path, before in whole.kept:
+        (folder / "again").mkdir(exist_ok=True)
+        rest = fit(make(), path=path, keep=folder / "again", **options)
+        assert rest.served == whole.served[before:], path.name
+        assert rest.weights == whole.weights, path.name
+        for again, more in rest.kept[:1]:
+            rest = fit(make(), path=again, **options)
+            assert rest.served == whole.served[before + more :], f"{path.name}, then {again.name}"
+        said.add(rest.choice)
+    return said
+
+
+STATE = "exact (by the state of StatefulDataLoader)"
+LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+    "one": (shuffled, "exact", {}),
+    "a dict": (lambda: {"a": shuffled(), "b": shuffled(9, 3)}, "exact", {}),
+    "a list": (lambda: [shuffled(), shuffled(15)], "exact", {}),
+    **{
+        mode: (lambda mode=mode: CombinedLoader({"a": shuffled(), "b": shuffled(9, 3)}, mode), "exact", {})
+        for mode in ("min_size", "max_size", "max_size_cycle")
+    },
+    "a dataset with state": (lambda: StatefulDataLoader(Remembers(), BATCH, shuffle=True), STATE, {}),
+    "a stream with state": (lambda: StatefulDataLoader(StreamWithState(20), BATCH), STATE, {}),
+    "an endless stream": (lambda: StatefulDataLoader(StreamWithState(), BATCH), STATE, {"limit_train_batches": 4}),
+    "a loader of one's own": (OwnLoader, "exact (by the state of OwnLoader)", {}),
+    "one with state, and one without": (
+        lambda: [StatefulDataLoader(StreamWithState(20), BATCH), shuffled(25)],
+        STATE,
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_any_checkpoint_is_gone_on_from_exactly(name: str, tmp_path: Path) -> None:
+    make, says, options = LOADERS[name]
+    assert assert_goes_on(make, tmp_path, **options) == {says}
+
+
+def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:
+    val = DataLoader(Noisy(4), 2)
+    assert_goes_on(lambda: (StatefulDataLoader(Remembers(), BATCH), val), tmp_path, val_check_interval=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", [Remembers, StreamWithState])
+def test_a_state_in_workers_begins_anew_with_them(dataset: Any, tmp_path: Path) -> None:
+    def make() -> Any:
+        return StatefulDataLoader(dataset(), BATCH, num_workers=1)
+
+    assert assert_goes_on(make, tmp_path, limit_train_batches=3, max_epochs=2) == {STATE}
+
+
+def test_persistent_workers_that_keep_a_state_are_told_of() -> None:
+    taken = Loaders()
+    taken.take([StatefulDataLoader(Remembers(), BATCH, num_workers=1, persistent_workers=True)])
+    assert str(taken.choice) == (
+        "as Lightning does (persistent workers of StatefulDataLoader have a state between epochs)"
+    )
