@@ -49,7 +49,8 @@ def _plain(name: Any) -> Any:
         return name.tolist()
     if isinstance(name, (tuple, list)):
         return tuple(map(_plain, name))
-    return type(name) if type(name).__repr__ is object.__repr__ else name
+    kind: Any = type(name)
+    return kind if kind.__repr__ is object.__repr__ else name
 
 
 def seeds_of(key: bytes, count: int) -> list[Seeds]:
