@@ -143,6 +143,15 @@ def test_any_number_of_workers_gives_the_same_samples() -> None:
     assert len({index for batch in keeping for index in batch[0].tolist()}) == SIZE  # without a fit
 
 
+@pytest.mark.slow
+def test_workers_that_were_there_before_the_fit_are_keyed_too() -> None:
+    keeping = shuffled(num_workers=1, persistent_workers=True)
+    next(iter(keeping))
+    assert [epoch(keeping, number) for number in (1, 2)] == [epoch(shuffled(), number) for number in (1, 2)]
+    next(iter(keeping))
+    assert epoch(keeping, 3, skip=2) == epoch(shuffled(), 3)[2:]
+
+
 def test_a_samples_numbers_are_the_same_in_any_batch() -> None:
     def by_sample(loader: DataLoader) -> dict[int, Any]:
         return {sample[0]: sample[1:] for batch in epoch(loader, 1) for sample in zip(*batch, strict=True)}

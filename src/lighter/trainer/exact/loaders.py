@@ -99,6 +99,8 @@ class Loaders:
             keyed.place = self.place
             vars(loader)[name] = keyed  # torch allows no setting of the attribute
             self._replaced.append((loader, name, keyed))
+        if loader.persistent_workers and loader._iterator is not None:  # begun before the fit: keeps the loader's own
+            loader._iterator._index_sampler = vars(loader)[name]
         if is_stateful(loader):
             if is_stateful(loader.dataset):
                 self._stateful.append(loader)
