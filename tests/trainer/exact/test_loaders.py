@@ -18,6 +18,7 @@ from lighter.trainer.exact.loaders import Loaders
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
+    pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined"),
     pytest.mark.filterwarnings("ignore:.set_vital. is deprecated"),  # torchdata calls it
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
 ]
@@ -54,13 +55,20 @@ class Remembers(Noisy):
 
 
 class Stream(IterableDataset):
-    """Samples one after the other; with a length, or with an end, where such is named."""
+    """Samples one after the other: nobody knows where it is."""
 
     def __init__(self, end: int = 20) -> None:
         self.end = end
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         return ((index, float(torch.rand(()))) for index in range(self.end))
+
+
+class StreamOfLength(Stream):
+    """The same, whose length is known."""
+
+    def __len__(self) -> int:
+        return self.end
 
 
 class StreamWithState(IterableDataset):
@@ -80,6 +88,16 @@ class StreamWithState(IterableDataset):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.next = state["next"]
+
+
+class OwnIterable:
+    """Batches of somebody's, as many as it says."""
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        return ([torch.arange(at, at + BATCH)] for at in range(0, 20, BATCH))
+
+    def __len__(self) -> int:
+        return 4
 
 
 class OwnLoader:
@@ -241,3 +259,44 @@ def test_persistent_workers_that_keep_a_state_are_told_of() -> None:
     assert str(taken.choice) == (
         "as Lightning does (persistent workers of StatefulDataLoader have a state between epochs)"
     )
+
+
+FROM_START: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "a stream": (lambda: DataLoader(Stream(), BATCH), {}),
+    "a stream whose length is known": (lambda: DataLoader(StreamOfLength(), BATCH), {}),
+    "a stream with a limit": (lambda: DataLoader(Stream(10**9), BATCH), {"limit_train_batches": 4}),
+    "an iterable": (OwnIterable, {}),
+    "gradients that add up": (lambda: DataLoader(StreamOfLength(), BATCH), {"accumulate_grad_batches": 2}),
+}
+
+
+@pytest.mark.parametrize("name", FROM_START)
+def test_an_epoch_that_begins_again_has_all_its_batches(name: str, tmp_path: Path) -> None:
+    make, options = FROM_START[name]
+    whole = fit(make(), keep=tmp_path, max_epochs=2, **options)
+    for path, before in whole.kept:
+        rest = fit(make(), path=path, max_epochs=2, **options)
+        epoch, is_over = (before - 1) // 4, before % 4 == 0
+        assert rest.choice.startswith("from the epoch's start"), path.name
+        assert rest.epoch(epoch) == ([] if is_over else [0, 1, 2, 3]), path.name
+        assert rest.samples(1) == (whole.samples(1) if before != 8 else []), path.name
+
+
+def test_validation_comes_where_it_does_in_an_epoch_that_begins_again(tmp_path: Path) -> None:
+    def make() -> Any:
+        return DataLoader(StreamOfLength(), BATCH), DataLoader(Noisy(2), 2)
+
+    whole = fit(make(), keep=tmp_path, max_epochs=1, val_check_interval=3)
+    [at_batch] = [path for path, _ in whole.kept if path.name == "01-batch.ckpt"]
+    rest = fit(make(), path=at_batch, max_epochs=1, val_check_interval=3)
+    assert [epoch if epoch == "validation" else index for epoch, index, _ in rest.served] == [0, 1, 2, "validation", 3]
+
+
+def test_an_epoch_begins_again_where_the_number_of_processes_has_changed(tmp_path: Path) -> None:
+    path, _ = fit(shuffled(), keep=tmp_path, max_epochs=1).kept[2]
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["loops"]["fit_loop"]["state_dict"]["lighter"]["processes"] *= 2
+    torch.save(checkpoint, tmp_path / "two.ckpt")
+    rest = fit(shuffled(), path=tmp_path / "two.ckpt", max_epochs=1)
+    assert rest.choice == "from the epoch's start (1 processes now, 2 then)"
+    assert rest.epoch(0) == [0, 1, 2, 3]
