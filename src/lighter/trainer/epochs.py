@@ -203,7 +203,8 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
-            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders._asdict(), self.saves_to)
+            own = {**loaders._asdict(), "sizes": self.loaders.sizes}
+            state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)
         return state
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
@@ -225,6 +226,10 @@ class LeanFitLoop(_FitLoop):
         saved, now = self.goes_on, self.trainer.world_size
         if saved is not None and not self._fits(saved):
             return ResumeChoice(FROM_START, f"{now} processes now, {len(saved.processes)} then")
+        if saved is not None and saved.place in WITHIN:
+            sizes = saved.processes[self.trainer.global_rank].get("sizes", self.loaders.sizes)
+            if change := self.loaders.change(sizes):
+                return ResumeChoice(FROM_START, change)
         if saved is None and self.is_resuming:
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):

@@ -300,3 +300,48 @@ def test_an_epoch_begins_again_where_the_number_of_processes_has_changed(tmp_pat
     rest = fit(shuffled(), path=tmp_path / "two.ckpt", max_epochs=1)
     assert rest.choice == "from the epoch's start (1 processes now, 2 then)"
     assert rest.epoch(0) == [0, 1, 2, 3]
+
+
+THEN = "from the epoch's start (the dataloader has 4 batches of 5 now, {} then)"
+
+
+@pytest.mark.parametrize(
+    ("before", "choice"),
+    [
+        (lambda: shuffled(batch_size=2), THEN.format("10 batches of 2")),
+        (lambda: shuffled(batch_size=10), THEN.format("2 batches of 10")),
+        (lambda: shuffled(19), "exact"),  # as many batches
+        (lambda: shuffled(40), THEN.format("8 batches of 5")),
+        (lambda: StatefulDataLoader(Remembers(), 2), THEN.format("10 batches of 2")),
+        (lambda: [shuffled(), shuffled()], "from the epoch's start (1 dataloaders now, 2 then)"),
+    ],
+)
+def test_an_epoch_begins_again_where_its_batches_are_others(before: Any, choice: str, tmp_path: Path) -> None:
+    path, _ = fit(before(), keep=tmp_path, max_epochs=1).kept[0]
+    rest = fit(shuffled(), path=path, max_epochs=1)
+    assert rest.choice == choice
+    assert rest.epoch(0) == ([0, 1, 2, 3] if choice != "exact" else [1, 2, 3])
+
+
+def test_other_batches_make_no_difference_between_epochs(tmp_path: Path) -> None:
+    path, _ = fit(shuffled(batch_size=2), keep=tmp_path, max_epochs=1).kept[-1]
+    rest = fit(shuffled(), path=path, max_epochs=2)
+    assert rest.choice == "exact"
+    assert rest.epoch(1) == [0, 1, 2, 3]
+
+
+def test_a_stream_with_state_goes_on_with_other_batches(tmp_path: Path) -> None:
+    path, _ = fit(StatefulDataLoader(StreamWithState(20), BATCH), keep=tmp_path, max_epochs=1).kept[0]
+    rest = fit(StatefulDataLoader(StreamWithState(20), 3), path=path, max_epochs=1)
+    assert [index for batch in rest.samples(0) for index in batch] == list(range(BATCH, 20))
+
+
+def test_checkpoints_of_before_sizes_and_datasets_were_saved(tmp_path: Path) -> None:
+    whole = fit(StatefulDataLoader(StreamWithState(20), BATCH), keep=tmp_path)
+    path, before = whole.kept[1]
+    checkpoint = torch.load(path, weights_only=False)
+    for process in checkpoint["loops"]["fit_loop"]["state_dict"]["lighter"]["processes"]:
+        del process["sizes"], process["datasets"]
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    rest = fit(StatefulDataLoader(StreamWithState(20), BATCH), path=tmp_path / "earlier.ckpt")
+    assert rest.served == whole.served[before:]

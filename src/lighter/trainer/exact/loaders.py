@@ -16,6 +16,8 @@ log = logging.getLogger("lighter")
 
 FROM_START, LIGHTNINGS = "from the epoch's start", "as Lightning does"
 
+Size = tuple[int | None, int | None]  # how many batches, and of how many samples
+
 # workers that persist hold on to what they were begun with, from one fit to the next
 _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
@@ -50,12 +52,15 @@ class Loaders:
         place: where the next iteration begins.
         choice: how they go on.
         replays: whether going on means to load the batches of the epoch again: several loaders, each with its own end.
+        sizes: of each, how many batches it has and of how many samples, None where it does not say; None for one of
+            unknown length that goes on by its state, whatever its batches.
     """
 
     def __init__(self) -> None:
         self.place = Place()
         self.choice = ResumeChoice("exact")
         self.replays = False
+        self.sizes: list[Size | None] = []
         self._stateful: list[Any] = []
         self._noted: dict[int, Sequence[Any]] = {}  # states of loaders, by the batches that were fetched
         self._begun = States()  # what the epoch began with
@@ -69,6 +74,7 @@ class Loaders:
         self.release()
         self.replays = len(loaders) > 1
         reasons = [reason for loader in loaders if (reason := self._take(loader))]
+        self.sizes = [None if self._goes_by_state(loader) else size_of(loader) for loader in loaders]
         self.choice = ResumeChoice(FROM_START, reasons[0]) if reasons else ResumeChoice("exact")
         if self._stateful and not reasons:
             name = type(self._stateful[0]).__name__
@@ -118,6 +124,16 @@ class Loaders:
             self.replays = True
             return ""
         return f"a {type(loader).__name__} without state_dict and load_state_dict"
+
+    def _goes_by_state(self, loader: Any) -> bool:
+        return not has_length(loader) and any(loader is one for one in self._stateful)
+
+    def change(self, sizes: Sequence[Size | None]) -> str:
+        """How the loaders differ from those that a checkpoint was saved with, whose `sizes` these are, or nothing."""
+        if len(sizes) != len(self.sizes):
+            return f"{len(self.sizes)} dataloaders now, {len(sizes)} then"
+        differ = [(now, then) for now, then in zip(self.sizes, sizes, strict=True) if now != then]
+        return f"the dataloader has {_told(differ[0][0])} now, {_told(differ[0][1])} then" if differ else ""
 
     def load(self, states: States | None, trained: int) -> None:
         """Before the first iteration: let the loaders that have a state go on from it.
@@ -210,7 +226,7 @@ class Loaders:
         log.info("loads %d batches of this epoch again, to go on after them", batches)
         fetcher.fetched -= batches  # Lightning has counted them already
         for _ in range(batches):
-            next(fetcher)
+            next(fetcher, None)  # there may be fewer now
 
 
 def is_stateful(loader: Any) -> bool:
@@ -240,3 +256,15 @@ def begins_anew(loader: Any) -> bool:
 def keeps_to_itself(loader: Any) -> bool:
     """Whether workers keep their dataset's state from one epoch to the next, having loaded samples ahead."""
     return isinstance(loader, DataLoader) and loader.persistent_workers
+
+
+def size_of(loader: Any) -> Size:
+    """How many batches a loader has, and of how many samples; None for what it does not say."""
+    batch_size = getattr(loader, "batch_size", None)
+    return len(loader) if has_length(loader) else None, batch_size if isinstance(batch_size, int) else None
+
+
+def _told(size: Size | None) -> str:
+    batches, samples = size or (None, None)
+    told = "batches" if batches is None else f"{batches} batches"
+    return told if samples is None else f"{told} of {samples}"
