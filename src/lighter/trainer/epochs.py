@@ -35,6 +35,7 @@ class LeanFitLoop(_FitLoop):
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
         self.loaders = Loaders()
         self.saves_to: Any = None
+        self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
 
     @property
     def epoch(self) -> int:
@@ -68,8 +69,34 @@ class LeanFitLoop(_FitLoop):
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
 
+    def setup_data(self) -> None:
+        """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
+        then, progress = self._made_in(), self.epoch_progress.current
+        if then is None:
+            super().setup_data()
+            return
+        if then and self.trainer.reload_dataloaders_every_n_epochs and self.streams is not None:
+            self.streams.seed_for(EPOCH_START, then)  # they were made when that epoch began
+        self._epoch_now, progress.completed = progress.completed, then
+        super().setup_data()
+        self._be_back()  # there were none to be made
+        self._last_train_dl_reload_epoch = then
+
+    def _be_back(self) -> None:
+        if self._epoch_now is not None:
+            self.epoch_progress.current.completed, self._epoch_now = self._epoch_now, None
+
+    def _made_in(self) -> int | None:
+        """The epoch in which the dataloaders of a checkpoint were made, until they are made again."""
+        saved = self.goes_on
+        if saved is None or self._combined_loader is not None or not self._fits(saved):
+            return None
+        made_in: int | None = saved.processes[self.trainer.global_rank].get("made_in")
+        return made_in
+
     def _load_combined_loader_states(self) -> None:
         """Lightning's place between a new dataloader and its first iteration."""
+        self._be_back()
         self.trainer.stopping.begin(self._combined_loader)
         if self.streams is None:
             super()._load_combined_loader_states()
@@ -203,7 +230,8 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
-            own = {**loaders._asdict(), "sizes": self.loaders.sizes}
+            made_in = self._last_train_dl_reload_epoch
+            own = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": made_in}
             state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)
         return state
 

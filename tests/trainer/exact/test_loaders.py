@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, random_split
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import lighter
@@ -19,6 +19,7 @@ from lighter.trainer.exact.loaders import Loaders
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
     pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined"),
+    pytest.mark.filterwarnings("ignore:.*`dataloader_iter`"),
     pytest.mark.filterwarnings("ignore:.set_vital. is deprecated"),  # torchdata calls it
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
 ]
@@ -143,6 +144,14 @@ class Model(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
+class Iterates(Model):
+    """Asks for its batches itself."""
+
+    def training_step(self, dataloader_iter: Any) -> Any:
+        batch, _, _ = next(dataloader_iter)
+        return super().training_step(batch, self.global_step)
+
+
 class Keep(pl.callbacks.Checkpoint):
     """Saves after each batch, validation and epoch."""
 
@@ -180,7 +189,7 @@ class Fitted(NamedTuple):
 
 def fit(loaders: Any, *, keep: Path | None = None, path: Path | None = None, **options: Any) -> Fitted:
     pl.seed_everything(5, verbose=False)
-    model, keeps = Model(), Keep(keep)
+    model, keeps = options.pop("model", Model)(), Keep(keep)
     options = {"max_epochs": 3, "num_sanity_val_steps": 0, **options}
     trainer = lighter.Trainer(
         accelerator="cpu",
@@ -212,9 +221,25 @@ def assert_goes_on(make: Callable[[], Any], folder: Path, **options: Any) -> set
     return said
 
 
+class Data(pl.LightningDataModule):
+    """Dataloaders that depend on when they are made, and on what is drawn then."""
+
+    def train_dataloader(self) -> DataLoader:
+        part = random_split(Noisy(40), [20, 20])[0] if self.trainer.current_epoch % 2 else Noisy(20)
+        return DataLoader(part, BATCH, shuffle=True)
+
+
+@pytest.mark.parametrize("every", [0, 1, 2, 3])
+def test_dataloaders_are_made_as_they_were(every: int, tmp_path: Path) -> None:
+    options = {"max_epochs": 4, "reload_dataloaders_every_n_epochs": every}
+    assert assert_goes_on(lambda: (Data(),), tmp_path, **options) == {"exact"}
+
+
 STATE = "exact (by the state of StatefulDataLoader)"
 LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "one": (shuffled, "exact", {}),
+    "of steps that iterate": (shuffled, "exact", {"model": Iterates}),
+    "several, of steps that iterate": (lambda: [shuffled(), shuffled(9, 3)], "exact", {"model": Iterates}),
     "a dict": (lambda: {"a": shuffled(), "b": shuffled(9, 3)}, "exact", {}),
     "a list": (lambda: [shuffled(), shuffled(15)], "exact", {}),
     **{

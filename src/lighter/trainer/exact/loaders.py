@@ -225,8 +225,9 @@ class Loaders:
             return
         log.info("loads %d batches of this epoch again, to go on after them", batches)
         fetcher.fetched -= batches  # Lightning has counted them already
+        iterator = getattr(fetcher, "iterator_wrapper", fetcher)  # of steps that take `dataloader_iter`
         for _ in range(batches):
-            next(fetcher, None)  # there may be fewer now
+            next(iterator, None)  # there may be fewer now
 
 
 def is_stateful(loader: Any) -> bool:
