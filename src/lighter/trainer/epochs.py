@@ -256,8 +256,9 @@ class LeanFitLoop(_FitLoop):
             return ResumeChoice(FROM_START, f"{now} processes now, {len(saved.processes)} then")
         if saved is not None and saved.place in WITHIN:
             sizes = saved.processes[self.trainer.global_rank].get("sizes", self.loaders.sizes)
-            if change := self.loaders.change(sizes):
-                return ResumeChoice(FROM_START, change)
+            change = self.loaders.change(sizes)
+            if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
+                return ResumeChoice(FROM_START, change or "another process has other batches")
         if saved is None and self.is_resuming:
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
