@@ -142,6 +142,26 @@ def test_what_is_no_file_is_not_taken_the_place_of(run: RunFolder) -> None:
     assert Path("pipe").is_fifo()
 
 
+def test_a_checkpoint_is_not_written_over(run: RunFolder) -> None:
+    best = run.checkpoints / "best.ckpt"
+    before = best.read_bytes()
+    refused = export(RUN, "--output", str(best), "--force")
+    assert (refused.exit_code, best.read_bytes()) == (2, before)
+    assert refused.output == f"{best} would be a checkpoint by its name\n  Name a file *.safetensors.\n"
+
+
+def test_a_link_to_nothing_is_passed_over(run: RunFolder) -> None:
+    os.symlink("nothing", run.checkpoints / "link.ckpt")
+    assert export(RUN, "--checkpoint", "last", "--output", "last.safetensors").exit_code == 0
+
+
+def test_a_place_that_cannot_be_written_to(run: RunFolder) -> None:
+    Path("file").touch()
+    refused = export(RUN, "--output", "file/w.safetensors")
+    assert refused.exit_code == 1
+    assert refused.output == "file/w.safetensors cannot be written: File exists\n"
+
+
 def test_others_may_read_the_file_as_they_may_any_other(run: RunFolder) -> None:
     export(RUN, "--output", "w.safetensors")
     Path("any").touch()

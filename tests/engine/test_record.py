@@ -40,6 +40,12 @@ def git(*words: str) -> None:
     subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
 
 
+def test_the_checkpoints_of_lightnings_own_trainer_are_recorded(config: dict[str, Any]) -> None:
+    Runner().run("fit", [config, "trainer::_target_=pytorch_lightning.Trainer", *SHORT])
+    assert [Path(entry["path"]).suffix for entry in record()["checkpoints"]] == [".ckpt"]
+    assert all((folders()[0] / entry["path"]).is_file() for entry in record()["checkpoints"])
+
+
 def test_what_a_fit_records(config: dict[str, Any], own_place: Path) -> None:
     (own_place / "base.yaml").write_text("seed: 5\n")
     (own_place / "job.yaml").write_text("_base_: base.yaml\n" + dump({**config, "seed": 5}))

@@ -350,6 +350,7 @@ def test_an_environment_variable_does_not_switch_it_off(
 
 def test_a_folder_of_a_distributed_checkpoint(stranger: str, own_place: Path) -> None:
     (own_place / "sharded").mkdir()
+    (own_place / "sharded" / ".metadata").touch()
     with pytest.raises(CheckpointError, match="its metadata is a pickle"):
         Runner().run("test", [stranger], ckpt_path="sharded")
     checkpoints.verify("sharded", weights_only=False)

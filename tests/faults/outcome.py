@@ -65,7 +65,7 @@ def differences(expected: Outcome, found: Outcome, from_batch: int | None = None
     for name in expected.checkpoints.keys() & found.checkpoints.keys():
         one, other = expected.checkpoints[name], found.checkpoints[name]
         for part in {**one, **other}:
-            wrong = list(_differing(one.get(part), other.get(part), ""))
+            wrong = list(differing(one.get(part), other.get(part), ""))
             if wrong:
                 yield f"{name}: {len(wrong)} of {part}, {wrong[0]}"
     if expected.rows != found.rows:
@@ -117,13 +117,13 @@ def _plain(value: Any, folder: Path) -> Any:
     return re.sub(rf"\S*{folder.parent.name}/{folder.name}", "RUN", value) if isinstance(value, str) else value
 
 
-def _differing(one: Any, other: Any, path: str) -> Iterator[str]:
+def differing(one: Any, other: Any, path: str) -> Iterator[str]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in {**one, **other}:
-            yield from _differing(one.get(key), other.get(key), f"{path}/{key}")
+            yield from differing(one.get(key), other.get(key), f"{path}/{key}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for index, pair in enumerate(zip(one, other, strict=True)):
-            yield from _differing(*pair, f"{path}/{index}")
+            yield from differing(*pair, f"{path}/{index}")
     elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if one.dtype != other.dtype or one.numpy().tobytes() != other.numpy().tobytes():
             yield f"{path}: other values"

@@ -25,8 +25,9 @@ _RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest fit."
     show_default=True,
     help="What to go on with: everything; the weights alone, in a new run; all but the optimizer and its schedule.",
 )
+@click.option("--no_weights_only", is_flag=True, help="Read checkpoints that hold objects too, which can run code.")
 @in_folder
-def resume(run: str, overrides: tuple[str, ...], take: str, root: Path) -> None:
+def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: bool, root: Path) -> None:
     """Go on with a fit that stopped: same folder, same curves, newest good checkpoint, the config as it was."""
     from lighter.cli.stage import run_and_show
 
@@ -34,7 +35,7 @@ def resume(run: str, overrides: tuple[str, ...], take: str, root: Path) -> None:
         from lighter.engine.again.resume import going_on, run_to_resume
         from lighter.engine.runner import Runner
 
-        found, inputs = going_on(run_to_resume(run, root), overrides, take)
+        found, inputs = going_on(run_to_resume(run, root), overrides, take, weights_only=not no_weights_only)
         return Runner().execute("fit", inputs, going_on=found)
 
     raise SystemExit(run_and_show("fit", go_on))

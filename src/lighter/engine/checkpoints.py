@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from lighter.errors import CheckpointError, DamagedCheckpointError
 from lighter.run.paths import BEST, LAST, RunFolder, runs_of
 from lighter.trainer.saving import damage
 from lighter.trainer.saving.choosing import Check, beside, first_good, refuse_damaged
+
+_NEEDED, _NEEDED_TO_FIT = ("state_dict", "pytorch-lightning_version"), ("optimizer_states", "loops")
+_OF_SHARDED = (".metadata", "meta.pt", "latest")  # torch's, Lightning's for FSDP, DeepSpeed's
+_AS_WEIGHTS = "model::ckpt_path="
+_ARCHIVE = b"PK\x03\x04"
+_GLOBAL = re.compile(r"GLOBAL (\S+) was not")
 
 
 def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check: Check) -> str:
@@ -35,10 +42,15 @@ def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check
         runs = [run for run in runs_of(root, name) if run != besides]
         return str(_newest({"last": LAST, "best": BEST}[str(wanted)], runs, f"`{name}` under {root}", check))
     text = str(wanted)
+    if not text:
+        raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
     if "://" not in text and not Path(text).exists():
-        near = sorted(path.name for path in Path(text).parent.glob("*.ckpt")) if Path(text).parent.is_dir() else []
+        near = sorted(path.name for path in Path(text).parent.glob("*.ckpt") if path.exists())
         hint = f" In its folder there is: {', '.join(near)}." if near else ""
         raise CheckpointError(f"there is no checkpoint {text}.{hint}")
+    if text.endswith(".safetensors"):
+        hint = f"A fit starts with its weights: {_AS_WEIGHTS}{text}"
+        raise CheckpointError(f"{text} holds weights, and --ckpt_path takes checkpoints. {hint}")
     refuse_damaged(text, check)
     return text
 
@@ -66,41 +78,70 @@ def _candidates(file: str, runs: Sequence[RunFolder]) -> Iterator[Path]:
         yield from others
 
 
-def verify(path: str, *, weights_only: bool, safe: bool = False) -> None:
+def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = False) -> None:
     """See whether a checkpoint's bytes are those that were saved, and open it to see whether it can be read.
 
     Args:
         weights_only: whether it may hold weights and plain data only.
         safe: whether it may be a stranger's: then it is a local file, and names no files to delete.
+        fits: whether a training is to go on from it.
 
     Raises:
         DamagedCheckpointError: it is torn, altered or unreadable.
-        CheckpointError: it may not be read, for what it holds.
+        CheckpointError: it may not be read, for what it holds; or it does not hold what is needed.
     """
     if "://" in path:
         if safe:
             raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
         return  # Lightning fetches it, with the same `weights_only`
     if Path(path).is_dir():
-        if weights_only:
-            raise CheckpointError(
-                f"{path} is the folder of a distributed checkpoint; its metadata is a pickle, and loading that can run"
-                " code. If you trust its origin, add --no-weights_only"
-            )
+        _verify_folder(Path(path), weights_only=weights_only)
         return
     damage.verify(path)
+    refuse_other_files(path)
     found = _opened(path, weights_only=weights_only)
+    missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in found]
+    if missing:
+        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training goes on"
+        raise CheckpointError(
+            f"{path} {what}: it has no `{missing[0]}`. A fit starts with its weights: {_AS_WEIGHTS}{path}"
+        )
     if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
         raise CheckpointError(
             f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
         )
 
 
+def _verify_folder(path: Path, *, weights_only: bool) -> None:
+    if not any((path / name).exists() for name in _OF_SHARDED):
+        there = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
+        hint = f"in it there is: {', '.join(map(str, there))}" if there else "there is none in it"
+        raise CheckpointError(f"{path} is a folder, and no checkpoint; {hint}")
+    if weights_only:
+        raise CheckpointError(
+            f"{path} is the folder of a distributed checkpoint; its metadata is a pickle, and loading that can run"
+            " code. If you trust its origin, add --no-weights_only"
+        )
+
+
+def refuse_other_files(path: str | Path) -> None:
+    """See that a file begins as one of torch's does: as an archive or, of earlier versions, as a pickle.
+
+    Raises:
+        DamagedCheckpointError: it does not.
+    """
+    with open(path, "rb") as file:
+        if not file.read(4).startswith((_ARCHIVE, b"\x80")):
+            raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
+
+
 def refused(path: str, error: pickle.UnpicklingError) -> CheckpointError:
     """What to say of a file that holds what could run code."""
+    named = _GLOBAL.search(str(error))
+    what = f" ({named[1]})" if named is not None else ""
     return CheckpointError(
-        f"{path} holds more than weights and plain data, and loading that can run code. If you trust its origin,"
-        f" add --no-weights_only.\n{str(error).partition(chr(10))[0]}"
+        f"{path} holds more than weights and plain data{what}, and loading that can run code. If you trust its origin,"
+        " add --no-weights_only"
     )
 
 
@@ -132,4 +173,4 @@ def _texts(value: Any, seen: set[int]) -> Iterator[str]:
 
 def _can_be_mapped(path: str) -> bool:
     with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+        return file.read(4) == _ARCHIVE

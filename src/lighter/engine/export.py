@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch import Tensor
 from lighter import __version__
 from lighter.callbacks.writers.disk import publish, sync
 from lighter.config.problems import Problem, nearest
+from lighter.engine.checkpoints import refuse_other_files
 from lighter.errors import CheckpointError, ConfigError, StorageError
 from lighter.parts.parameter_groups import as_written
 from lighter.run.disk import sync_folder
 from lighter.run.paths import BEST, LAST, RunFolder
+from lighter.trainer.saving.choosing import checkpoints_in
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.manifest import describe
 
@@ -75,6 +78,8 @@ def export_weights(
     _require_safetensors()
     source = find_checkpoint(run, checkpoint)
     target = output or source.with_suffix(f".{module}{SUFFIX}" if module else SUFFIX)
+    if target.suffix == source.suffix:
+        raise ConfigError([Problem(f"{target} would be a checkpoint by its name", hint=f"Name a file *{SUFFIX}.")])
     if os.path.lexists(target) and not (force and _is_file(target)):
         raise _is_there(target)
     content = _opened(source)
@@ -96,7 +101,7 @@ def find_checkpoint(run: RunFolder, wanted: str | None) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    there = sorted(run.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    there = checkpoints_in(run.checkpoints)[::-1]
     if not there and (wanted is None or wanted in _NAMES):
         raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
     names = ", ".join(path.name for path in there) or "none"
@@ -166,6 +171,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
             f" python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE"
         )
     verify(path)
+    refuse_other_files(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -209,7 +215,8 @@ def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}", error.errno) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:

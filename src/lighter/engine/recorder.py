@@ -180,7 +180,8 @@ def _checkpoints(trainer: Any) -> list[dict[str, Any]]:
 
 
 def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root.absolute())) if root.absolute() in path.absolute().parents else str(path)
+    within = root.absolute() in path.absolute().parents
+    return str(path.absolute().relative_to(root.absolute()) if within else path)
 
 
 def _logger(logger: Any) -> dict[str, Any]:

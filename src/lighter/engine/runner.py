@@ -89,7 +89,15 @@ class Runner:
         """
         return self.execute(stage, inputs, **arguments).result
 
-    def resume(self, run: str | Path, overrides: Sequence[str] = (), take: str = "all", root: str = "outputs") -> Any:
+    def resume(
+        self,
+        run: str | Path,
+        overrides: Sequence[str] = (),
+        take: str = "all",
+        root: str = "outputs",
+        *,
+        weights_only: bool = True,
+    ) -> Any:
         """Go on with a fit that stopped, in its own folder: `Runner().resume("last", ["trainer::max_epochs=20"])`.
 
         Args:
@@ -97,6 +105,7 @@ class Runner:
             overrides: changes of its config.
             take: what of its checkpoint: `all`, `weights` (in a new run), or `no-optimizer`.
             root: where the runs are.
+            weights_only: false if its checkpoints may hold objects, which can run code.
 
         Raises:
             RunError: there is no such run, or it cannot go on.
@@ -105,7 +114,7 @@ class Runner:
         """
         from lighter.engine.again.resume import going_on, run_to_resume
 
-        found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take)
+        found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take, weights_only=weights_only)
         return self.execute("fit", inputs, going_on=found).result
 
     def execute(
@@ -193,7 +202,7 @@ class Runner:
         check_parts(objects, section, parts, stage)
         call = _call_arguments(objects, stage, trainer, arguments)
         if call.get("ckpt_path") is not None:
-            call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None)
+            call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None, fits=stage == "fit")
         if stage == "predict":
             prepare_prediction(trainer, folder, goes_on=job.goes_on)
             saved = with_arguments(saved, call)
@@ -378,10 +387,10 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
-def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool) -> str:
+def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool, fits: bool) -> str:
     from lighter.engine import checkpoints
 
-    check = partial(checkpoints.verify, weights_only=call.get("weights_only") is not False, safe=safe)
+    check = partial(checkpoints.verify, weights_only=call.get("weights_only") is not False, safe=safe, fits=fits)
     path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder, check=check)
     log.info("checkpoint: %s", path)
     return path

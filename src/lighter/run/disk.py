@@ -20,7 +20,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:  # a full disk, say, does not tell
             error.filename = str(path)
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
+from pytorch_lightning.callbacks import (
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+)
 from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
@@ -15,6 +20,7 @@ from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, row_to_log, saved_state
 from lighter.trainer.exact.streams import Streams, seed_of_fit
+from lighter.trainer.exact.switches import Switches
 
 log = logging.getLogger("lighter")
 
@@ -34,6 +40,7 @@ class LeanFitLoop(_FitLoop):
     def __init__(self, trainer: Any, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
         self.loaders = Loaders()
+        self.switches = Switches()
         self.saves_to: Any = None
         self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
 
@@ -130,6 +137,11 @@ class LeanFitLoop(_FitLoop):
             if self.goes_on is not None and self._fits(self.goes_on):
                 go_on(self.trainer, self.goes_on)
         super().on_run_start()
+        if self.streams is not None:
+            module, saved = self.trainer.lightning_module, self.goes_on
+            self.switches.begin(module)
+            if saved is not None and self._fits(saved):
+                self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
 
     def on_advance_start(self) -> None:
         """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""
@@ -261,6 +273,7 @@ class LeanFitLoop(_FitLoop):
                 return ResumeChoice(FROM_START, change or "another process has other batches")
         if saved is None and self.is_resuming:
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
-        if any(isinstance(callback, StochasticWeightAveraging) for callback in self.trainer.callbacks):
-            return ResumeChoice(LIGHTNINGS, "StochasticWeightAveraging does not save all that it needs")
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):
+                return ResumeChoice(LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
         return self.loaders.choice

@@ -117,6 +117,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         current: Any = self.batch_progress.current
         data_fetcher.fetched -= current.ready
         current.reset()
+        self.trainer.lightning_module.zero_grad()  # theirs add up anew
 
     def _make_plan(self, data_fetcher: Any) -> Plan:
         self._plan = plan = Plan(self.trainer, self._results, data_fetcher)

@@ -233,6 +233,25 @@ def test_only_fits_that_do_not_run_go_on(job: dict[str, Any]) -> None:
         Runner().resume(folder)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fit_until(12, [job])
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+    with pytest.raises(RunError, match=rf"{folder} cannot be written to, and a fit goes on in its folder"):
+        Runner().resume("last")
+
+
+def test_objects_in_checkpoints_are_read_only_if_that_is_asked_for(job: dict[str, Any]) -> None:
+    folder = fit_until(12, [job])
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, "hyper_parameters": {**content["hyper_parameters"], "path": Path("x")}}, path)
+    with pytest.raises(CheckpointError, match="none of them can be used"):
+        Runner().resume("last")
+    with pytest.warns(UserWarning, match="weights_only is off"):
+        Runner().resume("last", weights_only=False)
+    assert record(folder)["progress"] == {"epoch": 3, "step": 30}
+
+
 def test_auto_resume_starts_or_goes_on(job: dict[str, Any]) -> None:
     folder = fit_until(15, [job], auto_resume=True)
     StopAt.armed = False

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,13 @@ def _is_fit(folder: paths.RunFolder) -> bool:
         return False
 
 
-def going_on(run: Run, overrides: Sequence[str], take: str) -> tuple[GoingOn, list[Input]]:
+def going_on(
+    run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
+) -> tuple[GoingOn, list[Input]]:
     """How a run goes on, and the inputs that it goes on with.
+
+    Args:
+        weights_only: false if its checkpoints may hold more than weights and plain data, which can run code.
 
     Raises:
         RunError: it cannot: it is running, or no fit, or finished.
@@ -171,6 +176,9 @@ def going_on(run: Run, overrides: Sequence[str], take: str) -> tuple[GoingOn, li
         raise ConfigError(wrong)
     if paths.is_rank_zero():
         _refuse_run(run, overrides)
+    if not weights_only:
+        arguments = {**(run.facts.get("arguments") or {}), "weights_only": False}
+        run = replace(run, facts={**run.facts, "arguments": arguments})
     state = newest_good(run, complete=take != WEIGHTS)
     inputs: list[Input] = [run.folder.config, *overrides]
     before, now = read([run.folder.config]), read(inputs)
@@ -231,6 +239,8 @@ def _refuse_run(run: Run, overrides: Sequence[str]) -> None:
         raise RunError(f"{run.id} was a {stage}, and only a fit goes on; run it again: lighter reproduce {run.id}")
     if run.status == RUNNING:
         raise RunError(f"{run.id} {_running(run)}")
+    if not os.access(run.folder.path, os.W_OK):
+        raise RunError(f"{run.folder.path} cannot be written to, and a fit goes on in its folder")
     if run.status == FINISHED and not overrides:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
 

@@ -42,10 +42,8 @@ def settle(loop: Any, place: str) -> None:
             tracker.ready = tracker.started
         elif place == EPOCH_END:
             tracker.processed = tracker.completed
-    for tracker in (epoch_loop.batch_progress.total, epoch_loop.batch_progress.current) if place in WITHIN else ():
-        done = tracker.processed if place == BATCH_END else tracker.completed
-        for name in _COUNTS:
-            setattr(tracker, name, done)
+    if place in WITHIN:
+        _settle_batches(epoch_loop.batch_progress, place)
     epoch_loop.scheduler_progress.reset_on_restart()
     epoch_loop.automatic_optimization.optim_progress.reset_on_restart()
     for one in (
@@ -56,3 +54,14 @@ def settle(loop: Any, place: str) -> None:
         epoch_loop.manual_optimization,
     ):
         one._restarting = one._loaded_from_state_dict = False
+
+
+def _settle_batches(progress: Any, place: str) -> None:
+    """Take a batch back that was begun, or count it. The totals have batches of earlier epochs that a hook refused."""
+    current, total = progress.current, progress.total
+    done = current.processed if place == BATCH_END else current.completed
+    if current.ready > done:
+        progress.is_last_batch = False
+    for name in _COUNTS:
+        setattr(total, name, getattr(total, name) - getattr(current, name) + done)
+        setattr(current, name, done)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lighter.parts.metric_state import to_device
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
+
+log = logging.getLogger("lighter")
 
 KEY = "lighter"  # in the state of Lightning's fit loop, which other trainers leave alone
 _OF_CHECKPOINTS = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation")
@@ -28,6 +31,7 @@ class Saved:
         should_stop: whether it was about to end.
         checkpoints: what Lightning's `ModelCheckpoint`s do not save of themselves, by their keys.
         processes: the state of each.
+        stopped_by: the keys of the callbacks that wanted it to end.
     """
 
     seed: int
@@ -35,6 +39,7 @@ class Saved:
     should_stop: bool
     checkpoints: Mapping[str, Mapping[str, Any]]
     processes: list[Mapping[str, Any]]
+    stopped_by: Sequence[str] = ()
 
     @property
     def is_within(self) -> bool:
@@ -60,6 +65,7 @@ def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: Any) 
         "seed": seed,
         "place": place,
         "should_stop": bool(trainer.should_stop),
+        "stopped_by": [one.state_key for one in trainer.callbacks if _has_stopped(one)],
         "checkpoints": _of_checkpoint_callbacks(trainer, file),
         "processes": processes,
     }
@@ -69,16 +75,33 @@ def go_on(trainer: Any, saved: Saved) -> None:
     """Take up what this process had, before the first hook of the fit."""
     own = saved.processes[trainer.global_rank]
     trainer.fit_loop.epoch_loop.val_loop.go_on_counting(own["counts"])
-    trainer.should_stop = saved.should_stop
+    trainer.should_stop = trainer.should_stop or _is_still_to_stop(trainer, saved)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             for name, value in saved.checkpoints.get(callback.state_key, {}).items():
                 setattr(callback, name, value)
+    _set_gradients(trainer.lightning_module, own["gradients"])
     if saved.is_within:
         take_up(trainer, own["measured"])
-        _set_gradients(trainer.lightning_module, own["gradients"])
     else:
         show_again(trainer, own["measured"])
+
+
+def _is_still_to_stop(trainer: Any, saved: Saved) -> bool:
+    """Whether a fit that was told to stop has to: not if what told it is gone, or is a `Timer`, which looks again."""
+    here = {one.state_key: one for one in trainer.callbacks if not isinstance(one, Timer)}
+    stops = saved.should_stop and (not saved.stopped_by or any(key in here for key in saved.stopped_by))
+    if stops:
+        by = ", ".join(type(here[key]).__name__ for key in saved.stopped_by if key in here) or "the code of the fit"
+        log.warning("resume: the fit had been told to stop (by %s), and stops where it would have", by)
+    return stops
+
+
+def _has_stopped(callback: Any) -> bool:
+    if isinstance(callback, Timer):
+        left = callback.time_remaining()
+        return left is not None and left <= 0
+    return isinstance(callback, EarlyStopping) and callback.stopping_reason.value != 0
 
 
 def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
@@ -94,7 +117,8 @@ def _of_process(trainer: Any, place: str) -> dict[str, Any]:
         "counts": loop.epoch_loop.val_loop.counts(),
         "row": _row(trainer) if place == BATCH_END and not trainer.validating else {},
         "numbers": loop.streams.state(),
-        "gradients": _gradients(trainer) if place in WITHIN and _accumulates(loop, place) else {},
+        "switches": loop.switches.state(trainer),
+        "gradients": _gradients(trainer) if _accumulates(loop, place) else {},
     }
 
 
@@ -108,7 +132,11 @@ def _row(trainer: Any) -> dict[str, Any]:
 
 
 def _accumulates(loop: Any, place: str) -> bool:
-    """Whether gradients have added up since the optimizer's last step."""
+    """Whether gradients have added up since the optimizer's last step; only the user knows where he steps himself."""
+    if not loop.trainer.lightning_module.automatic_optimization:
+        return True
+    if place not in WITHIN:
+        return False
     if place != BATCHES:
         return bool(loop._should_accumulate())
     # before a batch, Lightning answers for that one
@@ -117,8 +145,6 @@ def _accumulates(loop: Any, place: str) -> bool:
 
 def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
     """The gradients that have added up since the optimizer's last step."""
-    if not trainer.lightning_module.automatic_optimization:
-        return {}
     named = trainer.lightning_module.named_parameters()
     return {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is torch.Tensor}
 

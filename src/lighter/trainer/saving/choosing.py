@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from lighter.errors import DamagedCheckpointError
+from lighter.errors import CheckpointError, DamagedCheckpointError
 
 log = logging.getLogger("lighter.run")
 
@@ -15,13 +15,18 @@ Check = Callable[[str], object]
 """Raises a `DamagedCheckpointError` for a checkpoint that is damaged."""
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    found = []
+    for path in folder.glob("*.ckpt"):
+        with suppress(OSError):  # a link to nothing, or what a running fit has just deleted
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
 def beside(path: Path) -> list[Path]:
     """The other checkpoints in a file's folder, the newest first."""
-    found = []
-    for other in path.parent.glob("*.ckpt"):
-        with suppress(OSError):  # a link to nothing, or what a running fit has just deleted
-            found.append((other.stat().st_mtime_ns, other))
-    return [other for _, other in sorted(found, reverse=True) if other != path]
+    return [other for other in checkpoints_in(path.parent) if other != path]
 
 
 def first_good(paths: Iterable[Path], check: Check) -> Path | None:
@@ -57,6 +62,6 @@ def refuse_damaged(path: str, check: Check) -> None:
 def _is_good(path: Path, check: Check) -> bool:
     try:
         check(str(path))
-    except DamagedCheckpointError:
+    except CheckpointError:
         return False
     return path.is_file()
