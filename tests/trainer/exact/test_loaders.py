@@ -261,7 +261,8 @@ LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", LOADERS)
 def test_any_checkpoint_is_gone_on_from_exactly(name: str, tmp_path: Path) -> None:
     make, says, options = LOADERS[name]
-    assert assert_goes_on(make, tmp_path, **options) == {says}
+    epochs = 2 if says == "exact" else 3  # a state has to last
+    assert assert_goes_on(make, tmp_path, max_epochs=epochs, **options) == {says}
 
 
 def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:
