@@ -15,7 +15,7 @@ from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Ligh
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
-from lighter.trainer.exact.loaders import Loaders, ResumeChoice
+from lighter.trainer.exact.loaders import FROM_START, LIGHTNINGS, Loaders, ResumeChoice, States
 from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, go_on_with_metrics, row_to_log, saved_state
@@ -23,8 +23,6 @@ from lighter.trainer.exact.streams import Streams, seed_of_fit
 from lighter.trainer.exact.switches import Switches
 
 log = logging.getLogger("lighter")
-
-_LIGHTNINGS = "as Lightning does"
 
 
 class LeanFitLoop(_FitLoop):
@@ -44,6 +42,7 @@ class LeanFitLoop(_FitLoop):
         self.loaders = Loaders()
         self.switches = Switches()
         self.saves_to: Any = None
+        self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
 
     @property
     def epoch(self) -> int:
@@ -58,7 +57,7 @@ class LeanFitLoop(_FitLoop):
             self._begin()
         else:
             self.goes_on, self.streams = None, None
-            trainer.resume_choice = ResumeChoice(_LIGHTNINGS, "exact_resume is off")
+            trainer.resume_choice = ResumeChoice(LIGHTNINGS, "exact_resume is off")
             log.info("resume: %s", trainer.resume_choice)
         super().run()
 
@@ -69,6 +68,7 @@ class LeanFitLoop(_FitLoop):
         place = self.loaders.place
         place.seed, place.rank, place.clock = seed, trainer.global_rank, self
         place.before_seeding = self._before_seeding
+        place.trained = (0, 0)
         if saved is not None:
             if self._fits(saved):
                 self.streams.go_on(saved.processes[trainer.global_rank]["numbers"])
@@ -76,22 +76,52 @@ class LeanFitLoop(_FitLoop):
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
 
+    def setup_data(self) -> None:
+        """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
+        then, progress = self._made_in(), self.epoch_progress.current
+        if then is None:
+            super().setup_data()
+            return
+        if then and self.trainer.reload_dataloaders_every_n_epochs and self.streams is not None:
+            self.streams.seed_for(EPOCH_START, then)  # they were made when that epoch began
+        self._epoch_now, progress.completed = progress.completed, then
+        super().setup_data()
+        self._be_back()  # there were none to be made
+        self._last_train_dl_reload_epoch = then
+
+    def _be_back(self) -> None:
+        if self._epoch_now is not None:
+            self.epoch_progress.current.completed, self._epoch_now = self._epoch_now, None
+
+    def _made_in(self) -> int | None:
+        """The epoch in which the dataloaders of a checkpoint were made, until they are made again."""
+        saved = self.goes_on
+        if saved is None or self._combined_loader is not None or not self._fits(saved):
+            return None
+        made_in: int | None = saved.processes[self.trainer.global_rank].get("made_in")
+        return made_in
+
     def _load_combined_loader_states(self) -> None:
         """Lightning's place between a new dataloader and its first iteration."""
+        self._be_back()
         self.trainer.stopping.begin(self._combined_loader)
         if self.streams is None:
             super()._load_combined_loader_states()
             return
         self.loaders.take(self._combined_loader.flattened if self._combined_loader is not None else [])
-        saved = self.goes_on
-        fits = saved is not None and self._fits(saved)
-        states = saved.processes[self.trainer.global_rank]["loaders"] if saved is not None and fits else []
-        self.loaders.load(states, self.loaders.place.skip(self.epoch))
-        if not self.loaders.skips or (saved is not None and not fits):
+        self.loaders.choice = self.trainer.resume_choice = self._choice()
+        self.loaders.load(self._states(), self.loaders.place.skip(self.epoch))
+        if not self.loaders.skips:
             self.loaders.place.trained = (0, 0)
-        self.trainer.resume_choice = self._choice()
         log.info("resume: %s", self.trainer.resume_choice)
         self.seed_order()
+
+    def _states(self) -> States | None:
+        saved = self.goes_on
+        if saved is None or not self._fits(saved):
+            return None
+        own = saved.processes[self.trainer.global_rank]
+        return States(own["loaders"], own.get("datasets", ()))
 
     @property
     def done(self) -> bool:
@@ -214,7 +244,9 @@ class LeanFitLoop(_FitLoop):
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
-            state[KEY] = saved_state(self.trainer, self.streams.seed, loaders, self.saves_to)
+            made_in = self._last_train_dl_reload_epoch
+            own = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": made_in}
+            state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)
         return state
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
@@ -235,10 +267,15 @@ class LeanFitLoop(_FitLoop):
     def _choice(self) -> ResumeChoice:
         saved, now = self.goes_on, self.trainer.world_size
         if saved is not None and not self._fits(saved):
-            return ResumeChoice("from the epoch's start", f"{now} processes now, {len(saved.processes)} then")
+            return ResumeChoice(FROM_START, f"{now} processes now, {len(saved.processes)} then")
+        if saved is not None and saved.place in WITHIN:
+            sizes = saved.processes[self.trainer.global_rank].get("sizes", self.loaders.sizes)
+            change = self.loaders.change(sizes)
+            if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
+                return ResumeChoice(FROM_START, change or "another process has other batches")
         if saved is None and self.is_resuming:
-            return ResumeChoice(_LIGHTNINGS, "the checkpoint does not say where the fit was")
+            return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         for callback in self.trainer.callbacks:
             if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):
-                return ResumeChoice(_LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
+                return ResumeChoice(LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
         return self.loaders.choice

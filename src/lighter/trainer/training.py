@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.evaluation import LeanEvaluationLoop
+from lighter.trainer.exact.loaders import FROM_START
 from lighter.trainer.exact.position import BATCH_END, VALIDATED
 from lighter.trainer.fetching import plan_fetch
 from lighter.trainer.hooks import find_hook, savers_last
@@ -85,6 +86,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
             self._make_plan(data_fetcher)
         if saved is not None:
             self._finish_batch(saved, data_fetcher)
+            if fits.loaders.choice.name == FROM_START and not self.batch_progress.is_last_batch:
+                self._begin_again(data_fetcher)
 
     def run(self, data_fetcher: Any) -> None:
         """Train for an epoch."""
@@ -98,7 +101,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""
         fits, val_loop = self.trainer.fit_loop, cast(LeanEvaluationLoop, self.val_loop)
-        fits.loaders.replay(data_fetcher.__next__, self.batch_progress.current.ready)
+        fits.loaders.replay(data_fetcher, self.batch_progress.current.ready)
         if saved.place == BATCH_END:
             self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
         if saved.place == VALIDATED:
@@ -108,6 +111,13 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if saved.place in (BATCH_END, VALIDATED):
             self._skip_next_val = saved.place == VALIDATED
             self.on_advance_end(data_fetcher)
+
+    def _begin_again(self, data_fetcher: Any) -> None:
+        """The epoch's batches come again from the first: those that were trained before do not count among them."""
+        current: Any = self.batch_progress.current
+        data_fetcher.fetched -= current.ready
+        current.reset()
+        self.trainer.lightning_module.zero_grad()  # theirs add up anew
 
     def _make_plan(self, data_fetcher: Any) -> Plan:
         self._plan = plan = Plan(self.trainer, self._results, data_fetcher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,54 @@ class Wandering(Sampler):
             yield int(drawn * 1000) % SIZE
 
 
+class Named:
+    """What somebody's sampler may name a sample by."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __int__(self) -> int:
+        return self.index
+
+
+class Naming(Sampler):
+    """A sampler, of batches or not, whose names for what is to be loaded are of any kind."""
+
+    def __init__(self, kind: Callable[[Any], Any], batch: int | None) -> None:
+        self.kind, self.batch = kind, batch
+
+    def __len__(self) -> int:
+        return SIZE // (self.batch or 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = torch.randperm(SIZE).tolist()
+        if self.batch is None:
+            return map(self.kind, order)
+        return (self.kind(order[at : at + self.batch]) for at in range(0, SIZE, self.batch))
+
+
+class Strict(Noisy):
+    """Notes of what type its indices are."""
+
+    types: list[type]
+
+    def __init__(self, types: list[type]) -> None:
+        self.types = types
+
+    def __getitem__(self, index: Any) -> Any:
+        self.types.append(type(index))
+        first = index[0] if isinstance(index, tuple) else index
+        return super().__getitem__(int(str(first).strip("k")) if isinstance(first, str) else int(first))
+
+
+class StrictAtOnce(Strict):
+    """The same, of a batch at a time."""
+
+    def __getitems__(self, indices: Any) -> list[Any]:
+        self.types.append(type(indices))
+        return [Noisy.__getitem__(self, int(index)) for index in indices]
+
+
 def shuffled(**more: Any) -> DataLoader:
     return DataLoader(Noisy(), batch_size=BATCH, shuffle=True, **more)
 
@@ -95,6 +143,15 @@ def test_any_number_of_workers_gives_the_same_samples() -> None:
     assert len({index for batch in keeping for index in batch[0].tolist()}) == SIZE  # without a fit
 
 
+@pytest.mark.slow
+def test_workers_that_were_there_before_the_fit_are_keyed_too() -> None:
+    keeping = shuffled(num_workers=1, persistent_workers=True)
+    next(iter(keeping))
+    assert [epoch(keeping, number) for number in (1, 2)] == [epoch(shuffled(), number) for number in (1, 2)]
+    next(iter(keeping))
+    assert epoch(keeping, 3, skip=2) == epoch(shuffled(), 3)[2:]
+
+
 def test_a_samples_numbers_are_the_same_in_any_batch() -> None:
     def by_sample(loader: DataLoader) -> dict[int, Any]:
         return {sample[0]: sample[1:] for batch in epoch(loader, 1) for sample in zip(*batch, strict=True)}
@@ -130,6 +187,57 @@ def test_the_middle_of_an_epoch_is_found_again(name: str) -> None:
     for skip in (1, 2, len(whole) - 1, len(whole)):
         assert epoch(make(), 3, skip=skip) == whole[skip:]
     assert epoch(make(), 4) != whole
+
+
+def of_sampler(types: list[type], kind: Any, **more: Any) -> DataLoader:
+    return DataLoader(Strict(types), BATCH, sampler=Naming(kind, None), **more)
+
+
+def of_batches(types: list[type], kind: Any, **more: Any) -> DataLoader:
+    return DataLoader(Strict(types), batch_sampler=Naming(kind, BATCH), **more)
+
+
+def at_once(types: list[type], kind: Any, **more: Any) -> DataLoader:
+    return DataLoader(StrictAtOnce(types), batch_sampler=Naming(kind, BATCH), **more)
+
+
+def alone(types: list[type], kind: Any, **more: Any) -> DataLoader:
+    return DataLoader(Strict(types), batch_size=None, sampler=Naming(kind, None), **more)
+
+
+KINDS: dict[str, tuple[Any, Any, type]] = {
+    "integers of NumPy": (of_sampler, np.int64, np.int64),
+    "tensors": (of_sampler, torch.tensor, torch.Tensor),
+    "tuples": (of_sampler, lambda index: (index, "left"), tuple),
+    "strings": (of_sampler, lambda index: f"k{index}", str),
+    "objects": (of_sampler, Named, Named),
+    "arrays of a batch": (of_batches, np.array, np.int64),
+    "tensors of a batch": (of_batches, torch.tensor, torch.Tensor),
+    "tuples of a batch": (of_batches, tuple, int),
+    "lists of integers of NumPy": (of_batches, lambda batch: list(np.array(batch)), np.int64),
+    "arrays for a dataset that loads at once": (at_once, np.array, np.ndarray),
+    "tensors for a dataset that loads at once": (at_once, torch.tensor, torch.Tensor),
+    "integers of NumPy, no batches": (alone, np.int64, np.int64),
+    "tuples, no batches": (alone, lambda index: (index, "left"), tuple),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_dataset_gets_what_its_sampler_gives(name: str) -> None:
+    make, kind, expected = KINDS[name]
+    types: list[type] = []
+    whole = epoch(make(types, kind), 3)
+    assert set(types) == {expected}
+    torch.manual_seed(8)
+    assert epoch(make(types, kind), 3, skip=2) == whole[2:]
+    assert len({str(batch[1:]) for batch in whole}) == len(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_workers_get_it_too(name: str) -> None:
+    make, kind, _ = KINDS[name]
+    assert epoch(make([], kind, num_workers=1), 3, skip=2) == epoch(make([], kind), 3)[2:]
 
 
 def test_batches_before_the_middle_are_not_loaded() -> None:

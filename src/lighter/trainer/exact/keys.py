@@ -30,16 +30,27 @@ NUMPYS: Any = np.random.mtrand._rand
 def key_of(*place: Any) -> bytes:
     """The 16 bytes that stand for a place: whole numbers, after the key of another place or not.
 
-    What names a sample may be something else than a number, and then counts as it is printed.
+    What names a sample may be something else than a number, and then counts as it is printed; by its type alone, if it
+    prints no more than where it lies in memory.
     """
     start = b""
     if type(place[0]) is bytes:
         start, place = place[0], place[1:]
     try:
         packed = _PACK[len(place)](*place)
-    except (struct.error, IndexError):
-        packed = repr(place).encode()
+    except (struct.error, IndexError, TypeError):
+        packed = repr(_plain(place)).encode()
     return blake2b(start + packed, digest_size=16).digest()
+
+
+def _plain(name: Any) -> Any:
+    """The same whatever array or tensor it is part of, and in whatever process."""
+    if isinstance(name, (np.ndarray, np.generic, torch.Tensor)):
+        return name.tolist()
+    if isinstance(name, (tuple, list)):
+        return tuple(map(_plain, name))
+    kind: Any = type(name)
+    return kind if kind.__repr__ is object.__repr__ else name
 
 
 def seeds_of(key: bytes, count: int) -> list[Seeds]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from lighter.trainer.exact.samples import Keyed, KeyedBatches, KeyedTurns, Place
 
 log = logging.getLogger("lighter")
+
+FROM_START, LIGHTNINGS = "from the epoch's start", "as Lightning does"
+
+Size = tuple[int | None, int | None]  # how many batches, and of how many samples
 
 # workers that persist hold on to what they were begun with, from one fit to the next
 _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
@@ -34,6 +38,13 @@ class ResumeChoice(NamedTuple):
         return f"{self.name} ({self.reason})" if self.reason else self.name
 
 
+class States(NamedTuple):
+    """The states of those loaders that have one, and of their datasets in this process; None for what has none."""
+
+    loaders: Sequence[Any] = ()
+    datasets: Sequence[Any] = ()
+
+
 class Loaders:
     """The dataloaders of a training, or of a validation in it.
 
@@ -41,16 +52,20 @@ class Loaders:
         place: where the next iteration begins.
         choice: how they go on.
         replays: whether going on means to load the batches of the epoch again: several loaders, each with its own end.
+        sizes: of each, how many batches it has and of how many samples, None where it does not say; None for one of
+            unknown length that goes on by its state, whatever its batches.
     """
 
     def __init__(self) -> None:
         self.place = Place()
         self.choice = ResumeChoice("exact")
         self.replays = False
+        self.sizes: list[Size | None] = []
         self._stateful: list[Any] = []
-        self._noted: dict[int, Sequence[Any]] = {}  # states, by the batches that were fetched
-        self._loaded: Sequence[Any] = []  # states that were loaded, until a batch is trained
-        self._is_fresh = True  # whether the epoch was not begun
+        self._noted: dict[int, Sequence[Any]] = {}  # states of loaders, by the batches that were fetched
+        self._begun = States()  # what the epoch began with
+        self._loaded: States | None = None  # what was loaded, until a batch is trained
+        self._loaded_in = 0  # the epoch that goes on from there
         self._replaced: list[tuple[DataLoader, str, Keyed]] = []
         self._borrowed: list[tuple[Keyed, Place | None]] = []
 
@@ -59,9 +74,13 @@ class Loaders:
         self.release()
         self.replays = len(loaders) > 1
         reasons = [reason for loader in loaders if (reason := self._take(loader))]
-        self.choice = ResumeChoice("from the epoch's start", reasons[0]) if reasons else ResumeChoice("exact")
+        self.sizes = [None if self._goes_by_state(loader) else size_of(loader) for loader in loaders]
+        self.choice = ResumeChoice(FROM_START, reasons[0]) if reasons else ResumeChoice("exact")
         if self._stateful and not reasons:
-            self.choice = ResumeChoice("exact", f"by the state of {type(self._stateful[0]).__name__}")
+            name = type(self._stateful[0]).__name__
+            self.choice = ResumeChoice("exact", f"by the state of {name}")
+            if any(keeps_to_itself(loader) for loader in self._stateful):
+                self.choice = ResumeChoice(LIGHTNINGS, f"persistent workers of {name} have a state between epochs")
 
     def release(self) -> None:
         """Give the dataloaders their own batch samplers back."""
@@ -86,6 +105,8 @@ class Loaders:
             keyed.place = self.place
             vars(loader)[name] = keyed  # torch allows no setting of the attribute
             self._replaced.append((loader, name, keyed))
+        if loader.persistent_workers and loader._iterator is not None:  # begun before the fit: keeps the loader's own
+            loader._iterator._index_sampler = vars(loader)[name]
         if is_stateful(loader):
             if is_stateful(loader.dataset):
                 self._stateful.append(loader)
@@ -104,28 +125,46 @@ class Loaders:
             return ""
         return f"a {type(loader).__name__} without state_dict and load_state_dict"
 
-    def load(self, states: Sequence[Any], trained: int) -> None:
+    def _goes_by_state(self, loader: Any) -> bool:
+        return not has_length(loader) and any(loader is one for one in self._stateful)
+
+    def change(self, sizes: Sequence[Size | None]) -> str:
+        """How the loaders differ from those that a checkpoint was saved with, whose `sizes` these are, or nothing."""
+        if len(sizes) != len(self.sizes):
+            return f"{len(self.sizes)} dataloaders now, {len(sizes)} then"
+        differ = [(now, then) for now, then in zip(self.sizes, sizes, strict=True) if now != then]
+        return f"the dataloader has {_told(differ[0][0])} now, {_told(differ[0][1])} then" if differ else ""
+
+    def load(self, states: States | None, trained: int) -> None:
         """Before the first iteration: let the loaders that have a state go on from it.
 
         Args:
-            states: theirs, if there are any.
+            states: what was saved, if anything.
             trained: the batches of the epoch that were trained.
         """
-        self._set(states)
-        self._noted, self._is_fresh, self._loaded = {trained: states}, True, states
+        if states is not None and self.choice.name == FROM_START:
+            states = self._over(states)
+        self._loaded = self._begun = States((), self._datasets()) if states is None else states
+        self._loaded_in, self._noted = self.place.clock.epoch, {trained: self._loaded.loaders}
+        self._set(self._loaded)
 
     def begin_epoch(self) -> None:
-        """Before a new iteration. What was loaded of an epoch that was over is taken back."""
-        if self._stateful:
+        """Before a new iteration: Lightning may have begun one already, which is taken back."""
+        if not self._stateful:
+            return
+        if self._loaded is None:
+            self._begun = self._over(self._now())
+        else:
+            if self._loaded_in != self.place.clock.epoch:
+                self._loaded, self._loaded_in = self._over(self._loaded), self.place.clock.epoch
+            self._begun = self._loaded
             self._set(self._loaded)
-            self._noted = {0: [loader.state_dict() for loader in self._stateful]}
 
     def note(self, fetched: int) -> None:
         """Keep the states as they are when so many batches of the epoch are fetched; Lightning may fetch one ahead."""
-        if self._stateful:
+        if self._stateful and not self.replays:
             self._noted = {number: states for number, states in self._noted.items() if number >= fetched - 2}
-            self._noted[fetched] = copy.deepcopy([loader.state_dict() for loader in self._stateful])
-            self._is_fresh = False
+            self._noted[fetched] = self._of_loaders()
 
     @property
     def have_states(self) -> bool:
@@ -134,35 +173,61 @@ class Loaders:
 
     def hand_over(self, fetched: int) -> None:
         """A batch is about to be trained."""
-        self._loaded = []
+        self._loaded = None
         self.note(fetched)
 
-    def state(self, trained: int | None) -> Sequence[Any]:
+    def state(self, trained: int | None) -> States:
         """The states of the loaders that have one.
 
         Args:
             trained: the batches of the epoch that were trained; None between epochs.
         """
-        if trained is None and not self._is_fresh:  # one whose end is known by its length is not over in its own state
-            return [None if has_length(loader) else loader.state_dict() for loader in self._stateful]
-        return self._noted.get(trained or 0, [])
+        if trained is None:
+            return self._over(self._loaded or self._now())
+        if self.replays or not trained:
+            return self._begun
+        datasets = self._datasets() if self._loaded is None else self._loaded.datasets
+        return States(self._noted.get(trained, ()), datasets)
 
-    def _set(self, states: Sequence[Any]) -> None:
-        for loader, state in zip(self._stateful, states, strict=False):
+    def _now(self) -> States:
+        return States(self._of_loaders(), self._datasets())
+
+    def _of_loaders(self) -> list[Any]:
+        return [copy.deepcopy(loader.state_dict()) for loader in self._stateful]
+
+    def _datasets(self) -> list[Any]:
+        datasets = [dataset_of(loader) for loader in self._stateful]
+        return [None if dataset is None else copy.deepcopy(dataset.state_dict()) for dataset in datasets]
+
+    def _over(self, states: States) -> States:
+        """What the next epoch begins with, where this one ends with these.
+
+        One whose end is known by its length, or by a limit, is not over in its own state.
+        """
+        pairs = zip(self._stateful, states.loaders, strict=False)
+        return States([None if begins_anew(loader) else state for loader, state in pairs], states.datasets)
+
+    def _set(self, states: States) -> None:
+        datasets = [dataset_of(loader) for loader in self._stateful]
+        pairs = [*zip(datasets, states.datasets, strict=False), *zip(self._stateful, states.loaders, strict=False)]
+        for part, state in pairs:
             if state is not None:
-                loader.load_state_dict(state)
+                part.load_state_dict(copy.deepcopy(state))
 
     @property
     def skips(self) -> bool:
         """Whether the next iteration can leave batches out without loading them."""
-        return self.choice.name == "exact" and not self._stateful and not self.replays
+        return self.choice.name != FROM_START and not self._stateful and not self.replays
 
-    def replay(self, fetch: Callable[[], Any], batches: int) -> None:
+    def replay(self, fetcher: Any, batches: int) -> None:
         """Load what was trained before, where there is no other way past it."""
-        if self.choice.name == "exact" and self.replays and not self._stateful:
-            log.info("loads %d batches of this epoch again, to go on after them", batches)
-            for _ in range(batches):
-                fetch()
+        if self.choice.name == FROM_START or not self.replays:
+            return
+        log.info("loads %d batches of this epoch again, to go on after them", batches)
+        fetcher.fetched -= batches  # Lightning has counted them already
+        iterator = getattr(fetcher, "iterator_wrapper", fetcher)  # of steps that take `dataloader_iter`
+        for _ in range(batches):
+            next(iterator, None)  # there may be fewer now
 
 
 def is_stateful(loader: Any) -> bool:
@@ -177,3 +242,30 @@ def has_length(loader: Any) -> bool:
     except (TypeError, NotImplementedError):
         return False
     return True
+
+
+def dataset_of(loader: Any) -> Any:
+    """The dataset with state of one of torch's loaders with state; another loader's state is all there is of it."""
+    return loader.dataset if isinstance(loader, DataLoader) else None
+
+
+def begins_anew(loader: Any) -> bool:
+    """Whether an iteration of a loader has nothing of the one before but its dataset's state."""
+    return has_length(loader) or (isinstance(loader, DataLoader) and not keeps_to_itself(loader))
+
+
+def keeps_to_itself(loader: Any) -> bool:
+    """Whether workers keep their dataset's state from one epoch to the next, having loaded samples ahead."""
+    return isinstance(loader, DataLoader) and loader.persistent_workers
+
+
+def size_of(loader: Any) -> Size:
+    """How many batches a loader has, and of how many samples; None for what it does not say."""
+    batch_size = getattr(loader, "batch_size", None)
+    return len(loader) if has_length(loader) else None, batch_size if isinstance(batch_size, int) else None
+
+
+def _told(size: Size | None) -> str:
+    batches, samples = size or (None, None)
+    told = "batches" if batches is None else f"{batches} batches"
+    return told if samples is None else f"{told} of {samples}"

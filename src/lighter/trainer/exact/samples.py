@@ -104,6 +104,8 @@ class KeyedBatches(Keyed):
         self.is_random = not (draws_nothing(loader.dataset) and loader.collate_fn in DRAW_NOTHING)
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
         self.own_states = with_own_state(loader.dataset) if self.loads_here else []
+        self.makes_batches = loader.batch_sampler is not None
+        self.loads_at_once = bool(getattr(loader.dataset, "__getitems__", None))
 
     def __getattr__(self, name: str) -> Any:
         if name in ("inner", "state_dict", "load_state_dict"):  # of a copy that is not filled yet; the place is kept
@@ -149,15 +151,16 @@ class KeyedBatches(Keyed):
     def _keyed(self, indices: Any, samples: bytes, number: tuple[int, int]) -> Any:
         """The indices of a batch, with what its samples are to be seeded with."""
         own = key_of(samples, BATCH, *number)
-        if isinstance(indices, (list, tuple)):
+        if isinstance(indices, list) or (self.makes_batches and not self.loads_at_once):
             if self.loads_here:
                 seed_all(own)
             return KeyedIndices(indices, samples, own, self.own_states, may_repeat=self.may_repeat)
-        key = key_of(own, indices) if self.may_repeat else key_of(samples, indices)
+        # an index of one sample, or an array or a tuple of them for a dataset that may want just that
+        key = key_of(own, indices) if self.may_repeat or self.makes_batches else key_of(samples, indices)
         if self.loads_here:
             seed_sample(key, self.own_states)
             return indices
-        return KeyedIndex(indices, key) if type(indices) is int else indices
+        return KeyedIndex(indices, key)
 
 
 class KeyedTurns(Keyed):
@@ -202,6 +205,7 @@ class KeyedIndices(list):
 
     def __init__(self, indices: Any, samples: bytes, own: bytes, own_states: list[Any], *, may_repeat: bool) -> None:
         super().__init__(indices)
+        self.array = indices if isinstance(indices, (np.ndarray, torch.Tensor)) else None  # goes to a worker as one
         self.samples, self.own, self.own_states, self.may_repeat = samples, own, own_states, may_repeat
 
     def __iter__(self) -> Iterator[Any]:
@@ -211,30 +215,27 @@ class KeyedIndices(list):
             yield index
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (list(super().__iter__()), self.samples, self.own, self.may_repeat)
+        indices = list(super().__iter__()) if self.array is None else self.array
+        return _arrived, (indices, self.samples, self.own, self.may_repeat)
 
 
-def _arrived(indices: list[Any], samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
+def _arrived(indices: Any, samples: bytes, own: bytes, may_repeat: bool) -> KeyedIndices:
     """In a worker: for datasets that load a batch at a time, and for the collation."""
     seed_all(own)
     return KeyedIndices(indices, samples, own, _own_states_here(), may_repeat=may_repeat)
 
 
-class KeyedIndex(int):
-    """The index of a sample that is loaded alone; seeds the generators when a worker gets it."""
+class KeyedIndex:
+    """An index on its way to a worker, where it arrives as it was; the generators are seeded when it does."""
 
-    key: bytes
-
-    def __new__(cls, index: int, key: bytes) -> KeyedIndex:
-        made = super().__new__(cls, index)
-        made.key = key
-        return made
+    def __init__(self, index: Any, key: bytes) -> None:
+        self.index, self.key = index, key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived_alone, (int(self), self.key)
+        return _arrived_alone, (self.index, self.key)
 
 
-def _arrived_alone(index: int, key: bytes) -> int:
+def _arrived_alone(index: Any, key: bytes) -> Any:
     seed_sample(key, _own_states_here())
     return index
 

@@ -47,16 +47,16 @@ class Saved:
         return self.place in WITHIN or self.place == EPOCH_END
 
 
-def saved_state(trainer: Any, seed: int, loaders: Sequence[Any], file: Any) -> dict[str, Any]:
+def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: Any) -> dict[str, Any]:
     """Where a fit is. All processes take part.
 
     Args:
         seed: of its random numbers.
-        loaders: the states of the dataloaders that have one.
+        loaders: what there is of the dataloaders.
         file: where it is saved.
     """
     place = place_of(trainer)
-    own = {"loaders": list(loaders), **_of_process(trainer, place)}
+    own = {**loaders, **_of_process(trainer, place)}
     processes: list[Any] = [own]
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         processes = [None] * trainer.world_size
