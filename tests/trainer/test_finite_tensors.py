@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lighter.trainer.finite.values import all_finite, look_at, mark
 from tests.faults.spoiled import BATCHES, MODULES, Fault, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
@@ -77,3 +79,88 @@ def test_a_buffer_is_put_back_whatever_a_step_does_to_it(step: Any, tmp_path: Pa
     assert module.state_dict().keys() == other.state_dict().keys()
     for name, value in other.state_dict().items():
         assert torch.equal(module.state_dict()[name], value), name
+
+
+EIGHT_BITS = (
+    torch.float8_e4m3fn,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2,
+    torch.float8_e5m2fnuz,
+    torch.float8_e8m0fnu,  # powers of 2, of which 1 is one
+)
+KINDS: dict[str, Callable[[float], Tensor]] = {
+    "conjugated": lambda value: torch.tensor([1 + 2j, complex(1, value)]).conj(),
+    "negated": lambda value: torch.tensor([1 + 2j, complex(1, value)]).conj().imag,
+    "half complex": lambda value: torch.view_as_complex(torch.tensor([[1.0, value]], dtype=torch.float16)),
+    "sparse": lambda value: torch.tensor([[0.0, 1.0], [value, 0.0]]).to_sparse(),
+    "sparse rows": lambda value: torch.tensor([[0.0, 1.0], [value, 0.0]]).to_sparse_csr(),
+    "MKL-DNN": lambda value: torch.tensor([1.0, value]).to_mkldnn(),
+    **{str(kind): lambda value, kind=kind: torch.tensor([1.0, value]).to(kind) for kind in EIGHT_BITS},
+}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental", "ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_of_any_kind_is_found(kind: str) -> None:
+    flag, one = torch.zeros(()), torch.ones(())
+    assert all_finite([KINDS[kind](1.0)])
+    assert not all_finite([torch.ones(2), KINDS[kind](nan)])
+    found = look_at("w", KINDS[kind](nan))
+    assert found is not None
+    assert found.count == 1
+    assert look_at("w", KINDS[kind](1.0)) is None
+    mark([torch.ones(2), KINDS[kind](1.0)], flag, one)
+    assert not flag
+    mark([torch.ones(2), KINDS[kind](nan)], flag, one)
+    assert flag.item() == 1
+
+
+def test_a_value_is_shown_as_it_is() -> None:
+    found = look_at("w", torch.tensor([1 + 2j, complex(1, inf)]).conj())
+    assert str(found) == "`w`: 1 of 4 values are not finite, the first is -inf at [1, 1]"
+
+
+class Forbids(Tensor):
+    """As quantised tensors do, which say that they are of a type of floats, and take part in few operations."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.sum:
+            raise NotImplementedError
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+ODD = {
+    "of 8 bits": lambda: torch.ones(2).to(torch.float8_e4m3fn),
+    "of 4 bits": lambda: torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+    "conjugated": lambda: torch.ones(2, dtype=torch.cfloat).conj(),
+    "not finite from the start": lambda: torch.tensor([[1.0, inf]]).to_sparse_csr(),
+    "quantised": lambda: torch.ones(2).as_subclass(Forbids),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:.*holds more than weights and plain")
+@pytest.mark.parametrize("policy", ["stop", "skip", "continue"])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_model_may_have_any_kind_of_tensor(kind: str, policy: str, tmp_path: Path) -> None:
+    module = WithLightning(Fault("none"))
+    module.network[0].register_buffer("odd", ODD[kind]())
+    module.network[0].frozen = nn.Parameter(ODD[kind](), requires_grad=False)
+    assert fit(module, tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
+
+
+class Turns(WithLightning):
+    """Its gradients are conjugated."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.phase = nn.Parameter(torch.ones(5, dtype=torch.cfloat))
+
+    def losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        losses = super().losses(batch, batch_idx)
+        return {**losses, "total": losses["total"] + (batch["x"].cfloat() @ self.phase.conj()).abs().mean()}
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_gradients_may_be_conjugated(policy: str, tmp_path: Path) -> None:
+    assert fit(Turns(Fault("none")), tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
