@@ -122,9 +122,54 @@ def test_skipping_is_said_sparsely_and_leaves_the_mean_finite(tmp_path: Path, ca
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5**EPOCHS)
 
 
+class ByClosure(ByHand):
+    """Its gradients are made in the optimizer's step, as often as the optimizer asks."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.losses(batch, batch_idx)["total"]
+            self.manual_backward(loss)
+            return loss
+
+        optimizer = self.optimizers()
+        if self.seen(batch_idx):
+            optimizer.step(closure)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_gradients_that_a_closure_makes_are_looked_at_before_the_step(
+    late: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    if late:
+        monkeypatch.setattr("lighter.trainer.finite.reads_cost_nothing", lambda trainer: False)
+    module = ByClosure(Fault("gradient", 1, 4))
+    message = stopped(module, tmp_path)
+    assert ("A gradient is not finite in" if late else "The gradient of `network.0.weight` is not finite in") in message
+    assert place_in(message) == (1, 4)
+    if not late:
+        assert "The optimizer's step was not taken" in message
+        assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+class BySearch(ByClosure):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+
+@pytest.mark.parametrize("kind", [ByClosure, BySearch])
+def test_a_step_with_a_closure_is_skipped(kind: Any, tmp_path: Path) -> None:
+    module, other = kind(Fault("gradient", 1, 5)), kind(Fault("none"), left_out=((1, 5),))
+    for number, each in enumerate((module, other)):
+        fit(each, tmp_path / str(number), on_non_finite="skip", max_epochs=2)
+    for name, value in other.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value) or name == "scratch", name
+
+
 def test_skipping_does_not_go_on_with_spoiled_weights(tmp_path: Path) -> None:
     message = stopped(WithLighter(Fault("weight", 1, 3)), tmp_path, on_non_finite="skip")  # no save is due
     assert "weights        `network.0.weight`: 1 of 40 values" in message
+    assert "Earlier checkpoints are as they were" in message  # and not that the weights are those of the step before
     assert place_in(message) == (1, 4)
 
 

@@ -87,7 +87,7 @@ def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trai
     """
     causes = _causes(batch, exempt, trainer)
     rows = {**_process(trainer), **causes.rows, "learning rate": ", ".join(_rates(trainer))}
-    outcome = NOT_TAKEN if trainer.lightning_module.automatic_optimization else TAKEN
+    outcome = causes.outcome if trainer.lightning_module.automatic_optimization else TAKEN
     what, hint = _first_loss(loss, output), causes.hint or _LOSS
     return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=causes.in_weights)
 
@@ -120,7 +120,7 @@ def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: A
     }
     what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
     hint = causes.hint or _GRADIENT
-    return Finding(what, place_in(trainer), rows, NOT_TAKEN, hint, is_hopeless=causes.in_weights)
+    return Finding(what, place_in(trainer), rows, causes.outcome, hint, is_hopeless=causes.in_weights)
 
 
 class _Causes(NamedTuple):
@@ -129,6 +129,11 @@ class _Causes(NamedTuple):
     rows: Mapping[str, str]
     hint: str
     in_weights: bool
+
+    @property
+    def outcome(self) -> str:
+        """What became of the weights, of which a spoiled one is no gain of the step before."""
+        return TAKEN if self.in_weights else NOT_TAKEN
 
 
 def _causes(batch: Any, exempt: Collection[str], trainer: Any) -> _Causes:
