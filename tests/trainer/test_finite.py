@@ -51,6 +51,21 @@ The data are not finite when they get to the step: look at these samples, and at
     )
 
 
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}])
+@pytest.mark.parametrize("what", ["loss", "gradient", "weight"])
+def test_an_optimizer_need_not_have_a_learning_rate(what: str, defaults: Any, tmp_path: Path) -> None:
+    class Optimizer(torch.optim.Optimizer):
+        def step(self, closure: Any = None) -> Any:
+            return closure()
+
+    class Module(WithLightning):
+        def configure_optimizers(self) -> Any:
+            return Optimizer(self.parameters(), dict(defaults))
+
+    batch = BATCHES - 1 if what == "weight" else 3  # of which no later loss tells
+    assert "  learning rate  not known\n" in stopped(Module(Fault(what, 1, batch)), tmp_path)
+
+
 def test_the_command_line_shows_it_without_a_traceback(capsys: pytest.CaptureFixture) -> None:
     def fails() -> None:
         raise NonFiniteError("The loss is nan.")

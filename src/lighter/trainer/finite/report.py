@@ -104,7 +104,7 @@ def _first_loss(loss: Tensor, output: Any) -> str:
 
 def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
     """A gradient that is not finite, of a loss that was; arguments as above."""
-    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    rates = {parameter: _rate(group) for group in optimizer.param_groups for parameter in group["params"]}
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     parameters = [p for p in [*names, *rates] if p in rates and p.grad is not None]  # in the order of the module
     named = {names.get(p, "a parameter that is not the module's"): p for p in parameters}
@@ -116,7 +116,7 @@ def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: A
         "gradient": found.values if found is not None else f"finite{here}",
         "loss": f"finite{here}" if trainer.lightning_module.automatic_optimization else "not known yet",
         **causes.rows,
-        "learning rate": f"{float(rates[named[found.name]]):.6g}" if found is not None else ", ".join(_rates(trainer)),
+        "learning rate": rates[named[found.name]] if found is not None else ", ".join(_rates(trainer)),
     }
     what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
     hint = causes.hint or _GRADIENT
@@ -202,4 +202,9 @@ def _rates(trainer: Any, parameter: Any = None) -> list[str]:
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     if parameter is not None:
         groups = [group for group in groups if any(p is parameter for p in group["params"])]
-    return list(dict.fromkeys(f"{float(group['lr']):.6g}" for group in groups))
+    return list(dict.fromkeys(map(_rate, groups)))
+
+
+def _rate(group: Mapping[str, Any]) -> str:
+    rate = group.get("lr")  # which torch asks of no optimizer
+    return "not known" if rate is None else f"{float(rate):.6g}"
