@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lighter.errors import NonFiniteError
 from lighter.trainer.finite.values import all_finite, look_at, mark
 from tests.faults.spoiled import BATCHES, MODULES, Fault, fit
 
@@ -164,3 +165,40 @@ class Turns(WithLightning):
 @pytest.mark.parametrize("policy", ["stop", "skip"])
 def test_gradients_may_be_conjugated(policy: str, tmp_path: Path) -> None:
     assert fit(Turns(Fault("none")), tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
+
+
+class Hides(WithLightning):
+    """Makes its mask when it first needs it."""
+
+    def __init__(self, fault: Fault, persistent: bool) -> None:
+        super().__init__(fault)
+        self.register_buffer("hidden", None, persistent=persistent)
+
+    def losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        if self.hidden is None:
+            self.hidden = torch.full((2, 2), -inf).triu(1)
+        return super().losses(batch, batch_idx)
+
+
+def test_a_mask_made_by_a_step_is_reported_as_a_buffer_and_can_be_left_out_of_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError) as caught:
+        fit(Hides(Fault("none"), persistent=True), tmp_path / "1", max_epochs=1)
+    assert "The buffer `hidden` is not finite in epoch 0, batch 1" in str(caught.value)
+    assert "  buffer  1 of 4 values are not finite, the first is -inf at [0, 1]\n\n" in str(caught.value)
+    assert "is registered with `persistent=False`" in str(caught.value)
+    assert fit(Hides(Fault("none"), persistent=False), tmp_path / "2", max_epochs=1).global_step == BATCHES
+
+
+def test_a_loss_of_64_bits_may_be_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large(WithLightning):
+        def losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+            losses = super().losses(batch, batch_idx)
+            return {**losses, "total": losses["total"] + self.large}
+
+    monkeypatch.setattr("lighter.trainer.finite.reads_cost_nothing", lambda trainer: False)
+    module = Large(Fault("none"))
+    module.large = 1e300
+    assert fit(module, tmp_path / "1", precision="64-true", max_epochs=1).global_step == BATCHES
+    module.large = inf
+    with pytest.raises(NonFiniteError, match="The loss is inf in epoch 0, batch 0"):
+        fit(module, tmp_path / "2", precision="64-true", max_epochs=1)

@@ -17,6 +17,10 @@ _BATCH = "The data are not finite when they get to the step: look at these sampl
 _WEIGHTS = """\
 If it was the optimizer that made the weights so, a smaller learning rate, a warm-up or `gradient_clip_val` usually
 helps."""
+_BUFFER = """\
+A buffer that is to hold such values, a mask say, is registered with `persistent=False`, or has them before the fit
+begins. A mean or a variance that a layer keeps is not finite because its inputs were not: look at what comes before it,
+in validation too."""
 _LOSS = """\
 With a finite batch and finite weights it is the network or the loss that overflows: a logarithm, a division or a
 square root near 0; half precision, where `bf16-mixed` has the range of 32 bits; or weights that grow, where a smaller
@@ -156,6 +160,9 @@ def _largest(parameters: Sequence[tuple[str, Tensor]]) -> str:
 def of_weight(weight: Spoiled, trainer: Any) -> Finding:
     """A weight that is not finite, found between steps."""
     parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
+    if parameter is None:
+        rows = {**_process(trainer), "buffer": weight.values}
+        return Finding(f"The buffer `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _BUFFER)
     rates = _rates(trainer, parameter) or ["none: no optimizer has it"]
     rows = {**_process(trainer), "weight": weight.values, "learning rate": ", ".join(rates)}
     return Finding(f"The weight `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _WEIGHTS)
