@@ -136,7 +136,7 @@ class _Causes(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """What became of the weights, of which a spoiled one is no gain of the step before."""
+        """What is left: not the weights of the step before, if one was spoiled then."""
         return TAKEN if self.in_weights else NOT_TAKEN
 
 
