@@ -51,6 +51,21 @@ The data are not finite when they get to the step: look at these samples, and at
     )
 
 
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}])
+@pytest.mark.parametrize("what", ["loss", "gradient", "weight"])
+def test_an_optimizer_need_not_have_a_learning_rate(what: str, defaults: Any, tmp_path: Path) -> None:
+    class Optimizer(torch.optim.Optimizer):
+        def step(self, closure: Any = None) -> Any:
+            return closure()
+
+    class Module(WithLightning):
+        def configure_optimizers(self) -> Any:
+            return Optimizer(self.parameters(), dict(defaults))
+
+    batch = BATCHES - 1 if what == "weight" else 3  # of which no later loss tells
+    assert "  learning rate  not known\n" in stopped(Module(Fault(what, 1, batch)), tmp_path)
+
+
 def test_the_command_line_shows_it_without_a_traceback(capsys: pytest.CaptureFixture) -> None:
     def fails() -> None:
         raise NonFiniteError("The loss is nan.")
@@ -122,9 +137,54 @@ def test_skipping_is_said_sparsely_and_leaves_the_mean_finite(tmp_path: Path, ca
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5**EPOCHS)
 
 
+class ByClosure(ByHand):
+    """Its gradients are made in the optimizer's step, as often as the optimizer asks."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.losses(batch, batch_idx)["total"]
+            self.manual_backward(loss)
+            return loss
+
+        optimizer = self.optimizers()
+        if self.seen(batch_idx):
+            optimizer.step(closure)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_gradients_that_a_closure_makes_are_looked_at_before_the_step(
+    late: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    if late:
+        monkeypatch.setattr("lighter.trainer.finite.reads_cost_nothing", lambda trainer: False)
+    module = ByClosure(Fault("gradient", 1, 4))
+    message = stopped(module, tmp_path)
+    assert ("A gradient is not finite in" if late else "The gradient of `network.0.weight` is not finite in") in message
+    assert place_in(message) == (1, 4)
+    if not late:
+        assert "The optimizer's step was not taken" in message
+        assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+class BySearch(ByClosure):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+
+@pytest.mark.parametrize("kind", [ByClosure, BySearch])
+def test_a_step_with_a_closure_is_skipped(kind: Any, tmp_path: Path) -> None:
+    module, other = kind(Fault("gradient", 1, 5)), kind(Fault("none"), left_out=((1, 5),))
+    for number, each in enumerate((module, other)):
+        fit(each, tmp_path / str(number), on_non_finite="skip", max_epochs=2)
+    for name, value in other.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value) or name == "scratch", name
+
+
 def test_skipping_does_not_go_on_with_spoiled_weights(tmp_path: Path) -> None:
     message = stopped(WithLighter(Fault("weight", 1, 3)), tmp_path, on_non_finite="skip")  # no save is due
     assert "weights        `network.0.weight`: 1 of 40 values" in message
+    assert "Earlier checkpoints are as they were" in message  # and not that the weights are those of the step before
     assert place_in(message) == (1, 4)
 
 
@@ -158,12 +218,13 @@ def test_a_checkpoint_of_the_user_is_refused_too(tmp_path: Path) -> None:
     assert (tmp_path / "mine.ckpt").read_bytes() == good
 
 
-def test_continue_is_lightnings_with_a_warning_at_each_save(tmp_path: Path, caplog: Any) -> None:
-    trainer = fit(WithLighter(Fault("weight", 2, 7)), tmp_path, on_non_finite="continue", max_epochs=3)
+@pytest.mark.parametrize("epoch", range(EPOCHS))
+def test_continue_is_lightnings_with_a_warning_at_each_save(epoch: int, tmp_path: Path, caplog: Any) -> None:
+    trainer = fit(WithLighter(Fault("weight", epoch, 7)), tmp_path, on_non_finite="continue", max_epochs=3)
     assert trainer.global_step == BATCHES * EPOCHS
     assert "newest.ckpt" in spoiled_files(tmp_path)
     warned = [r.getMessage() for r in caplog.records if "newest.ckpt is written all the same" in r.getMessage()]
-    assert len(warned) == 1
+    assert len(warned) == EPOCHS - epoch
     assert "the weight `network.0.weight`" in warned[0]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
+from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands for none
 from pytorch_lightning.loops.optimization.manual import _ManualOptimization  # private, as all of Lightning's loops are
 from torch import Tensor
 
@@ -25,8 +27,15 @@ class ManualOptimization(_ManualOptimization):
     def _run_checked(self, check: AtOnce | Later, kwargs: OrderedDict) -> dict[str, Any]:
         batch = kwargs.get("batch")
 
-        def look(optimizer: Any, args: Any, kwargs: Any) -> None:
-            check.gradients(optimizer, batch)
+        def look(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+            if not _makes_gradients(closure):
+                check.gradients(optimizer, batch)
+                return args, kwargs
+            looking = _then(closure, lambda: check.gradients(optimizer, batch))
+            if "closure" in kwargs:
+                return args, {**kwargs, "closure": looking}
+            return (args[0], looking, *args[2:]), kwargs
 
         hooks = [optimizer.register_step_pre_hook(look) for optimizer in self.trainer.optimizers]
         check.begin()
@@ -38,3 +47,19 @@ class ManualOptimization(_ManualOptimization):
         loss = outputs.get("loss")
         check.returned(loss if isinstance(loss, Tensor) else None, outputs, batch)
         return outputs
+
+
+def _makes_gradients(closure: Any) -> bool:
+    """Whether the optimizer is yet to call a closure of the user's, which Lightning wraps."""
+    return closure is not None and do_nothing_closure not in getattr(closure, "args", ())
+
+
+def _then(closure: Callable[[], Any], look: Callable[[], None]) -> Callable[[], Any]:
+    """A closure after which, each time, something is looked at."""
+
+    def looking() -> Any:
+        loss = closure()
+        look()
+        return loss
+
+    return looking

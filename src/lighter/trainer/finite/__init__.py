@@ -33,14 +33,16 @@ class FiniteCheck:
         self._policy: str = trainer.on_non_finite
         self._module: Any = None
         self._exempt: Collection[str] = ()
+        self._has_begun = False
 
     def begin_epoch(self) -> None:
         """Begin a fit, if this is its first epoch: what is not finite by now is the user's choice."""
         trainer = self._trainer
-        if self.steps is not None or trainer.barebones:
+        if self._has_begun or trainer.barebones:
             return
         if any(isinstance(callback, _LRCallback) for callback in trainer.callbacks):
             return
+        self._has_begun = True
         self._module, self._exempt = trainer.lightning_module, spoiled_weights(trainer.lightning_module)
         if self._policy == "skip" or (self._policy == "stop" and reads_cost_nothing(trainer)):
             self.steps = AtOnce(trainer, self._exempt, skips=self._policy == "skip")
@@ -60,7 +62,7 @@ class FiniteCheck:
         """The fit is over; its module stays known, and may be saved."""
         if self.steps is not None and self.steps.left_out:
             log.info("on_non_finite=skip: %d steps of the optimizer were left out", self.steps.left_out)
-        self.steps = None
+        self.steps, self._has_begun = None, False
 
     def allows_saving(self, path: Any) -> bool:
         """Whether a checkpoint may be written. All processes ask.

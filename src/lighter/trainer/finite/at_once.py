@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.report import Finding, of_gradients, of_loss
@@ -159,24 +160,47 @@ def _left_out(finding: Finding, count: int) -> str:
     return f"{finding.headline}: the optimizer's step is left out{total}. {rows}"
 
 
+class _Kept(NamedTuple):
+    """A buffer as it was."""
+
+    part: dict[str, Tensor | None]
+    name: str
+    buffer: Tensor | None
+    copy: Tensor | None
+
+
 class _Buffers:
     """The buffers of a module as they were before batches that are left out: running means, say."""
 
     def __init__(self, module: Any) -> None:
-        # those that have some when the fit begins: looking through all parts at each step would cost more than the rest
-        self._parts = [part for part in module.modules() if next(part.buffers(recurse=False), None) is not None]
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._parts = [part._buffers for part in module.modules()]  # those without any, too: a step may register some
+        self._seen: list[Any] = []
+        self._kept: list[_Kept] = []
 
     def remember(self) -> None:
-        buffers = [buffer for part in self._parts for buffer in part.buffers(recurse=False)]
-        if [id(buffer) for buffer, _ in self._kept] != [id(buffer) for buffer in buffers]:
-            self._kept = [(buffer, buffer.detach().clone()) for buffer in buffers]
-            return
+        found = [(part, name, buffer) for part in self._parts if part for name, buffer in part.items()]
+        found = [entry for entry in found if not is_lazy(entry[2])]
+        seen = [(id(part), name, id(buffer), None if buffer is None else buffer.shape) for part, name, buffer in found]
         with torch.no_grad():
-            for buffer, kept in self._kept:
-                kept.copy_(buffer)
+            if seen != self._seen:  # the first step; or one was assigned anew, registered or resized
+                self._seen = seen
+                self._kept = [_Kept(*entry, None if entry[2] is None else entry[2].detach().clone()) for entry in found]
+                return
+            for _, _, buffer, copy in self._kept:
+                if buffer is not None and copy is not None:
+                    copy.copy_(buffer)
 
     def restore(self) -> None:
         with torch.no_grad():
-            for buffer, kept in self._kept:
-                buffer.copy_(kept)
+            for part, name, buffer, copy in self._kept:
+                part[name] = _put_back(buffer, copy)
+
+
+def _put_back(buffer: Tensor | None, copy: Tensor | None) -> Tensor | None:
+    """A buffer with the values of its copy: the same tensor, as others may have it too."""
+    if buffer is None or copy is None:
+        return None
+    try:
+        return (buffer if buffer.shape == copy.shape else buffer.resize_(copy.shape)).copy_(copy)
+    except RuntimeError:  # it cannot be written to: it is expanded, or was made in inference mode
+        return copy.clone()

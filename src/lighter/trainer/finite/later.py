@@ -23,10 +23,11 @@ class Later:
         self.trainer, self._exempt = trainer, exempt
         self._alone = trainer.world_size == 1
         self._scales = getattr(trainer.precision_plugin, "scaler", None) is not None
-        rows = trainer.log_every_n_steps or 50
-        self._table = torch.zeros(2, rows, device=trainer.strategy.root_device)
-        self._one = torch.ones((), device=self._table.device)
-        self._losses, self._flags = self._table[0].unbind(), self._table[1].unbind()
+        rows, device = trainer.log_every_n_steps or 50, trainer.strategy.root_device
+        widest = torch.float32 if device.type == "mps" else torch.float64  # a loss of 64 bits is to be as finite here
+        self._table = torch.zeros(rows, dtype=widest, device=device), torch.zeros(rows, device=device)
+        self._one = torch.ones((), device=device)
+        self._losses, self._flags = (column.unbind() for column in self._table)
         self._places: list[Place] = []
         self.left_out = 0
 
@@ -73,11 +74,11 @@ class Later:
 
     def pending(self) -> Finding | None:
         """Read the table: the first that is not finite. It is empty afterwards."""
-        losses, flags = self._table.tolist()
+        losses, flags = torch.stack([column.to(self._table[0]) for column in self._table]).tolist()
         places, self._places = self._places, []
         for place, loss, flag in zip(places, losses, flags, strict=False):
             if not math.isfinite(loss) or flag:
-                self._table.zero_()
+                self._table[1].zero_()
                 weight = first_spoiled_weight(self.trainer.lightning_module, self._exempt)
                 gradients = "not finite" if flag else "finite"
                 return of_table(place, loss, gradients, weight, len(losses), self.trainer)

@@ -17,6 +17,10 @@ _BATCH = "The data are not finite when they get to the step: look at these sampl
 _WEIGHTS = """\
 If it was the optimizer that made the weights so, a smaller learning rate, a warm-up or `gradient_clip_val` usually
 helps."""
+_BUFFER = """\
+A buffer that is to hold such values, a mask say, is registered with `persistent=False`, or has them before the fit
+begins. A mean or a variance that a layer keeps is not finite because its inputs were not: look at what comes before it,
+in validation too."""
 _LOSS = """\
 With a finite batch and finite weights it is the network or the loss that overflows: a logarithm, a division or a
 square root near 0; half precision, where `bf16-mixed` has the range of 32 bits; or weights that grow, where a smaller
@@ -87,7 +91,7 @@ def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trai
     """
     causes = _causes(batch, exempt, trainer)
     rows = {**_process(trainer), **causes.rows, "learning rate": ", ".join(_rates(trainer))}
-    outcome = NOT_TAKEN if trainer.lightning_module.automatic_optimization else TAKEN
+    outcome = causes.outcome if trainer.lightning_module.automatic_optimization else TAKEN
     what, hint = _first_loss(loss, output), causes.hint or _LOSS
     return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=causes.in_weights)
 
@@ -104,7 +108,7 @@ def _first_loss(loss: Tensor, output: Any) -> str:
 
 def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
     """A gradient that is not finite, of a loss that was; arguments as above."""
-    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    rates = {parameter: _rate(group) for group in optimizer.param_groups for parameter in group["params"]}
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     parameters = [p for p in [*names, *rates] if p in rates and p.grad is not None]  # in the order of the module
     named = {names.get(p, "a parameter that is not the module's"): p for p in parameters}
@@ -116,11 +120,11 @@ def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: A
         "gradient": found.values if found is not None else f"finite{here}",
         "loss": f"finite{here}" if trainer.lightning_module.automatic_optimization else "not known yet",
         **causes.rows,
-        "learning rate": f"{float(rates[named[found.name]]):.6g}" if found is not None else ", ".join(_rates(trainer)),
+        "learning rate": rates[named[found.name]] if found is not None else ", ".join(_rates(trainer)),
     }
     what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
     hint = causes.hint or _GRADIENT
-    return Finding(what, place_in(trainer), rows, NOT_TAKEN, hint, is_hopeless=causes.in_weights)
+    return Finding(what, place_in(trainer), rows, causes.outcome, hint, is_hopeless=causes.in_weights)
 
 
 class _Causes(NamedTuple):
@@ -129,6 +133,11 @@ class _Causes(NamedTuple):
     rows: Mapping[str, str]
     hint: str
     in_weights: bool
+
+    @property
+    def outcome(self) -> str:
+        """What is left: not the weights of the step before, if one was spoiled then."""
+        return TAKEN if self.in_weights else NOT_TAKEN
 
 
 def _causes(batch: Any, exempt: Collection[str], trainer: Any) -> _Causes:
@@ -151,6 +160,9 @@ def _largest(parameters: Sequence[tuple[str, Tensor]]) -> str:
 def of_weight(weight: Spoiled, trainer: Any) -> Finding:
     """A weight that is not finite, found between steps."""
     parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
+    if parameter is None:
+        rows = {**_process(trainer), "buffer": weight.values}
+        return Finding(f"The buffer `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _BUFFER)
     rates = _rates(trainer, parameter) or ["none: no optimizer has it"]
     rows = {**_process(trainer), "weight": weight.values, "learning rate": ", ".join(rates)}
     return Finding(f"The weight `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _WEIGHTS)
@@ -197,4 +209,9 @@ def _rates(trainer: Any, parameter: Any = None) -> list[str]:
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     if parameter is not None:
         groups = [group for group in groups if any(p is parameter for p in group["params"])]
-    return list(dict.fromkeys(f"{float(group['lr']):.6g}" for group in groups))
+    return list(dict.fromkeys(map(_rate, groups)))
+
+
+def _rate(group: Mapping[str, Any]) -> str:
+    rate = group.get("lr")  # which torch asks of no optimizer
+    return "not known" if rate is None else f"{float(rate):.6g}"

@@ -72,11 +72,15 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     A sum is finite only if all its values are, and takes a twentieth of the time that the largest value takes. Where it
     is not, values may be large: then the largest one tells.
     """
-    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for values in map(_dense, tensors):
+    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = {}
+    for tensor in tensors:
+        values = _dense(tensor)  # perhaps a copy: it is not kept
         if values.numel():  # of a sharded tensor, this process may have no part
-            alike.setdefault((values.device, values.dtype), []).append(values)
-    return all(_are_finite([one.sum() for one in group]) or _are_finite(largest(group)) for group in alike.values())
+            alike.setdefault((values.device, values.dtype), []).append((tensor, values.sum()))
+    return all(
+        _are_finite([total for _, total in group]) or _are_finite(largest([_dense(tensor) for tensor, _ in group]))
+        for group in alike.values()
+    )
 
 
 def _are_finite(numbers: Sequence[Tensor]) -> bool:
@@ -93,12 +97,21 @@ def largest(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The values of a tensor, or of this process's part of it."""
+    """The values of a tensor, or of this process's part of it, in a real type that torch can calculate with."""
     tensor = tensor.detach()
     local = getattr(tensor, "to_local", None)  # a DTensor's
     tensor = local() if local is not None else tensor
-    tensor = tensor.coalesce().values() if tensor.is_sparse else tensor
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    tensor = tensor if tensor.layout is torch.strided else _stored(tensor)
+    if tensor.is_complex():
+        return torch.view_as_real(tensor.resolve_conj())
+    return tensor.bfloat16() if tensor.itemsize == 1 else tensor  # exact for all types of 8 bits
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """The values that a sparse or jagged tensor stores, and those of another layout."""
+    if tensor.is_mkldnn:
+        return tensor.to_dense()
+    return (tensor.coalesce() if tensor.is_sparse else tensor).values()
 
 
 def first_spoiled(named: Iterator[tuple[str, Tensor]]) -> Spoiled | None:
@@ -141,7 +154,24 @@ def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _has_values(tensor: Tensor) -> bool:
-    return not is_lazy(tensor) and not tensor.is_meta and (tensor.is_floating_point() or tensor.is_complex())
+    if is_lazy(tensor) or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    kind = (type(tensor), tensor.dtype, tensor.layout)
+    if kind not in _READABLE:
+        _READABLE[kind] = _is_readable(tensor)
+    return _READABLE[kind]
+
+
+_READABLE: dict[Any, bool] = {}  # by the kind of tensor
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether torch can calculate with a kind of tensor: not with 4 bits, nor where a subclass forbids it."""
+    try:
+        _dense(tensor).sum()
+    except (NotImplementedError, TypeError):
+        return False
+    return True
 
 
 def spoiled_weights(module: nn.Module) -> Collection[str]:
