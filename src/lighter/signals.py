@@ -58,6 +58,7 @@ class StopSignals:
         self._since = 0.0
         self._handler = self._handle  # one object: a bound method is another one each time
         self._before: dict[int, Any] = {}
+        self._has_raised = False
         self._is_deferred: Callable[[], bool] = lambda: False
         self._watcher: _Watcher | None = None
 
@@ -81,7 +82,23 @@ class StopSignals:
             Stopped: a signal has come.
         """
         if self.received is not None:
-            raise Stopped(self.received)
+            self._raise(self.received)
+
+    @contextmanager
+    def prevailing(self) -> Iterator[None]:
+        """Within this, whatever fails after `Stopped` was raised fails for that.
+
+        Somebody has swallowed it: C code that imports a module does, and leaves it half imported.
+
+        Raises:
+            Stopped: in the place of what failed.
+        """
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if not self._has_raised or isinstance(error, Stopped):
+                raise
+            raise Stopped(self.received or 0) from error
 
     def catch(self) -> None:
         """Put the handlers in their places; again, where somebody else's have come there meanwhile."""
@@ -121,7 +138,11 @@ class StopSignals:
         after = " after this step; a second signal ends the process at once" if is_deferred else ""
         _say(f"{name_of(signum)}: stopping{after}.")
         if not is_deferred:
-            raise Stopped(signum)
+            self._raise(signum)
+
+    def _raise(self, signum: int) -> None:
+        self._has_raised = True
+        raise Stopped(signum)
 
     def _again(self, signum: int) -> None:
         if time.monotonic() - self._since < ONE_REQUEST:
@@ -166,13 +187,16 @@ def stop_signals() -> Iterator[StopSignals]:
     """
     global _current
     if _current is not None or threading.current_thread() is not threading.main_thread():
-        yield _current or StopSignals()
+        caught = _current or StopSignals()
+        with caught.prevailing():
+            yield caught
         return
     _forget_in_children()
     _current = caught = StopSignals()
     try:
         caught.catch()
-        yield caught
+        with caught.prevailing():
+            yield caught
     except Stopped as stopped:
         if stopped.signum == signal.SIGINT:
             raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
