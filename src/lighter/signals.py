@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from lighter.run.paths import is_rank_zero
+from lighter.run.ranks import is_rank_zero
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
 # Several signals within this time are one request: `timeout` sends to the process and to its group, torchrun passes on
