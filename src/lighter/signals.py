@@ -101,33 +101,40 @@ class StopSignals:
             raise Stopped(self.received or 0) from error
 
     def catch(self) -> None:
-        """Put the handlers in their places; again, where somebody else's have come there meanwhile."""
+        """Put the handlers where nobody's are; again, to take out Lightning's, which waits for other processes.
+
+        A handler that somebody has put there meanwhile stays.
+        """
         for signum in STOPS:
-            if signum in self._before or signal.getsignal(signum) in _NOBODYS:
-                before = signal.signal(signum, self._handler)
-                self._before.setdefault(signum, before)
+            there = signal.getsignal(signum)
+            handler = _without_lightnings(there)
+            if handler in _NOBODYS:
+                self._before[signum], handler = handler, self._handler
+            if handler is not there:
+                signal.signal(signum, handler)
         if self._watcher is None:
             self._watcher = _Watcher.start_for(self._heard)
 
     def leave(self, signum: int) -> None:
         """Let somebody else have a signal."""
-        if signum in self._before:
-            signal.signal(signum, self._before.pop(signum))
+        if signal.getsignal(signum) is self._handler:
+            signal.signal(signum, self._before[signum])
 
     def let_go(self) -> None:
-        """Put back the handlers that were there before."""
+        """Put back the handlers that were there before, where nobody has put another one meanwhile."""
         if self._watcher is not None:
             self._watcher.end()
-        for signum in list(self._before):
+        for signum in STOPS:
             self.leave(signum)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # so Lightning leaves it after an interrupt
 
     def let_go_in_child(self) -> None:
         """A process that was forked ends by signals as any other."""
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
-            for signum, before in self._before.items():
-                if signal.getsignal(signum) is self._handler:
-                    signal.signal(signum, before)
+            for signum in STOPS:
+                self.leave(signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -262,6 +269,22 @@ class _Watcher(threading.Thread):
         if before not in (-1, self._write):
             signal.set_wakeup_fd(before)
         os.close(self._write)
+
+
+def is_lightnings(handler: Any) -> bool:
+    """Whether Lightning's trainer has put a handler in its place, be it with what was there before."""
+    return _is_connectors(handler) or _is_connectors(getattr(handler, "__self__", None))
+
+
+def _is_connectors(thing: Any) -> bool:
+    return type(thing).__module__.endswith(".trainer.connectors.signal_connector")
+
+
+def _without_lightnings(handler: Any) -> Any:
+    """The handler that Lightning calls after its own since it took its place; otherwise the handler itself."""
+    while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
+        handler = handler.signal_handlers[-1]
+    return handler
 
 
 def _say(message: str) -> None:
