@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
+import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 from lighter import Runner, signals
+from lighter.cli import main
 from lighter.signals import Stopped, stop_signals
 
 
@@ -43,3 +48,44 @@ def test_a_run_is_interrupted_and_has_not_failed(config: dict[str, Any], own_pla
     facts = json.loads(run.read_text())
     assert (facts["status"], facts["signal"]) == ("interrupted", "SIGTERM")
     assert signals.current() is None
+
+
+def test_both_threads_hear_the_second_signal_and_one_of_them_ends_the_process(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        signals.ONE_REQUEST = 0.05
+        with stop_signals() as caught, caught.deferred(lambda: True):
+            caught.last_words.append(lambda: time.sleep(0.3))
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.2)
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(5)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert capfd.readouterr().err.count("Ctrl-C again: ending now.") == 1
+
+
+@pytest.mark.parametrize(("sent", "said"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+@pytest.mark.parametrize("words", [["check"], ["check", "--probe"], ["summary"], ["fit"]])
+def test_every_command_ends_with_the_signals_code(
+    words: list[str],
+    sent: str,
+    said: str,
+    own_place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    name = f"sends_{words[-1].strip('-')}_{sent.lower()}"
+    send = f"import signal\n\nsignal.raise_signal(signal.{sent})\n"
+    (own_place / f"{name}.py").write_text(send)
+    (own_place / "c.yaml").write_text(f"model: {{_target_: {name}.Net}}\n")
+    monkeypatch.syspath_prepend(own_place)
+    monkeypatch.setattr(sys, "argv", ["lighter", *words, "c.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 128 + signal.Signals[sent]
+    assert capfd.readouterr().err == f"\n{said}: stopping.\n"

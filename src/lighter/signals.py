@@ -59,6 +59,7 @@ class StopSignals:
         self._handler = self._handle  # one object: a bound method is another one each time
         self._before: dict[int, Any] = {}
         self._has_raised = False
+        self._ends = threading.Lock()
         self._is_deferred: Callable[[], bool] = lambda: False
         self._watcher: _Watcher | None = None
 
@@ -164,6 +165,7 @@ class StopSignals:
             self._end_now(signum)
 
     def _end_now(self, signum: int) -> None:
+        self._ends.acquire()  # for good: both threads come here, and the other one waits for the end
         code = 128 + signum
         guard = threading.Timer(_LAST_WORDS, os._exit, (code,))
         guard.daemon = True
