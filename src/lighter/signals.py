@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from lighter.run.paths import is_rank_zero
+from lighter.run.ranks import is_rank_zero
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
 # Several signals within this time are one request: `timeout` sends to the process and to its group, torchrun passes on
@@ -58,6 +58,8 @@ class StopSignals:
         self._since = 0.0
         self._handler = self._handle  # one object: a bound method is another one each time
         self._before: dict[int, Any] = {}
+        self._has_raised = False
+        self._ends = threading.Lock()
         self._is_deferred: Callable[[], bool] = lambda: False
         self._watcher: _Watcher | None = None
 
@@ -81,36 +83,59 @@ class StopSignals:
             Stopped: a signal has come.
         """
         if self.received is not None:
-            raise Stopped(self.received)
+            self._raise(self.received)
+
+    @contextmanager
+    def prevailing(self) -> Iterator[None]:
+        """Within this, whatever fails after `Stopped` was raised fails for that.
+
+        Somebody has swallowed it: C code that imports a module does, and leaves it half imported.
+
+        Raises:
+            Stopped: in the place of what failed.
+        """
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if not self._has_raised or isinstance(error, Stopped):
+                raise
+            raise Stopped(self.received or 0) from error
 
     def catch(self) -> None:
-        """Put the handlers in their places; again, where somebody else's have come there meanwhile."""
+        """Put the handlers where nobody's are; again, to take out Lightning's, which waits for other processes.
+
+        A handler that somebody has put there meanwhile stays.
+        """
         for signum in STOPS:
-            if signum in self._before or signal.getsignal(signum) in _NOBODYS:
-                before = signal.signal(signum, self._handler)
-                self._before.setdefault(signum, before)
+            there = signal.getsignal(signum)
+            handler = _without_lightnings(there)
+            if handler in _NOBODYS:
+                self._before[signum], handler = handler, self._handler
+            if handler is not there:
+                signal.signal(signum, handler)
         if self._watcher is None:
             self._watcher = _Watcher.start_for(self._heard)
 
     def leave(self, signum: int) -> None:
         """Let somebody else have a signal."""
-        if signum in self._before:
-            signal.signal(signum, self._before.pop(signum))
+        if signal.getsignal(signum) is self._handler:
+            signal.signal(signum, self._before[signum])
 
     def let_go(self) -> None:
-        """Put back the handlers that were there before."""
+        """Put back the handlers that were there before, where nobody has put another one meanwhile."""
         if self._watcher is not None:
             self._watcher.end()
-        for signum in list(self._before):
+        for signum in STOPS:
             self.leave(signum)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # so Lightning leaves it after an interrupt
 
     def let_go_in_child(self) -> None:
         """A process that was forked ends by signals as any other."""
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
-            for signum, before in self._before.items():
-                if signal.getsignal(signum) is self._handler:
-                    signal.signal(signum, before)
+            for signum in STOPS:
+                self.leave(signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -121,7 +146,11 @@ class StopSignals:
         after = " after this step; a second signal ends the process at once" if is_deferred else ""
         _say(f"{name_of(signum)}: stopping{after}.")
         if not is_deferred:
-            raise Stopped(signum)
+            self._raise(signum)
+
+    def _raise(self, signum: int) -> None:
+        self._has_raised = True
+        raise Stopped(signum)
 
     def _again(self, signum: int) -> None:
         if time.monotonic() - self._since < ONE_REQUEST:
@@ -136,6 +165,7 @@ class StopSignals:
             self._end_now(signum)
 
     def _end_now(self, signum: int) -> None:
+        self._ends.acquire()  # for good: both threads come here, and the other one waits for the end
         code = 128 + signum
         guard = threading.Timer(_LAST_WORDS, os._exit, (code,))
         guard.daemon = True
@@ -166,13 +196,16 @@ def stop_signals() -> Iterator[StopSignals]:
     """
     global _current
     if _current is not None or threading.current_thread() is not threading.main_thread():
-        yield _current or StopSignals()
+        caught = _current or StopSignals()
+        with caught.prevailing():
+            yield caught
         return
     _forget_in_children()
     _current = caught = StopSignals()
     try:
         caught.catch()
-        yield caught
+        with caught.prevailing():
+            yield caught
     except Stopped as stopped:
         if stopped.signum == signal.SIGINT:
             raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
@@ -238,6 +271,22 @@ class _Watcher(threading.Thread):
         if before not in (-1, self._write):
             signal.set_wakeup_fd(before)
         os.close(self._write)
+
+
+def is_lightnings(handler: Any) -> bool:
+    """Whether Lightning's trainer has put a handler in its place, be it with what was there before."""
+    return _is_connectors(handler) or _is_connectors(getattr(handler, "__self__", None))
+
+
+def _is_connectors(thing: Any) -> bool:
+    return type(thing).__module__.endswith(".trainer.connectors.signal_connector")
+
+
+def _without_lightnings(handler: Any) -> Any:
+    """The handler that Lightning calls after its own since it took its place; otherwise the handler itself."""
+    while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
+        handler = handler.signal_handlers[-1]
+    return handler
 
 
 def _say(message: str) -> None:

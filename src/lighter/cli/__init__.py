@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from lighter.cli.export import export
 from lighter.cli.runs import runs
 from lighter.cli.summary import summary
 from lighter.cli.tune import tune
+from lighter.signals import stop_signals
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 _EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."
@@ -159,5 +161,9 @@ def _run(stage: str, options: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The console script."""
-    cli(prog_name="lighter")
+    """The console script. After a signal, the exit code of every command is 128 + its number."""
+    try:
+        with stop_signals():
+            cli(prog_name="lighter")
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None

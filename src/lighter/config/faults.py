@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import pydoc
 import reprlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparkwheel import BaseError, CircularReferenceError
 
 from lighter.config.annotations import UNKNOWN
+from lighter.config.locate import locate
 from lighter.config.problems import closest
 from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import is_target, join
@@ -57,7 +57,7 @@ def why_not_found(name: str) -> tuple[str, str]:
     """Message and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):
-        found = pydoc.locate(".".join(parts[:length]))
+        found = locate(".".join(parts[:length]))
         if found is not None:
             inside = pkgutil.iter_modules(getattr(found, "__path__", []))
             public = [

@@ -15,6 +15,7 @@ from sparkwheel import Component, Expression, InstantiationError, Item, Location
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
 from lighter.config.faults import OF_EXPRESSIONS, explained, is_of_safe_mode, why_not_found
+from lighter.config.locate import locate
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import REFERENCES, evaluate
@@ -186,7 +187,7 @@ class Objects:
             if self.safe is not None:
                 found = self.safe.locate(target)
             else:
-                found = pydoc.locate(target) if isinstance(target, str) else target
+                found = locate(target) if isinstance(target, str) else target
         except RefusedError as refused:
             raise self._refused(refused, path) from None
         except pydoc.ErrorDuringImport as error:
@@ -364,7 +365,7 @@ class _Names(dict):
     """The names of expressions. They are imported again in a process that this is sent to: modules do not travel."""
 
     def __init__(self, imported: Mapping[str, str]) -> None:
-        super().__init__({name: pydoc.locate(dotted) for name, dotted in imported.items()})
+        super().__init__({name: locate(dotted) for name, dotted in imported.items()})
         self.imported = dict(imported)
 
     def __reduce__(self) -> Any:
@@ -437,7 +438,7 @@ def _import_names(node: Node | None) -> _Names:
     for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
         path = join("_imports_", name)
         try:
-            found = pydoc.locate(child.value)
+            found = locate(child.value)
         except pydoc.ErrorDuringImport as error:
             failure = error.value or error
             add_note(failure, f"while `{child.value}` was imported for `{path}` ({child.origin})")

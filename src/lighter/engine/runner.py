@@ -163,7 +163,8 @@ class Runner:
         before = going_on.folder if going_on is not None else None
         folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
         journal = Journal(folder, secrets)
-        with stop_signals(), recorded(journal), logging_to(folder.log if paths.is_rank_zero() else None, secrets):
+        log_file = folder.log if paths.is_rank_zero() else None
+        with stop_signals() as caught, recorded(journal), caught.prevailing(), logging_to(log_file, secrets):
             journal.open(stage, inputs, config, arguments)
             refuse_missing_secrets(config)
             with _importable(config, problems) as project:

@@ -82,7 +82,7 @@ class StopsLightnings(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The loops have stopped."""
-        if isinstance(exception, SystemExit) and self.stopping.signum is not None:
+        if isinstance(exception, SystemExit) and self.stopping.signum_of(exception) is not None:
             self.stopping.save()
 
     def _begin(self) -> None:

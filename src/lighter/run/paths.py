@@ -31,6 +31,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lighter.config.safe.paths import RUNS
+from lighter.run.ranks import is_rank_zero as is_rank_zero
 
 OUTPUTS = RUNS
 RECORD = "run.json"
@@ -176,11 +177,6 @@ def unfinished(root: Path) -> Iterator[RunFolder]:
     for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
         if path.is_dir() and any(path.rglob(f"*{PROGRESS}")):
             yield RunFolder(path)
-
-
-def is_rank_zero() -> bool:
-    """Whether this process is the only one, or the first of a distributed run."""
-    return all(os.environ.get(variable, "0") == "0" for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def runs_of(root: Path, name: str) -> Iterator[RunFolder]:

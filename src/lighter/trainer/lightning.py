@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lighter.errors import PredictionError
+from lighter.signals import is_lightnings
 
 
 def logs_this_step(trainer: Any) -> bool:
@@ -231,13 +232,15 @@ def tell_to_stop(trainer: Any) -> None:
     trainer._signal_connector.received_sigterm = True
 
 
-def leave_torch_its_handler(trainer: Any) -> None:
-    """Keep what tells torch at once that a worker of a dataloader died. This changes Lightning's state.
+def leave_handlers(trainer: Any) -> None:
+    """Keep the handlers that are not Lightning's. This changes Lightning's state.
 
-    Private: Lightning puts all handlers back that were there before a run, the one too that torch installs for good
-    with the first workers of a process. In all later runs a dead worker would be noticed after five seconds.
+    Private: at a run's end Lightning puts all back that were there before. Those of the user's code would be lost, and
+    the one that torch installs for good with a process's first workers: a dead one would be noticed seconds later.
     """
-    trainer._signal_connector._original_handlers.pop(getattr(signal, "SIGCHLD", None), None)
+    puts_back = trainer._signal_connector._original_handlers
+    there = {signum: signal.getsignal(signum) for signum in puts_back}
+    puts_back.update((signum, handler) for signum, handler in there.items() if not is_lightnings(handler))
 
 
 def meet_in_each_batch(trainer: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from lighter.signals import Stopped
 from lighter.trainer.agreement import Agreement
 from lighter.trainer.lightning import (
     child_processes,
-    leave_torch_its_handler,
+    leave_handlers,
     let_children_end,
     meet_in_each_batch,
     requeue_signal,
@@ -56,6 +57,12 @@ class Stopping:
         caught = signals.current()
         agreed = self._agreement.signum if self._agreement is not None else None
         return agreed or (caught.received if caught is not None else None)
+
+    def signum_of(self, error: BaseException | None) -> int | None:
+        """The same; SIGTERM where only Lightning's own handler has heard of it, which ends the loops with no code."""
+        if self.signum is None and self._trainer.received_sigterm and isinstance(error, SystemExit):
+            return signal.SIGTERM if error.code is None else None
+        return self.signum
 
     def begin(self, loaders: Any = None) -> None:
         """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
@@ -157,7 +164,7 @@ class Stopping:
         if caught is None:
             yield
             return
-        caught.catch()  # again: Lightning has put its own handler there, which waits for other processes while it runs
+        caught.catch()  # again: Lightning has put its own handler before what was there
         with caught.deferred(self.is_deferred):
             try:
                 yield
@@ -170,7 +177,7 @@ class Stopping:
                 raise
             finally:
                 leave_loaders_as_they_were(trainer)
-                leave_torch_its_handler(trainer)
+                leave_handlers(trainer)
                 self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
 
     def is_deferred(self) -> bool:
@@ -207,7 +214,7 @@ class Stopping:
         raise SIGTERMException from error
 
     def _end(self, cause: BaseException | None) -> None:
-        signum = self.signum or (self._agreement.heard() if self._agreement is not None else None)
+        signum = self.signum_of(cause) or (self._agreement.heard() if self._agreement is not None else None)
         if signum is None:
             return
         if is_rank_zero():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 
 from lighter import Runner
 from lighter.engine.again.checkout import restored
-from lighter.engine.again.reproduce import command_of, compare_losses, losses_of
+from lighter.engine.again.reproduce import command_of, compare_losses, losses_of, run_again
 from lighter.errors import RunError
 from lighter.run import paths
 from lighter.run.read import Run, read_run
 from lighter.run.secrets import REDACTED, Secrets
 from lighter.run.source import source_of
+from lighter.signals import Stopped, stop_signals
 from tests.run.jobs import make_run
 
 SHORT = ["trainer::max_epochs=1", "trainer::limit_train_batches=4", "trainer::limit_val_batches=1"]
@@ -130,3 +132,18 @@ def test_two_runs_have_the_same_first_losses(config: dict[str, Any]) -> None:
         folders += sorted(Path("outputs").glob(f"*/*-{name}"))
     first, same, other = (json.dumps(losses_of(read_run(folder), 4)) for folder in folders)
     assert first == same != other
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_command_reaches_the_run_that_it_started(name: str, own_place: Path) -> None:
+    """Ctrl-C reaches both by itself, `kill` does not."""
+    code = f"""
+import os, signal, sys, time
+signal.signal(signal.{name}, lambda *_: (open("told", "w").close(), sys.exit()))
+os.kill(os.getppid(), signal.{name})
+time.sleep(20)
+"""
+    found = Run(paths.RunFolder(own_place), {})
+    with stop_signals(), pytest.raises(Stopped):
+        run_again(found, own_place, [sys.executable, "-c", code], own_place, None, lambda _: None)
+    assert (own_place / "told").exists()

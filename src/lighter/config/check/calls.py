@@ -13,6 +13,7 @@ from typing import Any
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.definitions import SPECIAL, hint_of_special
 from lighter.config.faults import why_not_found
+from lighter.config.locate import locate
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.signatures import Call, signature_of
@@ -33,7 +34,7 @@ class Targets:
 
     def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
         self.problems, self.failures = problems, failures
-        self._locate = safe.locate if safe is not None else pydoc.locate
+        self._locate = safe.locate if safe is not None else locate
         self._found: dict[str, Any] = {}
         self._wrong: dict[str, tuple[list[Problem], str, str]] = {}
 
@@ -76,8 +77,6 @@ class Targets:
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
     """Message and hint for a module that raised while it was imported."""
     cause = error.value
-    if isinstance(cause, KeyboardInterrupt):
-        raise cause
     frames = traceback.extract_tb(error.tb)
     own = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
     place = f"In {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else ""

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lighter.config.locate import locate
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.safe import paths
 from lighter.config.tree import Origin, Source
@@ -147,7 +148,7 @@ class SafeMode:
         if not self.permits(name):
             raise self.refusal(name)
         entry = self._entries[name]
-        found = entry.given if entry.given is not None else pydoc.locate(name)
+        found = entry.given if entry.given is not None else locate(name)
         wrong = None if found is None else _misnomer(entry, found)
         if wrong is not None:
             raise RefusedError(f"safe mode does not call `{name}`: {wrong}")

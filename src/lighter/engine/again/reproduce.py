@@ -23,6 +23,7 @@ from lighter.run.compare import Difference, differences, environment
 from lighter.run.read import Run, read_run
 from lighter.run.secrets import Secrets, missing
 from lighter.run.source import Source, source_of
+from lighter.signals import Stopped
 
 _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
 
@@ -180,6 +181,10 @@ def run_again(
                 again = _started_by(process.pid, root)
                 if again is not None:
                     look(again)
+    except Stopped as stopped:
+        process.send_signal(stopped.signum)  # a second one within half a second, after Ctrl-C say, is the same request
+        process.wait()
+        raise
     except KeyboardInterrupt:
         process.wait()
         raise
