@@ -133,14 +133,13 @@ class LeanFitLoop(_FitLoop):
     def on_run_start(self) -> None:
         """Begin, or go on."""
         saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
+        module = self.trainer.lightning_module
         if self.streams is not None:
             self.streams.seed_for(START)
+            self.switches.begin(module)
         if saved is not None:
             go_on(self.trainer, saved)
         super().on_run_start()
-        module = self.trainer.lightning_module
-        if self.streams is not None:
-            self.switches.begin(module)
         if saved is not None:
             go_on_with_metrics(self.trainer, saved)
             self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))

@@ -184,15 +184,29 @@ class RunningLoader(NamedTuple):
         return [worker for iterator in self.iterators for worker in iterator._workers]
 
 
+def _loops(trainer: Any) -> list[tuple[str, Any]]:
+    """What loads data, and which."""
+    fits = trainer.fit_loop
+    loops = [("train", fits), ("val", fits.epoch_loop.val_loop), ("val", trainer.validate_loop)]
+    return [*loops, ("test", trainer.test_loop), ("predict", trainer.predict_loop)]
+
+
+def forget_unbegun_fetchers(trainer: Any) -> None:
+    """Where dataloaders failed when they began, let Lightning clean up without an error of its own in that one's place.
+
+    Private, as `_data_fetcher` is: its `teardown` asks for the length of an iteration that was never begun.
+    """
+    for _, loop in _loops(trainer):
+        if loop._data_fetcher is not None and loop._combined_loader._iterator is None:
+            loop._data_fetcher = None
+
+
 def running_loaders(trainer: Any) -> Iterator[RunningLoader]:
     """The dataloaders that a trainer has set up.
 
     Private, as the loops' `_combined_loader` and torch's `_workers` are: nothing public tells whose a process is.
     """
-    epoch_loop = trainer.fit_loop.epoch_loop
-    loops = {"train": [trainer.fit_loop], "val": [epoch_loop.val_loop, trainer.validate_loop]}
-    loops |= {"test": [trainer.test_loop], "predict": [trainer.predict_loop]}
-    for split, combined in ((split, loop._combined_loader) for split, owners in loops.items() for loop in owners):
+    for split, combined in ((split, loop._combined_loader) for split, loop in _loops(trainer)):
         if combined is None:
             continue
         running = getattr(combined._iterator, "iterators", None) or ()

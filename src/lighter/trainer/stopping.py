@@ -22,6 +22,7 @@ from lighter.signals import Stopped
 from lighter.trainer.agreement import Agreement
 from lighter.trainer.lightning import (
     child_processes,
+    forget_unbegun_fetchers,
     leave_handlers,
     let_children_end,
     meet_in_each_batch,
@@ -178,6 +179,7 @@ class Stopping:
             finally:
                 leave_loaders_as_they_were(trainer)
                 leave_handlers(trainer)
+                forget_unbegun_fetchers(trainer)
                 self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
 
     def is_deferred(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, ModelPruning, Timer
 from torch import nn
 
+from lighter.callbacks import Freezer
 from tests.trainer.exact.going_on import BATCHES, Job, Module, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
@@ -72,6 +73,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "a hook that ends epochs": lambda: Job(Refuses()),
     "a norm frozen in a hook": lambda: Job(FreezesNorm()),
     "a layer thawed in a hook": lambda: Job(Thaws()),
+    "Freezer": lambda: Job(trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=6)]}),
     "BaseFinetuning": lambda: Job(OfWhatTrains(), trainer={"callbacks": [Finetunes()]}),
 }
 

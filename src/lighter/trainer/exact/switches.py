@@ -16,7 +16,7 @@ class Switches:
     """The changes of one fit. What a module is when the fit begins is the user's to say, in a fit that goes on too."""
 
     def __init__(self) -> None:
-        self._first: State | None = None
+        self._first: dict[str, dict[str, bool]] | None = None
 
     def begin(self, module: Any) -> None:
         """The fit has begun: changes are counted from here."""
@@ -32,8 +32,10 @@ class Switches:
         return {kind: _changed(self._first[kind], now[kind]) for kind in now}
 
     def load(self, module: Any, state: State) -> None:
-        """Switch again what was switched."""
+        """Switch again what was switched, which stays a change, though a callback may have made it by now."""
         modes, trains = state.get("modes", {}), state.get("trains", {})
+        for kind, first in (self._first or {}).items():
+            first.update({name: not is_on for name, is_on in state.get(kind, {}).items()})
         for name, part in module.named_modules() if modes else ():
             part.training = modes.get(name, part.training)
         for name, parameter in module.named_parameters() if trains else ():
