@@ -11,6 +11,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 
 def fork(job: Any, rank: int, processes: int, port: int) -> int:
     """Start a process that does a job; returns its id."""
@@ -29,6 +31,7 @@ def fork(job: Any, rank: int, processes: int, port: int) -> int:
         if processes > 1:
             os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(processes)}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            rank_zero_only.rank = rank  # which Lightning reads from there when it is imported
         job()
         code = 0
     except BaseException:  # noqa: BLE001 - the parent fails with what is printed here
