@@ -141,6 +141,8 @@ class LeanFitLoop(_FitLoop):
             go_on(self.trainer, saved)
         super().on_run_start()
         if saved is not None:
+            val_loop: Any = self.epoch_loop.val_loop
+            val_loop.reload_when_due()
             go_on_with_metrics(self.trainer, saved)
             self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
 

@@ -132,6 +132,10 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
         self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
 
+    def reload_when_due(self) -> None:
+        """Lightning has loaded the dataloaders for a progress bar; when they are made anew is as it was before."""
+        self._last_val_dl_reload_epoch = self._loaded_in
+
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
         self.is_over, self.metrics_before = True, {}
         self._loaders.release()

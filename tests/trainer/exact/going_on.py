@@ -127,6 +127,7 @@ def end(trainer: Any) -> dict[str, Any]:
         "optimizers": [one.state_dict() for one in trainer.optimizers],
         "schedulers": [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs],
         "progress": trainer.fit_loop.epoch_loop.batch_progress.state_dict(),
+        "validations": trainer.fit_loop.epoch_loop.val_loop.counts(),
         "switches": trainer.fit_loop.switches.state(trainer),
         "values": dict(trainer.callback_metrics),
         "steps": trainer.global_step,

@@ -73,6 +73,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "a hook that ends epochs": lambda: Job(Refuses()),
     "a norm frozen in a hook": lambda: Job(FreezesNorm()),
     "a layer thawed in a hook": lambda: Job(Thaws()),
+    "made anew": lambda: Job(trainer={"reload_dataloaders_every_n_epochs": 2, "max_epochs": 4}),
     "Freezer": lambda: Job(trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=6)]}),
     "BaseFinetuning": lambda: Job(OfWhatTrains(), trainer={"callbacks": [Finetunes()]}),
 }
