@@ -117,7 +117,10 @@ def test_ten_thousand_runs_are_little_work(tmp_path: Path, monkeypatch: Any) -> 
     monkeypatch.setattr(index, "_SETTLED", -1.0)
     assert len(summaries(tmp_path)) == 10_000
     rows: list[Any] = []
-    look = lambda: rows.extend(sort_rows(select_rows(summaries(tmp_path), ALL), "val/metrics/m3/epoch"))  # noqa: E731
+
+    def look() -> None:
+        rows.extend(sort_rows(select_rows(summaries(tmp_path), ALL), "val/metrics/m3/epoch"))
+
     assert calls(look) < 100 * 10_000
     assert len(rows) == 10_000
 
