@@ -130,16 +130,21 @@ STOPS: dict[str, tuple[Callable[[], Any], list[Any]]] = {  # what stops a fit, a
 
 @pytest.mark.filterwarnings(CALLBACKS)
 @pytest.mark.parametrize("name", STOPS)
-def test_a_fit_that_stopped_by_itself_goes_on_without_what_stopped_it(name: str, tmp_path: Path) -> None:
+def test_a_fit_that_stopped_by_itself_goes_on_without_what_stopped_it(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def again(callbacks: list[Any]) -> int:
         job = {"max_epochs": 6, "callbacks": callbacks}
         return int(fit(lambda: Job(trainer=job), Watch(None), whole.cuts[-1][0]).current_epoch)
 
     whole = Watch(tmp_path)
+    caplog.set_level("INFO", "lighter")
     stops, others = STOPS[name]
     stopped = fit(lambda: Job(trainer={"max_epochs": 6, "callbacks": [stops()]}), whole).current_epoch
     assert stopped < 6
     assert again([stops()]) == stopped
+    told = "told to stop by EarlyStopping, and stops where it would have. It trains on without that callback"
+    assert (told in caplog.text) == (name == "EarlyStopping")
     assert again(others) == 6
 
 

@@ -97,8 +97,9 @@ def _is_still_to_stop(trainer: Any, saved: Saved) -> bool:
     here = {one.state_key: one for one in trainer.callbacks if not isinstance(one, Timer)}
     stops = saved.should_stop and (not saved.stopped_by or any(key in here for key in saved.stopped_by))
     if stops:
-        by = ", ".join(type(here[key]).__name__ for key in saved.stopped_by if key in here) or "the code of the fit"
-        log.warning("resume: the fit had been told to stop (by %s), and stops where it would have", by)
+        by = ", ".join(type(here[key]).__name__ for key in saved.stopped_by if key in here)
+        hint = f"by {by}, and stops where it would have. It trains on without that callback" if by else "and stops"
+        log.info("resume: the fit had been told to stop %s", hint)
     return stops
 
 
