@@ -84,7 +84,9 @@ class Journal:
         self.note(inputs=lambda: provenance.files(inputs, config))
         with self._warning():
             if self._writes:
-                write_whole(self.folder.path / paths.ORIGINS, yaml.dump(provenance.origins(config)))
+                origins = provenance.origins(config).items()
+                text = self.secrets.text  # a key or the URL of a file may have one
+                write_whole(self.folder.path / paths.ORIGINS, yaml.dump({text(k): text(v) for k, v in origins}))
         if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
             self.note(source=lambda: self._kept(self._source()))
         self.note(software=provenance.software, hardware=provenance.hardware)
@@ -115,7 +117,7 @@ class Journal:
                 self.facts[name] = value() if callable(value) else value
         with self._warning():
             if self._writes:
-                facts = _plain(self.secrets.data(self.facts), self.secrets.source)
+                facts = _plain(self.secrets.data(self.facts), self.secrets.text)
                 write_whole(self.folder.record, json.dumps(facts, indent=1, ensure_ascii=False))
 
     def begin(self, **facts: Any) -> None:

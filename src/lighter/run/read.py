@@ -11,6 +11,7 @@ from lighter.errors import RunError
 from lighter.run import paths
 from lighter.run.disk import write_whole
 from lighter.run.process import is_gone
+from lighter.run.secrets import Secrets
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 
@@ -99,7 +100,7 @@ def read_run(path: Path) -> Run:
 
 def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
     """Write a run's tags, which are kept beside its record: a run that runs writes that one itself."""
-    write_whole(folder.path / paths.TAGS, json.dumps(sorted(set(tags))) + "\n")
+    write_whole(folder.path / paths.TAGS, json.dumps(sorted({Secrets().text(tag) for tag in tags})) + "\n")
 
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
