@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +41,7 @@ def say(text: str) -> None:
 def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], note: str = "") -> None:
     """A table of runs."""
     shown = rows[: options["limit"] or None]
-    console = Console()
+    console = Console(markup=False)
     if not shown:
         console.print(f"There is no such run under {options['root']}.", highlight=False)
         return
@@ -60,7 +61,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
 
 def print_run(run: Run, metrics: Sequence[str]) -> None:
     """All about one run."""
-    console, facts = Console(), run.facts
+    console, facts = Console(markup=False), run.facts
     table = _table("", "", header=False)
     for name, value in _overview(run):
         table.add_row(Text(name, style="dim"), value)
@@ -82,7 +83,7 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
 
 def print_differences(found: Sequence[Difference], first: str, second: str) -> None:
     """A table of what differs."""
-    console = Console()
+    console = Console(markup=False)
     if not found:
         console.print("They differ in nothing that is on record.")
         return
@@ -161,7 +162,7 @@ def _number(value: Any) -> str:
 
 
 def _duration(seconds: Any) -> str:
-    if seconds is None:
+    if seconds is None or not math.isfinite(float(seconds)):
         return ""
     minutes, rest = divmod(float(seconds), 60)
     hours, minutes = divmod(int(minutes), 60)

@@ -28,6 +28,10 @@ def runs() -> None:
     """
 
 
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
         click.option("--until", metavar="DATE", help="Started on this day or before: 2026-11-22."),
@@ -58,7 +62,7 @@ def list_runs(**options: Any) -> None:
     from lighter.run.index import summaries
 
     with mistakes_shown():
-        rows = select_rows(summaries(options["root"]), options)
+        rows = select_rows(summaries(options["root"], _tell), options)
         rows = sort_rows(rows, options["sort"], reverse=options["reverse"])
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])
@@ -123,7 +127,7 @@ def best(metric: str, **options: Any) -> None:
     from lighter.run.index import summaries
 
     with mistakes_shown():
-        rows, mode = best_rows(select_rows(summaries(options["root"]), options), metric, options["mode"])
+        rows, mode = best_rows(select_rows(summaries(options["root"], _tell), options), metric, options["mode"])
     rows = rows[: options["limit"] or None]
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])

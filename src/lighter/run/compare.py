@@ -60,7 +60,7 @@ def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
 
 def _config(run: Run) -> dict[str, Any]:
     try:
-        return _flat(load([run.folder.config]).plain())
+        return _flat(load([run.folder.config]).plain()) if run.folder.config.is_file() else {}
     except ConfigError:  # it cannot be read any more
         return {}
 

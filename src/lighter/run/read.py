@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lighter.errors import RunError
 from lighter.run import paths
-from lighter.run.disk import write_whole
+from lighter.run.disk import read_text, write_whole
 from lighter.run.process import is_gone
+from lighter.run.schema import RECORD, fault
 from lighter.run.secrets import Secrets
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
@@ -88,14 +90,24 @@ def read_run(path: Path) -> Run:
     """
     folder = paths.RunFolder(path)
     try:
-        facts = json.loads(folder.record.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError("it is no JSON object")
+        facts = _loaded(folder.record)
     except FileNotFoundError:
         raise RunError(f"{path} has no {paths.RECORD}, so nothing is known of it as a run") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder.record} cannot be read: {error}") from error
-    return Run(folder, facts, _tags(folder))
+    except (OSError, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{folder.record} cannot be read: {what}") from error
+    wrong = fault(facts, RECORD)
+    if wrong is not None:
+        raise RunError(f"{folder.record} is no record of a run: {wrong}")
+    return Run(folder, {"name": paths.name_of(path), **facts}, _tags(folder))
+
+
+def _loaded(file: Path) -> Mapping[str, Any]:
+    text = read_text(file)
+    data: Mapping[str, Any] = json.loads(text)
+    if "\\ud" in text:  # half of a character, which JSON can spell and no terminal can print
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
 
 
 def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
@@ -105,6 +117,7 @@ def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
     try:
-        return tuple(str(tag) for tag in json.loads((folder.path / paths.TAGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        tags = json.loads(read_text(folder.path / paths.TAGS))
+    except (OSError, ValueError, RecursionError):
         return ()
+    return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

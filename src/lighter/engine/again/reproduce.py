@@ -73,6 +73,8 @@ def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[
     Raises:
         RunError: it cannot be restored.
     """
+    if not run.facts.get("cwd"):
+        raise RunError(f"{run.folder.record} does not say where {run.id} ran")
     source, cwd = run.facts.get("source"), Path(run.facts["cwd"])
     if source is None:
         if not cwd.is_dir():
