@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lighter.run import paths
-from lighter.run.compare import Difference
+from lighter.run.compare import Difference, config_values
 from lighter.run.curves import curves_of, drawn
 from lighter.run.read import Run
 
@@ -49,7 +50,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
     heads = [name.removesuffix("/epoch") for name in names]
     table = _table("run", "stage", "status", "time", *heads, *(["tags"] if any(row["tags"] for row in shown) else []))
     for row in shown:
-        values = [_number(row["metrics"].get(name)) for name in names]
+        config = _config(row) if any("::" in name for name in names) else {}
+        values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
         cells = [row["id"], row["stage"] or "", _status(row["status"]), _duration(row["seconds"]), *values]
         table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
     console.print(table)
@@ -57,6 +59,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
     more = f"{rest} more: --limit 0 shows all" if rest > 0 else ""
     if note or more:
         console.print("; ".join(filter(None, (note, more))), style="dim", highlight=False)
+
+
+def _config(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a run's config, by their paths."""
+    return config_values(Run(paths.RunFolder(Path(row["path"])), {}))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _short(value)
 
 
 def print_run(run: Run, metrics: Sequence[str]) -> None:
@@ -109,15 +120,22 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
         "stage": facts.get("stage"),
         "command": " ".join(facts.get("command") or []),
         "started": f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}",
-        "time": _duration(facts.get("seconds")),
-        "starts": f"{len(facts.get('starts') or []) + 1}" if facts.get("starts") else "",
+        "time": _duration(run.seconds),
+        "starts": "\n".join(map(_start, [*facts["starts"], {**facts, "status": run.status}]))
+        if facts.get("starts")
+        else "",
         "seed": str(facts.get("seed")),
         "progress": f"epoch {progress.get('epoch')}, step {progress.get('step')}" if progress else "",
         "commit": commit,
         "tags": " ".join(run.tags),
+        "from": facts.get("checkpoint"),
         "checkpoints": "\n".join(_checkpoint(entry) for entry in facts.get("checkpoints") or []),
     }
     return [(name, value) for name, value in rows.items() if value]
+
+
+def _start(start: Mapping[str, Any]) -> str:
+    return f"{start.get('started')}  {start.get('status')}  {_duration(start.get('seconds'))}".rstrip()
 
 
 def _untracked(source: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,21 @@ def software() -> dict[str, Any]:
     }
 
 
+def code() -> dict[str, str]:
+    """The modules that are imported from the user's own folders, by name, each with the hash of its file."""
+    project = os.environ.get("LIGHTER_PROJECT")
+    roots = [Path.cwd(), *([Path(project).resolve()] if project else [])]
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        path = Path(file) if isinstance(file, str) else None
+        if path is None or "site-packages" in path.parts or not any(root in path.parents for root in roots):
+            continue
+        if Path(sys.prefix) not in path.parents and Path(__file__).parents[1] not in path.parents:
+            found[name] = _digest_of_file(path)
+    return found
+
+
 def hardware() -> dict[str, Any]:
     """The machine, as far as the system says without any library: asking CUDA would start it."""
     found: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.errors import RunError
 from lighter.run import paths
@@ -14,6 +15,9 @@ from lighter.run.disk import read_text, write_whole
 from lighter.run.process import is_gone
 from lighter.run.schema import RECORD, fault
 from lighter.run.secrets import Secrets
+
+if TYPE_CHECKING:
+    from lighter.run.curves import Curve
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 
@@ -44,20 +48,41 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The last values of the run; of one that did not come to its end, those that it logged of epochs."""
-        if "metrics" in self.facts:
-            return {name: float(value) for name, value in (self.facts["metrics"] or {}).items()}
+        recorded = {name: float(value) for name, value in (self.facts.get("metrics") or {}).items()}
+        if self.facts.get("status") == FINISHED and "metrics" in self.facts:
+            return recorded
+        return {**recorded, **{curve.name: curve.values[-1] for curve in self._curves()}}
+
+    @property
+    def ranges(self) -> dict[str, list[float]]:
+        """The lowest and the highest value of each metric over the epochs; the last value of one that has no curve."""
+        found = {name: [value, value] for name, value in self.metrics.items()}
+        for curve in self._curves():
+            values = [value for value in curve.values if math.isfinite(value)]
+            found |= {curve.name: [min(values), max(values)]} if values else {}
+        return found
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, all its starts together."""
+        known = [one["seconds"] for one in (*(self.facts.get("starts") or []), self.facts) if one.get("seconds")]
+        return round(sum(map(float, known)), 1) if known else None
+
+    def _curves(self) -> list[Curve]:
         from lighter.run.curves import curves_of
 
-        return {curve.name: curve.values[-1] for curve in curves_of(self) if "/step" not in curve.name}
+        return [curve for curve in curves_of(self) if "/step" not in curve.name]
 
     def summary(self) -> dict[str, Any]:
         """What a table of runs shows, and what the status is worked out from."""
-        kept = ("name", "stage", "status", "host", "pid", "process_started", "started", "seconds", "progress", "safe")
+        kept = ("name", "stage", "status", "host", "pid", "process_started", "started", "progress", "safe")
         return {
             "id": self.id,
             **{key: self.facts.get(key) for key in kept},
+            "seconds": self.seconds,
             "tags": list(self.tags),
             "metrics": self.metrics,
+            "ranges": self.ranges,
         }
 
 

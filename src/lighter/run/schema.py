@@ -59,6 +59,7 @@ RECORD: dict[str, Shape] = {
         "redacted": [str],
         "left_out": [str],
     },
+    "code": Each(str),
     "software": {"python": str, "lighter": str, "packages": Each(str)},
     "hardware": Each(object),
     "trainer": Each(object),
@@ -69,6 +70,7 @@ RECORD: dict[str, Shape] = {
     "progress": {"epoch": int, "step": int},
     "starts": [_START],
     "resumed": Each(object),
+    "source_of_last_start": Each(object),
 }
 
 

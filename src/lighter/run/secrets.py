@@ -145,16 +145,16 @@ class Secrets:
         return self.text(data, is_code=is_reference(data)) if isinstance(data, str) else data
 
 
-def missing(data: Any, path: str = "") -> Iterator[str]:
-    """The paths of data that was saved, at which a secret was left out."""
+def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:
+    """The paths of data that was saved, at which a secret was left out, or something else that has a mark."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             inner = f"{path}::{key}" if path else str(key)
-            yield from [inner] if REDACTED in str(key) else missing(value, inner)
+            yield from [inner] if mark in str(key) else missing(value, inner, mark)
     elif isinstance(data, (list, tuple)):
         for index, value in enumerate(data):
-            yield from missing(value, f"{path}::{index}")
-    elif isinstance(data, str) and REDACTED in data:
+            yield from missing(value, f"{path}::{index}", mark)
+    elif isinstance(data, str) and mark in data:
         yield path
 
 
