@@ -130,7 +130,7 @@ class Journal:
             changed = self._changed_since()
             if changed:
                 log.warning("not as it was when this run began: %s", ", ".join(changed))
-        self.note(code=provenance.code, **facts)
+        self.note(code=self.facts.get("code") or provenance.code, **facts)
 
     def _changed_since(self) -> list[str]:
         """What is not as it was at the start of a run that goes on: code that is imported, and packages that matter."""
