@@ -142,6 +142,9 @@ def test_secrets_are_taken_out(config: Any, expected: Any) -> None:
         {"secret": {"_target_": "my.read", "file": "/run/secrets/db"}},
         {"forward_pass": "full", "bypass": "x", "keyword": "y"},
         {"text": "Basic understanding of tokens: see the docs, at 10:30:00 -- token by token", "n": "x: y=1; z: 2"},
+        {"s3": {"bucket": "b", "key": "datasets/imagenet2012"}},
+        {"pat": ".*_v2_step10$", "client_key": "feature_map_16x16"},
+        {"names": "hf_tokenizer_from_pretrained sk_test_of_a_long_name_without_end gsk_optimizer_with_warmup_2"},
         {"words": ["--num-tokens", "100000000", "--token", "cls", "--key", "image"]},
     ],
 )  # fmt: skip

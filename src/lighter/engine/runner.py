@@ -421,6 +421,9 @@ def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> O
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
         if call.get("ckpt_path") and isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
             raise checkpoints.refused(call["ckpt_path"], error) from error
+        if call.get("ckpt_path") and "You restored a checkpoint with current_epoch" in str(error):
+            hint = f"Give it more, or begin anew with its weights: model::ckpt_path={call['ckpt_path']}"
+            raise CheckpointError(f"{call['ckpt_path']} is further than trainer::max_epochs. {error} {hint}") from error
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise

@@ -23,10 +23,10 @@ REDACTED = "<redacted>"
 _STRONG, _WEAK = "strong", "weak"  # weak: the key is used for other things too, so the value has to look like a token
 
 _SERVICES = (
-    r"wandb|weights_and_biases|neptune|comet(?:_?ml)?|clearml|mlflow|swanlab|aws|s3|minio|azure|gcp|gcs|google|open_?ai"
+    r"wandb|weights_and_biases|neptune|comet(?:_?ml)?|clearml|mlflow|swanlab|aws|azure|google|open_?ai"
     r"|anthropic|cohere|mistral|hf|hugging_?face|kaggle|git_?hub|git_?lab|slack|discord|telegram|twilio|send_?grid"
-    r"|stripe|shopify|sentry|datadog|databricks|replicate|roboflow|storage_options|storage|account|auth|master|session"
-    r"|shared|deploy|ssh|client|consumer|subscription|app|application|service|fernet|jwt|webhook|write|license|login"
+    r"|stripe|shopify|sentry|datadog|databricks|replicate|roboflow|account|auth|master|consumer|subscription|deploy"
+    r"|ssh|fernet|jwt|license"
 )
 _QUALIFIER = r"(?:_?\d+|_(?:value|string|text|prod|production|dev|staging|live))?$"  # `api_key_2`, `password_prod`
 _STRONG_KEY = re.compile(
@@ -35,7 +35,7 @@ _STRONG_KEY = re.compile(
     + _QUALIFIER
 )
 _WEAK_KEY = re.compile(
-    rf"(?:(?:^|_)(?:tokens?|auth|jwt|pat|cookies?|webhooks?|webhook_url|(?:{_SERVICES})_keys?)|apitoken)" + _QUALIFIER
+    rf"(?:(?:^|_)(?:tokens?|auth|jwt|cookies?|webhooks?|webhook_url|(?:{_SERVICES})_keys?)|apitoken)" + _QUALIFIER
 )
 _OF_TEXT = re.compile(  # tokens of texts, which language models have
     r"(?:^|_)(?:pad|bos|eos|unk|sep|cls|class|mask|start|end|stop|image|audio|special|additional_special|prompt|new|max"
@@ -44,23 +44,50 @@ _OF_TEXT = re.compile(  # tokens of texts, which language models have
 
 _FORMATS = (
     # version control, packages, containers
-    *(r"gh[pousr]_\w{20,}", r"github_pat_\w{20,}", r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|agent|oas)-[\w-]{16,}"),
+    *(
+        r"gh[pousr]_[A-Za-z0-9]{20,}",
+        r"github_pat_\w{20,}",
+        r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|agent|oas)-[\w-]{16,}",
+    ),
     *(r"ATATT3x[\w=-]{20,}", r"npm_[A-Za-z0-9]{30,}", r"pypi-Ag[\w-]{30,}", r"rubygems_[0-9a-f]{40,}"),
-    *(r"dckr_[op]at_[\w-]{20,}", r"figd_[\w-]{20,}", r"lin_api_\w{20,}", r"PMAK-[\w-]{20,}", r"nfp_\w{30,}"),
+    *(
+        r"dckr_[op]at_[\w-]{20,}",
+        r"figd_[\w-]{20,}",
+        r"lin_api_[A-Za-z0-9]{20,}",
+        r"PMAK-[\w-]{20,}",
+        r"nfp_[A-Za-z0-9]{30,}",
+    ),
     # models and experiments
-    *(r"hf_\w{20,}", r"api_org_\w{20,}", r"sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}"),
-    *(r"sk-(?:[a-z]+-)?(?=[a-z]*\d)[a-z0-9]{20,}", r"gsk_\w{20,}", r"xai-\w{30,}", r"r8_\w{30,}", r"pplx-\w{30,}"),
-    *(r"nvapi-[\w-]{30,}", r"wandb_v\d_\w{20,}", r"lsv2_\w{20,}", r"pcsk_\w{20,}", r"eyJhcGlf[\w+/=-]{20,}"),
+    *(r"hf_[A-Za-z0-9]{30,}", r"api_org_[A-Za-z0-9]{20,}", r"sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}"),
+    *(
+        r"sk-(?:[a-z]+-)?(?=[a-z]*\d)[a-z0-9]{20,}",
+        r"gsk_[A-Za-z0-9]{20,}",
+        r"xai-\w{30,}",
+        r"r8_[A-Za-z0-9]{30,}",
+        r"pplx-[A-Za-z0-9]{30,}",
+    ),
+    *(
+        r"nvapi-[\w-]{30,}",
+        r"wandb_v\d_\w{20,}",
+        r"lsv2_(?:pt|sk)_\w{20,}",
+        r"pcsk_(?=\w*\d)\w{20,}",
+        r"eyJhcGlf[\w+/=-]{20,}",
+    ),
     # clouds and data
     *(r"(?:AKIA|ASIA|ABIA|ACCA|A3T[0-9A-Z])[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"ya29\.[\w.-]{20,}"),
     *(r"GOCSPX-[\w-]{20,}", r"1//0[\w-]{30,}", r"\w{3}8Q~[\w.~-]{30,}", r"(?:dapi|dose|dkea)[0-9a-f]{32}(?:-\d)?"),
     *(r"do[opr]_v1_[0-9a-f]{32,}", r"hv[sbr]\.[\w-]{20,}", r"\w{14}\.atlasv1\.[\w-]{30,}", r"dp\.pt\.\w{30,}"),
-    *(r"sbp_[0-9a-f]{30,}", r"gl(?:sa|c)_[\w=+/-]{30,}", r"sntr[yu]s_[\w=+/-]{20,}", r"NRAK-[A-Z0-9]{20,}"),
+    *(r"sbp_[0-9a-f]{30,}", r"glsa_[A-Za-z0-9]{30,}_[0-9a-f]+", r"sntr[yu]s_[\w=+/-]{20,}", r"NRAK-[A-Z0-9]{20,}"),
     # payments and messages
-    *(r"[sr]k_(?:live|test)_\w{16,}", r"whsec_[\w+/=]{20,}", r"shp(?:at|ca|pa|ss|ua)_\w{20,}", r"sq0\w{3}-[\w-]{20,}"),
+    *(
+        r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}",
+        r"whsec_[\w+/=]{20,}",
+        r"shp(?:at|ca|pa|ss|ua)_\w{20,}",
+        r"sq0\w{3}-[\w-]{20,}",
+    ),
     *(r"SG\.[\w-]{16,}\.[\w-]{16,}", r"key-[0-9a-f]{32}", r"[0-9a-f]{32}-us\d{1,2}", r"SK[0-9a-f]{32}"),
     *(r"xox[a-z]-[\w-]{10,}", r"xapp-\d-[\w-]{10,}", r"\d{8,10}:[\w-]{35}(?![\w-])"),
-    *(r"[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",),
+    *(r"(?=\w*\d)[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",),
     # of any service
     *(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
     r"-----BEGIN[ A-Z]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END[ A-Z]*PRIVATE KEY(?: BLOCK)?-----|\Z)",

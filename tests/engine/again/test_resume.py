@@ -300,6 +300,12 @@ def test_a_limit_that_is_passed_is_refused(job: dict[str, Any], override: str, m
         Runner().resume("last", [override])
 
 
+def test_a_limit_that_is_passed_is_refused_where_a_checkpoint_is_given(job: dict[str, Any]) -> None:
+    fit_until(27, [job])
+    with pytest.raises(CheckpointError, match=r"is further than trainer::max_epochs.*current_epoch=2"):
+        Runner().run("fit", [job, "trainer::max_epochs=1"], ckpt_path="last")
+
+
 def test_code_that_changed_is_named(job: dict[str, Any], own_place: Path, monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.syspath_prepend(str(own_place))
     nets = own_place / "my_nets.py"

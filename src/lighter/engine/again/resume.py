@@ -156,7 +156,8 @@ def run_to_resume(wanted: str | Path, root: Path) -> Run:
 def _is_fit(folder: paths.RunFolder) -> bool:
     try:
         return read_run(folder.path).facts.get("stage") == "fit"
-    except RunError:
+    except RunError as error:
+        logging.getLogger("lighter.run").warning("left out: %s", error)
         return False
 
 
