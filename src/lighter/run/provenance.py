@@ -58,17 +58,16 @@ def software() -> dict[str, Any]:
 
 def code() -> dict[str, str]:
     """The modules that are imported from the user's own folders, by name, each with the hash of its file."""
-    project = os.environ.get("LIGHTER_PROJECT")
-    roots = [Path.cwd(), *([Path(project).resolve()] if project else [])]
-    found = {}
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        path = Path(file) if isinstance(file, str) else None
-        if path is None or "site-packages" in path.parts or not any(root in path.parents for root in roots):
-            continue
-        if Path(sys.prefix) not in path.parents and Path(__file__).parents[1] not in path.parents:
-            found[name] = _digest_of_file(path)
-    return found
+    folders = [str(Path.cwd()), *filter(None, [os.environ.get("LIGHTER_PROJECT")])]
+    own = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
+    installed = tuple(os.path.join(folder, "") for folder in (sys.prefix, Path(__file__).parents[1]))
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {
+        name: _digest_of_file(Path(file))
+        for name, file in sorted(files.items())
+        if isinstance(file, str) and file.startswith(own) and not file.startswith(installed)
+        if f"{os.sep}site-packages{os.sep}" not in file
+    }
 
 
 def hardware() -> dict[str, Any]:

@@ -130,7 +130,7 @@ def read_run(path: Path) -> Run:
 def _loaded(file: Path) -> Mapping[str, Any]:
     text = read_text(file)
     data: Mapping[str, Any] = json.loads(text)
-    if "\\ud" in text:  # half of a character, which JSON can spell and no terminal can print
+    if "\\ud" in text.lower():  # half of a character, which JSON can spell and no terminal can print
         json.dumps(data, ensure_ascii=False).encode()
     return data
 
