@@ -104,7 +104,7 @@ def test_the_whole_command_over_ten_thousand_runs(own_place: Path) -> None:
 
 
 def test_best_is_of_the_best_epoch_or_the_last(root: Path) -> None:
-    (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch\n0,4,0.1\n1,9,0.5\n2,14,nan\n")
+    (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch\n0,4,0.1\n1,9,nan\n2,14,0.5\n")
     by = {words: json.loads(lighter("best", "val/loss/epoch", "--json", *words).output) for words in
           ((), ("--epoch", "last"), ("--mode", "max"))}  # fmt: skip
     found = {words: [(row["id"], row["metrics"]["val/loss/epoch"]) for row in rows] for words, rows in by.items()}

@@ -53,7 +53,7 @@ RECORD: dict[str, Shape] = {
     "source": {
         "root": Required(str),
         "commit": str,
-        "digest": Required(str),
+        "digest": str,
         "changed": bool,
         "untracked": [str],
         "redacted": [str],
