@@ -7,9 +7,11 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -59,7 +61,7 @@ def test_diff_and_best(root: Path) -> None:
     assert "They differ in nothing" in lighter("diff", FIRST, FIRST).output
     best = lighter("best", "val/loss/epoch").output.splitlines()
     assert best[1].startswith(FIRST)
-    assert best[-1] == "min is best"
+    assert best[-1] == "min is best; of each run its best epoch (--epoch last: its last)"
 
 
 def test_tag(root: Path) -> None:
@@ -99,3 +101,57 @@ def test_the_whole_command_over_ten_thousand_runs(own_place: Path) -> None:
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "9970 more" in shown
     assert min(times) < 1.0, f"{times} s of CPU: what it takes on a machine that does nothing else"
+
+
+def test_best_is_of_the_best_epoch_or_the_last(root: Path) -> None:
+    (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch\n0,4,0.1\n1,9,nan\n2,14,0.5\n")
+    by = {words: json.loads(lighter("best", "val/loss/epoch", "--json", *words).output) for words in
+          ((), ("--epoch", "last"), ("--mode", "max"))}  # fmt: skip
+    found = {words: [(row["id"], row["metrics"]["val/loss/epoch"]) for row in rows] for words, rows in by.items()}
+    assert found == {
+        (): [(SECOND, 0.1), (FIRST, 0.25)],
+        ("--epoch", "last"): [(FIRST, 0.25), (SECOND, 0.5)],
+        ("--mode", "max"): [(SECOND, 0.5), (FIRST, 0.25)],
+    }
+
+
+def test_columns_of_the_config(root: Path) -> None:
+    lines = lighter("list", "--metric", "trainer::max_epochs", "--metric", "vars::none").output.splitlines()
+    assert lines[1].split() == [SECOND, "fit", "failed", "1.5s", "3"]
+    wrong = lighter("list", "--metric", "val/los/epoch")
+    assert wrong.exit_code == 2
+    assert wrong.stderr.startswith("none of these runs has the metric `val/los/epoch`. Did you mean `val/loss/epoch`?")
+
+
+def test_a_run_is_found_by_its_name(root: Path) -> None:
+    make_run(root, "2026-01-04/10-00-00-slow")
+    assert json.loads(lighter("show", "slow", "--json").output)["id"] == "2026-01-04/10-00-00-slow"
+    several = lighter("show", "digits")
+    assert several.exit_code == 2
+    assert several.stderr.startswith("`digits` is the name of 2 runs; take an id:")
+
+
+def test_all_starts_are_shown(root: Path) -> None:
+    starts = [{"started": "2026-01-05T10:00:00", "status": "lost", "seconds": 60.0}]
+    make_run(
+        root, "2026-01-05/10-00-00-x", starts=starts, started="2026-01-05T11:00:00", seconds=5, checkpoint="a.ckpt"
+    )
+    shown = [" ".join(line.split()) for line in lighter("show", "last").output.splitlines()]
+    assert {"time 1m 05s", "starts 2026-01-05T10:00:00 lost 1m 00s", "from a.ckpt"} < set(shown)
+    assert "2026-01-05T11:00:00 finished 5.0s" in shown
+    [row] = json.loads(lighter("list", "--name", "digits", "--since", "2026-01-05", "--json").output)
+    assert row["seconds"] == 65.0
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
+    for name, found in group.commands.items():
+        if isinstance(found, click.Group):
+            yield from commands(found, *names, name)
+        else:
+            yield " ".join((*names, name)), found
+
+
+def test_every_command_that_runs_code_has_the_option_that_failures_hint_at() -> None:
+    having = {name for name, found in commands(cli) if any("--traceback" in one.opts for one in found.params)}
+    stages = {"fit", "validate", "test", "predict"}
+    assert having == {*stages, "check", "resume", "reproduce", "summary", "tune lr", "tune batch_size"}

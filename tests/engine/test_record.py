@@ -246,3 +246,28 @@ def test_a_killed_run_is_found_lost(config: dict[str, Any], own_place: Path) -> 
     process.wait()
     assert read_run(folders()[0]).status == "lost"
     assert record()["status"] == "running", "nobody writes it"
+
+
+def test_a_test_lists_no_checkpoints_but_the_one_that_it_used(config: dict[str, Any]) -> None:
+    Runner().run("fit", [config, *SHORT])
+    Runner().run("test", [config], ckpt_path="last")
+    facts = record()
+    assert facts["stage"] == "test"
+    assert "checkpoints" not in facts
+    assert facts["checkpoint"].endswith("checkpoints/last.ckpt")
+
+
+def test_objects_made_in_python_are_named_and_not_run_from_the_file(config: dict[str, Any], caplog: Any) -> None:
+    config["model"]["network"] = mlp()
+    config["vars"] = {**config["vars"], "api_keys": {"x": CANARY}}
+    Runner().run("fit", [config, *SHORT])
+    [line] = [one.getMessage() for one in caplog.records if "made in Python" in one.getMessage()]
+    assert line == "objects made in Python are not saved, so config.yaml lacks: model::network"
+    file = folders()[-1] / "config.yaml"
+    mark = "<not saved: an object of torch.nn.modules.container.Sequential>"
+    assert yaml.safe_load(file.read_text())["model"]["network"] == mark
+    with pytest.raises(ConfigError) as caught:
+        Runner().run("fit", [file, "~vars::api_keys"])
+    assert "model::network: this was an object made in Python, which was not saved" in str(caught.value)
+    for path in folders()[0].rglob("*"):
+        assert path.is_dir() or CANARY.encode() not in path.read_bytes(), path

@@ -12,6 +12,7 @@ import click
 from lighter import __version__
 from lighter.cli.again import reproduce, resume
 from lighter.cli.export import export
+from lighter.cli.failures import with_traceback
 from lighter.cli.runs import runs
 from lighter.cli.summary import summary
 from lighter.cli.tune import tune
@@ -59,7 +60,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--weights_only/--no_weights_only", default=None, help="Load only weights and plain data (default)."
         ),
-        click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too."),
+        with_traceback,
         click.option(
             "--ckpt_path",
             metavar="PATH|last|best",
@@ -115,6 +116,7 @@ def predict(**options: Any) -> None:
 @click.option("--shape", is_flag=True, help="Only what can be told without importing anything: at once.")
 @click.option("--json", "as_json", is_flag=True, help="For editors and CI.")
 @click.option("--probe", is_flag=True, help="Then build everything and run one step; show the shapes. Writes nothing.")
+@with_traceback
 @_with_safe_mode
 def check(**options: Any) -> None:
     """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""

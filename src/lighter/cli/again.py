@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lighter.cli.failures import with_traceback
 from lighter.cli.runs import in_folder
 
 if TYPE_CHECKING:
     from lighter.run.read import Run
 
-_RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest fit."
+_RUN = "RUN is a path, an id, the beginning of one, a name, or `last`: the newest fit."
 
 
 @click.command(epilog=_RUN)
@@ -26,8 +27,9 @@ _RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest fit."
     help="What to go on with: everything; the weights alone, in a new run; all but the optimizer and its schedule.",
 )
 @click.option("--no_weights_only", is_flag=True, help="Read checkpoints that hold objects too, which can run code.")
+@with_traceback
 @in_folder
-def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: bool, root: Path) -> None:
+def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: bool, traceback: bool, root: Path) -> None:
     """Go on with a fit that stopped: same folder, same curves, newest good checkpoint, the config as it was."""
     from lighter.cli.stage import run_and_show
 
@@ -38,15 +40,16 @@ def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: boo
         found, inputs = going_on(run_to_resume(run, root), overrides, take, weights_only=not no_weights_only)
         return Runner().execute("fit", inputs, going_on=found)
 
-    raise SystemExit(run_and_show("fit", go_on))
+    raise SystemExit(run_and_show("fit", go_on, traceback=traceback))
 
 
-@click.command(epilog="RUN is a path, an id, the beginning of one, or `last`.")
+@click.command(epilog="RUN is a path, an id, the beginning of one, a name, or `last`.")
 @click.argument("run")
 @click.argument("secrets", nargs=-1, metavar="[PATH=SECRET]...")
 @click.option("--verify", type=click.IntRange(1), metavar="N", help="Compare the first N steps' losses, bit for bit.")
+@with_traceback
 @in_folder
-def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path) -> None:
+def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, traceback: bool, root: Path) -> None:
     """Run a run again, in a new folder: with its config, its code, its checkpoint; say what differs from then."""
     from lighter.cli.messages import mistakes_shown
     from lighter.cli.run_tables import print_differences, say
@@ -68,7 +71,7 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
             again.losses_of(found, verify)
         say(f"{found.id}, again")
         with again.code_of(found, root, say) as (cwd, checkout):
-            command = again.command_of(found, root, checkout, secrets)
+            command = [*again.command_of(found, root, checkout, secrets), *(["--traceback"] if traceback else [])]
             changed = again.differences_now(found)
             if changed:
                 print_differences(changed, "then", "now")

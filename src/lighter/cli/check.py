@@ -45,7 +45,7 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
     if probe:
         from lighter.cli.probe import run_probe
 
-        return run_probe(inputs, safe)
+        return run_probe(inputs, safe, traceback=options["traceback"])
     if not problems and not as_json:
         print("No problems." if not shape else "No problems that can be told without importing anything.")
     return 0

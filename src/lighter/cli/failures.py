@@ -8,9 +8,14 @@ import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
+
 from lighter.errors import LighterError, cut_from
 
 FAILED = 1
+
+with_traceback = click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too.")
+"""For every command that runs the user's code, as its failures are shown with a hint at this option."""
 
 
 def show_failure(error: BaseException, *, whole: bool) -> int:

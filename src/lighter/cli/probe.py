@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WIDTH = 160  # of a table that no terminal shows
 
 
-def run_probe(inputs: Sequence[str], safe: SafeMode | None) -> int:
+def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool = False) -> int:
     """Run it, print the table, and return the exit code."""
     from pytorch_lightning import seed_everything
 
@@ -36,7 +36,7 @@ def run_probe(inputs: Sequence[str], safe: SafeMode | None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        return show_failure(error, whole=False)
+        return show_failure(error, whole=traceback)
     _print(found)
     return 0
 

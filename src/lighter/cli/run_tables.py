@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lighter.run import paths
-from lighter.run.compare import Difference
+from lighter.run.compare import Difference, config_values
 from lighter.run.curves import curves_of, drawn
 from lighter.run.read import Run
 
@@ -40,7 +42,7 @@ def say(text: str) -> None:
 def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], note: str = "") -> None:
     """A table of runs."""
     shown = rows[: options["limit"] or None]
-    console = Console()
+    console = Console(markup=False)
     if not shown:
         console.print(f"There is no such run under {options['root']}.", highlight=False)
         return
@@ -48,7 +50,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
     heads = [name.removesuffix("/epoch") for name in names]
     table = _table("run", "stage", "status", "time", *heads, *(["tags"] if any(row["tags"] for row in shown) else []))
     for row in shown:
-        values = [_number(row["metrics"].get(name)) for name in names]
+        config = _config(row) if any("::" in name for name in names) else {}
+        values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
         cells = [row["id"], row["stage"] or "", _status(row["status"]), _duration(row["seconds"]), *values]
         table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
     console.print(table)
@@ -58,9 +61,18 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
         console.print("; ".join(filter(None, (note, more))), style="dim", highlight=False)
 
 
+def _config(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a run's config, by their paths."""
+    return config_values(Run(paths.RunFolder(Path(row["path"])), {}))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _short(value)
+
+
 def print_run(run: Run, metrics: Sequence[str]) -> None:
     """All about one run."""
-    console, facts = Console(), run.facts
+    console, facts = Console(markup=False), run.facts
     table = _table("", "", header=False)
     for name, value in _overview(run):
         table.add_row(Text(name, style="dim"), value)
@@ -82,7 +94,7 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
 
 def print_differences(found: Sequence[Difference], first: str, second: str) -> None:
     """A table of what differs."""
-    console = Console()
+    console = Console(markup=False)
     if not found:
         console.print("They differ in nothing that is on record.")
         return
@@ -108,15 +120,22 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
         "stage": facts.get("stage"),
         "command": " ".join(facts.get("command") or []),
         "started": f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}",
-        "time": _duration(facts.get("seconds")),
-        "starts": f"{len(facts.get('starts') or []) + 1}" if facts.get("starts") else "",
+        "time": _duration(run.seconds),
+        "starts": "\n".join(map(_start, [*facts["starts"], {**facts, "status": run.status}]))
+        if facts.get("starts")
+        else "",
         "seed": str(facts.get("seed")),
         "progress": f"epoch {progress.get('epoch')}, step {progress.get('step')}" if progress else "",
         "commit": commit,
         "tags": " ".join(run.tags),
+        "from": facts.get("checkpoint"),
         "checkpoints": "\n".join(_checkpoint(entry) for entry in facts.get("checkpoints") or []),
     }
     return [(name, value) for name, value in rows.items() if value]
+
+
+def _start(start: Mapping[str, Any]) -> str:
+    return f"{start.get('started')}  {start.get('status')}  {_duration(start.get('seconds'))}".rstrip()
 
 
 def _untracked(source: Mapping[str, Any]) -> list[str]:
@@ -161,7 +180,7 @@ def _number(value: Any) -> str:
 
 
 def _duration(seconds: Any) -> str:
-    if seconds is None:
+    if seconds is None or not math.isfinite(float(seconds)):
         return ""
     minutes, rest = divmod(float(seconds), 60)
     hours, minutes = divmod(int(minutes), 60)

@@ -9,11 +9,15 @@ from typing import Any
 import click
 
 _STATUSES = ("running", "finished", "failed", "interrupted", "lost")
-_RUN = "A RUN is a path, an id, the beginning of one, or `last`."
+_RUN = "A RUN is a path, an id, the beginning of one, a name, or `last`."
 
 in_folder = click.option(
     "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=Path
 )
+_OF_EPOCH = {
+    "best": "of each run its best epoch (--epoch last: its last)",
+    "last": "of each run its last epoch (--epoch best: its best)",
+}
 _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -26,6 +30,10 @@ def runs() -> None:
       lighter runs show last
       lighter runs diff 2026-11-22/14 last
     """
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,19 +55,24 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 @_filters
 @click.option("--sort", metavar="METRIC", help="By a metric, or `seconds`, `name`, `status`; missing ones last.")
 @click.option("--reverse", is_flag=True, help="The other way round.")
-@click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="Show this metric.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric, or this value of the config: a::b."
+)
 @click.option("--limit", default=30, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
 @_as_json
 def list_runs(**options: Any) -> None:
     """The runs, newest first."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.filter import select_rows, sort_rows
+    from lighter.run.filter import known_metric, select_rows, sort_rows
     from lighter.run.index import summaries
 
     with mistakes_shown():
-        rows = select_rows(summaries(options["root"]), options)
+        rows = select_rows(summaries(options["root"], _tell), options)
         rows = sort_rows(rows, options["sort"], reverse=options["reverse"])
+        for name in options["metrics"]:
+            if "::" not in name:
+                known_metric(name, rows)
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])
     else:
@@ -113,6 +126,13 @@ def diff(first: str, second: str, root: Path, as_json: bool) -> None:
 @click.argument("metric")
 @_filters
 @click.option("--mode", type=click.Choice(("min", "max")), help="Whether low or high is good; told by the name if not.")
+@click.option(
+    "--epoch",
+    type=click.Choice(("best", "last")),
+    default="best",
+    show_default=True,
+    help="By which epoch's value: the best that a run reached, or its last.",
+)
 @click.option("--limit", default=5, show_default=True, help="At most so many.")
 @_as_json
 def best(metric: str, **options: Any) -> None:
@@ -123,12 +143,16 @@ def best(metric: str, **options: Any) -> None:
     from lighter.run.index import summaries
 
     with mistakes_shown():
-        rows, mode = best_rows(select_rows(summaries(options["root"]), options), metric, options["mode"])
+        rows, mode = best_rows(
+            select_rows(summaries(options["root"], _tell), options), metric, options["mode"], options["epoch"]
+        )
     rows = rows[: options["limit"] or None]
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])
     else:
-        run_tables.print_rows(rows, {**options, "metrics": (metric,)}, note=f"{mode} is best")
+        run_tables.print_rows(
+            rows, {**options, "metrics": (metric,)}, note=f"{mode} is best; {_OF_EPOCH[options['epoch']]}"
+        )
 
 
 @runs.command(epilog=_RUN)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lighter.cli.failures import with_traceback
+
 if TYPE_CHECKING:
     from lighter.engine.layers import Layer, Summary
 
@@ -16,14 +18,15 @@ _UNITS = ("", "K", "M", "G", "T", "P")
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--depth", default=0, show_default="all", help="How deep to go into layers within layers.")
-def summary(inputs: tuple[str, ...], depth: int) -> None:
+@with_traceback
+def summary(inputs: tuple[str, ...], depth: int, traceback: bool) -> None:
     """Show parameters, FLOPs and memory per layer, from one training step. Nothing is written.
 
     INPUT: config files, and overrides (key::path=value).
     """
     from lighter.cli.stage import exit_code
 
-    raise SystemExit(exit_code(lambda: _summarize(inputs, depth)))
+    raise SystemExit(exit_code(lambda: _summarize(inputs, depth), traceback=traceback))
 
 
 def _summarize(inputs: tuple[str, ...], depth: int) -> None:

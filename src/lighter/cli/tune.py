@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from lighter.cli.failures import with_traceback
+
 _inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 
 
@@ -26,7 +28,8 @@ def tune() -> None:
     show_default=True,
     help="Stop when the loss is this many times the lowest; 0: never.",
 )
-def lr(inputs: tuple[str, ...], early_stop_threshold: float, **options: Any) -> None:
+@with_traceback
+def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **options: Any) -> None:
     """Train some steps with a rising learning rate, and find where the loss falls most steeply.
 
     The curve is written to a folder of its own, as lr.csv and (with matplotlib) lr.png.
@@ -35,7 +38,7 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, **options: Any) -> 
     from lighter.cli.stage import exit_code
 
     options["early_stop_threshold"] = early_stop_threshold or None
-    raise SystemExit(exit_code(lambda: _lr(inputs, options)))
+    raise SystemExit(exit_code(lambda: _lr(inputs, options), traceback=traceback))
 
 
 @tune.command("batch_size")
@@ -52,7 +55,8 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, **options: Any) -> 
 @click.option("--max_val", default=8192, show_default=True, help="The largest to try.")
 @click.option("--steps_per_trial", default=3, show_default=True, help="How many training steps for each.")
 @click.option("--max_trials", default=25, show_default=True, help="How many sizes.")
-def batch_size(inputs: tuple[str, ...], key: str | None, **options: Any) -> None:
+@with_traceback
+def batch_size(inputs: tuple[str, ...], key: str | None, traceback: bool, **options: Any) -> None:
     """Train a few steps with larger and larger batches, and find the largest that fits into memory.
 
     For each trial the training data is built anew. Nothing is written.
@@ -60,7 +64,7 @@ def batch_size(inputs: tuple[str, ...], key: str | None, **options: Any) -> None
     """
     from lighter.cli.stage import exit_code
 
-    raise SystemExit(exit_code(lambda: _batch_size(inputs, key, options)))
+    raise SystemExit(exit_code(lambda: _batch_size(inputs, key, options), traceback=traceback))
 
 
 def _lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -46,6 +46,7 @@ class Recorder(Callback):
     def __init__(self, journal: Journal, config: dict[str, Any]) -> None:
         self.journal, self.config = journal, config
         self._written = 0.0
+        self.has_begun = False
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The config goes with the weights; and what was logged before a checkpoint is on disk before it is."""
@@ -84,6 +85,7 @@ class Recorder(Callback):
 
     def _start(self, trainer: Any, data: Mapping[str, Callable[[], Any]]) -> None:
         self._written = time.monotonic()
+        self.has_begun = True
         self.journal.note(
             loggers=lambda: [_logger(logger) for logger in trainer.loggers],
             data=lambda: {split: fingerprint(loaders()) for split, loaders in data.items()},
@@ -151,11 +153,14 @@ class FirstLosses(Callback):
 
 
 def how_far(trainer: Any) -> dict[str, Any]:
-    """How far a run is, and its checkpoints with what they scored; worked out when they are noted."""
-    return {
-        "progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step},
-        "checkpoints": lambda: _checkpoints(trainer),
-    }
+    """How far a run is, and the checkpoints that a fit saved with what they scored; worked out when they are noted.
+
+    Nothing before the loops began: a fit that goes on, and fails before it does, is as far as it was.
+    """
+    if not any(isinstance(callback, Recorder) and callback.has_begun for callback in trainer.callbacks):
+        return {}
+    progress = {"progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step}}
+    return {**progress, **({"checkpoints": lambda: _checkpoints(trainer)} if trainer.state.fn == "fit" else {})}
 
 
 def results(trainer: Any) -> dict[str, Any]:

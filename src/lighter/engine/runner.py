@@ -30,7 +30,7 @@ from lighter.run import paths
 from lighter.run.journal import Journal, recorded
 from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
-from lighter.run.record import record, saved_form
+from lighter.run.record import NOT_SAVED, record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
 from lighter.signals import stop_signals
 
@@ -297,15 +297,18 @@ def _default_name(inputs: Sequence[Input]) -> str:
 
 
 def refuse_missing_secrets(config: Config) -> None:
-    """A config that a run saved is without its secrets.
+    """A config that a run saved is without its secrets, and without objects that were made in Python.
 
     Raises:
         ConfigError: with the places of all that are left out.
     """
     hint = "Give it on the command line: {path}=VALUE, or have the config read it: $__import__('os').environ['NAME']"
+    objects = "Run the Python that made it, or define it: {path}={{_target_: package.Class}}"
+    kinds = ((REDACTED, "this is a secret", hint), (NOT_SAVED, "this was an object made in Python", objects))
     problems = [
-        Problem(f"this is a secret, which was not saved: {REDACTED}", node.origin, path, hint.format(path=path))
-        for path in missing(config.merged.plain())
+        Problem(f"{what}, which was not saved: {node.plain()}", node.origin, path, advice.format(path=path))
+        for mark, what, advice in kinds
+        for path in missing(config.merged.plain(), mark=mark)
         if (node := config.merged.find(path)) is not None
     ]
     if problems:
@@ -418,6 +421,9 @@ def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> O
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
         if call.get("ckpt_path") and isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
             raise checkpoints.refused(call["ckpt_path"], error) from error
+        if call.get("ckpt_path") and "You restored a checkpoint with current_epoch" in str(error):
+            hint = f"Give it more, or begin anew with its weights: model::ckpt_path={call['ckpt_path']}"
+            raise CheckpointError(f"{call['ckpt_path']} is further than trainer::max_epochs. {error} {hint}") from error
         if call.get("ckpt_path") and str(error).startswith("Error(s) in loading state_dict"):
             raise CheckpointError(f"{call['ckpt_path']} does not fit this model.\n{error}") from error
         raise

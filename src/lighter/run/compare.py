@@ -34,7 +34,7 @@ def differences(first: Run, second: Run) -> list[Difference]:
     """All that differs, in this order: config, code, environment, data, results."""
     one, other = first.facts, second.facts
     return [
-        *_between("config", _config(first), _config(second)),
+        *_between("config", config_values(first), config_values(second)),
         *_code(first, second),
         *environment(one, other),
         *_between("data", _flat(one.get("data")), _flat(other.get("data"))),
@@ -58,9 +58,10 @@ def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
     return list(_between("environment", *parts))
 
 
-def _config(run: Run) -> dict[str, Any]:
+def config_values(run: Run) -> dict[str, Any]:
+    """The values of a run's config, by their paths; none if it cannot be read."""
     try:
-        return _flat(load([run.folder.config]).plain())
+        return _flat(load([run.folder.config]).plain()) if run.folder.config.is_file() else {}
     except ConfigError:  # it cannot be read any more
         return {}
 

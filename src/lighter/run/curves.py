@@ -37,7 +37,7 @@ def curves_of(run: Run) -> list[Curve]:
                 value = _number(text)
                 if name not in (None, "step", "epoch") and value is not None:
                     curve = found.setdefault(name, Curve(name, [], []))
-                    curve.steps.append(int(_number(row.get("step")) or 0))
+                    curve.steps.append(_step(row.get("step")))
                     curve.values.append(value)
     return sorted(found.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
 
@@ -67,6 +67,11 @@ def _files(run: Run) -> list[Path]:
     folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
     files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
     return [file for file in files if file.is_file()]
+
+
+def _step(text: object) -> int:
+    value = _number(text)
+    return int(value) if value is not None and math.isfinite(value) else 0
 
 
 def _number(text: object) -> float | None:

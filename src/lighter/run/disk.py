@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def read_text(path: Path) -> str:
+    """Read a file. Anything else that has its name is an error at once: to open a FIFO would wait for a writer.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path.read_text(encoding="utf-8")
 
 
 def sync_folder(folder: Path) -> None:

@@ -53,22 +53,32 @@ def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) ->
     if key is None:
         return list(reversed(rows)) if reverse else list(rows)
     if key not in _FIELDS:
-        _known(key, rows)
+        known_metric(key, rows)
     having = [row for row in rows if _value(row, key) is not None]
     without = [row for row in rows if _value(row, key) is None]
     return [*sorted(having, key=lambda row: _value(row, key), reverse=reverse), *without]
 
 
-def best_rows(rows: Sequence[Row], metric: str, mode: str | None) -> tuple[list[Row], str]:
+def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "best") -> tuple[list[Row], str]:
     """The runs that have a metric, the best first, and whether low or high was taken to be good.
+
+    Args:
+        epoch: by the value of which epoch they are ranked, and which their `metrics` then have: `best` or `last`.
 
     Raises:
         RunError: none of them has it.
     """
-    _known(metric, rows)
+    known_metric(metric, rows)
     mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
-    having = [row for row in rows if metric in row["metrics"] and row["metrics"][metric] == row["metrics"][metric]]
+    if epoch == "best":
+        end = 0 if mode == "min" else 1
+        rows = [_with(row, metric, row["ranges"][metric][end]) if metric in row["ranges"] else row for row in rows]
+    having = [row for row in rows if _value(row, metric) is not None]
     return sort_rows(having, metric, reverse=mode == "max"), mode
+
+
+def _with(row: Row, metric: str, value: float) -> Row:
+    return {**row, "metrics": {**row["metrics"], metric: value}}
 
 
 def _value(row: Row, key: str) -> Any:
@@ -83,7 +93,7 @@ def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
         number = float(value)
     except ValueError:
         raise RunError(f"`{text}` is no condition. For example: --where 'val/loss/epoch<0.3'") from None
-    _known(metric, rows)
+    known_metric(metric, rows)
     return metric, _OPERATORS[sign], number
 
 
@@ -91,7 +101,12 @@ def _holds(row: Row, metric: str, compare: Any, number: float) -> bool:
     return metric in row["metrics"] and compare(row["metrics"][metric], number)
 
 
-def _known(metric: str, rows: Sequence[Row]) -> None:
+def known_metric(metric: str, rows: Sequence[Row]) -> None:
+    """See that a metric is one of these runs.
+
+    Raises:
+        RunError: none of them has it.
+    """
     names = {name for row in rows for name in row["metrics"]}
     if metric not in names and rows:
         from lighter.config.problems import nearest

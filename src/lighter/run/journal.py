@@ -23,7 +23,7 @@ from lighter.errors import LighterError
 from lighter.run import paths, provenance
 from lighter.run.disk import write_whole
 from lighter.run.process import this_process
-from lighter.run.read import FAILED, FINISHED, INTERRUPTED, RUNNING
+from lighter.run.read import FAILED, FINISHED, INTERRUPTED, LOST, RUNNING
 from lighter.run.secrets import Secrets
 from lighter.run.source import Source, source_of
 from lighter.signals import Stopped
@@ -31,6 +31,7 @@ from lighter.signals import Stopped
 log = logging.getLogger("lighter.run")
 
 FORMAT = 1
+_THAT_MATTER = ("torch", "pytorch-lightning", "lightning", "torchmetrics", "lighter", "numpy")
 
 
 class Journal:
@@ -84,7 +85,9 @@ class Journal:
         self.note(inputs=lambda: provenance.files(inputs, config))
         with self._warning():
             if self._writes:
-                write_whole(self.folder.path / paths.ORIGINS, yaml.dump(provenance.origins(config)))
+                origins = provenance.origins(config).items()
+                text = self.secrets.text  # a key or the URL of a file may have one
+                write_whole(self.folder.path / paths.ORIGINS, yaml.dump({text(k): text(v) for k, v in origins}))
         if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
             self.note(source=lambda: self._kept(self._source()))
         self.note(software=provenance.software, hardware=provenance.hardware)
@@ -94,15 +97,17 @@ class Journal:
         with self._warning():
             self.facts = json.loads(self._before or "{}")
             kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
+            if kept["status"] == RUNNING:  # it was killed, and is known to have run when it last wrote
+                written = self.folder.record.stat().st_mtime - _time(kept["started"]).timestamp()
+                kept |= {"status": LOST, "seconds": round(max(written, 0.0), 1)}
             self.facts["starts"] = [*self.facts.get("starts", []), kept]
-            for key in ("ended", "error", "metrics"):
+            for key in ("ended", "error", "seconds"):
                 self.facts.pop(key, None)
         self.note(**now, status=RUNNING)
         with self._warning():
             source = self._source() if not self.facts.get("safe") else None
             before = (self.facts.get("source") or {}).get("digest")
             if source is not None and source.digest != before:
-                log.warning("the code is not what it was when this run began; lighter runs show has the commit of then")
                 self.note(source_of_last_start={"commit": source.commit, "digest": source.digest})
 
     def _source(self) -> Source | None:
@@ -115,13 +120,29 @@ class Journal:
                 self.facts[name] = value() if callable(value) else value
         with self._warning():
             if self._writes:
-                facts = _plain(self.secrets.data(self.facts), self.secrets.source)
+                facts = _plain(self.secrets.data(self.facts), self.secrets.text)
                 write_whole(self.folder.record, json.dumps(facts, indent=1, ensure_ascii=False))
 
     def begin(self, **facts: Any) -> None:
-        """The stage runs now."""
+        """The stage runs now, and its code is imported."""
         self.has_begun = True
-        self.note(**facts)
+        with self._warning():
+            changed = self._changed_since()
+            if changed:
+                log.warning("not as it was when this run began: %s", ", ".join(changed))
+        self.note(code=self.facts.get("code") or provenance.code, **facts)
+
+    def _changed_since(self) -> list[str]:
+        """What is not as it was at the start of a run that goes on: code that is imported, and packages that matter."""
+        if self._before is None:
+            return []
+        before, now = self.facts.get("code") or {}, provenance.code()
+        changed = [f"{name} (its file changed)" for name in before if name in now and now[name] != before[name]]
+        if not changed and self.facts.get("source_of_last_start"):
+            changed = ["the checkout (lighter runs show has the commit of then)"]
+        packages = ((self.facts.get("software") or {}).get("packages") or {}, provenance.software()["packages"])
+        pairs = [(name, *(one.get(name) for one in packages)) for name in _THAT_MATTER]
+        return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
 
     def end(self, status: str, **facts: Any) -> None:
         """The run is over."""

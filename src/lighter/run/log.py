@@ -98,7 +98,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback that may come with it."""
-        return self._secrets.source(super().format(record))
+        return self._secrets.text(super().format(record))
 
 
 def _is_apart(name: str) -> bool:

@@ -56,6 +56,20 @@ def software() -> dict[str, Any]:
     }
 
 
+def code() -> dict[str, str]:
+    """The modules that are imported from the user's own folders, by name, each with the hash of its file."""
+    folders = [str(Path.cwd()), *filter(None, [os.environ.get("LIGHTER_PROJECT")])]
+    own = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
+    installed = tuple(os.path.join(folder, "") for folder in (sys.prefix, Path(__file__).parents[1]))
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return {
+        name: _digest_of_file(Path(file))
+        for name, file in sorted(files.items())
+        if isinstance(file, str) and file.startswith(own) and not file.startswith(installed)
+        if f"{os.sep}site-packages{os.sep}" not in file
+    }
+
+
 def hardware() -> dict[str, Any]:
     """The machine, as far as the system says without any library: asking CUDA would start it."""
     found: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.errors import RunError
 from lighter.run import paths
-from lighter.run.disk import write_whole
+from lighter.run.disk import read_text, write_whole
 from lighter.run.process import is_gone
+from lighter.run.schema import RECORD, fault
+from lighter.run.secrets import Secrets
+
+if TYPE_CHECKING:
+    from lighter.run.curves import Curve
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 
@@ -41,20 +48,41 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The last values of the run; of one that did not come to its end, those that it logged of epochs."""
-        if "metrics" in self.facts:
-            return {name: float(value) for name, value in (self.facts["metrics"] or {}).items()}
+        recorded = {name: float(value) for name, value in (self.facts.get("metrics") or {}).items()}
+        if self.facts.get("status") == FINISHED and "metrics" in self.facts:
+            return recorded
+        return {**recorded, **{curve.name: curve.values[-1] for curve in self._curves()}}
+
+    @property
+    def ranges(self) -> dict[str, list[float]]:
+        """The lowest and the highest value of each metric over the epochs; the last value of one that has no curve."""
+        found = {name: [value, value] for name, value in self.metrics.items()}
+        for curve in self._curves():
+            values = [value for value in curve.values if math.isfinite(value)]
+            found |= {curve.name: [min(values), max(values)]} if values else {}
+        return found
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, all its starts together."""
+        known = [one["seconds"] for one in (*(self.facts.get("starts") or []), self.facts) if one.get("seconds")]
+        return round(sum(map(float, known)), 1) if known else None
+
+    def _curves(self) -> list[Curve]:
         from lighter.run.curves import curves_of
 
-        return {curve.name: curve.values[-1] for curve in curves_of(self) if "/step" not in curve.name}
+        return [curve for curve in curves_of(self) if "/step" not in curve.name]
 
     def summary(self) -> dict[str, Any]:
         """What a table of runs shows, and what the status is worked out from."""
-        kept = ("name", "stage", "status", "host", "pid", "process_started", "started", "seconds", "progress", "safe")
+        kept = ("name", "stage", "status", "host", "pid", "process_started", "started", "progress", "safe")
         return {
             "id": self.id,
             **{key: self.facts.get(key) for key in kept},
+            "seconds": self.seconds,
             "tags": list(self.tags),
             "metrics": self.metrics,
+            "ranges": self.ranges,
         }
 
 
@@ -87,23 +115,34 @@ def read_run(path: Path) -> Run:
     """
     folder = paths.RunFolder(path)
     try:
-        facts = json.loads(folder.record.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError("it is no JSON object")
+        facts = _loaded(folder.record)
     except FileNotFoundError:
         raise RunError(f"{path} has no {paths.RECORD}, so nothing is known of it as a run") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder.record} cannot be read: {error}") from error
-    return Run(folder, facts, _tags(folder))
+    except (OSError, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{folder.record} cannot be read: {what}") from error
+    wrong = fault(facts, RECORD)
+    if wrong is not None:
+        raise RunError(f"{folder.record} is no record of a run: {wrong}")
+    return Run(folder, {"name": paths.name_of(path), **facts}, _tags(folder))
+
+
+def _loaded(file: Path) -> Mapping[str, Any]:
+    text = read_text(file)
+    data: Mapping[str, Any] = json.loads(text)
+    if "\\ud" in text.lower():  # half of a character, which JSON can spell and no terminal can print
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
 
 
 def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
     """Write a run's tags, which are kept beside its record: a run that runs writes that one itself."""
-    write_whole(folder.path / paths.TAGS, json.dumps(sorted(set(tags))) + "\n")
+    write_whole(folder.path / paths.TAGS, json.dumps(sorted({Secrets().text(tag) for tag in tags})) + "\n")
 
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
     try:
-        return tuple(str(tag) for tag in json.loads((folder.path / paths.TAGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        tags = json.loads(read_text(folder.path / paths.TAGS))
+    except (OSError, ValueError, RecursionError):
         return ()
+    return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import numbers
 from collections.abc import Mapping
 from os import PathLike, fspath
@@ -11,10 +12,16 @@ from typing import Any
 from lighter.config import yaml
 from lighter.run.disk import write_whole
 from lighter.run.paths import RunFolder
-from lighter.run.secrets import Secrets
+from lighter.run.secrets import Secrets, missing
+
+log = logging.getLogger("lighter.run")
 
 CHECKPOINT_KEY = "lighter"
 """What a checkpoint has of ours: `config`, which for most modules is among its hyperparameters too."""
+
+
+NOT_SAVED = "<not saved: "
+"""How the text begins that is saved in the place of an object that was made in Python."""
 
 
 def saved_form(config: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
@@ -35,6 +42,9 @@ def record(saved: dict[str, Any], module: Any, trainer: Any, folder: RunFolder |
         note: what stands above the config in its file, as a comment.
     """
     if folder is not None:
+        left_out = list(missing(saved, mark=NOT_SAVED))
+        if left_out:
+            log.warning("objects made in Python are not saved, so config.yaml lacks: %s", ", ".join(left_out))
         _write(folder, "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved))
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": saved})
@@ -62,7 +72,14 @@ def _plain(value: Any) -> Any:
     for kind, convert in _CONVERT.items():
         if isinstance(value, kind):
             return convert(value)
-    return value if value is None else repr(value)
+    return value if value is None else _named(value)
+
+
+def _named(value: object) -> str:
+    """What stands for an object that was made in Python: the same for the same kind, and no value that could run."""
+    kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+    article = "" if kind is value else "an object of "
+    return f"{NOT_SAVED}{article}{kind.__module__}.{kind.__qualname__}>"
 
 
 _CONVERT: dict[type, Any] = {

@@ -1,66 +1,139 @@
-"""Secrets, and what stands for them in everything that is saved.
+"""Detect secrets, and replace them in everything that is saved: data, texts, source files.
 
-A secret is known by its key (`password`, `api_key`, `hf_token`), by its place in a URL (`https://user:password@host`,
-`?token=...`), by its form (keys of well-known services, private keys), or because it is the value of an environment
-variable or of another place of the config that is one. References and expressions are no secrets: they say where a
-value comes from.
+A secret is recognized by its key (`password`, `api_key`, every leaf of a dict `api_keys`), by its place in a text
+(the password in a URL, `Password=...;`, `--token ...`), by the format of a well-known service, or because it is the
+value of an environment variable, or of another place of the config, that is one. References and expressions are no
+secrets: they say where a value comes from.
+
+The formats are facts that the services document. `detect-secrets` was tried for them: without its entropy checks, which
+report every second word of a config, it knows 8 of the 18 formats in the tests, and it brings a HTTP client with it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lighter.config.tree import is_reference
 
 REDACTED = "<redacted>"
+_STRONG, _WEAK = "strong", "weak"  # weak: the key is used for other things too, so the value has to look like a token
 
-_WORDS = (
-    r"passwords?|passwd|passphrase|secrets?|api_?keys?|access_?keys?|private_?keys?|secret_?keys?|credentials?"
-    r"|authorization|bearer|tokens?"
+_SERVICES = (
+    r"wandb|weights_and_biases|neptune|comet(?:_?ml)?|clearml|mlflow|swanlab|aws|azure|google|open_?ai"
+    r"|anthropic|cohere|mistral|hf|hugging_?face|kaggle|git_?hub|git_?lab|slack|discord|telegram|twilio|send_?grid"
+    r"|stripe|shopify|sentry|datadog|databricks|replicate|roboflow|account|auth|master|consumer|subscription|deploy"
+    r"|ssh|fernet|jwt|license"
 )
-_KEY = re.compile(rf"(?:(?:^|[_\-.])(?:{_WORDS})|password|passwd|secret|api_?key)$", re.IGNORECASE)
-_TOKEN = re.compile(r"tokens?$", re.IGNORECASE)
+_QUALIFIER = r"(?:_?\d+|_(?:value|string|text|prod|production|dev|staging|live))?$"  # `api_key_2`, `password_prod`
+_STRONG_KEY = re.compile(
+    r"(?:(?:^|_)(?:pwd|passphrases?|passcodes?|credentials?|creds|authorization|bearer|conn(?:ection)?_str(?:ing)?"
+    r"|(?:api|access|private|secret|signing|encryption|decryption|hmac)_?keys?)|passwords?|passwd|secrets?|apikeys?)"
+    + _QUALIFIER
+)
+_WEAK_KEY = re.compile(
+    rf"(?:(?:^|_)(?:tokens?|auth|jwt|cookies?|webhooks?|webhook_url|(?:{_SERVICES})_keys?)|apitoken)" + _QUALIFIER
+)
 _OF_TEXT = re.compile(  # tokens of texts, which language models have
     r"(?:^|_)(?:pad|bos|eos|unk|sep|cls|class|mask|start|end|stop|image|audio|special|additional_special|prompt|new|max"
-    r"|min|num|n|per|by)_tokens?(?:_ids?)?$",
-    re.IGNORECASE,
+    r"|min|num|n|per|by)_tokens?(?:_ids?)?$"
 )
-_FORMS = re.compile(
-    r"""\b(?:hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}
-        |(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)
-        |-----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|\Z)""",
-    re.VERBOSE | re.DOTALL,
+
+_FORMATS = (
+    # version control, packages, containers
+    *(
+        r"gh[pousr]_[A-Za-z0-9]{20,}",
+        r"github_pat_\w{20,}",
+        r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|agent|oas)-[\w-]{16,}",
+    ),
+    *(r"ATATT3x[\w=-]{20,}", r"npm_[A-Za-z0-9]{30,}", r"pypi-Ag[\w-]{30,}", r"rubygems_[0-9a-f]{40,}"),
+    *(
+        r"dckr_[op]at_[\w-]{20,}",
+        r"figd_[\w-]{20,}",
+        r"lin_api_[A-Za-z0-9]{20,}",
+        r"PMAK-[\w-]{20,}",
+        r"nfp_[A-Za-z0-9]{30,}",
+    ),
+    # models and experiments
+    *(r"hf_[A-Za-z0-9]{30,}", r"api_org_[A-Za-z0-9]{20,}", r"sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}"),
+    *(
+        r"sk-(?:[a-z]+-)?(?=[a-z]*\d)[a-z0-9]{20,}",
+        r"gsk_[A-Za-z0-9]{20,}",
+        r"xai-\w{30,}",
+        r"r8_[A-Za-z0-9]{30,}",
+        r"pplx-[A-Za-z0-9]{30,}",
+    ),
+    *(
+        r"nvapi-[\w-]{30,}",
+        r"wandb_v\d_\w{20,}",
+        r"lsv2_(?:pt|sk)_\w{20,}",
+        r"pcsk_(?=\w*\d)\w{20,}",
+        r"eyJhcGlf[\w+/=-]{20,}",
+    ),
+    # clouds and data
+    *(r"(?:AKIA|ASIA|ABIA|ACCA|A3T[0-9A-Z])[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"ya29\.[\w.-]{20,}"),
+    *(r"GOCSPX-[\w-]{20,}", r"1//0[\w-]{30,}", r"\w{3}8Q~[\w.~-]{30,}", r"(?:dapi|dose|dkea)[0-9a-f]{32}(?:-\d)?"),
+    *(r"do[opr]_v1_[0-9a-f]{32,}", r"hv[sbr]\.[\w-]{20,}", r"\w{14}\.atlasv1\.[\w-]{30,}", r"dp\.pt\.\w{30,}"),
+    *(r"sbp_[0-9a-f]{30,}", r"glsa_[A-Za-z0-9]{30,}_[0-9a-f]+", r"sntr[yu]s_[\w=+/-]{20,}", r"NRAK-[A-Z0-9]{20,}"),
+    # payments and messages
+    *(
+        r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}",
+        r"whsec_[\w+/=]{20,}",
+        r"shp(?:at|ca|pa|ss|ua)_\w{20,}",
+        r"sq0\w{3}-[\w-]{20,}",
+    ),
+    *(r"SG\.[\w-]{16,}\.[\w-]{16,}", r"key-[0-9a-f]{32}", r"[0-9a-f]{32}-us\d{1,2}", r"SK[0-9a-f]{32}"),
+    *(r"xox[a-z]-[\w-]{10,}", r"xapp-\d-[\w-]{10,}", r"\d{8,10}:[\w-]{35}(?![\w-])"),
+    *(r"(?=\w*\d)[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",),
+    # of any service
+    *(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
+    r"-----BEGIN[ A-Z]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END[ A-Z]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
 )
-_USER_OF_URL = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)[^\s/@'\"]+(?=@)", re.IGNORECASE)
-_QUERY_OF_URL = re.compile(
-    rf"(?P<before>[?&](?:[\w.-]*(?:{_WORDS}|signature)|sig|key|auth)=)[^&\s'\"#]+", re.IGNORECASE
+_FORMAT = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMATS)})", re.DOTALL)
+_HOOKS = (  # URLs whose path is a secret
+    *(r"hooks\.slack\.com/(?:services|workflows|triggers)/", r"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/"),
+    *(r"office\.com/webhook(?:b2)?/", r"hooks\.zapier\.com/hooks/catch/", r"api\.telegram\.org/(?:file/)?bot(?=\d)"),
 )
-_BEARER = re.compile(r"(?P<before>\b(?:Bearer|Basic)\s+)[\w\-.=+/]{8,}")
-_ASSIGNED = re.compile(  # in code and on command lines: `API_KEY = "..."`, `--token=...`, `"password": "..."`
-    rf"(?P<before>(?P<key>\b(?:[\w\-.]*[_\-.:])?(?:{_WORDS}))[\"']?\s*(?::\s*\w+\s*)?[=:]\s*)"
-    r"(?P<quote>[rbfu]{0,2}[\"'])(?P<value>[^\"'\n]{3,})(?=[\"'])",
-    re.IGNORECASE,
+_AFTER = tuple(  # what follows these is a secret
+    re.compile(rf"(?P<before>{before}){secret}", re.IGNORECASE)
+    for before, secret in (
+        (r"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:", r"[^\s/'\"]+(?=@)"),
+        (r"\b[a-z][a-z0-9+.-]*://", r"(?=[^\s/@:]*\d)[\w.~-]{16,}(?=@)"),
+        (r"[?&](?:sig|key|auth|[\w.-]*(?:signature|token|api_?key|passw(?:or)?d|secret))=", r"[\w%][^&\s'\"#]+"),
+        (r"\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=", r"[^;\s'\"]+"),
+        (rf"\b(?:{'|'.join(_HOOKS)})", r"[\w/:@-]+"),
+        (r"\b(?:Bearer|Basic)\s+", r"(?=\S*[\d=+/])[\w\-.=+/]{8,}"),
+        (r"\bwandb\.login\(\s*(?:key\s*=\s*)?['\"]", r"[^'\"]+"),
+    )
 )
-_ASSIGNED_BARE = re.compile(  # in YAML and overrides: `password: ...`, `model::api_key=...`
-    rf"(?P<before>(?:^|[\s:,{{-])(?P<key>(?:[\w\-.]*[_\-.])?(?:{_WORDS}))(?:=|:[ \t]+))"
-    r"(?P<value>[^\s\"'$@%,{\[()|>&*][^\s\"',()\[\]{}]{2,})(?=[\s,}]|$)",
-    re.IGNORECASE | re.MULTILINE,
+_NAME = r"(?P<key>[A-Za-z_][\w.-]*(?:::[\w.-]+)*)"
+_QUOTED = re.compile(  # `API_KEY = "..."`, `"password": "..."`, `--token "..."`
+    rf"(?P<before>(?<![\w.]){_NAME}[\"']?\]?(?:\s*(?::\s*\w+\s*)?(?:[=!]=|[=:])\s*|(?<=\w)\s+(?=[\"']))[rbfu]{{0,2}}"
+    r"(?P<quote>[\"']))(?P<value>(?:(?!(?P=quote))[^\n\\]|\\.){3,})(?=(?P=quote))"
 )
-_PLAIN_WORDS = {"none", "null", "true", "false", "str", "int", "bytes", "optional", "any", REDACTED}
+_BARE = re.compile(  # `password: ...` in YAML, `model::api_key=...`, `Server=...;Pwd=...;`, `?token=...`
+    rf"(?P<before>(?<![\w.]){_NAME}(?:[ \t]*=[ \t]*|:[ \t]+))"
+    r"(?P<value>[^\s\"'$@%,{\[()|>&*;=][^\s\"',()\[\]{};&]{2,})(?=[\s,}\]);&\"']|$)",
+    re.MULTILINE,
+)
+_FLAG = re.compile(r"(?P<before>(?<![\w-])--?(?P<key>[A-Za-z][\w-]*)[ \t]+)(?P<value>[^\s\"'$-][^\s\"',;]{2,})")
+
+_PLAIN_WORDS = {"none", "null", "true", "false", "str", "int", "bytes", "optional", "any", "bearer", "basic", REDACTED}
 _SHORTEST = 6  # a value that is shorter is not looked for in other texts: it would be found everywhere
-_LIKE_A_TOKEN = re.compile(r"\S{16,}|(?=\S*\d)\S{8,}")  # and not one of a text: `token: cls`
-
-
-def is_secret_key(key: object) -> bool:
-    """Whether what stands at a key is a secret, going by the key alone."""
-    return isinstance(key, str) and _KEY.search(key) is not None and _OF_TEXT.search(key) is None
+_LIKE_A_TOKEN = re.compile(r"(?=\S*\d)\S{8,}|\S*[A-Za-z]{16,}\S*")
+_VERSION = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")  # of a package that is called `detect-secrets`
+_PATH = re.compile(r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)*/?")
+_FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.[a-z][a-z0-9]{1,4}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+_LITERAL = re.compile(r"\$\s*[rbu]{0,2}(['\"]).*\1\s*", re.DOTALL)
+_CALL = "()"  # what a path has for a definition, whose arguments may say where a secret is read from
 
 
 class Secrets:
-    """Takes secrets out of data and texts.
+    """Replaces secrets in data and texts.
 
     Args:
         config: the merged config, as plain data.
@@ -69,78 +142,125 @@ class Secrets:
 
     def __init__(self, config: Any = None, environment: Mapping[str, str] | None = None) -> None:
         variables = os.environ if environment is None else environment
-        found = {value for name, value in variables.items() if is_secret_key(name)}
-        found |= set(_values(config))
+        found = {value for name, value in variables.items() if _is_secret(name, value)}
+        found |= {value for path, value in _leaves(config) if isinstance(value, str) and _is_secret(path, value)}
         known = sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
-    def text(self, text: str) -> str:
-        """A text without secrets."""
+    def text(self, text: str, *, is_code: bool = False) -> str:
+        """A text without secrets. In code, only what stands in quotes is a value."""
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
-        text = _FORMS.sub(REDACTED, text)
-        for pattern in (_USER_OF_URL, _QUERY_OF_URL, _BEARER):
+        text = _FORMAT.sub(REDACTED, text)
+        for pattern in _AFTER:
             text = pattern.sub(rf"\g<before>{REDACTED}", text)
+        for pattern in (_QUOTED,) if is_code else (_QUOTED, _BARE, _FLAG):
+            text = pattern.sub(_without_value, text)
         return text
 
-    def source(self, text: str, *, is_code: bool = False) -> str:
-        """The same for files, patches and command lines, in which secrets are assigned to names.
-
-        In code, only what stands in quotes is a value.
-        """
-        text = _ASSIGNED.sub(_without_value, self.text(text))
-        return text if is_code else _ASSIGNED_BARE.sub(_without_value, text)
-
-    def data(self, data: Any, key: object = "") -> Any:
+    def data(self, data: Any, path: str = "") -> Any:
         """Data without secrets; the data itself is left as it is. Expressions and references stay as written."""
         if isinstance(data, Mapping):
-            return {inner: self.data(value, inner) for inner, value in data.items()}
+            return {_without_secrets(self, key): self.data(value, below) for key, value, below in _items(data, path)}
         if isinstance(data, (list, tuple)):
-            items = [self.data(item, key) for item in data]
+            items = [self.data(item, below) for item, below in _elements(data, path)]
             return items if type(data) is list else tuple(items)
-        if _is_secret(key, data):
+        if isinstance(data, (set, frozenset)):
+            return type(data)(self.data(item, path) for item in data)
+        if _is_secret(path, data):
             return REDACTED
-        if not isinstance(data, str):
-            return data
-        return self.source(data, is_code=True) if is_reference(data) else self.text(data)
+        return self.text(data, is_code=is_reference(data)) if isinstance(data, str) else data
 
 
-def missing(data: Any, path: str = "") -> Iterator[str]:
-    """The paths of data that was saved, at which a secret was left out."""
+def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:
+    """The paths of data that was saved, at which a secret was left out, or something else that has a mark."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield from missing(value, f"{path}::{key}" if path else str(key))
+            inner = f"{path}::{key}" if path else str(key)
+            yield from [inner] if mark in str(key) else missing(value, inner, mark)
     elif isinstance(data, (list, tuple)):
         for index, value in enumerate(data):
-            yield from missing(value, f"{path}::{index}")
-    elif isinstance(data, str) and REDACTED in data:
+            yield from missing(value, f"{path}::{index}", mark)
+    elif isinstance(data, str) and mark in data:
         yield path
 
 
-def _is_secret(key: object, value: Any) -> bool:
-    if not is_secret_key(key):
-        return False
-    is_token = _TOKEN.search(str(key)) is not None
-    if isinstance(value, str):
-        is_word = not value or value.lower() in _PLAIN_WORDS or (is_token and not _LIKE_A_TOKEN.fullmatch(value))
-        return not is_word and not is_reference(value)
-    return isinstance(value, (int, float, bytes)) and not isinstance(value, bool) and not is_token
+def _items(data: Mapping[Any, Any], path: str) -> Iterator[tuple[Any, Any, str]]:
+    """The keys and values of a dict, each with the path by which it is judged."""
+    outer = f"{path}::{_CALL}" if "_target_" in data else path
+    for key, value in data.items():
+        yield key, value, outer if key == "_args_" else f"{outer}::{key}"
 
 
-def _values(data: Any, key: object = "") -> Iterator[str]:
-    """The secrets that stand in a config."""
+def _elements(data: Sequence[Any], path: str) -> Iterator[tuple[Any, str]]:
+    """The items of a list; one that follows the name of an option is its value: `[--token, ...]`."""
+    before: Any = None
+    for item in data:
+        is_option = isinstance(before, str) and before.startswith("-") and before.strip("-")
+        yield item, before.lstrip("-") if is_option and _strength(before.lstrip("-")) else path
+        before = item
+
+
+def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(data, Mapping):
-        for inner, value in data.items():
-            yield from _values(value, inner)
+        for _, value, below in _items(data, path):
+            yield from _leaves(value, below)
     elif isinstance(data, (list, tuple)):
-        for value in data:
-            yield from _values(value, key)
-    elif isinstance(data, str) and _is_secret(key, data):
-        yield data
+        for value, below in _elements(data, path):
+            yield from _leaves(value, below)
+    else:
+        yield path, data
+
+
+@lru_cache(maxsize=10_000)
+def _strength(path: str) -> str | None:
+    """How surely what stands at a path is a secret, going by its keys: the last one, or that of a dict around it."""
+    keys = [_normal(key) for key in path.split("::")]
+    if keys[-1].startswith("_") and keys[-1].endswith("_"):  # `_target_`
+        return None
+    found: str | None = None
+    for index, key in enumerate(keys):
+        if _OF_TEXT.search(key):
+            found = None
+        elif key == _CALL:
+            found = found if found == _STRONG else None
+        else:
+            outer = keys[index - 1] if index and key in ("key", "keys", "token", "value") else ""
+            name = f"{outer}_{key}" if outer and outer != _CALL else key
+            found = _STRONG if _STRONG_KEY.search(name) else _WEAK if _WEAK_KEY.search(name) else found
+    return found
+
+
+def _normal(key: str) -> str:
+    """`apiKey`, `x-api-key` and `API KEY` as `api_key`."""
+    return re.sub(r"[\s.\-/]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)).lower()
+
+
+def _is_secret(path: str, value: Any) -> bool:
+    strength = _strength(path)
+    if strength is None:
+        return False
+    is_argument = _CALL in path.split("::")
+    if not isinstance(value, str):
+        is_number = isinstance(value, (int, float, bytes)) and not isinstance(value, bool)
+        return is_number and strength == _STRONG and not is_argument
+    if is_reference(value):
+        return strength == _STRONG and _LITERAL.fullmatch(value) is not None
+    if not re.search(r"\w", value) or value.lower() in _PLAIN_WORDS or _VERSION.fullmatch(value):
+        return False
+    if _PATH.fullmatch(value) and not _normal(path).endswith(("password", "passphrase")):
+        return False
+    if is_argument and _VARIABLE.fullmatch(value):
+        return False
+    is_token = _LIKE_A_TOKEN.fullmatch(value) is not None and _FILE.fullmatch(value) is None
+    return strength == _STRONG or is_token
+
+
+def _without_secrets(secrets: Secrets, key: Any) -> Any:
+    return secrets.text(key, is_code=True) if isinstance(key, str) else key
 
 
 def _without_value(match: re.Match[str]) -> str:
-    if not _is_secret(match["key"], match["value"]) or REDACTED in match["value"]:
+    if REDACTED in match["value"] or not _is_secret(match["key"], match["value"]):
         return match[0]
-    quote = match.groupdict().get("quote") or ""
-    return f"{match['before']}{quote}{REDACTED}"
+    return f"{match['before']}{REDACTED}"

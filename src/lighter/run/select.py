@@ -1,4 +1,4 @@
-"""Which run is meant: by a path, an id, the beginning of one, or `last`. All commands that take a RUN ask here."""
+"""Find the run that is meant: by a path, an id, the beginning of one, a name, or `last`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_run(
 
     Args:
         wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
-            id or of what follows the date, or `last` for the newest run.
+            id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
         root: where the runs are.
         accepts: which runs `last` may be, told from their folders.
         kind: how messages call those.
@@ -43,6 +43,7 @@ def find_run(
         same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
         return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
     exact = [folder for folder in folders if text in _names(folder)]
+    exact = exact or [folder for folder in folders if text == paths.name_of(folder.path)]
     found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
     if len(found) == 1:
         return found[0]
@@ -73,7 +74,9 @@ def _names(folder: paths.RunFolder) -> tuple[str, str]:
 def _several(text: str, found: list[paths.RunFolder]) -> str:
     shown = [f"  {folder.id}" for folder in found[:_MOST_SHOWN]]
     more = [f"  ... and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
-    return "\n".join([f"`{text}` is the beginning of {len(found)} runs; write more of it:", *shown, *more])
+    is_name = text == paths.name_of(found[0].path)
+    which = ("the name", "take an id") if is_name else ("the beginning", "write more of it")
+    return "\n".join([f"`{text}` is {which[0]} of {len(found)} runs; {which[1]}:", *shown, *more])
 
 
 def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:

@@ -100,7 +100,7 @@ def _add_patch(source: Source, secrets: Secrets) -> None:
     parts = patch.split("\ndiff --git ")
     for index, part in enumerate(parts):
         name = part.split("\n")[0].rpartition(" b/")[2]
-        parts[index] = secrets.source(part, is_code=name.endswith(_CODE))
+        parts[index] = secrets.text(part, is_code=name.endswith(_CODE))
         if parts[index] != part:
             source.redacted.append(name)
     source.patch = "\ndiff --git ".join(parts)
@@ -119,7 +119,7 @@ def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
             continue
-        source.untracked[name] = secrets.source(text, is_code=name.endswith(_CODE))
+        source.untracked[name] = secrets.text(text, is_code=name.endswith(_CODE))
         if source.untracked[name] != text:
             source.redacted.append(name)
 

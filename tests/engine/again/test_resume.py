@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import yaml
 from lighter import Runner
 from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run.process import this_process
-from tests.engine.again.jobs import StopAt, fit_until, logged, newest, tensors
+from lighter.run.read import read_run
+from tests.engine.again.jobs import StopAt, StopError, fit_until, logged, newest, tensors
 
 LOGGERS = {
     "default": None,
@@ -262,3 +264,99 @@ def test_auto_resume_starts_or_goes_on(job: dict[str, Any]) -> None:
     assert record(folder)["progress"]["step"] == 30
     Runner().run("fit", same, auto_resume=True)
     assert len(list(Path("outputs").glob("*/*"))) == 3, "what is finished starts anew"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes() + b"\xff\xfe\n"), "metrics.csv cannot be read.*utf-8"),
+        (lambda file: file.write_text(file.read_text() + "1," * 99 + "\n"), r"row \d+ has more values than the header"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_refused_and_left_alone(job: dict[str, Any], damage: Any, message: str) -> None:
+    folder = fit_until(17, [job])
+    damage(folder / "metrics.csv")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "run.log"}
+    with pytest.raises(RunError, match=message):
+        Runner().resume("last")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer::max_epochs=0", "has trained 1 epochs by last.ckpt, and trainer::max_epochs is 0 epochs"),
+        ("trainer::max_steps=9", "has trained 10 steps by last.ckpt, and trainer::max_steps is 9 steps"),
+        ("trainer::max_time='00:00:00:01'", "has trained 7 seconds by last.ckpt, and trainer::max_time is 1 seconds"),
+    ],
+)
+def test_a_limit_that_is_passed_is_refused(job: dict[str, Any], override: str, message: str) -> None:
+    folder = fit_until(17, [job])
+    file = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["callbacks"]["Timer"] = {"time_elapsed": {"train": 7.0}}
+    torch.save(content, file)
+    with pytest.raises(RunError, match=message):
+        Runner().resume("last", [override])
+
+
+def test_a_limit_that_is_passed_is_refused_where_a_checkpoint_is_given(job: dict[str, Any]) -> None:
+    Runner().run("fit", [job])
+    with pytest.raises(CheckpointError, match=r"is further than trainer::max_epochs.*current_epoch=2"):
+        Runner().run("fit", [job, "trainer::max_epochs=1"], ckpt_path="last")
+
+
+def test_code_that_changed_is_named(job: dict[str, Any], own_place: Path, monkeypatch: Any, caplog: Any) -> None:
+    monkeypatch.syspath_prepend(str(own_place))
+    nets = own_place / "my_nets.py"
+    nets.write_text("from tests.jobs import mlp\n")
+    job["model"]["network"] = {"_target_": "my_nets.mlp"}
+    folder = fit_until(17, [job])
+    assert list(record(folder)["code"]) == ["my_nets"]
+    nets.write_text("from tests.jobs import mlp  # another\n")
+    facts = record(folder)
+    facts["software"]["packages"]["torch"] = "1.0"
+    (folder / "run.json").write_text(json.dumps(facts))
+    Runner().resume("last")
+    [line] = [one.getMessage() for one in caplog.records if "not as it was" in one.getMessage()]
+    assert line.startswith("not as it was when this run began: my_nets (its file changed), torch (1.0, now ")
+    caplog.clear()
+    Runner().resume("last", ["trainer::max_epochs=4"])
+    lines = [one.getMessage() for one in caplog.records if "not as it was" in one.getMessage()]
+    assert lines == [line], "compared with the start of the run, whichever resume this is"
+
+
+class Breaks(pl.Callback):
+    def setup(self, *_: Any, **__: Any) -> None:
+        raise StopError
+
+
+def test_a_resume_that_fails_keeps_what_was_known(job: dict[str, Any]) -> None:
+    Runner().run("fit", [job])
+    folder = newest()
+    before = record(folder)
+    assert before["metrics"]
+    broken = {"_target_": "tests.engine.again.test_resume.Breaks"}
+    with pytest.raises(StopError):
+        Runner().resume("last", ["trainer::max_epochs=4", f"trainer::callbacks={json.dumps([broken])}"])
+    after = record(folder)
+    assert after["status"] == "failed"
+    for name in ("metrics", "checkpoints", "progress", "data"):
+        assert after[name] == before[name], name
+    run = read_run(folder)
+    assert run.metrics == before["metrics"]
+    assert [start["status"] for start in after["starts"]] == ["finished"]
+    assert run.seconds == pytest.approx(before["seconds"] + after["seconds"], abs=0.2)
+
+
+def test_the_time_of_a_killed_start_is_known(job: dict[str, Any]) -> None:
+    folder = fit_until(17, [job])
+    facts = record(folder)
+    started = datetime.now().astimezone() - timedelta(seconds=90)
+    facts |= {"status": "running", "started": started.isoformat(), "process_started": "gone", "seconds": None}
+    (folder / "run.json").write_text(json.dumps(facts))
+    Runner().resume("last")
+    [start] = record(folder)["starts"]
+    assert start["status"] == "lost"
+    assert start["seconds"] == pytest.approx(90, abs=5)
+    assert (read_run(folder).seconds or 0) > 90

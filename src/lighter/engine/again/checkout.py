@@ -39,9 +39,9 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lighter-") as folder:
         checkout = Path(folder) / "checkout"
         try:
-            if source["commit"] is not None:
+            if source.get("commit") is not None:
                 git(origin, "clone", "--quiet", "--shared", "--no-checkout", str(origin), str(checkout))
-                git(checkout, "checkout", "--quiet", "--detach", source["commit"])
+                git(checkout, "checkout", "--quiet", "--detach", source.get("commit"))
                 _apply(run, source, checkout)
             else:
                 git(origin, "init", "--quiet", str(checkout))
@@ -59,12 +59,12 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
 
 def _repository(source: Mapping[str, Any]) -> Path:
     """A checkout that has the commit: where it was, or the one of the working directory."""
-    commit = source["commit"] or "HEAD"
+    commit = source.get("commit") or "HEAD"
     for folder in (Path(source["root"]), Path.cwd()):
         try:
             if folder.is_dir():
                 root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-                if source["commit"] is not None:
+                if source.get("commit") is not None:
                     git(root, "cat-file", "-e", f"{commit}^{{commit}}")
                 return root
         except (OSError, subprocess.SubprocessError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.engine.again.state import State
+from lighter.errors import RunError
 from lighter.run.disk import write_whole
 from lighter.run.paths import METRICS, is_rank_zero
 from lighter.run.read import Run
@@ -157,10 +158,22 @@ def _writers(trainer: Any) -> dict[Path, Any]:
 
 def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The header and the rows; of a killed process the last one may be cut off, and is left out."""
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(whole, newline=""))
-    return list(reader.fieldnames or []), list(reader)
+    try:
+        text = file.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        names, rows = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(file, str(error)) from error
+    long = next((index for index, row in enumerate(rows) if None in row), None)
+    if long is not None:
+        raise _damaged(file, f"row {long + 1} has more values than the header has names")
+    return names, rows
+
+
+def _damaged(file: Path, what: str) -> RunError:
+    hint = "Nothing was changed. Mend the file, or move it away: the run goes on with a new one"
+    return RunError(f"{file} cannot be read, and the rows of a fit that goes on are added to it: {what}. {hint}")
 
 
 def _is_before(row: Mapping[str, str], state: State) -> bool:

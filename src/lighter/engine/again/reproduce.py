@@ -73,6 +73,8 @@ def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[
     Raises:
         RunError: it cannot be restored.
     """
+    if not run.facts.get("cwd"):
+        raise RunError(f"{run.folder.record} does not say where {run.id} ran")
     source, cwd = run.facts.get("source"), Path(run.facts["cwd"])
     if source is None:
         if not cwd.is_dir():
@@ -81,7 +83,7 @@ def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[
         yield cwd, None
         return
     current = _current(source, run, root)
-    if current is not None and current.digest == source["digest"] and cwd.is_dir():
+    if current is not None and current.digest == source.get("digest") and cwd.is_dir():
         say(f"code: the same, {_called(source)}")
         yield cwd, None
         return

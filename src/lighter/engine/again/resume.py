@@ -75,8 +75,11 @@ class GoingOn:
 
         Raises:
             CheckpointError: the weights are of another shape.
+            RunError: the trainer is to do less than was done.
         """
         _refuse_shapes(self.state, module)
+        if self.take != WEIGHTS:
+            _refuse_limits(self.state, trainer, self.run.id)
         trainer.callbacks.insert(0, _Takes(self))
         log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
 
@@ -153,7 +156,8 @@ def run_to_resume(wanted: str | Path, root: Path) -> Run:
 def _is_fit(folder: paths.RunFolder) -> bool:
     try:
         return read_run(folder.path).facts.get("stage") == "fit"
-    except RunError:
+    except RunError as error:
+        logging.getLogger("lighter.run").warning("left out: %s", error)
         return False
 
 
@@ -257,6 +261,28 @@ def _refuse_shapes(state: State, module: Any) -> None:
         shown = [f"  {name}: {saved[name]} there, {own[name]} here" for name in wrong[:8]]
         more = [f"  ... and {len(wrong) - 8} more"] if len(wrong) > 8 else []
         raise CheckpointError("\n".join([f"the weights of {state.path} are those of another network:", *shown, *more]))
+
+
+def _refuse_limits(state: State, trainer: Any, run: str) -> None:
+    """A trainer with a limit that is passed already would fail, or end without a word."""
+    epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    states = (state.content.get("callbacks") or {}).items()
+    seconds = [one["time_elapsed"].get("train", 0.0) for key, one in states if key == "Timer"]
+    # of either of Lightning's two packages; it has not yet the time that it took before
+    limits = [one.time_remaining() for one in trainer.callbacks if type(one).__name__ == "Timer"]
+    done_and_limit = {
+        "max_epochs": (epochs, trainer.max_epochs, "epochs"),
+        "max_steps": (int(state.content.get("global_step", 0)), trainer.max_steps, "steps"),
+        "max_time": (int(max(seconds, default=0)), int(min(filter(None, limits), default=-1)), "seconds"),
+    }
+    wrong = [
+        f"{run} has trained {done} {unit} by {state.path.name}, and trainer::{name} is {limit} {unit}. "
+        f"To train for longer, give it more than {done}: lighter resume {run} trainer::{name}=..."
+        for name, (done, limit, unit) in done_and_limit.items()
+        if limit is not None and 0 <= limit < done
+    ]
+    if wrong:
+        raise RunError("\n".join(wrong))
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
