@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from lighter.config.tree import is_reference
@@ -42,56 +43,11 @@ _OF_TEXT = re.compile(  # tokens of texts, which language models have
     r"|min|num|n|per|by)_tokens?(?:_ids?)?$"
 )
 
-_FORMATS = (
-    # version control, packages, containers
-    *(
-        r"gh[pousr]_[A-Za-z0-9]{20,}",
-        r"github_pat_\w{20,}",
-        r"gl(?:pat|dt|ft|soat|rt|cbt|ptt|imt|agent|oas)-[\w-]{16,}",
-    ),
-    *(r"ATATT3x[\w=-]{20,}", r"npm_[A-Za-z0-9]{30,}", r"pypi-Ag[\w-]{30,}", r"rubygems_[0-9a-f]{40,}"),
-    *(
-        r"dckr_[op]at_[\w-]{20,}",
-        r"figd_[\w-]{20,}",
-        r"lin_api_[A-Za-z0-9]{20,}",
-        r"PMAK-[\w-]{20,}",
-        r"nfp_[A-Za-z0-9]{30,}",
-    ),
-    # models and experiments
-    *(r"hf_[A-Za-z0-9]{30,}", r"api_org_[A-Za-z0-9]{20,}", r"sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}"),
-    *(
-        r"sk-(?:[a-z]+-)?(?=[a-z]*\d)[a-z0-9]{20,}",
-        r"gsk_[A-Za-z0-9]{20,}",
-        r"xai-\w{30,}",
-        r"r8_[A-Za-z0-9]{30,}",
-        r"pplx-[A-Za-z0-9]{30,}",
-    ),
-    *(
-        r"nvapi-[\w-]{30,}",
-        r"wandb_v\d_\w{20,}",
-        r"lsv2_(?:pt|sk)_\w{20,}",
-        r"pcsk_(?=\w*\d)\w{20,}",
-        r"eyJhcGlf[\w+/=-]{20,}",
-    ),
-    # clouds and data
-    *(r"(?:AKIA|ASIA|ABIA|ACCA|A3T[0-9A-Z])[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"ya29\.[\w.-]{20,}"),
-    *(r"GOCSPX-[\w-]{20,}", r"1//0[\w-]{30,}", r"\w{3}8Q~[\w.~-]{30,}", r"(?:dapi|dose|dkea)[0-9a-f]{32}(?:-\d)?"),
-    *(r"do[opr]_v1_[0-9a-f]{32,}", r"hv[sbr]\.[\w-]{20,}", r"\w{14}\.atlasv1\.[\w-]{30,}", r"dp\.pt\.\w{30,}"),
-    *(r"sbp_[0-9a-f]{30,}", r"glsa_[A-Za-z0-9]{30,}_[0-9a-f]+", r"sntr[yu]s_[\w=+/-]{20,}", r"NRAK-[A-Z0-9]{20,}"),
-    # payments and messages
-    *(
-        r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}",
-        r"whsec_[\w+/=]{20,}",
-        r"shp(?:at|ca|pa|ss|ua)_\w{20,}",
-        r"sq0\w{3}-[\w-]{20,}",
-    ),
-    *(r"SG\.[\w-]{16,}\.[\w-]{16,}", r"key-[0-9a-f]{32}", r"[0-9a-f]{32}-us\d{1,2}", r"SK[0-9a-f]{32}"),
-    *(r"xox[a-z]-[\w-]{10,}", r"xapp-\d-[\w-]{10,}", r"\d{8,10}:[\w-]{35}(?![\w-])"),
-    *(r"(?=\w*\d)[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",),
-    # of any service
-    *(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
-    r"-----BEGIN[ A-Z]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END[ A-Z]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-)
+_FORMATS = [
+    line
+    for line in (Path(__file__).parent / "secret_formats.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("# ")
+]
 _FORMAT = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMATS)})", re.DOTALL)
 _HOOKS = (  # URLs whose path is a secret
     *(r"hooks\.slack\.com/(?:services|workflows|triggers)/", r"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/"),
