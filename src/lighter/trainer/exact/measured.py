@@ -90,6 +90,7 @@ def _logged(item: _ResultMetric) -> dict[str, Any]:
         "has_reset": item.has_reset,
         "is_updated": item._update_count > 0,
         "states": {name: getattr(item, name, None) for name in _STATES if item.is_tensor or name == "_forward_cache"},
+        "defaults": dict(item._defaults),  # of the default type that it was made with, that of `64-true` in a step
     }
 
 
@@ -101,6 +102,7 @@ def _logged_again(trainer: Any, module: Any, saved: Mapping[str, Any]) -> _Resul
     meta.sync = _Sync(fn=trainer.strategy.reduce, _should=saved["sync"]["should"],
                       rank_zero_only=saved["sync"]["rank_zero_only"])  # fmt: skip
     item = _ResultMetric(meta, saved["is_tensor"])
+    item._defaults.update(saved.get("defaults", {}))
     item.to(module.device)
     if not saved["is_tensor"]:
         value = _metric_called(module, meta.metric_attribute)
