@@ -124,20 +124,23 @@ class LeanEvaluationLoop(_EvaluationLoop):
     def counts(self) -> Mapping[str, Any]:
         """The steps of evaluations, by which their values are logged; of one that will be run again, those before it.
 
-        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does.
+        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does, `progress` all.
         """
         if self.is_run_again and self._counts_before is not None:
             return self._counts_before
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_before or self._seen_batches_per_dataloader
         loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
-        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in}
+        progress = self.batch_progress.state_dict()
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in, "progress": progress}
 
     def go_on_counting(self, counts: Mapping[str, Any]) -> None:
         """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
         self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
+        if "progress" in counts:  # not in checkpoints of earlier versions
+            self.batch_progress.load_state_dict(counts["progress"])
 
     def reload_when_due(self) -> None:
         """Lightning has loaded the dataloaders for a progress bar; when they are made anew is as it was before."""
