@@ -91,7 +91,7 @@ class WorkerError(LighterError, RuntimeError):
 
 
 class ProcessError(LighterError, RuntimeError):
-    """Another process of a distributed run failed, and this one could not go on without it. The message says of what."""
+    """Another process of a distributed run failed, and this one cannot go on without it. The message has its error."""
 
 
 class RunError(LighterError):

@@ -200,6 +200,20 @@ class Plain(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+class PlainOnSeveral(Plain):
+    """The same with a metric for each of two validation dataloaders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.val_accuracies = nn.ModuleList([MulticlassAccuracy(10), MulticlassAccuracy(10)])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        pred, accuracy = self.network(drawn_over(batch[0])), self.val_accuracies[dataloader_idx]
+        accuracy(pred, batch[1])
+        self.log("val/loss", nn.functional.cross_entropy(pred, batch[1]), on_step=True, on_epoch=True)
+        self.log("val/accuracy", accuracy, on_step=True, on_epoch=True)
+
+
 class Served(pl.Callback):
     """Notes every step: where it was, which samples it got, what was drawn for them, and its loss."""
 

@@ -65,6 +65,8 @@ def launch(
     for pid in running:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    may_fail = failing or stopping or (running and processes > 1)  # one that ended waits for none, but is not waited for either
+    may_fail = (
+        failing or stopping or (running and processes > 1)
+    )  # one that ended waits for none, but is not waited for either
     assert may_fail or not any(codes.values()), Path("output.txt").read_text()
     return not running

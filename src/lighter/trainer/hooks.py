@@ -114,7 +114,7 @@ def moves_batches_itself(trainer: Any) -> bool:
 
 
 def _wraps(module: Any, name: str) -> bool:
-    """Whether a hook stands around Lightning's own by `functools.wraps`, which Lightning calls, yet not as an override."""
+    """Whether a hook wraps Lightning's own by `functools.wraps`: called by Lightning, but none of its overrides."""
     classes = takewhile(lambda one: one is not pl.LightningModule, type(module).__mro__)
     return name in vars(module) or any(name in vars(one) for one in classes if one.__module__ != "lighter.base")
 

@@ -313,7 +313,9 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
 
 def _unknown_failure(error: Exception) -> str:
     """What is said where a process has left no word: it was killed, or it was the first, which keeps the words."""
-    gone = "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
+    gone = (
+        "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
+    )
     return gone if is_peer_gone(error) else ""
 
 

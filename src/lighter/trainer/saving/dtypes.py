@@ -52,7 +52,9 @@ def has_types_of(module: nn.Module, state: Mapping[str, Any]) -> bool:
     """Whether the tensors of a module have the types that they have in a state dict."""
     held = module.state_dict()
     pairs = ((held.get(name), saved) for name, saved in state.items())
-    return all(now.dtype == saved.dtype for now, saved in pairs if isinstance(now, Tensor) and isinstance(saved, Tensor))
+    return all(
+        now.dtype == saved.dtype for now, saved in pairs if isinstance(now, Tensor) and isinstance(saved, Tensor)
+    )
 
 
 def uncast_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
