@@ -10,26 +10,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-JOB = """
-import sys
+SCRIPT = """
 import lighter
 from tests.jobs import PlainClassifier, loader
 
 class Fails(PlainClassifier):
     def training_step(self, batch, batch_idx):
-        if self.global_rank == 1 and batch_idx == 1:
+        if self.global_rank == 1 and batch_idx == 0:
             raise ValueError("bad sample 7")
         return super().training_step(batch, batch_idx)
 
-trainer = lighter.Trainer(devices=2, strategy="ddp_fork", accelerator="cpu", max_epochs=1, logger=False,
-                          enable_checkpointing=False, enable_model_summary=False)
-class Caught(lighter.Trainer):
-    pass
-def fit():
-    try:
-        trainer.fit(Fails(), loader(0, 64))
-    except Exception as error:
-        print(trainer.global_rank, type(error).__name__, error, file=sys.stderr)
-        raise
-fit()
+if __name__ == "__main__":
+    trainer = lighter.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False)
+    trainer.fit(Fails(), loader(0, 256), loader(256, 288))
 """
+
+
+@pytest.mark.slow
+def test_the_first_process_names_the_error_of_another(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "lighter.errors.ProcessError: process 1 of 2 failed: ValueError: bad sample 7" in done.stderr
