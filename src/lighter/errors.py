@@ -8,6 +8,7 @@
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
+    ├── ProcessError                another process of a distributed run failed; a RuntimeError (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
@@ -87,6 +88,10 @@ class WorkerError(LighterError, RuntimeError):
     def __init__(self, message: str, signum: int = 0) -> None:
         self.signum = signum
         super().__init__(message)
+
+
+class ProcessError(LighterError, RuntimeError):
+    """Another process of a distributed run failed, and this one cannot go on without it. The message has its error."""
 
 
 class RunError(LighterError):

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from lighter import Runner
-from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED
+from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED, SIGNAL_AT
 from tests.faults.outcome import Outcome, differences, outcome
 from tests.faults.processes import launch
 
@@ -79,6 +79,12 @@ class Desk:
         """
         with _at(self.place), mock.patch.dict(os.environ, environment):
             return launch(job, self.scenario.processes, kill_after)
+
+    def do_until(self, job: Callable[[], None], signal_at: str) -> None:
+        """Do it until one of its processes gets a signal; see `jobs.SignalsItself`."""
+        is_kill = signal_at.startswith("SIGKILL")
+        with _at(self.place), mock.patch.dict(os.environ, {SIGNAL_AT: signal_at, SAVE_EVERY: "7"}):
+            launch(job, self.scenario.processes, None, failing=is_kill, stopping=not is_kill)
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `lighter` here."""

@@ -5,7 +5,8 @@
     python -m tests.faults.inject_resume --lightning   # with Lightning's random streams: that the script can fail
 
 A job is done once, whole, and what is in its folder is kept at every moment at which a checkpoint was saved. A fit goes
-on from each of them. Others are killed at random moments, by kill -9, one to three times. In the end all has to be as
+on from each of them. Others are killed at random moments, by kill -9, one to three times, or get a signal within a
+validation. In the end all has to be as
 if nothing had happened: what is in the checkpoints, the logged rows, and which samples were served, how augmented.
 """
 
@@ -35,6 +36,21 @@ LANES, SHARES = 2, 8
 KILLED = ("plain", "workers", "accumulation of 2, and a short last window", "plain Lightning", "scheduler by step")
 AT_ENDS = ("plain", "validation every second epoch", "accumulation of 2, and a short last window", "no validation")
 SHORT = ("plain", "fewer workers", "accumulation of 2, and a short last window", "plain Lightning")
+IN_VALIDATION = (  # signals, one after the other, each to the fit that goes on; see `jobs.SignalsItself`
+    ("SIGTERM val_start 1 0",),
+    ("SIGTERM val_batch 2 0",),
+    ("SIGTERM val_batch 9 0", "SIGTERM val_batch_start 1 0", "SIGKILL val_batch 3 0"),
+    ("SIGINT val_epoch_end 1 0",),
+    ("SIGKILL val_batch 6 0",),
+    ("SIGTERM sanity_val_batch 2 0",),
+)
+OF_SEVERAL = (("SIGTERM val_batch 2 1",), ("SIGTERM val_batch 3 0", "SIGTERM val_batch 1 1"))
+VALIDATING = {
+    "plain": IN_VALIDATION,
+    "several validations of several dataloaders": IN_VALIDATION,
+    "plain Lightning, several validations of several dataloaders": IN_VALIDATION,
+    "two processes, validation twice an epoch": OF_SEVERAL,
+}
 Findings = list[tuple[str, str, str]]  # a promise, a case of it, and what broke it, or ""
 
 
@@ -117,6 +133,28 @@ def killed(place: Path, name: str, exact: bool, seed: int) -> Findings:
     return [(f"killed at a random moment: {name}", f"seed {seed}, {kills} kills", broken)]
 
 
+def stopped(place: Path, name: str, exact: bool, signals: tuple[str, ...]) -> Findings:
+    """Stop or kill a fit at a moment of a validation, and those that go on from it; then go on to the end."""
+    whole, _ = undisturbed(place, name, exact)
+    case = ", then ".join(signals)
+    desk = Desk(_new(place, f"{name} {case}"), scenarios()[name], exact)
+    try:
+        for signal_at in signals:
+            desk.do_until(_next_job(desk), signal_at)
+        desk.do(_next_job(desk), **{SAVE_EVERY: "7"})
+        broken = "; ".join(differences(whole, desk.outcome()))
+    except AssertionError:
+        broken = desk.output.strip()[-300:]
+    return [(f"stopped in a validation: {name}", case, broken)]
+
+
+def _next_job(desk: Desk) -> Callable[[], None]:
+    if desk.has_checkpoint:
+        return desk.go_on
+    desk.clear()
+    return desk.fit
+
+
 def by_command(place: Path, name: str, exact: bool, seed: int) -> Findings:
     """The same with the real command line: `lighter fit`, kill -9 after some steps, `lighter resume last`."""
     whole, _ = undisturbed(place, name, exact)
@@ -171,6 +209,8 @@ def tasks(short: bool) -> Iterator[Callable[[Path, bool], Findings]]:
     yield from (task(at_ends, name, 1 if short else 6) for name in (AT_ENDS[:1] if short else AT_ENDS))
     yield from (task(at_pairs_of_ends, name, 6) for name in (() if short else AT_ENDS))
     yield from (task(killed, KILLED[seed % len(KILLED)], seed) for seed in range(3 if short else 60))
+    in_validation = [(name, case) for name, cases in VALIDATING.items() for case in cases]
+    yield from (task(stopped, name, case) for name, case in (in_validation[1:2] if short else in_validation))
     yield from (task(by_command, "plain", seed) for seed in range(1 if short else 6))
     for name, scenario in scenarios().items():
         if short and name not in SHORT:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +30,7 @@ import lighter
 SERVED = "served.txt"
 KEEP_CUTS = "LIGHTER_TEST_CUTS"  # the folder in which `Cuts` keeps them
 SAVE_EVERY = "LIGHTER_TEST_SAVE_EVERY"  # how often `StepCheckpoint` saves
+SIGNAL_AT = "LIGHTER_TEST_SIGNAL"  # what `SignalsItself` sends, and when
 START = "start"
 
 
@@ -197,6 +200,20 @@ class Plain(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+class PlainOnSeveral(Plain):
+    """The same with a metric for each of two validation dataloaders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.val_accuracies = nn.ModuleList([MulticlassAccuracy(10), MulticlassAccuracy(10)])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        pred, accuracy = self.network(drawn_over(batch[0])), self.val_accuracies[dataloader_idx]
+        accuracy(pred, batch[1])
+        self.log("val/loss", nn.functional.cross_entropy(pred, batch[1]), on_step=True, on_epoch=True)
+        self.log("val/accuracy", accuracy, on_step=True, on_epoch=True)
+
+
 class Served(pl.Callback):
     """Notes every step: where it was, which samples it got, what was drawn for them, and its loss."""
 
@@ -219,6 +236,49 @@ class Served(pl.Callback):
         samples = f"samples={batch[2].tolist()} draws={float(batch[3].sum()).hex()}"
         value = "" if loss is None else f" loss={float(loss).hex()}"
         os.write(self.file, f"{place} {samples}{value}\n".encode())
+
+
+class SignalsItself(pl.Callback):
+    """Sends its process a signal at a moment that the environment names: `SIGTERM val_batch 7 0`.
+
+    That is the signal, the hook, how often that was called in this process, and the rank of the process.
+    """
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def _called(self, trainer: Any, hook: str) -> None:
+        name, at, count, rank = os.environ.get(SIGNAL_AT, "- - 0 0").split()
+        if name == "-" or trainer.global_rank != int(rank):
+            return
+        hook = f"sanity_{hook}" if trainer.sanity_checking else hook
+        self.calls[hook] += 1
+        if hook == at and self.calls[hook] == int(count):
+            os.kill(os.getpid(), signal.Signals[name])
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        self._called(trainer, "batch_start")
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self._called(trainer, "batch")
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._called(trainer, "val_start")
+
+    def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
+        self._called(trainer, "val_batch_start")
+
+    def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
+        self._called(trainer, "val_batch")
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._called(trainer, "val_epoch_end")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._called(trainer, "val_end")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._called(trainer, "epoch_end")
 
 
 class StepCheckpoint(ModelCheckpoint):

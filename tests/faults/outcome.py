@@ -125,7 +125,12 @@ def differing(one: Any, other: Any, path: str) -> Iterator[str]:
         for index, pair in enumerate(zip(one, other, strict=True)):
             yield from differing(*pair, f"{path}/{index}")
     elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        if one.dtype != other.dtype or one.numpy().tobytes() != other.numpy().tobytes():
+        if one.dtype != other.dtype or _bytes(one) != _bytes(other):
             yield f"{path}: other values"
     elif one != other and not (one != one and other != other):  # NaN for NaN
         yield f"{path}: {str(other)[:60]} for {str(one)[:60]}"
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    """What is in memory: NumPy has no bfloat16."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -40,8 +40,15 @@ def fork(job: Any, rank: int, processes: int, port: int) -> int:
         os._exit(code)
 
 
-def launch(job: Any, processes: int, kill_after: float | None, *, failing: bool = False) -> bool:
-    """Do a job, and kill all its processes after some seconds; returns whether it ended by itself."""
+def launch(
+    job: Any, processes: int, kill_after: float | None, *, failing: bool = False, stopping: bool = False
+) -> bool:
+    """Do a job, and kill all its processes after some seconds; returns whether it ended by itself.
+
+    Args:
+        failing: one of them may fail, and takes the others with it.
+        stopping: they may end with an error's code, each at its own time.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,6 +65,8 @@ def launch(job: Any, processes: int, kill_after: float | None, *, failing: bool 
     for pid in running:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    may_fail = failing or (running and processes > 1)  # one that ended waits for none, but is not waited for either
+    may_fail = (
+        failing or stopping or (running and processes > 1)
+    )  # one that ended waits for none, but is not waited for either
     assert may_fail or not any(codes.values()), Path("output.txt").read_text()
     return not running

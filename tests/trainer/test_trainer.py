@@ -31,6 +31,15 @@ def test_defaults_in_a_run_folder(tmp_path: Path) -> None:
     assert trainer.progress_bar_callback is None  # nobody watches a test
 
 
+def test_the_environments_arguments_come_before_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_LOGGER", "False")
+    monkeypatch.setenv("PL_TRAINER_DEFAULT_ROOT_DIR", str(tmp_path))
+    trainer = lighter.Trainer(accelerator="cpu")
+    assert trainer.loggers == []
+    assert Path(trainer.default_root_dir) == tmp_path
+    assert lighter.Trainer(accelerator="cpu", logger=CSVLogger(tmp_path)).loggers
+
+
 def test_a_person_at_a_terminal_sees_rich(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

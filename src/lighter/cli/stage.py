@@ -19,6 +19,7 @@ from lighter.errors import (
     ModuleError,
     NonFiniteError,
     PredictionError,
+    ProcessError,
     RunError,
     StorageError,
     WorkerError,
@@ -61,7 +62,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
     except LighterError as error:
         if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
             return show_failure(error, whole=traceback)
-        if is_rank_zero() or not isinstance(error, StorageError):  # which all processes have
+        # all processes have the first; of the second, the one that failed has said more
+        if is_rank_zero() or not isinstance(error, (StorageError, ProcessError)):
             print(f"{_title(error)}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
@@ -111,6 +113,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
 def _title(error: LighterError) -> str:
     if isinstance(error, WorkerError):
         return "A worker of a dataloader died."
+    if isinstance(error, ProcessError):
+        return "Another process of this run failed."
     if isinstance(error, PredictionError):
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):

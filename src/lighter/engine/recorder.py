@@ -22,6 +22,7 @@ from lighter.run.disk import write_whole
 from lighter.run.journal import Journal
 from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
+from lighter.trainer import Trainer
 from lighter.trainer.lightning import log_other_hparams
 
 log = logging.getLogger("lighter.run")
@@ -47,6 +48,7 @@ class Recorder(Callback):
         self.journal, self.config = journal, config
         self._written = 0.0
         self.has_begun = False
+        self._rows_before: dict[str, int] = {}  # of the loggers, when the validation that runs began
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The config goes with the weights; and what was logged before a checkpoint is on disk before it is."""
@@ -56,8 +58,11 @@ class Recorder(Callback):
             except OSError as error:
                 log.warning("%s cannot write: %s", type(logger).__name__, error.strerror or error)
         own = {"config": self.config, "steps_seen": getattr(pl_module, "steps_seen", {})}
-        if paths.is_rank_zero() and getattr(trainer, "exact_resume", False):
-            own["logged"] = logged(trainer.loggers, self.journal.folder.path)
+        if isinstance(trainer, Trainer) and trainer.exact_resume:
+            validation: Any = trainer.fit_loop.epoch_loop.val_loop
+            own["steps_seen"] = validation.counts()["steps_seen"]
+            if paths.is_rank_zero():
+                own["logged"] = self._rows_before if validation.is_run_again else self._rows(trainer)
         checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **own}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -65,9 +70,11 @@ class Recorder(Callback):
         self._start(trainer, data={"train": lambda: trainer.train_dataloader, "val": lambda: trainer.val_dataloaders})
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """The same where there is no training."""
+        """The same where there is no training. In a fit, what is logged from here on may be logged again."""
         if trainer.state.fn == "validate":
             self._start(trainer, data={"val": lambda: trainer.val_dataloaders})
+        elif paths.is_rank_zero():
+            self._rows_before = self._rows(trainer)
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Loggers and data are there."""
@@ -82,6 +89,9 @@ class Recorder(Callback):
         if time.monotonic() - self._written > _SECONDS:
             self._written = time.monotonic()
             self.journal.note(**how_far(trainer))
+
+    def _rows(self, trainer: Any) -> dict[str, int]:
+        return logged(trainer.loggers, self.journal.folder.path)
 
     def _start(self, trainer: Any, data: Mapping[str, Callable[[], Any]]) -> None:
         self._written = time.monotonic()

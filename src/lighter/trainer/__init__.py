@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.trainer.choice import LoopChoice
@@ -62,6 +63,7 @@ class Trainer(pytorch_lightning.Trainer):
     loop_choice: LoopChoice | None = None
     resume_choice: ResumeChoice | None = None
 
+    @_defaults_from_env_vars  # Lightning's own would come too late: after our defaults
     def __init__(
         self,
         *,

@@ -37,7 +37,7 @@ class Agreement:
         self._device = trainer.strategy.root_device
         self._most = trainer.log_every_n_steps or 50  # steps from one agreement to the next: there, steps wait anyway
         self._rank, self._size = trainer.global_rank, trainer.world_size
-        self._key = f"lighter/stop/{stage}"
+        self._key, self._failure_key = f"lighter/stop/{stage}", f"lighter/failed/{stage}"
         self._store = _default_store()
         self._looked = time.monotonic()
         self._step, self._at, self._next = 0, -1, -1  # now, at the last agreement, and at the next one
@@ -83,6 +83,20 @@ class Agreement:
                 return int(self._store.get(self._key))
         return None
 
+    def tell_failure(self, error: BaseException) -> None:
+        """Leave word that this process fails, before the others lose their connection to it; the first word stays."""
+        text = f"process {self._rank} of {self._size} failed: {type(error).__name__}: {error}"
+        with suppress(Exception):
+            if self._store is not None:
+                self._store.compare_set(self._failure_key, "", text)
+
+    def failure(self) -> str | None:
+        """What the first process that failed left word of."""
+        with suppress(Exception):
+            if self._store is not None and self._store.check([self._failure_key]):
+                return str(self._store.get(self._failure_key).decode())
+        return None
+
     def part(self) -> None:
         """Leave without an agreement: when the others have begun to leave too, or after some seconds."""
         signum = self.signum = _received() or self.heard() or signal.SIGTERM
@@ -98,6 +112,19 @@ class Agreement:
         with suppress(Exception):
             if self._store is not None:
                 self._store.set(key, str(signum))
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an operation of several processes failed, which it does when one of them is gone.
+
+    gloo's errors have no type of their own, only the file that they come from in their text.
+    """
+    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
+
+
+def is_peer_gone(error: BaseException) -> bool:
+    """Whether that is because another process has ended, as its operating system says."""
+    return any(told in str(error) for told in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
 
 
 def _received() -> int | None:

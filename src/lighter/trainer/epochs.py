@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning.callbacks import (
@@ -139,12 +141,25 @@ class LeanFitLoop(_FitLoop):
             self.switches.begin(module)
         if saved is not None:
             go_on(self.trainer, saved)
-        super().on_run_start()
+        with self._epoch_counted(saved):
+            super().on_run_start()
         if saved is not None:
             val_loop: Any = self.epoch_loop.val_loop
             val_loop.reload_when_due()
             go_on_with_metrics(self.trainer, saved)
             self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
+
+    @contextmanager
+    def _epoch_counted(self, saved: Saved | None) -> Iterator[None]:
+        """For `on_train_start`, an epoch is over of which only the last steps are to be done, as in Lightning."""
+        if saved is None or saved.place != EPOCH_END:
+            yield
+            return
+        progress: Any = self.epoch_progress.current
+        before = progress.processed, progress.completed
+        progress.processed = progress.completed = before[1] + 1
+        yield
+        progress.processed, progress.completed = before
 
     def on_advance_start(self) -> None:
         """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""

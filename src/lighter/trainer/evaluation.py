@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lighter.trainer.batches import plan_transfer
 from lighter.trainer.choice import choose_loop
 from lighter.trainer.exact.loaders import Loaders
-from lighter.trainer.exact.measured import metrics_of
+from lighter.trainer.exact.measured import metrics_of, shown
 from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
 from lighter.trainer.step_log import StepLog
@@ -56,6 +56,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
     metrics_before: Mapping[str, Any] = {}  # what the module's own had added up when a validation of a fit began
+    shown_before: Mapping[str, Any] = {}  # the values that callbacks saw then
     _batches_before: Mapping[int, int] | None = None
     _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
@@ -106,6 +107,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         fits.seed_validation()
         if fits.streams is not None:
             self.metrics_before = metrics_of(self.trainer.lightning_module)
+            self.shown_before = shown(self.trainer._logger_connector, {})
         if self._batches_before is not None:
             every = self.trainer.reload_dataloaders_every_n_epochs
             if not every or self.trainer.current_epoch - self._loaded_in < every:
@@ -114,30 +116,38 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self._batches_before = None
         self._counts_before, self.is_over = self.counts(), False
 
+    @property
+    def is_run_again(self) -> bool:
+        """Whether a fit that goes on from here begins the validation that is running anew."""
+        return bool(self.trainer.validating) and not self.is_over
+
     def counts(self) -> Mapping[str, Any]:
         """The steps of evaluations, by which their values are logged; of one that will be run again, those before it.
 
-        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does.
+        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does, `progress` all.
         """
-        if self.trainer.validating and not self.is_over and self._counts_before is not None:
+        if self.is_run_again and self._counts_before is not None:
             return self._counts_before
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_before or self._seen_batches_per_dataloader
         loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
-        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in}
+        progress = self.batch_progress.state_dict()
+        return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in, "progress": progress}
 
     def go_on_counting(self, counts: Mapping[str, Any]) -> None:
         """Count on from there. Lightning's count begins anew with the dataloaders, so it waits for those."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
         self._batches_before, self._loaded_in = counts["batches"], counts["loaded_in"]
+        if "progress" in counts:  # not in checkpoints of earlier versions
+            self.batch_progress.load_state_dict(counts["progress"])
 
     def reload_when_due(self) -> None:
         """Lightning has loaded the dataloaders for a progress bar; when they are made anew is as it was before."""
         self._last_val_dl_reload_epoch = self._loaded_in
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
-        self.is_over, self.metrics_before = True, {}
+        self.is_over, self.metrics_before, self.shown_before = True, {}, {}
         self._loaders.release()
         trainer = self.trainer
         if trainer.state.fn != "fit" or trainer.fit_loop.streams is None:

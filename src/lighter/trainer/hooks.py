@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import pytorch_lightning as pl
@@ -107,8 +108,15 @@ def module_overrides(trainer: Any, *names: str) -> bool:
 
 def moves_batches_itself(trainer: Any) -> bool:
     """Whether module or data module say how a batch gets to its device."""
-    owners = [owner for owner in (trainer.lightning_module, trainer.datamodule) if owner is not None]
-    return any(is_overridden(name, owner) for name in BATCH_TRANSFERS for owner in owners)
+    module, data = trainer.lightning_module, trainer.datamodule
+    of_data = data is not None and any(is_overridden(name, data) for name in BATCH_TRANSFERS)
+    return of_data or any(is_overridden(name, module) or _wraps(module, name) for name in BATCH_TRANSFERS)
+
+
+def _wraps(module: Any, name: str) -> bool:
+    """Whether a hook wraps Lightning's own by `functools.wraps`: called by Lightning, but none of its overrides."""
+    classes = takewhile(lambda one: one is not pl.LightningModule, type(module).__mro__)
+    return name in vars(module) or any(name in vars(one) for one in classes if one.__module__ != "lighter.base")
 
 
 def _overrides(owner: Any, name: str, base: type) -> bool:

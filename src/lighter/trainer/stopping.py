@@ -16,10 +16,10 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from lighter import signals
-from lighter.errors import StorageError
+from lighter.errors import ProcessError, StorageError
 from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
-from lighter.trainer.agreement import Agreement
+from lighter.trainer.agreement import Agreement, is_lost_connection, is_peer_gone
 from lighter.trainer.lightning import (
     child_processes,
     forget_unbegun_fetchers,
@@ -157,6 +157,7 @@ class Stopping:
         Raises:
             SIGTERMException: they have stopped, and what has to be saved is saved.
             WorkerError: a worker of a dataloader died.
+            ProcessError: another process failed.
         """
         trainer, caught = self._trainer, signals.current()
         self._stage, self._has_begun = self._stage + 1, False
@@ -175,6 +176,10 @@ class Stopping:
                 raise
             except (RuntimeError, OSError, EOFError) as error:
                 self._on_failure(error)
+                self._tell_failure(error)
+                raise
+            except Exception as error:
+                self._tell_failure(error)
                 raise
             finally:
                 leave_loaders_as_they_were(trainer)
@@ -200,6 +205,19 @@ class Stopping:
         """The loops have stopped: save the fit, in all processes."""
         self._let_children_end()
         self._outcome = save_at_stop(self._trainer, self._folder)
+
+    def _tell_failure(self, error: Exception) -> None:
+        """Let the other processes know, or know from them why this one lost its connection.
+
+        Raises:
+            ProcessError: another one failed before.
+        """
+        if self._agreement is None:
+            return
+        if not is_lost_connection(error):
+            self._agreement.tell_failure(error)
+        elif self.signum is None and (failure := self._agreement.failure() or _unknown_failure(error)):
+            raise ProcessError(failure) from error
 
     def _on_failure(self, error: Exception) -> None:
         """A worker of a dataloader that died is named; if a signal ended it and stops the run too, that is the stop."""
@@ -291,6 +309,14 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
     if _identity(path) == before:  # `on_save_error: continue`, or weights that are not finite: a warning has said why
         return f"{where}: {path} is not saved"
     return f"{where}; saved {path}"
+
+
+def _unknown_failure(error: Exception) -> str:
+    """What is said where a process has left no word: it was killed, or it was the first, which keeps the words."""
+    gone = (
+        "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
+    )
+    return gone if is_peer_gone(error) else ""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

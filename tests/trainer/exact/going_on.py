@@ -74,12 +74,13 @@ class Watch(Checkpoint):
         self.folder = folder
         self.notes: list[Any] = []
         self.cuts: list[tuple[Path, int]] = []
+        self.noted_before = 0  # the validation that runs
 
-    def save(self, trainer: Any, moment: str) -> None:
+    def save(self, trainer: Any, moment: str, noted: int | None = None) -> None:
         if self.folder is not None:
             path = self.folder / f"{len(self.cuts):02d}-{moment}.ckpt"
             trainer.save_checkpoint(path)
-            self.cuts.append((path, len(self.notes)))
+            self.cuts.append((path, len(self.notes) if noted is None else noted))
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         self.save(trainer, "next")
@@ -88,11 +89,16 @@ class Watch(Checkpoint):
         self.notes.append(("train", trainer.current_epoch, batch_idx, _seen(batch), _seen(outputs)))
         self.save(trainer, "batch")
 
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
+        self.noted_before = len(self.notes)
+
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if not trainer.sanity_checking:
             self.notes.append(("val", trainer.current_epoch, batch_idx, _seen(batch)))
+            if batch_idx == 0:
+                self.save(trainer, "validating", self.noted_before)
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         if not trainer.sanity_checking:

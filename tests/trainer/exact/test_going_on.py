@@ -11,9 +11,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, ModelPruning, Timer
 from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 
+import lighter
 from lighter.callbacks import Freezer
-from tests.trainer.exact.going_on import BATCHES, Job, Module, Watch, broken, end, fit
+from tests.trainer.exact.going_on import BATCHES, Job, Module, Samples, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
 
@@ -67,6 +70,59 @@ class OfWhatTrains(Module):
         return torch.optim.Adam([parameter for parameter in self.parameters() if parameter.requires_grad], lr=0.01)
 
 
+class DoublesItself(Module):
+    def on_fit_start(self) -> None:
+        self.double()
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return super().loss([batch[0].double()])
+
+
+class LogsInFloat(Module):
+    """A value that is narrower than the type in which Lightning adds it up with `64-true`."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.log("train/float", loss.float() / 3, on_step=False, on_epoch=True)
+        return loss
+
+
+class MasterCopy(torch.optim.SGD):
+    """Keeps the weights in float32, whatever the type of the parameters."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        for parameter in self.param_groups[0]["params"]:
+            master = self.state[parameter].setdefault("master", parameter.float())
+            parameter.copy_(master.sub_(parameter.grad.float(), alpha=0.01))
+        return loss
+
+
+class KeepsMasterCopy(Module):
+    def configure_optimizers(self) -> Any:
+        return MasterCopy(self.parameters(), lr=0.01)
+
+
+class ValidatesOnSeveral(Module):
+    """Values of steps and epochs, and a metric, of each of several validation dataloaders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means = nn.ModuleList([MeanMetric(), MeanMetric()])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        loss = self.loss(batch)
+        self.means[dataloader_idx](loss)
+        self.log("val/loss", loss, on_step=True, on_epoch=True)
+        self.log("val/mean", self.means[dataloader_idx])
+
+
+def several() -> list[Any]:
+    return [DataLoader(Samples(), 5, shuffle=True), DataLoader(Samples(), 4)]
+
+
 JOBS: dict[str, Callable[[], Job]] = {
     "plain": Job,
     "gradients that add up by hand": lambda: Job(ByHand()),
@@ -75,10 +131,18 @@ JOBS: dict[str, Callable[[], Job]] = {
     "a layer thawed in a hook": lambda: Job(Thaws()),
     "made anew": lambda: Job(trainer={"reload_dataloaders_every_n_epochs": 2, "max_epochs": 4}),
     "Freezer": lambda: Job(trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=6)]}),
+    "double precision": lambda: Job(LogsInFloat(), trainer={"precision": "64-true"}),
+    "bfloat16": lambda: Job(trainer={"precision": "bf16-true"}),
+    "a module that doubles itself": lambda: Job(DoublesItself()),
+    "an optimizer with weights of its own": lambda: Job(KeepsMasterCopy(), trainer={"precision": "bf16-true"}),
+    "several validations of several dataloaders": lambda: Job(
+        ValidatesOnSeveral(), val=several(), trainer={"val_check_interval": 2, "limit_val_batches": 2}
+    ),
     "BaseFinetuning": lambda: Job(OfWhatTrains(), trainer={"callbacks": [Finetunes()]}),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled")
 @pytest.mark.parametrize("name", JOBS)
 def test_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
@@ -160,3 +224,27 @@ def test_modes_in_a_validation_are_not_those_of_the_training(tmp_path: Path) -> 
             assert all(part.training for part in pl_module.modules())
 
     assert broken(lambda: Job(trainer={"callbacks": [Asks()], "val_check_interval": 2}), tmp_path) == {}
+
+
+def test_an_epoch_that_was_saved_at_its_end_is_over_when_training_starts(tmp_path: Path) -> None:
+    class Notes(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            starts.append(trainer.current_epoch)
+
+    starts: list[int] = []
+    whole = Watch(tmp_path)
+    fit(Job, whole)
+    ends = [path for path, _ in whole.cuts if path.stem.endswith("epoch")]
+    for path in ends:
+        fit(lambda: Job(trainer={"callbacks": [Notes()]}), Watch(None), path)
+    assert starts == [1, 2, 3]
+
+
+def test_a_test_has_the_weights_that_were_saved(tmp_path: Path) -> None:
+    trainer = fit(lambda: Job(trainer={"precision": "64-true"}), Watch(None))
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    saved = trainer.lightning_module.state_dict()
+    module = Module()
+    again = lighter.Trainer(precision="64-true", logger=False, enable_progress_bar=False, accelerator="cpu")
+    again.validate(module, DataLoader(Samples(), 4), ckpt_path=tmp_path / "saved.ckpt", verbose=False)
+    assert all(torch.equal(value, saved[name]) for name, value in module.state_dict().items())

@@ -127,9 +127,14 @@ class CsvFiles:
 
 
 def logged(loggers: Iterable[Any], folder: Path) -> dict[str, int]:
-    """How many rows the files of CSV loggers have, by their paths from a run's folder."""
-    files = [Path(logger.log_dir) / METRICS for logger in loggers if "CSVLogger" in _kinds(type(logger))]
-    return {_key(file, folder): max(0, _lines(file) - 1) for file in files if file.is_file()}
+    """How many rows CSV loggers have, by their files' paths from a run's folder: written ones, and those in memory."""
+    rows = {}
+    for logger in loggers:
+        if "CSVLogger" in _kinds(type(logger)):
+            file = Path(logger.log_dir) / METRICS
+            written = max(0, _lines(file) - 1) if file.is_file() else 0
+            rows[_key(file, folder)] = written + len(logger.experiment.metrics)
+    return rows
 
 
 def _key(file: Path, folder: Path) -> str:

@@ -36,7 +36,7 @@ def measured(trainer: Any, *, ends_step: bool) -> dict[str, Any]:
             "own": own() if own is not None else None,
             "metrics": _metrics(trainer),
             "logged": {key: _logged(item) for key, item in trainer.fit_loop.epoch_loop._results.items()},
-            "shown": {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()},
+            "shown": _shown_before(trainer) or shown(connector, new),
         }
     )
     return state
@@ -66,12 +66,24 @@ def _metrics(trainer: Any) -> Mapping[str, Any]:
     validation: Any = trainer.fit_loop.epoch_loop.val_loop
     if not trainer.validating:
         return metrics_of(trainer.lightning_module)
-    if not validation.is_over:
+    if validation.is_run_again:
         before: Mapping[str, Any] = validation.metrics_before
         return before
     logged = [item.value for item in validation._results.values() if not item.is_tensor]
     parts = [part for metric in logged for part in metric.modules() if isinstance(part, Metric)]
     return metrics_of(trainer.lightning_module, besides=parts)
+
+
+def shown(connector: Any, new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The values that callbacks, loggers and the progress bar see, and new ones of each kind."""
+    return {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()}
+
+
+def _shown_before(trainer: Any) -> Mapping[str, Any]:
+    """What they saw when the validation began that will be run again."""
+    validation: Any = trainer.fit_loop.epoch_loop.val_loop
+    before: Mapping[str, Any] = validation.shown_before if validation.is_run_again else {}
+    return before
 
 
 def show_again(trainer: Any, state: Mapping[str, Any]) -> None:
@@ -90,6 +102,7 @@ def _logged(item: _ResultMetric) -> dict[str, Any]:
         "has_reset": item.has_reset,
         "is_updated": item._update_count > 0,
         "states": {name: getattr(item, name, None) for name in _STATES if item.is_tensor or name == "_forward_cache"},
+        "defaults": dict(item._defaults),  # of the default type that it was made with, that of `64-true` in a step
     }
 
 
@@ -101,6 +114,7 @@ def _logged_again(trainer: Any, module: Any, saved: Mapping[str, Any]) -> _Resul
     meta.sync = _Sync(fn=trainer.strategy.reduce, _should=saved["sync"]["should"],
                       rank_zero_only=saved["sync"]["rank_zero_only"])  # fmt: skip
     item = _ResultMetric(meta, saved["is_tensor"])
+    item._defaults.update(saved.get("defaults", {}))
     item.to(module.device)
     if not saved["is_tensor"]:
         value = _metric_called(module, meta.metric_attribute)

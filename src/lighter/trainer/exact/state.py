@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
-from lighter.parts.metric_state import load_metric_states, to_device
+from lighter.parts.metric_state import load_metric_states
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
 
@@ -158,7 +158,7 @@ def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
 def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
     for name, parameter in module.named_parameters() if gradients else ():
         if name in gradients:
-            parameter.grad = to_device(gradients[name], parameter.device)
+            parameter.grad = gradients[name].to(parameter.device, parameter.dtype)  # of another precision, perhaps
 
 
 def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any]]:

@@ -15,13 +15,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lighter.errors import CheckpointError
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.dtypes import RoundedWeights, has_types_of, uncast_optimizer_state
 from lighter.trainer.saving.partials import sweep
 
 _BY_NAME = (None, "last", "best", "hpc")  # rather than by a path
 
 
 class CheckpointConnector(_CheckpointConnector):
-    """Passes over damaged checkpoints, and sweeps what was left of unfinished ones at the start of a fit."""
+    """Passes over damaged checkpoints, sweeps what was left of unfinished ones, and restores values unrounded."""
+
+    _rounded: RoundedWeights | None = None
 
     def resume_start(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
         """The callbacks know their folders by now, and nothing is loaded or saved yet."""
@@ -31,6 +34,33 @@ class CheckpointConnector(_CheckpointConnector):
                 if folder is not None and "://" not in str(folder):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
+
+    def restore_callbacks(self) -> None:
+        """Callbacks that average weights load the module's own; what came before them was theirs."""
+        super().restore_callbacks()
+        checkpoint, strategy = self._loaded_checkpoint, self.trainer.strategy
+        self._rounded = None
+        if checkpoint and not strategy.restore_checkpoint_after_setup:
+            states = [checkpoint[key] for key in ("current_model_state", "state_dict") if key in checkpoint]
+            self._rounded = RoundedWeights(self.trainer.lightning_module, states)
+
+    def restore_training_state(self) -> None:
+        """The module has its precision by now."""
+        if self._rounded is not None:
+            self._rounded.load_again()
+            self._rounded = None
+        super().restore_training_state()
+
+    def restore_optimizers(self) -> None:
+        """Lightning's, without torch's casts, unless this fit has another precision than that of the checkpoint."""
+        super().restore_optimizers()
+        checkpoint, trainer = self._loaded_checkpoint, self.trainer
+        if trainer.strategy.restore_checkpoint_after_setup:
+            return
+        weights = checkpoint.get("current_model_state", checkpoint["state_dict"])
+        if has_types_of(trainer.lightning_module, weights):
+            for optimizer, saved in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=False):
+                uncast_optimizer_state(optimizer, saved)
 
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
         found = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
