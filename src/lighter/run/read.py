@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from lighter.errors import RunError
 from lighter.run import paths
 from lighter.run.disk import write_whole
+from lighter.run.lock import waited_for
 from lighter.run.process import is_gone
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
@@ -97,9 +99,18 @@ def read_run(path: Path) -> Run:
     return Run(folder, facts, _tags(folder))
 
 
-def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
-    """Write a run's tags, which are kept beside its record: a run that runs writes that one itself."""
-    write_whole(folder.path / paths.TAGS, json.dumps(sorted(set(tags))) + "\n")
+def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
+    """Change a run's tags, which are kept beside its record: a run that runs writes that one itself.
+
+    Two of these at once take turns, so that no tag is lost.
+    """
+    run = read_run(folder.path)
+    with waited_for(folder.path / f".{paths.TAGS}.lock"):
+        tags = _tags(folder)
+        kept = tuple(sorted({*tags, *added} - {*removed}))
+        if kept != tuple(sorted(tags)):
+            write_whole(folder.path / paths.TAGS, json.dumps(kept) + "\n")
+    return Run(folder, run.facts, kept)
 
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
