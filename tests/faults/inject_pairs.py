@@ -59,9 +59,8 @@ def killed(stage: str | None, *, workers: int = 0) -> Iterator[tuple[Path, list[
             command = Command(desk, stage)
             begun = lambda: any(path.stat().st_size for path in desk.glob(f"outputs/*/*/{BEGUN[stage]}"))  # noqa: E731
             command.wait_until(begun)
-            children = [
-                int(pid) for pid in Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
-            ]
+            there = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text()
+            children = [int(pid) for pid in there.split()]
             command.send("SIGKILL")
             command.code()
         yield desk, children
@@ -116,9 +115,8 @@ def one_starts(desk: Path, commands: Sequence[Command], codes: Sequence[int]) ->
 
 
 def removed_or_gone_on(desk: Path, commands: Sequence[Command], codes: Sequence[int]) -> str:
-    resumed, removing = commands
     if codes[1] == 0 and not runs(desk):
-        return "Traceback" if "Traceback" in resumed.said() else ""
+        return "Traceback" if "Traceback" in commands[0].said() else ""
     return one_goes_on("fit", "-")(desk, commands, codes)
 
 
@@ -153,7 +151,9 @@ PAIRS = {
     "`resume last` and `runs rm last`: one of them": Pair(
         "fit", ("resume", "last"), ("runs", "rm", "last", "--yes"), removed_or_gone_on
     ),
-    "two `runs tag last`: both tags": Pair("fit", ("runs", "tag", "last", "a"), ("runs", "tag", "last", "b"), both_tags),
+    "two `runs tag last`: both tags": Pair(
+        "fit", ("runs", "tag", "last", "a"), ("runs", "tag", "last", "b"), both_tags
+    ),
     "two runs that write one file: one does": Pair(None, SAME_FILE, SAME_FILE, one_file),
 }  # fmt: skip
 

@@ -9,8 +9,6 @@ from typing import Any
 from lighter.errors import PredictionError
 from lighter.run.paths import RunFolder
 
-_BELOW_RUNS = 4  # DATE/RUN/checkpoints/FILE
-
 
 def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> None:
     """Make a trainer ready to predict.
@@ -34,16 +32,6 @@ def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> Non
         raise PredictionError(f"there is no prediction to go on with in {folder.path}: {reason}")
     for writer in writers:
         writer.resume = True
-
-
-def where_it_is(checkpoint: str, folder: RunFolder) -> str:
-    """The checkpoint of a prediction that goes on, which is elsewhere by now if the folder of all runs was moved.
-
-    The writers see that it is the one that they began with.
-    """
-    moved = folder.path.absolute().parents[1] / Path(*Path(checkpoint).parts[-_BELOW_RUNS:])
-    is_moved = "://" not in checkpoint and not Path(checkpoint).exists() and moved.exists()
-    return str(moved) if is_moved else checkpoint
 
 
 def with_arguments(config: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.config import read
-from lighter.config.load import Input
+from lighter.config.load import Input, load
 from lighter.config.problems import Problem, indefinite
 from lighter.errors import ConfigError, PredictionError, RunError
 from lighter.run import paths
@@ -17,6 +17,7 @@ from lighter.run.lock import owned
 from lighter.run.process import is_here
 from lighter.run.read import RUNNING, read_run
 
+_BELOW_RUNS = 4  # parts of a path: DATE/RUN/checkpoints/FILE
 _NOT_COMPARED = ("project", "args")  # what a run adds to its config
 
 
@@ -52,6 +53,19 @@ def stopped_prediction(
         if inputs:
             _compare(inputs, folder)
         yield folder
+
+
+def inputs_of(folder: paths.RunFolder) -> list[Input]:
+    """The config of a prediction that goes on, with its checkpoint where it is now, should all runs have been moved.
+
+    The writers see that it is the one that they began with.
+    """
+    node = load([folder.config]).find("args::predict::ckpt_path")
+    noted = str(node.plain()) if node is not None else "://"
+    moved = folder.path.absolute().parents[1] / Path(*Path(noted).parts[-_BELOW_RUNS:])
+    if "://" in noted or Path(noted).exists() or not moved.is_file():
+        return [folder.config]
+    return [folder.config, {"args": {"predict": {"ckpt_path": str(moved)}}}]
 
 
 def _refuse_running(folder: paths.RunFolder) -> None:

@@ -24,7 +24,7 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
 from lighter.engine.project import importable
-from lighter.engine.resume import stopped_prediction
+from lighter.engine.resume import inputs_of, stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.journal import Journal, recorded
@@ -147,7 +147,7 @@ class Runner:
             resumed = None
             if resume is not None:
                 resumed = owner.enter_context(stopped_prediction(stage, resume, inputs, arguments))
-                inputs = [resumed.config]
+                inputs = inputs_of(resumed)
                 if self.safe is None and resumed.record.is_file():
                     trusted(read_run(resumed.path))
             return self._execute_owned(owner, stage, inputs, going_on, auto_resume, resumed, arguments)
@@ -201,7 +201,7 @@ class Runner:
             from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
             from lighter.engine.failures import where_it_failed
             from lighter.engine.families import family
-            from lighter.engine.prediction import prepare_prediction, where_it_is, with_arguments
+            from lighter.engine.prediction import prepare_prediction, with_arguments
 
             seed_everything(config.seed, workers=True, verbose=False)  # what is imported may draw numbers too
             found = _checked(config, stage, [], arguments)
@@ -224,8 +224,6 @@ class Runner:
         check_parts(objects, section, parts, stage)
         call = _call_arguments(objects, stage, trainer, arguments)
         if call.get("ckpt_path") is not None:
-            if job.goes_on:
-                call["ckpt_path"] = where_it_is(str(call["ckpt_path"]), folder)
             call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None, fits=stage == "fit")
         if stage == "predict":
             prepare_prediction(trainer, folder, goes_on=job.goes_on)

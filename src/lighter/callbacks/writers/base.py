@@ -136,14 +136,14 @@ class BaseWriter(Callback):
             self._see_that_it_is_whole(trainer)
             self.teardown(trainer, pl_module, stage)
         elif goes_on:
-            part.load(self._holds)
+            part.load(self._damaged_in)
             self._report_damage(part)
         elif trainer.is_global_zero:
             self.rows_path.parent.mkdir(parents=True, exist_ok=True)
 
-    def _holds(self, note: Mapping[str, Any]) -> bool:
-        """Whether what `write` made of a batch, beside its rows, is as it was noted."""
-        return True
+    def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
+        """The first file that `write` made of a batch, beside its rows, and that is not as it was noted."""
+        return None
 
     def _report_damage(self, part: Part) -> None:
         """Say that some of it is predicted again, which a writer of the user's may not be able to do.
@@ -153,7 +153,7 @@ class BaseWriter(Callback):
         """
         if part.damaged is None:
             return
-        what = f"{part.damaged} is damaged: after {part.samples} samples, it is not as it was written"
+        what = f"{part.damaged} is not as it was written, after {part.samples} samples"
         if self.format is None:
             raise PredictionError(
                 f"{what}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"

@@ -128,9 +128,10 @@ class FileWriter(BaseWriter):
         # of what is there: a file that another process has made of the same sample may have other bytes
         self._noted = {"files": files, "crcs": [crc_of(self.path / file) for file in files]}
 
-    def _holds(self, note: Mapping[str, Any]) -> bool:
-        """Whether the files of a batch are as they were written."""
-        return "batch" not in note or all(self._is_as_noted(file, crc) for file, crc in _noted(note))
+    def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
+        """The first file of a batch that is not as it was written, or not there."""
+        files = _noted(note) if "batch" in note else ()
+        return next((self.path / file for file, crc in files if not self._is_as_noted(file, crc)), None)
 
     def _is_as_noted(self, file: str, crc: int | None) -> bool:
         with suppress(FileNotFoundError):

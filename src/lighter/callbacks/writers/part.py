@@ -70,12 +70,12 @@ class Part:
             raise PredictionError(_LOCKED.format(self.progress)) from error
         return True
 
-    def load(self, holds: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
+    def load(self, damaged_in: Callable[[Mapping[str, Any]], Path | None] | None = None) -> None:
         """Take over what a process has left, up to its last complete batch.
 
         Args:
-            holds: whether what else was written of a batch is as its note says. If it is given the rows are looked at
-                too, and nothing is taken over from the first batch on that is not as it was written.
+            damaged_in: the first file of a batch, beside its rows, that is not as its note says. If it is given the
+                rows are looked at too, and nothing is taken over from the first batch on that is not as it was written.
         """
         rows = self.rows if self.rows is not None and self.rows.exists() else Path(os.devnull)
         size, end, header = rows.stat().st_size, 0, 0
@@ -85,8 +85,9 @@ class Part:
                 end = line.get("header", batch.end if batch else self._end)
                 if end > size:
                     break  # noted, but lost: the machine stopped before the rows were on the disk
-                if holds is not None and not (_is_as_noted(file, end - self._end, line) and holds(line)):
-                    self.damaged = self.rows or self.progress
+                if damaged_in is not None:
+                    self.damaged = damaged_in(line) if _is_as_noted(file, end - self._end, line) else rows
+                if self.damaged is not None:
                     break
                 self._notes_end, self._check, self._end = position, check, end
                 header = line.get("header", header)
@@ -102,12 +103,10 @@ class Part:
     def _take_over(self, line: Mapping[str, Any], batch: Batch | None) -> None:
         self._about = line.get("about", self._about)
         self.ended = self.ended or "ended" in line
-        if "lost" in line:
-            self.lost += line["lost"]
-            return
-        self.unfinished = line.get("unfinished")
+        self.lost += line.get("lost", [])
+        self.unfinished = line.get("unfinished", self.unfinished)
         if batch is not None:
-            self.next, self.samples = _after(batch.place), self.samples + batch.size
+            self.unfinished, self.next, self.samples = None, _after(batch.place), self.samples + batch.size
 
     def create(self, about: dict[str, Any]) -> None:
         """Begin.
