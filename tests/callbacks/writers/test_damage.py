@@ -126,9 +126,7 @@ def test_every_flipped_bit_is_noticed(predict: Any, own_place: Path, whole: Any,
         shutil.rmtree(place)
 
 
-@pytest.mark.parametrize(
-    "change", [lambda path: flip(path, -5, 2), lambda path: path.unlink()], ids=["flipped", "gone"]
-)
+@pytest.mark.parametrize("change", [lambda file: flip(file, -5, 2), Path.unlink], ids=["flipped", "gone"])
 @pytest.mark.parametrize("number", [0, 20, 41])
 def test_a_files_own_damage(predict: Any, own_place: Path, whole: Any, change: Any, number: int) -> None:
     expected, place = whole("files"), own_place / "stopped"
@@ -142,14 +140,16 @@ def test_what_was_damaged_is_said(predict: Any, own_place: Path, caplog: Any) ->
     stop(predict, WRITERS["csv"](), own_place)
     damage(own_place, "csv", "the last row")
     go_on(predict, WRITERS["csv"](), own_place)
-    assert "rows.partial.csv is damaged: after 35 samples, it is not as it was written" in caplog.text
+    assert "rows.partial.csv is not as it was written, after 35 samples. What follows is" in caplog.text
 
 
 def test_a_writer_of_the_users_is_refused(predict: Any, own_place: Path) -> None:
     stop(predict, Blobs("blobs"), own_place)
     swap(own_place / "blobs.progress", 2, 3)
     before = contents(own_place)
-    with pytest.raises(PredictionError, match=r"blobs\.progress is damaged: after 7 samples, .* and predict anew"):
+    with pytest.raises(
+        PredictionError, match=r"progress is not as .* after 7 samples\. .* and predict anew"
+    ):
         go_on(predict, Blobs("blobs"), own_place)
     assert contents(own_place) == before
 

@@ -29,6 +29,7 @@ from lighter.run.disk import sync_folder
 from lighter.trainer.lightning import predicted_samples, start_predicting_at
 
 log = logging.getLogger("lighter")
+run_log = logging.getLogger("lighter.run")  # whose warnings are shown on the terminal
 
 _END: Place = (2**62, 0)
 _TELLING = 1 << 20  # bytes at the end of a checkpoint: Lighter's manifest and torch's list of checksums are there
@@ -159,7 +160,7 @@ class BaseWriter(Callback):
                 f"{what}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
                 f" {self.path} away, and predict anew"
             )
-        log.warning("%s. What follows is predicted again", what)
+        run_log.warning("%s. What follows is predicted again", what)
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the part of this process; the first writer of several sets the dataloaders to where they go on."""
