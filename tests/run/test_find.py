@@ -96,7 +96,7 @@ def test_the_index_is_a_cache(root: Path, monkeypatch: Any) -> None:
     for broken in ("", "{}", "[1]", '{"format": "0", "runs": {}}'):
         (root / INDEX).write_text(broken)
         assert [row["id"] for row in summaries(root)] == [OTHER, NEW, OLD]
-    remove(find_run(NEW, root))
+    remove([find_run(NEW, root)])
     assert [row["id"] for row in summaries(root)] == [OTHER, OLD]
     assert NEW not in json.loads((root / INDEX).read_text())["runs"]
 
