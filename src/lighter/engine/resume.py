@@ -62,7 +62,7 @@ def inputs_of(folder: paths.RunFolder) -> list[Input]:
     """
     node = load([folder.config]).find("args::predict::ckpt_path")
     noted = str(node.plain()) if node is not None else "://"
-    moved = folder.path.absolute().parents[1] / Path(*Path(noted).parts[-_BELOW_RUNS:])
+    moved = folder.path.absolute().parent.parent / Path(*Path(noted).parts[-_BELOW_RUNS:])
     if "://" in noted or Path(noted).exists() or not moved.is_file():
         return [folder.config]
     return [folder.config, {"args": {"predict": {"ckpt_path": str(moved)}}}]
