@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,18 @@ SECOND = 2.0
 
 
 class Command:
-    """`lighter STAGE job.yaml` in a forked process, leader of a group of its own."""
+    """`lighter STAGE job.yaml`, or other words, in a forked process, leader of a group of its own."""
 
-    def __init__(self, desk: Path, stage: str, environment: dict[str, str] | None = None) -> None:
-        self.desk, self.words = desk, ["lighter", stage, "job.yaml"]
-        self.output = desk / f"output-{(environment or {}).get('LOCAL_RANK', '0')}.txt"
+    def __init__(
+        self,
+        desk: Path,
+        stage: str,
+        environment: dict[str, str] | None = None,
+        words: Sequence[str] = ("job.yaml",),
+        said: str = "output",
+    ) -> None:
+        self.desk, self.words = desk, ["lighter", stage, *words]
+        self.output = desk / f"{said}-{(environment or {}).get('LOCAL_RANK', '0')}.txt"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the parent has threads; none holds a lock here
             self.pid = os.fork()

@@ -17,7 +17,7 @@ from lighter.run.curves import curves_of, drawn
 from lighter.run.filter import best_rows, select_rows, sort_rows
 from lighter.run.index import INDEX, summaries
 from lighter.run.process import is_gone, this_process
-from lighter.run.read import read_run, write_tags
+from lighter.run.read import change_tags, read_run
 from lighter.run.remove import removable, remove
 from lighter.run.select import find_run
 from tests.run.jobs import make_run, make_runs
@@ -91,12 +91,12 @@ def test_the_index_is_a_cache(root: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as context:
         context.setattr(index, "read_run", None)
         assert summaries(root) == first, "nothing was read again"
-    write_tags(find_run(OLD, root), ["good"])
+    change_tags(find_run(OLD, root), ["good"], [])
     assert summaries(root)[2]["tags"] == ["good"]
     for broken in ("", "{}", "[1]", '{"format": "0", "runs": {}}'):
         (root / INDEX).write_text(broken)
         assert [row["id"] for row in summaries(root)] == [OTHER, NEW, OLD]
-    remove(find_run(NEW, root))
+    remove([find_run(NEW, root)])
     assert [row["id"] for row in summaries(root)] == [OTHER, OLD]
     assert NEW not in json.loads((root / INDEX).read_text().partition("\n")[2])
 
@@ -179,8 +179,7 @@ def test_a_running_run_is_not_removed(root: Path) -> None:
     make_run(root, "2026-01-04/10-00-00-x", **{**this_process(), "status": "running"})
     with pytest.raises(RunError, match=r"nothing is removed:\n  2026-01-04/10-00-00-x is running"):
         removable([find_run(OLD, root), find_run("2026-01-04", root)])
-    for folder in removable([find_run(OTHER, root), find_run("09", root)]):
-        remove(folder)
+    remove(removable([find_run(OTHER, root), find_run("09", root)]))
     assert not (root / OTHER).exists()
     assert (root / OLD).is_dir()
 

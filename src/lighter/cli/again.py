@@ -34,11 +34,11 @@ def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: boo
     from lighter.cli.stage import run_and_show
 
     def go_on() -> object:
-        from lighter.engine.again.resume import going_on, run_to_resume
+        from lighter.engine.again.resume import resumed
         from lighter.engine.runner import Runner
 
-        found, inputs = going_on(run_to_resume(run, root), overrides, take, weights_only=not no_weights_only)
-        return Runner().execute("fit", inputs, going_on=found)
+        with resumed(run, root, overrides, take, weights_only=not no_weights_only) as (found, inputs):
+            return Runner().execute("fit", inputs, going_on=found)
 
     raise SystemExit(run_and_show("fit", go_on, traceback=traceback))
 

@@ -163,15 +163,12 @@ def best(metric: str, **options: Any) -> None:
 def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) -> None:
     """Tag a run; print its tags."""
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.read import read_run, write_tags
+    from lighter.run.read import change_tags
     from lighter.run.select import find_run
 
     with mistakes_shown():
-        found = read_run(find_run(run, root).path)
-        kept = [one for one in dict.fromkeys((*found.tags, *tags)) if one not in remove]
-        if sorted(kept) != sorted(found.tags):
-            write_tags(found.folder, kept)
-    print(f"{found.id}  {' '.join(sorted(kept))}".rstrip())
+        found = change_tags(find_run(run, root), tags, remove)
+    print(f"{found.id}  {' '.join(sorted(found.tags))}".rstrip())
 
 
 @runs.command(epilog=_RUN)
@@ -190,7 +187,6 @@ def rm(runs: tuple[str, ...], root: Path, yes: bool) -> None:
         print(f"{folder.path}  {size_of(folder.path)}")
     if yes or click.confirm(f"Remove {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
         with mistakes_shown():
-            for folder in found:
-                remove(folder)
+            remove(found)
     else:
         print("Nothing was removed.")

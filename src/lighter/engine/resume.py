@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lighter.config import read
-from lighter.config.load import Input
+from lighter.config.load import Input, load
 from lighter.config.problems import Problem, indefinite
-from lighter.errors import ConfigError, PredictionError
+from lighter.errors import ConfigError, PredictionError, RunError
 from lighter.run import paths
+from lighter.run.lock import owned
+from lighter.run.process import is_here
+from lighter.run.read import RUNNING, read_run
 
+_BELOW_RUNS = 4  # parts of a path: DATE/RUN/checkpoints/FILE
 _NOT_COMPARED = ("project", "args")  # what a run adds to its config
 
 
+@contextmanager
 def stopped_prediction(
     stage: str, wanted: str | Path, inputs: Sequence[Input], arguments: Mapping[str, Any]
-) -> paths.RunFolder:
-    """The folder of the run that goes on.
+) -> Iterator[paths.RunFolder]:
+    """The folder of the run that goes on, into which nobody else may write for as long as this lasts.
 
     Args:
         stage: what is to be run.
@@ -29,6 +36,7 @@ def stopped_prediction(
     Raises:
         ConfigError: the stage is not `predict`, or the inputs or arguments differ from those of the run.
         PredictionError: there is no such run.
+        RunError: another process has it.
     """
     if stage != "predict":
         raise ConfigError([Problem(f"`resume` goes on with a prediction; the stage is `{stage}`")])
@@ -39,9 +47,33 @@ def stopped_prediction(
     if not folder.config.is_file():
         found = "has no config.yaml" if folder.path.is_dir() else "is not there"
         raise PredictionError(f"{folder.path} is no run's folder: it {found}. Name one, or `last`")
-    if inputs:
-        _compare(inputs, folder)
-    return folder
+    with owned(folder.path, folder.id):
+        if paths.is_rank_zero() and folder.record.is_file():
+            _refuse_running(folder)
+        if inputs:
+            _compare(inputs, folder)
+        yield folder
+
+
+def inputs_of(folder: paths.RunFolder) -> list[Input]:
+    """The config of a prediction that goes on, with its checkpoint where it is now, should all runs have been moved.
+
+    The writers see that it is the one that they began with.
+    """
+    node = load([folder.config]).find("args::predict::ckpt_path")
+    noted = str(node.plain()) if node is not None else "://"
+    moved = folder.path.absolute().parent.parent / Path(*Path(noted).parts[-_BELOW_RUNS:])
+    if "://" in noted or Path(noted).exists() or not moved.is_file():
+        return [folder.config]
+    return [folder.config, {"args": {"predict": {"ckpt_path": str(moved)}}}]
+
+
+def _refuse_running(folder: paths.RunFolder) -> None:
+    """Where there are no locks, the record tells. What ran on another host may have been killed there."""
+    run = read_run(folder.path)
+    pid, host = run.facts.get("pid"), run.facts.get("host")
+    if run.status == RUNNING and is_here(host) and pid != os.getpid():
+        raise RunError(f"{run.id} is running (process {pid} on {host}); two processes cannot share its folder")
 
 
 def _newest(inputs: Sequence[Input]) -> Path:

@@ -24,10 +24,11 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
 from lighter.engine.project import importable
-from lighter.engine.resume import stopped_prediction
+from lighter.engine.resume import inputs_of, stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
 from lighter.run.journal import Journal, recorded
+from lighter.run.lock import owned
 from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
 from lighter.run.record import NOT_SAVED, record, saved_form
@@ -112,10 +113,10 @@ class Runner:
             CheckpointError: it has no checkpoint that can be used.
             ConfigError: the overrides are wrong, or the checkpoint means nothing with them.
         """
-        from lighter.engine.again.resume import going_on, run_to_resume
+        from lighter.engine.again.resume import resumed
 
-        found, inputs = going_on(run_to_resume(run, Path(root)), overrides, take, weights_only=weights_only)
-        return self.execute("fit", inputs, going_on=found).result
+        with resumed(run, Path(root), overrides, take, weights_only=weights_only) as (found, inputs):
+            return self.execute("fit", inputs, going_on=found).result
 
     def execute(
         self,
@@ -132,18 +133,36 @@ class Runner:
         Args:
             stage: as for `run`.
             inputs: as for `run`; none are needed to go on with a prediction.
-            going_on: the fit that goes on.
+            going_on: the fit that goes on; the caller has its folder: see `engine/again/resume.py`.
             auto_resume: go on with the newest fit of the same config, if that stopped before its end.
             resume: the prediction that was stopped and goes on: its folder, or `last`.
             arguments: as for `run`.
+
+        Raises:
+            RunError: another process has the run; nothing was changed.
         """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
-        resumed = stopped_prediction(stage, resume, inputs, arguments) if resume is not None else None
-        if resumed is not None:
-            inputs = [resumed.config]
-            if self.safe is None and resumed.record.is_file():
-                trusted(read_run(resumed.path))
+        with ExitStack() as owner:
+            resumed = None
+            if resume is not None:
+                resumed = owner.enter_context(stopped_prediction(stage, resume, inputs, arguments))
+                inputs = inputs_of(resumed)
+                if self.safe is None and resumed.record.is_file():
+                    trusted(read_run(resumed.path))
+            return self._execute_owned(owner, stage, inputs, going_on, auto_resume, resumed, arguments)
+
+    def _execute_owned(
+        self,
+        owner: ExitStack,
+        stage: str,
+        inputs: Sequence[Input],
+        going_on: GoingOn | None,
+        auto_resume: bool,
+        resumed: paths.RunFolder | None,
+        arguments: dict[str, Any],
+    ) -> Outcome:
+        """The same; until `owner` is closed, no other process writes into the run's folder."""
         config, problems = examine(inputs, self.safe)
         if config is None or (config.safe is not None and problems):  # nothing of a stranger's is imported before
             raise ConfigError(in_order(problems))
@@ -154,7 +173,7 @@ class Runner:
         if auto_resume:
             from lighter.engine.again.resume import unfinished_fit
 
-            going_on = unfinished_fit(config, run.root, run.name)
+            going_on = owner.enter_context(unfinished_fit(config, run.root, run.name))
         if going_on is not None:
             arguments = {**going_on.arguments, **arguments}
         if config.safe is not None:
@@ -162,6 +181,8 @@ class Runner:
         secrets = Secrets(config.merged.plain())
         before = going_on.folder if going_on is not None else None
         folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
+        if resumed is None and before is None:
+            owner.enter_context(owned(folder.path, folder.id))
         journal = Journal(folder, secrets)
         log_file = folder.log if paths.is_rank_zero() else None
         with stop_signals() as caught, recorded(journal), caught.prevailing(), logging_to(log_file, secrets):

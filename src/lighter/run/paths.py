@@ -12,6 +12,7 @@ outputs/2026-11-22/14-03-55-digits/
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
     predictions/      a folder for each prediction task
+    .lock             while a process has the run: see `lock.py`
 
 and while a writer's file grows, here or wherever it was told to write:
     predictions.partial.csv     the rows so far; predictions.partial-1.csv: those of the second process
@@ -31,6 +32,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lighter.config.safe.paths import RUNS
+from lighter.run.lock import LOCK, release
 from lighter.run.ranks import is_rank_zero as is_rank_zero
 
 OUTPUTS = RUNS
@@ -117,6 +119,7 @@ class RunFolder:
         """
         if not is_rank_zero():
             return
+        release(self.path / LOCK, remove=True)  # NFS keeps the name of an open file, and so the folder
         with suppress(OSError):
             if {path.name for path in self.path.iterdir()} <= OF_EVERY_RUN:
                 if (self.path / SOURCE).is_dir():

@@ -15,9 +15,14 @@ def this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started(os.getpid())}
 
 
+def is_here(host: object) -> bool:
+    """Whether a name is that of this host."""
+    return host == socket.gethostname()
+
+
 def is_gone(host: object, pid: object, began: object) -> bool:
     """Whether a process is known not to run any more. Of a process on another host nothing is known."""
-    if host != socket.gethostname() or not isinstance(pid, int) or began is None:
+    if not is_here(host) or not isinstance(pid, int) or began is None:
         return False
     return started(pid) != began
 

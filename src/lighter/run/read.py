@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lighter.errors import RunError
 from lighter.run import paths
 from lighter.run.disk import read_text, write_whole
+from lighter.run.lock import waited_for
 from lighter.run.process import is_gone
 from lighter.run.schema import RECORD, fault
 from lighter.run.secrets import Secrets
@@ -135,9 +136,19 @@ def _loaded(file: Path) -> Mapping[str, Any]:
     return data
 
 
-def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
-    """Write a run's tags, which are kept beside its record: a run that runs writes that one itself."""
-    write_whole(folder.path / paths.TAGS, json.dumps(sorted({Secrets().text(tag) for tag in tags})) + "\n")
+def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
+    """Change a run's tags, which are kept beside its record: a run that runs writes that one itself.
+
+    Two of these at once take turns, so that no tag is lost.
+    """
+    run = read_run(folder.path)
+    with waited_for(folder.path / f".{paths.TAGS}.lock"):
+        tags = _tags(folder)
+        named = {Secrets().text(tag) for tag in added}
+        kept = tuple(sorted({*tags, *named} - {*removed}))
+        if kept != tuple(sorted(tags)):
+            write_whole(folder.path / paths.TAGS, json.dumps(kept) + "\n")
+    return Run(folder, run.facts, kept)
 
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.run import paths
+from lighter.run.lock import LOCK, owned, release
 from lighter.run.read import RUNNING, read_run
 
 
@@ -34,14 +35,28 @@ def _reason_against(folder: paths.RunFolder) -> str | None:
     return None
 
 
-def remove(folder: paths.RunFolder) -> None:
-    """Remove a run, and its day's folder with the last of the day.
+def remove(folders: Sequence[paths.RunFolder]) -> None:
+    """Remove runs, and the folders of the days that have no other.
 
     Raises:
-        RunError: some of it cannot be removed.
+        RunError: one of them runs by now, and nothing is removed; or some of it cannot be removed.
     """
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(owned(folder.path, folder.id))
+        for folder in removable(folders):
+            _remove(folder)
+
+
+def _remove(folder: paths.RunFolder) -> None:
     try:
-        shutil.rmtree(folder.path)
+        for path in list(folder.path.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        release(folder.path / LOCK, remove=True)  # at the end: nobody takes a run that is half gone
+        folder.path.rmdir()
     except OSError as error:
         raise RunError(f"{folder.path} cannot be removed: {error}") from error
     with suppress(OSError):

@@ -124,6 +124,22 @@ def test_a_process_that_fails_leaves_what_was_written(own_place: Path) -> None:
     assert not any("partial" in name or "progress" in name for name in contents(two))
 
 
+def test_a_damaged_part_of_any_process_is_predicted_again(own_place: Path) -> None:
+    """Also the part of a process that had ended it."""
+    one = run(own_place / "one", 1)
+    two = run(own_place / "two", 2, callbacks=[*callbacks("csv", "parquet", "files"), FAILS])
+    for name in ("rows.partial.csv", "rows.partial-1.arrows", "rows.csv.progress-1", "files/0.pt"):
+        path = two / name if (two / name).exists() else min((two / "files").glob("*.pt"))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    saved = (two / "config.yaml").read_text()
+    (two / "config.yaml").write_text(saved.replace(FAILS["_target_"], "pytorch_lightning.Callback"))
+    os.chdir(own_place / "two")
+    assert launch(lambda: predict(2, resume=two), 2, None)
+    assert contents(two) == contents(one)
+
+
 def test_another_number_of_processes_does_not_go_on(own_place: Path) -> None:
     two = run(own_place / "two", 2, callbacks=[*callbacks("csv"), FAILS])
     saved = (two / "config.yaml").read_text()

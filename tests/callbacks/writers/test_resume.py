@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -270,16 +271,53 @@ def test_a_run_without_a_prediction(own_place: Path, config: dict[str, Any]) -> 
         Runner().run("predict", resume=trained.folder.path)
 
 
-def test_the_checkpoint_is_the_one_it_began_with(own_place: Path) -> None:
-    job = config("csv")
-    module = Predictor()
-    torch.save({"state_dict": module.state_dict(), "pytorch-lightning_version": "2.6.6"}, "weights.ckpt")
+def checkpoint(path: str, **more: Any) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": Predictor().state_dict(), "pytorch-lightning_version": "2.6.6", **more}, path)
+
+
+def stopped_with(own_place: Path, ckpt_path: str) -> Path:
+    """The folder of a prediction from a checkpoint that was stopped."""
+    job = {**config("csv"), "run": {"dir": "outputs", "name": "job"}}
     job["trainer"]["callbacks"].append({"_target_": "tests.callbacks.jobs.StopAt", "batch_idx": 6})
     with pytest.raises(RuntimeError, match="stopped by the test"):
-        Runner().run("predict", [job], ckpt_path="weights.ckpt")
-    [folder] = own_place.glob("*-*-*/*")
-    assert f"ckpt_path: {own_place / 'weights.ckpt'}" in (folder / "config.yaml").read_text()
+        Runner().run("predict", [job], ckpt_path=ckpt_path)
+    folder = max(own_place.glob("outputs/*-*-*/*-job"))
     disarm(folder)
-    torch.save({"state_dict": module.state_dict(), "pytorch-lightning_version": "2.6.6", "more": 1}, "weights.ckpt")
+    return folder
+
+
+OF_A_RUN = "outputs/2026-01-01/10-00-00-job/checkpoints/{}.ckpt"
+
+
+@pytest.mark.parametrize("given", ["best", "last", "relative", "absolute", "url"])
+@pytest.mark.parametrize("place", ["here", "elsewhere", "moved", "copied"])
+def test_it_goes_on_with_the_checkpoint_however_that_was_named(
+    own_place: Path, monkeypatch: pytest.MonkeyPatch, given: str, place: str
+) -> None:
+    best = OF_A_RUN.format("best")
+    checkpoint(best)
+    checkpoint(OF_A_RUN.format("last"))
+    names = {"relative": best, "absolute": str(own_place / best), "url": f"file://{own_place / best}"}
+    folder = stopped_with(own_place, names.get(given, given))
+    wanted: Any = "last"
+    if place == "elsewhere":
+        (own_place / "other").mkdir()
+        monkeypatch.chdir(own_place / "other")
+        wanted = folder
+    elif place == "moved" and given != "url":
+        (own_place / "outputs").rename(own_place / "archive")
+        wanted = own_place / "archive" / folder.relative_to(own_place / "outputs")
+    elif place == "copied":
+        wanted = shutil.copytree(folder, own_place / "copy")
+    outcome = Runner().execute("predict", resume=wanted)
+    assert (outcome.folder.path / "rows.csv").is_file()
+
+
+def test_the_checkpoint_is_the_one_it_began_with(own_place: Path) -> None:
+    checkpoint("weights.ckpt")
+    folder = stopped_with(own_place, "weights.ckpt")
+    assert f"ckpt_path: {own_place / 'weights.ckpt'}" in (folder / "config.yaml").read_text()
+    checkpoint("weights.ckpt", more=1)
     with pytest.raises(PredictionError, match="checkpoint: it was"):
         Runner().run("predict", resume=folder)

@@ -14,6 +14,7 @@ import yaml
 
 from lighter import Runner
 from lighter.errors import CheckpointError, ConfigError, RunError
+from lighter.run.lock import owned
 from lighter.run.process import this_process
 from lighter.run.read import read_run
 from tests.engine.again.jobs import StopAt, StopError, fit_until, logged, newest, tensors
@@ -360,3 +361,42 @@ def test_the_time_of_a_killed_start_is_known(job: dict[str, Any]) -> None:
     assert start["status"] == "lost"
     assert start["seconds"] == pytest.approx(90, abs=5)
     assert (read_run(folder).seconds or 0) > 90
+
+
+def test_a_run_that_another_process_has_is_left_alone(job: dict[str, Any]) -> None:
+    folder = fit_until(15, [job], auto_resume=True)
+    same = [job, {"trainer": {"callbacks": [{"_target_": "tests.engine.again.jobs.StopAt", "step": 15}]}}]
+
+    def files() -> dict[str, tuple[int, bytes]]:
+        found = [path for path in Path("outputs").rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+    with owned(folder, "it"):
+        before = files()
+        for again in (
+            lambda: Runner().resume("last"),
+            lambda: Runner().resume(folder, ["trainer::max_epochs=9"]),
+            lambda: Runner().run("fit", same, auto_resume=True),
+            lambda: Runner().run("predict", resume=folder),
+        ):
+            with pytest.raises(RunError, match=r"is running \(process \d+ on .*, since .*\)"):
+                again()
+            assert files() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_a_command_that_goes_on_or_starts_is_one_at_a_time(job: dict[str, Any]) -> None:
+    """A second one comes before the first has its config in its folder, in which it could be found."""
+
+    class Second(pl.Callback):
+        def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+            with pytest.raises(RunError, match=r"`run`, the same command, is running .*; it is not started twice"):
+                Runner().run("fit", [job], auto_resume=True)
+
+    Runner().run("fit", [job, "trainer::max_epochs=1"])
+    job["trainer"]["max_epochs"] = 1
+    job["trainer"]["callbacks"] = [{"_target_": f"{__name__}.SECOND"}]
+    globals()["SECOND"] = Second
+    Runner().run("fit", [job], auto_resume=True)
+    assert len(list(Path("outputs").glob("*/*"))) == 2
+    assert not list(Path("outputs").glob(".auto*"))

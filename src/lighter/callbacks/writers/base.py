@@ -12,13 +12,12 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback
 
-from lighter.callbacks.writers.disk import publish, sync
+from lighter.callbacks.writers.disk import crc_of, publish, sync
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import in_order, is_in_order
 from lighter.callbacks.writers.part import Part
@@ -30,8 +29,10 @@ from lighter.run.disk import sync_folder
 from lighter.trainer.lightning import predicted_samples, start_predicting_at
 
 log = logging.getLogger("lighter")
+run_log = logging.getLogger("lighter.run")  # whose warnings are shown on the terminal
 
 _END: Place = (2**62, 0)
+_TELLING = 1 << 20  # bytes at the end of a checkpoint: Lighter's manifest and torch's list of checksums are there
 
 
 class BaseWriter(Callback):
@@ -74,6 +75,7 @@ class BaseWriter(Callback):
         self._part: Part | None = None
         self._goes_on = False
         self._count = 0
+        self._noted: dict[str, Any] = {}  # of the batch, beside its samples
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         """Write what `predict_step` returned for a batch.
@@ -127,18 +129,38 @@ class BaseWriter(Callback):
         self.rank = trainer.global_rank
         self.path = Path(trainer.strategy.broadcast(str(Path(trainer.default_root_dir).absolute() / self.path)))
         self._forbid_two_of_a_path(trainer)
-        part = self._part_of(self.rank)
-        goes_on = self.resume and part.progress.exists()
+        self._part = part = self._part_of(self.rank)
+        self._goes_on = goes_on = self.resume and part.take()
         if self.rows_path.exists() and not (goes_on and self.format is None):
             if not self.resume:
                 raise PredictionError(f"{self.rows_path} is there, and nothing is written over: name another path")
             self._see_that_it_is_whole(trainer)
-            return
-        if goes_on:
-            part.load()
+            self.teardown(trainer, pl_module, stage)
+        elif goes_on:
+            part.load(self._damaged_in)
+            self._report_damage(part)
         elif trainer.is_global_zero:
             self.rows_path.parent.mkdir(parents=True, exist_ok=True)
-        self._part, self._goes_on = part, goes_on
+
+    def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
+        """The first file that `write` made of a batch, beside its rows, and that is not as it was noted."""
+        return None
+
+    def _report_damage(self, part: Part) -> None:
+        """Say that some of it is predicted again, which a writer of the user's may not be able to do.
+
+        Raises:
+            PredictionError: only the user knows what such a writer has written.
+        """
+        if part.damaged is None:
+            return
+        what = f"{part.damaged} is not as it was written, after {part.samples} samples"
+        if self.format is None:
+            raise PredictionError(
+                f"{what}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
+                f" {self.path} away, and predict anew"
+            )
+        run_log.warning("%s. What follows is predicted again", what)
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the part of this process; the first writer of several sets the dataloaders to where they go on."""
@@ -174,9 +196,9 @@ class BaseWriter(Callback):
             return
         assert self._part is not None
         self.samples = predicted_samples(trainer, dataloader_idx, batch_idx)
-        self._count = len(self.samples or ())
+        self._count, self._noted = len(self.samples or ()), {}
         self.write(outputs, batch, batch_idx, dataloader_idx)
-        self._part.note(place, self._count, self.samples)
+        self._part.note(place, self._count, self.samples, self._noted)
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Make the file whole, and give it its name."""
@@ -186,8 +208,8 @@ class BaseWriter(Callback):
         trainer.strategy.barrier("the writers' parts")
         if trainer.is_global_zero:
             self.finish(self._parts(trainer.world_size))
-        self._part = None
         trainer.strategy.barrier("the writers' file")
+        self.teardown(trainer, pl_module, "predict")
 
     def finish(self, parts: list[Part]) -> None:
         """Make of the parts of all processes what the user asked for. Called in the first process."""
@@ -271,15 +293,11 @@ class BaseWriter(Callback):
         return {"writer": type(self).__name__}
 
     def _about(self, trainer: Any) -> dict[str, Any]:
-        checkpoint = trainer.ckpt_path
-        with suppress(OSError, TypeError):
-            found = os.stat(checkpoint)
-            checkpoint = {"path": str(checkpoint), "bytes": found.st_size, "modified": found.st_mtime_ns}
         about = {
             **self.about(),
             "processes": trainer.world_size,
             "batches": [None if number == float("inf") else number for number in trainer.num_predict_batches],
-            "checkpoint": checkpoint,
+            "checkpoint": _identity(trainer.ckpt_path),
         }
         return dict(json.loads(json.dumps(about)))
 
@@ -295,6 +313,16 @@ class BaseWriter(Callback):
                 f"{type(self).__name__} and {type(others[0]).__name__} both write {self.path}: give each a path of"
                 " its own"
             )
+
+
+def _identity(checkpoint: str | os.PathLike[str] | None) -> Any:
+    """What tells a checkpoint from another, wherever it is; a URL stands for itself."""
+    if checkpoint is None or not os.path.exists(checkpoint):
+        return checkpoint if checkpoint is None else os.fspath(checkpoint)
+    path, found = os.path.abspath(checkpoint), os.stat(checkpoint)
+    if os.path.isdir(path):
+        return {"path": path, "modified": found.st_mtime_ns}
+    return {"path": path, "bytes": found.st_size, "crc": crc_of(Path(path), end=_TELLING)}
 
 
 def _writers(trainer: Any) -> list[BaseWriter]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
+
+_CHUNK = 1 << 20
 
 
 def publish(path: Path, name: Path) -> bool:
@@ -18,6 +21,21 @@ def publish(path: Path, name: Path) -> bool:
         os.rename(path, name)
     path.unlink(missing_ok=True)
     return True
+
+
+def crc_of(path: Path, *, end: int | None = None) -> int:
+    """The CRC-32 of a file, or of as many bytes at its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    crc = 0
+    with open(path, "rb") as file:
+        if end is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - end))
+        while piece := file.read(_CHUNK):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def sync(path: Path) -> None:

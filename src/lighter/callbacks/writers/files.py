@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from lighter.callbacks.writers.base import BaseWriter
-from lighter.callbacks.writers.disk import publish, sync
+from lighter.callbacks.writers.disk import crc_of, publish, sync
 from lighter.callbacks.writers.formats import CsvFormat
 from lighter.callbacks.writers.functions import WriterFunction, writer_registry
 from lighter.callbacks.writers.names import file_name
@@ -63,7 +65,7 @@ class FileWriter(BaseWriter):
             writer_registry.get(writer_fn) if isinstance(writer_fn, str) else writer_fn
         )
         self.format = CsvFormat(["name", "file"])
-        self._prefix = ""
+        self._again: set[str] = set()  # files of batches that are predicted again
 
     @property
     def rows_path(self) -> Path:
@@ -73,6 +75,8 @@ class FileWriter(BaseWriter):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Make the directory, or see that it is empty."""
         super().setup(trainer, pl_module, stage)
+        lost = self._part.lost if self._part is not None else []
+        self._again = {str(file) for note in lost if isinstance(note, dict) for file in note.get("files") or ()}
         if self._part is None or self._goes_on:
             return
         if self.path.is_dir() and set(os.listdir(self.path)) - {_ASIDE}:
@@ -107,17 +111,32 @@ class FileWriter(BaseWriter):
         """Give the files of a batch their names, noting them before; those that an interrupted run gave stay."""
         assert self._part is not None
         samples: Sequence[int | None] = [None] * len(files) if self.samples is None else self.samples
-        before = self._part.unfinished["files"] if self._part.unfinished else ()
-        done = {file for file in before if (self.path / file).exists()}
+        before = self._part.unfinished or {}
+        done = {file for file, crc in _noted(before) if self._is_as_noted(file, crc)}
+        again = (self._again | {file for file, _ in _noted(before)}) - done
         twice = {file for file, number in Counter(files).items() if number > 1}
-        for name, file, sample in zip(names, files, samples, strict=True):
-            if file in twice or (file not in done and self._is_taken(file, sample)):
-                raise self._same(name, file)
-        self._part.note_unfinished({"files": files, "samples": samples})
         for name, path, file, sample in zip(names, written, files, samples, strict=True):
-            if file not in done and not publish(path, self.path / file) and self._is_taken(file, sample):
+            if file in twice or (file not in done | again and self._is_taken(file, sample, path)):
+                raise self._same(name, file)
+        self._part.note_unfinished({"files": files, "samples": samples, "crcs": [crc_of(path) for path in written]})
+        for name, path, file, sample in zip(names, written, files, samples, strict=True):
+            if file in again:
+                os.replace(path, self.path / file)
+            elif file not in done and not publish(path, self.path / file) and self._is_taken(file, sample, path):
                 raise self._same(name, file)
         sync_folder(self.path)
+        # of what is there: a file that another process has made of the same sample may have other bytes
+        self._noted = {"files": files, "crcs": [crc_of(self.path / file) for file in files]}
+
+    def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
+        """The first file of a batch that is not as it was written, or not there."""
+        files = _noted(note) if "batch" in note else ()
+        return next((self.path / file for file, crc in files if not self._is_as_noted(file, crc)), None)
+
+    def _is_as_noted(self, file: str, crc: int | None) -> bool:
+        with suppress(FileNotFoundError):
+            return (self.path / file).exists() if crc is None else crc_of(self.path / file) == crc
+        return False
 
     def finish(self, parts: list[Part]) -> None:
         """Take the place aside away, and make the table whole."""
@@ -157,12 +176,15 @@ class FileWriter(BaseWriter):
         sync(made[0])
         return made[0]
 
-    def _is_taken(self, file: str, sample: int | None) -> bool:
+    def _is_taken(self, file: str, sample: int | None, path: Path) -> bool:
         """Whether another sample has a file; where the same one has it, there is nothing left to do.
 
-        Samplers of distributed runs give some samples to two processes, and each has noted whose file it writes.
+        Samplers of distributed runs give some samples to two processes, and each has noted whose file it writes. Of a
+        note that is damaged, nobody knows the files: those are the same that are equal.
         """
         if not os.path.lexists(self.path / file):
+            return False
+        if self._part is not None and self._part.is_cut and filecmp.cmp(path, self.path / file, shallow=False):
             return False
         for rank in range(self._processes):
             part = self._part_of(rank)
@@ -177,6 +199,12 @@ class FileWriter(BaseWriter):
             f"two samples have the name {name!r}, or something else made its file: {self.path / file} is there. Give"
             " each sample a name of its own, or leave `name_key` out to name them by their index"
         )
+
+
+def _noted(note: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
+    """The files in a note, with their checksums, which earlier versions did not note."""
+    files = note.get("files", ())
+    return zip(files, note.get("crcs") or [None] * len(files), strict=True)
 
 
 def _as_text(name: Any, key: str) -> str:

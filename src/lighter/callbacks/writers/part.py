@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from lighter.callbacks.writers.progress import Batch, Place, batch_of, encoded, lines
+from lighter.callbacks.writers.progress import Batch, Place, after, batch_of, encoded, lines, verified
 from lighter.errors import PredictionError
+from lighter.run.lock import acquire, release
+
+_CHUNK = 1 << 20
+_LOCKED = "another process writes {} now; wait for it, or stop it"
+_NOT_COMPARED = "path"  # of a file, which may have been moved
 
 
 class Part:
@@ -24,6 +29,9 @@ class Part:
         ended: whether nothing more will come.
         samples: the number of samples in complete batches.
         unfinished: what was noted of the batch after them before it was complete.
+        damaged: the file that is not as it was written after those batches, and not for having been cut short.
+        is_cut: whether anything comes after them.
+        lost: what was noted of those batches before they were complete, as far as it can be read.
     """
 
     def __init__(self, rows: Path | None, progress: Path) -> None:
@@ -33,9 +41,14 @@ class Part:
         self.ended = False
         self.samples = 0
         self.unfinished: Any = None
+        self.damaged: Path | None = None
+        self.is_cut = False
+        self.lost: list[Any] = []
         self._about: dict[str, Any] | None = None
         self._end = 0
+        self._crc = 0  # of the rows since the last note
         self._notes_end = 0
+        self._check = 0
         self._files: list[IO[bytes]] = []
 
     @property
@@ -43,25 +56,57 @@ class Part:
         """Whether rows can be added."""
         return bool(self._files)
 
-    def load(self) -> None:
-        """Take over what a process has left, up to its last complete batch."""
-        size = self.rows.stat().st_size if self.rows is not None and self.rows.exists() else 0
-        header = None
-        for position, line in lines(self.progress):
-            batch = batch_of(line)
-            if max(line.get("header", 0), batch.end if batch else 0) > size:
-                break  # noted, but lost: the machine stopped before the rows were on the disk
-            self._notes_end = position
-            self._about = line.get("about", self._about)
-            if "header" in line:
-                self._end = header = line["header"]
-            if batch is not None:
-                self._end, self.next, self.samples = batch.end, _after(batch.place), self.samples + batch.size
-            self.ended = self.ended or "ended" in line
-            self.unfinished = line.get("unfinished")
-        if header is not None and self.rows is not None:
-            with open(self.rows, "rb") as file:
-                self.header = file.read(header)
+    def take(self) -> bool:
+        """Have what a process has left for this one alone, until `close`; False if there is nothing.
+
+        Raises:
+            PredictionError: another process writes it.
+        """
+        try:
+            acquire(self.progress, create=False)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError as error:
+            raise PredictionError(_LOCKED.format(self.progress)) from error
+        return True
+
+    def load(self, damaged_in: Callable[[Mapping[str, Any]], Path | None] | None = None) -> None:
+        """Take over what a process has left, up to its last complete batch.
+
+        Args:
+            damaged_in: the first file of a batch, beside its rows, that is not as its note says. If it is given the
+                rows are looked at too, and nothing is taken over from the first batch on that is not as it was written.
+        """
+        rows = self.rows if self.rows is not None and self.rows.exists() else Path(os.devnull)
+        size, end, header = rows.stat().st_size, 0, 0
+        with open(rows, "rb") as file:
+            for position, check, line in verified(self.progress):
+                batch = batch_of(line)
+                end = line.get("header", batch.end if batch else self._end)
+                if end > size:
+                    break  # noted, but lost: the machine stopped before the rows were on the disk
+                if damaged_in is not None:
+                    self.damaged = damaged_in(line) if _is_as_noted(file, end - self._end, line) else rows
+                if self.damaged is not None:
+                    break
+                self._notes_end, self._check, self._end = position, check, end
+                header = line.get("header", header)
+                self._take_over(line, batch)
+            file.seek(0)
+            self.header = file.read(header) or None
+        rest = after(self.progress, self._notes_end)
+        self.lost += [line["unfinished"] for line in rest if line is not None and "unfinished" in line]
+        self.is_cut = bool(self.lost) or self.progress.stat().st_size > self._notes_end
+        if self.damaged is None and end <= size and any(rest[1:]):
+            self.damaged = self.progress
+
+    def _take_over(self, line: Mapping[str, Any], batch: Batch | None) -> None:
+        self._about = line.get("about", self._about)
+        self.ended = self.ended or "ended" in line
+        self.lost += line.get("lost", [])
+        self.unfinished = line.get("unfinished", self.unfinished)
+        if batch is not None:
+            self.unfinished, self.next, self.samples = None, _after(batch.place), self.samples + batch.size
 
     def create(self, about: dict[str, Any]) -> None:
         """Begin.
@@ -86,7 +131,9 @@ class Part:
         """
         found = self._about if self._about is not None else about
         different = [
-            f"{key}: it was {found.get(key)}, and is {value}" for key, value in about.items() if found.get(key) != value
+            f"{key}: it was {found.get(key)}, and is {value}"
+            for key, value in about.items()
+            if not _is_same(found.get(key), value)
         ]
         if different:
             raise PredictionError(
@@ -98,23 +145,27 @@ class Part:
             os.truncate(self.rows, self._end)
         if self._about is None:
             self._note({"about": about})
+        if self.lost:
+            self._note({"lost": self.lost})
 
     def begin(self, header: bytes) -> None:
         """Write what stands before the first row."""
         self.header = header
         self.append(header)
         self._flush()
-        self._note({"header": len(header)})
+        self._note({"header": len(header), "crc": self._crc})
 
     def append(self, data: bytes) -> None:
         """Add rows."""
         self._files[1].write(data)
         self._end += len(data)
+        self._crc = zlib.crc32(data, self._crc)
 
-    def note(self, place: Place, size: int, samples: Sequence[int] | None) -> None:
-        """Note that a batch is complete."""
+    def note(self, place: Place, size: int, samples: Sequence[int] | None, more: Mapping[str, Any]) -> None:
+        """Note that a batch is complete, and more about it."""
         self._flush()
-        self._note(Batch(place, self._end, size, samples).line())
+        crc = {"crc": self._crc} if self.rows is not None else {}
+        self._note({**Batch(place, self._end, size, samples).line(), **crc, **more})
         self.next, self.samples, self.unfinished = _after(place), self.samples + size, None
 
     def note_unfinished(self, what: Any) -> None:
@@ -133,12 +184,13 @@ class Part:
                 os.fsync(file.fileno())
             self._note({"ended": True})
             self.ended = True
-        self.close()
+        self._close_files()
 
     def note_whole(self, path: Path) -> None:
         """Note which file is about to get its name."""
         with open(self.progress, "ab") as file:
-            file.write(encoded({"whole": _identity(path)}))
+            text, self._check = encoded({"whole": _identity(path)}, self._check)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
 
@@ -148,7 +200,11 @@ class Part:
         return _identity(path) in noted
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and leave them to others."""
+        self._close_files()
+        release(self.progress)
+
+    def _close_files(self) -> None:
         for file in self._files:
             with suppress(OSError):  # a full disk: what it could not take is not noted either
                 file.close()
@@ -169,7 +225,8 @@ class Part:
 
     def _open(self, mode: str) -> None:
         self._files = [open(self.progress, mode)]  # noqa: SIM115 - open while the prediction runs
-        _lock(self._files[0], self.progress)
+        if mode == "xb":
+            self.take()
         if self.rows is not None:
             self._files.append(open(self.rows, mode))  # noqa: SIM115
 
@@ -178,7 +235,9 @@ class Part:
             file.flush()
 
     def _note(self, line: dict[str, Any]) -> None:
-        self._files[0].write(encoded(line))
+        text, self._check = encoded(line, self._check)
+        self._crc = 0
+        self._files[0].write(text)
         self._files[0].flush()
 
 
@@ -191,18 +250,19 @@ def _identity(path: Path) -> list[int]:
     return [found.st_dev, found.st_ino]
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
-    """See that no other process writes this part. The lock ends with the process, also when it is killed.
+def _is_same(then: Any, now: Any) -> bool:
+    """Whether what is known of a file, or anything else, is the same; earlier versions knew other things of a file."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {_NOT_COMPARED})
+    return bool(then == now)
 
-    It is of the kind that children do not inherit, since dataloader workers outlive a killed parent for seconds.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes that go on with one prediction are not kept apart there
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            file.close()
-            raise PredictionError(f"another process writes {path} now; wait for it, or stop it") from error
+
+def _is_as_noted(rows: IO[bytes], size: int, line: Mapping[str, Any]) -> bool:
+    """Whether the next bytes of the rows are those of a note; earlier versions did not say which those were."""
+    crc = 0
+    while size > 0:
+        piece = rows.read(min(size, _CHUNK))
+        if not piece:
+            return False
+        crc, size = zlib.crc32(piece, crc), size - len(piece)
+    return bool(line.get("crc", crc) == crc)

@@ -1,23 +1,31 @@
 """What a writer notes of its progress: a JSON line when it begins, one for each batch, and one at the end.
 
     {"about": {"writer": "CsvWriter", "columns": ["id", "pred"], "processes": 1, ...}}
-    {"header": 10}                                              the rows' file begins with 10 bytes of header
-    {"batch": [0, 0], "end": 523, "range": [0, 32, 1]}          dataloader 0, batch 0: samples 0 to 31; up to byte 523
-    {"batch": [0, 1], "end": 717, "samples": [40, 32, 33]}      samples in no regular order
-    {"batch": [0, 2], "end": 990, "count": 32}                  samples of a dataset without indices
+    {"header": 10, "crc": 12}                                       the rows' file begins with 10 bytes of header
+    {"batch": [0, 0], "end": 523, "crc": 34, "range": [0, 32, 1]}   dataloader 0, batch 0: samples 0 to 31, to byte 523
+    {"batch": [0, 1], "end": 717, "crc": 56, "samples": [40, 32]}   samples in no regular order
+    {"batch": [0, 2], "end": 990, "crc": 78, "count": 32}           samples of a dataset without indices
+    {"unfinished": {"files": ["0.pt", "1.pt"], ...}}                what the batch after this line is about to write
+    {"lost": [...]}                                                 such notes of batches that are predicted again
     {"ended": true}
-    {"whole": [64768, 1234]}                                    the file that is about to get its name: device and inode
+    {"whole": [64768, 1234]}                                        the file that gets its name now: device and inode
 
 A line is written after what it tells of. So whatever a process is killed at, every whole line is true, and what comes
 after the last one, in either file, is a batch that is not complete.
+
+`crc` is the CRC-32 of the rows since the line before. Each line ends with `"check"`, the CRC-32 of its text and of all
+lines before it, so that one that was altered, lost or moved shows. Earlier versions wrote neither.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_CHECK = b', "check": '
 
 Place = tuple[int, int]
 """A dataloader and a batch of it."""
@@ -52,25 +60,55 @@ def batch_of(line: dict[str, Any]) -> Batch | None:
     return Batch((loader, number), line["end"], line["count"] if samples is None else len(samples), samples)
 
 
-def encoded(line: dict[str, Any]) -> bytes:
-    """A line as it is written."""
-    return json.dumps(line).encode() + b"\n"
+def encoded(line: dict[str, Any], before: int) -> tuple[bytes, int]:
+    """A line as it is written after one with this checksum, and its own."""
+    text = json.dumps(line).encode().removesuffix(b"}")
+    check = zlib.crc32(text, before)
+    return b"%s%s%d}\n" % (text, _CHECK, check), check
 
 
 def lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     """The whole lines of a progress file from a byte on, each with the byte at which it ends. A torn one ends them."""
+    for position, text in _texts(path, start):
+        line = _parsed(text)
+        if line is None:
+            return
+        yield position, line
+
+
+def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The lines up to the first that is not as it was written, each with the byte at which it ends and its checksum."""
+    before, has_check = 0, False
+    for position, text in _texts(path, 0):
+        body, mark, check = text.rpartition(_CHECK)
+        if mark:
+            before, has_check = zlib.crc32(body, before), True
+        line = _parsed(text)
+        if line is None or (b"%d}\n" % before != check if mark else has_check):
+            return
+        yield position, before, line
+
+
+def after(path: Path, start: int) -> list[dict[str, Any] | None]:
+    """What can still be read from a byte on, where a line is not as it was written; None for what cannot."""
+    return [_parsed(text) for _, text in _texts(path, start)]
+
+
+def _texts(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
     with open(path, "rb") as file:
         file.seek(start)
-        position = start
         for text in file:
-            if not text.endswith(b"\n"):
-                return
-            try:
-                line = json.loads(text)
-            except ValueError:  # a disk that lost power can leave bytes that nobody wrote
-                return
-            position += len(text)
-            yield position, line
+            if text.endswith(b"\n"):
+                start += len(text)
+                yield start, text
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:  # a disk that lost power can leave bytes that nobody wrote
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def _noted(samples: Sequence[int] | None, size: int) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run import paths
+from lighter.run.lock import only_one, owned
 from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
@@ -161,6 +165,21 @@ def _is_fit(folder: paths.RunFolder) -> bool:
         return False
 
 
+@contextmanager
+def resumed(
+    wanted: str | Path, root: Path, overrides: Sequence[str], take: str, *, weights_only: bool = True
+) -> Iterator[tuple[GoingOn, list[Input]]]:
+    """How a run goes on: see `going_on`. Nobody else may write into its folder for as long as this lasts.
+
+    Raises:
+        RunError: there is no such run, it cannot go on, or another process has it.
+    """
+    run = run_to_resume(wanted, root)
+    with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
+        run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
+        yield going_on(run, overrides, take, weights_only=weights_only)
+
+
 def going_on(
     run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
 ) -> tuple[GoingOn, list[Input]]:
@@ -192,18 +211,50 @@ def going_on(
     return GoingOn(run, state, take, frozenset(changed)), inputs
 
 
-def unfinished_fit(config: Config, root: Path, name: str) -> GoingOn | None:
+@contextmanager
+def unfinished_fit(config: Config, root: Path, name: str) -> Iterator[GoingOn | None]:
     """The newest fit of this name with the same config, if it stopped before its end and has a checkpoint.
 
+    For as long as this lasts, no other process gets an answer for the same config: a run that has only begun could not
+    be found, as its config is not in its folder yet.
+
     Raises:
-        RunError: it is running.
+        RunError: it is running, or another process that was to go on with it or to start it is.
     """
     if not paths.is_rank_zero():
         folder = os.environ.get(_OF_RANK_ZERO)
-        return _with_all(read_run(Path(folder))) if folder else None
+        yield _with_all(read_run(Path(folder))) if folder else None
+        return
     os.environ.pop(_OF_RANK_ZERO, None)
-    run = _newest_same(config, root, name)
-    if run is None or run.status == FINISHED:
+    with ExitStack() as stack:
+        saved = _saved(config)
+        if _can_be_written(root):
+            digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
+            lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
+            stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))
+        run = _newest_same(saved, root, name)
+        if run is not None and run.status != FINISHED:
+            owner = stack.enter_context(ExitStack())
+            owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
+            found = _found(read_run(run.folder.path))
+            if found is None:
+                owner.close()
+            yield found
+        else:
+            yield None
+
+
+def _can_be_written(root: Path) -> bool:
+    """Whether a lock can be in the folder of the runs; if not, no run can, which is said where one is made."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(root, os.W_OK)
+
+
+def _found(run: Run) -> GoingOn | None:
+    if run.status == FINISHED:
         return None
     if run.status == RUNNING:
         raise RunError(f"{run.id}, the same command, {_running(run)}; two processes cannot share its folder")
@@ -220,8 +271,11 @@ def _with_all(run: Run) -> GoingOn:
     return GoingOn(run, newest_good(run, complete=True), ALL, frozenset())
 
 
-def _newest_same(config: Config, root: Path, name: str) -> Run | None:
-    saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
+def _saved(config: Config) -> dict[str, Any]:
+    return _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
+
+
+def _newest_same(saved: Mapping[str, Any], root: Path, name: str) -> Run | None:
     for folder in paths.runs_of(root, name):
         try:
             run = read_run(folder.path)
