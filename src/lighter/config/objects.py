@@ -379,6 +379,10 @@ class _Resolver(Resolver):
         super().__init__()
         self._items = _Items()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the objects that were made: a module's `Deferred` optimizer would take trainer and data along."""
+        return {**self.__dict__, "_resolved": {}}
+
     def knows(self, path: str) -> bool:
         """Whether the resolver was told of a path."""
         return path in self._items

@@ -153,6 +153,11 @@ class LeanEvaluationLoop(_EvaluationLoop):
         trainer.strategy.on_validation_end()
         trainer._logger_connector.reset_results()
 
+    def teardown(self) -> None:
+        """The run is over, and so is its plan: it holds what does not pickle."""
+        super().teardown()
+        self._plan = None
+
     def _make_plan(self) -> StepPlan:
         stage = "test" if self.trainer.testing else "validation"
         self._plan = StepPlan(self.trainer, stage, names_loader=self._is_sequential and self.num_dataloaders > 1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback
+from torch.nn.parameter import is_lazy
 
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
@@ -250,13 +251,18 @@ def _running(run: Run) -> str:
 
 
 def _refuse_shapes(state: State, module: Any) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    saved = {name: tuple(tensor.shape) for name, tensor in state.content["state_dict"].items()}
+    own, saved = _shapes(module.state_dict()), _shapes(state.content["state_dict"])
     wrong = [name for name in own if name in saved and own[name] != saved[name]]
     if wrong:
         shown = [f"  {name}: {saved[name]} there, {own[name]} here" for name in wrong[:8]]
         more = [f"  ... and {len(wrong) - 8} more"] if len(wrong) > 8 else []
         raise CheckpointError("\n".join([f"the weights of {state.path} are those of another network:", *shown, *more]))
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of what has one: neither extra state nor the weights of lazy layers, which take any, do."""
+    return {name: tuple(value.shape) for name, value in state.items()
+            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
