@@ -56,6 +56,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
     metrics_before: Mapping[str, Any] = {}  # what the module's own had added up when a validation of a fit began
+    attributes_before: Mapping[str, Any] = {}  # and what hooks had changed by then
     _batches_before: Mapping[int, int] | None = None
     _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
@@ -69,6 +70,8 @@ class LeanEvaluationLoop(_EvaluationLoop):
         """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
         fits = self.trainer.fit_loop
         self.trainer.stopping.begin(self._combined_loader)
+        if self.trainer.state.fn == "fit" and self.trainer.exact_resume and self._combined_loader is not None:
+            fits.switches.add_loaders("val", self._combined_loader.flattened)
         if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
             fits.seed_validation()
             self._loaders.place = fits.place_of_validation()
@@ -106,6 +109,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         fits.seed_validation()
         if fits.streams is not None:
             self.metrics_before = metrics_of(self.trainer.lightning_module)
+            self.attributes_before = fits.switches.state(self.trainer)
         if self._batches_before is not None:
             every = self.trainer.reload_dataloaders_every_n_epochs
             if not every or self.trainer.current_epoch - self._loaded_in < every:
@@ -137,7 +141,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         self._last_val_dl_reload_epoch = self._loaded_in
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
-        self.is_over, self.metrics_before = True, {}
+        self.is_over, self.metrics_before, self.attributes_before = True, {}, {}
         self._loaders.release()
         trainer = self.trainer
         if trainer.state.fn != "fit" or trainer.fit_loop.streams is None:
