@@ -17,7 +17,7 @@ from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Ligh
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
 from lighter.trainer.exact.loaders import FROM_START, LIGHTNINGS, NOT_EXACT, Loaders, ResumeChoice, States
-from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
+from lighter.trainer.exact.position import EPOCH_END, NOTHING, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, go_on_with_metrics, row_to_log, saved_state
 from lighter.trainer.exact.streams import Streams, seed_of_fit
@@ -51,7 +51,8 @@ class LeanFitLoop(_FitLoop):
         self.switches, self._samplers = Switches(), Switches()
         self._samplers_begun: Any = {}  # the attributes of samplers when they were asked for this epoch's order
         self._samplers_drawn: Any = {}  # and after that, in a fit that goes on, until they are asked again
-        self._is_started = False
+        self._is_set_up = False  # whether the hooks before the data is loaded were called, in which callbacks search
+        self._is_started = False  # whether `on_train_start` was
         self._searches: list[Any] = []  # callbacks that wait until it is too late for them to search
         self.saves_to: Any = None
         self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
@@ -66,7 +67,7 @@ class LeanFitLoop(_FitLoop):
         """All is set up, and no hook of the fit was called yet: what these change in attributes is kept."""
         self.switches, self._samplers = Switches(), Switches()
         self._samplers_begun, self._samplers_drawn = {}, {}
-        self._is_started = False
+        self._is_set_up = self._is_started = False
         if self.trainer.exact_resume:
             self.switches.begin(self.trainer)
 
@@ -83,10 +84,11 @@ class LeanFitLoop(_FitLoop):
 
     def end_setup(self) -> None:
         """The hooks that come before the data is loaded were called."""
-        self.trainer.callbacks += self._searches
-        self._searches = []
-        if not self.trainer.ckpt_path:
-            self.goes_on = None  # a search has restored what it saved
+        self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
+        self._searches, self._is_set_up = [], True
+        if self.is_resuming and not self.trainer.ckpt_path:  # a search has restored what it saved
+            self.goes_on = None
+            settle(self, NOTHING)
         if self.trainer.exact_resume:
             self.switches.end_setup(self.trainer.optimizers)
             saved = self._saved_attributes("switches")
@@ -215,7 +217,7 @@ class LeanFitLoop(_FitLoop):
             val_loop: Any = self.epoch_loop.val_loop
             val_loop.reload_when_due()
             go_on_with_metrics(self.trainer, saved)
-        if self.streams is not None:
+        if self.streams is not None and self._is_set_up:
             self._go_on_with_attributes(saved)
 
     def _go_on_with_attributes(self, saved: Saved | None) -> None:
@@ -374,7 +376,7 @@ class LeanFitLoop(_FitLoop):
             change = self.loaders.change(sizes)
             if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
                 return ResumeChoice(FROM_START, change or "another process has other batches")
-        if saved is None and self.is_resuming:
+        if saved is None and self.is_resuming and self.trainer.ckpt_path:  # and it is no search, which loads its own
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         for callback in self.trainer.callbacks:
             if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):

@@ -26,6 +26,8 @@ from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
 from lighter.run.select import find_run
+from lighter.trainer import Trainer
+from lighter.trainer.lightning import is_search
 
 log = logging.getLogger("lighter")
 
@@ -78,6 +80,8 @@ class GoingOn:
             CheckpointError: the weights are of another shape.
         """
         _refuse_shapes(self.state, module)
+        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
+            trainer.callbacks = [callback for callback in trainer.callbacks if not is_search(callback)]
         trainer.callbacks.insert(0, _Takes(self))
         log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
 
