@@ -51,6 +51,7 @@ class LeanFitLoop(_FitLoop):
         self.switches, self._samplers = Switches(), Switches()
         self._samplers_begun: Any = {}  # the attributes of samplers when they were asked for this epoch's order
         self._samplers_drawn: Any = {}  # and after that, in a fit that goes on, until they are asked again
+        self._resumes = False  # whether a checkpoint was loaded, and not only a search's own
         self._is_set_up = False  # whether the hooks before the data is loaded were called, in which callbacks search
         self._is_started = False  # whether `on_train_start` was
         self._searches: list[Any] = []  # callbacks that wait until it is too late for them to search
@@ -63,15 +64,22 @@ class LeanFitLoop(_FitLoop):
         progress: Any = self.epoch_progress.current
         return int(progress.processed)
 
-    def begin_looking(self) -> None:
-        """All is set up, and no hook of the fit was called yet: what these change in attributes is kept."""
+    def begin_looking(self, *, resumes: bool) -> None:
+        """All is set up, and no hook of the fit was called yet: what these change in attributes is kept.
+
+        Args:
+            resumes: whether a checkpoint was loaded.
+        """
+        self._resumes = resumes
+        if resumes:
+            self._skip_searches()
         self.switches, self._samplers = Switches(), Switches()
         self._samplers_begun, self._samplers_drawn = {}, {}
         self._is_set_up = self._is_started = False
         if self.trainer.exact_resume:
             self.switches.begin(self.trainer)
 
-    def skip_searches(self) -> None:
+    def _skip_searches(self) -> None:
         """In a fit that goes on, nobody searches for a learning rate or a batch size: both are the checkpoint's.
 
         A search trains from the first step and restores a state of its own, in place of that which was loaded.
@@ -86,7 +94,7 @@ class LeanFitLoop(_FitLoop):
         """The hooks that come before the data is loaded were called."""
         self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
         self._searches, self._is_set_up = [], True
-        if self.is_resuming and not self.trainer.ckpt_path:  # a search has restored what it saved
+        if self.is_resuming and not self._resumes:  # a search has restored what it saved
             self.goes_on = None
             settle(self, NOTHING)
         if self.trainer.exact_resume:
@@ -376,7 +384,7 @@ class LeanFitLoop(_FitLoop):
             change = self.loaders.change(sizes)
             if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
                 return ResumeChoice(FROM_START, change or "another process has other batches")
-        if saved is None and self.is_resuming and self.trainer.ckpt_path:  # and it is no search, which loads its own
+        if saved is None and self.is_resuming and self._resumes:  # and it is no search, which loads its own
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         for callback in self.trainer.callbacks:
             if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):

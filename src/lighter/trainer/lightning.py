@@ -204,7 +204,8 @@ def forget_unbegun_fetchers(trainer: Any) -> None:
     Private, as `_data_fetcher` is: its `teardown` asks for the length of an iteration that was never begun.
     """
     for _, loop in _loops(trainer):
-        if loop._data_fetcher is not None and loop._combined_loader._iterator is None:
+        combined = loop._combined_loader  # none after a search for a learning rate
+        if loop._data_fetcher is not None and (combined is None or combined._iterator is None):
             loop._data_fetcher = None
 
 

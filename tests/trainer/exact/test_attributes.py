@@ -40,7 +40,7 @@ class Anneals(Module):
         self.seen["steps"] += 1
         loss = super().training_step(batch, batch_idx) * (1 + self.beta + self.hparams.warm + sum(self.last))
         self.history.append(loss.detach())
-        self.last.append(float(loss))
+        self.last.append(loss.detach().item())
         return loss + self.seen["steps"] * loss / 100 + sum(self.history) * loss
 
 
@@ -71,7 +71,7 @@ class Holds(Module):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = super().training_step(batch, batch_idx)
         for mean in self.means:
-            mean.total += float(loss)
+            mean.total += loss.detach().item()
         self.metrics["mean"].update(loss.detach())
         self.mean.mul_(0.9).add_(loss.detach())
         self.array[1] += 1
@@ -268,12 +268,12 @@ class Ordinary(Module):
     def __init__(self) -> None:
         super().__init__()
         self.config, self.function, self.tokens = Config(), lambda x: x, {n: str(n) for n in range(30_000)}
-        self.accuracy = nn.ModuleDict({"train": BinaryAccuracy(), "val": BinaryAccuracy()})
+        self.accuracy = nn.ModuleDict({"of_train": BinaryAccuracy(), "of_val": BinaryAccuracy()})
         self.path, self.kind, self.register = Path("."), torch.float32, __import__("logging").getLogger("x")
         self.example_input_array = torch.zeros(2, 4)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.accuracy["train"](torch.rand(3), torch.ones(3, dtype=torch.int))
+        self.accuracy["of_train"](torch.rand(3), torch.ones(3, dtype=torch.int))
         return super().training_step(batch, batch_idx)
 
 

@@ -174,6 +174,7 @@ class Switches:
         """What is otherwise than it was when the fit began."""
         modes = trainer.fit_loop.epoch_loop.val_loop._module_mode.mode if trainer.validating else {}
         changes = self._changes({f"{_MODEL}.{name}".rstrip("."): is_on for name, is_on in modes.items()})
+        changes["changed"] |= {path: values for path, values in self._expected.items() if not self._is_looked_at(path)}
         if is_begun(trainer):
             early = ((path, name) for path, values in changes["changed"].items() for name in values)
             changes["early"] = [_name(place) for place in early if _is_early(place[0])]

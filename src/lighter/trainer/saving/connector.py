@@ -37,9 +37,7 @@ class CheckpointConnector(_CheckpointConnector):
         super()._restore_modules_and_callbacks(checkpoint_path, weights_only)
         trainer: Any = self.trainer
         if trainer.state.fn == TrainerFn.FITTING:
-            trainer.fit_loop.begin_looking()
-            if checkpoint_path is not None:
-                trainer.fit_loop.skip_searches()
+            trainer.fit_loop.begin_looking(resumes=bool(self._loaded_checkpoint))
 
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
         found = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
