@@ -113,7 +113,7 @@ class _Encoder:
 
 
 def _opaque(value: Any) -> Opaque:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and not is_lazy(value):
         return Opaque(value, None if value.is_inference() else value._version)
     return Opaque(value, len(value) if type(value) in _SEQUENCES or type(value) in _MAPPINGS else None)
 
