@@ -256,8 +256,12 @@ class BaseModule(LightningModule):
             log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
 
     def _own_weights(self) -> dict[str, Tensor]:
-        """The weights of the network: all but those of the criterion and the metrics."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(self.aside)}
+        """The weights of the network: all but those of the criterion and the metrics, and no extra state."""
+        return {
+            key: value
+            for key, value in self.state_dict().items()
+            if isinstance(value, Tensor) and not key.startswith(self.aside)
+        }
 
     @property
     def aside(self) -> tuple[str, ...]:

@@ -51,6 +51,13 @@ def _loader_of(mode: str) -> ExistsIf:
     return ExistsIf(loader, lambda system: mode in system.dataloaders, f"Add `system::dataloaders::{mode}`.")
 
 
+class _Shared(dict[str, Any]):
+    """A dict that copies of its owner share: weight averaging copies the module, and must not copy the data."""
+
+    def __deepcopy__(self, memo: Any) -> _Shared:
+        return self
+
+
 class System(BaseModule):
     """An experiment made of parts: network, data, loss, metrics, optimizer, and adapters that connect them.
 
@@ -127,7 +134,7 @@ class System(BaseModule):
             raise ModuleTypeError(f"`model` is a torch.nn.Module; found {describe(model)}", "model")
         self.model = model
         self.inferer = inferer
-        self.dataloaders = {mode: loader for mode, loader in (dataloaders or {}).items() if loader is not None}
+        self.dataloaders = _Shared((mode, loader) for mode, loader in (dataloaders or {}).items() if loader is not None)
         self.adapters = {mode: _adapters_of(mode, (adapters or {}).get(mode)) for mode in MODES}
         accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # also if compiled
         self._injected = tuple(name for name in ("epoch", "step") if name in accepted)

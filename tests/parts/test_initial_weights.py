@@ -179,3 +179,11 @@ def test_files_that_hold_no_weights(saved: Any) -> None:
     ):
         with pytest.raises(CheckpointError, match=message):
             load(name)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_lazy_layers_take_any_shape(saved: dict[str, torch.Tensor]) -> None:
+    network = torch.nn.Sequential(torch.nn.LazyLinear(32), torch.nn.ReLU(), torch.nn.LazyLinear(10))
+    [report] = InitialWeights("plain.pt", 1.0).load(Classifier(network).state_dict(), PREFIXES)
+    assert report.share == 1.0
+    assert all(torch.equal(network.state_dict()[key], saved[key]) for key in saved)

@@ -7,6 +7,7 @@ for a definition that is built later, as often as it is asked for (optimizers). 
 
 from __future__ import annotations
 
+import copy
 import pydoc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -378,6 +379,20 @@ class _Resolver(Resolver):
     def __init__(self) -> None:
         super().__init__()
         self._items = _Items()
+        self._written: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the objects that were made: a module's `Deferred` optimizer would take trainer and data along."""
+        items = _Items()
+        for path, item in dict.items(self._items):
+            items[path] = copy.copy(item)
+            items[path].update_config(self._written[path])  # in which resolving puts the objects
+        return {**self.__dict__, "_resolved": {}, "_items": items}
+
+    def add_item(self, item: Item) -> None:
+        """Take a definition, and keep it as it was written."""
+        super().add_item(item)
+        self._written[item.get_id()] = item.get_config()
 
     def knows(self, path: str) -> bool:
         """Whether the resolver was told of a path."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
@@ -146,7 +147,7 @@ class InitialWeights:
         skipped = _skipped(source.skip, state, prefixes)
         given = _changed(weights, change, state, source.path)
         state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
-        fitting = {key: tensor for key, tensor in given.items() if key in state and state[key].shape == tensor.shape}
+        fitting = {key: tensor for key, tensor in given.items() if key in state and _fits(tensor, state[key])}
         report = Report(
             source.path,
             how,
@@ -165,8 +166,16 @@ class InitialWeights:
             raise CheckpointError(f"{report.share:.0%} of the weights are in the checkpoint, and {wanted}.\n{report}")
         with torch.no_grad():
             for key, tensor in fitting.items():
-                state[key].copy_(tensor)
+                own: Any = state[key]
+                if is_lazy(own):
+                    own.materialize(tensor.shape)
+                own.copy_(tensor)
         return report
+
+
+def _fits(tensor: Tensor, own: Tensor) -> bool:
+    """Whether a weight has the shape of the module's; one of a lazy layer takes any."""
+    return is_lazy(own) or own.shape == tensor.shape
 
 
 def _source(given: Any) -> Source:

@@ -1,4 +1,7 @@
-"""What metrics have added up so far, as plain data, and back: torchmetrics keeps that out of `state_dict`."""
+"""What metrics have added up so far, as plain data, and back: torchmetrics keeps that out of `state_dict`.
+
+Metrics in plain lists, dicts and objects of a module count as its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
+
+from lighter.parts.holders import held_modules
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def _kept(state: Any) -> Any:
 
 
 def _trackers(root: nn.Module) -> list[tuple[str, MetricTracker]]:
-    return [(name, module) for name, module in root.named_modules() if isinstance(module, MetricTracker)]
+    return [(name, module) for name, module in held_modules(root) if isinstance(module, MetricTracker)]
 
 
 def _keys(metric: Metric, is_reset: bool) -> list[str]:
@@ -69,9 +74,10 @@ def _keys(metric: Metric, is_reset: bool) -> list[str]:
 
 
 def _metrics(root: nn.Module) -> Iterator[tuple[str, Metric]]:
-    for module in root.modules():
+    found = list(held_modules(root))
+    for _, module in found:
         if isinstance(module, MetricCollection):
             module.values(copy_state=False)  # members of a compute group get the state that they share
-    for name, module in root.named_modules():
+    for name, module in found:
         if isinstance(module, Metric):
             yield name, module

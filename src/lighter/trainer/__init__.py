@@ -113,6 +113,9 @@ class Trainer(pytorch_lightning.Trainer):
 
     def _run_stage(self) -> Any:
         """Private, because nothing public is called in all stages when the loops begin and when they have ended."""
+        fit_loop: Any = self.fit_loop
+        if self.state.fn == "fit":
+            fit_loop.end_setup()
         with self.stopping.of_stage():
             return super()._run_stage()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,14 +17,21 @@ from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Ligh
 
 from lighter.trainer.exact.keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.exact.keys import EPOCH_START, ORDER, START, VALIDATION
-from lighter.trainer.exact.loaders import FROM_START, LIGHTNINGS, Loaders, ResumeChoice, States
-from lighter.trainer.exact.position import EPOCH_END, WITHIN, place_of, settle
+from lighter.trainer.exact.loaders import FROM_START, LIGHTNINGS, NOT_EXACT, Loaders, ResumeChoice, States
+from lighter.trainer.exact.position import EPOCH_END, NOTHING, WITHIN, place_of, settle
 from lighter.trainer.exact.samples import Place
 from lighter.trainer.exact.state import KEY, Saved, go_on, go_on_with_metrics, row_to_log, saved_state
 from lighter.trainer.exact.streams import Streams, seed_of_fit
 from lighter.trainer.exact.switches import Switches
+from lighter.trainer.lightning import is_search
 
 log = logging.getLogger("lighter")
+
+_SHOWN = 3
+_ADVICE = (
+    "Keep it as numbers, text, tensors or lists and dicts of these, or save it yourself in on_save_checkpoint and load"
+    " it in on_load_checkpoint"
+)
 
 
 class LeanFitLoop(_FitLoop):
@@ -42,7 +49,13 @@ class LeanFitLoop(_FitLoop):
     def __init__(self, trainer: Any, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
         self.loaders = Loaders()
-        self.switches = Switches()
+        self.switches, self._samplers = Switches(), Switches()
+        self._samplers_begun: Any = {}  # the attributes of samplers when they were asked for this epoch's order
+        self._samplers_drawn: Any = {}  # and after that, in a fit that goes on, until they are asked again
+        self._resumes = False  # whether a checkpoint was loaded, and not only a search's own
+        self._is_set_up = False  # whether the hooks before the data is loaded were called, in which callbacks search
+        self._is_started = False  # whether `on_train_start` was
+        self._searches: list[Any] = []  # callbacks that wait until it is too late for them to search
         self.saves_to: Any = None
         self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
 
@@ -51,6 +64,64 @@ class LeanFitLoop(_FitLoop):
         """The number of the epoch that is running, or that runs next."""
         progress: Any = self.epoch_progress.current
         return int(progress.processed)
+
+    def begin_looking(self, *, resumes: bool) -> None:
+        """All is set up, and no hook of the fit was called yet: what these change in attributes is kept.
+
+        Args:
+            resumes: whether a checkpoint was loaded.
+        """
+        self._resumes = resumes
+        if resumes:
+            self._skip_searches()
+        self.switches, self._samplers = Switches(), Switches()
+        self._samplers_begun, self._samplers_drawn = {}, {}
+        self._is_set_up = self._is_started = False
+        if self.trainer.exact_resume:
+            self.switches.begin(self.trainer)
+
+    def _skip_searches(self) -> None:
+        """In a fit that goes on, nobody searches for a learning rate or a batch size: both are the checkpoint's.
+
+        A search trains from the first step and restores a state of its own, in place of that which was loaded.
+        """
+        callbacks = self.trainer.callbacks
+        self._searches = [one for one in callbacks if is_search(one)]
+        self.trainer.callbacks = [one for one in callbacks if not is_search(one)]
+        for callback in self._searches:
+            log.info("resume: %s does not search again; what it found is the checkpoint's", type(callback).__name__)
+
+    def end_setup(self) -> None:
+        """The hooks that come before the data is loaded were called."""
+        self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
+        self._searches, self._is_set_up = [], True
+        if self.is_resuming and not self._resumes:  # a search has restored what it saved
+            self.goes_on = None
+            settle(self, NOTHING)
+        if self.trainer.exact_resume:
+            self.switches.end_setup(self.trainer.optimizers)
+            saved = self._saved_attributes("switches")
+            self.switches.load_setup(saved, self.trainer.strategy.root_device)
+            self.switches.expect(saved)
+
+    def attributes(self) -> Any:
+        """The attributes that hooks have changed; a validation that is not over is run again."""
+        validation: Any = self.epoch_loop.val_loop
+        if validation.is_run_again:
+            return validation.attributes_before
+        return self.switches.state(self.trainer)
+
+    def sampler_attributes(self, *, is_within: bool) -> Any:
+        """The attributes that samplers have changed, and those from which the epoch's order is drawn again."""
+        now = self._samplers.changes()
+        return {"now": now, "begun": self._samplers_begun if is_within else now}
+
+    def _note_samplers(self) -> None:
+        self._samplers_begun, self._samplers_drawn = self._samplers.changes(), {}
+
+    def _saved_attributes(self, key: str) -> Any:
+        saved = self.goes_on
+        return saved.processes[self.trainer.global_rank].get(key, {}) if saved is not None and self._fits(saved) else {}
 
     def run(self) -> None:
         """Run the fit."""
@@ -69,7 +140,7 @@ class LeanFitLoop(_FitLoop):
         self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
         place = self.loaders.place
         place.seed, place.rank, place.clock = seed, trainer.global_rank, self
-        place.before_seeding = self._before_seeding
+        place.before_seeding, place.before_order = self._before_seeding, self._note_samplers
         place.trained = (0, 0)
         if saved is not None:
             if self._fits(saved):
@@ -115,8 +186,19 @@ class LeanFitLoop(_FitLoop):
         self.loaders.load(self._states(), self.loaders.place.skip(self.epoch))
         if not self.loaders.skips:
             self.loaders.place.trained = (0, 0)
-        log.info("resume: %s", self.trainer.resume_choice)
+        self._look_at_loaders()
+        if self._is_started:  # dataloaders that are made anew
+            log.info("resume: %s", self.trainer.resume_choice)
         self.seed_order()
+
+    def _look_at_loaders(self) -> None:
+        loaders = self._combined_loader.flattened if self._combined_loader is not None else []
+        self.switches.add_loaders("train", loaders)
+        self._samplers.add({f"train_dataloader[{n}].sampler": one for n, one in enumerate(self.loaders.samplers)})
+        saved = self._saved_attributes("samplers")
+        if saved and not self._is_started:
+            self._samplers.load(saved["begun"], self.trainer.strategy.root_device)
+            self._samplers_drawn = saved["now"]
 
     def _states(self) -> States | None:
         saved = self.goes_on
@@ -135,10 +217,8 @@ class LeanFitLoop(_FitLoop):
     def on_run_start(self) -> None:
         """Begin, or go on."""
         saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
-        module = self.trainer.lightning_module
         if self.streams is not None:
             self.streams.seed_for(START)
-            self.switches.begin(module)
         if saved is not None:
             go_on(self.trainer, saved)
         with self._epoch_counted(saved):
@@ -147,7 +227,24 @@ class LeanFitLoop(_FitLoop):
             val_loop: Any = self.epoch_loop.val_loop
             val_loop.reload_when_due()
             go_on_with_metrics(self.trainer, saved)
-            self.switches.load(module, saved.processes[self.trainer.global_rank].get("switches", {}))
+        if self.streams is not None and self._is_set_up:
+            self._go_on_with_attributes(saved)
+
+    def _go_on_with_attributes(self, saved: Saved | None) -> None:
+        """After `on_train_start`; then all is known that says how exact the fit is."""
+        trainer = self.trainer
+        self.switches.end_start()
+        problems = [f"{name}, {kind}, is not saved" for name, kind in self.switches.unknown.items()]
+        if saved is not None:
+            problems += self.switches.load(self._saved_attributes("switches"), trainer.strategy.root_device)
+        self._is_started = True
+        self._be_less_exact(problems)
+        log.info("resume: %s", trainer.resume_choice)
+
+    def _be_less_exact(self, problems: Sequence[str]) -> None:
+        if problems and self.trainer.resume_choice.name == "exact":
+            more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+            self.trainer.resume_choice = ResumeChoice(NOT_EXACT, "; ".join([*problems[:_SHOWN], *more]))
 
     @contextmanager
     def _epoch_counted(self, saved: Saved | None) -> Iterator[None]:
@@ -181,6 +278,9 @@ class LeanFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """End an epoch."""
         ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
+        if self._samplers_drawn:  # no batch was left, and nobody asked them
+            self._samplers.load(self._samplers_drawn, self.trainer.strategy.root_device)
+            self._samplers_drawn = {}
         self.goes_on = None
         if ends:
             self._finish_epoch()
@@ -263,7 +363,16 @@ class LeanFitLoop(_FitLoop):
             made_in = self._last_train_dl_reload_epoch
             own = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": made_in}
             state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)
+            self._tell_left_out(state[KEY])
         return state
+
+    def _tell_left_out(self, saved: Mapping[str, Any]) -> None:
+        """Say once of each attribute that a fit that goes on from here would not have it."""
+        left_out = saved["processes"][self.trainer.global_rank]["switches"].get("left_out", {})
+        names = self.switches.new_names(left_out)
+        if names and self._is_started:
+            log.warning("resume: not exact from now on: %s changed, and cannot be saved. %s", "; ".join(names), _ADVICE)
+            self._be_less_exact([f"{name} changed, and is not saved" for name in names])
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
         """Take Lightning's state and ours."""
@@ -289,7 +398,7 @@ class LeanFitLoop(_FitLoop):
             change = self.loaders.change(sizes)
             if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
                 return ResumeChoice(FROM_START, change or "another process has other batches")
-        if saved is None and self.is_resuming:
+        if saved is None and self.is_resuming and self._resumes:  # and it is no search, which loads its own
             return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
         for callback in self.trainer.callbacks:
             if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):

@@ -57,6 +57,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
     is_over = False  # whether all is measured, and only the last hooks are to come
     metrics_before: Mapping[str, Any] = {}  # what the module's own had added up when a validation of a fit began
     shown_before: Mapping[str, Any] = {}  # the values that callbacks saw then
+    attributes_before: Mapping[str, Any] = {}  # and what hooks had changed by then
     _batches_before: Mapping[int, int] | None = None
     _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
@@ -70,6 +71,8 @@ class LeanEvaluationLoop(_EvaluationLoop):
         """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
         fits = self.trainer.fit_loop
         self.trainer.stopping.begin(self._combined_loader)
+        if self.trainer.state.fn == "fit" and self.trainer.exact_resume and self._combined_loader is not None:
+            fits.switches.add_loaders("val", self._combined_loader.flattened)
         if self.trainer.state.fn == "fit" and fits.streams is not None and self._combined_loader is not None:
             fits.seed_validation()
             self._loaders.place = fits.place_of_validation()
@@ -108,6 +111,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         if fits.streams is not None:
             self.metrics_before = metrics_of(self.trainer.lightning_module)
             self.shown_before = shown(self.trainer._logger_connector, {})
+            self.attributes_before = fits.switches.state(self.trainer)
         if self._batches_before is not None:
             every = self.trainer.reload_dataloaders_every_n_epochs
             if not every or self.trainer.current_epoch - self._loaded_in < every:
@@ -147,7 +151,8 @@ class LeanEvaluationLoop(_EvaluationLoop):
         self._last_val_dl_reload_epoch = self._loaded_in
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
-        self.is_over, self.metrics_before, self.shown_before = True, {}, {}
+        self.is_over = True
+        self.metrics_before, self.shown_before, self.attributes_before = {}, {}, {}
         self._loaders.release()
         trainer = self.trainer
         if trainer.state.fn != "fit" or trainer.fit_loop.streams is None:
@@ -162,6 +167,11 @@ class LeanEvaluationLoop(_EvaluationLoop):
             hook()
         trainer.strategy.on_validation_end()
         trainer._logger_connector.reset_results()
+
+    def teardown(self) -> None:
+        """The run is over, and so is its plan: it holds what does not pickle."""
+        super().teardown()
+        self._plan = None
 
     def _make_plan(self) -> StepPlan:
         stage = "test" if self.trainer.testing else "validation"

@@ -20,6 +20,8 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from lighter.errors import PredictionError
 from lighter.signals import is_lightnings
 
+_SEARCHES = (".callbacks.lr_finder", ".callbacks.batch_size_finder")
+
 
 def logs_this_step(trainer: Any) -> bool:
     """Whether Lightning will pass the values of the training step that is running to the loggers.
@@ -73,6 +75,11 @@ def fits_without_validation(trainer: Any) -> bool:
     """
     source = trainer.fit_loop.epoch_loop.val_loop._data_source
     return trainer.state.fn == "fit" and not source.is_defined()
+
+
+def is_search(callback: object) -> bool:
+    """Whether a callback, of either package of Lightning's, searches for a learning rate or a batch size."""
+    return any(base.__module__.endswith(_SEARCHES) for base in type(callback).__mro__)
 
 
 def takes_batch_idx(step: Any) -> bool:
@@ -197,7 +204,8 @@ def forget_unbegun_fetchers(trainer: Any) -> None:
     Private, as `_data_fetcher` is: its `teardown` asks for the length of an iteration that was never begun.
     """
     for _, loop in _loops(trainer):
-        if loop._data_fetcher is not None and loop._combined_loader._iterator is None:
+        combined = loop._combined_loader  # none after a search for a learning rate
+        if loop._data_fetcher is not None and (combined is None or combined._iterator is None):
             loop._data_fetcher = None
 
 

@@ -38,6 +38,11 @@ class LeanPredictionLoop(_PredictionLoop):
             fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
             self._make_plan()
 
+    def teardown(self) -> None:
+        """The run is over, and so is its plan: it holds what does not pickle."""
+        super().teardown()
+        self._plan = None
+
     def _make_plan(self) -> StepPlan:
         self._has_writers = any(isinstance(callback, BasePredictionWriter) for callback in self.trainer.callbacks)
         self._plan = StepPlan(self.trainer, "predict", names_loader=self.num_dataloaders > 1)

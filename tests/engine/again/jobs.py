@@ -71,3 +71,31 @@ class Wider(Classifier):
 
 def wide_mlp() -> torch.nn.Sequential:
     return torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 10))
+
+
+class Steps(torch.nn.Module):
+    """Counts its calls, in extra state of its `state_dict`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+def lazy_mlp() -> torch.nn.Sequential:
+    """Of layers that find their shapes in the first step."""
+    return torch.nn.Sequential(torch.nn.LazyLinear(32), torch.nn.LazyBatchNorm1d(), Steps(), torch.nn.LazyLinear(10))
+
+
+def meta_mlp() -> torch.nn.Sequential:
+    with torch.device("meta"):
+        return torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), Steps(), torch.nn.Linear(32, 10))

@@ -217,6 +217,16 @@ def test_weights_of_another_shape_are_refused_by_name(job: dict[str, Any]) -> No
         Runner().resume("last", ["model::network::_target_=tests.engine.again.jobs.wide_mlp"], "weights")
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:.*uninitialized parameters")
+@pytest.mark.filterwarnings("ignore:A layer with UninitializedParameter", "ignore:The total number of parameters")
+@pytest.mark.parametrize("network", ["lazy_mlp", "meta_mlp"])
+def test_layers_without_shapes_and_extra_state_go_on(job: dict[str, Any], network: str) -> None:
+    job["model"]["network"] = {"_target_": f"tests.engine.again.jobs.{network}"}
+    folder = fit_until(17, [job])
+    Runner().resume("last")
+    assert record(folder)["status"] == "finished"
+
+
 @pytest.mark.parametrize("override", ["data::train_dataloader::num_workers=0", "data::val_dataloader::batch_size=16"])
 def test_changes_that_do_not_matter_are_allowed(job: dict[str, Any], override: str) -> None:
     folder = fit_until(15, [job])

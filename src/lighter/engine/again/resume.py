@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback
+from torch.nn.parameter import is_lazy
 
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
@@ -29,6 +30,8 @@ from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
 from lighter.run.select import find_run
+from lighter.trainer import Trainer
+from lighter.trainer.lightning import is_search
 
 log = logging.getLogger("lighter")
 
@@ -84,6 +87,8 @@ class GoingOn:
         _refuse_shapes(self.state, module)
         if self.take != WEIGHTS:
             _refuse_limits(self.state, trainer, self.run.id)
+        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
+            trainer.callbacks = [callback for callback in trainer.callbacks if not is_search(callback)]
         trainer.callbacks.insert(0, _Takes(self))
         log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
 
@@ -308,8 +313,7 @@ def _running(run: Run) -> str:
 
 
 def _refuse_shapes(state: State, module: Any) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    saved = {name: tuple(tensor.shape) for name, tensor in state.content["state_dict"].items()}
+    own, saved = _shapes(module.state_dict()), _shapes(state.content["state_dict"])
     wrong = [name for name in own if name in saved and own[name] != saved[name]]
     if wrong:
         shown = [f"  {name}: {saved[name]} there, {own[name]} here" for name in wrong[:8]]
@@ -337,6 +341,12 @@ def _refuse_limits(state: State, trainer: Any, run: str) -> None:
     ]
     if wrong:
         raise RunError("\n".join(wrong))
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of what has one: neither extra state nor the weights of lazy layers, which take any, do."""
+    return {name: tuple(value.shape) for name, value in state.items()
+            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lighter.trainer.exact.samples import Keyed, KeyedBatches, KeyedTurns, Place
 
 log = logging.getLogger("lighter")
 
-FROM_START, LIGHTNINGS = "from the epoch's start", "as Lightning does"
+FROM_START, LIGHTNINGS, NOT_EXACT = "from the epoch's start", "as Lightning does", "not exact"
 
 Size = tuple[int | None, int | None]  # how many batches, and of how many samples
 
@@ -26,8 +26,8 @@ class ResumeChoice(NamedTuple):
     """How a fit will go on from a checkpoint in the middle of an epoch, and why.
 
     Attributes:
-        name: `exact`; `from the epoch's start` where the data cannot be found again at the batch that comes next; or
-            `as Lightning does`.
+        name: `exact`; `not exact` where all goes on but what the reason names; `from the epoch's start` where the data
+            cannot be found again at the batch that comes next; or `as Lightning does`.
         reason: empty for `exact`, but for what it rests on.
     """
 
@@ -81,6 +81,11 @@ class Loaders:
             self.choice = ResumeChoice("exact", f"by the state of {name}")
             if any(keeps_to_itself(loader) for loader in self._stateful):
                 self.choice = ResumeChoice(LIGHTNINGS, f"persistent workers of {name} have a state between epochs")
+
+    @property
+    def samplers(self) -> list[Any]:
+        """The dataloaders' own samplers of batches."""
+        return [keyed.inner for _, _, keyed in self._replaced]
 
     def release(self) -> None:
         """Give the dataloaders their own batch samplers back."""

@@ -34,6 +34,14 @@ def place_of(trainer: Any) -> str:
     return BATCH_END if batches.processed > batches.completed else BATCHES
 
 
+def is_begun(trainer: Any) -> bool:
+    """Whether first hooks of an epoch or a batch run, which a fit that goes on from here calls again."""
+    if trainer.validating:
+        return False
+    epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current
+    return bool(epochs.started < epochs.ready or batches.processed < batches.ready)
+
+
 def settle(loop: Any, place: str) -> None:
     """Set the counters of a fit loop that was loaded to those of a loop that has come to a place by itself."""
     epoch_loop = loop.epoch_loop

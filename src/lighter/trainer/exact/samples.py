@@ -48,6 +48,7 @@ class Place:
         clock: what knows the number of the epoch as its `epoch`; whoever runs the epochs.
         trained: an epoch, and how many batches of it were trained before.
         before_seeding: is called before the generators of this process are seeded for samples.
+        before_order: is called before a sampler is asked for the order of an epoch.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Place:
         self.epoch = 0
         self.trained = (0, 0)
         self.before_seeding: Callable[[], None] = _nobody_asks
+        self.before_order: Callable[[], None] = _nobody_asks
 
     def skip(self, epoch: int) -> int:
         """The batches of an epoch to leave out."""
@@ -113,6 +115,7 @@ class KeyedBatches(Keyed):
         return getattr(self.inner, name)
 
     def _batches(self, place: Place) -> Iterator[Any]:
+        place.before_order()
         epoch = place.clock.epoch
         skip = place.skip(epoch)
         order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))

@@ -123,7 +123,8 @@ def _of_process(trainer: Any, place: str) -> dict[str, Any]:
         "counts": loop.epoch_loop.val_loop.counts(),
         "row": _row(trainer) if ends_step else {},
         "numbers": loop.streams.state(),
-        "switches": loop.switches.state(trainer),
+        "switches": loop.attributes(),
+        "samplers": loop.sampler_attributes(is_within=place in WITHIN),
         "gradients": _gradients(trainer) if _accumulates(loop, place) else {},
     }
 

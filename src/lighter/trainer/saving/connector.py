@@ -62,6 +62,13 @@ class CheckpointConnector(_CheckpointConnector):
             for optimizer, saved in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=False):
                 uncast_optimizer_state(optimizer, saved)
 
+    def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
+        """The module has its weights; no hook of the fit was called yet."""
+        super()._restore_modules_and_callbacks(checkpoint_path, weights_only)
+        trainer: Any = self.trainer
+        if trainer.state.fn == TrainerFn.FITTING:
+            trainer.fit_loop.begin_looking(resumes=bool(self._loaded_checkpoint))
+
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
         found = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
         if found is None or "://" in str(found) or not Path(found).is_file():

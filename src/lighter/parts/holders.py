@@ -1,0 +1,166 @@
+"""The objects that hold attributes: a module, its submodules, and what these keep in attributes, lists and dicts."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import cache, cached_property, partial
+from pathlib import PurePath
+from threading import Thread
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import Metric
+
+MAX_HOLDERS, MAX_MEMBERS = 20_000, 1_000  # of one root; of a list or dict of objects
+_LEAVES = (
+    *(type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, partial, property),
+    *(Enum, BaseException, PurePath, Tensor, torch.Generator, logging.Logger, logging.Handler, Thread, io.IOBase),
+)
+# what has a state of its own in checkpoints, or is looked at by itself
+_BY_THEMSELVES = (pl.Trainer, pl.Callback, pl.LightningDataModule, Optimizer, LRScheduler, DataLoader, Dataset)
+_OURS = ("pytorch_lightning", "lightning", "lightning_fabric", "lighter", "torch", "torchmetrics")
+_WRAPPERS = ("torch.distributed", "torch._dynamo", "torch.fx", "deepspeed")  # their attributes are of a process's run
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
+_IGNORED: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+_SITE = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+class _AnyMetric(Metric):
+    def update(self) -> None: ...
+
+    def compute(self) -> None: ...
+
+
+_OF_METRICS = frozenset(vars(_AnyMetric())) - {"training"}
+_OF_LIGHTNING = frozenset(vars(pl.LightningModule())) - {"training"}
+
+
+def holders(root: Any) -> Iterator[tuple[str, Any]]:
+    """The objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`."""
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", root)]
+    while todo and len(seen) < MAX_HOLDERS:
+        path, holder = todo.pop()
+        if id(holder) in seen:
+            continue
+        seen.add(id(holder))
+        yield path, holder
+        members: list[tuple[str, Any]] = []
+        if isinstance(holder, nn.Module):
+            members += [(f"{path}.{name}", child) for name, child in holder._modules.items() if child is not None]
+        for name, value in own_attributes(holder):
+            members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset))
+        todo += reversed(members)
+
+
+def held_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A module's submodules, and those that it keeps in plain attributes, lists, dicts and objects."""
+    for path, holder in holders(root):
+        if isinstance(holder, nn.Module):
+            yield path.removeprefix("."), holder
+
+
+def is_holder(value: object) -> bool:
+    """Whether an object's attributes are looked at where it is an attribute of another."""
+    if isinstance(value, _LEAVES + _BY_THEMSELVES) or sets_own_state(value):
+        return False
+    return hasattr(value, "__dict__") or bool(_slots(type(value)))
+
+
+def sets_own_state(value: Any) -> bool:
+    """Whether it is seeded for each sample, as MONAI's transforms are."""
+    return hasattr(type(value), "set_random_state")
+
+
+def own_attributes(holder: object) -> list[tuple[str, Any]]:
+    """The attributes of an object that are not a library's bookkeeping."""
+    attributes: Mapping[str, Any] = getattr(holder, "__dict__", {})
+    if isinstance(holder, nn.Module) and type(holder).__module__.startswith(_WRAPPERS):
+        return [("training", holder.training)]
+    ignored = _ignored(type(holder))
+    found = [(name, value) for name, value in list(attributes.items()) if name not in ignored]
+    if isinstance(holder, Metric):  # their states are saved by themselves
+        found = [(name, value) for name, value in found if name not in holder._defaults]
+    return found + [(name, getattr(holder, name)) for name in _slots(type(holder)) if hasattr(holder, name)]
+
+
+def is_of_library(kind: type) -> bool:
+    """Whether a class is an installed package's: of its objects only plain values count."""
+    return _is_installed(kind.__module__)
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module in sys.builtin_module_names
+    return file.startswith(_SITE) or module.partition(".")[0] in _OURS
+
+
+def _ignored(kind: type) -> frozenset[str]:
+    if kind not in _IGNORED:
+        _IGNORED[kind] = _ignored_of(kind)
+    return _IGNORED[kind]
+
+
+def _ignored_of(kind: type) -> frozenset[str]:
+    """The names that the libraries' base classes of a class use themselves."""
+    names = {name for name in dir(kind) if isinstance(inspect.getattr_static(kind, name, None), cached_property)}
+    names |= {"__weakref__", "__dict__"}
+    if issubclass(kind, Metric):
+        return frozenset(names | _OF_METRICS) | _used_by(kind, ("torchmetrics",))
+    if issubclass(kind, pl.LightningModule):
+        internal = _used_by(kind, ("pytorch_lightning", "lightning", "lighter"))
+        return frozenset(names | _OF_LIGHTNING | {name for name in internal if name.startswith("_")}) - {"_hparams"}
+    if issubclass(kind, nn.Module):
+        return frozenset(names | _OF_MODULES)
+    if issubclass(kind, (pl.Callback, pl.LightningDataModule, Optimizer)):
+        return frozenset(names) | _used_by(kind, _OURS)
+    return frozenset(names)
+
+
+def _used_by(kind: type, packages: tuple[str, ...]) -> frozenset[str]:
+    functions = [
+        getattr(value, "__func__", getattr(value, "fget", value))
+        for base in kind.__mro__
+        if base.__module__.partition(".")[0] in packages
+        for value in vars(base).values()
+    ]
+    return frozenset(
+        name for one in functions if isinstance(one, FunctionType) for name in inspect.unwrap(one).__code__.co_names
+    )
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    if is_of_library(kind):
+        return ()
+    slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    names = [name for one in slots for name in ([one] if isinstance(one, str) else one)]
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _objects_in(value: Any, path: str, *, in_data: bool, depth: int = 3) -> list[tuple[str, Any]]:
+    """The objects in an attribute's value: itself, or those in lists and dicts; of a dataset those that it wraps."""
+    if isinstance(value, (list, tuple)):
+        items: Any = enumerate(value)
+    elif isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
+        items = list(value.items())
+    else:
+        return [(path, value)] if is_holder(value) or (in_data and isinstance(value, Dataset)) else []
+    if len(value) > MAX_MEMBERS or not depth:
+        return []
+    return [found for key, item in items
+            for found in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, depth=depth - 1)]  # fmt: skip
