@@ -35,7 +35,7 @@ def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: boo
         from lighter.engine.again.resume import going_on, run_to_resume
         from lighter.engine.runner import Runner
 
-        found, inputs = going_on(run_to_resume(run, root), overrides, take, weights_only=not no_weights_only)
+        found, inputs = going_on(run_to_resume(run, root, overrides), overrides, take, weights_only=not no_weights_only)
         return Runner().execute("fit", inputs, going_on=found)
 
     raise SystemExit(run_and_show("fit", go_on))
@@ -44,9 +44,10 @@ def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: boo
 @click.command(epilog="RUN is a path, an id, the beginning of one, or `last`.")
 @click.argument("run")
 @click.argument("secrets", nargs=-1, metavar="[PATH=SECRET]...")
+@click.option("--no_weights_only", is_flag=True, help="Read a checkpoint that holds objects too, which can run code.")
 @click.option("--verify", type=click.IntRange(1), metavar="N", help="Compare the first N steps' losses, bit for bit.")
 @in_folder
-def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path) -> None:
+def reproduce(run: str, secrets: tuple[str, ...], no_weights_only: bool, verify: int | None, root: Path) -> None:
     """Run a run again, in a new folder: with its config, its code, its checkpoint; say what differs from then."""
     from lighter.cli.messages import mistakes_shown
     from lighter.cli.run_tables import print_differences, say
@@ -68,7 +69,7 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, root: Path
             again.losses_of(found, verify)
         say(f"{found.id}, again")
         with again.code_of(found, root, say) as (cwd, checkout):
-            command = again.command_of(found, root, checkout, secrets)
+            command = again.command_of(found, root, checkout, secrets, weights_only=not no_weights_only)
             changed = again.differences_now(found)
             if changed:
                 print_differences(changed, "then", "now")

@@ -22,7 +22,9 @@ from lighter.run.disk import write_whole
 from lighter.run.journal import Journal
 from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
+from lighter.trainer import Trainer
 from lighter.trainer.lightning import log_other_hparams
+from lighter.trainer.saving.restored import KeepsOwnFiles
 
 log = logging.getLogger("lighter.run")
 
@@ -35,6 +37,8 @@ _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any]) -> None:
     """Have a trainer record its run, whose saved config this is."""
     trainer.callbacks.insert(0, Recorder(journal, saved))
+    if not isinstance(trainer, Trainer):
+        trainer.callbacks.insert(0, KeepsOwnFiles())
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
     _hide_secrets(trainer, [one for one in (module, data) if one is not None], journal.secrets)
@@ -175,7 +179,8 @@ def _checkpoints(trainer: Any) -> list[dict[str, Any]]:
         for path in filter(None, [*scored, *(getattr(callback, name, "") for name in _BEST_AND_LAST)]):
             entry = found.setdefault(path, {"path": _shown(Path(path), root)})
             if path in scored and scored[path] is not None:
-                entry |= {"monitor": monitor, "score": float(scored[path])}
+                is_best = path == getattr(callback, "best_model_path", None)
+                entry |= {"monitor": monitor, "score": float(scored[path])} | ({"best": True} if is_best else {})
     return list(found.values())
 
 

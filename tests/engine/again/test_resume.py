@@ -245,7 +245,11 @@ def test_objects_in_checkpoints_are_read_only_if_that_is_asked_for(job: dict[str
     for path in (folder / "checkpoints").glob("*.ckpt"):
         content = torch.load(path, weights_only=True)
         torch.save({**content, "hyper_parameters": {**content["hyper_parameters"], "path": Path("x")}}, path)
-    with pytest.raises(CheckpointError, match="none of them can be used"):
+    with pytest.raises(CheckpointError, match="can run code. If you trust its origin, add --no-weights_only$"):
+        Runner().resume("last")
+    facts = record(folder)
+    (folder / "run.json").write_text(json.dumps({**facts, "arguments": {"weights_only": False}}))
+    with pytest.raises(CheckpointError, match="add --no-weights_only$"):
         Runner().resume("last")
     with pytest.warns(UserWarning, match="weights_only is off"):
         Runner().resume("last", weights_only=False)

@@ -6,7 +6,8 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from pytorch_lightning import Callback
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
 from lighter.config.problems import Problem
+from lighter.config.safe import SafeMode
 from lighter.engine.again.changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_changes
 from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run import paths
+from lighter.run.checkpoints import Checkpoints
 from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
-from lighter.run.select import find_run
+from lighter.run.select import find_run, newest_first
 
 log = logging.getLogger("lighter")
 
@@ -40,12 +43,16 @@ class GoingOn:
         state: the checkpoint that it goes on from.
         take: what of that: one of `TAKES`.
         hyperparameters: names of what is another for the optimizers now.
+        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
+        safe: the mode that the command asks for.
     """
 
     run: Run
     state: State
     take: str
     hyperparameters: frozenset[str]
+    weights_only: bool = True
+    safe: SafeMode | None = None
 
     @property
     def folder(self) -> paths.RunFolder | None:
@@ -54,9 +61,9 @@ class GoingOn:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For the trainer's method, but for those that the user gives anew."""
-        kept = {key: value for key, value in (self.run.facts.get("arguments") or {}).items() if key != "ckpt_path"}
-        return kept if self.take == WEIGHTS else {**kept, "ckpt_path": str(self.state.path)}
+        """For the trainer's method. None is taken from the run's record: whoever wrote that is not who runs this."""
+        said = {} if self.weights_only else {"weights_only": False}
+        return said if self.take == WEIGHTS else {**said, "ckpt_path": str(self.state.path)}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -68,7 +75,11 @@ class GoingOn:
         if self.take == WEIGHTS:
             return build()
         continue_definitions(objects, self.run, self.state.next_step)
-        return CsvFiles(self.run).around(build)
+        return self.csv_files().around(build)
+
+    def csv_files(self) -> CsvFiles:
+        """The files in which its CSV loggers go on."""
+        return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
 
     def prepare(self, module: Any, trainer: Any) -> None:
         """See that the weights fit, and have the trainer take what it is to take.
@@ -101,8 +112,8 @@ class _Takes(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The optimizers are there, without their state."""
         if self.going_on.take == WEIGHTS:
-            weights_only = self.going_on.arguments.get("weights_only") is not False
-            content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=weights_only)
+            path, weights_only = self.going_on.state.path, self.going_on.weights_only
+            content = torch.load(path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
         self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
@@ -111,7 +122,7 @@ class _Takes(Callback):
         if self.going_on.take == WEIGHTS:
             return
         state = self.going_on.state
-        CsvFiles(self.going_on.run).drop(state, exact=getattr(trainer, "exact_resume", False))
+        self.going_on.csv_files().drop(state, trainer, exact=getattr(trainer, "exact_resume", False))
         if hasattr(type(pl_module), "steps_seen"):
             pl_module.steps_seen = state.steps_seen
         if self.going_on.take == ALL and self.going_on.hyperparameters:
@@ -137,17 +148,29 @@ class _Takes(Callback):
                     scheduler.base_lrs[index] = now
 
 
-def run_to_resume(wanted: str | Path, root: Path) -> Run:
-    """The run that is meant; `last` is the newest fit.
+def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
+    """The run that is meant. `last` is the fit that was started last; without overrides, of those that did not finish.
 
     Raises:
         RunError: there is none.
     """
     if not paths.is_rank_zero() and _OF_RANK_ZERO in os.environ:
         return read_run(Path(os.environ[_OF_RANK_ZERO]))
-    run = trusted(read_run(find_run(wanted, root, accepts=_is_fit, kind="fit").path))
+    newest = find_run(wanted, root, accepts=_is_fit, kind="fit")
+    run = trusted(_last(root, overrides) if str(wanted) == "last" else read_run(newest.path))
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return run
+
+
+def _last(root: Path, overrides: Sequence[str]) -> Run:
+    newest, *older = [run for run in newest_first(paths.all_runs(root)) if run.facts.get("stage") == "fit"]
+    if overrides or newest.status != FINISHED:
+        return newest
+    stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
+    unfinished = next(stopped, newest)
+    if unfinished is not newest:
+        log.warning("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
+    return unfinished
 
 
 def _is_fit(folder: paths.RunFolder) -> bool:
@@ -176,55 +199,56 @@ def going_on(
         raise ConfigError(wrong)
     if paths.is_rank_zero():
         _refuse_run(run, overrides)
-    if not weights_only:
-        arguments = {**(run.facts.get("arguments") or {}), "weights_only": False}
-        run = replace(run, facts={**run.facts, "arguments": arguments})
-    state = newest_good(run, complete=take != WEIGHTS)
+    state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
     before, now = read([run.folder.config]), read(inputs)
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
     changed = refuse_changes(before, now, take)
-    return GoingOn(run, state, take, frozenset(changed)), inputs
+    return GoingOn(run, state, take, frozenset(changed), weights_only), inputs
 
 
-def unfinished_fit(config: Config, root: Path, name: str) -> GoingOn | None:
-    """The newest fit of this name with the same config, if it stopped before its end and has a checkpoint.
+def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> GoingOn | None:
+    """The newest fit of this name with the same config that stopped before its end, if it has a checkpoint.
+
+    Args:
+        weights_only: false if this command says that checkpoints may hold objects.
 
     Raises:
         RunError: it is running.
     """
     if not paths.is_rank_zero():
         folder = os.environ.get(_OF_RANK_ZERO)
-        return _with_all(read_run(Path(folder))) if folder else None
+        return _with_all(read_run(Path(folder)), config.safe, weights_only) if folder else None
     os.environ.pop(_OF_RANK_ZERO, None)
     run = _newest_same(config, root, name)
-    if run is None or run.status == FINISHED:
+    if run is None:
         return None
     if run.status == RUNNING:
         raise RunError(f"{run.id}, the same command, {_running(run)}; two processes cannot share its folder")
     try:
-        found = _with_all(run)
+        found = _with_all(run, config.safe, weights_only)
     except CheckpointError as error:
-        log.info("%s; a new run starts", error)
+        log.warning("%s goes not on: %s; a new run starts", run.id, error)
         return None
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return found
 
 
-def _with_all(run: Run) -> GoingOn:
-    return GoingOn(run, newest_good(run, complete=True), ALL, frozenset())
+def _with_all(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn:
+    state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
+    return GoingOn(run, state, ALL, frozenset(), weights_only, safe)
 
 
 def _newest_same(config: Config, root: Path, name: str) -> Run | None:
+    """The fit of this config that was started last, of those that did not finish."""
     saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
-    for folder in paths.runs_of(root, name):
-        try:
-            run = read_run(folder.path)
-            if run.facts.get("stage") == "fit" and _comparable(load([folder.config]).plain()) == saved:
-                return run
-        except (RunError, ConfigError):
+    for run in newest_first(paths.runs_of(root, name)):
+        if run.facts.get("stage") != "fit" or run.status == FINISHED:
             continue
+        with suppress(ConfigError):
+            if _comparable(load([run.folder.config], config.safe).plain()) == saved:
+                return run
     return None
 
 
