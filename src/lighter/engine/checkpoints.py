@@ -55,7 +55,8 @@ def find(
     """
     if wanted in ("last", "best"):
         runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
-        return str(_newest(str(wanted), runs, f"`{name}` under {root}", check, fits=fits))
+        meant = [run for run in runs if not run.are_of_trial]
+        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, fits=fits))
     text = str(wanted)
     if not text:
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")

@@ -95,6 +95,12 @@ class Checkpoints:
         names = [name for name in metrics if name.startswith("val/")] if isinstance(metrics, dict) else []
         return sorted(names, key=lambda name: ("loss" not in name, name))
 
+    @property
+    def are_of_trial(self) -> bool:
+        """Whether the run was a `fast_dev_run`, of whose few steps nobody wants to go on."""
+        trainer = self._facts.get("trainer")
+        return isinstance(trainer, dict) and trainer.get("fast_dev_run") is True
+
     def score_of(self, path: Path) -> float | None:
         """What a file scored, by the callback that chose it."""
         noted = [best for best in self.bests if best.path == path and best.score is not None]

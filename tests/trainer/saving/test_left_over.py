@@ -110,7 +110,7 @@ def test_the_checkpoint_of_a_stop_stays_while_nothing_newer_is_saved(own_place: 
     with pytest.raises(Stopped):
         until(3, lambda: os.kill(os.getpid(), signal.SIGTERM), callbacks)
     goes_on(*map_to_callbacks(callbacks))
-    assert files() == {"best.ckpt": 5, "last.ckpt": 3}
+    assert files() == {"best.ckpt": 5, "last.ckpt": 4}
 
 
 def test_what_a_user_put_there_is_left_alone(own_place: Path) -> None:
@@ -128,9 +128,7 @@ def test_a_fit_elsewhere_takes_over_and_deletes_nothing(own_place: Path) -> None
     goes_on(checkpoint(**ONE_NAME))
     before = {path: path.read_bytes() for path in Path("checkpoints").iterdir()}
     other = ModelCheckpoint("other", monitor="score", filename="best", save_last=True, save_on_train_epoch_end=True)
-    found = lighter.Trainer(
-        default_root_dir="other", callbacks=[other], logger=False, max_epochs=8, accelerator="cpu"
-    )
+    found = lighter.Trainer(default_root_dir="other", callbacks=[other], logger=False, max_epochs=8, accelerator="cpu")
     data = DataLoader(torch.arange(8.0).view(2, 4), batch_size=2)
     with pytest.warns(UserWarning, match="The dirpath has changed"):
         found.fit(Scored([*SCORES, 9.0, 8.0]), data, ckpt_path=str(Path("checkpoints/last.ckpt").absolute()))

@@ -169,7 +169,7 @@ def _last(root: Path, overrides: Sequence[str]) -> Run:
     stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
     unfinished = next(stopped, newest)
     if unfinished is not newest:
-        log.warning("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
+        log.info("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
     return unfinished
 
 
@@ -229,7 +229,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
     try:
         found = _with_all(run, config.safe, weights_only)
     except CheckpointError as error:
-        log.warning("%s goes not on: %s; a new run starts", run.id, error)
+        log.info("%s; a new run starts", error)
         return None
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return found

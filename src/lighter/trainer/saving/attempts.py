@@ -148,6 +148,8 @@ class Saves(Callback):
     def _attempt(self, trainer: Any, callback: ModelCheckpoint, save: Callable[..., None], *args: Any) -> None:
         if self._is_attempt:  # a part of another
             return save(*args)
+        if trainer.fast_dev_run:  # Lightning saves a last one of it, if `save_last` is on
+            return None
         self.settle(trainer)
         notes, self._is_attempt = _Notes(callback), True
         try:

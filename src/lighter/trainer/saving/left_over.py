@@ -86,7 +86,9 @@ def _written_since(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator
     for folder in {str(one.dirpath) for one in callbacks if one.dirpath is not None and "://" not in str(one.dirpath)}:
         for path in Path(folder).rglob("*.ckpt"):
             found = read_manifest(path)
-            if found is not None and found.config == then.config and (found.step or 0) >= (then.step or 0):
+            if found is None or (found.step or 0) < (then.step or 0):
+                continue
+            if found.config == then.config or found.complete is False:  # which has no config with it
                 yield os.path.realpath(path)
 
 

@@ -95,9 +95,11 @@ class _Place:
                 return moved
         return text if is_below(text, self.folder) else None
 
-    def of_run(self, text: str) -> str | None:
-        """The same of a path that the callback's own code keeps, which may be anywhere in the run's folder."""
-        return self.own(text) or (text if is_below(text, self.run) else None)
+    def kept(self, text: str) -> str | None:
+        """The same of a path that a user's callback keeps: without a `dirpath`, its folder is that of the run."""
+        if self.folder is None:
+            return text if is_below(text, self.run) else None
+        return self.own(text)
 
 
 def is_below(path: Any, folder: Any) -> bool:
@@ -146,7 +148,7 @@ def _named(place: _Place, state: Mapping[Any, Any]) -> Iterator[tuple[str, str |
             yield text, own if own is not None and (_is_remote(own) or os.path.lexists(own)) else None
     rest = {key: value for key, value in state.items() if key not in (*_FILES, _MODELS, "dirpath", "monitor")}
     for text in filter(_leads, _texts(rest)):
-        yield text, place.of_run(text)
+        yield text, place.kept(text)
 
 
 def _say(place: _Place, dropped: list[str], trainer: Any) -> None:
