@@ -85,7 +85,7 @@ def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Chec
     if good is not None:
         return good
     if any(run.newest for run in runs):
-        raise CheckpointError(f"there is no {wanted} checkpoint: all of {which} are damaged")
+        raise CheckpointError(f"there is no {wanted} checkpoint: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
     hint = "Train first (lighter fit), or name a file with --ckpt_path"
     raise CheckpointError(f"there is no {wanted} checkpoint: {looked}. {hint}")

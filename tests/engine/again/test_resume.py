@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,7 @@ def test_auto_resume_starts_or_goes_on(job: dict[str, Any]) -> None:
 
 def test_a_finished_run_hides_no_other(job: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     """Which run is the newest is what the records say, and `last` is one that did not finish."""
+    caplog.set_level(logging.INFO, "lighter")
     folder = fit_until(15, [job])
     StopAt.armed = False
     same = [job, {"trainer": {"callbacks": [{"_target_": "tests.engine.again.jobs.StopAt", "step": 15}]}}]
