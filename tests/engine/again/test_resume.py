@@ -292,4 +292,4 @@ def test_a_finished_run_hides_no_other(job: dict[str, Any], caplog: pytest.LogCa
         Path(f"kept-{number}").rename(folder)
     assert "2099-01-01/00-00-00-run is finished; the newest fit that is not goes on: " in caplog.text
     Runner().resume("last", ["trainer::max_epochs=4"])
-    assert record(folder)["progress"]["step"] == 40, "it was started last, whatever the folders are called"
+    assert record(later)["progress"]["step"] == 40, "with overrides, the one that was started last"
