@@ -96,6 +96,11 @@ def config() -> None:
     file.write_text(file.read_text() + "\nargs: {fit: {weights_only: false}, test: {weights_only: false}}\n")
 
 
+def repeated() -> None:
+    checkpoint = str(Path(RUN, "checkpoints/evil.ckpt").absolute())
+    says(arguments={"weights_only": False}, cwd=os.getcwd(), checkpoint=checkpoint)
+
+
 LIES: dict[str, tuple[Callable[[], None], list[str], str]] = {
     "auto-resume in safe mode": (arguments, ["fit", "linear.yaml", "--safe", "--auto-resume"], "a new run starts"),
     "auto-resume": (arguments, ["fit", "linear.yaml", "--auto-resume"], "add --no-weights_only; a new run starts"),
@@ -103,10 +108,9 @@ LIES: dict[str, tuple[Callable[[], None], list[str], str]] = {
     "resume of weights": (arguments, ["resume", "last", "--take", "weights"], "add --no-weights_only"),
     "resume, by its config": (config, ["resume", RUN], "add --no-weights_only"),
     "last": (arguments, ["fit", "linear.yaml", "--ckpt_path", "last"], "add --no-weights_only"),
-    "reproduce": (lambda: says(arguments={"weights_only": False}, checkpoint=f"{RUN}/checkpoints/evil.ckpt"),
-                  ["reproduce", "last"], "add --no-weights_only"),
+    "reproduce": (repeated, ["reproduce", "last"], "add --no-weights_only"),
     "export": (arguments, ["export", "weights", "last"], "it is not opened for an export"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LIES)
