@@ -3,7 +3,8 @@
     LighterError                    the message says what to do; `exit_code` is what the command line exits with
     ├── ConfigError                 the config or the command line is wrong: all its problems at once (2)
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
-    │   └── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
+    │   ├── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
+    │   └── RefusedCheckpointError  ... could run code while it is loaded, and nobody has permitted that
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
@@ -56,6 +57,10 @@ class CheckpointError(LighterError):
 
 class DamagedCheckpointError(CheckpointError):
     """A checkpoint's file is torn, altered or unreadable. Another one may do in its place."""
+
+
+class RefusedCheckpointError(CheckpointError):
+    """A checkpoint could run code while it is loaded, and nobody has permitted that."""
 
 
 class PredictionError(LighterError, ValueError):

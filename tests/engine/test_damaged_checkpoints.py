@@ -50,7 +50,7 @@ def test_the_newest_good_one_is_taken(job: dict[str, Any], caplog: pytest.LogCap
     for path in earlier.checkpoints.iterdir():
         flip(path)
     with pytest.raises(
-        CheckpointError, match=r"^there is no last.ckpt: all checkpoints of `run` under outputs are damaged$"
+        CheckpointError, match=r"^there is no last checkpoint: all checkpoints of `run` under outputs are damaged$"
     ):
         Runner().run("test", [job], ckpt_path="last", verbose=False)
 

@@ -356,7 +356,7 @@ def test_checkpoints_that_cannot_be_used(config: dict[str, Any], own_place: Path
     with pytest.raises(CheckpointError, match=r"there is no checkpoint nowhere\.ckpt"):
         Runner().run("test", [config], ckpt_path="nowhere.ckpt")
     with pytest.raises(
-        CheckpointError, match=r"there is no best.ckpt: there is no run of `run` under outputs. Train first"
+        CheckpointError, match=r"there is no best checkpoint: there is no run of `run` under outputs. Train first"
     ):
         Runner().run("test", [config], ckpt_path="best")
     (own_place / "torn.ckpt").write_bytes(b"PK\x03\x04 and no more")

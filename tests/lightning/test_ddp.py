@@ -97,5 +97,5 @@ def test_a_run_that_does_not_start_leaves_nothing_under_torchrun(own_place):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=180, check=False)
     assert done.returncode != 0
-    assert "there is no last.ckpt" in done.stderr
+    assert "there is no last checkpoint" in done.stderr
     assert not list(own_place.glob("outputs/*/*"))

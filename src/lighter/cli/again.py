@@ -46,10 +46,13 @@ def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: boo
 @click.command(epilog="RUN is a path, an id, the beginning of one, a name, or `last`.")
 @click.argument("run")
 @click.argument("secrets", nargs=-1, metavar="[PATH=SECRET]...")
+@click.option("--no_weights_only", is_flag=True, help="Read a checkpoint that holds objects too, which can run code.")
 @click.option("--verify", type=click.IntRange(1), metavar="N", help="Compare the first N steps' losses, bit for bit.")
 @with_traceback
 @in_folder
-def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, traceback: bool, root: Path) -> None:
+def reproduce(
+    run: str, secrets: tuple[str, ...], no_weights_only: bool, verify: int | None, traceback: bool, root: Path
+) -> None:
     """Run a run again, in a new folder: with its config, its code, its checkpoint; say what differs from then."""
     from lighter.cli.messages import mistakes_shown
     from lighter.cli.run_tables import print_differences, say
@@ -71,7 +74,8 @@ def reproduce(run: str, secrets: tuple[str, ...], verify: int | None, traceback:
             again.losses_of(found, verify)
         say(f"{found.id}, again")
         with again.code_of(found, root, say) as (cwd, checkout):
-            command = [*again.command_of(found, root, checkout, secrets), *(["--traceback"] if traceback else [])]
+            command = again.command_of(found, root, checkout, secrets, weights_only=not no_weights_only)
+            command += ["--traceback"] if traceback else []
             changed = again.differences_now(found)
             if changed:
                 print_differences(changed, "then", "now")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lighter.run import paths
+from lighter.run.checkpoints import Checkpoints
 from lighter.run.compare import Difference, config_values
 from lighter.run.curves import curves_of, drawn
 from lighter.run.read import Run
@@ -129,7 +130,7 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
         "commit": commit,
         "tags": " ".join(run.tags),
         "from": facts.get("checkpoint"),
-        "checkpoints": "\n".join(_checkpoint(entry) for entry in facts.get("checkpoints") or []),
+        "checkpoints": "\n".join(_checkpoints(run)),
     }
     return [(name, value) for name, value in rows.items() if value]
 
@@ -143,9 +144,17 @@ def _untracked(source: Mapping[str, Any]) -> list[str]:
     return [f"{count} file{'s' * (count != 1)} that git does not know (in {paths.SOURCE}/)"] if count else []
 
 
-def _checkpoint(entry: Mapping[str, Any]) -> str:
-    score = f"  {entry['monitor']} {_number(entry['score'])}" if entry.get("score") is not None else ""
-    return f"{entry['path']}{score}"
+def _checkpoints(run: Run) -> Iterator[str]:
+    """The files that are there, the newest first; which `last` and `best` mean, and what they scored."""
+    found = Checkpoints(run.folder, run.facts)
+    for one in found.newest:
+        inside = run.folder.path in one.path.parents
+        words = [str(one.path.relative_to(run.folder.path) if inside else one.path)]
+        words += [f"step {one.step}"] if one.step is not None else []
+        words += ["last"] if one.path == found.last else []
+        words += [f"best by {best.monitor or 'its name'}" for best in found.bests if best.path == one.path]
+        score = found.score_of(one.path)
+        yield "  ".join([*words, *([_number(score)] if score is not None else [])])
 
 
 def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:

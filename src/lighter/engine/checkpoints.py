@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -11,19 +12,31 @@ from typing import Any
 
 import torch
 
-from lighter.errors import CheckpointError, DamagedCheckpointError
-from lighter.run.paths import BEST, LAST, RunFolder, runs_of
+from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
+from lighter.run.checkpoints import Checkpoints as RunCheckpoints
+from lighter.run.paths import RunFolder, runs_of
+from lighter.run.read import read_run
 from lighter.trainer.saving import damage
-from lighter.trainer.saving.choosing import Check, beside, first_good, refuse_damaged
+from lighter.trainer.saving.choosing import Check, first_good, refuse_damaged
+from lighter.trainer.saving.io import ARCHIVE, OF_SHARDED, PICKLE
+
+log = logging.getLogger("lighter.run")
 
 _NEEDED, _NEEDED_TO_FIT = ("state_dict", "pytorch-lightning_version"), ("optimizer_states", "loops")
-_OF_SHARDED = (".metadata", "meta.pt", "latest")  # torch's, Lightning's for FSDP, DeepSpeed's
 _AS_WEIGHTS = "model::ckpt_path="
-_ARCHIVE = b"PK\x03\x04"
 _GLOBAL = re.compile(r"GLOBAL (\S+) was not")
 
 
-def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check: Check) -> str:
+def find(
+    wanted: str | Path,
+    root: Path,
+    name: str,
+    *,
+    besides: RunFolder,
+    check: Check,
+    fits: bool = False,
+    inside: bool = False,
+) -> str:
     """The checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
 
     Where that is damaged, they mean the newest checkpoint that is good: of that run, or else of one before it.
@@ -34,13 +47,16 @@ def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check
         name: the name of the runs to look at.
         besides: the run that asks.
         check: what a checkpoint has to pass: see `verify`.
+        fits: whether a training is to go on from it.
+        inside: whether only files in the runs' folders are believed to be theirs.
 
     Raises:
         CheckpointError: there is none, or the one that is named cannot be used.
     """
     if wanted in ("last", "best"):
-        runs = [run for run in runs_of(root, name) if run != besides]
-        return str(_newest({"last": LAST, "best": BEST}[str(wanted)], runs, f"`{name}` under {root}", check))
+        runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
+        meant = [run for run in runs if not run.are_of_trial]
+        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, fits=fits))
     text = str(wanted)
     if not text:
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
@@ -55,27 +71,54 @@ def find(wanted: str | Path, root: Path, name: str, *, besides: RunFolder, check
     return text
 
 
-def _newest(file: str, runs: Sequence[RunFolder], which: str, check: Check) -> Path:
-    good = first_good(_candidates(file, runs), check)
+def checkpoints_of(run: RunFolder, *, inside: bool = False) -> RunCheckpoints:
+    """The checkpoints of a run, of whose record nothing need be readable."""
+    try:
+        facts = read_run(run.path).facts
+    except RunError:
+        facts = {}
+    return RunCheckpoints(run, facts, inside=inside)
+
+
+def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Check, *, fits: bool) -> Path:
+    good = first_good(_candidates(wanted, runs, fits=fits), check)
     if good is not None:
         return good
-    if any(any(run.checkpoints.glob("*.ckpt")) for run in runs):
-        raise CheckpointError(f"there is no {file}: all checkpoints of {which} are damaged")
+    if any(run.newest for run in runs):
+        raise CheckpointError(f"there is no {wanted} checkpoint: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
-    raise CheckpointError(f"there is no {file}: {looked}. Train first (lighter fit), or name a file with --ckpt_path")
+    hint = "Train first (lighter fit), or name a file with --ckpt_path"
+    raise CheckpointError(f"there is no {wanted} checkpoint: {looked}. {hint}")
 
 
-def _candidates(file: str, runs: Sequence[RunFolder]) -> Iterator[Path]:
-    """Run by run the file of this name, and what may do where it is damaged."""
+def _candidates(wanted: str, runs: Sequence[RunCheckpoints], *, fits: bool) -> Iterator[Path]:
+    """Run by run the file that is meant, and what may do where it is damaged."""
     for run in runs:
-        wanted = run.checkpoints / file
-        others = beside(wanted)
-        if wanted.is_file():
-            yield wanted
-        elif others and file == BEST:
-            names = ", ".join(path.name for path in others[::-1])
-            raise CheckpointError(f"the newest run with checkpoints, {run.path}, has no {file} but {names}; name one")
-        yield from others
+        usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
+        usable = usable or [one.path for one in run.newest]  # of which it will be said that they hold only weights
+        if wanted == "best" and usable:
+            best = run.best
+            if best is None:
+                raise CheckpointError(no_best(run))
+            if len(run.bests) > 1:
+                others = ", ".join(f"by {other.monitor}: {other.path}" for other in run.bests[1:])
+                log.info("best by %s; %s", best.monitor, others)
+            usable = [best.path, *(path for path in usable if path != best.path)]
+        yield from usable
+
+
+def no_best(run: RunCheckpoints) -> str:
+    """Why a run has no best checkpoint, and how it gets one."""
+    names = ", ".join(one.path.name for one in run.newest[::-1])
+    monitor = next(iter(run.monitors), "NAME")
+    why = (
+        " Each of the dataloaders has a value of its own, so one has to be chosen." if "dataloader_" in monitor else ""
+    )
+    return (
+        f"the newest run with checkpoints, {run.folder.path}, has no best one: none of its callbacks chose by a value."
+        f"{why} It has {names}: name one. Or train with trainer::callbacks:"
+        f" [{{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: {monitor}, save_last: true}}]"
+    )
 
 
 def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = False) -> None:
@@ -113,7 +156,7 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
 
 
 def _verify_folder(path: Path, *, weights_only: bool) -> None:
-    if not any((path / name).exists() for name in _OF_SHARDED):
+    if not any((path / name).exists() for name in OF_SHARDED):
         there = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
         hint = f"in it there is: {', '.join(map(str, there))}" if there else "there is none in it"
         raise CheckpointError(f"{path} is a folder, and no checkpoint; {hint}")
@@ -131,15 +174,15 @@ def refuse_other_files(path: str | Path) -> None:
         DamagedCheckpointError: it does not.
     """
     with open(path, "rb") as file:
-        if not file.read(4).startswith((_ARCHIVE, b"\x80")):
+        if not file.read(4).startswith((ARCHIVE, PICKLE)):
             raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
 
 
-def refused(path: str, error: pickle.UnpicklingError) -> CheckpointError:
+def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
     """What to say of a file that holds what could run code."""
     named = _GLOBAL.search(str(error))
     what = f" ({named[1]})" if named is not None else ""
-    return CheckpointError(
+    return RefusedCheckpointError(
         f"{path} holds more than weights and plain data{what}, and loading that can run code. If you trust its origin,"
         " add --no-weights_only"
     )
@@ -158,6 +201,8 @@ def _opened(path: str, *, weights_only: bool) -> Any:
 
 def _leads_elsewhere(text: str) -> bool:
     """Whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    if "://" in text:  # an address to fsspec, `local:///home` too
+        return True
     return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
 
 
@@ -173,4 +218,4 @@ def _texts(value: Any, seen: set[int]) -> Iterator[str]:
 
 def _can_be_mapped(path: str) -> bool:
     with open(path, "rb") as file:
-        return file.read(4) == _ARCHIVE
+        return file.read(4) == ARCHIVE

@@ -16,17 +16,15 @@ from torch import Tensor
 from lighter import __version__
 from lighter.callbacks.writers.disk import publish, sync
 from lighter.config.problems import Problem, nearest
-from lighter.engine.checkpoints import refuse_other_files
+from lighter.engine.checkpoints import checkpoints_of, no_best, refuse_other_files
 from lighter.errors import CheckpointError, ConfigError, StorageError
 from lighter.parts.parameter_groups import as_written
 from lighter.run.disk import sync_folder
-from lighter.run.paths import BEST, LAST, RunFolder
-from lighter.trainer.saving.choosing import checkpoints_in
+from lighter.run.paths import RunFolder
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.manifest import describe
 
 SUFFIX = ".safetensors"
-_NAMES = {"best": BEST, "last": LAST}
 
 
 @dataclass(frozen=True)
@@ -101,22 +99,18 @@ def find_checkpoint(run: RunFolder, wanted: str | None) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    there = checkpoints_in(run.checkpoints)[::-1]
-    if not there and (wanted is None or wanted in _NAMES):
-        raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
-    names = ", ".join(path.name for path in there) or "none"
-    if wanted is None:
-        found = run.checkpoints / BEST
-        return found if found.is_file() else find_checkpoint(run, "last")
-    if wanted == "last" and not (run.checkpoints / LAST).exists():
-        return there[-1]
-    if wanted in _NAMES:
-        candidates = [run.checkpoints / _NAMES[wanted]]
-    else:
-        given = Path(wanted).expanduser()
-        candidates = [given, run.checkpoints / given]
+    there = checkpoints_of(run)
+    if wanted in (None, "best", "last"):
+        if there.last is None:
+            raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
+        if wanted == "best" and there.best is None:
+            raise CheckpointError(no_best(there))
+        return there.best.path if wanted != "last" and there.best is not None else there.last
+    given = Path(str(wanted)).expanduser()
+    candidates = [given, run.checkpoints / given]
     found = next((path for path in candidates if path.exists()), candidates[0])
     if not found.exists():
+        names = ", ".join(one.path.name for one in there.newest[::-1]) or "none"
         raise CheckpointError(f"there is no checkpoint {found}. {run.id} has: {names}")
     return found
 
@@ -189,7 +183,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
 
 def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str, str]:
     """What the file says of where it comes from; `format` is what other programs ask for."""
-    manifest = describe(content, source.stat().st_size)
+    manifest = describe(content, source.stat().st_size, source.parent)
     facts = {"epoch": manifest.epoch, "step": manifest.step, "config_sha256": manifest.config}
     return {
         "format": "pt",

@@ -36,7 +36,8 @@ def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> Non
 
 def with_arguments(config: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A config that, when it is run again, predicts with the same arguments, the same checkpoint above all."""
-    kept = {key: value for key, value in arguments.items() if isinstance(value, (str, bool, int))}
+    said = {key: value for key, value in arguments.items() if key != "weights_only"}  # which no config decides
+    kept = {key: value for key, value in said.items() if isinstance(value, (str, bool, int))}
     path = str(kept.get("ckpt_path", "://"))
     if "://" not in path:
         kept["ckpt_path"] = str(Path(path).absolute())

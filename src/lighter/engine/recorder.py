@@ -24,18 +24,22 @@ from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
 from lighter.trainer import Trainer
 from lighter.trainer.lightning import log_other_hparams
+from lighter.trainer.saving.restored import KeepsOwnFiles
 
 log = logging.getLogger("lighter.run")
 
 FIRST = 100  # losses
 _SECONDS = 5.0  # the record is not written more often while it runs
 _BEST_AND_LAST = ("best_model_path", "last_model_path")
+_LOSSES = "losses"  # in a checkpoint of ours: how many of the first losses there were
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any]) -> None:
     """Have a trainer record its run, whose saved config this is."""
     trainer.callbacks.insert(0, Recorder(journal, saved))
+    if not isinstance(trainer, Trainer):
+        trainer.callbacks.insert(0, KeepsOwnFiles())
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
     _hide_secrets(trainer, [one for one in (module, data) if one is not None], journal.secrets)
@@ -113,11 +117,23 @@ class FirstLosses(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._losses: list[torch.Tensor] | None = []
+        self._earlier: list[str] = []
+        self._had: int | None = None
         self._is_told = False
 
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """How many losses there were when it was saved."""
+        own = checkpoint.get(CHECKPOINT_KEY)
+        had = own.get(_LOSSES) if isinstance(own, Mapping) else None
+        self._had = had if isinstance(had, int) else None
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """A run that goes on has its first losses."""
-        if self.path.exists() or trainer.global_step > 0:
+        """A run that goes on keeps those that it had by its checkpoint, and adds the rest."""
+        if self._had is not None:
+            rows = self.path.read_text(encoding="utf-8").splitlines()[1:] if self.path.is_file() else []
+            self._earlier = rows[: self._had]
+            self._losses = [] if len(rows) >= self._had else None
+        elif self.path.exists() or trainer.global_step > 0:
             self._losses = None
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -129,13 +145,16 @@ class FirstLosses(Callback):
             self._losses = None
             return
         self._losses.append(loss.detach().reshape(()))
-        if len(self._losses) == FIRST:
+        if len(self._earlier) + len(self._losses) == FIRST:
             self._end()
             trainer.callbacks = [callback for callback in trainer.callbacks if callback is not self]
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
         """The device is waited for now anyway, and the process may be killed before it has them all."""
         self._write()
+        if self._losses is not None:
+            had = {_LOSSES: len(self._earlier) + len(self._losses)}
+            checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **had}
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """A fit of fewer steps."""
@@ -154,8 +173,8 @@ class FirstLosses(Callback):
             return
         try:
             values = torch.stack([loss.double() for loss in self._losses]).tolist()
-            rows = "".join(f"{step},{value!r}\n" for step, value in enumerate(values))
-            write_whole(self.path, f"step,loss\n{rows}")
+            rows = [f"{step},{value!r}" for step, value in enumerate(values, len(self._earlier))]
+            write_whole(self.path, "\n".join(["step,loss", *self._earlier, *rows, ""]))
         except Exception as error:  # noqa: BLE001  a run is worth more than its record
             if not self._is_told:
                 log.warning("the first losses are not recorded: %s", error)
@@ -190,7 +209,8 @@ def _checkpoints(trainer: Any) -> list[dict[str, Any]]:
         for path in filter(None, [*scored, *(getattr(callback, name, "") for name in _BEST_AND_LAST)]):
             entry = found.setdefault(path, {"path": _shown(Path(path), root)})
             if path in scored and scored[path] is not None:
-                entry |= {"monitor": monitor, "score": float(scored[path])}
+                is_best = path == getattr(callback, "best_model_path", None)
+                entry |= {"monitor": monitor, "score": float(scored[path])} | ({"best": True} if is_best else {})
     return list(found.values())
 
 
@@ -222,6 +242,7 @@ def _of_trainer(trainer: Any) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "fast_dev_run": bool(trainer.fast_dev_run),
         "gpu": torch.cuda.get_device_name() if trainer.strategy.root_device.type == "cuda" else None,
     }
 

@@ -173,7 +173,9 @@ class Runner:
         if auto_resume:
             from lighter.engine.again.resume import unfinished_fit
 
-            going_on = owner.enter_context(unfinished_fit(config, run.root, run.name))
+            weights_only = arguments.get("weights_only") is not False
+            found = unfinished_fit(config, run.root, run.name, weights_only=weights_only)
+            going_on = owner.enter_context(found)
         if going_on is not None:
             arguments = {**going_on.arguments, **arguments}
         if config.safe is not None:
@@ -223,6 +225,8 @@ class Runner:
         parts = Parts(module, build_data(objects, stage), trainer, package)
         check_parts(objects, section, parts, stage)
         call = _call_arguments(objects, stage, trainer, arguments)
+        if stage == "fit" and going_on is None and call.get("ckpt_path") is None:
+            call["ckpt_path"] = _left_by_exception(trainer)
         if call.get("ckpt_path") is not None:
             call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None, fits=stage == "fit")
         if stage == "predict":
@@ -412,11 +416,22 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
     return dict(objects.get(path))
 
 
+def _left_by_exception(trainer: Any) -> str | None:
+    """What Lightning would go on from by itself, so that it is looked at, told and on record."""
+    from lighter.trainer.saving.connector import LEFT_BY_EXCEPTION
+    from lighter.trainer.saving.defaults import left_by_exception
+
+    found = left_by_exception(trainer)
+    if found is not None:
+        log.warning(LEFT_BY_EXCEPTION, found)
+    return found
+
+
 def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool, fits: bool) -> str:
     from lighter.engine import checkpoints
 
     check = partial(checkpoints.verify, weights_only=call.get("weights_only") is not False, safe=safe, fits=fits)
-    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder, check=check)
+    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder, check=check, fits=fits, inside=safe)
     log.info("checkpoint: %s", path)
     return path
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.run import paths
-from lighter.run.read import read_run
+from lighter.run.read import Run, read_run
 
 LAST = "last"
 _MOST_SHOWN = 8
@@ -48,6 +50,26 @@ def find_run(
     if len(found) == 1:
         return found[0]
     raise RunError(_several(text, found) if found else _none(text, folders, root))
+
+
+def newest_first(folders: Iterable[paths.RunFolder]) -> list[Run]:
+    """The runs that can be read, by when their records say that they were started, the newest first.
+
+    A folder's name says it only where nobody renamed it and no clock was wrong, and a run that goes on starts again.
+    """
+    found = []
+    for folder in folders:
+        with suppress(RunError):
+            found.append(read_run(folder.path))
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(run: Run) -> tuple[float, tuple[str, str, int]]:
+    try:
+        started = datetime.fromisoformat(str(run.facts.get("started"))).timestamp()
+    except (ValueError, OverflowError, OSError):
+        started = 0.0
+    return started, paths.age(run.folder.path)
 
 
 def _by_path(path: Path) -> paths.RunFolder | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytorch_lightning
-from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
-from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
+from lighter.run.paths import METRICS
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
@@ -22,13 +22,16 @@ from lighter.trainer.finite import FiniteCheck
 from lighter.trainer.loops import install_loops
 from lighter.trainer.profilers import reporting_to
 from lighter.trainer.saving.attempts import guard_saves
+from lighter.trainer.saving.defaults import DEFAULT_MONITORS as DEFAULT_MONITORS
+from lighter.trainer.saving.defaults import BestCheckpoint as BestCheckpoint
+from lighter.trainer.saving.defaults import LastCheckpoint as LastCheckpoint
+from lighter.trainer.saving.defaults import first_of, with_checkpoints
 from lighter.trainer.saving.io import install_saving
 from lighter.trainer.stopping import Stopping, stops_cleanly
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
-DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
 class Trainer(pytorch_lightning.Trainer):
@@ -106,6 +109,14 @@ class Trainer(pytorch_lightning.Trainer):
         loop.saves_to = filepath
         self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
 
+    @property
+    def checkpoint_callback(self) -> Checkpoint | None:
+        """The first of the checkpoint callbacks; of the default ones, the first that has saved.
+
+        So a script finds the best checkpoint here, or the last one where no value says which is best.
+        """
+        return first_of(self.checkpoint_callbacks)
+
     fit = stops_cleanly(pytorch_lightning.Trainer.fit)
     validate = stops_cleanly(pytorch_lightning.Trainer.validate)
     test = stops_cleanly(pytorch_lightning.Trainer.test)
@@ -161,64 +172,3 @@ def default_logger(folder: str | Path | None) -> CSVLogger:
         warnings.filterwarnings("ignore", "Experiment logs directory")
         _ = logger.experiment
     return logger
-
-
-def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[Any]:
-    """The callbacks with the default checkpoints, unless there are some; all saving into the run's folder."""
-    if not any(isinstance(callback, Checkpoint) for callback in callbacks):
-        return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and folder is not None:
-            callback.dirpath = _folder(folder)
-    return callbacks
-
-
-def _folder(folder: str | Path | None) -> str | None:
-    # absolute: its state has this path, and a fit that goes on from another folder compares it
-    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the weights of the lowest validation loss, for modules that log it by our names."""
-
-    on_train_batch_end = Callback.on_train_batch_end  # saves after epochs; Lightning's asks after every step
-
-    def __init__(self, folder: str | Path | None) -> None:
-        super().__init__(
-            _folder(folder), filename=Path(BEST).stem, monitor=DEFAULT_MONITORS[0], enable_version_counter=False
-        )
-
-    @property
-    def state_key(self) -> str:
-        """The same whichever of the monitors it is."""
-        return type(self).__qualname__
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, if there is a value to go by."""
-        if self._finds_monitor(trainer):
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, if there is a value to go by."""
-        if self._finds_monitor(trainer):
-            super().on_validation_end(trainer, pl_module)
-
-    def _finds_monitor(self, trainer: Any) -> bool:
-        self.monitor = next((name for name in DEFAULT_MONITORS if name in trainer.callback_metrics), self.monitor)
-        return self.monitor in trainer.callback_metrics
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt`: everything needed to go on, as it was at the end of the newest epoch."""
-
-    on_train_batch_end = Callback.on_train_batch_end
-
-    def __init__(self, folder: str | Path | None) -> None:
-        super().__init__(
-            _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
-        )
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
-        if trainer.global_step > 0 and not self._should_skip_saving_checkpoint(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))

@@ -42,10 +42,15 @@ class Stopping:
 
     Args:
         folder: where its checkpoints are, in `checkpoints`; None if its callbacks say that.
+
+    Attributes:
+        folder: the same.
+        is_saving: whether the checkpoint that is being saved is that of a stop.
     """
 
     def __init__(self, trainer: Any, folder: str | Path | None) -> None:
-        self._trainer, self._folder = trainer, folder
+        self._trainer, self.folder = trainer, folder
+        self.is_saving = False
         self._stage, self._has_begun = 0, False
         self._agreement: Agreement | None = None
         self._children: list[Any] = []
@@ -204,7 +209,11 @@ class Stopping:
     def save(self) -> None:
         """The loops have stopped: save the fit, in all processes."""
         self._let_children_end()
-        self._outcome = save_at_stop(self._trainer, self._folder)
+        self.is_saving = True
+        try:
+            self._outcome = save_at_stop(self._trainer, self.folder)
+        finally:
+            self.is_saving = False
 
     def _tell_failure(self, error: Exception) -> None:
         """Let the other processes know, or know from them why this one lost its connection.

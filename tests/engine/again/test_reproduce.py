@@ -95,8 +95,13 @@ def test_the_command(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "2026-01-02/10-00-00-digits", stage="test", **facts)
     words = command_of(read_run(folder), tmp_path, None, [])[3:]
     given = [f'run::dir="{tmp_path}"', 'run::name="digits"']
-    options = ["--no_weights_only", "--verbose", "--ckpt_path", "/runs/best.ckpt"]
-    assert words == ["test", str(folder / "config.yaml"), *given, *options]
+    options = ["--verbose", "--ckpt_path", "/runs/best.ckpt"]
+    assert words == ["test", str(folder / "config.yaml"), *given, *options], "no record lets a checkpoint run code"
+    allowed = command_of(read_run(folder), tmp_path, None, [], weights_only=False)[3:]
+    assert allowed == [*words, "--no_weights_only"]
+    other = make_run(tmp_path, "2026-01-02/10-00-01-digits", stage="runs")
+    with pytest.raises(RunError, match="was a runs, and only these are repeated: fit, validate, test, predict"):
+        command_of(read_run(other), tmp_path, None, [])
 
 
 def test_secrets_have_to_be_given(tmp_path: Path) -> None:

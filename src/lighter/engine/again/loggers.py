@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lighter.config.safe.paths import leads_out, outside
 from lighter.engine.again.state import State
 from lighter.errors import RunError
 from lighter.run.disk import write_whole
@@ -35,6 +36,8 @@ def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
     recorded = run.facts.get("loggers") or []
     for index, path in enumerate(_definitions(objects)):
         before = recorded[index] if index < len(recorded) else {}
+        if leads_out(before.get("version")) is not None:  # a part of the path that it writes to
+            before = {}
         kinds = _kinds(objects.target_or_none(path))
         more = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
         if more is not None:
@@ -80,13 +83,19 @@ class CsvFiles:
     """The `metrics.csv` files of a run, which Lightning's CSV logger deletes when it starts where one is.
 
     So they are renamed while the trainer is built, and get their name back afterwards.
+
+    Args:
+        run: whose record names them.
+        roots: the folders in which they may be; None if they may be anywhere.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, roots: Sequence[Path] | None = None) -> None:
         self.folder = run.folder.path
         loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
-        folders = [Path(one["folder"]) for one in loggers if one.get("folder")]
-        files = {folder.resolve() / METRICS for folder in [run.folder.path, *folders]}
+        folders = [Path(one["folder"]).resolve() for one in loggers if one.get("folder")]
+        if roots is not None:
+            folders = [folder for folder in folders if outside(str(folder), roots) is None]
+        files = {folder / METRICS for folder in [run.folder.path.resolve(), *folders]}
         self.files = [file for file in sorted(files) if file.is_file() or _aside(file).is_file()]
 
     def around(self, build: Callable[[], Any]) -> Any:
@@ -107,14 +116,16 @@ class CsvFiles:
                 writers[file].metrics_keys = _rows(file)[0]
         return trainer
 
-    def drop(self, state: State, *, exact: bool) -> None:
+    def drop(self, state: State, trainer: Any, *, exact: bool) -> None:
         """Take out the rows that will be logged again: a killed run may be further than its checkpoint.
 
         Args:
             state: what the run goes on from.
+            trainer: whose CSV loggers write the files; no other file is changed, whatever the record says.
             exact: whether all that followed its saving is done again, and not only the steps that did.
         """
-        for file in self.files if is_rank_zero() else ():
+        written = _writers(trainer) if is_rank_zero() else {}
+        for file in [file for file in self.files if file in written]:
             names, rows = _rows(file)
             before = state.logged.get(_key(file, self.folder)) if exact else None
             kept = [row for row in rows if _is_before(row, state)] if before is None else rows[:before]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lighter.config.check.sections import STAGES
 from lighter.config.load import load
 from lighter.config.problems import nearest
 from lighter.engine.again.checkout import restored
@@ -25,6 +26,7 @@ from lighter.run.secrets import Secrets, missing
 from lighter.run.source import Source, source_of
 from lighter.signals import Stopped
 
+_REPEATED = ("verbose", "return_predictions")  # of the arguments on record; no record lets a checkpoint run code
 _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
 
 
@@ -109,15 +111,20 @@ def _current(source: Mapping[str, Any], run: Run, root: Path) -> Source | None:
     return source_of(folder, secrets, without=root) if folder.is_dir() else None
 
 
-def command_of(run: Run, root: Path, checkout: Path | None, given: Sequence[str]) -> list[str]:
+def command_of(
+    run: Run, root: Path, checkout: Path | None, given: Sequence[str], *, weights_only: bool = True
+) -> list[str]:
     """The command that runs it again.
 
     Args:
         given: overrides that give what was not saved.
+        weights_only: false if its checkpoint may hold objects, which can run code.
 
     Raises:
-        RunError: a secret is missing, or something else is to be another.
+        RunError: a secret is missing, or something else is to be another; or its record names no stage.
     """
+    if run.facts.get("stage") not in STAGES:
+        raise RunError(f"{run.id} was a {run.facts.get('stage')}, and only these are repeated: {', '.join(STAGES)}")
     config = load([run.folder.config]).plain()
     _require_secrets(run, config, given)
     facts = run.facts
@@ -127,7 +134,12 @@ def command_of(run: Run, root: Path, checkout: Path | None, given: Sequence[str]
         if not inside.startswith(".."):
             words.append(f"project={json.dumps(str(checkout / inside))}")
     first = (facts.get("starts") or [facts])[0]
-    arguments = {**(facts.get("arguments") or {}), "ckpt_path": first.get("checkpoint")}
+    noted = facts.get("arguments") or {}
+    arguments = {
+        **{name: noted[name] for name in _REPEATED if name in noted},
+        "ckpt_path": first.get("checkpoint"),
+        **({} if weights_only else {"weights_only": False}),
+    }
     return [
         sys.executable,
         "-m",

@@ -8,8 +8,8 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,18 @@ from torch.nn.parameter import is_lazy
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
 from lighter.config.problems import Problem
+from lighter.config.safe import SafeMode
 from lighter.engine.again.changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_changes
 from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
-from lighter.errors import CheckpointError, ConfigError, RunError
+from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
 from lighter.run import paths
+from lighter.run.checkpoints import Checkpoints
 from lighter.run.lock import only_one, owned
 from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
-from lighter.run.select import find_run
+from lighter.run.select import find_run, newest_first
 from lighter.trainer import Trainer
 from lighter.trainer.lightning import is_search
 
@@ -47,12 +49,16 @@ class GoingOn:
         state: the checkpoint that it goes on from.
         take: what of that: one of `TAKES`.
         hyperparameters: names of what is another for the optimizers now.
+        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
+        safe: the mode that the command asks for.
     """
 
     run: Run
     state: State
     take: str
     hyperparameters: frozenset[str]
+    weights_only: bool = True
+    safe: SafeMode | None = None
 
     @property
     def folder(self) -> paths.RunFolder | None:
@@ -61,9 +67,9 @@ class GoingOn:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For the trainer's method, but for those that the user gives anew."""
-        kept = {key: value for key, value in (self.run.facts.get("arguments") or {}).items() if key != "ckpt_path"}
-        return kept if self.take == WEIGHTS else {**kept, "ckpt_path": str(self.state.path)}
+        """For the trainer's method. None is taken from the run's record: whoever wrote that is not who runs this."""
+        said = {} if self.weights_only else {"weights_only": False}
+        return said if self.take == WEIGHTS else {**said, "ckpt_path": str(self.state.path)}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -75,7 +81,11 @@ class GoingOn:
         if self.take == WEIGHTS:
             return build()
         continue_definitions(objects, self.run, self.state.next_step)
-        return CsvFiles(self.run).around(build)
+        return self.csv_files().around(build)
+
+    def csv_files(self) -> CsvFiles:
+        """The files in which its CSV loggers go on."""
+        return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
 
     def prepare(self, module: Any, trainer: Any) -> None:
         """See that the weights fit, and have the trainer take what it is to take.
@@ -113,8 +123,8 @@ class _Takes(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The optimizers are there, without their state."""
         if self.going_on.take == WEIGHTS:
-            weights_only = self.going_on.arguments.get("weights_only") is not False
-            content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=weights_only)
+            path, weights_only = self.going_on.state.path, self.going_on.weights_only
+            content = torch.load(path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
         self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
@@ -123,7 +133,7 @@ class _Takes(Callback):
         if self.going_on.take == WEIGHTS:
             return
         state = self.going_on.state
-        CsvFiles(self.going_on.run).drop(state, exact=getattr(trainer, "exact_resume", False))
+        self.going_on.csv_files().drop(state, trainer, exact=getattr(trainer, "exact_resume", False))
         if hasattr(type(pl_module), "steps_seen"):
             pl_module.steps_seen = state.steps_seen
         if self.going_on.take == ALL and self.going_on.hyperparameters:
@@ -149,17 +159,29 @@ class _Takes(Callback):
                     scheduler.base_lrs[index] = now
 
 
-def run_to_resume(wanted: str | Path, root: Path) -> Run:
-    """The run that is meant; `last` is the newest fit.
+def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
+    """The run that is meant. `last` is the fit that was started last; without overrides, of those that did not finish.
 
     Raises:
         RunError: there is none.
     """
     if not paths.is_rank_zero() and _OF_RANK_ZERO in os.environ:
         return read_run(Path(os.environ[_OF_RANK_ZERO]))
-    run = trusted(read_run(find_run(wanted, root, accepts=_is_fit, kind="fit").path))
+    newest = find_run(wanted, root, accepts=_is_fit, kind="fit")
+    run = trusted(_last(root, overrides) if str(wanted) == "last" else read_run(newest.path))
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return run
+
+
+def _last(root: Path, overrides: Sequence[str]) -> Run:
+    newest, *older = [run for run in newest_first(paths.all_runs(root)) if run.facts.get("stage") == "fit"]
+    if overrides or newest.status != FINISHED:
+        return newest
+    stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
+    unfinished = next(stopped, newest)
+    if unfinished is not newest:
+        log.info("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
+    return unfinished
 
 
 def _is_fit(folder: paths.RunFolder) -> bool:
@@ -179,7 +201,7 @@ def resumed(
     Raises:
         RunError: there is no such run, it cannot go on, or another process has it.
     """
-    run = run_to_resume(wanted, root)
+    run = run_to_resume(wanted, root, overrides)
     with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
         run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
         yield going_on(run, overrides, take, weights_only=weights_only)
@@ -204,49 +226,49 @@ def going_on(
         raise ConfigError(wrong)
     if paths.is_rank_zero():
         _refuse_run(run, overrides)
-    if not weights_only:
-        arguments = {**(run.facts.get("arguments") or {}), "weights_only": False}
-        run = replace(run, facts={**run.facts, "arguments": arguments})
-    state = newest_good(run, complete=take != WEIGHTS)
+    state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
     before, now = read([run.folder.config]), read(inputs)
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
     changed = refuse_changes(before, now, take)
-    return GoingOn(run, state, take, frozenset(changed)), inputs
+    return GoingOn(run, state, take, frozenset(changed), weights_only), inputs
 
 
 @contextmanager
-def unfinished_fit(config: Config, root: Path, name: str) -> Iterator[GoingOn | None]:
-    """The newest fit of this name with the same config, if it stopped before its end and has a checkpoint.
+def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> Iterator[GoingOn | None]:
+    """The newest fit of this name with the same config that stopped before its end, if it has a checkpoint.
 
     For as long as this lasts, no other process gets an answer for the same config: a run that has only begun could not
     be found, as its config is not in its folder yet.
+
+    Args:
+        weights_only: false if this command says that checkpoints may hold objects.
 
     Raises:
         RunError: it is running, or another process that was to go on with it or to start it is.
     """
     if not paths.is_rank_zero():
         folder = os.environ.get(_OF_RANK_ZERO)
-        yield _with_all(read_run(Path(folder))) if folder else None
+        yield _with_all(read_run(Path(folder)), config.safe, weights_only) if folder else None
         return
     os.environ.pop(_OF_RANK_ZERO, None)
     with ExitStack() as stack:
-        saved = _saved(config)
+        saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
         if _can_be_written(root):
             digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
             lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
             stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))
-        run = _newest_same(saved, root, name)
-        if run is not None and run.status != FINISHED:
-            owner = stack.enter_context(ExitStack())
-            owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
-            found = _found(read_run(run.folder.path))
-            if found is None:
-                owner.close()
-            yield found
-        else:
+        run = _newest_unfinished(saved, root, name, config.safe)
+        if run is None:
             yield None
+            return
+        owner = stack.enter_context(ExitStack())
+        owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
+        found = _found(read_run(run.folder.path), config.safe, weights_only)
+        if found is None:
+            owner.close()
+        yield found
 
 
 def _can_be_written(root: Path) -> bool:
@@ -258,36 +280,35 @@ def _can_be_written(root: Path) -> bool:
     return os.access(root, os.W_OK)
 
 
-def _found(run: Run) -> GoingOn | None:
+def _found(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn | None:
     if run.status == FINISHED:
         return None
     if run.status == RUNNING:
         raise RunError(f"{run.id}, the same command, {_running(run)}; two processes cannot share its folder")
     try:
-        found = _with_all(run)
+        found = _with_all(run, safe, weights_only)
     except CheckpointError as error:
+        if isinstance(error, RefusedCheckpointError) and safe is None:  # its work is not thrown away for want of a word
+            raise
         log.info("%s; a new run starts", error)
         return None
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return found
 
 
-def _with_all(run: Run) -> GoingOn:
-    return GoingOn(run, newest_good(run, complete=True), ALL, frozenset())
+def _with_all(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn:
+    state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
+    return GoingOn(run, state, ALL, frozenset(), weights_only, safe)
 
 
-def _saved(config: Config) -> dict[str, Any]:
-    return _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
-
-
-def _newest_same(saved: Mapping[str, Any], root: Path, name: str) -> Run | None:
-    for folder in paths.runs_of(root, name):
-        try:
-            run = read_run(folder.path)
-            if run.facts.get("stage") == "fit" and _comparable(load([folder.config]).plain()) == saved:
-                return run
-        except (RunError, ConfigError):
+def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: SafeMode | None) -> Run | None:
+    """The fit of this config that was started last, of those that did not finish."""
+    for run in newest_first(paths.runs_of(root, name)):
+        if run.facts.get("stage") != "fit" or run.status == FINISHED:
             continue
+        with suppress(ConfigError):
+            if _comparable(load([run.folder.config], safe).plain()) == saved:
+                return run
     return None
 
 

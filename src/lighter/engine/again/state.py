@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from lighter.engine import checkpoints
-from lighter.errors import CheckpointError
-from lighter.run.paths import LAST
+from lighter.errors import CheckpointError, RefusedCheckpointError
+from lighter.run.checkpoints import Checkpoints
 from lighter.run.read import Run
 from lighter.run.record import CHECKPOINT_KEY
 from lighter.trainer.exact.position import BATCH_END, VALIDATED
@@ -69,37 +69,33 @@ class State:
         return found
 
 
-def newest_good(run: Run, *, complete: bool) -> State:
-    """The newest checkpoint of a run that can be used; those that cannot are named in the log.
+def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = False) -> State:
+    """The newest checkpoint of a run that can be used; those that are damaged are named in the log.
 
     Args:
         complete: whether a training is to go on from it, or its weights are enough.
+        weights_only: false if the user said, now, that it may hold objects.
+        inside: whether only files in the run's folder are believed to be its.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the newest is one that would have to be loaded as code.
     """
-    weights_only = (run.facts.get("arguments") or {}).get("weights_only") is not False
-    found = list(_files(run))
-    for path in found:
+    found = Checkpoints(run.folder, run.facts, inside=inside).newest
+    for path in [one.path.resolve() for one in found]:
         try:
-            checkpoints.verify(str(path), weights_only=weights_only)
+            checkpoints.verify(str(path), weights_only=weights_only, safe=inside)
             state = State(path, _content(path, weights_only))
+        except RefusedCheckpointError:  # an older one in its place would be stale
+            raise
         except CheckpointError as error:
             log.warning("%s; the one before it is tried", error)
             continue
         if state.is_complete or not complete:
             return state
-        log.warning("%s holds only weights, from which no training goes on; the one before it is tried", path)
+        log.info("%s holds only weights, from which no training goes on; the one before it is tried", path)
     what = f"{len(found)} checkpoints, and none of them can be used" if found else "no checkpoint"
     hint = "" if found else "; start again with lighter fit"
     raise CheckpointError(f"{run.id} has {what}, so there is nothing to go on from{hint}")
-
-
-def _files(run: Run) -> Iterator[Path]:
-    """Its checkpoints, the newest first, and of those of one moment `last.ckpt`."""
-    recorded = [run.folder.path / entry["path"] for entry in run.facts.get("checkpoints") or []]
-    files = {path.resolve() for path in [*run.folder.checkpoints.glob("*.ckpt"), *recorded] if path.exists()}
-    yield from sorted(files, key=lambda path: (path.stat().st_mtime, path.name == LAST), reverse=True)
 
 
 def _content(path: Path, weights_only: bool) -> Mapping[str, Any]:

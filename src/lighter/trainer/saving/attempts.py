@@ -20,6 +20,7 @@ from lighter.errors import StorageError
 from lighter.trainer.saving.failures import NO_ROOM, storage_error
 from lighter.trainer.saving.guarded import GuardedFiles
 from lighter.trainer.saving.io import CheckpointFiles
+from lighter.trainer.saving.left_over import STOPPED, LeftOver
 
 log = logging.getLogger("lighter.run")
 
@@ -30,6 +31,7 @@ _SAVES = {
     "_save_last_checkpoint": "save_last",
     "on_exception": "save_on_exception",
 }
+_EXISTS = "file_exists"  # asked before a file is saved under a name that another may have
 # What it notes of its files: the parts of its state that are about them, and two private attributes.
 _NOTES = (
     "best_k_models",
@@ -56,11 +58,13 @@ class Saves(Callback):
 
     Attributes:
         failed: how many saves of the last fit failed.
+        left_over: what the starts before have left, if this one goes on.
     """
 
     def __init__(self, files: GuardedFiles | None, *, goes_on: bool) -> None:
         self.files, self.goes_on = files, goes_on
         self.failed = 0
+        self.left_over = LeftOver()
         self._is_failing = self._is_attempt = self._is_under_way = False
         self._notes: _Notes | None = None  # of the callback whose checkpoint is under way
         self._taken: list[tuple[ModelCheckpoint, str, Any]] = []
@@ -71,11 +75,17 @@ class Saves(Callback):
         if stage != "fit":
             return
         self.failed, self._is_failing = 0, False
+        self.left_over = LeftOver()
         for callback in [each for each in trainer.callbacks if isinstance(each, ModelCheckpoint)]:
             for name in [name for name, needed in _SAVES.items() if getattr(callback, needed)]:
-                self._taken.append((callback, name, vars(callback).get(name)))
-                setattr(callback, name, partial(self._attempt, trainer, callback, getattr(callback, name)))
+                self._take(callback, name, partial(self._attempt, trainer, callback, getattr(callback, name)))
+            self._take(callback, _EXISTS, partial(self._exists, callback.file_exists))
         trainer.callbacks = [*(callback for callback in trainer.callbacks if callback is not self), self]
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint of a stop says that it is one."""
+        if trainer.stopping.is_saving:
+            checkpoint["lighter"] = {**checkpoint.get("lighter", {}), STOPPED: True}
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The last save is waited for."""
@@ -115,6 +125,8 @@ class Saves(Callback):
             error = None if self._is_under_way else self._agreed(trainer)
         if error is not None and (self._is_attempt or not _is_fitting(trainer)):
             raise error
+        if error is None:
+            self.left_over.saved(path)
         if not self._is_under_way:
             self._end(trainer, error)
 
@@ -136,6 +148,8 @@ class Saves(Callback):
     def _attempt(self, trainer: Any, callback: ModelCheckpoint, save: Callable[..., None], *args: Any) -> None:
         if self._is_attempt:  # a part of another
             return save(*args)
+        if trainer.fast_dev_run:  # Lightning saves a last one of it, if `save_last` is on
+            return None
         self.settle(trainer)
         notes, self._is_attempt = _Notes(callback), True
         try:
@@ -145,9 +159,14 @@ class Saves(Callback):
             self._end(trainer, error)
         else:
             self._notes = notes if self._is_under_way else None
+            self.left_over.remove_resumed(trainer, callback)
         finally:
             self._is_attempt = False
         return None
+
+    def _exists(self, file_exists: Callable[..., bool], path: Any, trainer: Any) -> bool:
+        """Whether a name is taken: not by a file that this fit has saved before, and saves again."""
+        return file_exists(path, trainer) and not self.left_over.is_free(path)
 
     def _agreed(self, trainer: Any) -> StorageError | None:
         """What the process that writes says of the last save; of a fit that fails, the others may not be there."""
@@ -175,6 +194,10 @@ class Saves(Callback):
         if self.failed and self.goes_on and trainer.is_global_zero:
             saves = "1 save" if self.failed == 1 else f"{self.failed} saves"
             log.warning("%s of checkpoints failed in this fit", saves)
+
+    def _take(self, callback: ModelCheckpoint, name: str, method: Callable[..., Any]) -> None:
+        self._taken.append((callback, name, vars(callback).get(name)))
+        setattr(callback, name, method)
 
     def _give_back(self) -> None:
         for callback, name, own in self._taken:

@@ -6,6 +6,7 @@ restored from it, stays Lightning's code.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ from pytorch_lightning.trainer.states import TrainerFn
 from lighter.errors import CheckpointError
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.defaults import are_default, left_by_exception, on_exception
 from lighter.trainer.saving.dtypes import RoundedWeights, has_types_of, uncast_optimizer_state
 from lighter.trainer.saving.partials import sweep
+from lighter.trainer.saving.restored import keep_own_files
 
+log = logging.getLogger("lighter.run")
+
+LEFT_BY_EXCEPTION = "the fit goes on from %s, which an OnExceptionCheckpoint left of one that failed"
 _BY_NAME = (None, "last", "best", "hpc")  # rather than by a path
 
 
@@ -30,19 +36,28 @@ class CheckpointConnector(_CheckpointConnector):
         """The callbacks know their folders by now, and nothing is loaded or saved yet."""
         trainer = self.trainer
         if trainer.state.fn == TrainerFn.FITTING and trainer.is_global_zero:
-            for folder in {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}:
+            folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
+            for folder in {*folders, Path(checkpoint_path).parent if checkpoint_path else None}:
                 if folder is not None and "://" not in str(folder):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
 
     def restore_callbacks(self) -> None:
-        """Callbacks that average weights load the module's own; what came before them was theirs."""
+        """Let the callbacks have their states, but for files that are not theirs.
+
+        Those that average weights load the module's own; what came before them was theirs.
+        """
+        trainer: Any = self.trainer
+        checkpoint, source, run = self._loaded_checkpoint, self._ckpt_path, trainer.stopping.folder
+        if checkpoint:
+            keep_own_files(trainer, checkpoint, source, run)
         super().restore_callbacks()
-        checkpoint, strategy = self._loaded_checkpoint, self.trainer.strategy
+        if checkpoint and trainer.state.fn == TrainerFn.FITTING:
+            trainer.saves.left_over.look(trainer, checkpoint, source, run)
         self._rounded = None
-        if checkpoint and not strategy.restore_checkpoint_after_setup:
+        if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:
             states = [checkpoint[key] for key in ("current_model_state", "state_dict") if key in checkpoint]
-            self._rounded = RoundedWeights(self.trainer.lightning_module, states)
+            self._rounded = RoundedWeights(trainer.lightning_module, states)
 
     def restore_training_state(self) -> None:
         """The module has its precision by now."""
@@ -70,10 +85,19 @@ class CheckpointConnector(_CheckpointConnector):
             trainer.fit_loop.begin_looking(resumes=bool(self._loaded_checkpoint))
 
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
+        is_by_name = ckpt_path in _BY_NAME
+        takes_left = ckpt_path is None and state_fn == TrainerFn.FITTING and on_exception(self.trainer)
+        if takes_left and self._hpc_resume_path is None:
+            ckpt_path = left_by_exception(self.trainer)
+            if ckpt_path is None:
+                return None  # Lightning would take the last checkpoint of any fit
+            log.warning(LEFT_BY_EXCEPTION, ckpt_path)
+        if ckpt_path == "best" and are_default(self.trainer.checkpoint_callbacks):
+            ckpt_path = getattr(self.trainer.checkpoint_callback, "best_model_path", None) or ckpt_path
         found = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
         if found is None or "://" in str(found) or not Path(found).is_file():
             return found
-        if ckpt_path not in _BY_NAME:
+        if not is_by_name:
             refuse_damaged(str(found), verify)
             return found
         good = first_good([path for path in [Path(found), *beside(Path(found))] if path.is_file()], verify)

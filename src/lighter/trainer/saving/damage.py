@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from lighter.errors import DamagedCheckpointError
-from lighter.trainer.saving.manifest import BEGIN, DIGEST, DIGEST_SIZE, END_SIZE, LONGEST, Manifest, last_line
+from lighter.run.manifest import BEGIN, DIGEST, DIGEST_SIZE, END_SIZE, LONGEST, Manifest
+from lighter.trainer.saving.manifest import last_line
 
 _ARCHIVE = b"PK\x03\x04"
 _END = b"PK\x05\x06"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
 from lighter.trainer.saving.connector import install_connector
 from lighter.trainer.saving.damage import verify
+from lighter.trainer.saving.partials import sweep
 from lighter.trainer.saving.plain import plain, what_to_do
 from lighter.trainer.saving.writing import write
+
+log = logging.getLogger("lighter.run")
+
+OF_SHARDED = (".metadata", "meta.pt", "latest")  # torch's, Lightning's for FSDP, DeepSpeed's
+ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # how a file of torch's begins, and one of earlier versions
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -23,6 +33,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
     def __init__(self) -> None:
         self._told = False
+        self._swept: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save a file, which has its name when all of it is on the disk.
@@ -33,6 +44,9 @@ class CheckpointFiles(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
+        if (folder := Path(path).parent) not in self._swept:  # of whoever saves: not all say where, before they do
+            self._swept.add(folder)
+            sweep(folder)
         content = plain(checkpoint)
         if write(content, Path(path)) and not self._told:
             self._told = True
@@ -46,8 +60,35 @@ class CheckpointFiles(TorchCheckpointIO):
         """
         if "://" not in str(path) and Path(path).is_file():
             verify(path)
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location or _as_saved, weights_only)
+        only = weights_only is not False  # said always: torch would ask the environment, Lightning the address
+        loaded: dict[str, Any] = super().load_checkpoint(path, map_location or _as_saved, only)
         return loaded
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint: a file that is one, a link, or the folder of a sharded one, and nothing else."""
+        files = get_filesystem(path)
+        schemes = [files.protocol] if isinstance(files.protocol, str) else files.protocol
+        if "file" not in schemes:
+            super().remove_checkpoint(path)
+            return
+        local = str(files._strip_protocol(str(path)))  # an absolute path
+        if os.path.islink(local):
+            os.unlink(local)
+        elif is_checkpoint(Path(local)):
+            shutil.rmtree(local) if os.path.isdir(local) else os.unlink(local)
+        elif os.path.exists(local):
+            log.warning("%s is no checkpoint, and is not removed", local)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether there is a file that begins as `torch.save` begins one, or the folder of a sharded checkpoint."""
+    if path.is_dir():
+        return any((path / name).exists() for name in OF_SHARDED)
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(ARCHIVE)).startswith((ARCHIVE, PICKLE))
+    except OSError:
+        return False
 
 
 def _as_saved(storage: Any, location: str) -> Any:

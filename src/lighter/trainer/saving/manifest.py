@@ -15,53 +15,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-BEGIN = b"lighter checkpoint manifest\n"
-DIGEST = b"\nsha256:"
-DIGEST_SIZE = len(DIGEST) + 64 + 1  # the last line, with the line break before it
-END_SIZE = 22  # bytes of the record that ends an archive, up to the comment
-LONGEST = 0xFFFF  # comment
+from torch import Tensor
+
+from lighter.run.manifest import BEGIN, DIGEST, DIGEST_SIZE, Manifest
+
+_CONTENT_OF_A_FIT = ("optimizer_states", "loops")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        size: the archive's bytes, up to the manifest.
-        step: the optimizer's steps.
-        epoch: the epoch that it was saved in, from 0.
-        config: the SHA-256 of the run's config; None where the run has none.
-        versions: of the packages that made it.
-        saved: when, in ISO 8601.
-    """
-
-    size: int | None = None
-    step: int | None = None
-    epoch: int | None = None
-    config: str | None = None
-    versions: Mapping[str, str | None] | None = None
-    saved: str | None = None
-
-    @classmethod
-    def parse(cls, text: bytes) -> Manifest:
-        """The manifest in a file's JSON; what another version of Lighter added is left out."""
-        try:
-            found = json.loads(text)
-        except ValueError:  # by somebody who can count
-            found = {}
-        return cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
-
-
-def describe(checkpoint: Any, size: int) -> Manifest:
-    """The manifest of a checkpoint whose archive has this many bytes."""
+def describe(checkpoint: Any, size: int, folder: Path) -> Manifest:
+    """The manifest of a checkpoint whose archive has this many bytes, in a file in this folder."""
     content = checkpoint if isinstance(checkpoint, Mapping) else {}
     own = content.get("lighter")
     config = own.get("config") if isinstance(own, Mapping) else None
@@ -71,8 +43,25 @@ def describe(checkpoint: Any, size: int) -> Manifest:
         epoch=_number(content.get("epoch")),
         config=_digest(config) if config else None,
         versions={name: _version(name) for name in ("lighter", "torch", "pytorch-lightning")},
-        saved=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        saved=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        complete=all(name in content for name in _CONTENT_OF_A_FIT),
+        best=list(_best(content, folder)),
     )
+
+
+def _best(content: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object]]:
+    states = content.get("callbacks")
+    for state in states.values() if isinstance(states, Mapping) else ():
+        if not isinstance(state, Mapping) or not isinstance(state.get("monitor"), str):
+            continue
+        path, score = state.get("best_model_path"), _score(state.get("best_model_score"))
+        if isinstance(path, str) and path and "://" not in path and score is not None:
+            yield {"monitor": state["monitor"], "score": score, "path": os.path.relpath(path, folder.absolute())}
+
+
+def _score(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
+    return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def seal(end: bytes, digest: Any, manifest: Manifest) -> bytes:

@@ -15,7 +15,8 @@ from typing import IO, Any
 import torch
 
 from lighter.run.disk import sync_folder
-from lighter.trainer.saving.manifest import END_SIZE, describe, seal
+from lighter.run.manifest import END_SIZE
+from lighter.trainer.saving.manifest import describe, seal
 from lighter.trainer.saving.partials import partial_of
 from lighter.trainer.saving.plain import refused
 
@@ -38,7 +39,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     partial = partial_of(path)
     try:
         with open(partial, "wb", buffering=0) as file:
-            _save(checkpoint, file)
+            _save(checkpoint, file, path.parent)
             os.fsync(file.fileno())
         found = refused(partial)
         os.replace(partial, path)
@@ -57,7 +58,7 @@ def _make_folder(folder: Path) -> None:
         sync_folder(each.parent)
 
 
-def _save(checkpoint: Any, file: IO[bytes]) -> None:
+def _save(checkpoint: Any, file: IO[bytes], folder: Path) -> None:
     stream: Any = _Sealed(file)
     try:
         torch.save(checkpoint, stream)
@@ -65,7 +66,7 @@ def _save(checkpoint: Any, file: IO[bytes]) -> None:
         if stream.error is not None:  # of which torch makes a RuntimeError about positions
             raise stream.error from None
         raise
-    stream.end(checkpoint)
+    stream.end(checkpoint, folder)
 
 
 class _Sealed:
@@ -100,11 +101,11 @@ class _Sealed:
     def flush(self) -> None:
         """Nothing is done before the end."""
 
-    def end(self, checkpoint: Any) -> None:
+    def end(self, checkpoint: Any, folder: Path) -> None:
         """Write the manifest, into the record that ends the archive, the last of which torch wrote."""
         end = bytes(self._gathered[-END_SIZE:])
         self._pass_on(self._gathered[:-END_SIZE])
-        self._write(seal(end, self._digest, describe(checkpoint, self._size + END_SIZE)))
+        self._write(seal(end, self._digest, describe(checkpoint, self._size + END_SIZE, folder)))
 
     def _pass_on(self, data: bytearray | memoryview) -> None:
         for start in range(0, len(data), _CACHED):

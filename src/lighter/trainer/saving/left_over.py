@@ -1,0 +1,104 @@
+"""Checkpoints that the earlier starts of a fit have left: names that are taken over, and a file that has had its day.
+
+Lightning gives a file another name (`last-v1.ckpt`) where one is that a callback does not know of, and never deletes
+the one that a fit goes on from. A fit that goes on in its own folder would so leave stale files under the names of the
+newest: what a stop saved, what a killed start saved after the checkpoint, and that checkpoint itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lighter.run.manifest import Manifest, read_manifest
+from lighter.run.paths import CHECKPOINTS
+from lighter.trainer.saving.restored import is_below
+
+STOPPED = "stopped"  # under `lighter` in a checkpoint: that no callback saved it, but the trainer, because it stopped
+_FILES = ("best_model_path", "last_model_path", "kth_best_model_path")
+
+
+class LeftOver:
+    """What is left of the starts before this one; nothing, for a fit that begins or goes on elsewhere.
+
+    Paths are compared as they are when links are followed.
+    """
+
+    def __init__(self) -> None:
+        self._to_be_redone: frozenset[str] = frozenset()
+        self._resumed: str | None = None
+        self._step = 0
+
+    def look(self, trainer: Any, checkpoint: Mapping[str, Any], source: Any, run: str | Path | None) -> None:
+        """See what is there, in all processes: the callbacks have their states again, and nothing was saved yet.
+
+        Args:
+            trainer: whose fit goes on.
+            checkpoint: what it goes on from.
+            source: the path of that.
+            run: the run's folder, if it has one.
+        """
+        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
+        manifest = read_manifest(Path(source)) if any(is_below(source, folder) for folder in folders) else None
+        redone: set[str] = set()
+        resumed = None
+        if manifest is not None:
+            self._step = manifest.step or 0
+            redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _noted(one)}
+            resumed = os.path.realpath(source) if _may_go(checkpoint, source, callbacks) else None
+        self._to_be_redone, self._resumed = trainer.strategy.broadcast((frozenset(redone), resumed))
+
+    def is_free(self, path: Any) -> bool:
+        """Whether a file that is there may be written over: this fit has come to where it was saved before."""
+        return os.path.realpath(path) in self._to_be_redone
+
+    def saved(self, path: Any) -> None:
+        """A file was written."""
+        real = os.path.realpath(path)
+        self._to_be_redone -= {real}
+        if self._resumed == real:
+            self._resumed = None
+
+    def remove_resumed(self, trainer: Any, callback: ModelCheckpoint) -> None:
+        """Delete the checkpoint that the fit goes on from, if a callback has saved a newer one and none keeps it."""
+        has_saved = callback._last_global_step_saved > self._step  # private: its state does not say so
+        if self._resumed is None or callback.save_weights_only or not has_saved:
+            return
+        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        if self._resumed not in {path for one in callbacks for path in _noted(one)}:
+            trainer.strategy.remove_checkpoint(self._resumed)
+            self._resumed = None
+
+
+def _noted(callback: ModelCheckpoint) -> Iterator[str]:
+    """The files that a callback keeps."""
+    named = [*callback.best_k_models, *(getattr(callback, name) for name in _FILES)]
+    return (os.path.realpath(path) for path in named if path)
+
+
+def _written_since(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
+    """The checkpoints of the same config in the callbacks' folders that say that they were saved no earlier."""
+    for folder in {str(one.dirpath) for one in callbacks if one.dirpath is not None and "://" not in str(one.dirpath)}:
+        for path in Path(folder).rglob("*.ckpt"):
+            found = read_manifest(path)
+            if found is None or (found.step or 0) < (then.step or 0):
+                continue
+            if found.config == then.config or found.complete is False:  # which has no config with it
+                yield os.path.realpath(path)
+
+
+def _may_go(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
+    """Whether a checkpoint is one that would not be there any more, had the fit not stopped."""
+    own = checkpoint.get("lighter")
+    if isinstance(own, Mapping) and own.get(STOPPED):
+        return True
+    real = os.path.realpath(source)
+    return any(
+        real in _noted(one) and (one.save_top_k != -1 or os.path.realpath(one.last_model_path or "") == real)
+        for one in callbacks
+    )
