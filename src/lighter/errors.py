@@ -6,6 +6,7 @@
     │   └── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
+    │   └── SafeModeError           ... or may not be, in safe mode (2)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
@@ -72,6 +73,15 @@ class StorageError(LighterError, OSError):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class SafeModeError(StorageError):
+    """A run in safe mode was about to write outside of its folders. It is an OSError, which libraries are ready for."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # and not what an OSError makes of a file's name that is added later
 
 
 class NonFiniteError(LighterError):

@@ -20,6 +20,7 @@ from lighter.errors import (
     NonFiniteError,
     PredictionError,
     RunError,
+    SafeModeError,
     StorageError,
     WorkerError,
 )
@@ -115,6 +116,8 @@ def _title(error: LighterError) -> str:
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, SafeModeError):
+        return "Safe mode refused to write."
     if isinstance(error, StorageError):
         return _DISK
     if isinstance(error, NonFiniteError):
