@@ -168,7 +168,7 @@ class Runner:
         log_file = folder.log if paths.is_rank_zero() else None
         with (
             stop_signals() as caught,
-            _confined(config, [folder.path]),
+            _confined(config, [folder.path.resolve()]),
             recorded(journal),
             caught.prevailing(),
             logging_to(log_file, secrets),

@@ -54,18 +54,36 @@ def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
     """Refuse what this process, or one that it starts, is about to write outside of some folders.
 
     `open` and the like then raise `SafeModeError`. Temporary files have a folder of this process's own.
+
+    Args:
+        folders: without links on their way; whoever follows one before vouches for it.
+
+    Raises:
+        SafeModeError: something failed for a refusal.
     """
     before = _allowed, tempfile.tempdir, os.environ.get(_INHERITED)
-    _guard(map(os.path.realpath, folders))
+    _guard(map(str, folders))
     os.environ[_INHERITED] = json.dumps(_allowed)
     try:
         yield
+    except Exception as error:
+        refused = _refused(error)
+        if refused is None or refused is error:
+            raise
+        raise refused from None  # and not what a library made of it
     finally:
         _guard(before[0])
         tempfile.tempdir = before[1]
         os.environ.pop(_INHERITED)
         if before[2] is not None:
             os.environ[_INHERITED] = before[2]
+
+
+def _refused(error: BaseException | None) -> SafeModeError | None:
+    """The refusal that an error goes back to, if it does."""
+    while error is not None and not isinstance(error, SafeModeError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def inherit() -> None:
