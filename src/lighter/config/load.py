@@ -271,7 +271,9 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_re
     at = f"{path}: " if named_by is not None else ""
     hint = ""
     try:
-        return _decoded(_content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems)
+        return _decoded(
+            _content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems
+        )
     except FileNotFoundError:
         what, hint = "there is no such file", _similar(path)
     except IsADirectoryError:

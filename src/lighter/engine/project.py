@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from lighter.config import Config
 from lighter.config.problems import Problem
-from lighter.config.safe import import_path
+from lighter.config.safe import guard, import_path
 from lighter.config.tree import Node
 from lighter.errors import ConfigError
 
@@ -30,6 +30,11 @@ def importable(config: Config, working_directory: Path) -> Iterator[Path | None]
         return
     with import_path.without(config.safe.roots):
         yield _provide(_permitted(config))
+
+
+def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextManager[None]:
+    """In safe mode, refuse writes to other folders than the config's and some more, which are without links."""
+    return nullcontext() if config.safe is None else guard.writes_only_in([*config.safe.roots, *folders])
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:

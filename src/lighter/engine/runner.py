@@ -8,7 +8,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from lighter.config.problems import ERROR, Problem, in_order, nearest
 from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
-from lighter.engine.project import importable
+from lighter.engine.project import confined, importable
 from lighter.engine.resume import stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
@@ -161,14 +161,14 @@ class Runner:
             log.info(_IN_SAFE_MODE, config.safe)
         secrets = Secrets(config.merged.plain())
         before = going_on.folder if going_on is not None else None
-        with _confined(config, config.safe.runs if config.safe is not None else []):
+        with confined(config, config.safe.runs if config.safe is not None else []):
             folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
             guard.check(folder.path)
         journal = Journal(folder, secrets)
         log_file = folder.log if paths.is_rank_zero() else None
         with (
             stop_signals() as caught,
-            _confined(config, [folder.path.resolve()]),
+            confined(config, [folder.path.resolve()]),
             recorded(journal),
             caught.prevailing(),
             logging_to(log_file, secrets),
@@ -256,11 +256,6 @@ def _importable(config: Config, problems: list[Problem]) -> Iterator[Path | None
         except ConfigError as error:
             raise ConfigError(in_order([*problems, *error.problems])) from None
         yield project
-
-
-def _confined(config: Config, folders: Sequence[Path]) -> AbstractContextManager[None]:
-    """In safe mode, what writes to other folders than these and the config's is refused."""
-    return nullcontext() if config.safe is None else guard.writes_only_in([*config.safe.roots, *folders])
 
 
 def _checked(config: Config, stage: str, problems: list[Problem], given: Mapping[str, Any]) -> list[Problem]:

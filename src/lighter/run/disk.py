@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of a run. One that is a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is no UTF-8.
+    """
+    with open(
+        path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    ) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        return file.read()
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lighter.errors import RunError
 from lighter.run import paths
-from lighter.run.disk import write_whole
+from lighter.run.disk import read_text, write_whole
 from lighter.run.process import is_gone
 
 RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
@@ -87,7 +87,7 @@ def read_run(path: Path) -> Run:
     """
     folder = paths.RunFolder(path)
     try:
-        facts = json.loads(folder.record.read_text(encoding="utf-8"))
+        facts = json.loads(read_text(folder.record))
         if not isinstance(facts, dict):
             raise ValueError("it is no JSON object")
     except FileNotFoundError:
@@ -104,6 +104,6 @@ def write_tags(folder: paths.RunFolder, tags: list[str]) -> None:
 
 def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
     try:
-        return tuple(str(tag) for tag in json.loads((folder.path / paths.TAGS).read_text(encoding="utf-8")))
+        return tuple(str(tag) for tag in json.loads(read_text(folder.path / paths.TAGS)))
     except (OSError, ValueError):
         return ()

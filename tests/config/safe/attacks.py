@@ -7,10 +7,15 @@ picklescan (GHSA-vvpj-8cmc-gx39, GHSA-m273-6v24-x4m4, GHSA-46h3-79wf-xr6c, GHSA-
 and 10157, its issues 13 and 14) and fickling (its pull request 210); the escapes from simpleeval, asteval and
 RestrictedPython (CVE-2023-37271, CVE-2023-41039); our own imagination.
 
+COMMANDS are whole commands, run by `test_commands.py` in processes of their own, in a folder that a stranger has filled.
+
 CANARY in a text is the path of a file that must not be there afterwards; each attack would make it, or do worse.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 # name -> arguments, as YAML: what `_target_` may not be
 TARGETS = {
@@ -745,3 +750,85 @@ PICKLED = (
     ("lighter.config.objects", "_Names", ({"x": "evil.run"},)),
     ("pytorch_lightning.utilities.argparse", "_defaults_from_env_vars", ()),
 )
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in a stranger's folder.
+
+    Attributes:
+        words: what comes after `lighter COMMAND linear.yaml --safe`.
+        says: what it prints; None where it runs as if nothing was there.
+        modules: whether each module that children of Python import first is in the folder, to make the canary.
+        links: what is a link to a folder of the user's: `TODAY` stands for the day's folder of runs.
+        pipes: what is a named pipe.
+        variables: of the environment.
+    """
+
+    words: tuple[str, ...] = ()
+    says: str | None = None
+    modules: bool = False
+    links: tuple[str, ...] = ()
+    pipes: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    command: str = "fit"
+
+
+_LOADER = "system::dataloaders::train"
+_QUICK = "trainer::fast_dev_run=true"
+_WORKER = (_QUICK, f"{_LOADER}::num_workers=1")
+_TWO = (_QUICK, "trainer::devices=2")
+_CALLBACK = "trainer::callbacks=[{_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: saved, %s}]"
+_LOGGER = "trainer::logger={_target_: pytorch_lightning.loggers.%s, save_dir: logs}"
+_LIGHTNING = "trainer::_target_=pytorch_lightning.Trainer"
+_OUT = "Safe mode refused to write."
+_NO_RUN = "no run folder can be made under outputs: safe mode does not write to outputs"
+_SPAWN = f"{_LOADER}::multiprocessing_context=spawn"
+
+COMMANDS = {
+    # code in the folder that the processes of a run start in
+    "workers that are spawned": Command((*_WORKER, _SPAWN), modules=True),
+    "workers of a fork server": Command((*_WORKER, f"{_LOADER}::multiprocessing_context=forkserver"), modules=True),
+    "workers that are forked": Command((*_WORKER, f"{_LOADER}::multiprocessing_context=fork"), modules=True),
+    "ranks that are spawned": Command((*_TWO, "trainer::strategy=ddp_spawn"), modules=True),
+    "ranks that are started as commands": Command((*_TWO, "trainer::strategy=ddp"), modules=True),
+    "an absolute path of the user's, and an empty one": Command(
+        (*_WORKER, _SPAWN), modules=True, variables={"PYTHONPATH": "/nowhere:"}
+    ),
+    # links that lead what a run writes elsewhere
+    "the folder of all runs": Command(says=_NO_RUN, links=("outputs",)),
+    "the folder of the day's runs": Command(says=_NO_RUN, links=("outputs/TODAY",)),
+    "the folder that a config names": Command(("=run::dir='@vars::runs'",), "outside", links=("runs",)),
+    "a logger's name": Command((_LOGGER % "CSVLogger",), _OUT, links=("logs/lightning_logs",)),
+    "the same of TensorBoard's": Command((_LOGGER % "TensorBoardLogger",), _OUT, links=("logs/lightning_logs",)),
+    "a logger's version": Command(
+        (_LOGGER % "CSVLogger", "trainer::logger::version=v"), _OUT, links=("logs/lightning_logs/v",)
+    ),
+    "a logger's file": Command(
+        (_LIGHTNING, _LOGGER % "CSVLogger", "trainer::logger::version=v"),
+        _OUT,
+        links=("logs/lightning_logs/v/metrics.csv", "logs/lightning_logs/v/hparams.yaml"),
+    ),
+    "the folder of checkpoints": Command(
+        (_CALLBACK % "save_last: true",), "does not permit this path", links=("saved",)
+    ),
+    "a folder in it": Command((_CALLBACK % "filename: 'a/{step}'",), "leads out of its folder", links=("saved/a",)),
+    "a folder that a name makes": Command(
+        (_CALLBACK % "filename: '{train/loss/epoch}', auto_insert_metric_name: false",), links=("saved/train",)
+    ),
+    "a folder that is the trainer's default": Command(
+        (_LIGHTNING, "trainer::default_root_dir=root", "trainer::logger=true"), _OUT, links=("root/lightning_logs",)
+    ),
+    "a profile": Command(("trainer::profiler={_target_: x}",), "safe mode does not call `x`", links=("saved",)),
+    # what would be waited for
+    "a pipe as a base": Command(("vars::x=%pipe.yaml::x",), "regular file", pipes=("pipe.yaml",), command="check"),
+    "a pipe as a checkpoint": Command(
+        ("=args::test::ckpt_path=pipe.ckpt",), "no regular file", pipes=("pipe.ckpt",), command="test"
+    ),
+    "a pipe as initial weights": Command(
+        ("=system::ckpt_path=pipe.ckpt",), "there is no file pipe.ckpt", pipes=("pipe.ckpt",)
+    ),
+    "a pipe as the record of a run": Command(
+        ("--auto_resume", _QUICK), pipes=("outputs/2026-01-01/00-00-00-linear/run.json",)
+    ),
+}

@@ -106,7 +106,9 @@ def _guard(folders: Iterable[str] | None) -> None:
     if folders is None:
         _allowed = None
         return
-    tempfile.tempdir = get_temp_dir()  # multiprocessing's, which has a name that nobody guesses and goes with the process
+    tempfile.tempdir = (
+        get_temp_dir()
+    )  # multiprocessing's, which has a name that nobody guesses and goes with the process
     _allowed = tuple(dict.fromkeys([*folders, os.path.realpath(tempfile.tempdir)]))
     if not _is_installed:  # for good: there is no way to take a hook away
         sys.addaudithook(_hook)

@@ -21,13 +21,13 @@ from pathlib import Path
 def without(folders: Iterable[Path]) -> Iterator[None]:
     """Import from none of some folders, nor from the working directory, here and in processes that are started.
 
-    An absolute entry of the user's PYTHONPATH stays, whatever it is; a relative or empty one means the working directory
-    of whoever reads it, and goes.
+    An absolute entry of the user's PYTHONPATH stays, whatever it is. A relative or empty one means the working
+    directory of whoever reads it, and goes.
     """
     written = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     theirs = [os.path.abspath(entry) for entry in written if os.path.isabs(entry)]
     relative = [entry for entry in written if not os.path.isabs(entry)]
-    refused = {os.path.realpath(folder) for folder in ("", *relative, *folders)}
+    refused = {os.path.realpath(folder) for folder in ("", *relative, *map(str, folders))}
     before = list(sys.path), {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
     sys.path[:] = [entry for entry in before[0] if _is_trusted(entry, theirs, refused)]
     _set({"PYTHONPATH": os.pathsep.join(theirs) or None, "PYTHONSAFEPATH": "1"})
@@ -44,7 +44,7 @@ def _is_trusted(entry: str, theirs: list[str], refused: set[str]) -> bool:
 
 
 def _is_safe_path_inherited() -> bool:
-    """Whether Python keeps the working directory out of what it starts, by PYTHONSAFEPATH or by the flags it passes on."""
+    """Whether what is started keeps the working directory out, by PYTHONSAFEPATH or by flags that are passed on."""
     if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
         return True
     return sys.version_info >= (3, 11) and not sys.flags.ignore_environment

@@ -76,7 +76,7 @@ def _is_inside(text: str, roots: Iterable[Path]) -> bool:
 
 def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
     """Whether all that fits a pattern is inside, step by step: `[l]ink/x` would tell whether there is an x outside."""
-    starts = list(Path(pattern).parents)[::-1] + [Path(pattern)] if glob.has_magic(pattern) else []
+    starts = [*reversed(Path(pattern).parents), Path(pattern)] if glob.has_magic(pattern) else []
     return all(
         _is_below(found, roots)
         for start in starts
