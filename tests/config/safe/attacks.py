@@ -7,7 +7,7 @@ picklescan (GHSA-vvpj-8cmc-gx39, GHSA-m273-6v24-x4m4, GHSA-46h3-79wf-xr6c, GHSA-
 and 10157, its issues 13 and 14) and fickling (its pull request 210); the escapes from simpleeval, asteval and
 RestrictedPython (CVE-2023-37271, CVE-2023-41039); our own imagination.
 
-COMMANDS are whole commands, run by `test_commands.py` in processes of their own, in a folder that a stranger has filled.
+COMMANDS are whole commands in a folder that a stranger has filled; `test_commands.py` runs them.
 
 CANARY in a text is the path of a file that must not be there afterwards; each attack would make it, or do worse.
 """
