@@ -14,8 +14,7 @@ CANARY in a text is the path of a file that must not be there afterwards; each a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # name -> arguments, as YAML: what `_target_` may not be
 TARGETS = {
@@ -779,7 +778,6 @@ class Command:
         modules: whether each module that children of Python import first is in the folder, to make the canary.
         links: what is a link to a folder of the user's: `TODAY` stands for the day's folder of runs.
         pipes: what is a named pipe.
-        variables: of the environment.
     """
 
     words: tuple[str, ...] = ()
@@ -787,7 +785,6 @@ class Command:
     modules: bool = False
     links: tuple[str, ...] = ()
     pipes: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
     command: str = "fit"
 
 
@@ -809,13 +806,9 @@ COMMANDS = {
     "workers that are forked": Command((*_WORKER, f"{_LOADER}::multiprocessing_context=fork"), modules=True),
     "ranks that are spawned": Command((*_TWO, "trainer::strategy=ddp_spawn"), modules=True),
     "ranks that are started as commands": Command((*_TWO, "trainer::strategy=ddp"), modules=True),
-    "an absolute path of the user's, and an empty one": Command(
-        (*_WORKER, _SPAWN), modules=True, variables={"PYTHONPATH": "/nowhere:"}
-    ),
     # links that lead what a run writes elsewhere
     "the folder of all runs": Command(says=_NO_RUN, links=("outputs",)),
     "the folder of the day's runs": Command(says=_NO_RUN, links=("outputs/TODAY",)),
-    "the folder that a config names": Command(("=run::dir='@vars::runs'",), "outside", links=("runs",)),
     "a logger's name": Command((_LOGGER % "CSVLogger",), _OUT, links=("logs/lightning_logs",)),
     "the same of TensorBoard's": Command((_LOGGER % "TensorBoardLogger",), _OUT, links=("logs/lightning_logs",)),
     "a logger's version": Command(
@@ -836,7 +829,6 @@ COMMANDS = {
     "a folder that is the trainer's default": Command(
         (_LIGHTNING, "trainer::default_root_dir=root", "trainer::logger=true"), _OUT, links=("root/lightning_logs",)
     ),
-    "a profile": Command(("trainer::profiler={_target_: x}",), "safe mode does not call `x`", links=("saved",)),
     # what would be waited for
     "a pipe as a base": Command(("vars::x=%pipe.yaml::x",), "regular file", pipes=("pipe.yaml",), command="check"),
     "a pipe as a checkpoint": Command(

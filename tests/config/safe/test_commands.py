@@ -55,7 +55,7 @@ def lay_out(attack: Command, stranger: Path, mine: Path, canary: Path) -> None:
 def run(attack: Command, stranger: Path, *options: str) -> subprocess.CompletedProcess[str]:
     lighter = Path(sys.executable).with_name("lighter")
     command = [lighter, attack.command, "linear.yaml", *options, *attack.words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **attack.variables}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=stranger, env=environment, capture_output=True, text=True, timeout=ENDS)
 
 

@@ -3,7 +3,7 @@
 `mode` checks the paths that a config says. Others are composed later (`save_dir/name/version`), and any folder on their
 way may be a link. So while a safe run lasts, an audit hook resolves every path that Python is about to write to. It
 covers all threads of this process and what it forks; other children inherit it by an environment variable. Code in C
-that opens files by itself is not seen. Only the standard library is imported here.
+that opens files by itself is not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
-from lighter.errors import SafeModeError
+from lighter.errors import ConfigError, SafeModeError
 
 _INHERITED = "LIGHTER_SAFE_FOLDERS"  # can only take away: a process without it is not guarded at all
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -68,7 +68,7 @@ def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
         yield
     except Exception as error:
         refused = _refused(error)
-        if refused is None or refused is error:
+        if refused is None or isinstance(error, (SafeModeError, ConfigError)):
             raise
         raise refused from None  # and not what a library made of it
     finally:
@@ -88,7 +88,9 @@ def _refused(error: BaseException | None) -> SafeModeError | None:
 
 def inherit() -> None:
     """Guard this process as the one that started it."""
-    _guard(json.loads(os.environ[_INHERITED]))
+    folders = json.loads(os.environ[_INHERITED])
+    _guard(folders)
+    tempfile.tempdir = folders[-1]  # ranks leave weights there for the process that has spawned them
 
 
 def check(path: str | Path) -> None:
