@@ -822,9 +822,9 @@ COMMANDS = {
     "the folder of checkpoints": Command(
         (_CALLBACK % "save_last: true",), "does not permit this path", links=("saved",)
     ),
-    "a folder in it": Command((_CALLBACK % "filename: 'a/{step}'",), "leads out of its folder", links=("saved/a",)),
-    "a folder that a name makes": Command(
-        (_CALLBACK % "filename: '{train/loss/epoch}', auto_insert_metric_name: false",), links=("saved/train",)
+    "a folder in it": Command((_CALLBACK % "filename: 'a/{step}'",), _OUT, links=("saved/a",)),
+    "a folder that a metric's name makes": Command(
+        (_CALLBACK % "filename: '{train/loss/epoch}'",), _OUT, links=("saved/train",)
     ),
     "a folder that is the trainer's default": Command(
         (_LIGHTNING, "trainer::default_root_dir=root", "trainer::logger=true"), _OUT, links=("root/lightning_logs",)

@@ -41,6 +41,7 @@ _CHANGES: dict[str, tuple[tuple[int, int | None, bool], ...]] = {
     "os.truncate": ((0, None, True),),
     "os.utime": ((0, 3, True),),
 }
+_WATCHED = {"open", "sqlite3.connect", *_CHANGES}
 _DEVICES = ("/dev/null", "/dev/tty")
 _SHARED_MEMORY = "/dev/shm/pym-{}-"  # of multiprocessing's values and arrays
 _CACHE = "__pycache__"
@@ -118,14 +119,14 @@ def _guard(folders: Iterable[str] | None) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _allowed is None:
+    if event not in _WATCHED or _allowed is None:  # nearly always: a training step has dozens of events
         return
     if event == "open":
         _check_open(*args)
     elif event == "sqlite3.connect":
         if args[0] not in ("", ":memory:"):
             _check(os.path.realpath(args[0]), os.fsdecode(args[0]))
-    elif event in _CHANGES:
+    else:
         for path, folder, is_followed in _CHANGES[event]:
             _check_change(args[path], -1 if folder is None else args[folder], is_followed)
 
