@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -132,12 +133,19 @@ def test_a_pipe_is_not_waited_for(inside: Path) -> None:
         (inside / "pipe").write_text("x")
 
 
-def test_python_keeps_compiled_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = str(tmp_path / "modules/__pycache__/x.cpython-311.pyc.123")
-    assert not guard._is_pythons(real)
+def test_python_keeps_compiled_modules(
+    inside: Path, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody else writes where it does."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-    assert guard._is_pythons(real)
-    assert not guard._is_pythons(str(tmp_path / "modules/__pycache__/x.txt"))
+    with guard.writes_only_in([tmp_path]):
+        (tmp_path / "modules").mkdir()
+        (tmp_path / "modules/compiled_in_a_safe_run.py").write_text("x = 1")
+    importlib.import_module("compiled_in_a_safe_run")
+    [compiled] = (tmp_path / "modules/__pycache__").iterdir()
+    with pytest.raises(SafeModeError):
+        compiled.write_bytes(b"x")
 
 
 def swallow(path: Path) -> None:

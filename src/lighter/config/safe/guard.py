@@ -44,7 +44,7 @@ _CHANGES: dict[str, tuple[tuple[int, int | None, bool], ...]] = {
 _WATCHED = {"open", "sqlite3.connect", *_CHANGES}
 _DEVICES = ("/dev/null", "/dev/tty")
 _SHARED_MEMORY = "/dev/shm/pym-{}-"  # of multiprocessing's values and arrays
-_CACHE = "__pycache__"
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 
 _allowed: tuple[str, ...] | None = None  # the resolved folders; None while nothing is guarded
 _is_installed = False
@@ -109,9 +109,7 @@ def _guard(folders: Iterable[str] | None) -> None:
     if folders is None:
         _allowed = None
         return
-    tempfile.tempdir = (
-        get_temp_dir()
-    )  # multiprocessing's, which has a name that nobody guesses and goes with the process
+    tempfile.tempdir = get_temp_dir()  # multiprocessing's: nobody guesses its name, and it goes with the process
     _allowed = tuple(dict.fromkeys([*folders, os.path.realpath(tempfile.tempdir)]))
     if not _is_installed:  # for good: there is no way to take a hook away
         sys.addaudithook(_hook)
@@ -179,8 +177,9 @@ def _folder(descriptor: int) -> str:
 
 
 def _is_pythons(real: str) -> bool:
-    """Whether it is a compiled module where Python imports from, or the shared memory of this process."""
-    folder, name = os.path.split(real)
-    if name == _CACHE or (os.path.basename(folder) == _CACHE and ".pyc" in name):
-        return any(entry and real.startswith(os.path.realpath(entry) + os.sep) for entry in sys.path)
-    return real.startswith(_SHARED_MEMORY.format(os.getpid()))
+    """Whether it is the shared memory of this process, or Python keeps a module compiled that it has just imported.
+
+    Its name does not tell: whoever could write a file of that name could have it imported.
+    """
+    who = sys._getframe(3).f_code.co_filename  # past this function, the check and the hook
+    return who == _IMPORT_SYSTEM or real.startswith(_SHARED_MEMORY.format(os.getpid()))
