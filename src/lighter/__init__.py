@@ -6,6 +6,7 @@ import neither torch nor Lightning and change nothing in the process.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -50,3 +51,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+if "LIGHTER_SAFE_FOLDERS" in os.environ:  # a process that a safe run has started: it writes where that may write
+    import_module("lighter.config.safe.guard").inherit()

@@ -7,6 +7,7 @@
     │   └── RefusedCheckpointError  ... could run code while it is loaded, and nobody has permitted that
     ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
+    │   └── SafeModeError           ... or may not be, in safe mode (2)
     ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
     ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── ProcessError                another process of a distributed run failed; a RuntimeError (1)
@@ -78,6 +79,15 @@ class StorageError(LighterError, OSError):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class SafeModeError(StorageError):
+    """A run in safe mode was about to write outside of its folders. It is an OSError, which libraries are ready for."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # and not what an OSError makes of a file's name that is added later
 
 
 class NonFiniteError(LighterError):

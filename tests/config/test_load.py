@@ -11,6 +11,7 @@ import pytest
 
 from lighter.config import read
 from lighter.config.load import load
+from lighter.config.safe import SafeMode
 from lighter.errors import ConfigError
 from tests.work import calls
 
@@ -131,6 +132,33 @@ def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     assert "cannot be read" in problems_of("x" * 5000)
     assert problems_of() == "no config file is given\n  Usage: lighter fit config.yaml [key::path=value ...]"
     assert len(problems_of("nothing.yaml", {"_base_": "gone.yaml"}, "also.yaml", "=x").split("\n\n")) == 4
+
+
+@pytest.mark.parametrize("text", ["%pipe.yaml::x", "x"])
+def test_a_pipe_that_nobody_writes_into(write: Write, tmp_path: Path, text: str) -> None:
+    """It is not waited for: as a file that the config names, and as an input."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    inputs = [write("a.yaml", f"y: '{text}'"), *([str(tmp_path / "pipe.yaml")] if text == "x" else [])]
+    assert "it is a pipe, and nobody writes into it" in problems_of(*inputs)
+    with pytest.raises(ConfigError, match="in safe mode it must be a regular file"):
+        load(inputs, SafeMode(roots=[tmp_path]))
+
+
+def test_what_is_outside_may_be_there_or_not(write: Write, tmp_path: Path) -> None:
+    """In safe mode nothing tells, neither the message nor whether there is one."""
+    (tmp_path / "in").mkdir()
+    write("secret.yaml", "x: 1")
+    write("in/here.yaml", "x: 1")
+    (tmp_path / "in/secret").symlink_to(tmp_path / "secret.yaml")
+    (tmp_path / "in/absent").symlink_to(tmp_path / "absent.yaml")
+    for named in ("../NAME.yaml", "NAME", "../NAME.yaml/../in/here.yaml", "~/../NAME.yaml"):
+        said = {}
+        for name in ("secret", "absent"):
+            file = write("in/a.yaml", f"_base_: '{named}'\ny: '%{named}::x'".replace("NAME", name))
+            with pytest.raises(ConfigError, match="safe mode does not read this file") as caught:
+                load([file], SafeMode(roots=[tmp_path / "in"]))
+            said[name] = str(caught.value).replace(name, "NAME")
+        assert said["secret"] == said["absent"]
 
 
 def test_an_endless_file() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lighter.cli.failures import show_failure
 from lighter.config import read
 from lighter.config.safe import SafeMode
-from lighter.errors import ConfigError
+from lighter.errors import ConfigError, SafeModeError
 
 if TYPE_CHECKING:
     from lighter.engine.probe import Probe
@@ -24,15 +24,15 @@ def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool =
     from pytorch_lightning import seed_everything
 
     from lighter.engine.probe import probe
-    from lighter.engine.project import importable
+    from lighter.engine.project import confined, importable
     from lighter.run.log import logging_to
 
     config = read(inputs, safe)
     seed_everything(config.seed, workers=True, verbose=False)
     try:
-        with importable(config, Path.cwd()), logging_to(None):
+        with confined(config), importable(config, Path.cwd()), logging_to(None):
             found = probe(config)
-    except ConfigError as error:
+    except (ConfigError, SafeModeError) as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything

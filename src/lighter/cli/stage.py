@@ -21,6 +21,7 @@ from lighter.errors import (
     PredictionError,
     ProcessError,
     RunError,
+    SafeModeError,
     StorageError,
     WorkerError,
 )
@@ -119,6 +120,8 @@ def _title(error: LighterError) -> str:
         return "The prediction cannot be written."
     if isinstance(error, CheckpointError):
         return "The checkpoint cannot be used."
+    if isinstance(error, SafeModeError):
+        return "Safe mode refused to write."
     if isinstance(error, StorageError):
         return _DISK
     if isinstance(error, NonFiniteError):

@@ -24,7 +24,7 @@ from lighter.config.problems import Problem, Problems, in_order
 from lighter.config.safe import SafeMode
 from lighter.config.safe.paths import RUNS
 from lighter.config.safe.refusals import refuse
-from lighter.config.tree import Node, Origin, Source
+from lighter.config.tree import COMMAND_LINE, Node, Origin, Source
 from lighter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -121,10 +121,14 @@ def _with_seed(merged: Node) -> Node:
 
 
 def _runs(root: Node) -> Path:
-    """Where runs go: where the user says so on the command line, or else where they always go."""
+    """Where runs go: where the user says so on the command line, or else in the folder where they always go.
+
+    If that one is a link, it may be a stranger's, and so is not followed.
+    """
     node = root.find("run::dir")
-    typed = node is not None and node.origin.source.name == "command line" and isinstance(node.value, str)
-    return Path(node.value if node is not None and typed else RUNS).expanduser()
+    if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
+        return Path(node.value).expanduser().resolve()
+    return Path.cwd().resolve() / RUNS
 
 
 def _folders(inputs: Sequence[Input]) -> list[Path]:

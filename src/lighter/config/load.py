@@ -7,6 +7,7 @@ overrides, in their order, over all. A base that several files share counts once
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -194,7 +195,7 @@ class _Files:
         if named_by is not None and self.safe is not None:
             self.refuse(path, named_by, self.safe)
         if real not in self.texts:
-            self.texts[real] = _parse_file(path, named_by, self.problems, aliases=self.safe is None) or Node(
+            self.texts[real] = _parse_file(path, named_by, self.problems, is_safe=self.safe is not None) or Node(
                 None, Origin(Source(str(path)))
             )
         tree = self.texts[real]
@@ -221,7 +222,8 @@ class _Files:
         folder = named_by.origin.source.folder
         if (folder, name) not in self.wholes:
             path = folder / os.path.expanduser(name)
-            if not os.path.isfile(path) and os.path.isfile(name):
+            is_permitted = self.safe is None or outside(name, self.safe.roots) is None
+            if is_permitted and not os.path.isfile(path) and os.path.isfile(name):
                 path = Path(name)
             self.wholes[folder, name] = self._whole(path, named_by)
         return self.wholes[folder, name]
@@ -244,10 +246,11 @@ def _real(path: Path) -> Path:
         return path
 
 
-def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, aliases: bool) -> Node | None:
+def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, is_safe: bool) -> Node | None:
     """The tree of one file's text; None, and a problem, where it cannot be read."""
     source = Source(str(path), folder=path.parent, is_file=True)
-    return _parse(source, _read(path, named_by, problems), problems, aliases=aliases)
+    text = _read(path, named_by, problems, only_regular=is_safe)
+    return _parse(source, text, problems, aliases=not is_safe)
 
 
 def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases: bool) -> Node | None:
@@ -263,13 +266,14 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
     return tree
 
 
-def _read(path: Path, named_by: Node | None, problems: list[Problem]) -> str | None:
+def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_regular: bool) -> str | None:
     origin = named_by.origin if named_by is not None else Origin(Source(shortened(str(path), 200)))
     at = f"{path}: " if named_by is not None else ""
     hint = ""
     try:
-        with path.open("rb") as file:
-            return _decoded(file.read(MAX_BYTES + 1), at, origin, problems)
+        return _decoded(
+            _content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems
+        )
     except FileNotFoundError:
         what, hint = "there is no such file", _similar(path)
     except IsADirectoryError:
@@ -278,6 +282,26 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem]) -> str | N
         what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
     problems.append(Problem(at + what, origin, hint=hint))
     return None
+
+
+def _content(path: Path, *, only_regular: bool) -> bytes:
+    """As much of a file as a config may have, and a byte more where there is more.
+
+    Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
+    one already, who is then waited for.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if only_regular and not stat.S_ISREG(mode):
+            raise OSError("in safe mode it must be a regular file, and this is a pipe or a device")
+        os.set_blocking(file.fileno(), True)
+        data = file.read(MAX_BYTES + 1)
+    if stat.S_ISFIFO(mode) and not data:
+        raise OSError("it is a pipe, and nobody writes into it")
+    return data
 
 
 def _fetch(url: str, problems: list[Problem]) -> str | None:

@@ -22,6 +22,7 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import REFERENCES, evaluate
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.refusals import imports_of
+from lighter.config.safe.values import Work
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, same_key, split
 from lighter.errors import ConfigError, add_note
 
@@ -37,6 +38,7 @@ class Objects:
     def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
         self.tree = tree
         self.safe = safe
+        self._work = Work()
         self.names = _import_names(tree.child("_imports_") if safe is None else None)
         self._resolver = _Resolver()
         self._exchanged: dict[str, Mapping[str, Any]] = {}
@@ -218,7 +220,7 @@ class Objects:
         """The value of an expression in safe mode."""
         imports = imports_of(self.tree)
         try:
-            return evaluate(text, references, imports, self.safe or SafeMode())
+            return evaluate(text, references, imports, self.safe or SafeMode(), self._work)
         except RefusedError as refused:
             raise ConfigError([self.problem(str(refused), path, refused.hint)]) from None
         except OF_EXPRESSIONS as error:

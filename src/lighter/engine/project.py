@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from lighter.config import Config
 from lighter.config.problems import Problem
+from lighter.config.safe import guard, import_path
+from lighter.config.tree import Node
 from lighter.errors import ConfigError
 
 MARKER = "__lighter__.py"
@@ -20,18 +22,19 @@ _STAND_IN = Path(__file__).parent / "project_path"
 def importable(config: Config, working_directory: Path) -> Iterator[Path | None]:
     """The user's code is importable; in safe mode only a project that was permitted.
 
-    In safe mode Python does not look for modules in the working directory, unless the user's PYTHONPATH says so.
+    In safe mode Python does not look for modules in the working directory or the config's folder, here and in the
+    processes of this run, unless the user's PYTHONPATH says so.
     """
     if config.safe is None:
         yield make_importable(config, working_directory)
         return
-    before = list(sys.path)
-    theirs = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    sys.path[:] = [entry for entry in before if entry in theirs or Path(entry).resolve() != working_directory.resolve()]
-    try:
+    with import_path.without(config.safe.roots):
         yield _provide(_permitted(config))
-    finally:
-        sys.path[:] = before
+
+
+def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextManager[None]:
+    """In safe mode, refuse writes to other folders than the config's and some more, which are without links."""
+    return nullcontext() if config.safe is None else guard.writes_only_in([*config.safe.roots, *folders])
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:
@@ -54,11 +57,10 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
 def _permitted(config: Config) -> Path | None:
     """The project that the user permitted, if the config names that or none."""
     permitted = config.safe.project if config.safe is not None else None
-    named = _named(config)
-    if named is not None and named != permitted:
-        node = config.merged.child("project")
+    node = config.merged.child("project")
+    if node is not None and isinstance(node.value, str) and _folder(node) != permitted:  # whether it exists or not
         message = f"safe mode imports no folder but the one that was permitted, {permitted}"
-        raise ConfigError([Problem(message, node.origin if node else None, "project")])
+        raise ConfigError([Problem(message, node.origin, "project")])
     return permitted
 
 
@@ -101,7 +103,11 @@ def _named(config: Config) -> Path | None:
     node = config.merged.child("project")
     if node is None or not isinstance(node.value, str):
         return None
-    folder = (node.origin.source.folder / Path(node.value).expanduser()).resolve()
+    folder = _folder(node)
     if not folder.is_dir():
         raise ConfigError([Problem(f"there is no folder {folder}", node.origin, "project")])
     return folder
+
+
+def _folder(node: Node) -> Path:
+    return (node.origin.source.folder / Path(node.value).expanduser()).resolve()

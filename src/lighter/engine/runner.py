@@ -20,10 +20,10 @@ from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
 from lighter.config.load import Input, is_url
 from lighter.config.problems import ERROR, Problem, in_order, nearest
-from lighter.config.safe import SafeMode
+from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
-from lighter.engine.project import importable
+from lighter.engine.project import confined, importable
 from lighter.engine.resume import inputs_of, stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
 from lighter.run import paths
@@ -170,24 +170,32 @@ class Runner:
             with _importable(config, problems):
                 _checked(config, stage, problems, arguments)  # raises all that there are
         run = RunOptions.of(config, inputs)
-        if auto_resume:
-            from lighter.engine.again.resume import unfinished_fit
-
-            weights_only = arguments.get("weights_only") is not False
-            found = unfinished_fit(config, run.root, run.name, weights_only=weights_only)
-            going_on = owner.enter_context(found)
-        if going_on is not None:
-            arguments = {**going_on.arguments, **arguments}
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe)
         secrets = Secrets(config.merged.plain())
-        before = going_on.folder if going_on is not None else None
-        folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
-        if resumed is None and before is None:
-            owner.enter_context(owned(folder.path, folder.id))
+        with confined(config, config.safe.runs if config.safe is not None else []):
+            if auto_resume:
+                from lighter.engine.again.resume import unfinished_fit
+
+                weights_only = arguments.get("weights_only") is not False
+                unfinished = unfinished_fit(config, run.root, run.name, weights_only=weights_only)
+                going_on = owner.enter_context(unfinished)
+            before = going_on.folder if going_on is not None else None
+            folder = resumed or (paths.go_on_in(before.path) if before is not None else claimed(run, config))
+            guard.check(folder.path)
+            if resumed is None and before is None:
+                owner.enter_context(owned(folder.path, folder.id))
+        if going_on is not None:
+            arguments = {**going_on.arguments, **arguments}
         journal = Journal(folder, secrets)
         log_file = folder.log if paths.is_rank_zero() else None
-        with stop_signals() as caught, recorded(journal), caught.prevailing(), logging_to(log_file, secrets):
+        with (
+            stop_signals() as caught,
+            confined(config, [folder.path.resolve()]),
+            recorded(journal),
+            caught.prevailing(),
+            logging_to(log_file, secrets),
+        ):
             journal.open(stage, inputs, config, arguments)
             refuse_missing_secrets(config)
             with _importable(config, problems) as project:

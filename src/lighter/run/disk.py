@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,12 +31,17 @@ def read_text(path: Path) -> str:
     """Read a file. Anything else that has its name is an error at once: to open a FIFO would wait for a writer.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
         UnicodeDecodeError: it is not UTF-8.
     """
-    if os.path.lexists(path) and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return path.read_text(encoding="utf-8")
+    with open(path, encoding="utf-8", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ import errno
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ log = logging.getLogger("lighter.run")
 LOCK = ".lock"
 _HELD = (errno.EAGAIN, errno.EACCES)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PATIENCE = 10.0  # seconds
 
 _descriptors: dict[str, int] = {}
@@ -43,11 +45,14 @@ def acquire(path: Path, *, create: bool = True) -> bool:
 
     Raises:
         BlockingIOError: another process has it, or this one.
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is a link, which could lead to a file that is no lock.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+        descriptor = os.open(path, os.O_RDWR | _NO_LINK | (os.O_CREAT if create else 0), 0o666)
         try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise OSError(errno.ELOOP, "it is a link, or no regular file", str(path))
             if not _flock(descriptor):
                 os.close(descriptor)
                 return False
@@ -116,7 +121,9 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
     except PermissionError as error:
         raise RunError(f"{path.parent} cannot be written to, and {name} goes on in it: {error.strerror}") from error
     except OSError as error:  # a full disk: as with the record, the run is worth more
-        log.warning("%s cannot be locked: %s; only its record tells who uses the run", path.parent, error.strerror)
+        log.warning(
+            "%s cannot be locked: %s; only its record tells who uses the run", path.parent, error.strerror or error
+        )
     try:
         yield
     finally:

@@ -7,10 +7,14 @@ picklescan (GHSA-vvpj-8cmc-gx39, GHSA-m273-6v24-x4m4, GHSA-46h3-79wf-xr6c, GHSA-
 and 10157, its issues 13 and 14) and fickling (its pull request 210); the escapes from simpleeval, asteval and
 RestrictedPython (CVE-2023-37271, CVE-2023-41039); our own imagination.
 
+COMMANDS are whole commands in a folder that a stranger has filled; `test_commands.py` runs them.
+
 CANARY in a text is the path of a file that must not be there afterwards; each attack would make it, or do worse.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 # name -> arguments, as YAML: what `_target_` may not be
 TARGETS = {
@@ -304,6 +308,23 @@ EXPRESSIONS = (
     "(0,) * 10 ** 9",
     "[[0] * 100000] * 100000",
     "[[0] * 99999 for i in range(99999)]",
+    "[1.5 in range(100000) for i in range(60000)]",
+    "'x' in range(10 ** 9)",
+    "torch.ones(3) in range(10 ** 9)",
+    "[torch.ones(3000, 3000).sum() is None for i in range(2000)]",
+    "torch.ones(200000, 200000)",
+    "torch.arange(0, 1, 1e-10)",
+    "torch.eye(10 ** 6)",
+    "torch.full((10 ** 5, 10 ** 5), 0)",
+    "torch.linspace(0, 1, steps=10 ** 11)",
+    "torch.randint(9, size=(10 ** 6, 10 ** 6))",
+    "torch.tensor([[[[1] * 1000] * 1000] * 1000] * 1000)",
+    "torch.stack([@t] * 99999)",
+    "torch.ones(10 ** 5, 1).clamp(min=torch.ones(10 ** 5))",
+    "torch.maximum(torch.ones(10 ** 5, 1), torch.ones(10 ** 5))",
+    "torch.ones(1, 10 ** 4)[torch.zeros(10 ** 6, dtype=torch.int64)]",
+    "[('x' * 90000).strip() is None for i in range(99999)]",
+    "[float('1' * 90000) for i in range(99999)]",
     "[i for i in range(10 ** 12)]",
     "list(range(10 ** 12))",
     "len(range(10 ** 30))",
@@ -745,3 +766,78 @@ PICKLED = (
     ("lighter.config.objects", "_Names", ({"x": "evil.run"},)),
     ("pytorch_lightning.utilities.argparse", "_defaults_from_env_vars", ()),
 )
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in a stranger's folder.
+
+    Attributes:
+        words: what comes after `lighter COMMAND linear.yaml --safe`.
+        says: what it prints; None where it runs as if nothing was there.
+        modules: whether each module that children of Python import first is in the folder, to make the canary.
+        links: what is a link to a folder of the user's: `TODAY` stands for the day's folder of runs.
+        pipes: what is a named pipe.
+    """
+
+    words: tuple[str, ...] = ()
+    says: str | None = None
+    modules: bool = False
+    links: tuple[str, ...] = ()
+    pipes: tuple[str, ...] = ()
+    command: str = "fit"
+
+
+_LOADER = "system::dataloaders::train"
+_QUICK = "trainer::fast_dev_run=true"
+_WORKER = (_QUICK, f"{_LOADER}::num_workers=1")
+_TWO = (_QUICK, "trainer::devices=2")
+_CALLBACK = "trainer::callbacks=[{_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: saved, %s}]"
+_LOGGER = "trainer::logger={_target_: pytorch_lightning.loggers.%s, save_dir: logs}"
+_LIGHTNING = "trainer::_target_=pytorch_lightning.Trainer"
+_OUT = "Safe mode refused to write."
+_NO_RUN = "no run folder can be made under outputs: safe mode does not write to outputs"
+_SPAWN = f"{_LOADER}::multiprocessing_context=spawn"
+
+COMMANDS = {
+    # code in the folder that the processes of a run start in
+    "workers that are spawned": Command((*_WORKER, _SPAWN), modules=True),
+    "workers of a fork server": Command((*_WORKER, f"{_LOADER}::multiprocessing_context=forkserver"), modules=True),
+    "workers that are forked": Command((*_WORKER, f"{_LOADER}::multiprocessing_context=fork"), modules=True),
+    "ranks that are spawned": Command((*_TWO, "trainer::strategy=ddp_spawn"), modules=True),
+    "ranks that are started as commands": Command((*_TWO, "trainer::strategy=ddp"), modules=True),
+    # links that lead what a run writes elsewhere
+    "the folder of all runs": Command(says=_NO_RUN, links=("outputs",)),
+    "the folder of the day's runs": Command(says=_NO_RUN, links=("outputs/TODAY",)),
+    "a logger's name": Command((_LOGGER % "CSVLogger",), _OUT, links=("logs/lightning_logs",)),
+    "the same of TensorBoard's": Command((_LOGGER % "TensorBoardLogger",), _OUT, links=("logs/lightning_logs",)),
+    "a logger's version": Command(
+        (_LOGGER % "CSVLogger", "trainer::logger::version=v"), _OUT, links=("logs/lightning_logs/v",)
+    ),
+    "a logger's file": Command(
+        (_LIGHTNING, _LOGGER % "CSVLogger", "trainer::logger::version=v"),
+        _OUT,
+        links=("logs/lightning_logs/v/metrics.csv", "logs/lightning_logs/v/hparams.yaml"),
+    ),
+    "the folder of checkpoints": Command(
+        (_CALLBACK % "save_last: true",), "does not permit this path", links=("saved",)
+    ),
+    "a folder in it": Command((_CALLBACK % "filename: 'a/{step}'",), _OUT, links=("saved/a",)),
+    "a folder that a metric's name makes": Command(
+        (_CALLBACK % "filename: '{train/loss/epoch}'",), _OUT, links=("saved/train",)
+    ),
+    "a folder that is the trainer's default": Command(
+        (_LIGHTNING, "trainer::default_root_dir=root", "trainer::logger=true"), _OUT, links=("root/lightning_logs",)
+    ),
+    # what would be waited for
+    "a pipe as a base": Command(("vars::x=%pipe.yaml::x",), "regular file", pipes=("pipe.yaml",), command="check"),
+    "a pipe as a checkpoint": Command(
+        ("=args::test::ckpt_path=pipe.ckpt",), "no regular file", pipes=("pipe.ckpt",), command="test"
+    ),
+    "a pipe as initial weights": Command(
+        ("=system::ckpt_path=pipe.ckpt",), "there is no file pipe.ckpt", pipes=("pipe.ckpt",)
+    ),
+    "a pipe as the record of a run": Command(
+        ("--auto_resume", _QUICK), pipes=("outputs/2026-01-01/00-00-00-linear/run.json",)
+    ),
+}

@@ -39,7 +39,10 @@ FORBIDDEN = (  # with a dot at the end, all that begin so
     *("socket.", "urllib.", "webbrowser.", "smtplib.", "ftplib.", "sqlite3."),
     *("builtins.breakpoint", "builtins.input", "sys.addaudithook", "sys.setprofile", "sys.settrace"),
 )
-OURS = [(b"PL_GLOBAL_SEED",), (b"PL_SEED_WORKERS",), (b"LIGHTER_RUN_FOLDER",)]  # variables that every run sets
+OURS = [  # variables that every run sets, and those of safe mode
+    *((b"PL_GLOBAL_SEED",), (b"PL_SEED_WORKERS",), (b"LIGHTER_RUN_FOLDER",)),
+    *((b"PYTHONPATH",), (b"PYTHONSAFEPATH",), (b"LIGHTER_SAFE_FOLDERS",)),
+]
 OF_THE_RECORD = re.compile(
     r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.\d+"
     r"|/[\w./-]+/outputs/[\w./-]+/checkpoints/\.(last|best)\.ckpt\.partial-[\w-]+"
@@ -292,6 +295,8 @@ def main(folder: Path) -> None:
     import lighter.parts.initial_weights  # noqa: F401
 
     torch.set_num_threads(1)
+    with torch.device("meta"):  # where safe mode looks at the sizes of what is made, by modules that torch imports then
+        torch.stack([torch.arange(3).clamp(min=1)])[torch.zeros(1, dtype=torch.int64)].sum()
     prepare(folder)
     watch, results, canary = Watch(folder), [], folder / "canary"
     for name, attack in attacks(folder):

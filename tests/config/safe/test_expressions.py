@@ -16,6 +16,7 @@ from sklearn.utils import Bunch
 from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import evaluate
 from lighter.config.safe.mode import RefusedError
+from lighter.config.safe.values import Work
 
 IMPORTS = {"torch": "torch", "math": "math", "sqrt": "math.sqrt", "nn": "torch.nn", "F": "torch.nn.functional"}
 NAMES = {"torch": torch, "math": math, "sqrt": math.sqrt, "nn": torch.nn, "F": torch.nn.functional}
@@ -331,3 +332,48 @@ def test_types_that_look_like_tensors_are_asked_nothing() -> None:
     for text in uses:
         with pytest.raises(RefusedError):
             evaluate(text.replace("{}", "__local_refs['s']"), sly, {}, SafeMode())
+
+
+LARGE = {
+    "1.5 in range(10 ** 6 + 1)": "more than 100,000 items",
+    "[i for i in range(60000) if 1.5 in range(100000)]": "more than 1,000,000 steps",
+    "[('x' * 90000).strip() for i in range(9999)]": "more than 1,000,000 steps",
+    "torch.tensor([[[1] * 1000] * 1000] * 1000)": "more than 1,000,000 steps",
+    "torch.ones(10 ** 5, 10 ** 5)": "more than 100,000,000 elements",
+    "torch.zeros((10 ** 5, 10 ** 5), device='cpu')": "more than 100,000,000 elements",
+    "torch.eye(10 ** 5)": "more than 100,000,000 elements",
+    "torch.arange(0, 1, 1e-9)": "more than 100,000,000 elements",
+    "torch.ones(10 ** 5, 1) * torch.ones(10 ** 5)": "more than 100,000,000 elements",
+    "torch.ones(10 ** 5, 1).clamp(min=torch.ones(10 ** 5))": "more than 100,000,000 elements",
+    "torch.ones(1, 10 ** 4)[torch.zeros(10 ** 6, dtype=torch.int64)]": "more than 100,000,000 elements",
+    "torch.stack([torch.ones(10 ** 6)] * 1001)": "more than 1,000,000,000 elements",
+}
+
+
+@pytest.mark.parametrize("text", LARGE)
+def test_what_would_take_long_is_not_begun(text: str) -> None:
+    with pytest.raises(RefusedError, match=LARGE[text]):
+        ours(text)
+
+
+def test_the_arrays_of_all_expressions_of_a_config_count_together() -> None:
+    work = Work()
+    work.elements = 2_500
+    for _ in range(2):
+        evaluate("torch.ones(1000)", {}, IMPORTS, SafeMode(), work)
+    with pytest.raises(RefusedError, match="elements"):
+        evaluate("torch.ones(1000)", {}, IMPORTS, SafeMode(), work)
+
+
+def test_their_time_does_too() -> None:
+    work = Work()
+    work.seconds = 0.0
+    with pytest.raises(RefusedError, match="more than 30 seconds"):
+        evaluate("[i for i in range(1000)]", {}, IMPORTS, SafeMode(), work)
+
+
+def test_looking_at_sizes_first_draws_no_random_numbers() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(2000)
+    torch.manual_seed(0)
+    assert ours("torch.rand(2000)").equal(expected)

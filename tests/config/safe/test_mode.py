@@ -226,6 +226,12 @@ def places(tmp_path: Path) -> Path:
         ("in/..", False),
         ("in/link/x", False),
         ("in/link", False),
+        ("in/new/../x", True),
+        ("in/../in/x", True),
+        ("out/new/../../in/x", False),  # which would tell whether there is an out/new
+        ("/etc/new/../../ROOT/in/x", False),
+        ("in/[l]ink/new", False),
+        ("in/l*k/../new", False),
         ("in/*.ckpt", True),
         ("in/*", False),
         ("in/l?nk/*", False),

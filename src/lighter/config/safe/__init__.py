@@ -5,6 +5,8 @@ allowed.txt  the list that is shipped
 paths        where files may be
 expressions  an interpreter for `$`, in place of `eval`
 values       what expressions may do with values, and how much of it
+guard        no writes outside of the run's folders, held at the moment of writing
+import_path  no modules from folders that a stranger may have written, in child processes too
 refusals     all that a config must not do, found before anything is imported
 
 What is found by reading is shown at once; `mode` and `expressions` decide again when something is called, with the

@@ -75,24 +75,35 @@ def parse(text: str) -> ast.expr:
     return tree
 
 
-def evaluate(text: str, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode) -> Any:
+def evaluate(
+    text: str,
+    references: Mapping[str, Any],
+    imports: Mapping[str, str],
+    mode: SafeMode,
+    work: values.Work | None = None,
+) -> Any:
     """The value of an expression in which references are written as sparkwheel writes them.
+
+    Args:
+        work: what the expressions of the same config have done so far.
 
     Raises:
         RefusedError: it does something that safe mode does not.
         Exception: what Python raises for it, a division by zero say.
     """
-    interpreter = _Interpreter(references, imports, mode)
-    return values.counted(interpreter.value(parse(text)), interpreter.work)
+    work = work or values.Work()
+    with work.expression():
+        return values.counted(_Interpreter(references, imports, mode, work).value(parse(text)), work)
 
 
 class _Interpreter:
     """Works out one expression."""
 
-    def __init__(self, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode) -> None:
-        self.references, self.imports, self.mode = references, imports, mode
+    def __init__(
+        self, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode, work: values.Work
+    ) -> None:
+        self.references, self.imports, self.mode, self.work = references, imports, mode, work
         self.variables: dict[str, Any] = {}
-        self.work = values.Work()
 
     def value(self, node: ast.AST) -> Any:
         self.work.spend()
@@ -124,7 +135,7 @@ class _Interpreter:
         dotted = _dotted(node, self.imports, self.variables)
         if dotted is not None and (self.mode.permits(dotted) or not _permitted_start(dotted, self.mode)):
             return self.located(dotted), False
-        return values.attribute(self.value(node.value), node.attr)
+        return values.attribute(self.value(node.value), node.attr, self.work)
 
     def located(self, dotted: str, *, is_called: bool = False) -> Any:
         """What a name on the list stands for; as a value it may be called by others, with any arguments."""
@@ -161,8 +172,9 @@ class _Interpreter:
         raise RefusedError("what is called is a function by its name, or a method of a value")
 
     def called(self, dotted: str, found: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        self.work.spend_on([*args, *kwargs.values()])
         self.mode.check_call(dotted, found, args, kwargs, "default")
-        return found(*args, **kwargs)
+        return self.work.call(found, args, kwargs)
 
     def subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id == REFERENCES:

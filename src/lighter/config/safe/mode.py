@@ -111,10 +111,10 @@ class SafeMode:
         self._entries |= {entry.name: entry for entry in self.added if entry.rules or entry.given is not None}
 
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
-        """The same with more folders in which files may be, or from whose runs checkpoints may be read."""
+        """The same with more folders in which files may be, or, resolved, in which runs are."""
         wider = copy.copy(self)
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
-        wider.runs = [*self.runs, *(Path(os.path.realpath(root)) for root in runs)]
+        wider.runs = [*self.runs, *runs]
         return wider
 
     def __str__(self) -> str:

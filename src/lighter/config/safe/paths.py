@@ -71,15 +71,36 @@ def _is_inside(text: str, roots: Iterable[Path]) -> bool:
     if "\0" in text:
         return False
     spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}
-    if not all(_is_below(spelling, roots) for spelling in spellings):
-        return False
-    patterns = [spelling for spelling in spellings if glob.has_magic(spelling)]
-    return all(_is_below(found, roots) for pattern in patterns for found in glob.iglob(pattern, recursive=True))
+    return all(_is_below(spelling, roots) and _is_pattern_below(spelling, roots) for spelling in spellings)
+
+
+def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
+    """Whether all that fits a pattern is inside, step by step: `[l]ink/x` would tell whether there is an x outside."""
+    starts = [*reversed(Path(pattern).parents), Path(pattern)] if glob.has_magic(pattern) else []
+    return all(
+        _is_below(found, roots)
+        for start in starts
+        if glob.has_magic(str(start))
+        for found in glob.iglob(str(start), recursive=True)
+    )
 
 
 def _is_below(path: str, roots: Iterable[Path]) -> bool:
+    """Whether a path leads into a folder, and does not go through one elsewhere: `there/../here` would tell of it."""
+    steps = Path(path).parts
+    passed = [os.path.join(*steps[:index]) for index, step in enumerate(steps) if step == ".." and index]
+    return _is_in(path, roots) and all(_is_in(folder, roots) or _is_above(folder, roots) for folder in passed)
+
+
+def _is_in(path: str, roots: Iterable[Path]) -> bool:
     real = Path(os.path.realpath(path))
     return any(real == root or root in real.parents for root in roots)
+
+
+def _is_above(path: str, roots: Iterable[Path]) -> bool:
+    """Whether a path leads to a folder on the way to one of these or to the working directory, of which all know."""
+    real = Path(os.path.realpath(path))
+    return any(real in known.parents or real == known for known in (*roots, Path.cwd()))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -10,7 +10,9 @@ import ast
 import math
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -20,6 +22,9 @@ MAX_ITEMS = 100_000  # of one list or text
 MAX_BITS = 1024  # of an integer
 MAX_ELEMENTS = 100_000_000  # of an array
 MAX_WORK = 1_000_000  # steps and items of one expression
+MAX_ALL_ELEMENTS = 1_000_000_000  # of the arrays that the expressions of a config go through or make
+MAX_SECONDS = 30.0  # of processor time for the expressions of a config: a backstop, for what is counted too low
+_SMALL = 1000
 _MAX_DIGITS = 1000  # of `round`
 
 _SCALARS = (bool, int, float, str, type(None))
@@ -69,10 +74,22 @@ _OF_MODULES = "children modules named_children named_modules named_parameters pa
 
 
 class Work:
-    """Counts what an expression does, and ends it when that is too much."""
+    """Counts what the expressions of a config do, and ends one when that is too much."""
 
     def __init__(self) -> None:
         self.left = MAX_WORK
+        self.elements = MAX_ALL_ELEMENTS
+        self.seconds = MAX_SECONDS
+        self._started = 0.0
+
+    @contextmanager
+    def expression(self) -> Iterator[None]:
+        """One expression: its steps count anew; elements and time count on."""
+        self.left, self._started = MAX_WORK, time.thread_time()
+        try:
+            yield
+        finally:
+            self.seconds -= time.thread_time() - self._started
 
     def spend(self, amount: int = 1) -> None:
         """Count some steps or items.
@@ -83,6 +100,95 @@ class Work:
         self.left -= amount
         if self.left < 0:
             raise RefusedError(f"this expression takes more than {MAX_WORK:,} steps")
+        if time.thread_time() - self._started > self.seconds:
+            raise RefusedError(f"the expressions of this config take more than {MAX_SECONDS:.0f} seconds")
+
+    def spend_elements(self, amount: int) -> None:
+        """Count some elements of arrays.
+
+        Raises:
+            RefusedError: there were too many.
+        """
+        self.spend()
+        self.elements -= amount
+        if amount > MAX_ELEMENTS:
+            raise RefusedError(f"this array has more than {MAX_ELEMENTS:,} elements")
+        if self.elements < 0:
+            raise RefusedError(f"the arrays of this config's expressions have more than {MAX_ALL_ELEMENTS:,} elements")
+
+    def spend_on(self, values: Iterable[Any]) -> None:
+        """Count all that is in some values, list in list, before something goes through them."""
+        waiting = list(values)
+        while waiting:
+            here = waiting.pop()
+            self.spend()
+            if type(here) is dict:
+                waiting += [*here.keys(), *here.values()]
+            elif type(here) in (list, tuple, set):
+                waiting += here
+            elif type(here) is str:
+                self.spend(len(here))
+            elif is_array(here):
+                self.spend_elements(math.prod(here.shape))
+
+    def call(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call something, counting what it goes through, and what it makes: before it does, where that may be large."""
+        given = [*args, *kwargs.values()]
+        self.spend_on(given)
+        foreseen = None if _bound(given) <= _SMALL else _tried(function, args, kwargs)
+        self.spend_elements(_elements(foreseen))
+        made = function(*args, **kwargs)
+        if foreseen is None:
+            self.spend_elements(_elements(made))
+        return made
+
+
+def _bound(values: Iterable[Any]) -> float:
+    """A number whose square the elements of what is made of some values do not exceed."""
+    bound, waiting = 1.0, list(values)
+    while waiting:
+        here = waiting.pop()
+        if type(here) in (list, tuple):
+            waiting += here
+        elif type(here) in (int, float) and here:
+            bound *= max(abs(here), 1 / abs(here))  # a size, or a step of `arange`
+        elif is_array(here):
+            bound *= max(1, math.prod(here.shape))
+    return bound
+
+
+def _tried(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a function or network of torch's makes, without its content; None where that cannot be had."""
+    torch = sys.modules.get("torch")
+    home = str(getattr(function, "__module__", None) or "torch")
+    if torch is None or not home.startswith(("torch", "_operator")):
+        return None
+    named = {key: _on_meta(value) for key, value in kwargs.items() if key not in ("device", "generator", "out")}
+    try:
+        with torch.device("meta"), torch.no_grad():
+            return function(*map(_on_meta, args), **named)
+    except Exception:  # noqa: BLE001  it depends on the content, or is wrong, which the call itself says
+        return None
+
+
+def _elements(made: Any) -> int:
+    """How many elements there are in the arrays that were made."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(made, torch.nn.Module):
+        return sum(tensor.numel() for tensor in made.parameters())
+    return sum(math.prod(part.shape) for part in (made if isinstance(made, tuple) else (made,)) if is_array(part))
+
+
+def _on_meta(value: Any) -> Any:
+    """The same with tensors that have a shape, and no content."""
+    torch = sys.modules["torch"]
+    if type(value) in (list, tuple):
+        return type(value)(_on_meta(inner) for inner in value)
+    if type(value) is torch.Tensor or type(value) is torch.nn.Parameter:
+        return value.detach().to("meta")
+    if is_array(value):
+        return torch.empty(value.shape, dtype=torch.as_tensor(value[:0] if value.ndim else value).dtype)
+    return value
 
 
 def checked(value: Any, work: Work) -> Any:
@@ -115,7 +221,7 @@ def binary(symbol: ast.operator, left: Any, right: Any, work: Work) -> Any:
     if is_array(left) or is_array(right):
         if not all(is_array(side) or type(side) in (bool, int, float) for side in (left, right)):
             raise RefusedError("an array is calculated with arrays and numbers")
-        _check_shape(left, right)
+        _check_shape(left, right, work)
         return _BINARY[type(symbol)](left, right)
     if not all(type(side) in (bool, int, float, str, list, tuple, set) for side in (left, right)):
         raise RefusedError(f"`{_spelling(symbol)}` works on numbers, texts, lists, tensors and arrays")
@@ -131,14 +237,15 @@ def binary(symbol: ast.operator, left: Any, right: Any, work: Work) -> Any:
                 and len(sequence) * times > MAX_ITEMS
             ):
                 raise RefusedError(f"this has more than {MAX_ITEMS:,} items")
+    for side in (left, right):
+        work.spend(len(side) if type(side) in (str, list, tuple, set) else 1)
     return checked(_BINARY[type(symbol)](left, right), work)
 
 
-def _check_shape(left: Any, right: Any) -> None:
+def _check_shape(left: Any, right: Any, work: Work) -> None:
     """Two arrays may be broadcast to a shape that is far larger than theirs."""
     shapes = [tuple(getattr(side, "shape", ()))[::-1] for side in (left, right)]
-    if math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1)) > MAX_ELEMENTS:
-        raise RefusedError(f"this array has more than {MAX_ELEMENTS:,} elements")
+    work.spend_elements(math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1)))
 
 
 def _check_growth(symbol: ast.operator, left: Any, right: Any) -> None:
@@ -156,6 +263,7 @@ def unary(symbol: ast.unaryop, value: Any, work: Work) -> Any:
     """`-value` and the like."""
     if type(value) not in (bool, int, float) and not is_array(value):
         raise RefusedError("a sign stands before a number, a tensor or an array")
+    work.spend_on([value])
     return checked(_UNARY[type(symbol)](value), work)
 
 
@@ -166,10 +274,12 @@ def compare(symbol: ast.cmpop, left: Any, right: Any, work: Work) -> Any:
     if (is_array(left) or is_array(right)) and not isinstance(symbol, (ast.In, ast.NotIn)):
         if not all(is_array(side) or type(side) in (bool, int, float) for side in (left, right)):
             raise RefusedError("an array is compared with arrays and numbers")
-        _check_shape(left, right)
+        _check_shape(left, right, work)
     else:
         measure(left, work)
         measure(right, work)
+        if type(right) is range and type(left) not in (bool, int):  # which is looked for item by item
+            work.spend(len(right))
     return _COMPARISONS[type(symbol)](left, right)
 
 
@@ -208,7 +318,9 @@ def item(value: Any, key: Any, work: Work) -> Any:
     measure((key.start, key.stop, key.step) if type(key) is slice else key, work, slice, type(...))
     if type(value) is dict or _is_bunch(value):
         return dict.__getitem__(value, key)
-    if type(value) in (str, list, tuple, range) or is_array(value):
+    if is_array(value):
+        return work.call(operator.getitem, (value, key), {})
+    if type(value) in (str, list, tuple, range):
         return checked(value[key], work)
     torch = sys.modules.get("torch")
     if torch is not None and type(value) in (torch.Size, torch.nn.Sequential, torch.nn.ModuleList):
@@ -216,13 +328,13 @@ def item(value: Any, key: Any, work: Work) -> Any:
     raise RefusedError(f"a {type(value).__name__} has no items that safe mode could take")
 
 
-def attribute(value: Any, name: str) -> tuple[Any, bool]:
+def attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
     """`value.name`, and whether it is a method, which can only be called."""
     facts, methods, owner = _known(value)
     if name in facts:
         return getattr(value, name), False
     if name in methods:
-        return lambda *args, **kwargs: getattr(owner, name)(value, *args, **kwargs), True
+        return _method(getattr(owner, name), value, work), True
     if _is_bunch(value) and dict.__contains__(value, name):
         return dict.__getitem__(value, name), False
     torch = sys.modules.get("torch")
@@ -232,6 +344,13 @@ def attribute(value: Any, name: str) -> tuple[Any, bool]:
             if isinstance(held, dict) and dict.__contains__(held, name):
                 return dict.__getitem__(held, name), False
     raise RefusedError(f"safe mode does not read `{name}` of a {type(value).__name__}")
+
+
+def _method(function: Callable[..., Any], value: Any, work: Work) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return work.call(function, (value, *args), kwargs)
+
+    return call
 
 
 def _known(value: Any) -> tuple[Iterable[str], Iterable[str], type]:
@@ -329,6 +448,7 @@ def _number(kind: type) -> Callable[..., Any]:
     def make(work: Work, value: Any = 0) -> Any:
         if type(value) not in (bool, int, float, str) and not is_array(value):
             raise RefusedError(f"`{kind.__name__}` takes a number or a text")
+        work.spend_on([value])
         return kind(value)
 
     return make

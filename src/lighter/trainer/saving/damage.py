@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import stat
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -32,8 +33,10 @@ def verify(path: str | Path) -> Manifest | None:
         DamagedCheckpointError: it is torn or altered, or cannot be read.
     """
     try:
-        stat = os.stat(path)
-        return _verified(Path(path), (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedCheckpointError(f"{path} is no regular file")  # a pipe would be waited for
+        return _verified(Path(path), (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
     except OSError as error:
         raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
