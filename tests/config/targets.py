@@ -63,6 +63,18 @@ def fail(kind: str = "own") -> Failing:
     return Failing(kind)
 
 
+def fail_anyway(size: int) -> None:
+    raise OwnError("this is mine")
+
+
+def end() -> None:
+    raise SystemExit
+
+
+def stop() -> None:
+    raise GeneratorExit
+
+
 def needs_keyword(size: int = 1, *, width: int) -> None:
     pass
 

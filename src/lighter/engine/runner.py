@@ -289,7 +289,7 @@ def _default_name(inputs: Sequence[Input]) -> str:
 
     A config from a URL has no folder of ours, and so only its own name.
     """
-    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
+    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
     if not files:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"

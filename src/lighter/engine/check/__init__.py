@@ -92,7 +92,9 @@ class _Walk:
         for key in getattr(target, "deferred", ()) if target is not None else _BUILT_WITH:
             if key in node.value:
                 self.deferred(join(path, key), _BUILT_WITH.get(key, ""))
-        self.children(path, node, {join(path, key) for key in without})
+        self.seen.add(path)
+        for child in self.children(path, node):
+            self.visit(child, {join(path, key) for key in without})
 
     def deferred(self, path: str, filled: str) -> None:
         """The definitions of optimizers or schedulers, wherever they stand: the engine adds one argument to each."""
@@ -118,27 +120,28 @@ class _Walk:
         self.visit(path)
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
-        """A value and all that it needs."""
-        if path in self.seen or path in without:
-            return
-        self.seen.add(path)
-        node = self.found.tree.find(path)
-        if node is None:
-            return
+        """A value and all that it needs, depth first and without recursion: chains may be long."""
+        ahead = [path]
+        while ahead:
+            here = ahead.pop()
+            node = self.found.tree.find(here)
+            if here in self.seen or here in without or node is None:
+                continue
+            self.seen.add(here)
+            ahead += reversed(self.next(here, node))
+
+    def next(self, path: str, node: Node) -> list[str]:
+        """What a value refers to, and what is in it."""
         if is_target(node.value):
             if str(getattr(node.value.get("_disabled_"), "value", False)).lower() == "true":
-                return
+                return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            for target in scan_references(absolute(path, node.value)):
-                self.visit(target)
-        self.children(path, node, without)
+            return [*scan_references(absolute(path, node.value))]
+        return self.children(path, node)
 
-    def children(self, path: str, node: Node, without: Collection[str]) -> None:
-        self.seen.add(path)
-        for step in node.steps():
-            if path or step not in ("_imports_", "args"):
-                self.visit(join(path, step), without)
+    def children(self, path: str, node: Node) -> list[str]:
+        return [join(path, step) for step in node.steps() if path or step not in ("_imports_", "args")]
 
     def definition(self, path: str, node: Node) -> Any:
         if path in self.found.targets:
