@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OF_EXPRESSIONS = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
 _REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError)
-_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities")
 _OF_LIGHTNING = "MisconfigurationException"
 _LARGEST = 10**4000  # Python writes none that is much larger
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
@@ -142,14 +142,14 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
 
 def _is_of_expression(cause: BaseException) -> bool:
     """Whether an expression failed, rather than code of the user's that it called."""
-    modules = [_module(trace) for trace in _frames(cause)]
-    starts = [number for number, trace in enumerate(_frames(cause)) if "__local_refs" in trace.tb_frame.f_globals]
-    return bool(starts) and all(map(_is_of_library, modules[starts[-1] + 1 :]))
+    frames = traces(cause)
+    starts = [number for number, trace in enumerate(frames) if "__local_refs" in trace.tb_frame.f_globals]
+    return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
 
 
 def _frames_of_call(cause: BaseException) -> list[TracebackType]:
     """The frames from the call of a target on."""
-    frames = [*_frames(cause)]
+    frames = traces(cause)
     calls = [number for number, trace in enumerate(frames) if trace.tb_frame.f_code.co_name == "instantiate"]
     return frames[calls[-1] + 1 :] if calls else frames
 
@@ -170,13 +170,14 @@ def _is_of_library(module: str) -> bool:
 
 
 def argument_in(message: str, names: Iterable[str]) -> str:
-    """Which argument a message names first, in quotes or with its value; empty where it names none."""
-    places = {
-        name: found.start()
-        for name in names
-        if name not in _NOT_ARGUMENTS
-        and (found := re.search(rf"[`'\"]{re.escape(name)}[`'\"]|(?<![\w.]){re.escape(name)} ?=(?!=)", message))
-    }
+    """Which argument a message names first: in quotes, with its value, or as no word is written; or else empty."""
+    places = {}
+    for name in names:
+        word = re.escape(str(name))
+        pattern = rf"(?<!\w){word}(?!\w)" if "_" in word else rf"[`'\"]{word}[`'\"]|(?<![\w.]){word} ?=(?!=)"
+        named = re.search(pattern, message) if name not in _NOT_ARGUMENTS else None
+        if named is not None:
+            places[str(name)] = named.start()
     return min(places, key=lambda name: places[name], default="")
 
 
@@ -219,23 +220,23 @@ def _shown(value: Any) -> str:
     return "a large number" if isinstance(value, int) and abs(value) > _LARGEST else reprlib.repr(value)
 
 
-def _frames(error: BaseException) -> Iterator[TracebackType]:
+def traces(error: BaseException) -> list[TracebackType]:
+    """The frames of an error, the outermost first."""
+    found = []
     trace = error.__traceback__
     while trace is not None:
-        yield trace
+        found.append(trace)
         trace = trace.tb_next
+    return found
 
 
 def _innermost(error: BaseException) -> TracebackType | None:
-    innermost = None
-    for innermost in _frames(error):  # noqa: B007
-        pass
-    return innermost
+    return next(reversed(traces(error)), None)
 
 
 def _resolving(error: BaseException) -> str:
     """The path that sparkwheel was at when it failed without saying where."""
-    steps = [trace.tb_frame for trace in _frames(error) if trace.tb_frame.f_code.co_name == "_resolve_one_item"]
+    steps = [trace.tb_frame for trace in traces(error) if trace.tb_frame.f_code.co_name == "_resolve_one_item"]
     return str(steps[-1].f_locals.get("id", "")) if steps else ""
 
 
@@ -245,4 +246,4 @@ def _module(trace: TracebackType) -> str:
 
 def _users_traceback(error: BaseException) -> TracebackType | None:
     """The traceback from the first frame that is neither ours nor sparkwheel's."""
-    return next((trace for trace in _frames(error) if not _module(trace).startswith(_OURS)), error.__traceback__)
+    return next((trace for trace in traces(error) if not _module(trace).startswith(_OURS)), error.__traceback__)

@@ -69,6 +69,10 @@ class Objects:
             raise KeyError(path) from None
         return data
 
+    def has(self, path: str) -> bool:
+        """Whether something stands at a path."""
+        return self.tree.find(path) is not None
+
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Every definition of an object, with its path."""
         return [(path, value) for path, value in _walk(self._data, "") if is_target(value)]

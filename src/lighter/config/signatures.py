@@ -18,7 +18,7 @@ from lighter.config.annotations import as_written, choices, fits, shown
 from lighter.config.problems import close_to, closest, nearest
 
 KNOWN = frozenset(sys.stdlib_module_names) | {
-    *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter"),
+    *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "lighter"),
     *("sklearn", "numpy", "monai"),
 }
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

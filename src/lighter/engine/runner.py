@@ -363,10 +363,9 @@ def _refused_arguments(
     """What a config must not decide: whether a checkpoint may run code; in safe mode, that any may, and where it is."""
     problems = []
     if configured.get("weights_only") not in (True, None):
-        message = (
-            "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
-        )
-        problems.append(objects.problem(message, f"args::{stage}::weights_only"))
+        from lighter.engine.build import DECIDES_NOT
+
+        problems.append(objects.problem(DECIDES_NOT, f"args::{stage}::weights_only"))
     if objects.safe is None:
         return problems
     if given.get("weights_only") is False:
