@@ -24,6 +24,7 @@ from lighter.config.locate import is_dotted, locate
 from lighter.config.problems import closest
 from lighter.config.signatures import KNOWN, Call, signature_of
 from lighter.config.tree import is_target, join
+from lighter.config.yaml import is_too_long
 from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 OF_EXPRESSIONS = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
 _REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError)
-_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities")
-_OF_LIGHTNING = "MisconfigurationException"
-_LARGEST = 10**4000  # Python writes none that is much larger
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities")
+MISCONFIGURED = "MisconfigurationException"
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
 
 
@@ -159,10 +159,11 @@ def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
     modules = [_module(trace) for trace in frames]
     if not all(map(_is_of_library, modules)):
         return False
-    innermost = modules[-1].partition(".")[0] if modules else ""
-    if innermost in _LIGHTNING:
-        return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == _OF_LIGHTNING
-    return isinstance(error, _REFUSALS)
+    innermost = modules[-1] if modules else ""
+    if innermost.partition(".")[0] in LIGHTNING:
+        return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == MISCONFIGURED
+    of_a_layer = innermost.startswith("torch.nn.modules.") and type(error) is RuntimeError  # a size of -1, say
+    return of_a_layer or isinstance(error, _REFUSALS)
 
 
 def _is_of_library(module: str) -> bool:
@@ -217,7 +218,7 @@ def _shown_call(definition: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if is_target(value):
         return f"{value['_target_']}(...)"
-    return "a large number" if isinstance(value, int) and abs(value) > _LARGEST else reprlib.repr(value)
+    return "a large number" if isinstance(value, int) and is_too_long(value) else reprlib.repr(value)
 
 
 def traces(error: BaseException) -> list[TracebackType]:

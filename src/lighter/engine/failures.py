@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from lighter.config.check.sections import STAGES
-from lighter.config.faults import argument_in, is_refusal, traces
+from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, traces
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, shortened
 from lighter.config.tree import join
@@ -46,7 +46,9 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
     """What Lightning says of an argument of the trainer's, of a stage's or of the batch; None where it is neither."""
-    if not is_refusal(error, traces(error)):
+    frames = traces(error)
+    innermost = str(frames[-1].tb_frame.f_globals.get("__name__")) if frames else ""
+    if innermost.partition(".")[0] not in LIGHTNING or not is_refusal(error, frames):
         return None
     trainer = objects.followed("trainer")
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
@@ -56,7 +58,7 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
             return objects.problem(f"Trainer: {str(error).strip()}", join(path, key))
     if "apply_to_collection" in str(error):
         return objects.problem(f"a batch cannot be moved to the device: {error}", "data")
-    if type(error).__name__ == "MisconfigurationException":
+    if type(error).__name__ == MISCONFIGURED:
         return objects.problem(str(error).strip(), trainer)
     return None
 

@@ -19,7 +19,7 @@ from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
 from lighter.config.load import Input, is_url
-from lighter.config.problems import ERROR, Problem, in_order, nearest
+from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.config.safe import SafeMode
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
@@ -384,7 +384,11 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
         return {}
     path = f"args::{stage}"
     objects.define(path, objects.definition(path))
-    return dict(objects.get(path))
+    configured = objects.get(path)
+    if not isinstance(configured, Mapping):
+        message = f"the arguments of a stage are a dict; found {indefinite(configured)}"
+        raise ConfigError([objects.problem(message, path)])
+    return dict(configured)
 
 
 def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool, fits: bool) -> str:

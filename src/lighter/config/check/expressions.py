@@ -105,4 +105,4 @@ def _globals_of(table: symtable.SymbolTable, top: symtable.SymbolTable) -> Colle
     return [s.get_name() for s in symbols if s.is_referenced() and (s.is_global() or table is top)]
 
 
-_BUILTINS = frozenset({*dir(builtins), "__builtins__"})
+_BUILTINS = frozenset({*dir(builtins), "__builtins__"}) - {"exit", "quit"}  # which end the program

@@ -21,6 +21,7 @@ from lighter.config.references import copied_paths
 from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
 from lighter.engine.build import DECIDES_NOT, is_a, mixed, wrong_kind
+from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.found import Found, absolute
 from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.monitors import check_monitors
@@ -70,7 +71,9 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     check_own(found)
     check_monitors(found)
     check_sharing(found)
-    check_trainer(found)
+    check_trainer(found, asks=config.safe is None)
+    if config.safe is None:
+        check_constructors(found)
     check_settings(found)
     found.problems = _once(found.problems)
     return found

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
-from lighter.config.check.definitions import SPECIAL
-from lighter.config.faults import argument_in, is_refusal, traces
-from lighter.config.problems import closest, indefinite, nearest
+from lighter.config.problems import indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.found import Found
 from lighter.engine.families import family
 
@@ -30,8 +29,8 @@ _DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
 _SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
 
 
-def check_trainer(found: Found) -> None:
-    """Add a problem for each argument that Lightning's trainer refuses."""
+def check_trainer(found: Found, *, asks: bool) -> None:
+    """Add a problem for each argument that Lightning's trainer refuses; with `asks`, it is asked too."""
     path = found.followed("trainer")
     kind, node = found.kind(path), found.tree.find(path)
     package = family(kind, "Trainer") if kind is not None else None
@@ -42,11 +41,9 @@ def check_trainer(found: Found) -> None:
     for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if set(values) <= _parameters(package) | _own_arguments():
+    if asks and set(values) <= _parameters(package) | _own_arguments():
         for key, message, hint in _refused_by_lightning(values, package):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
-    if not wrong:
-        _check_callbacks(found, package)
     _check_twice(found)
 
 
@@ -151,8 +148,8 @@ def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tupl
     from lighter.engine.trial import without_advice
 
     own = _own_arguments() | {"_target_"}
-    asked = {key: value for key, value in values.items() if key not in _NOT_ASKED | own and _is_known(value)}
-    if values.get("accelerator") == "cpu" and _is_known(values.get("devices")) and "devices" in values:
+    asked = {key: value for key, value in values.items() if key not in _NOT_ASKED | own and is_known(value)}
+    if values.get("accelerator") == "cpu" and is_known(values.get("devices")) and "devices" in values:
         asked["devices"] = values["devices"]
     if values.get("barebones") is True and values.get("logger", False) not in (False, None):
         asked["logger"] = True
@@ -161,52 +158,4 @@ def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tupl
         return sys.modules[package].Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
 
     with without_advice():
-        yield from _refused(make, asked)
-
-
-def _refused(make: Callable[..., Any], asked: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What a class of Lightning's complains of, one argument after the other."""
-    error = _refusal(make, asked)
-    while error is not None:
-        key = argument_in(str(error), asked)
-        without = ({name: value for name, value in asked.items() if name != each} for each in asked)
-        named = dict(zip(asked, without, strict=True)) if not key else {}
-        key = key or next((each for each, rest in named.items() if _refusal(make, rest) is None), "")
-        quoted = re.findall(r"'([^' ]+)'", str(error))
-        yield key, str(error).strip(), closest(asked.get(key), [each for each in quoted if each != asked.get(key)])
-        if not key:
-            return
-        del asked[key]
-        error = _refusal(make, asked)
-
-
-def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exception | None:
-    """Why a class does not take some arguments; what it fails of on this machine only is none of the config's."""
-    try:
-        make(**arguments)
-    except Exception as error:  # noqa: BLE001
-        return error if is_refusal(error, traces(error)[1:]) else None
-    return None
-
-
-def _check_callbacks(found: Found, package: str) -> None:
-    """Ask Lightning's own callbacks likewise, where all of their arguments are plain values."""
-    from lighter.engine.trial import without_advice
-
-    for here, kind in _callbacks(found):
-        path = found.followed(here)
-        node = found.tree.find(path)
-        if kind is None or node is None or not is_target(node.value) or not kind.__module__.startswith(f"{package}."):
-            continue
-        values = {str(key): plain(child) for key, child in node.value.items() if key not in SPECIAL}
-        if "_args_" in node.value or "_mode_" in node.value or not _is_known(values):
-            continue
-        with without_advice():
-            for key, message, hint in _refused(kind, values):
-                found.problem(f"{kind.__name__}: {message}", join(path, key) if key else path, hint)
-
-
-def _is_known(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_known, value.values()))
-    return all(map(_is_known, value)) if isinstance(value, list) else value is not UNKNOWN
+        yield from refused(make, asked)
