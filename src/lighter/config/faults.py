@@ -162,7 +162,8 @@ def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
     innermost = modules[-1] if modules else ""
     if innermost.partition(".")[0] in LIGHTNING:
         return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == MISCONFIGURED
-    of_a_layer = innermost.startswith("torch.nn.modules.") and type(error) is RuntimeError  # a size of -1, say
+    # of a size of -1, say
+    of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
     return of_a_layer or isinstance(error, _REFUSALS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
@@ -39,7 +40,8 @@ def check_constructors(found: Found) -> None:
         if make is None:
             continue
         with without_advice(), torch.device("meta"):
-            for key, message, hint in refused(make, {key: value for key, value in values.items() if is_known(value)}):
+            asked = {key: value for key, value in values.items() if is_known(value)}
+            for key, message, hint in islice(refused(make, asked), 1):
                 where = join(path, key) if key in node.value else path
                 found.problem(f"{target.__name__}: {message}", where, hint)
 
