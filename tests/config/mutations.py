@@ -1,7 +1,7 @@
 """Good configs with one thing changed: what `check` accepts, `fit` runs, and what `check` refuses, `fit` refuses.
 
-`python -m tests.config.mutations --count 300 --seed 0` tries many and lists those of which the two say different things.
-A short sample of them is in the suite.
+`python -m tests.config.mutations --count 300 --seed 0` tries many, and lists those of which the two say different
+things. A short sample of them is in the suite.
 """
 
 from __future__ import annotations
@@ -25,16 +25,48 @@ from lighter.config.problems import ERROR
 from lighter.config.yaml import dump
 from lighter.engine.runner import Runner
 from lighter.errors import ConfigError, LighterError
+from lighter.signals import Stopped
 
 HERE = Path(__file__).parent
 BASES = (HERE / "bad" / "good.yaml", HERE / "bad" / "system.yaml")
-SHORT = {"enable_model_summary": False, "limit_train_batches": 1, "limit_val_batches": 1, "max_epochs": 1, "enable_progress_bar": False}
+SHORT = {
+    "enable_model_summary": False,
+    "limit_train_batches": 1,
+    "limit_val_batches": 1,
+    "max_epochs": 1,
+    "enable_progress_bar": False,
+}
 VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 3, 1.5, 1e9, "", "x", "torch.nn", "torch.nn.ReLU", [], {}, [1], [None], {"a": 1}),
-    *("@vars", "@vars::nope", "%vars", "%::x", "@model", "@trainer", "$1", "$1 / 0", "$nope", "$[", "$None", "$exit(0)"),
+    *(
+        "@vars",
+        "@vars::nope",
+        "%vars",
+        "%::x",
+        "@model",
+        "@trainer",
+        "$1",
+        "$1 / 0",
+        "$nope",
+        "$[",
+        "$None",
+        "$exit(0)",
+    ),
     *({"_target_": "torch.nn.ReLU"}, {"_target_": "builtins.dict"}, {"_target_": "torch.nope"}, {"_target_": 5}),
 )
-SPECIAL = ("_args_", "_mode_", "_disabled_", "_base_", "_imports_", "args", "run", "seed", "nope", "logger", "callbacks")
+SPECIAL = (
+    "_args_",
+    "_mode_",
+    "_disabled_",
+    "_base_",
+    "_imports_",
+    "args",
+    "run",
+    "seed",
+    "nope",
+    "logger",
+    "callbacks",
+)
 
 
 @dataclass(frozen=True)
@@ -110,8 +142,8 @@ def outcome(config: dict[str, Any], name: str = "mutated.yaml") -> Outcome:
     failure: BaseException | None = None
     try:
         Runner().run("fit", [name])
-    except BaseException as error:  # noqa: BLE001
-        if isinstance(error, KeyboardInterrupt):
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, Stopped)):
             raise
         failure = error
     return Outcome(refused, failure)
@@ -141,7 +173,10 @@ def main() -> None:
             print(f"FAULT {number}: {what}\n      {found.fault[:300]}", flush=True)
         elif found.failure is not None and not found.refused:
             later += 1
-            print(f"only fit {number}: {what}\n      {type(found.failure).__name__}: {str(found.failure)[:200]}", flush=True)
+            print(
+                f"only fit {number}: {what}\n      {type(found.failure).__name__}: {str(found.failure)[:200]}",
+                flush=True,
+            )
     print(f"{options.count} configs, {faults} faults; of {later} only fit says what is wrong, with its place")
     shutil.rmtree(folder)
     raise SystemExit(bool(faults))

@@ -63,10 +63,6 @@ def fail(kind: str = "own") -> Failing:
     return Failing(kind)
 
 
-def fail_anyway(size: int) -> None:
-    raise OwnError("this is mine")
-
-
 def end() -> None:
     raise SystemExit
 

@@ -71,8 +71,6 @@ def _fits_number(value: Any, kind: type) -> bool:
 
 
 def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
-    if isinstance(value, str) and args and issubclass(str, kind):  # a text is an iterable of texts
-        return fits(value, args[0])
     if not isinstance(value, list):
         return _is_instance(value, kind)
     if kind is not tuple or not args:

@@ -13,7 +13,7 @@ import pkgutil
 import re
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from lighter.config.locate import is_dotted, locate
 from lighter.config.problems import closest
 from lighter.config.signatures import KNOWN, Call, signature_of
 from lighter.config.tree import is_target, join
-from lighter.config.yaml import is_too_long
 from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
 if TYPE_CHECKING:
@@ -217,9 +216,7 @@ def _shown_call(definition: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    if is_target(value):
-        return f"{value['_target_']}(...)"
-    return "a large number" if isinstance(value, int) and is_too_long(value) else reprlib.repr(value)
+    return f"{value['_target_']}(...)" if is_target(value) else reprlib.repr(value)
 
 
 def traces(error: BaseException) -> list[TracebackType]:

@@ -56,8 +56,11 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
         key = argument_in(str(error), written) if isinstance(written, Mapping) else ""
         if key:
             return objects.problem(f"Trainer: {str(error).strip()}", join(path, key))
+    section = "system" if objects.has("system") else "data"
     if "apply_to_collection" in str(error):
-        return objects.problem(f"a batch cannot be moved to the device: {error}", "data")
+        return objects.problem(f"a batch cannot be moved to the device: {error}", section)
+    if "invalid dataloader" in str(error):
+        return objects.problem(str(error), section)
     if type(error).__name__ == MISCONFIGURED:
         return objects.problem(str(error).strip(), trainer)
     return None

@@ -211,6 +211,8 @@ def _check_stage_arguments(found: Found) -> None:
     if method is None or node is None or node.value is None or is_reference(node.value):
         return
     if not isinstance(node.value, dict) or is_target(node.value):
+        if not is_target(node.value) and path == f"args::{found.stage}":  # the first tier says so
+            return
         what = "an object" if is_target(node.value) else indefinite(node.value)
         found.problem(f"the arguments of a stage are a dict; found {what}", f"args::{found.stage}")
         return

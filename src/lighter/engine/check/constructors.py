@@ -1,4 +1,4 @@
-"""Constructors of torch, torchmetrics and Lightning, asked whether they take the plain values that a config has for them.
+"""Constructors of torch, torchmetrics and Lightning, asked whether they take the plain values of a config.
 
 Their layers are made on the meta device, where they have no size; their dataloaders and optimizers get a stand-in for
 the data and the parameters. What is made is thrown away. No code of the user's is called.
@@ -58,7 +58,9 @@ def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None
     if target.__module__.startswith("torch.optim.") and issubclass(target, torch.optim.Optimizer):
         parameters = [torch.nn.Parameter(torch.empty(1, device="cpu"))]
         return None if unknown - {"params"} else lambda **given: target(**{**given, "params": parameters})
-    is_lightnings = ".callbacks." in target.__module__ and target.__module__.startswith(("pytorch_lightning", "lightning"))
+    is_lightnings = ".callbacks." in target.__module__ and target.__module__.startswith(
+        ("pytorch_lightning", "lightning")
+    )
     return target if not unknown and (is_lightnings or target.__module__.startswith(_LAYERS)) else None
 
 

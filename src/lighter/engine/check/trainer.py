@@ -82,6 +82,9 @@ def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield key, f"`{key}` is at least 1; found {indefinite(value)}", ""
     if values.get("val_check_interval") == 0 and isinstance(values["val_check_interval"], int):
         yield "val_check_interval", "`val_check_interval` is at least 1, or a part of an epoch; found 0", ""
+    if isinstance(values.get("logger"), (str, int, float)) and not isinstance(values["logger"], bool):
+        hint = "logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: logs}"
+        yield "logger", f"a logger is an object, or true or false; found {indefinite(values['logger'])}", hint
     devices = values.get("devices", "auto")
     if not _are_devices(devices):
         example = "How many (2, or -1 for all), which ([0, 2]), or `auto`."
@@ -124,7 +127,9 @@ def _check_twice(found: Found) -> None:
     seen: dict[tuple[Any, ...], str] = {}
     for path, kind in _callbacks(found):
         node = found.tree.find(found.followed(path))
-        stateful = kind is not None and not _is_callbacks_own(kind, "state_dict") and _is_callbacks_own(kind, "state_key")
+        stateful = (
+            kind is not None and not _is_callbacks_own(kind, "state_dict") and _is_callbacks_own(kind, "state_key")
+        )
         named = kind is not None and kind.__name__ in ("ModelCheckpoint", "EarlyStopping")
         if node is None or not is_target(node.value) or not (stateful or named):
             continue
