@@ -46,6 +46,8 @@ HOSTILE = {
         + b"  a20000: '@vars::a0'\n",
         "these references go round in a circle",
     ),
+    "6,000 digits": (b"vars: {a: " + b"1" * 6000 + b"}", "is too long for a number"),
+    "6,000 hexadecimal digits": (b"vars: {a: 0x" + b"f" * 6000 + b"}", "is too long for a number"),
     "deep expression": (b"vars: {a: '$" + b"(" * 5000 + b"1" + b")" * 5000 + b"'}", "this expression is not Python"),
     "long expression": (b"vars: {a: '$" + b"1+" * 20_000 + b"1'}", "there is no model"),
     "many unknown names": (

@@ -218,7 +218,7 @@ def test_dicts_from_python() -> None:
 
 def test_dump_runs_the_same_again(write: Write) -> None:
     write("x.yaml", "p: {s: 1}\n")
-    c = write("c.yaml", f"{MODEL}vars:\n  a: '%x.yaml::p'\n  b: 1e-3\n  =c: ['yes', \"1e-3\"]\n  d::e: {{1: x}}\n")
+    c = write("c.yaml", f"{MODEL}vars:\n  a: '%x.yaml::p'\n  b: 1e-3\n  c: ['yes', \"1e-3\"]\n  d::e: {{1: x}}\n")
     config = read([c, "args::fit={f: on}"])
     again = read([write("other/again.yaml", config.dump())])
     assert again.merged.plain() == config.merged.plain()

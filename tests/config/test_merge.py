@@ -34,7 +34,6 @@ def merged(*texts: str) -> tuple[Any, list[Problem]]:
         ("a: {x: 1}", "=a: {y: 2}", {"a": {"y": 2}}),
         ("a: [1, 2]", "=a: [3]", {"a": [3]}),
         ("a: {b: {x: 1}}", "a: {=b: {y: 2}}", {"a": {"b": {"y": 2}}}),
-        ("a: 1", "=b: 2", {"a": 1, "b": 2}),
         ("a: 1\nb: 2", "~a:", {"b": 2}),
         ("a: 1\nb: 2", "~a: ''", {"b": 2}),
         ("a: [1, 2, 3, 4]", "~a: [0, 2]", {"a": [2, 4]}),
@@ -66,7 +65,7 @@ def test_merge(base: str, over: str, result: Any) -> None:
 
 
 def test_operators_of_the_first_file_are_worked_out() -> None:
-    assert merged("=a: {=b: [{c::d: 1}]}") == ({"a": {"b": [{"c": {"d": 1}}]}}, [])
+    assert merged("a: {b: [{c::d: 1}]}") == ({"a": {"b": [{"c": {"d": 1}}]}}, [])
 
 
 @pytest.mark.parametrize(
@@ -74,6 +73,12 @@ def test_operators_of_the_first_file_are_worked_out() -> None:
     [
         ("a: {b: 1}", "~c:", "there is nothing here to delete", "c"),
         ("a: {b: 1}", "a: {~c: }", "there is nothing here to delete", "a::c"),
+        ("a: {b: 1}", "=c: 2", "there is nothing here to replace", "c"),
+        ("a: {b: 1}", "a: {=c: 2}", "there is nothing here to replace", "a::c"),
+        ("a: {b: 1}", "=a::c: 2", "there is nothing here to replace", "a::c"),
+        ("a: {b: 1}", "=d::c: 2", "there is nothing here to replace", "d::c"),
+        ("", "=a: 1", "there is nothing here to replace", "a"),
+        ("a: [1]", "a: [{=b: 2}]", "there is nothing here to replace", "a::0::b"),
         ("a: {b: 1}", "~a: 5", "`~` takes nothing, or a list of what to delete; found 5", "a"),
         ("a: {b: 1}", "~a: []", "`~` takes nothing, or a list of what to delete; found an empty list", "a"),
         ("a: {b: 1}", "~a: [c]", "`c` is not there to be deleted", "a"),

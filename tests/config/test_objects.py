@@ -12,7 +12,7 @@ import pytest
 
 from lighter.config import read
 from lighter.config.objects import Deferred, Objects, defer
-from lighter.errors import ConfigError
+from lighter.errors import ConfigError, ModuleError
 from tests.work import calls
 
 from . import targets
@@ -190,10 +190,62 @@ def test_a_circle_through_what_another_class_would_build_later() -> None:
         made.get("model")
 
 
-def test_a_chain_of_references_that_is_too_long(objects: Make) -> None:
-    made = objects("vars:\n" + "".join(f"  a{i}: '@vars::a{i + 1}'\n" for i in range(300)) + "  a300: 1\n")
-    with pytest.raises(ConfigError, match="Maximum reference resolution depth"):
-        made.get("vars::a0")
+def test_a_chain_of_references_may_be_long(objects: Make) -> None:
+    links = "".join(f"  a{i}: {{_target_: builtins.dict, next: '@vars::a{i + 1}'}}\n" for i in range(3000))
+    made = objects(f"vars:\n{links}  a3000: [1]\n")
+    assert made.get("vars::a0")["next"] is made.get("vars::a1")
+
+
+@pytest.mark.parametrize("way", ["sys.exit(3)", "sys.exit()", "sys.exit('why')", "targets.end()"])
+def test_what_ends_the_program_is_an_error(objects: Make, way: str) -> None:
+    made = objects(f"_imports_: {{sys: sys, targets: tests.config.targets}}\nvars: {{a: ${way}}}\n")
+    kind, message = (
+        (ModuleError, "vars::a` ends the program") if "targets" in way else (ConfigError, "fails: SystemExit")
+    )
+    with pytest.raises(kind, match=message):
+        made.get("vars::a")
+
+
+@pytest.mark.parametrize(
+    "target", ["builtins.exit", "sys.exit", "tests.config.targets.end", "tests.config.targets.stop"]
+)
+def test_a_target_that_ends_the_program_is_an_error(objects: Make, target: str) -> None:
+    made = objects(f"vars: {{a: {{_target_: {target}}}}}\n")
+    with pytest.raises(ModuleError, match=f"`{target}` ends the program") as caught:
+        made.get("vars::a")
+    assert not isinstance(caught.value.__cause__, Exception)
+
+
+def test_a_signal_handler_of_the_users_ends_the_program(objects: Make) -> None:
+    with pytest.raises(SystemExit, match="143"):
+        objects("vars: {a: {_target_: sys.exit, _args_: [143]}}\n").get("vars::a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{_target_: builtins.int, _args_: [x]}", "vars::a: builtins.int: invalid literal for int() with base 10: 'x'"),
+        (
+            "{_target_: fractions.Fraction, _args_: [x]}",
+            "vars::a: fractions.Fraction: Invalid literal for Fraction: 'x'",
+        ),
+        (
+            "{_target_: json.loads, _args_: ['{'], cls: '$__import__(\"json\").JSONDecoder'}",
+            "vars::a: json.loads: Expecting property name",
+        ),
+        ("'$os.environ[\"LIGHTER_NO_SUCH\"]'", "vars::a: this expression fails: KeyError: 'LIGHTER_NO_SUCH'"),
+        ("'$open(\"no_such_file\")'", "vars::a: this expression fails: FileNotFoundError"),
+        ("'$\"%9999999999999d\" % 1'", "vars::a: this expression fails: MemoryError"),
+        ("'$\"x\".ljust(10 ** 13)'", "vars::a: this expression fails: MemoryError"),
+        ("'$[0] * 10 ** 18'", "vars::a: this expression fails: MemoryError"),
+        ("{_target_: tests.config.targets.fail, kind: '$10 ** 5000 / 0.5'}", "vars::a::kind: this expression fails"),
+    ],
+)
+def test_what_a_library_refuses_is_the_configs_mistake(objects: Make, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        objects(f"_imports_: {{os: os}}\nvars: {{a: {text}}}\n").get("vars::a")
+    assert message in str(caught.value).splitlines()[0]
+    assert str(caught.value).startswith("c.yaml:3:")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +264,6 @@ def test_a_chain_of_references_that_is_too_long(objects: Make) -> None:
         ),
         ("{_target_: tests.config.targets.Failing, _args_: [x]}", ValueError, "tests.config.targets.Failing('x')"),
         ("{_target_: tests.config.targets.fail}", targets.OwnError, "calling tests.config.targets.fail()"),
-        ("{_target_: builtins.int, _args_: [x]}", ValueError, "calling builtins.int('x')"),
         ("{_target_: tests.config.broken_module.X}", ModuleNotFoundError, "calling tests.config.broken_module.X()"),
         ("'$targets.fail(\"name\")'", NameError, "was made"),
         ("'$targets.fail(\"type\")'", TypeError, "was made"),

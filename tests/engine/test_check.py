@@ -75,7 +75,7 @@ FINE = [
     "{_target_: torch.Generator, device: cpu}",
     "{_target_: torch.device, type: cpu}",
     "{_target_: torch.nn.Sequential, _args_: [{_target_: torch.nn.ReLU, inplace: true}]}",
-    "{_target_: torch.nn.Conv2d, in_channels: 1, out_channels: 2, kernel_size: [3, 3], padding: same, stride: 2}",
+    "{_target_: torch.nn.Conv2d, in_channels: 1, out_channels: 2, kernel_size: [3, 3], padding: same, dilation: 2}",
     "{_target_: torch.nn.Dropout, p: 0}",
     "{_target_: torch.nn.LSTM, input_size: 3, hidden_size: 4, num_layers: 2, batch_first: true}",
     "{_target_: torch.nn.LSTM, _args_: [3, 4]}",

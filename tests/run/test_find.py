@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +215,22 @@ def test_what_differs(root: Path) -> None:
 def test_curves(root: Path) -> None:
     (root / OLD / "metrics.csv").write_text("epoch,step,b/loss,a\n0,4,3.0,\n0,9,,1\n1,14,nan,2\n")
     curves = curves_of(read_run(root / OLD))
-    assert [(curve.name, curve.steps) for curve in curves] == [("a", [9, 14]), ("b/loss", [4, 14])]
+    assert [(curve.name, [*curve.steps]) for curve in curves] == [("a", [9, 14]), ("b/loss", [4, 14])]
     assert drawn([0.0, 0.5, 1.0]) == "▁▅█"
     assert drawn([1.0] * 3) == "▁▁▁"
     assert drawn([float("nan"), 1.0, 2.0]) == "?▁█"
     assert len(drawn([float(n) for n in range(1000)])) == 48
+
+
+def test_curves_take_little_memory(root: Path) -> None:
+    """A run may log for a month: the rows are not held as text, and the numbers not as objects."""
+    rows = 50_000
+    (root / OLD / "metrics.csv").write_text("step,a\n" + "".join(f"{n},{n * 0.123456789}\n" for n in range(rows)))
+    tracemalloc.start()
+    try:
+        (curve,) = curves_of(read_run(root / OLD))
+        drawn(curve.values)
+        assert tracemalloc.get_traced_memory()[1] < 40 * rows
+    finally:
+        tracemalloc.stop()
+    assert len(curve.values) == rows

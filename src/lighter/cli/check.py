@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,16 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
     except ConfigError as error:
         print(error, file=sys.stderr)
         return WRONG
-    problems = found_in(inputs, stage, shape=shape, safe=safe)
+    problems: list[Problem] = []
+    for found in tiers(inputs, stage, shape=shape, safe=safe):
+        if found and not as_json:
+            before, more = ("\n", " more") if problems else ("", "")
+            print(f"{before}{title(found, more)}\n\n" + "\n\n".join(map(str, found)), file=sys.stderr, flush=True)
+        problems += found
     wrong = any(problem.severity == ERROR for problem in problems)
     if as_json:
-        print(json.dumps({"problems": [as_data(problem) for problem in problems]}, ensure_ascii=False, indent=2))
-    elif problems:
-        print(f"{title(problems)}\n\n" + "\n\n".join(map(str, problems)), file=sys.stderr)
+        shown = [as_data(problem) for problem in in_order(problems)]
+        print(json.dumps({"problems": shown}, ensure_ascii=False, indent=2))
     if wrong:
         return WRONG
     if probe:
@@ -52,13 +56,21 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
 
 
 def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None) -> list[Problem]:
-    """The problems of both tiers, in the order of the files; with `shape`, of the first only.
+    """The problems of both tiers, in the order of the files; with `shape`, of the first only."""
+    return in_order([problem for found in tiers(inputs, stage, shape=shape, safe=safe) for problem in found])
+
+
+def tiers(
+    inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None
+) -> Iterator[list[Problem]]:
+    """The problems of the first tier, which are known at once, then those of the second, after all is imported.
 
     Of a stranger's config nothing is imported unless the first tier finds no problem.
     """
     config, problems = examine(inputs, safe)
+    yield in_order(problems)
     if config is None or shape or (config.safe is not None and problems):
-        return in_order(problems)
+        return
     try:
         # what modules print while they are imported is no part of the result
         with without_collections(), contextlib.redirect_stdout(sys.stderr):
@@ -68,16 +80,17 @@ def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: Saf
             with importable(config, Path.cwd()):
                 found = check(config, stage or "fit", everything=stage is None)
     except ConfigError as error:
-        return in_order([*problems, *error.problems])
-    return in_order([*problems, *found.problems, *found.failures])
+        yield in_order(error.problems)
+        return
+    yield in_order([problem for problem in [*found.problems, *found.failures] if problem not in problems])
 
 
-def title(problems: Sequence[Problem]) -> str:
+def title(problems: Sequence[Problem], more: str = "") -> str:
     """How many errors and warnings there are."""
     errors = sum(problem.severity == ERROR for problem in problems)
     counts = [(errors, "problem"), (len(problems) - errors, "warning")]
     said = " and ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts if count)
-    return f"The config has {said}."
+    return f"The config has {said}{more}."
 
 
 def as_data(problem: Problem) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+    if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
+        return isinstance(value, list) or (isinstance(value, dict) and not any(isinstance(key, str) for key in value))
     if kind in _NUMBERS:
         return _fits_number(value, kind)
     if kind in (str, PathLike) or issubclass(kind, PurePath):

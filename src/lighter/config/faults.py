@@ -1,26 +1,28 @@
 """Whose mistake was it? An error that came up while an object was made, sorted out.
 
 The config's mistakes become a `ConfigError` with their place: a name that leads nowhere, arguments that do not fit the
-signature, a wrong expression, a circle. What the user's code raises stays what it is, and gains a note: the config
-path, where that was written, and the call. The frames of sparkwheel and of this package are cut from it, and kept.
+signature or that a library refuses, a wrong expression, a circle. What the user's code raises stays what it is, and
+gains a note: the config path, where that was written, and the call. The frames of sparkwheel and of this package are
+cut from it, and kept.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import reprlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sparkwheel import BaseError, CircularReferenceError
 
 from lighter.config.annotations import UNKNOWN
-from lighter.config.locate import locate
+from lighter.config.locate import is_dotted, locate
 from lighter.config.problems import closest
-from lighter.config.signatures import Call, signature_of
+from lighter.config.signatures import KNOWN, Call, signature_of
 from lighter.config.tree import is_target, join
 from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
 
 OF_EXPRESSIONS = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 _NOT_ARGUMENTS = ("_target_", "_args_", "_mode_", "_disabled_")
+_REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError)
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities")
+MISCONFIGURED = "MisconfigurationException"
 _OURS = ("sparkwheel", "lighter.config", "pydoc", "importlib")
 
 
-def explained(objects: Objects, error: Exception, path: str) -> BaseException:
+def explained(objects: Objects, error: BaseException, path: str) -> BaseException:
     """What to raise for an error: a `ConfigError`, or the user's own exception with a note."""
     if isinstance(error, BaseError) and error.source_location is not None:
         path = error.source_location.id or path
@@ -50,12 +55,36 @@ def explained(objects: Objects, error: Exception, path: str) -> BaseException:
         wrong.__cause__ = cause
         return wrong
     add_note(cause, _circumstances(objects, path))
-    return cut_traceback(cause, _users_traceback(cause))
+    target = objects.called(path)["_target_"] if is_target(objects.called(path)) else path
+    return as_exception(cut_traceback(cause, _users_traceback(cause)), str(target))
+
+
+def as_exception(error: BaseException, caller: str) -> BaseException:
+    """An error that ends the run as a failure: `exit(0)` somewhere in a constructor is no success."""
+    if isinstance(error, Exception) or (isinstance(error, SystemExit) and _is_of_signal(error)):
+        return error
+    ended = ModuleError(f"`{caller}` ends the program: {_said(error)}")
+    ended.__cause__ = error
+    return ended
+
+
+def _is_of_signal(error: SystemExit) -> bool:
+    """Whether its code is 128 + n: a handler of the user's raises it for the signal n."""
+    return isinstance(error.code, int) and error.code > 128
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def why_not_found(name: str) -> tuple[str, str]:
     """Message and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
     parts = name.split(".")
+    if not is_dotted(name):
+        meant = ".".join(filter(None, map(str.strip, parts)))
+        known = is_dotted(meant) and locate(meant) is not None
+        hint = f"Did you mean `{meant}`?" if known else "For example: torch.nn.Linear"
+        return f"`{name}` is no dotted name: that is names, joined by one dot each", hint
     for length in range(len(parts) - 1, 0, -1):
         found = locate(".".join(parts[:length]))
         if found is not None:
@@ -93,19 +122,69 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if isinstance(cause, ModuleError):
         return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
+    if _is_of_expression(cause):
+        return f"this expression fails: {_said(cause)}", "", path
     innermost = _innermost(cause)
-    if isinstance(cause, OF_EXPRESSIONS) and innermost is not None and "__local_refs" in innermost.tb_frame.f_globals:
-        return f"this expression fails: {type(cause).__name__}: {cause}", "", path
     ours = innermost is not None and _module(innermost).startswith("sparkwheel")
     called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
     if ours and not called:
         return str(cause), "", path
-    if isinstance(cause, TypeError) and is_target(definition):
-        misfit = _misfit(objects, definition, path)
-        if misfit is not None or not called:
-            return misfit
+    if not is_target(definition):
+        return None
+    misfit = _misfit(objects, definition, path) if isinstance(cause, TypeError) else None
+    if misfit is None and called and isinstance(cause, TypeError):
         return f"{definition['_target_']} cannot be called like this: {cause}", "", path
-    return None
+    if misfit is None and is_refusal(cause, _frames_of_call(cause)):
+        return f"{definition['_target_']}: {cause}", "", join_if(path, argument_in(str(cause), definition))
+    return misfit
+
+
+def _is_of_expression(cause: BaseException) -> bool:
+    """Whether an expression failed, rather than code of the user's that it called."""
+    frames = traces(cause)
+    starts = [number for number, trace in enumerate(frames) if "__local_refs" in trace.tb_frame.f_globals]
+    return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
+
+
+def _frames_of_call(cause: BaseException) -> list[TracebackType]:
+    """The frames from the call of a target on."""
+    frames = traces(cause)
+    calls = [number for number, trace in enumerate(frames) if trace.tb_frame.f_code.co_name == "instantiate"]
+    return frames[calls[-1] + 1 :] if calls else frames
+
+
+def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
+    """Whether an error in these frames is a library's, which refuses what it was given; no code of the user's ran."""
+    modules = [_module(trace) for trace in frames]
+    if not all(map(_is_of_library, modules)):
+        return False
+    innermost = modules[-1] if modules else ""
+    if innermost.partition(".")[0] in LIGHTNING:
+        return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == MISCONFIGURED
+    # of a size of -1, say
+    of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
+    return of_a_layer or isinstance(error, _REFUSALS)
+
+
+def _is_of_library(module: str) -> bool:
+    return module.partition(".")[0] in KNOWN
+
+
+def argument_in(message: str, names: Iterable[str]) -> str:
+    """Which argument a message names first: in quotes, with its value, or as no word is written; or else empty."""
+    places = {}
+    for name in names:
+        word = re.escape(str(name))
+        pattern = rf"(?<!\w){word}(?!\w)" if "_" in word else rf"[`'\"]{word}[`'\"]|(?<![\w.]){word} ?=(?!=)"
+        named = re.search(pattern, message) if name not in _NOT_ARGUMENTS else None
+        if named is not None:
+            places[str(name)] = named.start()
+    return min(places, key=lambda name: places[name], default="")
+
+
+def join_if(path: str, key: str) -> str:
+    """The path of an argument, or of the whole call where there is none."""
+    return join(path, key) if key else path
 
 
 def _misfit(objects: Objects, definition: Mapping[str, Any], path: str) -> tuple[str, str, str] | None:
@@ -140,23 +219,23 @@ def _shown(value: Any) -> str:
     return f"{value['_target_']}(...)" if is_target(value) else reprlib.repr(value)
 
 
-def _frames(error: BaseException) -> Iterator[TracebackType]:
+def traces(error: BaseException) -> list[TracebackType]:
+    """The frames of an error, the outermost first."""
+    found = []
     trace = error.__traceback__
     while trace is not None:
-        yield trace
+        found.append(trace)
         trace = trace.tb_next
+    return found
 
 
 def _innermost(error: BaseException) -> TracebackType | None:
-    innermost = None
-    for innermost in _frames(error):  # noqa: B007
-        pass
-    return innermost
+    return next(reversed(traces(error)), None)
 
 
 def _resolving(error: BaseException) -> str:
     """The path that sparkwheel was at when it failed without saying where."""
-    steps = [trace.tb_frame for trace in _frames(error) if trace.tb_frame.f_code.co_name == "_resolve_one_item"]
+    steps = [trace.tb_frame for trace in traces(error) if trace.tb_frame.f_code.co_name == "_resolve_one_item"]
     return str(steps[-1].f_locals.get("id", "")) if steps else ""
 
 
@@ -166,4 +245,4 @@ def _module(trace: TracebackType) -> str:
 
 def _users_traceback(error: BaseException) -> TracebackType | None:
     """The traceback from the first frame that is neither ours nor sparkwheel's."""
-    return next((trace for trace in _frames(error) if not _module(trace).startswith(_OURS)), error.__traceback__)
+    return next((trace for trace in traces(error) if not _module(trace).startswith(_OURS)), error.__traceback__)

@@ -352,6 +352,9 @@ def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
             return Node({key: node(child, depth + 1) for key, child in value.items()}, origin)
         if isinstance(value, (list, tuple)):
             return Node([node(child, depth + 1) for child in value], origin)
+        if isinstance(value, int) and yaml.is_too_long(value):
+            problems.append(Problem("a number has at most 4,300 digits", origin))
+            value = None
         return Node(value, origin)
 
     return node(data, 0)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pydoc
+from types import ModuleType
 from typing import Any
 
+from lighter.config.problems import indefinite
 from lighter.signals import Stopped
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a text is names joined by single dots."""
+    return all(part and part == part.strip() for part in name.split("."))
 
 
 def locate(name: str) -> Any:
@@ -16,9 +23,17 @@ def locate(name: str) -> Any:
         KeyboardInterrupt: Ctrl-C came meanwhile, of which `pydoc` makes a failure of the module.
         Stopped: the same for another signal.
     """
+    if not is_dotted(name):  # of which `pydoc` leaves out the empty parts
+        return None
     try:
         return pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
         if isinstance(error.value, (KeyboardInterrupt, Stopped)):
             raise error.value from None
         raise
+
+
+def not_callable(name: object, found: object) -> str:
+    """Message for a `_target_` that stands for a module or a value."""
+    kind = "a module" if isinstance(found, ModuleType) else indefinite(found)
+    return f"`_target_` names a class or function, but `{name}` is {kind}"

@@ -40,7 +40,10 @@ def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: s
     else:
         same = same_key(result.value, name)
         if same not in result.value:
-            same = name if operator else key
+            if operator:
+                problems.append(_nothing_to_replace(result, name, node, path))
+                return
+            same = key
         below = None if operator else result.value.get(same)
         result.value[same] = merge(below, node, problems, join(path, name))
 
@@ -58,7 +61,11 @@ def edit(
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
-    made = merge(None if replace else holder.child(steps[-1]), node, problems, here)
+    before = holder.child(steps[-1])
+    if replace and before is None:
+        problems.append(_nothing_to_replace(holder, steps[-1], node, here.rpartition(SEPARATOR)[0]))
+        return
+    made = merge(None if replace else before, node, problems, here)
     if isinstance(holder.value, list):
         holder.value[int(steps[-1])] = made
     else:
@@ -94,6 +101,11 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
         target.value = [item for index, item in enumerate(target.value) if index not in gone]
     else:
         target.value = {key: node for key, node in target.value.items() if str(key) not in listed}
+
+
+def _nothing_to_replace(holder: Node, step: str, node: Node, path: str) -> Problem:
+    hint = f"{nearest(step, holder.steps())}\nWithout the `=`, it is set.".lstrip()
+    return Problem("there is nothing here to replace", node.key_origin or node.origin, join(path, step), hint)
 
 
 def _there(target: Node, step: str) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
 from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
-from lighter.config.faults import OF_EXPRESSIONS, explained, is_of_safe_mode, why_not_found
-from lighter.config.locate import locate
-from lighter.config.problems import Problem, indefinite
+from lighter.config.faults import OF_EXPRESSIONS, as_exception, explained, is_of_safe_mode, why_not_found
+from lighter.config.locate import locate, not_callable
+from lighter.config.problems import Problem
 from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import REFERENCES, evaluate
 from lighter.config.safe.mode import RefusedError
@@ -25,6 +25,7 @@ from lighter.config.safe.refusals import imports_of
 from lighter.config.safe.values import Work
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, same_key, split
 from lighter.errors import ConfigError, add_note
+from lighter.signals import Stopped
 
 
 class Objects:
@@ -70,6 +71,10 @@ class Objects:
         except (LookupError, TypeError, ValueError):
             raise KeyError(path) from None
         return data
+
+    def has(self, path: str) -> bool:
+        """Whether something stands at a path."""
+        return self.tree.find(path) is not None
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Every definition of an object, with its path."""
@@ -200,9 +205,7 @@ class Objects:
             message, hint = why_not_found(str(target))
             raise ConfigError([self.problem(message, path, hint)])
         if not callable(found):
-            kind = "a module" if isinstance(target, str) and hasattr(found, "__path__") else indefinite(found)
-            message = f"`_target_` names a class or function, but `{target}` is {kind}"
-            raise ConfigError([self.problem(message, path)])
+            raise ConfigError([self.problem(not_callable(target, found), path)])
         return found
 
     def _check_call(self, found: Any, definition: Mapping[str, Any], path: str) -> None:
@@ -237,9 +240,9 @@ class Objects:
     def _guarded(self, make: Callable[[], Any], path: str) -> Any:
         try:
             return make()
-        except ConfigError:
+        except (ConfigError, KeyboardInterrupt, Stopped):
             raise
-        except Exception as error:  # noqa: BLE001  explained, and raised again, below
+        except BaseException as error:  # noqa: BLE001  `exit(3)` too; explained, and raised again, below
             caught = error
         # outside of the handler, so that the user's exception does not get sparkwheel's as its context
         raise explained(self, caught, path)
@@ -396,6 +399,35 @@ class _Resolver(Resolver):
         super().add_item(item)
         self._written[item.get_id()] = item.get_config()
 
+    def resolve(self, id: str = "", *args: Any, **kwargs: Any) -> Any:
+        """The object at a path, after all that it refers to: sparkwheel itself follows a chain of 100 at most."""
+        for needed in self._needed(id):
+            super().resolve(needed, *args, **kwargs)
+        return super().resolve(id, *args, **kwargs)
+
+    def _needed(self, path: str) -> Iterator[str]:
+        """What a path refers to, directly or not, in the order in which it is made; up to a circle."""
+        seen: set[str] = set()
+        trail = {path: self._references(path)}
+        while trail:
+            here, references = next(reversed(trail.items()))
+            reference = next((each for each in references if each not in seen), None)
+            if reference is None:
+                del trail[here]
+                seen.add(here)
+                if here != path and here not in self._resolved:
+                    yield here
+            elif reference in trail:  # sparkwheel tells
+                return
+            else:
+                trail[reference] = self._references(reference)
+
+    def _references(self, path: str) -> Iterator[str]:
+        item = self._items.get(path)
+        if item is None or path in self._resolved:  # of a path that is not there, sparkwheel tells
+            return iter(())
+        return iter(self.find_refs_in_config(item.get_config(), path))
+
     def knows(self, path: str) -> bool:
         """Whether the resolver was told of a path."""
         return path in self._items
@@ -457,9 +489,9 @@ def _import_names(node: Node | None) -> _Names:
         try:
             found = locate(child.value)
         except pydoc.ErrorDuringImport as error:
-            failure = error.value or error
+            failure = as_exception(error.value or error, str(child.value))
             add_note(failure, f"while `{child.value}` was imported for `{path}` ({child.origin})")
-            raise failure from None
+            raise failure from failure.__cause__
         if found is None:
             message, hint = why_not_found(child.value)
             problems.append(Problem(message, child.origin, path, hint))

@@ -118,7 +118,7 @@ class _Evaluation:
         expression = ANY_REFERENCE.sub(stand_in, absolute[1:].strip())
         try:
             return self.bounded(self.node(ast.parse(expression, mode="eval").body))
-        except (SyntaxError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError):
+        except (SyntaxError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError, MemoryError):
             raise _ImpureError from None  # it fails when it runs too, with a message
 
     def reference(self, path: str) -> Any:
@@ -149,8 +149,9 @@ class _Evaluation:
 
     def binary(self, at: ast.BinOp) -> Any:
         left, right = self.bounded(self.node(at.left)), self.bounded(self.node(at.right))
-        many = isinstance(at.op, ast.Mult) and not (_is_number(left) and _is_number(right))
-        if many or (isinstance(at.op, ast.Pow) and abs(right) > 64):
+        # `'%99999d' % 1` and `'x' * 10**9` are small expressions of large values
+        grows = isinstance(at.op, (ast.Mult, ast.Mod)) and not (_is_number(left) and _is_number(right))
+        if grows or (isinstance(at.op, ast.Pow) and abs(right) > 64):
             raise _ImpureError
         return self.bounded(_BINARY[type(at.op)](left, right))
 

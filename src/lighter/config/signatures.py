@@ -17,8 +17,8 @@ from typing import Any
 from lighter.config.annotations import as_written, choices, fits, shown
 from lighter.config.problems import close_to, closest, nearest
 
-_KNOWN = frozenset(sys.stdlib_module_names) | {
-    *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter"),
+KNOWN = frozenset(sys.stdlib_module_names) | {
+    *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "lighter"),
     *("sklearn", "numpy", "monai"),
 }
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -202,7 +202,7 @@ def _is_decorated(function: Any) -> bool:
 def _is_known(function: Any) -> bool:
     """Whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
     module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
-    return str(module).partition(".")[0] in _KNOWN
+    return str(module).partition(".")[0] in KNOWN
 
 
 def _has_text(signature: inspect.Signature) -> bool:

@@ -22,6 +22,7 @@ from lighter.config.problems import Problem, indefinite, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source
 
 MAX_NODES = 1_000_000
+_TOO_LONG = 10**4300
 
 _TAG = "tag:yaml.org,2002:"
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
@@ -293,7 +294,15 @@ class _Reader:
 
 def _int(text: str) -> int:
     base = {"0b": 2, "0o": 8, "0x": 16}.get(text.lstrip("+-")[:2], 10)
-    return int(text, base)
+    number = int(text, base)
+    if is_too_long(number):  # one with `0x` can be read, and never be written
+        raise ValueError
+    return number
+
+
+def is_too_long(number: int) -> bool:
+    """Whether Python refuses to write a number: one of more than 4,300 digits."""
+    return abs(number) >= _TOO_LONG
 
 
 _CONSTRUCT: dict[str, Any] = {

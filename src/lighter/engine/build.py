@@ -26,6 +26,7 @@ _EXAMPLES = {
     "trainer": "trainer:\n  max_epochs: 10",
 }
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
+DECIDES_NOT = "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
 LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 

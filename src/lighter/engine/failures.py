@@ -1,17 +1,20 @@
-"""Where in the config a failure of the user's code belongs: notes that an exception gains while a run goes on."""
+"""Where in the config a failure belongs: notes that the user's exception gains, or a `ConfigError` of Lightning's."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from lighter.config.check.sections import STAGES
+from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, traces
 from lighter.config.objects import Objects
-from lighter.config.problems import shortened
+from lighter.config.problems import Problem, shortened
+from lighter.config.tree import join
 from lighter.engine.families import PACKAGES
-from lighter.errors import add_note
+from lighter.errors import ConfigError, LighterError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
@@ -23,13 +26,44 @@ _BETWEEN = (  # what calls the user's code, rather than what the config names
 
 @contextmanager
 def where_it_failed(objects: Objects) -> Iterator[None]:
-    """Let an exception say which object of the config failed, where that is written, and how it was called."""
+    """Let an exception say which object of the config failed, where that is written, and how it was called.
+
+    Raises:
+        ConfigError: Lightning complains of the config, and no code of the user's asked it to do anything.
+    """
     try:
         yield
+    except LighterError:
+        raise
     except Exception as error:
+        complaint = _complaint(objects, error)
+        if complaint is not None:
+            raise ConfigError([complaint]) from error
         for note in _notes(objects, error):
             add_note(error, note)
         raise
+
+
+def _complaint(objects: Objects, error: Exception) -> Problem | None:
+    """What Lightning says of an argument of the trainer's, of a stage's or of the batch; None where it is neither."""
+    frames = traces(error)
+    innermost = str(frames[-1].tb_frame.f_globals.get("__name__")) if frames else ""
+    if innermost.partition(".")[0] not in LIGHTNING or not is_refusal(error, frames):
+        return None
+    trainer = objects.followed("trainer")
+    for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
+        written = objects.called(path) if objects.has(path) else None
+        key = argument_in(str(error), written) if isinstance(written, Mapping) else ""
+        if key:
+            return objects.problem(f"Trainer: {str(error).strip()}", join(path, key))
+    section = "system" if objects.has("system") else "data"
+    if "apply_to_collection" in str(error):
+        return objects.problem(f"a batch cannot be moved to the device: {error}", section)
+    if "invalid dataloader" in str(error):
+        return objects.problem(str(error), section)
+    if type(error).__name__ == MISCONFIGURED:
+        return objects.problem(str(error).strip(), trainer)
+    return None
 
 
 def _notes(objects: Objects, error: BaseException) -> list[str]:

@@ -19,7 +19,7 @@ from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
 from lighter.config.load import Input, is_url
-from lighter.config.problems import ERROR, Problem, in_order, nearest
+from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
 from lighter.config.tree import join
@@ -322,7 +322,7 @@ def _default_name(inputs: Sequence[Input]) -> str:
 
     A config from a URL has no folder of ours, and so only its own name.
     """
-    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and Path(item).is_file()]
+    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
     if not files:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"
@@ -399,10 +399,9 @@ def _refused_arguments(
     """What a config must not decide: whether a checkpoint may run code; in safe mode, that any may, and where it is."""
     problems = []
     if configured.get("weights_only") not in (True, None):
-        message = (
-            "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
-        )
-        problems.append(objects.problem(message, f"args::{stage}::weights_only"))
+        from lighter.engine.build import DECIDES_NOT
+
+        problems.append(objects.problem(DECIDES_NOT, f"args::{stage}::weights_only"))
     if objects.safe is None:
         return problems
     if given.get("weights_only") is False:
@@ -421,7 +420,11 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
         return {}
     path = f"args::{stage}"
     objects.define(path, objects.definition(path))
-    return dict(objects.get(path))
+    configured = objects.get(path)
+    if not isinstance(configured, Mapping):
+        message = f"the arguments of a stage are a dict; found {indefinite(configured)}"
+        raise ConfigError([objects.problem(message, path)])
+    return dict(configured)
 
 
 def _left_by_exception(trainer: Any) -> str | None:

@@ -5,49 +5,63 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lighter.run import paths
 from lighter.run.read import Run
 
+_MOST_STEPS = 2**63
 _BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 48
 
 
 class Curve(NamedTuple):
-    """The values of one name, with the step of each."""
+    """The values of one name, with the step of each: eight bytes a number, of which a run logs millions."""
 
     name: str
-    steps: list[int]
-    values: list[float]
+    steps: array[int]
+    values: array[float]
 
 
 def curves_of(run: Run) -> list[Curve]:
     """Everything that a CSV logger of the run wrote; nothing if it has none."""
     found: dict[str, Curve] = {}
     for file in _files(run):
+        of_file: dict[str, Curve] = {}
         try:
-            rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+            with file.open(encoding="utf-8", newline="") as lines:
+                for row in csv.DictReader(lines):
+                    _add(row, of_file)
         except (OSError, UnicodeDecodeError, csv.Error):
             continue
-        for row in rows:
-            for name, text in row.items():
-                value = _number(text)
-                if name not in (None, "step", "epoch") and value is not None:
-                    curve = found.setdefault(name, Curve(name, [], []))
-                    curve.steps.append(_step(row.get("step")))
-                    curve.values.append(value)
+        for name, curve in of_file.items():
+            before = found.setdefault(name, Curve(name, array("q"), array("d")))
+            before.steps.extend(curve.steps)
+            before.values.extend(curve.values)
     return sorted(found.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
+
+
+def _add(row: Mapping[str, str], curves: dict[str, Curve]) -> None:
+    """Add the values of a row."""
+    step = _number(row.get("step"))
+    step = int(step) if step is not None and abs(step) < _MOST_STEPS else 0
+    for name, text in row.items():
+        value = _number(text)
+        if name not in (None, "step", "epoch") and value is not None:
+            curve = curves.setdefault(name, Curve(name, array("q"), array("d")))
+            curve.steps.append(step)
+            curve.values.append(value)
 
 
 def drawn(values: Sequence[float], width: int = WIDTH) -> str:
     """A line of bars; of more values than that, each bar is the mean of some that follow each other."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
+    low = min(filter(math.isfinite, values), default=None)
+    high = max(filter(math.isfinite, values), default=None)
+    if low is None or high is None:
         return "?" * min(len(values), width)
-    low, high = min(finite), max(finite)
     bars = []
     for start, end in _parts(len(values), min(width, len(values))):
         part = [value for value in values[start:end] if math.isfinite(value)]
@@ -67,11 +81,6 @@ def _files(run: Run) -> list[Path]:
     folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
     files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
     return [file for file in files if file.is_file()]
-
-
-def _step(text: object) -> int:
-    value = _number(text)
-    return int(value) if value is not None and math.isfinite(value) else 0
 
 
 def _number(text: object) -> float | None:

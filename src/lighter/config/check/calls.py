@@ -13,8 +13,8 @@ from typing import Any
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.definitions import SPECIAL, hint_of_special
 from lighter.config.faults import why_not_found
-from lighter.config.locate import locate
-from lighter.config.problems import Problem, indefinite
+from lighter.config.locate import locate, not_callable
+from lighter.config.problems import Problem
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import Node, is_reference, is_target, join
@@ -48,13 +48,17 @@ class Targets:
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
         """What a dotted name stands for."""
         if name not in self._found:
-            self._found[name] = self._import(name, to_call=to_call)
+            self._found[name] = self._import(name)
         if name in self._wrong:
             into, message, hint = self._wrong[name]
             into.append(Problem(message, node.origin, path, hint))
-        return self._found[name]
+        found = self._found[name]
+        if found is not NOTHING and to_call and not callable(found):
+            self.problems.append(Problem(not_callable(name, found), node.origin, path))
+            return NOTHING
+        return found
 
-    def _import(self, name: str, *, to_call: bool) -> Any:
+    def _import(self, name: str) -> Any:
         try:
             found = self._locate(name)
         except RefusedError as refused:
@@ -65,11 +69,6 @@ class Targets:
             return NOTHING
         if found is None:
             self._wrong[name] = (self.problems, *why_not_found(name))
-            return NOTHING
-        if to_call and not callable(found):
-            kind = "a module" if hasattr(found, "__spec__") else indefinite(found)
-            message = f"`_target_` names a class or function, but `{name}` is {kind}"
-            self._wrong[name] = (self.problems, message, "")
             return NOTHING
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lighter.config.problems import Problem, closest, indefinite
+from lighter.config.problems import Problem, close_to, closest, indefinite
 from lighter.config.tree import Node, is_reference, is_target, join
 
 MODES = ("default", "callable", "debug")
@@ -58,6 +58,9 @@ def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
 def hint_of_special(key: object) -> str:
     """What is meant by a key that looks like one of the special ones; nothing where it is one, or just a name."""
     text = str(key)
+    bare = text.strip("_").lower()
+    if text not in (bare, "_target_") and bare != "targets" and close_to(bare, ["target"], cutoff=0.8):
+        return "Did you mean `_target_`?"  # without it, what is meant as an object is a dict
     if not (len(text) > 2 and text.startswith("_") and text.endswith("_")) or text in (*SPECIAL, "_base_", "_imports_"):
         return ""
     return _OF_OTHERS.get(text) or closest(text, SPECIAL)

@@ -35,6 +35,8 @@ def check_expressions(root: Node, problems: list[Problem]) -> None:
 
 
 def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
+    if name in _ENDS:
+        return "It would end the program."
     beside = [join(path.rpartition(SEPARATOR)[0], name), join("vars", name)]
     there = next((here for here in beside if here != path and root.find(here) is not None), None)
     if there is not None:
@@ -105,4 +107,5 @@ def _globals_of(table: symtable.SymbolTable, top: symtable.SymbolTable) -> Colle
     return [s.get_name() for s in symbols if s.is_referenced() and (s.is_global() or table is top)]
 
 
-_BUILTINS = frozenset({*dir(builtins), "__builtins__"})
+_ENDS = frozenset({"exit", "quit"})
+_BUILTINS = frozenset({*dir(builtins), "__builtins__"}) - _ENDS

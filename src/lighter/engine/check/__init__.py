@@ -13,18 +13,22 @@ from typing import Any
 from sparkwheel.path_utils import scan_references
 
 from lighter.config import Config
-from lighter.config.check.calls import NOTHING, Targets, check_call
-from lighter.config.problems import Problem, nearest
+from lighter.config.annotations import UNKNOWN
+from lighter.config.check.calls import NOTHING, Targets, check_call, plain
+from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.prune import unneeded
 from lighter.config.references import copied_paths
+from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
-from lighter.engine.build import is_a, mixed, wrong_kind
+from lighter.engine.build import DECIDES_NOT, is_a, mixed, wrong_kind
+from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.found import Found, absolute
 from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.monitors import check_monitors
 from lighter.engine.check.own import check_own
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
+from lighter.engine.check.trainer import check_trainer
 from lighter.engine.families import PACKAGES, family
 
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
@@ -67,6 +71,9 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     check_own(found)
     check_monitors(found)
     check_sharing(found)
+    check_trainer(found, asks=config.safe is None)
+    if config.safe is None:
+        check_constructors(found)
     check_settings(found)
     found.problems = _once(found.problems)
     return found
@@ -92,7 +99,9 @@ class _Walk:
         for key in getattr(target, "deferred", ()) if target is not None else _BUILT_WITH:
             if key in node.value:
                 self.deferred(join(path, key), _BUILT_WITH.get(key, ""))
-        self.children(path, node, {join(path, key) for key in without})
+        self.seen.add(path)
+        for child in self.children(path, node):
+            self.visit(child, {join(path, key) for key in without})
 
     def deferred(self, path: str, filled: str) -> None:
         """The definitions of optimizers or schedulers, wherever they stand: the engine adds one argument to each."""
@@ -118,27 +127,28 @@ class _Walk:
         self.visit(path)
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
-        """A value and all that it needs."""
-        if path in self.seen or path in without:
-            return
-        self.seen.add(path)
-        node = self.found.tree.find(path)
-        if node is None:
-            return
+        """A value and all that it needs, depth first and without recursion: chains may be long."""
+        ahead = [path]
+        while ahead:
+            here = ahead.pop()
+            node = self.found.tree.find(here)
+            if here in self.seen or here in without or node is None:
+                continue
+            self.seen.add(here)
+            ahead += reversed(self.next(here, node))
+
+    def next(self, path: str, node: Node) -> list[str]:
+        """What a value refers to, and what is in it."""
         if is_target(node.value):
             if str(getattr(node.value.get("_disabled_"), "value", False)).lower() == "true":
-                return
+                return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            for target in scan_references(absolute(path, node.value)):
-                self.visit(target)
-        self.children(path, node, without)
+            return [*scan_references(absolute(path, node.value))]
+        return self.children(path, node)
 
-    def children(self, path: str, node: Node, without: Collection[str]) -> None:
-        self.seen.add(path)
-        for step in node.steps():
-            if path or step not in ("_imports_", "args"):
-                self.visit(join(path, step), without)
+    def children(self, path: str, node: Node) -> list[str]:
+        return [join(path, step) for step in node.steps() if path or step not in ("_imports_", "args")]
 
     def definition(self, path: str, node: Node) -> Any:
         if path in self.found.targets:
@@ -195,15 +205,41 @@ def _check_kinds(found: Found) -> None:
 
 def _check_stage_arguments(found: Found) -> None:
     """`args::fit` has arguments of `trainer.fit`."""
-    trainer, node = found.kind("trainer"), found.tree.find(f"args::{found.stage}")
-    method = getattr(trainer, found.stage, None)
-    if method is None or node is None or not isinstance(node.value, dict):
+    method = getattr(found.kind("trainer"), found.stage, None)
+    path = found.followed(f"args::{found.stage}")
+    node = found.tree.find(path)
+    if method is None or node is None or node.value is None or is_reference(node.value):
         return
+    if not isinstance(node.value, dict) or is_target(node.value):
+        if not is_target(node.value) and path == f"args::{found.stage}":  # the first tier says so
+            return
+        what = "an object" if is_target(node.value) else indefinite(node.value)
+        found.problem(f"the arguments of a stage are a dict; found {what}", f"args::{found.stage}")
+        return
+    signature = signature_of(method)
     allowed = [name for name in inspect.signature(method).parameters if name not in ("self", "model", "datamodule")]
-    for key in node.value:
-        if str(key) not in allowed:
-            path = join(f"args::{found.stage}", key)
-            found.problem(f"`trainer.{found.stage}` has no argument `{key}`", path, nearest(key, allowed), at_key=True)
+    has_data = found.section == "model" and getattr(found.tree.child("data"), "value", None) is not None
+    for key, child in node.value.items():
+        message, hint = _wrong_argument(found.stage, str(key), plain(child), allowed, has_data=has_data)
+        if message:
+            found.problem(message, join(path, key), hint, at_key=str(key) not in allowed)
+        for misfit in signature.misfits(Call(None, {str(key): plain(child)})) if signature and not message else ():
+            found.problem(misfit.message, join(path, key), misfit.hint)
+
+
+def _wrong_argument(stage: str, key: str, value: Any, allowed: list[str], *, has_data: bool) -> tuple[str, str]:
+    """Message and hint, if a config cannot give this argument to a method of the trainer's."""
+    if key not in allowed:
+        return f"`trainer.{stage}` has no argument `{key}`", nearest(key, allowed)
+    if key == "weights_only" and value not in (True, None, UNKNOWN):
+        return DECIDES_NOT, ""
+    if not key.endswith("dataloaders") or value is None:
+        return "", ""
+    if has_data:
+        return "the dataloaders are those of `data`: the trainer takes no others beside it", "Leave one of them out."
+    if isinstance(value, (bool, int, float, str)):
+        return f"a dataloader is an object; found {indefinite(value)}", ""
+    return "", ""
 
 
 def _once(problems: Sequence[Problem]) -> list[Problem]:

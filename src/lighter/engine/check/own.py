@@ -9,11 +9,12 @@ from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
-from lighter.config.problems import closest, nearest
+from lighter.config.problems import closest, indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.found import Found
 from lighter.engine.check.missing import is_ours
 
+_OPTIMIZER = "optimizer: {_target_: torch.optim.Adam, lr: 0.001}"
 INTERVALS = ("epoch", "step")
 
 
@@ -32,6 +33,9 @@ def check_own(found: Found) -> None:
         for path, node in _each(found, "optimizer"):
             if is_target(node.value):
                 _check_groups(found, path)
+            elif not is_reference(node.value):
+                shown = "a dict without `_target_`" if isinstance(node.value, dict) else indefinite(node.value)
+                found.problem(f"an optimizer is an object; found {shown}", path, _OPTIMIZER)
 
 
 def _each(found: Found, key: str) -> list[tuple[str, Node]]:

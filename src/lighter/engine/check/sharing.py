@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from lighter.config.tree import Node, is_target, join
+from lighter.config.tree import Node, join
 from lighter.engine.check.found import Found
 
 _MODES = ("train", "val", "test")
@@ -33,14 +33,17 @@ def check_sharing(found: Found) -> None:
 
 def _metrics(found: Found, path: str, by: str | None, kinds: Any) -> Iterator[tuple[str, str | None]]:
     """The path of each metric that a value has, and of the reference that leads to it, if one does."""
-    followed = found.followed(path)
-    by = path if followed != path else by
-    node: Node | None = found.tree.find(followed)
-    if node is None:
-        return
-    kind = found.kind(followed)
-    if kind is not None and issubclass(kind, kinds):
-        yield followed, by
-    if is_target(node.value) or isinstance(node.value, (dict, list)):
-        for step in node.steps():
-            yield from _metrics(found, join(followed, step), by, kinds)
+    ahead = [(path, by)]
+    seen: set[str] = set()  # references may go round in a circle
+    while ahead:
+        path, by = ahead.pop()
+        followed = found.followed(path)
+        by = path if followed != path else by
+        node: Node | None = found.tree.find(followed)
+        if node is None or followed in seen:
+            continue
+        seen.add(followed)
+        kind = found.kind(followed)
+        if kind is not None and issubclass(kind, kinds):
+            yield followed, by
+        ahead += [(join(followed, step), by) for step in reversed([*node.steps()])]

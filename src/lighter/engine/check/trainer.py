@@ -1,0 +1,166 @@
+"""The arguments of the trainer, as far as they can be told without the machine that it runs on.
+
+Names of strategies and accelerators are held against Lightning's registries. Of the other arguments that are plain
+values, Lightning is asked: a trainer of one CPU process is made of them and thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from lighter.config.annotations import UNKNOWN
+from lighter.config.check.calls import plain
+from lighter.config.problems import indefinite, nearest
+from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.engine.check.constructors import is_known, refused
+from lighter.engine.check.found import Found
+from lighter.engine.families import family
+
+# What it depends on which machine runs it, what changes torch for the whole process, and what is made by the config.
+_NOT_ASKED = frozenset(
+    {"accelerator", "benchmark", "callbacks", "default_root_dir", "deterministic", "devices", "logger", "num_nodes"}
+    | {"plugins", "precision", "strategy", "sync_batchnorm"}
+)
+_AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
+_DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
+_SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
+
+
+def check_trainer(found: Found, *, asks: bool) -> None:
+    """Add a problem for each argument that Lightning's trainer refuses; with `asks`, it is asked too."""
+    path = found.followed("trainer")
+    kind, node = found.kind(path), found.tree.find(path)
+    package = family(kind, "Trainer") if kind is not None else None
+    if package is None or node is None or not isinstance(node.value, dict):
+        return
+    wrong = {problem.path for problem in found.problems}
+    values = {str(key): plain(child) for key, child in node.value.items() if join(path, key) not in wrong}
+    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
+        found.problem(message, join(path, key), hint)
+        values.pop(key, None)
+    if asks and set(values) <= _parameters(package) | _own_arguments():
+        for key, message, hint in _refused_by_lightning(values, package):
+            found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
+    _check_twice(found)
+
+
+def _parameters(package: str) -> set[str]:
+    import inspect
+
+    return {*inspect.signature(sys.modules[package].Trainer).parameters, "_target_"}
+
+
+def _own_arguments() -> set[str]:
+    from lighter.trainer import OWN_ARGUMENTS
+
+    return set(OWN_ARGUMENTS)
+
+
+def _misnamed(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Names that Lightning does not have."""
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    known = {
+        "strategy": ["auto", *StrategyRegistry.available_strategies()],
+        "accelerator": ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())],
+    }
+    for key, names in known.items():
+        value = values.get(key)
+        if isinstance(value, str) and (value.lower() if key == "strategy" else value) not in names:
+            yield key, f"there is no {key} `{value}`", nearest(value, names)
+
+
+def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Numbers that Lightning takes, and fails of."""
+    for key in _AT_LEAST_ONE:
+        value = values.get(key)
+        if isinstance(value, (int, float)) and value < 1:
+            yield key, f"`{key}` is at least 1; found {indefinite(value)}", ""
+    if values.get("val_check_interval") == 0 and isinstance(values["val_check_interval"], int):
+        yield "val_check_interval", "`val_check_interval` is at least 1, or a part of an epoch; found 0", ""
+    if isinstance(values.get("logger"), (str, int, float)) and not isinstance(values["logger"], bool):
+        hint = "logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: logs}"
+        yield "logger", f"a logger is an object, or true or false; found {indefinite(values['logger'])}", hint
+    devices = values.get("devices", "auto")
+    if not _are_devices(devices):
+        example = "How many (2, or -1 for all), which ([0, 2]), or `auto`."
+        yield "devices", f"these are no devices: {indefinite(devices)}", example
+
+
+def _are_devices(value: Any) -> bool:
+    if isinstance(value, str):
+        return _DEVICES.fullmatch(value) is not None and value != "0"
+    if isinstance(value, list):
+        return bool(value) and (UNKNOWN in value or len(set(map(str, value))) == len(value))
+    return not isinstance(value, (int, float)) or value == -1 or value >= 1
+
+
+def _against_callbacks(found: Found, values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+    """Something that is switched off, and there."""
+    for key, base in _SWITCHES.items():
+        kind = getattr(sys.modules[package].callbacks, base)
+        there = [each for _, each in _callbacks(found) if each is not None and issubclass(each, kind)]
+        if values.get(key) is False and there:
+            yield key, f"this switches off what `callbacks` has: {there[0].__name__}", "Leave one of them out."
+
+
+def _callbacks(found: Found) -> Iterator[tuple[str, type | None]]:
+    given = found.argument("trainer", "callbacks")
+    if given is None or is_reference(given[1].value):
+        return
+    path, node = given
+    for here in [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]:
+        if not _is_off(found.node(here)):
+            yield here, found.kind(here)
+
+
+def _is_off(node: Node) -> bool:
+    return is_target(node.value) and "_disabled_" in node.value
+
+
+def _check_twice(found: Found) -> None:
+    """Two callbacks with a state that are the same: their states have one name in the checkpoint."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for path, kind in _callbacks(found):
+        node = found.tree.find(found.followed(path))
+        stateful = (
+            kind is not None and not _is_callbacks_own(kind, "state_dict") and _is_callbacks_own(kind, "state_key")
+        )
+        named = kind is not None and kind.__name__ in ("ModelCheckpoint", "EarlyStopping")
+        if node is None or not is_target(node.value) or not (stateful or named):
+            continue
+        arguments = plain(Node({key: child for key, child in node.value.items() if key != "_target_"}, node.origin))
+        key = (kind, repr(arguments) if named else "")
+        if "object object" not in key[1] and key in seen:
+            message = f"this is the second {kind.__name__ if kind else ''} like this one; Lightning takes one"
+            found.problem(message, path, f"The first is `{seen[key]}`.")
+        seen.setdefault(key, path)
+
+
+def _is_callbacks_own(kind: type, name: str) -> bool:
+    """Whether a callback has the method of Lightning's `Callback`, and none of its own."""
+    return getattr(kind, name, None) in [
+        getattr(base, name) for base in kind.__mro__ if base.__name__ == "Callback" and name in vars(base)
+    ]
+
+
+def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+    """What Lightning's own constructor complains of, one argument after the other."""
+    from lighter.engine.trial import without_advice
+
+    own = _own_arguments() | {"_target_"}
+    asked = {key: value for key, value in values.items() if key not in _NOT_ASKED | own and is_known(value)}
+    if values.get("accelerator") == "cpu" and is_known(values.get("devices")) and "devices" in values:
+        asked["devices"] = values["devices"]
+    if values.get("barebones") is True and values.get("logger", False) not in (False, None):
+        asked["logger"] = True
+
+    def make(**arguments: Any) -> Any:
+        return sys.modules[package].Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
+
+    with without_advice():
+        yield from refused(make, asked)
