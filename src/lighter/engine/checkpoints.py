@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lighter.errors import CheckpointError, DamagedCheckpointError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run.paths import BEST, LAST, RunFolder, runs_of
 from lighter.trainer.saving import damage
 from lighter.trainer.saving.choosing import Check, beside, first_good, refuse_damaged
@@ -145,6 +146,7 @@ def refused(path: str, error: pickle.UnpicklingError) -> CheckpointError:
     )
 
 
+@unfilled_memory()
 def _opened(path: str, *, weights_only: bool) -> Any:
     try:
         found = torch.load(path, map_location="meta", weights_only=weights_only, mmap=_can_be_mapped(path))

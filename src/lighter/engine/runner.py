@@ -32,6 +32,7 @@ from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
 from lighter.run.record import record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
+from lighter.run.slurm import no_srun_hint
 from lighter.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Runner:
                 job = _Job(stage, config, run, journal, project, resumed is not None, going_on)
                 return self._execute(job, arguments)
 
+    @no_srun_hint()  # also of a trainer that is Lightning's own
     def _execute(self, job: _Job, arguments: Mapping[str, Any]) -> Outcome:
         """What is done in the run's folder, all of it on record."""
         config, stage, folder, going_on = job.config, job.stage, job.journal.folder, job.going_on

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
+from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import as_written, match_name, nearest_name
 from lighter.trainer.saving.damage import verify
@@ -220,6 +221,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
     return [key for key, tensor in state.items() if id(tensor) in found]
 
 
+@unfilled_memory()
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":

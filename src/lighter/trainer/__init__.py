@@ -14,6 +14,7 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
+from lighter.run.slurm import no_srun_hint
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
@@ -74,7 +75,9 @@ class Trainer(pytorch_lightning.Trainer):
         self.exact_resume, self.async_save = exact_resume, async_save
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
-        super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        arguments = kwargs if kwargs.get("barebones") else _with_defaults(kwargs)
+        with no_srun_hint():
+            super().__init__(**arguments)
         self.finite_check = FiniteCheck(self)
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)

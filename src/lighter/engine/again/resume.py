@@ -20,6 +20,7 @@ from lighter.engine.again.changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_chan
 from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RunError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run import paths
 from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
 from lighter.run.record import saved_form
@@ -102,7 +103,8 @@ class _Takes(Callback):
         """The optimizers are there, without their state."""
         if self.going_on.take == WEIGHTS:
             weights_only = self.going_on.arguments.get("weights_only") is not False
-            content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=weights_only)
+            with unfilled_memory():
+                content = torch.load(self.going_on.state.path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
         self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 

@@ -12,6 +12,7 @@ import torch
 
 from lighter.engine import checkpoints
 from lighter.errors import CheckpointError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run.paths import LAST
 from lighter.run.read import Run
 from lighter.run.record import CHECKPOINT_KEY
@@ -102,6 +103,7 @@ def _files(run: Run) -> Iterator[Path]:
     yield from sorted(files, key=lambda path: (path.stat().st_mtime, path.name == LAST), reverse=True)
 
 
+@unfilled_memory()
 def _content(path: Path, weights_only: bool) -> Mapping[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")

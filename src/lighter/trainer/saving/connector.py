@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.connectors.checkpoint_connector import _Checkpoin
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lighter.errors import CheckpointError
+from lighter.run.slurm import no_srun_hint
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.partials import sweep
@@ -32,6 +33,7 @@ class CheckpointConnector(_CheckpointConnector):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
 
+    @no_srun_hint()
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
         found = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
         if found is None or "://" in str(found) or not Path(found).is_file():
