@@ -6,6 +6,7 @@ A trace makes another test fail that passes alone, and which one depends on how 
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import os
 import random
@@ -107,6 +108,14 @@ def _restore_deterministic(before: tuple[int, bool]) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
+def _excepthook() -> Any:
+    """The hook, without what torch puts around it with each process group, for good."""
+    hook = sys.excepthook
+    while hook.__name__ == "_distributed_excepthook":
+        hook = inspect.getclosurevars(hook).nonlocals["old_hook"]
+    return hook
+
+
 def _torch(name: str) -> Any:
     """A function of torch, found when it is called: tests of the config never load torch."""
     return lambda *values: getattr(sys.modules["torch"], name)(*values)
@@ -133,7 +142,7 @@ TRACES = (
         of_imports=True,
     ),
     Trace("loggers", _loggers, _restore_loggers, of_imports=True),
-    Trace("sys.excepthook", lambda: sys.excepthook, lambda before: setattr(sys, "excepthook", before)),
+    Trace("sys.excepthook", _excepthook, lambda before: setattr(sys, "excepthook", before)),
     Trace("threading.excepthook", lambda: threading.excepthook, lambda it: setattr(threading, "excepthook", it)),
     Trace("sys.unraisablehook", lambda: sys.unraisablehook, lambda it: setattr(sys, "unraisablehook", it)),
     Trace("audit hooks", AUDIT_HOOKS.copy, lambda before: AUDIT_HOOKS.__setitem__(slice(None), before)),

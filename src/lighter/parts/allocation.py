@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.utils.deterministic
 
@@ -15,7 +16,7 @@ def unfilled_memory() -> Iterator[None]:
     In deterministic mode torch fills what it allocates, so that values nobody wrote are the same in each run. It
     cannot do so for some types (4 bits, say), of which it then refuses even a `clone` or a `torch.load`.
     """
-    settings = torch.utils.deterministic
+    settings: Any = torch.utils.deterministic  # its attribute is a property of the module's class
     before = settings.fill_uninitialized_memory
     settings.fill_uninitialized_memory = False
     try:
