@@ -34,6 +34,7 @@ from lighter.run.record import record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
 from lighter.run.slurm import no_srun_hint
 from lighter.signals import stop_signals
+from lighter.storage import normal
 
 if TYPE_CHECKING:
     from lighter.engine.again.resume import GoingOn
@@ -282,7 +283,7 @@ class RunOptions:
         """What the config says, or else `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
+        root = Path(normal(given["dir"].value if "dir" in given else paths.OUTPUTS)).expanduser()
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 
 

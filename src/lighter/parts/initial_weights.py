@@ -22,6 +22,7 @@ from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, Module
 from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import as_written, match_name, nearest_name
+from lighter.storage import is_remote, normal, on_disk
 from lighter.trainer.saving.damage import verify
 
 _FORMS = """It is a path, or a list of
@@ -194,7 +195,11 @@ def _listed(given: Any) -> list[Any]:
 
 def _file(path: Path) -> Path:
     """The file that a path names; of several that a pattern matches, the newest."""
-    path = path.expanduser()
+    if is_remote(path):
+        raise ModuleValueError(
+            f"`ckpt_path` is on a disk of this machine, not {normal(path)}: download it", "ckpt_path"
+        )
+    path = (on_disk(path) or path).expanduser()
     if path.is_file():
         return path
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []

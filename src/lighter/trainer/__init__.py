@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, P
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST, METRICS
 from lighter.run.slurm import no_srun_hint
+from lighter.storage import exists, joined, normal
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
@@ -75,6 +76,8 @@ class Trainer(pytorch_lightning.Trainer):
         self.exact_resume, self.async_save = exact_resume, async_save
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
+        if kwargs.get("default_root_dir") is not None:
+            kwargs["default_root_dir"] = normal(kwargs["default_root_dir"])
         arguments = kwargs if kwargs.get("barebones") else _with_defaults(kwargs)
         with no_srun_hint():
             super().__init__(**arguments)
@@ -152,7 +155,7 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_logger(folder: str | Path | None) -> CSVLogger:
     """A CSV logger that writes into a run's folder and never over another run's rows."""
-    if folder is None or (Path(folder) / METRICS).exists():
+    if folder is None or exists(joined(folder, METRICS)):
         return CSVLogger(folder or Path.cwd())
     logger = CSVLogger(folder, name="", version="")
     with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv
@@ -173,7 +176,7 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
 
 def _folder(folder: str | Path | None) -> str | None:
     # absolute: its state has this path, and a fit that goes on from another folder compares it
-    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
+    return joined(folder, CHECKPOINTS) if folder is not None else None
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -18,6 +18,7 @@ from lighter.engine.again.state import State
 from lighter.run.disk import write_whole
 from lighter.run.paths import METRICS, is_rank_zero
 from lighter.run.read import Run
+from lighter.storage import is_remote
 
 log = logging.getLogger("lighter.run")
 
@@ -45,7 +46,8 @@ def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
 def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
     """The constructor arguments by which a logger goes on; None for one that we do not know."""
     known: dict[str, dict[str, Any]] = {
-        "CSVLogger": {"version": before.get("version")},
+        # without a version it takes a new one: Lightning deletes what it finds in another storage, which is not ours
+        "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
         "TensorBoardLogger": {
             "version": before.get("version"),
             "purge_step": next_step,  # what was logged from here on is not to be seen any more
@@ -84,7 +86,7 @@ class CsvFiles:
     def __init__(self, run: Run) -> None:
         self.folder = run.folder.path
         loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
-        folders = [Path(one["folder"]) for one in loggers if one.get("folder")]
+        folders = [Path(one["folder"]) for one in loggers if one.get("folder") and not is_remote(one["folder"])]
         files = {folder.resolve() / METRICS for folder in [run.folder.path, *folders]}
         self.files = [file for file in sorted(files) if file.is_file() or _aside(file).is_file()]
 
@@ -127,7 +129,8 @@ class CsvFiles:
 
 def logged(loggers: Iterable[Any], folder: Path) -> dict[str, int]:
     """How many rows the files of CSV loggers have, by their paths from a run's folder."""
-    files = [Path(logger.log_dir) / METRICS for logger in loggers if "CSVLogger" in _kinds(type(logger))]
+    csv_loggers = [logger for logger in loggers if "CSVLogger" in _kinds(type(logger))]
+    files = [Path(logger.log_dir) / METRICS for logger in csv_loggers if not is_remote(logger.log_dir)]
     return {_key(file, folder): max(0, _lines(file) - 1) for file in files if file.is_file()}
 
 
