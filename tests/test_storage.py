@@ -17,7 +17,7 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 import lighter
 from lighter import storage
 from lighter.callbacks import CsvWriter
-from lighter.cli import main
+from lighter.cli import cli
 from lighter.errors import CheckpointError, ConfigError, ModuleValueError, PredictionError
 from lighter.trainer.csv_log import CSVLogger
 from tests.callbacks.jobs import Predictor, loader
@@ -117,30 +117,34 @@ def test_a_run_whose_trainer_saves_elsewhere(memory: Any, config: dict[str, Any]
     lighter.Runner().run("fit", [config])
     assert memory.exists("/root/checkpoints/last.ckpt")
     lighter.Runner().run("test", [config], ckpt_path=f"{ROOT}/checkpoints/last.ckpt", verbose=False)
-    with pytest.raises(CheckpointError, match="there is no checkpoint memory://root/none.ckpt"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint memory://root/none.ckpt"):
         lighter.Runner().run("test", [config], ckpt_path=f"{ROOT}/none.ckpt")
-    with pytest.raises(CheckpointError, match="nope://a/b.ckpt cannot be reached: .*Protocol not known: nope"):
+    with pytest.raises(CheckpointError, match=r"nope://a/b.ckpt cannot be reached: .*Protocol not known: nope"):
         lighter.Runner().run("test", [config], ckpt_path="nope://a/b.ckpt")
     assert [path.name for path in own_place.iterdir()] == ["outputs"]
 
 
 def test_what_has_to_be_on_a_disk_says_so(memory: Any, config: dict[str, Any], own_place: Path) -> None:
-    with pytest.raises(ConfigError, match="run::dir: runs have their folders on a disk; memory://runs is in another"):
+    with pytest.raises(ConfigError, match=r"run::dir: runs have their folders on a disk; memory://runs is in another"):
         lighter.Runner().run("fit", [config, "run::dir=memory://runs"])
-    with pytest.raises(ConfigError, match="`ckpt_path` is a file on a disk, not memory://a.ckpt: download it"):
+    with pytest.raises(ConfigError, match=r"`ckpt_path` is a file on a disk, not memory://a.ckpt: download it"):
         lighter.Runner().run("fit", [config, "model::ckpt_path=memory://a.ckpt"])
-    with pytest.raises(ModuleValueError, match="CsvWriter writes to a disk; `path` is memory://a.csv"):
-        CsvWriter("memory://a.csv")
-    trainer = lighter.Trainer(default_root_dir=ROOT, callbacks=[CsvWriter("a.csv")], logger=False, **QUIET)
-    with pytest.raises(PredictionError, match="a.csv is to be on a disk, and .* is memory://root: give .* an absolute"):
+    with pytest.raises(ModuleValueError, match=r"CsvWriter writes to a disk; `path` is memory://a.csv"):
+        CsvWriter("memory://a.csv", keys=["index"])
+    trainer = lighter.Trainer(
+        default_root_dir=ROOT, callbacks=[CsvWriter("a.csv", keys=["index"])], logger=False, **QUIET
+    )
+    with pytest.raises(
+        PredictionError, match=r"a.csv is to be on a disk, and .* is memory://root: give .* an absolute"
+    ):
         trainer.predict(Predictor(), loader())
-    with pytest.raises(ModuleValueError, match="nope://root/metrics.csv cannot be opened: Protocol not known: nope"):
+    with pytest.raises(ModuleValueError, match=r"nope://root/metrics.csv cannot be opened: Protocol not known: nope"):
         lighter.Trainer(default_root_dir="nope://root", **QUIET)
     assert [path.name for path in own_place.iterdir() if path.name != "outputs"] == []
 
 
 @pytest.mark.parametrize("words", [["runs", "list", "--dir"], ["export", "weights", "last", "--output"]])
 def test_options_that_are_on_a_disk(words: list[str]) -> None:
-    done = CliRunner().invoke(main, [*words, "s3://bucket/a"])
+    done = CliRunner().invoke(cli, [*words, "s3://bucket/a"])
     assert done.exit_code == 2
     assert "this is read and written on a disk; s3://bucket/a is in another storage" in " ".join(done.output.split())

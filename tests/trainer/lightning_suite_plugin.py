@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytorch_lightning.trainer.trainer
 
 import lighter.trainer
 
+REPORT = Path(os.environ["LIGHTNING_SUITE_REPORT"])  # the tests change the environment
+EXACT_RESUME = os.environ["LIGHTNING_SUITE_EXACT_RESUME"] == "1"
 DONE: set[str] = set()  # noted by a process that one of its tests ended
 
 
@@ -19,21 +22,22 @@ class Trainer(lighter.Trainer):
     """Our loops, and else Lightning: its defaults, and losses that may be anything."""
 
     def __init__(self, **kwargs: Any) -> None:
-        exact_resume = os.environ["LIGHTNING_SUITE_EXACT_RESUME"] == "1"
-        super().__init__(exact_resume=exact_resume, on_non_finite="continue", **kwargs)
+        super().__init__(exact_resume=EXACT_RESUME, on_non_finite="continue", **kwargs)
+
+
+Trainer.__init__.__signature__ = inspect.signature(pytorch_lightning.Trainer.__init__)  # type: ignore[attr-defined]
 
 
 def note(test: str, end: str) -> None:
     """Write down how a test ended, at once."""
-    with Path(os.environ["LIGHTNING_SUITE_REPORT"]).open("a") as report:
+    with REPORT.open("a") as report:
         report.write(json.dumps([test, end]) + "\n")
 
 
 def pytest_configure() -> None:
     """Before tests are imported, which take the class by its name."""
-    report = Path(os.environ["LIGHTNING_SUITE_REPORT"])
-    if report.exists():
-        DONE.update(json.loads(line)[0] for line in report.read_text().splitlines())
+    if REPORT.exists():
+        DONE.update(json.loads(line)[0] for line in REPORT.read_text().splitlines())
     if os.environ["LIGHTNING_SUITE_TRAINER"] != "ours":
         return
     lighter.trainer._with_defaults = dict

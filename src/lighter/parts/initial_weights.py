@@ -196,9 +196,7 @@ def _listed(given: Any) -> list[Any]:
 def _file(path: Path) -> Path:
     """The file that a path names; of several that a pattern matches, the newest."""
     if is_remote(path):
-        raise ModuleValueError(
-            f"`ckpt_path` is on a disk of this machine, not {normal(path)}: download it", "ckpt_path"
-        )
+        raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
     path = (on_disk(path) or path).expanduser()
     if path.is_file():
         return path
