@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,33 +11,32 @@ from typing import Any
 
 import pytest
 
+from tests import traces
 
-@pytest.fixture(autouse=True)
-def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test works in a folder of its own and leaves the process as it found it."""
-    monkeypatch.chdir(tmp_path)
-    path, environment = list(sys.path), dict(os.environ)
-    yield tmp_path
-    sys.path[:] = path
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
-    os.environ.update(environment)
+for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(signum) is signal.SIG_IGN:  # by a shell that starts pytest in the background, or `nohup`
+        signal.signal(signum, handler)
 
 
 @pytest.fixture(autouse=True)
-def no_process_group_stays() -> Iterator[None]:
-    """A test that runs one of several processes in this one leaves it as one process."""
-    yield
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Two cores are shared by all tests."""
+def no_trace() -> Iterator[None]:
+    """Each test leaves the process as it found it, or fails; the next one finds it so either way."""
+    traces.seed()
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(1)  # two cores are shared by all tests
+    before = traces.take()
+    yield
+    left = traces.put_back(before)
+    assert not left, f"it leaves {'; '.join(left)}"
+
+
+@pytest.fixture(autouse=True)
+def own_place(no_trace: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Each test works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
+    yield tmp_path
+    traces.forget_runs(tmp_path, environment)
 
 
 @pytest.fixture

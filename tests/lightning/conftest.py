@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning.loops.optimization.automatic import Closure
 
 from tests.lightning.compare import TRAINERS, Run, by_hand, config_of, same, with_lighter
@@ -18,7 +19,7 @@ def trainer(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def both(trainer: str) -> Callable[..., tuple[Run, Run]]:
+def both(trainer: str) -> Iterator[Callable[..., tuple[Run, Run]]]:
     def run(text: str, stage: str = "fit", **arguments: Any) -> tuple[Run, Run]:
         config = config_of(text, trainer)
         with warnings.catch_warnings():  # Lightning's advice to modules that only train
@@ -28,4 +29,5 @@ def both(trainer: str) -> Callable[..., tuple[Run, Run]]:
         same(ours, plain)
         return ours, plain
 
-    return run
+    yield run
+    torch.use_deterministic_algorithms(False)  # what `deterministic: true` sets, Lightning leaves on

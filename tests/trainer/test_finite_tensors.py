@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lighter.errors import NonFiniteError
 from lighter.trainer.finite.values import all_finite, look_at, mark
-from tests.faults.spoiled import BATCHES, MODULES, Fault, fit
+from tests.faults.spoiled import BATCH_SIZE, BATCHES, MODULES, Fault, Samples, fit, make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
 WithLightning = MODULES["lightning"]
@@ -138,16 +139,42 @@ ODD = {
     "not finite from the start": lambda: torch.tensor([[1.0, inf]]).to_sparse_csr(),
     "quantised": lambda: torch.ones(2).as_subclass(Forbids),
 }
+UNSAVED = torch.zeros(2, dtype=torch.uint8).view(torch.uint4)  # torch can neither save nor copy it
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:.*holds more than weights and plain")
 @pytest.mark.parametrize("policy", ["stop", "skip", "continue"])
 @pytest.mark.parametrize("kind", ODD)
 def test_a_model_may_have_any_kind_of_tensor(kind: str, policy: str, tmp_path: Path) -> None:
+    assert fit(odd_module(kind), tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:.*holds more than weights and plain")
+@pytest.mark.parametrize("async_save", [False, True])
+@pytest.mark.parametrize("kind", ODD)
+def test_and_in_deterministic_mode_too(kind: str, async_save: bool, tmp_path: Path, deterministic_mode: None) -> None:
+    options = {"on_non_finite": "skip", "async_save": async_save}
+    fit(odd_module(kind), tmp_path, **options, max_epochs=1)
+    trainer = make_trainer(tmp_path, **options, max_epochs=2)
+    data = DataLoader(Samples(BATCHES), BATCH_SIZE)
+    trainer.fit(odd_module(kind), data, ckpt_path=str(tmp_path / "newest.ckpt"), weights_only=False)
+    assert trainer.global_step == 2 * BATCHES
+
+
+def odd_module(kind: str) -> Any:
     module = WithLightning(Fault("none"))
     module.network[0].register_buffer("odd", ODD[kind]())
+    module.network[0].register_buffer("unsaved", UNSAVED, persistent=False)
     module.network[0].frozen = nn.Parameter(ODD[kind](), requires_grad=False)
-    assert fit(module, tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
+    return module
+
+
+@pytest.fixture
+def deterministic_mode() -> Iterator[None]:
+    """As the trainer's `deterministic: true`, which Lightning does not take back."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 class Turns(WithLightning):

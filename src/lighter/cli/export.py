@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lighter.cli.runs import in_folder
+from lighter.cli.runs import disk_path, in_folder
 
 if TYPE_CHECKING:
     from lighter.engine.export import Exported
@@ -36,7 +36,7 @@ def export() -> None:
 @click.option(
     "--module", metavar="NAME", help="Only the weights of this part, by its own names: `network`, for plain torch."
 )
-@click.option("--output", type=Path, metavar="FILE", help="The file to write. Default: beside the checkpoint.")
+@click.option("--output", type=disk_path, metavar="FILE", help="The file to write. Default: beside the checkpoint.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @in_folder
 def weights(run: str, checkpoint: str | None, module: str | None, output: Path | None, force: bool, root: Path) -> None:

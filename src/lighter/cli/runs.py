@@ -8,11 +8,21 @@ from typing import Any
 
 import click
 
+from lighter.storage import is_remote, normal
+
 _STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 _RUN = "A RUN is a path, an id, the beginning of one, a name, or `last`."
 
+
+def disk_path(text: str) -> Path:
+    """The value of an option: a path on a disk."""
+    if is_remote(text):
+        raise click.BadParameter(f"this is read and written on a disk; {text} is in another storage")
+    return Path(normal(text))
+
+
 in_folder = click.option(
-    "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=Path
+    "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=disk_path
 )
 _OF_EPOCH = {
     "best": "of each run its best epoch (--epoch last: its last)",

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run.checkpoints import Checkpoints as RunCheckpoints
 from lighter.run.paths import RunFolder, runs_of
 from lighter.run.read import read_run
+from lighter.storage import exists, is_remote, normal
 from lighter.trainer.saving import damage
 from lighter.trainer.saving.choosing import Check, first_good, refuse_damaged
 from lighter.trainer.saving.io import ARCHIVE, OF_SHARDED, PICKLE
@@ -60,7 +62,8 @@ def find(
     text = str(wanted)
     if not text:
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
-    if "://" not in text and not Path(text).exists():
+    text = normal(text)
+    if not is_remote(text) and not Path(text).exists():
         near = sorted(path.name for path in Path(text).parent.glob("*.ckpt") if path.exists())
         hint = f" In its folder there is: {', '.join(near)}." if near else ""
         raise CheckpointError(f"there is no checkpoint {text}.{hint}")
@@ -69,6 +72,15 @@ def find(
         raise CheckpointError(f"{text} holds weights, and --ckpt_path takes checkpoints. {hint}")
     refuse_damaged(text, check)
     return text
+
+
+def _refuse_missing(url: str) -> None:
+    try:
+        there = exists(url)
+    except Exception as error:  # what a storage, or the lack of its package, may raise has no end
+        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
+    if not there:
+        raise CheckpointError(f"there is no checkpoint {url}")
 
 
 def checkpoints_of(run: RunFolder, *, inside: bool = False) -> RunCheckpoints:
@@ -133,9 +145,10 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
         DamagedCheckpointError: it is torn, altered or unreadable.
         CheckpointError: it may not be read, for what it holds; or it does not hold what is needed.
     """
-    if "://" in path:
+    if is_remote(path):
         if safe:
             raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
+        _refuse_missing(path)
         return  # Lightning fetches it, with the same `weights_only`
     if Path(path).is_dir():
         _verify_folder(Path(path), weights_only=weights_only)
@@ -188,6 +201,7 @@ def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
     )
 
 
+@unfilled_memory()
 def _opened(path: str, *, weights_only: bool) -> Any:
     try:
         found = torch.load(path, map_location="meta", weights_only=weights_only, mmap=_can_be_mapped(path))

@@ -22,6 +22,7 @@ from lighter.run.disk import write_whole
 from lighter.run.journal import Journal
 from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
+from lighter.storage import is_remote, joined
 from lighter.trainer import Trainer
 from lighter.trainer.lightning import log_other_hparams
 from lighter.trainer.saving.restored import KeepsOwnFiles
@@ -207,7 +208,7 @@ def _checkpoints(trainer: Any) -> list[dict[str, Any]]:
         monitor = getattr(callback, "monitor", None)
         scored = {**getattr(callback, "best_k_models", {})}
         for path in filter(None, [*scored, *(getattr(callback, name, "") for name in _BEST_AND_LAST)]):
-            entry = found.setdefault(path, {"path": _shown(Path(path), root)})
+            entry = found.setdefault(path, {"path": path if is_remote(path) else _shown(Path(path), root)})
             if path in scored and scored[path] is not None:
                 is_best = path == getattr(callback, "best_model_path", None)
                 entry |= {"monitor": monitor, "score": float(scored[path])} | ({"best": True} if is_best else {})
@@ -226,7 +227,7 @@ def _logger(logger: Any) -> dict[str, Any]:
         "class": type(logger).__name__,
         "version": logger.version,
         "run_id": run_id if isinstance(run_id, str) else None,
-        "folder": str(Path(logger.log_dir).absolute()) if logger.log_dir else None,
+        "folder": joined(logger.log_dir) if logger.log_dir else None,
     }
 
 

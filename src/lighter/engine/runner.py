@@ -33,7 +33,9 @@ from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
 from lighter.run.record import NOT_SAVED, record, saved_form
 from lighter.run.secrets import REDACTED, Secrets, missing
+from lighter.run.slurm import no_srun_hint
 from lighter.signals import stop_signals
+from lighter.storage import normal
 
 if TYPE_CHECKING:
     from lighter.engine.again.resume import GoingOn
@@ -202,6 +204,7 @@ class Runner:
                 job = _Job(stage, config, run, journal, project, resumed is not None, going_on)
                 return self._execute(job, arguments)
 
+    @no_srun_hint()  # also of a trainer that is Lightning's own
     def _execute(self, job: _Job, arguments: Mapping[str, Any]) -> Outcome:
         """What is done in the run's folder, all of it on record."""
         config, stage, folder, going_on = job.config, job.stage, job.journal.folder, job.going_on
@@ -313,7 +316,7 @@ class RunOptions:
         """What the config says, or else `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         given: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        root = Path(given["dir"].value if "dir" in given else paths.OUTPUTS).expanduser()
+        root = Path(normal(given["dir"].value if "dir" in given else paths.OUTPUTS)).expanduser()
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 
 

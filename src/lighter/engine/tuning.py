@@ -33,6 +33,7 @@ from lighter.errors import ConfigError
 from lighter.parts.collate import keep_none
 from lighter.run.log import logging_to
 from lighter.run.paths import RunFolder
+from lighter.run.slurm import no_srun_hint
 
 _ENDLESS = {"max_epochs": -1, "max_steps": -1, "max_time": None, "check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
@@ -70,6 +71,7 @@ class FoundBatchSize:
     samples: int | None
 
 
+@no_srun_hint()
 def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
     """Train with a rising learning rate for a hundred steps, and see where the loss falls most steeply.
 
@@ -130,6 +132,7 @@ def plot(found: FoundLr) -> Path | None:
     return found.folder.lr_plot
 
 
+@no_srun_hint()
 def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: Any) -> FoundBatchSize:
     """Train a few steps with larger and larger batches, until memory does not suffice or there is no more data.
 

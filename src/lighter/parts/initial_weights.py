@@ -20,8 +20,10 @@ from torch.nn.parameter import is_lazy
 
 from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
+from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
 from lighter.parts.parameter_groups import as_written, match_name, nearest_name
+from lighter.storage import is_remote, normal, on_disk
 from lighter.trainer.saving.damage import verify
 
 _FORMS = """It is a path, or a list of
@@ -202,7 +204,9 @@ def _listed(given: Any) -> list[Any]:
 
 def _file(path: Path) -> Path:
     """The file that a path names; of several that a pattern matches, the newest."""
-    path = path.expanduser()
+    if is_remote(path):
+        raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
+    path = (on_disk(path) or path).expanduser()
     if path.is_file():
         return path
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
@@ -229,6 +233,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
     return [key for key, tensor in state.items() if id(tensor) in found]
 
 
+@unfilled_memory()
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":

@@ -21,6 +21,7 @@ from lighter.config.problems import close_to, nearest
 from lighter.errors import ModuleError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 from lighter.run.paths import claim_predictions
+from lighter.storage import is_remote
 
 _OF_BATCH = ("batch_idx", "dataloader_idx")
 _OF_TASK = ("result", "output_path")
@@ -213,7 +214,7 @@ def make_folders(trainer: Trainer, names: Sequence[str]) -> Path:
         OSError: they cannot be made.
     """
     root = str(trainer.default_root_dir)
-    if "://" in root:
+    if is_remote(root):
         raise ModuleValueError(
             f"prediction tasks write to a folder on disk; the trainer's `default_root_dir` is {root}"
         )

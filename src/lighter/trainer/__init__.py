@@ -15,6 +15,8 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichP
 from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
 from lighter.run.paths import METRICS
+from lighter.run.slurm import no_srun_hint
+from lighter.storage import exists, joined, normal
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
@@ -79,7 +81,11 @@ class Trainer(pytorch_lightning.Trainer):
         self.exact_resume, self.async_save = exact_resume, async_save
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
-        super().__init__(**(kwargs if kwargs.get("barebones") else _with_defaults(kwargs)))
+        if kwargs.get("default_root_dir") is not None:
+            kwargs["default_root_dir"] = normal(kwargs["default_root_dir"])
+        arguments = kwargs if kwargs.get("barebones") else _with_defaults(kwargs)
+        with no_srun_hint():
+            super().__init__(**arguments)
         self.finite_check = FiniteCheck(self)
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)
@@ -165,7 +171,7 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_logger(folder: str | Path | None) -> CSVLogger:
     """A CSV logger that writes into a run's folder and never over another run's rows."""
-    if folder is None or (Path(folder) / METRICS).exists():
+    if folder is None or exists(joined(folder, METRICS)):
         return CSVLogger(folder or Path.cwd())
     logger = CSVLogger(folder, name="", version="")
     with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv

@@ -14,12 +14,13 @@ from pytorch_lightning import loggers
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from lighter.run.disk import write_whole
+from lighter.storage import is_remote
 
 log = logging.getLogger("lighter.run")
 
 
 class CSVLogger(loggers.CSVLogger):
-    """Lightning's, with a writer of our own."""
+    """Lightning's, with a writer of our own for files on disks."""
 
     @property
     @rank_zero_experiment
@@ -27,7 +28,8 @@ class CSVLogger(loggers.CSVLogger):
         """What writes the file; made when it is first asked for."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
-            self._experiment = _Writer(log_dir=self.log_dir)
+            writer = ExperimentWriter if is_remote(self.log_dir) else _Writer
+            self._experiment = writer(log_dir=self.log_dir)
         return self._experiment
 
     def finalize(self, status: str) -> None:

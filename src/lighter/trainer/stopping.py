@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from lighter import signals
 from lighter.errors import ProcessError, StorageError
 from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
+from lighter.storage import identity, on_disk
 from lighter.trainer.agreement import Agreement, is_lost_connection, is_peer_gone
 from lighter.trainer.lightning import (
     child_processes,
@@ -306,16 +308,16 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
     progress = trainer.fit_loop.epoch_loop.batch_progress.total
     if progress.ready != progress.completed:
         return f"{where}, within a batch: nothing saved"
-    if path.is_symlink() and trainer.is_global_zero:
-        path.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
-    before = _identity(path)
+    if trainer.is_global_zero and (disk := on_disk(path)) is not None and disk.is_symlink():
+        disk.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
+    before = identity(path)
     try:
         trainer.save_checkpoint(path, weights_only=False)
     except StorageError as error:  # which names the file
         return f"{where}. {error}"
     except Exception as error:  # noqa: BLE001  whatever it is, the process has to end, with the code of a stop
         return f"{where}: {path} could not be saved ({type(error).__name__}: {error})"
-    if _identity(path) == before:  # `on_save_error: continue`, or weights that are not finite: a warning has said why
+    if identity(path) == before:  # `on_save_error: continue`, or weights that are not finite: a warning has said why
         return f"{where}: {path} is not saved"
     return f"{where}; saved {path}"
 
@@ -328,18 +330,10 @@ def _unknown_failure(error: Exception) -> str:
     return gone if is_peer_gone(error) else ""
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written anew."""
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_ino, found.st_mtime_ns
-    return None
-
-
-def _last_checkpoint(trainer: Any, folder: str | Path | None) -> Path | None:
+def _last_checkpoint(trainer: Any, folder: str | Path | None) -> str | None:
     """Where a stop saves: `last.ckpt` in the run's folder, or else where a callback saves; None if none does."""
     places = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
     if not places:
         return None
-    place = str(Path(folder) / CHECKPOINTS) if folder is not None else next(filter(None, places), None)
-    return Path(place) / LAST if place is not None else None
+    place = os.path.join(folder, CHECKPOINTS) if folder is not None else next(filter(None, places), None)
+    return os.path.join(place, LAST) if place is not None else None

@@ -22,10 +22,11 @@ from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import in_order, is_in_order
 from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.progress import Place
-from lighter.errors import ModuleTypeError, PredictionError
+from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
 from lighter.parts.describe import describe
 from lighter.run import paths
 from lighter.run.disk import sync_folder
+from lighter.storage import is_remote, normal, on_disk
 from lighter.trainer.lightning import predicted_samples, start_predicting_at
 
 log = logging.getLogger("lighter")
@@ -68,7 +69,9 @@ class BaseWriter(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise ModuleTypeError(f"`path` says where {type(self).__name__} writes; found {describe(path)}")
-        self.path = Path(path)
+        if is_remote(path):
+            raise ModuleValueError(f"{type(self).__name__} writes to a disk; `path` is {normal(path)}")
+        self.path = on_disk(path) or Path(path)
         self.resume = False
         self.samples: list[int] | None = None
         self.rank = 0
@@ -127,6 +130,9 @@ class BaseWriter(Callback):
         if stage != "predict":
             return
         self.rank = trainer.global_rank
+        if is_remote(trainer.default_root_dir) and not self.path.is_absolute():
+            root = f"the trainer's `default_root_dir` is {trainer.default_root_dir}"
+            raise PredictionError(f"{self.path} is to be on a disk, and {root}: give the writer an absolute path")
         self.path = Path(trainer.strategy.broadcast(str(Path(trainer.default_root_dir).absolute() / self.path)))
         self._forbid_two_of_a_path(trainer)
         self._part = part = self._part_of(self.rank)

@@ -6,6 +6,7 @@ import re
 
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
+from lighter.storage import is_remote
 
 SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
 STAGES = ("fit", "validate", "test", "predict")
@@ -89,6 +90,10 @@ def _check_run(root: Node, problems: list[Problem]) -> None:
         elif not isinstance(node.value, str) or is_reference(node.value):
             message = f"`{path}` is text; found {indefinite(node.plain())}"
             problems.append(Problem(message, node.origin, path))
+        elif key == "dir" and is_remote(node.value):
+            message = f"runs have their folders on a disk; {node.value} is in another storage"
+            hint = "What the trainer saves may go there: `trainer::default_root_dir`."
+            problems.append(Problem(message, node.origin, path, hint))
 
 
 def _check_imports(root: Node, problems: list[Problem]) -> None:

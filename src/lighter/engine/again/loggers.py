@@ -20,6 +20,7 @@ from lighter.errors import RunError
 from lighter.run.disk import write_whole
 from lighter.run.paths import METRICS, is_rank_zero
 from lighter.run.read import Run
+from lighter.storage import is_remote
 
 log = logging.getLogger("lighter.run")
 
@@ -49,7 +50,8 @@ def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
 def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
     """The constructor arguments by which a logger goes on; None for one that we do not know."""
     known: dict[str, dict[str, Any]] = {
-        "CSVLogger": {"version": before.get("version")},
+        # without a version it takes a new one: Lightning deletes what it finds in another storage, which is not ours
+        "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
         "TensorBoardLogger": {
             "version": before.get("version"),
             "purge_step": next_step,  # what was logged from here on is not to be seen any more
@@ -92,7 +94,9 @@ class CsvFiles:
     def __init__(self, run: Run, roots: Sequence[Path] | None = None) -> None:
         self.folder = run.folder.path
         loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
-        folders = [Path(one["folder"]).resolve() for one in loggers if one.get("folder")]
+        folders = [
+            Path(one["folder"]).resolve() for one in loggers if one.get("folder") and not is_remote(one["folder"])
+        ]
         if roots is not None:
             folders = [folder for folder in folders if outside(str(folder), roots) is None]
         files = {folder / METRICS for folder in [run.folder.path.resolve(), *folders]}
@@ -141,7 +145,7 @@ def logged(loggers: Iterable[Any], folder: Path) -> dict[str, int]:
     """How many rows CSV loggers have, by their files' paths from a run's folder: written ones, and those in memory."""
     rows = {}
     for logger in loggers:
-        if "CSVLogger" in _kinds(type(logger)):
+        if "CSVLogger" in _kinds(type(logger)) and not is_remote(logger.log_dir):
             file = Path(logger.log_dir) / METRICS
             written = max(0, _lines(file) - 1) if file.is_file() else 0
             rows[_key(file, folder)] = written + len(logger.experiment.metrics)

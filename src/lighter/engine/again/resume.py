@@ -25,6 +25,7 @@ from lighter.engine.again.changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_chan
 from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run import paths
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.lock import only_one, owned
@@ -124,7 +125,8 @@ class _Takes(Callback):
         """The optimizers are there, without their state."""
         if self.going_on.take == WEIGHTS:
             path, weights_only = self.going_on.state.path, self.going_on.weights_only
-            content = torch.load(path, map_location="cpu", weights_only=weights_only)
+            with unfilled_memory():
+                content = torch.load(path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
         self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 

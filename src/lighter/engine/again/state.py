@@ -12,6 +12,7 @@ import torch
 
 from lighter.engine import checkpoints
 from lighter.errors import CheckpointError, RefusedCheckpointError
+from lighter.parts.allocation import unfilled_memory
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.read import Run
 from lighter.run.record import CHECKPOINT_KEY
@@ -98,6 +99,7 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
     raise CheckpointError(f"{run.id} has {what}, so there is nothing to go on from{hint}")
 
 
+@unfilled_memory()
 def _content(path: Path, weights_only: bool) -> Mapping[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from lighter.errors import NonFiniteError
+from lighter.parts.allocation import unfilled_memory
 from lighter.trainer.finite.report import Finding, of_gradients, of_loss
 from lighter.trainer.finite.together import stop, stop_together
 from lighter.trainer.finite.values import gradients_of, mark
@@ -177,6 +178,7 @@ class _Buffers:
         self._seen: list[Any] = []
         self._kept: list[_Kept] = []
 
+    @unfilled_memory()
     def remember(self) -> None:
         found = [(part, name, buffer) for part in self._parts if part for name, buffer in part.items()]
         found = [entry for entry in found if not is_lazy(entry[2])]
@@ -184,22 +186,31 @@ class _Buffers:
         with torch.no_grad():
             if seen != self._seen:  # the first step; or one was assigned anew, registered or resized
                 self._seen = seen
-                self._kept = [_Kept(*entry, None if entry[2] is None else entry[2].detach().clone()) for entry in found]
+                self._kept = [_Kept(*entry, None if entry[2] is None else _copy_of(entry[2])) for entry in found]
                 return
             for _, _, buffer, copy in self._kept:
                 if buffer is not None and copy is not None:
                     copy.copy_(buffer)
 
+    @unfilled_memory()
     def restore(self) -> None:
         with torch.no_grad():
             for part, name, buffer, copy in self._kept:
                 part[name] = _put_back(buffer, copy)
 
 
+def _copy_of(buffer: Tensor) -> Tensor:
+    """A copy; the buffer itself if torch cannot copy its type, as it cannot calculate with it either."""
+    try:
+        return buffer.detach().clone()
+    except NotImplementedError:
+        return buffer
+
+
 def _put_back(buffer: Tensor | None, copy: Tensor | None) -> Tensor | None:
     """A buffer with the values of its copy: the same tensor, as others may have it too."""
-    if buffer is None or copy is None:
-        return None
+    if buffer is None or copy is None or copy is buffer:
+        return buffer
     try:
         return (buffer if buffer.shape == copy.shape else buffer.resize_(copy.shape)).copy_(copy)
     except RuntimeError:  # it cannot be written to: it is expanded, or was made in inference mode

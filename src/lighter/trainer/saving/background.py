@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from lighter.parts.allocation import unfilled_memory
 from lighter.trainer.saving.failures import tensors_in
 
 
+@unfilled_memory()
 def copied(checkpoint: Any) -> Any:
     """A copy of a checkpoint, which nothing that is trained on afterwards changes; its tensors in the CPU's memory.
 

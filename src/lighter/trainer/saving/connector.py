@@ -14,6 +14,7 @@ from pytorch_lightning.trainer.connectors.checkpoint_connector import _Checkpoin
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lighter.errors import CheckpointError
+from lighter.run.slurm import no_srun_hint
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.defaults import are_default, left_by_exception, on_exception
@@ -84,6 +85,7 @@ class CheckpointConnector(_CheckpointConnector):
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.fit_loop.begin_looking(resumes=bool(self._loaded_checkpoint))
 
+    @no_srun_hint()
     def _parse_ckpt_path(self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
         is_by_name = ckpt_path in _BY_NAME
         takes_left = ckpt_path is None and state_fn == TrainerFn.FITTING and on_exception(self.trainer)

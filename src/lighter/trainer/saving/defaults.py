@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST
+from lighter.storage import joined
 from lighter.trainer.saving.restored import is_checkpoint_callback
 
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
@@ -27,7 +28,7 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
 
 def _folder(folder: str | Path | None) -> str | None:
     # absolute: its state has this path, and a fit that goes on from another folder compares it
-    return str(Path(folder).absolute() / CHECKPOINTS) if folder is not None else None
+    return joined(folder, CHECKPOINTS) if folder is not None else None
 
 
 def first_of(callbacks: Sequence[Checkpoint]) -> Checkpoint | None:

@@ -13,6 +13,7 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
+from lighter.parts.allocation import unfilled_memory
 from lighter.trainer.saving.connector import install_connector
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.partials import sweep
@@ -52,6 +53,7 @@ class CheckpointFiles(TorchCheckpointIO):
             self._told = True
             warnings.warn(what_to_do(content, Path(path).name), stacklevel=2)
 
+    @unfilled_memory()
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a file whose bytes are those that were saved; one without a manifest as it is.
 

@@ -1,0 +1,88 @@
+"""Paths that fsspec opens: which are not on this machine's disks, and what is done with those that have to be."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lighter.errors import ModuleValueError
+
+AnyPath = str | os.PathLike[str]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(?:::[^/]+)?:/(/?)")
+_LOCAL = ("file", "local")  # fsspec's names of the disks
+
+
+def is_remote(path: AnyPath) -> bool:
+    """Whether a path is in another storage: `s3://bucket/folder`, also one from which pathlib took a slash."""
+    found = _SCHEME.match(os.fspath(path))
+    if found is None or found[1] in _LOCAL:
+        return False
+    return bool(found[2]) or _is_known(found[1])
+
+
+def on_disk(path: AnyPath) -> Path | None:
+    """The path, if it is on a disk of this machine, `file:///folder` too; None if it is in another storage."""
+    text = os.fspath(path)
+    found = _SCHEME.match(text)
+    if found is not None and found[1] in _LOCAL and found[2]:
+        return Path(text[found.end() :])
+    return None if is_remote(text) else Path(text)
+
+
+def normal(path: AnyPath) -> str:
+    """The path as text: without `file://`, and with both slashes of another storage's, of which pathlib takes one."""
+    disk = on_disk(path)
+    return re.sub(r":/+", "://", os.fspath(path), count=1) if disk is None else str(disk)
+
+
+def joined(folder: AnyPath, *names: str) -> str:
+    """The path of something in a folder, which is absolute if it is on a disk."""
+    disk = on_disk(folder)
+    return "/".join([normal(folder).rstrip("/"), *names]) if disk is None else str(disk.absolute().joinpath(*names))
+
+
+def exists(path: AnyPath) -> bool:
+    """Whether there is something, wherever it is."""
+    disk = on_disk(path)
+    if disk is not None:
+        return disk.exists()
+    storage, inner = _opened(path)
+    return bool(storage.exists(inner))
+
+
+def identity(path: AnyPath) -> object:
+    """What changes when a file is written anew; None if there is no file."""
+    disk = on_disk(path)
+    with suppress(OSError):
+        if disk is not None:
+            stat = disk.stat()
+            return stat.st_ino, stat.st_mtime_ns
+        storage, inner = _opened(path)
+        return storage.checksum(inner)
+    return None
+
+
+def _opened(path: AnyPath) -> tuple[Any, str]:
+    """Another storage and the path in it.
+
+    Raises:
+        ModuleValueError: fsspec does not know it, or lacks a package for it.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        storage, inner = url_to_fs(os.fspath(path))
+    except (ImportError, ValueError) as error:
+        raise ModuleValueError(f"{os.fspath(path)} cannot be opened: {error}") from error
+    storage.invalidate_cache()
+    return storage, inner
+
+
+def _is_known(scheme: str) -> bool:
+    from fsspec import available_protocols
+
+    return scheme in available_protocols()
