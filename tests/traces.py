@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import lighter.engine
+from lighter.config.safe import guard
 
 STAND_IN = Path(lighter.engine.__file__).parent / "project_path"  # of the package `project`
 # torch sets a handler for SIGCHLD once in a process, with the first worker of a dataloader, and counts on it
@@ -42,6 +43,8 @@ def _note_audit_hooks(event: str, arguments: tuple[Any, ...]) -> None:
         AUDIT_HOOKS.append(arguments)
 
 
+with guard.writes_only_in([]):  # its hook stays, from the first safe run of a process on
+    pass
 sys.addaudithook(_note_audit_hooks)
 
 

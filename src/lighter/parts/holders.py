@@ -32,6 +32,7 @@ _LEAVES = (
 # what has a state of its own in checkpoints, or is looked at by itself
 _BY_THEMSELVES = (pl.Trainer, pl.Callback, pl.LightningDataModule, Optimizer, LRScheduler, DataLoader, Dataset)
 _OURS = ("pytorch_lightning", "lightning", "lightning_fabric", "lighter", "torch", "torchmetrics")
+_DEFINITIONS = "lighter.config."  # which build objects when they are asked for
 _WRAPPERS = ("torch.distributed", "torch._dynamo", "torch.fx", "deepspeed")  # their attributes are of a process's run
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _IGNORED: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
@@ -76,6 +77,8 @@ def held_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def is_holder(value: object) -> bool:
     """Whether an object's attributes are looked at where it is an attribute of another."""
     if isinstance(value, _LEAVES + _BY_THEMSELVES) or sets_own_state(value):
+        return False
+    if type(value).__module__.startswith(_DEFINITIONS):
         return False
     return hasattr(value, "__dict__") or bool(_slots(type(value)))
 

@@ -34,6 +34,8 @@ def read_text(path: Path) -> str:
         OSError: it cannot be read, or is no regular file.
         UnicodeDecodeError: it is not UTF-8.
     """
+    if path.is_symlink() and not path.exists():
+        raise OSError(errno.EINVAL, "it is a link to nothing", str(path))
     with open(path, encoding="utf-8", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))

@@ -91,6 +91,8 @@ class Watch:
         """
         if event.startswith("ctypes."):
             return args[:1] == ("libnvidia-ml.so.1",)
+        if event == "os.truncate":  # the lock of the run's folder, by its descriptor
+            return isinstance(args[0], int)
         if event in ("os.rename", "socket.gethostname"):
             return not args or OF_THE_RECORD.fullmatch(str(args[0])) is not None
         if event != "exec":

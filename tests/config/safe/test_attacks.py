@@ -49,7 +49,7 @@ def test_each_is_refused_with_a_message(outcome: dict[str, Any]) -> None:
     passed = [
         attack
         for attack in outcome["attacks"]
-        if attack["error"] not in ("ConfigError", "CheckpointError", "DamagedCheckpointError")
+        if attack["error"] not in ("ConfigError", "CheckpointError", "DamagedCheckpointError", "RefusedCheckpointError")
         and not (attack["error"] is None and (attack["name"] in HARMLESS or attack["name"].endswith(", unread")))
     ]
     assert passed == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
@@ -125,12 +125,13 @@ def shuffled(size: int = 20, batch_size: int = BATCH, **more: Any) -> DataLoader
 
 
 class Model(pl.LightningModule):
-    """Notes what it is trained with."""
+    """Notes what it is trained with, where a fit that goes on does not find it again."""
+
+    served: ClassVar[list[Any]] = []
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
-        self.served: list[Any] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         leaves = [part for part in torch.utils._pytree.tree_leaves(batch) if part is not None]
@@ -190,6 +191,7 @@ class Fitted(NamedTuple):
 def fit(loaders: Any, *, keep: Path | None = None, path: Path | None = None, **options: Any) -> Fitted:
     pl.seed_everything(5, verbose=False)
     model, keeps = options.pop("model", Model)(), Keep(keep)
+    Model.served.clear()
     options = {"max_epochs": 3, "num_sanity_val_steps": 0, **options}
     trainer = lighter.Trainer(
         accelerator="cpu",
@@ -202,7 +204,7 @@ def fit(loaders: Any, *, keep: Path | None = None, path: Path | None = None, **o
     )
     trainer.fit(model, *(loaders if isinstance(loaders, tuple) else (loaders,)), ckpt_path=path)
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
-    return Fitted(model.served, weights, keeps.kept, str(trainer.resume_choice))
+    return Fitted(list(Model.served), weights, keeps.kept, str(trainer.resume_choice))
 
 
 def assert_goes_on(make: Callable[[], Any], folder: Path, **options: Any) -> set[str]:

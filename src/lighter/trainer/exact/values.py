@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
 from types import FunctionType, ModuleType
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lighter.errors import CheckpointError
+from lighter.parts.allocation import unfilled_memory
 
 MAX_BYTES, MAX_ITEMS = 2**24, 10_000  # of one attribute: what is larger would make checkpoints large and saves slow
 OF_PROCESS = "~"  # begins the fingerprints that another process does not have
@@ -101,8 +103,9 @@ class _Encoder:
             return ["array", np.lib.format.dtype_to_descr(value.dtype), list(value.shape), data, np.isscalar(value)]
         if _is_plain_tensor(value):
             self._count(value.nbytes)
-            kept = value.detach().cpu().clone()
-            return ["tensor", kept, value.device.type == "cpu", type(value) is nn.Parameter]
+            with suppress(NotImplementedError), unfilled_memory():  # torch copies no tensors of 4 bits, say
+                kept = value.detach().cpu().clone()
+                return ["tensor", kept, value.device.type == "cpu", type(value) is nn.Parameter]
         self._count(8)
         return _opaque(value)
 
