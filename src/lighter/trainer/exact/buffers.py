@@ -21,7 +21,8 @@ def buffers_of_process(trainer: Any) -> dict[str, Any]:
     model = trainer.strategy.model
     if not isinstance(model, DistributedDataParallel):
         return {}
-    is_synced = model.will_sync_module_buffers()  # the same everywhere: the next forward pass gives all the same
+    is_synced: bool = model.will_sync_module_buffers()  # type: ignore[no-untyped-call]
+    # the next forward pass may give all the same: then nothing is lost, and this is the same in all processes
     buffers = {} if is_synced else dict(trainer.lightning_module.named_buffers())
     digests = {name: _digest(buffer) for name, buffer in buffers.items()}
     of_first: Mapping[str, str] = trainer.strategy.broadcast(digests) if buffers else {}
