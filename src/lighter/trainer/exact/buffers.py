@@ -22,10 +22,10 @@ def buffers_of_process(trainer: Any) -> dict[str, Any]:
     if not isinstance(model, DistributedDataParallel):
         return {}
     is_synced: bool = model.will_sync_module_buffers()  # type: ignore[no-untyped-call]
-    # the next forward pass may give all the same: then nothing is lost, and this is the same in all processes
+    # the next forward pass may give all the same: then nothing is lost
     buffers = {} if is_synced else dict(trainer.lightning_module.named_buffers())
     digests = {name: _digest(buffer) for name, buffer in buffers.items()}
-    of_first: Mapping[str, str] = trainer.strategy.broadcast(digests) if buffers else {}
+    of_first: Mapping[str, str] = trainer.strategy.broadcast(digests) if model.modules_buffers else {}
     own = {name: buffers[name].detach().cpu().clone() for name in buffers if digests[name] != of_first.get(name)}
     return {"own": own, "sync": model.require_forward_param_sync}
 
