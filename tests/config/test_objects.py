@@ -313,13 +313,15 @@ def test_many_expressions_are_resolved_in_linear_work(objects: Make) -> None:
     assert work(3_000) < 10.5 * work(300)
 
 
-def test_objects_travel_to_another_process_with_what_was_made(objects: Make) -> None:
+def test_objects_travel_to_another_process_with_their_networks(objects: Make) -> None:
     here = objects(
         "_imports_: {math: math}\n"
-        "vars: {a: {_target_: collections.Counter}, b: $math.floor(2.5), c: '@vars::a', d: '$@vars::b + 1'}\n"
+        "vars: {a: {_target_: torch.nn.Identity}, b: $math.floor(2.5), c: '@vars::a', d: '$@vars::b + 1',"
+        " data: {_target_: collections.Counter}}\n"
     )
-    made = here.get("vars::a")
-    there, same = pickle.loads(pickle.dumps((here, made)))
-    assert there.get("vars::c") is same
+    made, data = here.get("vars::a"), here.get("vars::data")
+    there, same, other = pickle.loads(pickle.dumps((here, made, data)))
+    assert there.get("vars::c") is same, "a copied optimizer trains the copied network"
+    assert there.get("vars::data") is not other, "and does not bring the data along"
     assert there.get("vars::d") == 3
     assert copy.deepcopy(here).get("vars::d") == 3

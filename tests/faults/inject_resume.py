@@ -50,6 +50,7 @@ VALIDATING = {
     "several validations of several dataloaders": IN_VALIDATION,
     "plain Lightning, several validations of several dataloaders": IN_VALIDATION,
     "two processes, validation twice an epoch": OF_SEVERAL,
+    "two processes, validation while gradients add up": OF_SEVERAL,
 }
 Findings = list[tuple[str, str, str]]  # a promise, a case of it, and what broke it, or ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import pydoc
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -387,12 +388,16 @@ class _Resolver(Resolver):
         self._written: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the objects that were made: a module's `Deferred` optimizer would take trainer and data along."""
+        """Leave out the objects that were made: a module's `Deferred` optimizer would take trainer and data along.
+
+        Networks stay: an optimizer that refers to one is to train that of the copied module, and not a new one.
+        """
         items = _Items()
         for path, item in dict.items(self._items):
             items[path] = copy.copy(item)
             items[path].update_config(self._written[path])  # in which resolving puts the objects
-        return {**self.__dict__, "_resolved": {}, "_items": items}
+        kept = {path: made for path, made in self._resolved.items() if _is_network(made)}
+        return {**self.__dict__, "_resolved": kept, "_items": items}
 
     def add_item(self, item: Item) -> None:
         """Take a definition, and keep it as it was written."""
@@ -478,6 +483,12 @@ def _with_absolute_references(value: Any, path: str) -> Any:
     if isinstance(value, str) and value[:1] == "@":
         return resolve_relative_ids(path, value)
     return value
+
+
+def _is_network(made: Any) -> bool:
+    """Whether it is a module or a tensor of torch's, which is imported if there is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(made, (torch.nn.Module, torch.Tensor))
 
 
 def _import_names(node: Node | None) -> _Names:

@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from lighter import signals
+from lighter.engine.child_processes import failures_recorded
 from lighter.run.journal import Journal
 from lighter.run.paths import is_rank_zero
 from lighter.signals import Stopped
@@ -30,7 +31,7 @@ def stopped_by_signals(trainer: Any, journal: Journal) -> Iterator[None]:
     if (caught := signals.current()) is not None:
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
     try:
-        with _stopping(trainer):
+        with failures_recorded(trainer, journal), _stopping(trainer):
             yield
     except Stopped:
         if is_rank_zero() and trainer.state.fn == "fit" and any(journal.folder.checkpoints.glob("*.ckpt")):

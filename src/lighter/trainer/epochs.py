@@ -109,7 +109,7 @@ class LeanFitLoop(_FitLoop):
         validation: Any = self.epoch_loop.val_loop
         if validation.is_run_again:
             return validation.attributes_before
-        return self.switches.state(self.trainer)
+        return self.switches.state(self.trainer, in_evaluation_mode=self.trainer.validating)
 
     def sampler_attributes(self, *, is_within: bool) -> Any:
         """The attributes that samplers have changed, and those from which the epoch's order is drawn again."""

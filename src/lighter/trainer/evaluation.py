@@ -111,7 +111,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
         if fits.streams is not None:
             self.metrics_before = metrics_of(self.trainer.lightning_module)
             self.shown_before = shown(self.trainer._logger_connector, {})
-            self.attributes_before = fits.switches.state(self.trainer)
+            self.attributes_before = fits.switches.state(self.trainer, in_evaluation_mode=False)
         if self._batches_before is not None:
             every = self.trainer.reload_dataloaders_every_n_epochs
             if not every or self.trainer.current_epoch - self._loaded_in < every:

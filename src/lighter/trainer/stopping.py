@@ -72,6 +72,10 @@ class Stopping:
             return signal.SIGTERM if error.code is None else None
         return self.signum
 
+    def failure(self) -> str | None:
+        """The error of another process, as far as that has left word."""
+        return self._agreement.failure() if self._agreement is not None else None
+
     def begin(self, loaders: Any = None) -> None:
         """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
         caught = signals.current()

@@ -134,7 +134,7 @@ def end(trainer: Any) -> dict[str, Any]:
         "schedulers": [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs],
         "progress": trainer.fit_loop.epoch_loop.batch_progress.state_dict(),
         "validations": trainer.fit_loop.epoch_loop.val_loop.counts(),
-        "switches": trainer.fit_loop.switches.state(trainer),
+        "switches": trainer.fit_loop.switches.state(trainer, in_evaluation_mode=trainer.validating),
         "values": dict(trainer.callback_metrics),
         "steps": trainer.global_step,
     }

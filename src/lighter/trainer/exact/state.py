@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lighter.parts.metric_state import load_metric_states
+from lighter.trainer.exact.buffers import buffers_of_process, load_buffers
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
 
@@ -81,6 +82,7 @@ def go_on(trainer: Any, saved: Saved) -> None:
             for name, value in saved.checkpoints.get(callback.state_key, {}).items():
                 setattr(callback, name, value)
     _set_gradients(trainer.lightning_module, own["gradients"])
+    load_buffers(trainer, own.get("buffers", {}))
     if saved.is_within:
         take_up(trainer, own["measured"])
     else:
@@ -126,6 +128,7 @@ def _of_process(trainer: Any, place: str) -> dict[str, Any]:
         "switches": loop.attributes(),
         "samplers": loop.sampler_attributes(is_within=place in WITHIN),
         "gradients": _gradients(trainer) if _accumulates(loop, place) else {},
+        "buffers": buffers_of_process(trainer),
     }
 
 

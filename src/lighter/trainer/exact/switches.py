@@ -170,9 +170,13 @@ class Switches:
         """What is otherwise than it was when the fit began, of objects that have no modes."""
         return self._changes()
 
-    def state(self, trainer: Any) -> State:
-        """What is otherwise than it was when the fit began."""
-        modes = trainer.fit_loop.epoch_loop.val_loop._module_mode.mode if trainer.validating else {}
+    def state(self, trainer: Any, *, in_evaluation_mode: bool) -> State:
+        """What is otherwise than it was when the fit began.
+
+        Args:
+            in_evaluation_mode: whether a validation has switched all modules to it, and will switch them back.
+        """
+        modes = trainer.fit_loop.epoch_loop.val_loop._module_mode.mode if in_evaluation_mode else {}
         changes = self._changes({f"{_MODEL}.{name}".rstrip("."): is_on for name, is_on in modes.items()})
         changes["changed"] |= {path: values for path, values in self._expected.items() if not self._is_looked_at(path)}
         if is_begun(trainer):

@@ -1,0 +1,60 @@
+"""Record that another process of a run failed, before Lightning kills this one.
+
+Lightning's observer looks every five seconds for a process of another rank that ended with an error, and then sends
+SIGKILL to all, this one too. A process that hangs, in a collective operation say, has no other moment to record it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from subprocess import Popen
+from typing import Any
+
+from lighter.errors import ProcessError
+from lighter.run.journal import Journal
+from lighter.trainer.lightning import child_processes
+from lighter.trainer.stopping import Stopping
+
+log = logging.getLogger("lighter.run")
+_SECONDS = 0.1  # between two looks; a hang is recorded unless the observer looks within the same moment
+
+
+@contextmanager
+def failures_recorded(trainer: Any, journal: Journal) -> Iterator[None]:
+    """While a trainer's method runs; a process that ends by itself records its own error over that."""
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(trainer, journal, over), name="lighter-children", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
+
+
+def _watch(trainer: Any, journal: Journal, over: threading.Event) -> None:
+    stopping: Stopping | None = getattr(trainer, "stopping", None)
+    while not over.wait(_SECONDS):
+        children = child_processes(trainer)
+        failed = _first_failed(children)
+        if failed is None:
+            continue
+        if stopping is None or stopping.signum is None:
+            left = stopping.failure() if stopping is not None else None
+            error = ProcessError(left or f"process {failed} of {len(children) + 1} {_how(children[failed - 1])}")
+            log.error("%s", error)
+            journal.fail(error)
+        return
+
+
+def _first_failed(children: Sequence[Popen[bytes]]) -> int | None:
+    """The number of a process that ended with an error."""
+    return next((number for number, child in enumerate(children, 1) if child.poll()), None)
+
+
+def _how(child: Popen[bytes]) -> str:
+    code = child.returncode
+    return f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}: its own last lines say why"

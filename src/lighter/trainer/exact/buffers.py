@@ -1,0 +1,47 @@
+"""Buffers that are not the same in all processes.
+
+DDP gives all processes the buffers of the first one before a forward pass, but not before each: not while gradients
+add up, and not in a validation after its first batch; never with `broadcast_buffers=False`. Until it does, a process
+computes with its own, and `state_dict` has those of the first process only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+
+def buffers_of_process(trainer: Any) -> dict[str, Any]:
+    """The buffers of this process that differ from those of the first one. All processes take part."""
+    model = trainer.strategy.model
+    if not isinstance(model, DistributedDataParallel):
+        return {}
+    is_synced: bool = model.will_sync_module_buffers()  # type: ignore[no-untyped-call]
+    # the next forward pass may give all the same: then nothing is lost
+    buffers = {} if is_synced else dict(trainer.lightning_module.named_buffers())
+    digests = {name: _digest(buffer) for name, buffer in buffers.items()}
+    of_first: Mapping[str, str] = trainer.strategy.broadcast(digests) if model.modules_buffers else {}
+    own = {name: buffers[name].detach().cpu().clone() for name in buffers if digests[name] != of_first.get(name)}
+    return {"own": own, "sync": model.require_forward_param_sync}
+
+
+def load_buffers(trainer: Any, saved: Mapping[str, Any]) -> None:
+    """Give this process its own buffers, and DDP the same answer to whether it is time to make them the same."""
+    model = trainer.strategy.model
+    if not saved or not isinstance(model, DistributedDataParallel):
+        return
+    buffers = dict(trainer.lightning_module.named_buffers())
+    for name, value in saved["own"].items():
+        if name in buffers and buffers[name].shape == value.shape:
+            buffers[name].copy_(value)
+    model.require_forward_param_sync = saved["sync"]
+
+
+def _digest(buffer: Tensor) -> str:
+    flat = buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(flat.numpy().tobytes(), digest_size=16).hexdigest()
