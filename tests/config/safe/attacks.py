@@ -832,10 +832,10 @@ COMMANDS = {
     # what would be waited for
     "a pipe as a base": Command(("vars::x=%pipe.yaml::x",), "regular file", pipes=("pipe.yaml",), command="check"),
     "a pipe as a checkpoint": Command(
-        ("=args::test::ckpt_path=pipe.ckpt",), "no regular file", pipes=("pipe.ckpt",), command="test"
+        ("args::test::ckpt_path=pipe.ckpt",), "no regular file", pipes=("pipe.ckpt",), command="test"
     ),
     "a pipe as initial weights": Command(
-        ("=system::ckpt_path=pipe.ckpt",), "there is no file pipe.ckpt", pipes=("pipe.ckpt",)
+        ("system::ckpt_path=pipe.ckpt",), "there is no file pipe.ckpt", pipes=("pipe.ckpt",)
     ),
     "a pipe as the record of a run": Command(
         ("--auto_resume", _QUICK), pipes=("outputs/2026-01-01/00-00-00-linear/run.json",)
