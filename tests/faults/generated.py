@@ -128,9 +128,11 @@ def draw(seed: int) -> dict[str, Any]:
         "scheduler": drawn.choice([one for one in schedulers if validates or one != "plateau"]),
         "monitor": monitor,
     }
+    trainer["callbacks"] = _callbacks(drawn, rung, monitor if validates else None)
     if rung == "manual":
         module["scheduler"] = None
-    trainer["callbacks"] = _callbacks(drawn, rung, monitor if validates else None)
+    if any(one["_target_"].endswith("GradientAccumulationScheduler") for one in trainer["callbacks"]):
+        trainer.pop("accumulate_grad_batches", None)  # Lightning takes one of them
     config = {"seed": seed, "trainer": trainer}
     if rung == "system":
         return {**config, "system": {**module, "data": data}}

@@ -69,7 +69,12 @@ class Base(pl.LightningModule):
 
     def training_loss(self, batch: Any) -> Tensor:
         loss = self.loss(batch)
-        return loss * self.factor(loss.detach())
+        return loss * bounded(self.factor(loss.detach()))
+
+
+def bounded(factor: Any) -> Tensor:
+    """A factor of which every bit counts, and with which no weight grows without end."""
+    return 1 + torch.sin(torch.as_tensor(factor, dtype=torch.float32)) / 2
 
 
 class AnnealsBeta(Base):
@@ -620,7 +625,7 @@ class OfSystem(lighter.System, Base):
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         loss: Any = super().compute_loss(*args, **kwargs)
-        return loss * self.factor(loss.detach()) if self.training else loss
+        return loss * bounded(self.factor(loss.detach())) if self.training else loss
 
 
 RUNGS: dict[str, type[Base]] = {
