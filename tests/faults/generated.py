@@ -129,9 +129,10 @@ def draw(seed: int) -> dict[str, Any]:
         "monitor": monitor,
     }
     trainer["callbacks"] = _callbacks(drawn, rung, monitor if validates else None)
-    if rung == "manual":
+    targets = {one["_target_"].rpartition(".")[2] for one in trainer["callbacks"]}
+    if rung == "manual" or "Thaws" in targets:  # some schedulers take no new group of parameters
         module["scheduler"] = None
-    if any(one["_target_"].endswith("GradientAccumulationScheduler") for one in trainer["callbacks"]):
+    if "GradientAccumulationScheduler" in targets:
         trainer.pop("accumulate_grad_batches", None)  # Lightning takes one of them
     config = {"seed": seed, "trainer": trainer}
     if rung == "system":
@@ -145,11 +146,13 @@ def _data(drawn: random.Random, rung: str) -> tuple[dict[str, Any], int]:
     vals = drawn.choice([[False], [True], [False, True], [True, False]])
     mode = drawn.choice([None] * 5 + ["dict", "min_size", "max_size", "max_size_cycle"])
     of_one = rung in ("forward", "system")
+    kind = drawn.choice(kinds)
     data = {
         "_target_": f"{HERE}.Data",
-        "kind": drawn.choice(kinds),
+        "kind": kind,
         "mode": None if of_one else mode,
-        "workers": drawn.choice([0, 0, 0, 0, 1]),
+        # what a dataset remembers in a worker is not known, as docs/09 says
+        "workers": drawn.choice([0, 0, 0, 0, 0 if kind == "remembers" else 1]),
         "persistent": drawn.random() < 0.5,
         "vals": vals,
         "counts": rung != "system" and drawn.random() < 0.2,

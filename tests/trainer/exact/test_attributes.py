@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
+import lighter
 from tests.trainer.exact.going_on import BATCH, Job, Module, Samples, Watch, broken, fit
 
 
@@ -111,6 +112,25 @@ class Counts(pl.Callback):
         self.count += 1
         for parameter in pl_module.parameters():
             parameter.grad.mul_(1 + self.count / 10)
+
+
+class Knows(pl.Callback):
+    """Keeps the module, and a layer of it: what they have is theirs, in the mode that they are in."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.module, self.layers = pl_module, [pl_module.network[1]]
+
+
+class Evaluates(lighter.ForwardModule):
+    """Evaluators of several dataloaders, of which those of the second are made when there is one."""
+
+    def __init__(self) -> None:
+        optimizer = partial(torch.optim.SGD, lr=0.01)
+        super().__init__(model=nn.Linear(4, 1), optimizer=optimizer, evaluator_cfg={"val": MeanMetric()})
+
+    def forward(self, batch: Any) -> Any:
+        loss = self.model(batch[0]).square().mean()
+        return {"loss_dict": {"square_loss": loss}, "metric_dict": {"value": loss.detach()}}
 
 
 class Remembers(Samples):
@@ -212,6 +232,10 @@ JOBS: dict[str, Callable[[], Job]] = {
     "functions that remember": lambda: Job(Remember()),
     "outputs of a validation": lambda: Job(Collects(), trainer={"val_check_interval": 2}),
     "a callback without state_dict": lambda: Job(trainer={"callbacks": [Counts()]}),
+    "a callback that keeps the module": lambda: Job(trainer={"callbacks": [Knows()]}),
+    "evaluators of several dataloaders": lambda: Job(
+        Evaluates(), val=[DataLoader(Samples(), 2 * BATCH), DataLoader(Samples(), 2 * BATCH)]
+    ),
     "a sampler that counts": lambda: Job(train=reshuffled(0)),
     "a sampler that counts, in workers": lambda: Job(train=reshuffled(1)),
 }
