@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.data import AttributeDict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -33,9 +34,9 @@ _LEAVES = (
 # what has a state of its own in checkpoints, or is looked at by itself
 _BY_THEMSELVES = (pl.Trainer, pl.Callback, pl.LightningDataModule, Optimizer, LRScheduler, DataLoader, Dataset)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, MethodWrapperType, partial)
-CONTENT = "[]"  # names what a container of a class of the user's contains
-_CONTAINERS = (list, dict, set, deque)
-_PLAIN = (*_CONTAINERS, OrderedDict, defaultdict, Counter)
+CONTENT = "[]"  # names what a container of another class than Python's contains
+_CONTAINERS = (list, set, deque, OrderedDict, dict)  # filled by the methods of the first of them that they are
+_PLAIN = (*_CONTAINERS, defaultdict, Counter, AttributeDict)
 _OURS = ("pytorch_lightning", "lightning", "lightning_fabric", "lighter", "torch", "torchmetrics")
 _WRAPPERS = ("torch.distributed", "torch._dynamo", "torch.fx", "deepspeed")  # their attributes are of a process's run
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
@@ -90,7 +91,8 @@ def is_holder(value: object) -> bool:
 
 
 def _is_own_container(value: object) -> bool:
-    return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN and not is_of_library(type(value))
+    """Whether something contains what it is given, and is none of Python's own."""
+    return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN
 
 
 def _keeps_state(function: object, holder: object) -> bool:
@@ -150,7 +152,7 @@ def _is_empty(cell: CellType) -> bool:
 
 def _content(container: Any) -> Any:
     """What is in a container, in one of Python's own."""
-    return next(kind for kind in _PLAIN if isinstance(container, kind))(container)
+    return next(kind for kind in _CONTAINERS if isinstance(container, kind))(container)
 
 
 def set_attribute(holder: Any, name: str, value: Any) -> None:

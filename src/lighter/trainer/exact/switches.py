@@ -81,7 +81,7 @@ class Attribute:
         name = type(one).__name__
         if self.is_iterator:
             return f"an iterator ({name})"
-        if isinstance(one, (Tensor, list, dict, tuple, set, str, bytes)):
+        if isinstance(one, Tensor) or type(one) in (list, dict, tuple, set, str, bytes):
             return f"too large a {name}"
         return f"a {name}" if isinstance(self.value, Opaque) else f"with a {name} in it"
 
