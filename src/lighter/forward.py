@@ -258,6 +258,12 @@ class ForwardModule(BaseModule):
         super().load_measuring_state(state["meters"])
         self.evaluators.load_measuring_state("train", state["evaluators"])
 
+    def _start_optimizers(self) -> None:
+        """Make the evaluators of all validation dataloaders too: what a resumed fit restores has to be there."""
+        super()._start_optimizers()
+        if self._loaders("val"):
+            self.evaluators.begin("val", self._loaders("val"))
+
     def _begin_forward_epoch(self) -> None:
         self.evaluators.begin(self.mode, self._loaders(self.mode))
 

@@ -103,7 +103,7 @@ def repeated() -> None:
 
 LIES: dict[str, tuple[Callable[[], None], list[str], str]] = {
     "auto-resume in safe mode": (arguments, ["fit", "linear.yaml", "--safe", "--auto-resume"], "a new run starts"),
-    "auto-resume": (arguments, ["fit", "linear.yaml", "--auto-resume"], "add --no-weights_only; a new run starts"),
+    "auto-resume": (arguments, ["fit", "linear.yaml", "--auto-resume"], "add --no-weights_only"),
     "resume": (arguments, ["resume", "last"], "add --no-weights_only"),
     "resume of weights": (arguments, ["resume", "last", "--take", "weights"], "add --no-weights_only"),
     "resume, by its config": (config, ["resume", RUN], "add --no-weights_only"),

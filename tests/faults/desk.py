@@ -77,13 +77,13 @@ class Desk:
         Raises:
             AssertionError: it failed.
         """
-        with _at(self.place), mock.patch.dict(os.environ, environment):
+        with inside(self.place), mock.patch.dict(os.environ, environment):
             return launch(job, self.scenario.processes, kill_after)
 
     def do_until(self, job: Callable[[], None], signal_at: str) -> None:
         """Do it until one of its processes gets a signal; see `jobs.SignalsItself`."""
         is_kill = signal_at.startswith("SIGKILL")
-        with _at(self.place), mock.patch.dict(os.environ, {SIGNAL_AT: signal_at, SAVE_EVERY: "7"}):
+        with inside(self.place), mock.patch.dict(os.environ, {SIGNAL_AT: signal_at, SAVE_EVERY: "7"}):
             launch(job, self.scenario.processes, None, failing=is_kill, stopping=not is_kill)
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
@@ -172,7 +172,7 @@ def in_order(cuts: Path) -> list[Path]:
 
 
 @contextmanager
-def _at(place: Path) -> Iterator[None]:
+def inside(place: Path) -> Iterator[None]:
     before = Path.cwd()
     os.chdir(place)
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Set
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ class Evaluators(nn.Module):
         ModuleTypeError: something is no evaluator.
         ModuleValueError: a split that there is not.
     """
+
+    transient: ClassVar[Set[str]] = frozenset({"_fed"})  # of an epoch, and saved with what that has measured
 
     def __init__(self, given: Any, check: Callable[[Any], None] = check_methods) -> None:
         super().__init__()

@@ -7,17 +7,19 @@ import io
 import logging
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from functools import cache, cached_property, partial
 from pathlib import PurePath
 from threading import Thread
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.data import AttributeDict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -31,6 +33,10 @@ _LEAVES = (
 )
 # what has a state of its own in checkpoints, or is looked at by itself
 _BY_THEMSELVES = (pl.Trainer, pl.Callback, pl.LightningDataModule, Optimizer, LRScheduler, DataLoader, Dataset)
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, MethodWrapperType, partial)
+CONTENT = "[]"  # names what a container of another class than Python's contains
+_CONTAINERS = (list, set, deque, OrderedDict, dict)  # filled by the methods of the first of them that they are
+_PLAIN = (*_CONTAINERS, defaultdict, Counter, AttributeDict)
 _OURS = ("pytorch_lightning", "lightning", "lightning_fabric", "lighter", "torch", "torchmetrics")
 _DEFINITIONS = "lighter.config."  # which build objects when they are asked for
 _WRAPPERS = ("torch.distributed", "torch._dynamo", "torch.fx", "deepspeed")  # their attributes are of a process's run
@@ -49,11 +55,15 @@ _OF_METRICS = frozenset(vars(_AnyMetric())) - {"training"}
 _OF_LIGHTNING = frozenset(vars(pl.LightningModule())) - {"training"}
 
 
-def holders(root: Any) -> Iterator[tuple[str, Any]]:
-    """The objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`."""
-    seen: set[int] = set()
+def holders(root: Any, besides: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
+    """The objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`.
+
+    Args:
+        besides: the ids of objects that are looked at elsewhere.
+    """
+    seen = set(besides)
     todo: list[tuple[str, Any]] = [("", root)]
-    while todo and len(seen) < MAX_HOLDERS:
+    while todo and len(seen) < MAX_HOLDERS + len(besides):
         path, holder = todo.pop()
         if id(holder) in seen:
             continue
@@ -63,7 +73,7 @@ def holders(root: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(holder, nn.Module):
             members += [(f"{path}.{name}", child) for name, child in holder._modules.items() if child is not None]
         for name, value in own_attributes(holder):
-            members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset))
+            members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset), of=holder)
         todo += reversed(members)
 
 
@@ -80,7 +90,26 @@ def is_holder(value: object) -> bool:
         return False
     if type(value).__module__.startswith(_DEFINITIONS):
         return False
-    return hasattr(value, "__dict__") or bool(_slots(type(value)))
+    return hasattr(value, "__dict__") or bool(_slots(type(value))) or _is_own_container(value)
+
+
+def _is_own_container(value: object) -> bool:
+    """Whether something contains what it is given, and is none of Python's own."""
+    return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN
+
+
+def _keeps_state(function: object, holder: object) -> bool:
+    """Whether a function may remember something: in its closure, its arguments, or the object that it is of."""
+    if not isinstance(function, _FUNCTIONS) or (not isinstance(holder, _FUNCTIONS) and is_of_library(type(holder))):
+        return False
+    if isinstance(function, FunctionType):
+        return not _is_installed(function.__module__ or "") and "<locals>" in function.__qualname__
+    return isinstance(function, partial) or not isinstance(function.__self__, (ModuleType, type))
+
+
+def is_of_users(holder: object) -> bool:
+    """Whether an object is of a class of the user's, or a function that such an object has."""
+    return isinstance(holder, _FUNCTIONS) or not is_of_library(type(holder))
 
 
 def sets_own_state(value: Any) -> bool:
@@ -91,13 +120,65 @@ def sets_own_state(value: Any) -> bool:
 def own_attributes(holder: object) -> list[tuple[str, Any]]:
     """The attributes of an object that are not a library's bookkeeping."""
     attributes: Mapping[str, Any] = getattr(holder, "__dict__", {})
+    if isinstance(holder, _FUNCTIONS):
+        return _remembered(holder)
     if isinstance(holder, nn.Module) and type(holder).__module__.startswith(_WRAPPERS):
         return [("training", holder.training)]
     ignored = _ignored(type(holder))
     found = [(name, value) for name, value in list(attributes.items()) if name not in ignored]
     if isinstance(holder, Metric):  # their states are saved by themselves
         found = [(name, value) for name, value in found if name not in holder._defaults]
+    if _is_own_container(holder):
+        found.append((CONTENT, _content(holder)))
     return found + [(name, getattr(holder, name)) for name in _slots(type(holder)) if hasattr(holder, name)]
+
+
+def _remembered(function: Any) -> list[tuple[str, Any]]:
+    """What a function keeps from one call to the next."""
+    if isinstance(function, partial):
+        return [(name, getattr(function, name)) for name in ("func", "args", "keywords")]
+    if not isinstance(function, FunctionType):
+        return [("__self__", function.__self__)]
+    found = list(vars(function).items())
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    found += [(name, cell.cell_contents) for name, cell in cells if not _is_empty(cell)]
+    return [*found, ("__defaults__", function.__defaults__)]
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return True
+    return False
+
+
+def _content(container: Any) -> Any:
+    """What is in a container, in one of Python's own."""
+    return next(kind for kind in _CONTAINERS if isinstance(container, kind))(container)
+
+
+def set_attribute(holder: Any, name: str, value: Any) -> None:
+    """Give an attribute another value: past properties, and in frozen dataclasses, closures and containers too."""
+    if name == CONTENT:
+        _fill(holder, value)
+    elif isinstance(holder, FunctionType) and name in holder.__code__.co_freevars:
+        cells = dict(zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=True))
+        cells[name].cell_contents = value
+    elif isinstance(holder, partial):
+        parts: Any = {**dict(_remembered(holder)), name: value}
+        holder.__setstate__((parts["func"], parts["args"], parts["keywords"], vars(holder)))  # type: ignore[attr-defined]
+    elif hasattr(holder, "__dict__") and name not in (*_slots(type(holder)), "__self__", "__defaults__"):
+        vars(holder)[name] = value
+    elif getattr(holder, name, None) is not value:  # a method's object cannot be another one
+        object.__setattr__(holder, name, value)
+
+
+def _fill(container: Any, content: Any) -> None:
+    """Let a container contain something else, past methods of the user's."""
+    kind: Any = next(kind for kind in _CONTAINERS if isinstance(container, kind))
+    kind.clear(container)
+    (kind.extend if kind in (list, deque) else kind.update)(container, content)
 
 
 def is_of_library(kind: type) -> bool:
@@ -129,7 +210,7 @@ def _ignored_of(kind: type) -> frozenset[str]:
         internal = _used_by(kind, ("pytorch_lightning", "lightning", "lighter"))
         return frozenset(names | _OF_LIGHTNING | {name for name in internal if name.startswith("_")}) - {"_hparams"}
     if issubclass(kind, nn.Module):
-        return frozenset(names | _OF_MODULES)
+        return frozenset(names | _OF_MODULES | getattr(kind, "transient", frozenset()))
     if issubclass(kind, (pl.Callback, pl.LightningDataModule, Optimizer)):
         return frozenset(names) | _used_by(kind, _OURS)
     return frozenset(names)
@@ -155,8 +236,10 @@ def _slots(kind: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
-def _objects_in(value: Any, path: str, *, in_data: bool, depth: int = 3) -> list[tuple[str, Any]]:
+def _objects_in(value: Any, path: str, *, in_data: bool, of: object, depth: int = 3) -> list[tuple[str, Any]]:
     """The objects in an attribute's value: itself, or those in lists and dicts; of a dataset those that it wraps."""
+    if _is_own_container(value) or _keeps_state(value, of):
+        return [(path, value)]
     if isinstance(value, (list, tuple)):
         items: Any = enumerate(value)
     elif isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
@@ -166,4 +249,4 @@ def _objects_in(value: Any, path: str, *, in_data: bool, depth: int = 3) -> list
     if len(value) > MAX_MEMBERS or not depth:
         return []
     return [found for key, item in items
-            for found in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, depth=depth - 1)]  # fmt: skip
+            for found in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, of=of, depth=depth - 1)]  # fmt: skip

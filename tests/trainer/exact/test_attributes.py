@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from array import array
+from collections import Counter, OrderedDict, deque, namedtuple
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
+import lighter
 from tests.trainer.exact.going_on import BATCH, Job, Module, Samples, Watch, broken, fit
 
 
@@ -111,6 +114,25 @@ class Counts(pl.Callback):
             parameter.grad.mul_(1 + self.count / 10)
 
 
+class Knows(pl.Callback):
+    """Keeps the module, and a layer of it: what they have is theirs, in the mode that they are in."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.module, self.layers = pl_module, [pl_module.network[1]]
+
+
+class Evaluates(lighter.ForwardModule):
+    """Evaluators of several dataloaders, of which those of the second are made when there is one."""
+
+    def __init__(self) -> None:
+        optimizer = partial(torch.optim.SGD, lr=0.01)
+        super().__init__(model=nn.Linear(4, 1), optimizer=optimizer, evaluator_cfg={"val": MeanMetric()})
+
+    def forward(self, batch: Any) -> Any:
+        loss = self.model(batch[0]).square().mean()
+        return {"loss_dict": {"square_loss": loss}, "metric_dict": {"value": loss.detach()}}
+
+
 class Remembers(Samples):
     """Its samples depend on how many it has served, and on a generator of its own."""
 
@@ -142,11 +164,78 @@ def reshuffled(workers: int) -> DataLoader:
     return DataLoader(Samples(), BATCH, sampler=Reshuffles(Samples()), num_workers=workers)
 
 
+class Scores(list):
+    """A list with a method."""
+
+    def mean(self) -> float:
+        return sum(self) / max(1, len(self))
+
+
+class ByName(OrderedDict):
+    __slots__ = ()
+
+
+class OwnContainers(Module):
+    """Of classes of the user's, in each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores, self.named = Scores(), {"all": ByName(steps=0)}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.scores.append(loss.item())
+        self.named["all"]["steps"] += 1
+        return loss * (1 + self.scores.mean() + self.named["all"]["steps"])
+
+
+def counter(total: float = 0.0) -> Callable[[float], float]:
+    past: list[float] = []
+
+    def add(value: float) -> float:
+        nonlocal total
+        total += value
+        past.append(value)
+        return total + sum(past)
+
+    return add
+
+
+def appended(values: list[float], value: float, *, seen: Counter[str]) -> float:
+    values.append(value)
+    seen["calls"] += 1
+    return sum(values) + seen["calls"]
+
+
+class Remember(Module):
+    """Functions that remember: in closures, arguments and the object that they are of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add, self.update = counter(), Counter(calls=0).update
+        self.append, self.mean = partial(appended, [], seen=Counter()), {"of": MeanMetric()}
+        self.held = [Mean().__dict__.update, self.mean["of"].update]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        value = loss.item()
+        self.update({"calls": 1})
+        self.held[1](value)
+        calls = self.update.__self__["calls"]
+        return loss * (1 + self.add(value) + self.append(value) + calls + self.mean["of"].compute())
+
+
 JOBS: dict[str, Callable[[], Job]] = {
     "plain attributes": lambda: Job(Anneals()),
     "objects": lambda: Job(Holds()),
+    "containers of classes of the user's": lambda: Job(OwnContainers()),
+    "functions that remember": lambda: Job(Remember()),
     "outputs of a validation": lambda: Job(Collects(), trainer={"val_check_interval": 2}),
     "a callback without state_dict": lambda: Job(trainer={"callbacks": [Counts()]}),
+    "a callback that keeps the module": lambda: Job(trainer={"callbacks": [Knows()]}),
+    "evaluators of several dataloaders": lambda: Job(
+        Evaluates(), val=[DataLoader(Samples(), 2 * BATCH), DataLoader(Samples(), 2 * BATCH)]
+    ),
     "a sampler that counts": lambda: Job(train=reshuffled(0)),
     "a sampler that counts, in workers": lambda: Job(train=reshuffled(1)),
 }
@@ -199,6 +288,21 @@ class Grows(Module):
         self.values += range(20_000)
 
 
+class Fills(Module):
+    """What is mutable, and not saved."""
+
+    def __init__(self, values: Any) -> None:
+        super().__init__()
+        self.values = values
+
+    def on_train_epoch_start(self) -> None:
+        values = self.values[0] if isinstance(self.values, Pair) else self.values
+        values.append(1) if hasattr(values, "append") else values.fill(1)
+
+
+Pair = namedtuple("Pair", "one other")
+
+
 def of_workers() -> Job:
     return Job(train=DataLoader(Remembers(), BATCH, num_workers=1))
 
@@ -218,10 +322,18 @@ def test_what_nobody_can_read_is_named_at_the_start(make: Callable[[], Job], rea
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(Swaps, "model.scale (a function)"), (Grows, "model.values (too large a")]
+    ("module", "name"),
+    [
+        (Swaps, "model.scale (a function)"),
+        (Grows, "model.values (too large a"),
+        (lambda: Fills(bytearray()), "model.values (a bytearray)"),
+        (lambda: Fills(array("d")), "model.values (a array)"),
+        (lambda: Fills(Pair([], 0)), "model.values (a Pair)"),
+        (lambda: Fills(np.array([None])), "model.values (a ndarray)"),
+    ],
 )
 def test_what_cannot_be_saved_is_named_when_it_has_changed(
-    module: type, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    module: Callable[[], Any], name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "lighter")
     whole = Watch(tmp_path)

@@ -7,7 +7,7 @@ change that cannot be saved is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics import Metric
 
 from lighter.errors import CheckpointError
-from lighter.parts.holders import holders, is_holder, is_of_library, own_attributes, sets_own_state
+from lighter.parts.holders import (
+    holders,
+    is_holder,
+    is_of_library,
+    is_of_users,
+    own_attributes,
+    set_attribute,
+    sets_own_state,
+)
 from lighter.trainer.exact.position import is_begun
 from lighter.trainer.exact.values import OF_PROCESS, Opaque, encode, fingerprint, has_generator, opaque_in, restored
 
@@ -64,7 +72,7 @@ class Attribute:
     def is_users(self) -> bool:
         """Whether a change that cannot be saved is told: objects of libraries keep caches."""
         has_state = isinstance(self.holder, nn.Module) and type(self.holder).get_extra_state is not _NO_EXTRA_STATE
-        return not (has_state or is_of_library(type(self.holder)))
+        return not has_state and is_of_users(self.holder)
 
     @property
     def kind(self) -> str:
@@ -73,7 +81,7 @@ class Attribute:
         name = type(one).__name__
         if self.is_iterator:
             return f"an iterator ({name})"
-        if isinstance(one, (Tensor, list, dict, tuple, set, str, bytes)):
+        if isinstance(one, Tensor) or type(one) in (list, dict, tuple, set, str, bytes):
             return f"too large a {name}"
         return f"a {name}" if isinstance(self.value, Opaque) else f"with a {name} in it"
 
@@ -86,11 +94,9 @@ class Attribute:
             tensors[self.name.removesuffix(_GRADIENT)].requires_grad_(encoded)
         elif self.name in tensors:
             setattr(self.holder, self.name, restored(encoded, tensors[self.name], device))
-        elif hasattr(self.holder, "__dict__"):  # past properties, and frozen dataclasses
-            vars(self.holder)[self.name] = restored(encoded, vars(self.holder).get(self.name), device)
         else:
-            value = restored(encoded, getattr(self.holder, self.name, None), device)
-            object.__setattr__(self.holder, self.name, value)
+            now = dict(own_attributes(self.holder)).get(self.name)
+            set_attribute(self.holder, self.name, restored(encoded, now, device))
 
 
 class Switches:
@@ -126,7 +132,7 @@ class Switches:
         self._roots |= new
         for label, root in new.items():
             self._first = {place: first for place, first in self._first.items() if not _is_of(place[0], label)}
-            for place, attribute in _attributes(label, root):
+            for place, attribute in _attributes(label, root, self._modules(label)):
                 self._note(place, attribute)
             expected = {path: values for path, values in self._expected.items() if _is_of(path, label)}
             self._load(expected if as_expected else {}, torch.device("cpu"))
@@ -140,7 +146,8 @@ class Switches:
             parts: dict[str, object] = {f"{name}.{part}": getattr(loader, part) for part in ("dataset", "collate_fn")}
             parts = {label: part for label, part in parts.items() if is_holder(part) or isinstance(part, Dataset)}
             self.add(parts, as_expected=not loader.persistent_workers)  # those were begun with what was there then
-            for place, attribute in _attributes_of(parts) if loader.num_workers else ():
+            found = (item for label, part in parts.items() for item in _attributes(label, part, ()))
+            for place, attribute in found if loader.num_workers else ():
                 if has_generator(attribute.value):
                     self.unknown[_name(place)] = "a random generator that workers draw from"
 
@@ -261,21 +268,22 @@ class Switches:
         return any(_is_of(path, label) for label in self._roots)
 
     def _all(self) -> Iterator[tuple[Place, Attribute]]:
-        return _attributes_of(self._roots)
+        for label, root in self._roots.items():
+            yield from _attributes(label, root, self._modules(label))
+
+    def _modules(self, label: str) -> Collection[int]:
+        """The ids of the fit's own modules, for all roots but that: callbacks have them too, if only by `self.log`."""
+        module = self._roots.get(_MODEL)
+        return {id(one) for one in module.modules()} if module is not None and label != _MODEL else ()
 
 
-def _attributes_of(roots: Mapping[str, Any]) -> Iterator[tuple[Place, Attribute]]:
-    for label, root in roots.items():
-        yield from _attributes(label, root)
-
-
-def _attributes(label: str, root: Any) -> Iterator[tuple[Place, Attribute]]:
+def _attributes(label: str, root: Any, besides: Collection[int]) -> Iterator[tuple[Place, Attribute]]:
     if label == _TRAINER:
         for name in _OF_TRAINER:
             yield (label, name), Attribute(root, name, getattr(root, name))
         return
     registered = set(map(id, root.modules())) if isinstance(root, nn.Module) else set()
-    for path, holder in holders(root):
+    for path, holder in holders(root, besides):
         found = own_attributes(holder)
         if isinstance(holder, nn.Module) and not isinstance(holder, Metric):
             found += _of_module(holder, is_registered=id(holder) in registered)

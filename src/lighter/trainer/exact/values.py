@@ -7,6 +7,7 @@ sets, dicts and deques of such. An encoded value is a scalar as it is, or a list
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -43,6 +44,7 @@ _GENERATORS: dict[Any, str] = {
     np.random.RandomState: "RandomState",
     torch.Generator: "torch.Generator",
 }
+_SHOWN = (bytearray, array, tuple, np.ndarray)  # not saved, but a change in them is seen
 
 
 class Opaque:
@@ -118,7 +120,9 @@ class _Encoder:
 def _opaque(value: Any) -> Opaque:
     if isinstance(value, Tensor) and not is_lazy(value):
         return Opaque(value, None if value.is_inference() else value._version)
-    return Opaque(value, len(value) if type(value) in _SEQUENCES or type(value) in _MAPPINGS else None)
+    if type(value) in _SEQUENCES or type(value) in _MAPPINGS:
+        return Opaque(value, len(value))
+    return Opaque(value, repr(value) if isinstance(value, _SHOWN) else None)
 
 
 def _is_plain_tensor(value: Any) -> bool:
