@@ -278,8 +278,10 @@ class LeanFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """End an epoch."""
         ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
-        if self._samplers_drawn:  # no batch was left, and nobody asked them
-            self._samplers.load(self._samplers_drawn, self.trainer.strategy.root_device)
+        # no batch was left: nobody asked them for an order, or workers did who begin at once
+        drawn = self._saved_attributes("samplers").get("now") if ends else self._samplers_drawn
+        if drawn:
+            self._samplers.load(drawn, self.trainer.strategy.root_device)
             self._samplers_drawn = {}
         self.goes_on = None
         if ends:

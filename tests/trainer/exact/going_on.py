@@ -110,7 +110,7 @@ class Watch(Checkpoint):
 
 
 def _seen(values: Any) -> Any:
-    return [float(leaf.double().sum()).hex() for leaf in torch.utils._pytree.tree_leaves(values)
+    return [float(leaf.detach().double().sum()).hex() for leaf in torch.utils._pytree.tree_leaves(values)
             if isinstance(leaf, Tensor)]  # fmt: skip
 
 
