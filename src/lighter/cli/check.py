@@ -89,8 +89,8 @@ def title(problems: Sequence[Problem], more: str = "") -> str:
     """How many errors and warnings there are."""
     errors = sum(problem.severity == ERROR for problem in problems)
     counts = [(errors, "problem"), (len(problems) - errors, "warning")]
-    said = " and ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts if count)
-    return f"The config has {said}{more}."
+    said = " and ".join(f"{count}{more} {what}{'s' * (count != 1)}" for count, what in counts if count)
+    return f"The config has {said}."
 
 
 def as_data(problem: Problem) -> dict[str, Any]:
