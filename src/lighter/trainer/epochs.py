@@ -219,6 +219,7 @@ class LeanFitLoop(_FitLoop):
         saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
         if self.streams is not None:
             self.streams.seed_for(START)
+            self.switches.begin_training()
         if saved is not None:
             go_on(self.trainer, saved)
         with self._epoch_counted(saved):

@@ -161,6 +161,12 @@ class Switches:
         own: dict[str, object] = {f"optimizers[{number}]": one for number, one in enumerate(optimizers)}
         self.add({label: one for label, one in own.items() if not is_of_library(type(one))})
 
+    def begin_training(self) -> None:
+        """Count changes of modes and of what trains from here: a callback that freezes has done so, and will again."""
+        for place, attribute in self._all():
+            if place[1] == "training" or place[1].endswith(_GRADIENT):
+                self._note(place, attribute)
+
     def end_start(self) -> None:
         """The first hooks of the fit were called, as those of a fit that goes on will be."""
         for place, attribute in self._all():
