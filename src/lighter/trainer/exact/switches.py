@@ -164,7 +164,7 @@ class Switches:
     def begin_training(self) -> None:
         """Count changes of modes and of what trains from here: a callback that freezes has done so, and will again."""
         for place, attribute in self._all():
-            if place[1] == "training" or place[1].endswith(_GRADIENT):
+            if place in self._first and (place[1] == "training" or place[1].endswith(_GRADIENT)):
                 self._note(place, attribute)
 
     def end_start(self) -> None:
