@@ -140,7 +140,7 @@ class Journal:
         changed = [f"{name} (its file changed)" for name in before if name in now and now[name] != before[name]]
         if not changed and self.facts.get("source_of_last_start"):
             changed = ["the checkout (lighter runs show has the commit of then)"]
-        packages = ((self.facts.get("software") or {}).get("packages") or {}, provenance.software()["packages"])
+        packages = ((self.facts.get("software") or {}).get("packages") or {}, provenance.versions(_THAT_MATTER))
         pairs = [(name, *(one.get(name) for one in packages)) for name in _THAT_MATTER]
         return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
 
