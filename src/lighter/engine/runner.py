@@ -202,9 +202,9 @@ class Runner:
             refuse_missing_secrets(config)
             with _importable(config, problems) as project:
                 job = _Job(stage, config, run, journal, project, resumed is not None, going_on)
-                return self._execute(job, arguments)
+                with no_srun_hint():  # also of a trainer that is Lightning's own
+                    return self._execute(job, arguments)
 
-    @no_srun_hint()  # also of a trainer that is Lightning's own
     def _execute(self, job: _Job, arguments: Mapping[str, Any]) -> Outcome:
         """What is done in the run's folder, all of it on record."""
         config, stage, folder, going_on = job.config, job.stage, job.journal.folder, job.going_on

@@ -52,7 +52,8 @@ class _AnyMetric(Metric):
 
 
 _OF_METRICS = frozenset(vars(_AnyMetric())) - {"training"}
-_OF_LIGHTNING = frozenset(vars(pl.LightningModule())) - {"training"}
+_HOOKS = frozenset(name for name in dir(pl.LightningModule) if name.startswith("on_"))  # `trainer/hooks.py` moves them
+_OF_LIGHTNING = (frozenset(vars(pl.LightningModule())) | _HOOKS) - {"training"}
 
 
 def holders(root: Any, besides: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
