@@ -136,6 +136,8 @@ class Switches:
                 self._note(place, attribute)
             expected = {path: values for path, values in self._expected.items() if _is_of(path, label)}
             self._load(expected if as_expected else {}, torch.device("cpu"))
+            for path in expected:  # once: objects that are made anew later begin as they are
+                self._expected.pop(path, None)
 
     def add_loaders(self, split: str, loaders: Sequence[Any]) -> None:
         """Look at what dataloaders load with, before they are gone over. Of what workers have, nothing is known."""
