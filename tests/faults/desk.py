@@ -19,6 +19,8 @@ import torch
 import yaml
 
 from lighter import Runner
+from lighter.engine.again import resume
+from lighter.engine.again.state import State
 from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED, SIGNAL_AT
 from tests.faults.outcome import Outcome, differences, outcome
 from tests.faults.processes import launch
@@ -55,6 +57,7 @@ class Desk:
     def __init__(self, place: Path, scenario: Scenario, exact: bool) -> None:
         place.mkdir(parents=True)
         self.place, self.scenario, self.exact = place.resolve(), scenario, exact
+        self.checkpoint = ""  # the name of the one to go on from; the newest, if empty
 
     def inputs(self) -> list[Any]:
         """The config of the job."""
@@ -69,7 +72,19 @@ class Desk:
         """Go on. Lightning warns of what it cannot do."""
         if not self.exact:
             warnings.simplefilter("ignore")
-        Runner().resume(self.run, self.scenario.resume)
+        with self._from_checkpoint():
+            Runner().resume(self.run, self.scenario.resume)
+
+    @contextmanager
+    def _from_checkpoint(self) -> Iterator[None]:
+        """Go on from a certain checkpoint, as if the newer ones were damaged."""
+        if not self.checkpoint:
+            yield
+            return
+        path = self.run / "checkpoints" / self.checkpoint
+        state = State(path, torch.load(path, map_location="meta", weights_only=True))
+        with mock.patch.object(resume, "newest_good", return_value=state):
+            yield
 
     def do(self, job: Callable[[], None], kill_after: float | None = None, **environment: str) -> bool:
         """Do it in processes of its own; returns whether it came to its end.
@@ -153,9 +168,9 @@ class Reference:
         shutil.copytree(cut, run)
         for file in [*desk.place.glob(f"{SERVED}.*"), desk.place / "output.txt"]:
             file.unlink(missing_ok=True)
-        if checkpoint:
-            os.utime(run / "checkpoints" / checkpoint)
-        saved = max((run / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        desk.checkpoint = checkpoint
+        newest = max((run / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        saved = run / "checkpoints" / checkpoint if checkpoint else newest
         loops = torch.load(saved, weights_only=True)["loops"]["fit_loop"]
         batches = int(loops["epoch_loop.batch_progress"]["total"]["processed"])
         try:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -217,8 +217,10 @@ class PlainOnSeveral(Plain):
 class Served(pl.Callback):
     """Notes every step: where it was, which samples it got, what was drawn for them, and its loss."""
 
+    file: ClassVar[int]  # of the class: a descriptor is of a process, and no state of a fit
+
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self.file = os.open(f"{SERVED}.{trainer.global_rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        type(self).file = os.open(f"{SERVED}.{trainer.global_rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(self.file, f"{START}\n".encode())
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -244,8 +246,7 @@ class SignalsItself(pl.Callback):
     That is the signal, the hook, how often that was called in this process, and the rank of the process.
     """
 
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
+    calls: ClassVar[Counter[str]] = Counter()  # of the class: they count in this process
 
     def _called(self, trainer: Any, hook: str) -> None:
         name, at, count, rank = os.environ.get(SIGNAL_AT, "- - 0 0").split()
