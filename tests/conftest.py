@@ -22,6 +22,7 @@ for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 def no_trace() -> Iterator[None]:
     """Each test leaves the process as it found it, or fails; the next one finds it so either way."""
     traces.seed()
+    traces.forget_variables()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # two cores are shared by all tests
     before = traces.take()

@@ -222,6 +222,12 @@ def forget_runs(folder: Path, environment: Mapping[str, str]) -> None:
             del sys.modules[name]
 
 
+def forget_variables() -> None:
+    """Begin without the variables that runs of shared fixtures left: forked processes would join such a run."""
+    for name in OF_RUNS:
+        os.environ.pop(name, None)
+
+
 def seed() -> None:
     """Begin with the same random numbers in whatever order tests run; those that they draw are no trace."""
     random.seed(0)
