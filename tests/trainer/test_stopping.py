@@ -10,7 +10,9 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from lighter import Runner, signals
 from lighter.cli.stage import run_stage
 from lighter.errors import WorkerError
 from lighter.signals import Stopped
+from lighter.trainer.stopping import Stopping
 from lighter.trainer.workers import let_workers_stay
 from tests.jobs import loader
 
@@ -434,6 +437,23 @@ def test_a_worker_of_a_validation_that_died_is_named(tmp_path: Path) -> None:
     data = [loader(0, 64), DataLoader(Mortal("SIGKILL"), batch_size=4, num_workers=2)]
     with pytest.raises(WorkerError, match="Worker 0 of 2 of the val dataloader 1"):
         trainer([], tmp_path, num_sanity_val_steps=-1).fit(Module(), loader(0, 64), data)
+
+
+def test_a_death_told_while_another_error_leaves_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch raises its error in a signal handler, which may run in the context manager's own code."""
+
+    @contextmanager
+    def interrupted(self: Any) -> Iterator[None]:
+        yield
+
+    def leaves(self: Any, *_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed.")
+
+    monkeypatch.setattr(Stopping, "of_stage", interrupted)
+    module = Module()
+    module.on_train_start = MethodType(leaves, module)  # type: ignore[method-assign]
+    with pytest.raises(WorkerError, match=r"A dataloader's worker \(process 4711\) died"):
+        trainer([], tmp_path).fit(module, loader(0, 64), loader(0, 64))
 
 
 def test_the_command_names_it_without_a_traceback(

@@ -30,6 +30,7 @@ from lighter.trainer.saving.defaults import LastCheckpoint as LastCheckpoint
 from lighter.trainer.saving.defaults import first_of, with_checkpoints
 from lighter.trainer.saving.io import install_saving
 from lighter.trainer.stopping import Stopping, stops_cleanly
+from lighter.trainer.workers import dead_worker, is_worker_death
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]
@@ -133,8 +134,13 @@ class Trainer(pytorch_lightning.Trainer):
         fit_loop: Any = self.fit_loop
         if self.state.fn == "fit":
             fit_loop.end_setup()
-        with self.stopping.of_stage():
-            return super()._run_stage()
+        try:
+            with self.stopping.of_stage():
+                return super()._run_stage()
+        except RuntimeError as error:  # raised by torch's signal handler while the context manager took another error
+            if is_worker_death(error) and (died := dead_worker(self, error)) is not None:
+                raise died from error
+            raise
 
 
 def _with_lightnings(init: Any) -> inspect.Signature:

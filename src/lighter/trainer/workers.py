@@ -123,6 +123,11 @@ if hasattr(signal, "pthread_sigmask"):
     _STARTED |= {"fork": ForkedWorker, "spawn": SpawnedWorker}
 
 
+def is_worker_death(error: BaseException) -> bool:
+    """Whether it is torch's error of a dataloader's worker that ended by itself."""
+    return _DIED.search(str(error)) is not None
+
+
 def dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
     """What to say in place of an error that comes of a worker that died; None if it comes of something else.
 
