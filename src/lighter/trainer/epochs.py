@@ -94,12 +94,13 @@ class LeanFitLoop(_FitLoop):
     def end_setup(self) -> None:
         """The hooks that come before the data is loaded were called."""
         self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
+        has_searched = any(map(is_search, self.trainer.callbacks)) and not self._resumes
         self._searches, self._is_set_up = [], True
         if self.is_resuming and not self._resumes:  # a search has restored what it saved
             self.goes_on = None
             settle(self, NOTHING)
         if self.trainer.exact_resume:
-            self.switches.end_setup(self.trainer.optimizers)
+            self.switches.end_setup(self.trainer.optimizers, has_searched=has_searched)
             saved = self._saved_attributes("switches")
             self.switches.load_setup(saved, self.trainer.strategy.root_device)
             self.switches.expect(saved)
@@ -219,7 +220,8 @@ class LeanFitLoop(_FitLoop):
         saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
         if self.streams is not None:
             self.streams.seed_for(START)
-            self.switches.begin_training()
+            if self._is_set_up:
+                self.switches.begin_start()
         if saved is not None:
             go_on(self.trainer, saved)
         with self._epoch_counted(saved):

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -395,3 +395,28 @@ def test_ordinary_modules_are_exact(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert str(fit(lambda: Job(Ordinary()), whole).resume_choice) == "exact"
     assert str(fit(lambda: Job(Ordinary()), Watch(None), whole.cuts[9][0]).resume_choice) == "exact"
     assert "not exact" not in caplog.text
+
+
+class OfItsProcess(pl.Callback):
+    """Opens what it writes to when the fit starts, and counts from there."""
+
+    opened: ClassVar[int] = 0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        type(self).opened += 1
+        self.folder, self.lines = f"folder-{self.opened}", 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.descriptor = self.opened
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.lines += 1
+
+
+def test_what_the_first_hooks_set_is_of_this_process(tmp_path: Path) -> None:
+    fit(lambda: Job(trainer={"max_epochs": 2, "callbacks": [OfItsProcess()]}), watch := Watch(tmp_path))
+    callback, (path, _) = OfItsProcess(), watch.cuts[-1]
+    trainer = fit(lambda: Job(trainer={"callbacks": [callback]}), Watch(None), path)
+    assert (callback.folder, callback.descriptor) == ("folder-2", 2)
+    assert callback.lines == trainer.global_step, "what changed since goes on"
+    assert str(trainer.resume_choice) == "exact"

@@ -32,7 +32,8 @@ from lighter.trainer.exact.values import OF_PROCESS, Opaque, encode, fingerprint
 
 State = Mapping[str, Any]
 Place = tuple[str, str]  # the path of an object, and the name of its attribute
-Changed = Mapping[str, Mapping[str, Sequence[Any]]]  # by path and name: the fingerprint of the first value, the value
+# by path and name: the fingerprints of the first value and of the one from which changes count, and the value
+Changed = Mapping[str, Mapping[str, Sequence[Any]]]
 
 _MODEL, _DATA, _TRAINER, _LOADER = "model", "data", "trainer", "_dataloader"
 _OF_TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
@@ -102,6 +103,9 @@ class Attribute:
 class Switches:
     """The changes of one fit. What a module is when the fit begins is the user's to say, in a fit that goes on too.
 
+    What the first hooks set, up to `on_train_start`, is theirs: in a fit that goes on they set it again, to its own
+    folder, time or file descriptor. Changes count from there.
+
     Attributes:
         unknown: what has a state that cannot be read, and why, by name.
     """
@@ -111,7 +115,8 @@ class Switches:
         self._roots: dict[str, Any] = {}
         self._first: dict[Place, str] = {}
         self._alive: list[Any] = []  # what fingerprints know by its identity
-        self._touched: set[Place] = set()  # what is saved though it may be as it was at first
+        self._base: dict[Place, str] = {}  # the values from which changes count, where these are not the first
+        self._before_start: dict[Place, str] = {}
         self._at_setup: Changed = {}
         self._expected: dict[str, Any] = {}  # changes of objects that are not there yet
         self._named: set[str] = set()
@@ -131,7 +136,9 @@ class Switches:
         new = {label: root for label, root in roots.items() if self._roots.get(label) is not root}
         self._roots |= new
         for label, root in new.items():
-            self._first = {place: first for place, first in self._first.items() if not _is_of(place[0], label)}
+            for known in (self._first, self._base):
+                for place in [place for place in known if _is_of(place[0], label)]:
+                    del known[place]
             for place, attribute in _attributes(label, root, self._modules(label)):
                 self._note(place, attribute)
             expected = {path: values for path, values in self._expected.items() if _is_of(path, label)}
@@ -157,16 +164,25 @@ class Switches:
         """Load the changes of dataloaders' objects as soon as these are there."""
         self._expected = {path: values for path, values in state.get("changed", {}).items() if _LOADER in path}
 
-    def end_setup(self, optimizers: Sequence[Any]) -> None:
-        """The hooks that come before the data is loaded were called: what they changed is loaded as early."""
-        self._at_setup = self._changes()["changed"]
+    def end_setup(self, optimizers: Sequence[Any], *, has_searched: bool) -> None:
+        """The hooks that come before the data is loaded were called: what a search found is loaded as early."""
+        self._at_setup = self._changes()["changed"] if has_searched else {}
+        for place, attribute in self._all():
+            self._count_from(place, attribute)
         own: dict[str, object] = {f"optimizers[{number}]": one for number, one in enumerate(optimizers)}
         self.add({label: one for label, one in own.items() if not is_of_library(type(one))})
 
-    def begin_training(self) -> None:
-        """Count changes of modes and of what trains from here: a callback that freezes has done so, and will again."""
+    def begin_start(self) -> None:
+        """`on_train_start` comes. A validation that was tried has made objects, as that of a fit that goes on will.
+
+        Modes and what trains count from here: a `Freezer` may thaw in `on_train_start` what it has frozen before.
+        """
+        known = {path for path, _ in (*self._first, *self._base)}
         for place, attribute in self._all():
-            if place in self._first and (place[1] == "training" or place[1].endswith(_GRADIENT)):
+            self._before_start[place] = attribute.fingerprint
+            if place[0] not in known:
+                self._count_from(place, attribute)
+            elif _is_mode(place):
                 self._note(place, attribute)
 
     def end_start(self) -> None:
@@ -174,12 +190,10 @@ class Switches:
         for place, attribute in self._all():
             if attribute.is_iterator and attribute.is_users:
                 self.unknown[_name(place)] = attribute.kind
-            if self._first.get(place) == attribute.fingerprint:
-                continue
-            if attribute.is_plain:
-                self._touched.add(place)
-            else:
-                self._note(place, attribute)
+            before = self._before_start.get(place)
+            if before is None or (before != attribute.fingerprint and not _is_mode(place)):
+                self._count_from(place, attribute)
+        self._before_start = {}
 
     def changes(self) -> State:
         """What is otherwise than it was when the fit began, of objects that have no modes."""
@@ -207,7 +221,11 @@ class Switches:
 
     def load_setup(self, state: State, device: torch.device) -> None:
         """Give back what was set before the data was loaded: a batch size that was found, say."""
-        self._load(state.get("at_setup", {}), device)
+        self._at_setup = state.get("at_setup", self._at_setup)
+        self._load(self._at_setup, device)
+        for place, attribute in self._all() if self._at_setup else ():
+            if place[1] in self._at_setup.get(place[0], {}):
+                self._count_from(place, attribute)
 
     def load(self, state: State, device: torch.device) -> list[str]:
         """Change again what was changed, which stays a change, though a callback may have made it by now.
@@ -226,6 +244,10 @@ class Switches:
 
     def _note(self, place: Place, attribute: Attribute) -> None:
         self._first[place] = attribute.fingerprint
+        self._count_from(place, attribute)
+
+    def _count_from(self, place: Place, attribute: Attribute) -> None:
+        self._base[place] = attribute.fingerprint
         self._alive += opaque_in(attribute.value)
 
     def _changes(self, modes: Mapping[str, bool] | None = None) -> dict[str, Any]:
@@ -236,10 +258,11 @@ class Switches:
             if name == "training" and modes:  # when everything is in evaluation mode for a while
                 attribute.value = modes.get(path, attribute.value)
             first = self._first.get(place, "")
-            differs = first != attribute.fingerprint
+            base = self._base.get(place, first)
+            differs = base != attribute.fingerprint
             if attribute.is_plain:
-                if differs or place in self._touched:
-                    changed.setdefault(path, {})[name] = [first, attribute.value]
+                if differs:
+                    changed.setdefault(path, {})[name] = [first, base, attribute.value]
             elif attribute.is_users and (differs or attribute.is_iterator):
                 left_out[_name(place)] = attribute.kind
         return {"changed": changed, "left_out": left_out}
@@ -252,24 +275,25 @@ class Switches:
             if not self._is_looked_at(path):  # not there yet, or of a callback that is gone
                 self._expected[path] = values
                 continue
-            for name, (first, encoded) in values.items():
-                problem = self._load_one((path, name), holders_now.get(path), first, encoded, device)
+            for name, (first, base, encoded) in values.items():
+                problem = self._load_one((path, name), holders_now.get(path), (first, base), encoded, device)
                 problems += [f"{path}.{name} {problem}"] if problem else []
         return problems
 
-    def _load_one(self, place: Place, holder: Any, first: str, encoded: Any, device: torch.device) -> str:
+    def _load_one(
+        self, place: Place, holder: Any, fingerprints: tuple[str, str], encoded: Any, device: torch.device
+    ) -> str:
         if holder is None:
             return "is not there now"
         now, saved = self._first.get(place, ""), fingerprint(encoded, is_holder)
+        first, base = fingerprints
         if now not in (first, saved) and OF_PROCESS not in now[:1] + first[:1]:
             return "began with another value, and keeps the one that it has now"
         try:
             Attribute(holder, place[1], None).set(encoded, device)
         except _FAILS as error:
             return f"cannot be restored: {error}"
-        self._first[place] = first
-        if saved == first:
-            self._touched.add(place)
+        self._first[place], self._base[place] = first, base
         return ""
 
     def _is_looked_at(self, path: str) -> bool:
@@ -283,6 +307,10 @@ class Switches:
         """The ids of the fit's own modules, for all roots but that: callbacks have them too, if only by `self.log`."""
         module = self._roots.get(_MODEL)
         return {id(one) for one in module.modules()} if module is not None and label != _MODEL else ()
+
+
+def _is_mode(place: Place) -> bool:
+    return place[1] == "training" or place[1].endswith(_GRADIENT)
 
 
 def _attributes(label: str, root: Any, besides: Collection[int]) -> Iterator[tuple[Place, Attribute]]:
