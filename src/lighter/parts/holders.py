@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 MAX_HOLDERS, MAX_MEMBERS = 20_000, 1_000  # of one root; of a list or dict of objects
 _LEAVES = (
@@ -205,7 +205,7 @@ def _ignored_of(kind: type) -> frozenset[str]:
     """The names that the libraries' base classes of a class use themselves."""
     names = {name for name in dir(kind) if isinstance(inspect.getattr_static(kind, name, None), cached_property)}
     names |= {"__weakref__", "__dict__"}
-    if issubclass(kind, Metric):
+    if issubclass(kind, (Metric, MetricCollection)):
         return frozenset(names | _OF_METRICS) | _used_by(kind, ("torchmetrics",))
     if issubclass(kind, pl.LightningModule):
         internal = _used_by(kind, ("pytorch_lightning", "lightning", "lighter"))

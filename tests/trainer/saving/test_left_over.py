@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import lighter
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.paths import RunFolder
 from lighter.signals import Stopped
+from lighter.trainer.saving.left_over import LeftOver
 from tests.trainer.saving.jobs import At, Scored, checkpoint, files, trainer
 
 SCORES = [5.0, 4.0, 4.5, 3.0, 3.5, 2.0]
@@ -90,6 +92,17 @@ def test_killed_moved_and_gone_on_with(name: str, epoch: int, async_save: bool, 
     goes_on(*map_to_callbacks(CALLBACKS[name]), async_save=async_save)
     assert files() == expected
     os.chdir("..")
+
+
+def test_a_name_that_became_a_link_to_a_newer_one_is_kept(tmp_path: Path) -> None:
+    """A copied folder may have files in the place of links; `save_last: link` then gives the name away."""
+    (tmp_path / "newer.ckpt").touch()
+    (last := tmp_path / "last.ckpt").symlink_to("newer.ckpt")
+    left, callback = LeftOver(), checkpoint()
+    left._resumed, callback._last_global_step_saved = str(last), 1
+    strategy = SimpleNamespace(remove_checkpoint=os.unlink)
+    left.remove_resumed(SimpleNamespace(checkpoint_callbacks=[callback], strategy=strategy), callback)
+    assert last.is_symlink()
 
 
 @pytest.mark.parametrize(

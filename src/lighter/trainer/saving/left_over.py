@@ -69,6 +69,9 @@ class LeftOver:
         has_saved = callback._last_global_step_saved > self._step  # private: its state does not say so
         if self._resumed is None or callback.save_weights_only or not has_saved:
             return
+        if os.path.islink(self._resumed):  # its name was given to a newer one, by `save_last: link`
+            self._resumed = None
+            return
         callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
         if self._resumed not in {path for one in callbacks for path in _noted(one)}:
             trainer.strategy.remove_checkpoint(self._resumed)
