@@ -17,7 +17,7 @@ _LOCAL = ("file", "local")  # fsspec's names of the disks
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Whether a path is in another storage: `s3://bucket/folder`, also one from which pathlib took a slash."""
+    """Return whether a path is in another storage: `s3://bucket/folder`, also one from which pathlib took a slash."""
     found = _SCHEME.match(os.fspath(path))
     if found is None or found[1] in _LOCAL:
         return False
@@ -46,7 +46,7 @@ def joined(folder: AnyPath, *names: str) -> str:
 
 
 def exists(path: AnyPath) -> bool:
-    """Whether there is something, wherever it is."""
+    """Return whether there is something, wherever it is."""
     disk = on_disk(path)
     if disk is not None:
         return disk.exists()
@@ -55,7 +55,7 @@ def exists(path: AnyPath) -> bool:
 
 
 def identity(path: AnyPath) -> object:
-    """What changes when a file is written anew; None if there is no file."""
+    """Return a value that changes when a file is rewritten; None if there is no file."""
     disk = on_disk(path)
     with suppress(OSError):
         if disk is not None:

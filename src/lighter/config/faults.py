@@ -69,7 +69,7 @@ def as_exception(error: BaseException, caller: str) -> BaseException:
 
 
 def _is_of_signal(error: SystemExit) -> bool:
-    """Whether its code is 128 + n: a handler of the user's raises it for the signal n."""
+    """Return whether the exit code is 128 + n, as a user's handler of signal n raises it."""
     return isinstance(error.code, int) and error.code > 128
 
 
@@ -140,7 +140,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
 
 
 def _is_of_expression(cause: BaseException) -> bool:
-    """Whether an expression failed, rather than code of the user's that it called."""
+    """Return whether an expression failed, rather than code of the user's that it called."""
     frames = traces(cause)
     starts = [number for number, trace in enumerate(frames) if "__local_refs" in trace.tb_frame.f_globals]
     return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
@@ -154,7 +154,7 @@ def _frames_of_call(cause: BaseException) -> list[TracebackType]:
 
 
 def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
-    """Whether an error in these frames is a library's, which refuses what it was given; no code of the user's ran."""
+    """Return whether a library refuses its arguments: the frames have none of the user's code."""
     modules = [_module(trace) for trace in frames]
     if not all(map(_is_of_library, modules)):
         return False
@@ -171,7 +171,7 @@ def _is_of_library(module: str) -> bool:
 
 
 def argument_in(message: str, names: Iterable[str]) -> str:
-    """Which argument a message names first: in quotes, with its value, or as no word is written; or else empty."""
+    """Return the argument that a message names first: in quotes, with its value, or as no word is written; or empty."""
     places = {}
     for name in names:
         word = re.escape(str(name))

@@ -11,7 +11,7 @@ from lighter.signals import Stopped
 
 
 def is_dotted(name: str) -> bool:
-    """Whether a text is names joined by single dots."""
+    """Return whether a text is names joined by single dots."""
     return all(part and part == part.strip() for part in name.split("."))
 
 

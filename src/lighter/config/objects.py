@@ -74,7 +74,7 @@ class Objects:
         return data
 
     def has(self, path: str) -> bool:
-        """Whether something stands at a path."""
+        """Return whether something stands at a path."""
         return self.tree.find(path) is not None
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
@@ -411,7 +411,7 @@ class _Resolver(Resolver):
         return super().resolve(id, *args, **kwargs)
 
     def _needed(self, path: str) -> Iterator[str]:
-        """What a path refers to, directly or not, in the order in which it is made; up to a circle."""
+        """Yield all direct and indirect references of a path, in the order in which they are made; up to a circle."""
         seen: set[str] = set()
         trail = {path: self._references(path)}
         while trail:
@@ -486,7 +486,7 @@ def _with_absolute_references(value: Any, path: str) -> Any:
 
 
 def _is_network(made: Any) -> bool:
-    """Whether it is a module or a tensor of torch's, which is imported if there is one."""
+    """Return whether it is a module or a tensor of torch's, which is imported if there is one."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(made, (torch.nn.Module, torch.Tensor))
 

@@ -301,7 +301,7 @@ def _int(text: str) -> int:
 
 
 def is_too_long(number: int) -> bool:
-    """Whether Python refuses to write a number: one of more than 4,300 digits."""
+    """Return whether Python refuses to write a number: one of more than 4,300 digits."""
     return abs(number) >= _TOO_LONG
 
 

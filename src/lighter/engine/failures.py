@@ -45,7 +45,7 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 
 
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
-    """What Lightning says of an argument of the trainer's, of a stage's or of the batch; None where it is neither."""
+    """Return Lightning's complaint about an argument of the trainer or stage, or about the batch; None otherwise."""
     frames = traces(error)
     innermost = str(frames[-1].tb_frame.f_globals.get("__name__")) if frames else ""
     if innermost.partition(".")[0] not in LIGHTNING or not is_refusal(error, frames):

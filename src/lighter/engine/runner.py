@@ -431,7 +431,7 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
 
 
 def _left_by_exception(trainer: Any) -> str | None:
-    """What Lightning would go on from by itself, so that it is looked at, told and on record."""
+    """Return the checkpoint that Lightning would resume from by itself, so that it is verified, logged and recorded."""
     from lighter.trainer.saving.connector import LEFT_BY_EXCEPTION
     from lighter.trainer.saving.defaults import left_by_exception
 

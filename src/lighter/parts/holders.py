@@ -86,7 +86,7 @@ def held_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def is_holder(value: object) -> bool:
-    """Whether an object's attributes are looked at where it is an attribute of another."""
+    """Return whether an object's attributes are looked at where it is an attribute of another."""
     if isinstance(value, _LEAVES + _BY_THEMSELVES) or sets_own_state(value):
         return False
     if type(value).__module__.startswith(_DEFINITIONS):
@@ -95,12 +95,12 @@ def is_holder(value: object) -> bool:
 
 
 def _is_own_container(value: object) -> bool:
-    """Whether something contains what it is given, and is none of Python's own."""
+    """Return whether something contains what it is given, and is none of Python's own."""
     return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN
 
 
 def _keeps_state(function: object, holder: object) -> bool:
-    """Whether a function may remember something: in its closure, its arguments, or the object that it is of."""
+    """Return whether a function may remember something: in its closure, its arguments, or the object that it is of."""
     if not isinstance(function, _FUNCTIONS) or (not isinstance(holder, _FUNCTIONS) and is_of_library(type(holder))):
         return False
     if isinstance(function, FunctionType):
@@ -109,12 +109,12 @@ def _keeps_state(function: object, holder: object) -> bool:
 
 
 def is_of_users(holder: object) -> bool:
-    """Whether an object is of a class of the user's, or a function that such an object has."""
+    """Return whether an object is of a class of the user's, or a function that such an object has."""
     return isinstance(holder, _FUNCTIONS) or not is_of_library(type(holder))
 
 
 def sets_own_state(value: Any) -> bool:
-    """Whether it is seeded for each sample, as MONAI's transforms are."""
+    """Return whether it is seeded for each sample, as MONAI's transforms are."""
     return hasattr(type(value), "set_random_state")
 
 
@@ -135,7 +135,7 @@ def own_attributes(holder: object) -> list[tuple[str, Any]]:
 
 
 def _remembered(function: Any) -> list[tuple[str, Any]]:
-    """What a function keeps from one call to the next."""
+    """Yield the state that a function keeps between calls."""
     if isinstance(function, partial):
         return [(name, getattr(function, name)) for name in ("func", "args", "keywords")]
     if not isinstance(function, FunctionType):
@@ -155,7 +155,7 @@ def _is_empty(cell: CellType) -> bool:
 
 
 def _content(container: Any) -> Any:
-    """What is in a container, in one of Python's own."""
+    """Return the content of a container in one of Python's own types."""
     return next(kind for kind in _CONTAINERS if isinstance(container, kind))(container)
 
 
@@ -183,7 +183,7 @@ def _fill(container: Any, content: Any) -> None:
 
 
 def is_of_library(kind: type) -> bool:
-    """Whether a class is an installed package's: of its objects only plain values count."""
+    """Return whether a class is an installed package's: of its objects only plain values count."""
     return _is_installed(kind.__module__)
 
 

@@ -176,7 +176,7 @@ class InitialWeights:
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:
-    """Whether a weight has the shape of the module's; one of a lazy layer takes any."""
+    """Return whether a weight has the shape of the module's; one of a lazy layer takes any."""
     return is_lazy(own) or own.shape == tensor.shape
 
 

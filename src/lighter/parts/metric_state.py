@@ -1,4 +1,4 @@
-"""What metrics have added up so far, as plain data, and back: torchmetrics keeps that out of `state_dict`.
+"""States of metrics as plain data, and back: torchmetrics keeps them out of `state_dict`.
 
 Metrics in plain lists, dicts and objects of a module count as its own.
 """

@@ -41,7 +41,7 @@ class Checkpoint:
 
     @property
     def has_weights_only(self) -> bool:
-        """Whether it says that no training goes on from it."""
+        """Return whether it says that no training goes on from it."""
         return self.manifest is not None and self.manifest.complete is False
 
 
@@ -97,12 +97,12 @@ class Checkpoints:
 
     @property
     def are_of_trial(self) -> bool:
-        """Whether the run was a `fast_dev_run`, of whose few steps nobody wants to go on."""
+        """Return whether the run was a `fast_dev_run`, from whose few steps nobody resumes."""
         trainer = self._facts.get("trainer")
         return isinstance(trainer, dict) and trainer.get("fast_dev_run") is True
 
     def score_of(self, path: Path) -> float | None:
-        """What a file scored, by the callback that chose it."""
+        """Return the score of a file, by the callback that chose it."""
         noted = [best for best in self.bests if best.path == path and best.score is not None]
         recorded = [_number(entry.get("score")) for own, entry in self._recorded() if own == path]
         return noted[0].score if noted else next(iter(recorded), None)
@@ -127,7 +127,7 @@ class Checkpoints:
                 yield Best(path, _text(entry.get("monitor")), _number(entry.get("score")))
 
     def _best_noted(self) -> Iterator[Best]:
-        """What the newest of the files that note something note, and of it what is there."""
+        """Yield the best checkpoints that the newest file with notes names, if they are there."""
         for one in self.newest:
             notes = one.manifest.best if one.manifest is not None else ()
             named = [note for note in notes if isinstance(note, Mapping)] if isinstance(notes, (list, tuple)) else []
@@ -139,7 +139,7 @@ class Checkpoints:
                 return
 
     def _is_own(self, path: Path) -> bool:
-        """Whether it is there, and lies in the run's folder; in truth, where only that is believed."""
+        """Return whether the path exists in the run's folder, after links are resolved if only that is believed."""
         try:
             spelled = Path(os.path.normpath(path.absolute()))
             inside = self.folder.path.absolute() in spelled.parents

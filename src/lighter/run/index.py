@@ -65,7 +65,7 @@ def _folders(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing if it cannot be read."""
+    """List a folder; nothing if it cannot be read."""
     with suppress(OSError), os.scandir(folder) as found:
         return list(found)
     return []

@@ -133,7 +133,7 @@ class Journal:
         self.note(code=self.facts.get("code") or provenance.code, **facts)
 
     def _changed_since(self) -> list[str]:
-        """What is not as it was at the start of a run that goes on: code that is imported, and packages that matter."""
+        """List imported code and packages that matter that changed since the start of a resumed run."""
         if self._before is None:
             return []
         before, now = self.facts.get("code") or {}, provenance.code()

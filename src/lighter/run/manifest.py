@@ -1,4 +1,4 @@
-"""What the end of a checkpoint file says of it, for those who do not load it; `trainer/saving/manifest.py` writes it.
+"""Read the manifest at the end of a checkpoint file without loading it; `trainer/saving/manifest.py` writes it.
 
 Nothing here imports torch, and nothing but the last 64 kB of a file is read.
 """
@@ -20,7 +20,7 @@ LONGEST = 0xFFFF  # comment
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint says of itself.
+    """Facts that a checkpoint file states about itself.
 
     Attributes:
         size: the archive's bytes, up to the manifest.
@@ -54,7 +54,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """What a file says of itself, whether or not that is true; None for one that says nothing, or is none."""
+    """Return the manifest of a file, verified or not; None for a file without one."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - END_SIZE - LONGEST))

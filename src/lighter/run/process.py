@@ -16,7 +16,7 @@ def this_process() -> dict[str, Any]:
 
 
 def is_here(host: object) -> bool:
-    """Whether a name is that of this host."""
+    """Return whether a name is that of this host."""
     return host == socket.gethostname()
 
 

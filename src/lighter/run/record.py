@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def _named(value: object) -> str:
-    """What stands for an object that was made in Python: the same for the same kind, and no value that could run."""
+    """Return the mark of an object that was made in Python: the same for the same kind, and no value that could run."""
     kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
     article = "" if kind is value else "an object of "
     return f"{NOT_SAVED}{article}{kind.__module__}.{kind.__qualname__}>"

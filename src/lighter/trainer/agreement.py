@@ -91,7 +91,7 @@ class Agreement:
                 self._store.compare_set(self._failure_key, "", text)
 
     def failure(self) -> str | None:
-        """What the first process that failed left word of."""
+        """Return the error that the first process that failed has left."""
         with suppress(Exception):
             if self._store is not None and self._store.check([self._failure_key]):
                 return str(self._store.get(self._failure_key).decode())
@@ -115,7 +115,7 @@ class Agreement:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an operation of several processes failed, which it does when one of them is gone.
+    """Return whether an operation of several processes failed, which it does when one of them is gone.
 
     gloo's errors have no type of their own, only the file that they come from in their text.
     """
@@ -123,7 +123,7 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 def is_peer_gone(error: BaseException) -> bool:
-    """Whether that is because another process has ended, as its operating system says."""
+    """Return whether that is because another process has ended, as its operating system says."""
     return any(told in str(error) for told in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
 
 

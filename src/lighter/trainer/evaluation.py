@@ -122,7 +122,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     @property
     def is_run_again(self) -> bool:
-        """Whether a fit that goes on from here begins the validation that is running anew."""
+        """Return whether a fit that goes on from here begins the validation that is running anew."""
         return bool(self.trainer.validating) and not self.is_over
 
     def counts(self) -> Mapping[str, Any]:

@@ -78,7 +78,7 @@ def fits_without_validation(trainer: Any) -> bool:
 
 
 def is_search(callback: object) -> bool:
-    """Whether a callback, of either package of Lightning's, searches for a learning rate or a batch size."""
+    """Return whether a callback, of either package of Lightning's, searches for a learning rate or a batch size."""
     return any(base.__module__.endswith(_SEARCHES) for base in type(callback).__mro__)
 
 

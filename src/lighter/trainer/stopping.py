@@ -327,7 +327,7 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
 
 
 def _unknown_failure(error: Exception) -> str:
-    """What is said where a process has left no word: it was killed, or it was the first, which keeps the words."""
+    """Describe the failure of a process that left no error: it was killed, or it is the one that keeps the errors."""
     gone = (
         "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
     )

@@ -124,7 +124,7 @@ if hasattr(signal, "pthread_sigmask"):
 
 
 def is_worker_death(error: BaseException) -> bool:
-    """Whether it is torch's error of a dataloader's worker that ended by itself."""
+    """Return whether it is torch's error of a dataloader's worker that ended by itself."""
     return _DIED.search(str(error)) is not None
 
 

@@ -322,7 +322,7 @@ class BaseWriter(Callback):
 
 
 def _identity(checkpoint: str | os.PathLike[str] | None) -> Any:
-    """What tells a checkpoint from another, wherever it is; a URL stands for itself."""
+    """Identify a checkpoint by its content, wherever it is; a URL stands for itself."""
     if checkpoint is None or not os.path.exists(checkpoint):
         return checkpoint if checkpoint is None else os.fspath(checkpoint)
     path, found = os.path.abspath(checkpoint), os.stat(checkpoint)

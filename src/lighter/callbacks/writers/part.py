@@ -251,14 +251,14 @@ def _identity(path: Path) -> list[int]:
 
 
 def _is_same(then: Any, now: Any) -> bool:
-    """Whether what is known of a file, or anything else, is the same; earlier versions knew other things of a file."""
+    """Return whether two identities are the same; earlier versions identified files by other facts."""
     if isinstance(then, dict) and isinstance(now, dict):
         return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {_NOT_COMPARED})
     return bool(then == now)
 
 
 def _is_as_noted(rows: IO[bytes], size: int, line: Mapping[str, Any]) -> bool:
-    """Whether the next bytes of the rows are those of a note; earlier versions did not say which those were."""
+    """Return whether the next bytes of the rows match their checksum; earlier versions noted none."""
     crc = 0
     while size > 0:
         piece = rows.read(min(size, _CHUNK))

@@ -90,7 +90,7 @@ def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 def after(path: Path, start: int) -> list[dict[str, Any] | None]:
-    """What can still be read from a byte on, where a line is not as it was written; None for what cannot."""
+    """Read the lines from a byte on where some are damaged; None for those that cannot be read."""
     return [_parsed(text) for _, text in _texts(path, start)]
 
 

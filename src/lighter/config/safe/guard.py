@@ -177,7 +177,7 @@ def _folder(descriptor: int) -> str:
 
 
 def _is_pythons(real: str) -> bool:
-    """Whether it is the shared memory of this process, or Python keeps a module compiled that it has just imported.
+    """Return whether Python writes for itself: shared memory of this process, or the bytecode of an imported module.
 
     Its name does not tell: whoever could write a file of that name could have it imported.
     """

@@ -44,7 +44,7 @@ def _is_trusted(entry: str, theirs: list[str], refused: set[str]) -> bool:
 
 
 def _is_safe_path_inherited() -> bool:
-    """Whether what is started keeps the working directory out, by PYTHONSAFEPATH or by flags that are passed on."""
+    """Return whether child processes leave out the working directory, by PYTHONSAFEPATH or by inherited flags."""
     if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
         return True
     return sys.version_info >= (3, 11) and not sys.flags.ignore_environment

@@ -75,7 +75,7 @@ def _is_inside(text: str, roots: Iterable[Path]) -> bool:
 
 
 def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
-    """Whether all that fits a pattern is inside, step by step: `[l]ink/x` would tell whether there is an x outside."""
+    """Return whether all matches of a pattern are inside, step by step, as `[l]ink/x` would reveal an x outside."""
     starts = [*reversed(Path(pattern).parents), Path(pattern)] if glob.has_magic(pattern) else []
     return all(
         _is_below(found, roots)
@@ -86,7 +86,7 @@ def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
 
 
 def _is_below(path: str, roots: Iterable[Path]) -> bool:
-    """Whether a path leads into a folder, and does not go through one elsewhere: `there/../here` would tell of it."""
+    """Return whether a path leads into a folder without passing another one, which `there/../here` would reveal."""
     steps = Path(path).parts
     passed = [os.path.join(*steps[:index]) for index, step in enumerate(steps) if step == ".." and index]
     return _is_in(path, roots) and all(_is_in(folder, roots) or _is_above(folder, roots) for folder in passed)
@@ -98,7 +98,7 @@ def _is_in(path: str, roots: Iterable[Path]) -> bool:
 
 
 def _is_above(path: str, roots: Iterable[Path]) -> bool:
-    """Whether a path leads to a folder on the way to one of these or to the working directory, of which all know."""
+    """Return whether a path leads to a parent of one of these or of the working directory, which is no secret."""
     real = Path(os.path.realpath(path))
     return any(real in known.parents or real == known for known in (*roots, Path.cwd()))
 

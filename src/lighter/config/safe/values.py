@@ -158,7 +158,7 @@ def _bound(values: Iterable[Any]) -> float:
 
 
 def _tried(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What a function or network of torch's makes, without its content; None where that cannot be had."""
+    """Return the result of a function or network of torch's without its content; None where that cannot be had."""
     torch = sys.modules.get("torch")
     home = str(getattr(function, "__module__", None) or "torch")
     if torch is None or not home.startswith(("torch", "_operator")):

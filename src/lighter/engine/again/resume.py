@@ -274,7 +274,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
 
 
 def _can_be_written(root: Path) -> bool:
-    """Whether a lock can be in the folder of the runs; if not, no run can, which is said where one is made."""
+    """Return whether a lock can be in the folder of the runs; if not, no run can, which is said where one is made."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -138,7 +138,7 @@ class _Walk:
             ahead += reversed(self.next(here, node))
 
     def next(self, path: str, node: Node) -> list[str]:
-        """What a value refers to, and what is in it."""
+        """Yield the references and the members of a value."""
         if is_target(node.value):
             if str(getattr(node.value.get("_disabled_"), "value", False)).lower() == "true":
                 return []

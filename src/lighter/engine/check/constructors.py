@@ -49,7 +49,7 @@ def check_constructors(found: Found) -> None:
 
 
 def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """What makes an object of a class from the values that are known; None if it cannot be asked."""
+    """Return a function that makes an object from the known values; None if the class cannot be asked."""
     torch = sys.modules["torch"]
     unknown = {key for key, value in values.items() if not is_known(value)}
     if target is torch.utils.data.DataLoader:
@@ -67,7 +67,7 @@ def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None
 
 
 def refused(make: Callable[..., Any], asked: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What a class of Lightning's complains of, one argument after the other."""
+    """Yield the arguments that a class refuses, one after the other."""
     error = _refusal(make, asked)
     while error is not None:
         key = argument_in(str(error), asked)
@@ -92,7 +92,7 @@ def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exceptio
 
 
 def is_known(value: Any) -> bool:
-    """Whether a value is plain, in all that is in it."""
+    """Return whether a value is plain, in all that is in it."""
     if isinstance(value, dict):
         return all(map(is_known, value.values()))
     return all(map(is_known, value)) if isinstance(value, list) else value is not UNKNOWN

@@ -142,14 +142,14 @@ def _check_twice(found: Found) -> None:
 
 
 def _is_callbacks_own(kind: type, name: str) -> bool:
-    """Whether a callback has the method of Lightning's `Callback`, and none of its own."""
+    """Return whether a callback has the method of Lightning's `Callback`, and none of its own."""
     return getattr(kind, name, None) in [
         getattr(base, name) for base in kind.__mro__ if base.__name__ == "Callback" and name in vars(base)
     ]
 
 
 def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
-    """What Lightning's own constructor complains of, one argument after the other."""
+    """Yield the arguments that Lightning's own constructor refuses, one after the other."""
     from lighter.engine.trial import without_advice
 
     own = _own_arguments() | {"_target_"}

@@ -80,7 +80,7 @@ def shown(connector: Any, new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _shown_before(trainer: Any) -> Mapping[str, Any]:
-    """What they saw when the validation began that will be run again."""
+    """Values shown when the validation began that will be run again."""
     validation: Any = trainer.fit_loop.epoch_loop.val_loop
     before: Mapping[str, Any] = validation.shown_before if validation.is_run_again else {}
     return before

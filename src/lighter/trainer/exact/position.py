@@ -35,7 +35,7 @@ def place_of(trainer: Any) -> str:
 
 
 def is_begun(trainer: Any) -> bool:
-    """Whether first hooks of an epoch or a batch run, which a fit that goes on from here calls again."""
+    """Return whether first hooks of an epoch or a batch run, which a fit that goes on from here calls again."""
     if trainer.validating:
         return False
     epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current

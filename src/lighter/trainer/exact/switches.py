@@ -56,12 +56,12 @@ class Attribute:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it can be saved."""
+        """Return whether it can be saved."""
         return next(opaque_in(self.value), None) is None
 
     @property
     def is_iterator(self) -> bool:
-        """Whether it has a state that nobody can read."""
+        """Return whether it has a state that nobody can read."""
         return any(hasattr(type(one), "__next__") and not hasattr(one, "fileno") for one in opaque_in(self.value))
 
     @property
@@ -71,13 +71,13 @@ class Attribute:
 
     @property
     def is_users(self) -> bool:
-        """Whether a change that cannot be saved is told: objects of libraries keep caches."""
+        """Return whether a change that cannot be saved is told: objects of libraries keep caches."""
         has_state = isinstance(self.holder, nn.Module) and type(self.holder).get_extra_state is not _NO_EXTRA_STATE
         return not has_state and is_of_users(self.holder)
 
     @property
     def kind(self) -> str:
-        """What it is, of all that cannot be saved."""
+        """Kind of value, for those that cannot be saved."""
         one = next(opaque_in(self.value))
         name = type(one).__name__
         if self.is_iterator:
@@ -196,11 +196,11 @@ class Switches:
         self._before_start = {}
 
     def changes(self) -> State:
-        """What is otherwise than it was when the fit began, of objects that have no modes."""
+        """Attributes that changed since the fit began, of objects that have no modes."""
         return self._changes()
 
     def state(self, trainer: Any, *, in_evaluation_mode: bool) -> State:
-        """What is otherwise than it was when the fit began.
+        """Attributes that changed since the fit began.
 
         Args:
             in_evaluation_mode: whether a validation has switched all modules to it, and will switch them back.
@@ -214,7 +214,7 @@ class Switches:
         return {**changes, "at_setup": self._at_setup}
 
     def new_names(self, left_out: Mapping[str, str]) -> list[str]:
-        """What is left out of a checkpoint, and was not named before, with what it is."""
+        """Name what is left out of a checkpoint and was not named before, with its kind."""
         new = [name for name in left_out if name not in self._named and name not in self.unknown]
         self._named |= set(new)
         return [f"{name} ({left_out[name]})" for name in new]
@@ -329,7 +329,7 @@ def _attributes(label: str, root: Any, besides: Collection[int]) -> Iterator[tup
 
 
 def _of_module(module: nn.Module, *, is_registered: bool) -> Iterator[tuple[str, Any]]:
-    """What trains, and the tensors that a `state_dict` does not have."""
+    """Yield what trains, and the tensors that a `state_dict` does not have."""
     for name, parameter in module._parameters.items():
         if parameter is not None:
             yield f"{name}{_GRADIENT}", parameter.requires_grad
@@ -353,7 +353,7 @@ def _callbacks(callbacks: Iterable[object]) -> dict[str, Any]:
 
 
 def _is_early(path: str) -> bool:
-    """Whether an object may have had its turn before a callback that saves in the first hook of an epoch or a batch."""
+    """Return whether an object's first hooks may have run before those of a callback that saves in them."""
     return path.startswith(("callbacks.", f"train{_LOADER}"))
 
 

@@ -152,14 +152,14 @@ def opaque_in(encoded: Any) -> Iterator[Any]:
 
 
 def has_generator(encoded: Any) -> bool:
-    """Whether a random generator is in an encoded value."""
+    """Return whether a random generator is in an encoded value."""
     if isinstance(encoded, list):
         return (len(encoded) == 3 and encoded[0] == "generator") or any(map(has_generator, encoded))
     return False
 
 
 def fingerprint(encoded: Any, is_looked_into: Callable[[Any], bool]) -> str:
-    """What two encoded values have in common if they are the same value.
+    """Return the same text for two encoded values that are the same value.
 
     Args:
         is_looked_into: whether the attributes of an object have fingerprints of their own.

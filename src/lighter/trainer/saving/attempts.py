@@ -165,7 +165,7 @@ class Saves(Callback):
         return None
 
     def _exists(self, file_exists: Callable[..., bool], path: Any, trainer: Any) -> bool:
-        """Whether a name is taken: not by a file that this fit has saved before, and saves again."""
+        """Return whether a name is taken: not by a file that this fit has saved before, and saves again."""
         return file_exists(path, trainer) and not self.left_over.is_free(path)
 
     def _agreed(self, trainer: Any) -> StorageError | None:

@@ -39,7 +39,7 @@ def first_of(callbacks: Sequence[Checkpoint]) -> Checkpoint | None:
 
 
 def are_default(callbacks: Sequence[Checkpoint]) -> bool:
-    """Whether the user gave none that chooses."""
+    """Return whether the user gave none that chooses."""
     return all(isinstance(one, (BestCheckpoint, LastCheckpoint, OnExceptionCheckpoint)) for one in callbacks)
 
 

@@ -49,7 +49,7 @@ def _rounds(saved: Tensor, held: Tensor) -> bool:
 
 
 def has_types_of(module: nn.Module, state: Mapping[str, Any]) -> bool:
-    """Whether the tensors of a module have the types that they have in a state dict."""
+    """Return whether the tensors of a module have the types that they have in a state dict."""
     held = module.state_dict()
     pairs = ((held.get(name), saved) for name, saved in state.items())
     return all(

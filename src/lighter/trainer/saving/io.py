@@ -83,7 +83,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether there is a file that begins as `torch.save` begins one, or the folder of a sharded checkpoint."""
+    """Return whether there is a file that begins as `torch.save` begins one, or the folder of a sharded checkpoint."""
     if path.is_dir():
         return any((path / name).exists() for name in OF_SHARDED)
     try:

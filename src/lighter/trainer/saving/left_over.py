@@ -23,7 +23,7 @@ _FILES = ("best_model_path", "last_model_path", "kth_best_model_path")
 
 
 class LeftOver:
-    """What is left of the starts before this one; nothing, for a fit that begins or goes on elsewhere.
+    """Files left by earlier starts of this fit; none, for a fit that begins or resumes elsewhere.
 
     Paths are compared as they are when links are followed.
     """
@@ -54,7 +54,7 @@ class LeftOver:
         self._to_be_redone, self._resumed = trainer.strategy.broadcast((frozenset(redone), resumed))
 
     def is_free(self, path: Any) -> bool:
-        """Whether a file that is there may be written over: this fit has come to where it was saved before."""
+        """Return whether a file that is there may be written over: this fit has come to where it was saved before."""
         return os.path.realpath(path) in self._to_be_redone
 
     def saved(self, path: Any) -> None:
@@ -96,7 +96,7 @@ def _written_since(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator
 
 
 def _may_go(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
-    """Whether a checkpoint is one that would not be there any more, had the fit not stopped."""
+    """Return whether a checkpoint is one that would not be there any more, had the fit not stopped."""
     own = checkpoint.get("lighter")
     if isinstance(own, Mapping) and own.get(STOPPED):
         return True

@@ -1,4 +1,4 @@
-"""Which of the files that a checkpoint's callbacks name are the callbacks' own, here and now.
+"""Keep of the files that a checkpoint's callbacks name those that are the callbacks' own, here and now.
 
 A checkpoint callback deletes what its state says it has saved. That state comes from a file: of a folder that was
 moved since, of another run, or of a stranger. So before a callback gets it, paths that do not lie in the callback's own
@@ -27,7 +27,7 @@ _SHOWN = 3
 
 
 def is_checkpoint_callback(callback: Any, name: str = "Checkpoint") -> bool:
-    """Whether a callback is one of Lightning's that save, of either of its packages, or of a class made of them."""
+    """Return whether a callback is a checkpoint callback of either of Lightning's packages, or of a subclass."""
     packages = ("pytorch_lightning", "lightning")
     return any(one.__name__ == name and one.__module__.partition(".")[0] in packages for one in type(callback).__mro__)
 
@@ -79,7 +79,7 @@ class _Place:
 
     @property
     def is_same(self) -> bool:
-        """Whether the checkpoint lies in the folder, or beside it in that of the run: so it is of this fit."""
+        """Return whether the checkpoint lies in the folder, or beside it in that of the run: so it is of this fit."""
         run = Path(self.run) / CHECKPOINTS if self.run is not None else None
         return is_below(self.source, self.folder) or is_below(self.source, run)
 
@@ -103,7 +103,7 @@ class _Place:
 
 
 def is_below(path: Any, folder: Any) -> bool:
-    """Whether a local path lies in a folder, and stays there when links and `..` are followed."""
+    """Return whether a local path lies in a folder, and stays there when links and `..` are followed."""
     if not isinstance(path, (str, os.PathLike)) or not folder or _is_remote(path) or _is_remote(folder):
         return False
     try:
@@ -162,7 +162,7 @@ def _say(place: _Place, dropped: list[str], trainer: Any) -> None:
 
 
 def _is_remote(path: Any) -> bool:
-    """Whether fsspec reads a path as an address, or as a chain of them."""
+    """Return whether fsspec reads a path as an address, or as a chain of them."""
     return "://" in str(path) or "::" in str(path)
 
 
@@ -172,7 +172,7 @@ def _is_below_remote(text: str, folder: str) -> bool:
 
 
 def _leads(text: str) -> bool:
-    """Whether a text, which may be anything, is a path to somewhere else."""
+    """Return whether a text, which may be anything, is a path to somewhere else."""
     if _is_remote(text) or os.path.isabs(text) or ".." in Path(text).parts:
         return True
     try:
