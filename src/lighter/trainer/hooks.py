@@ -114,7 +114,7 @@ def moves_batches_itself(trainer: Any) -> bool:
 
 
 def _wraps(module: Any, name: str) -> bool:
-    """Return whether a hook wraps Lightning's own by `functools.wraps`, which Lightning calls but sees no override in."""
+    """Return whether a hook wraps Lightning's own by `functools.wraps`: Lightning calls it, but sees no override."""
     classes = takewhile(lambda one: one is not pl.LightningModule, type(module).__mro__)
     return name in vars(module) or any(name in vars(one) for one in classes if one.__module__ != "lighter.base")
 

@@ -34,6 +34,7 @@ CALLBACKS: dict[str, list[dict[str, Any]]] = {
     "all": [{"save_top_k": -1}],
     "all, none monitored": [{"monitor": None, "save_top_k": -1, "save_last": True}],
     "link": [{"save_last": "link"}],
+    "link, one name": [{"filename": "best", "save_last": "link"}],
     "every second epoch": [{"filename": "best", "every_n_epochs": 2, "save_last": True}],
     "none, but last": [{"save_top_k": 0, "save_last": True}],
     "weights beside": [NEWEST, {"filename": "best", "save_weights_only": True}],
@@ -79,7 +80,11 @@ def left_by(callbacks: list[dict[str, Any]]) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("name", "epoch", "async_save"),
-    [*((name, 4, False) for name in CALLBACKS), ("best and last", 1, False), *((name, 2, True) for name in BESIDE)],
+    [
+        *((name, 4, False) for name in CALLBACKS),
+        *((name, 1, False) for name in ("best and last", "link, one name")),  # no file was saved after `last` was noted
+        *((name, 2, True) for name in BESIDE),
+    ],
 )
 def test_killed_moved_and_gone_on_with(name: str, epoch: int, async_save: bool, own_place: Path) -> None:
     expected = left_by(CALLBACKS[name])

@@ -30,6 +30,7 @@ class LeftOver:
 
     def __init__(self) -> None:
         self._to_be_redone: frozenset[str] = frozenset()
+        self._links: frozenset[str] = frozenset()  # names that `save_last: link` gave to checkpoints of this fit
         self._resumed: str | None = None
         self._step = 0
 
@@ -46,16 +47,19 @@ class LeftOver:
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
         manifest = read_manifest(Path(source)) if any(is_below(source, folder) for folder in folders) else None
         redone: set[str] = set()
+        links: set[str] = set()
         resumed = None
         if manifest is not None:
             self._step = manifest.step or 0
+            links = {*_links_to(manifest, callbacks)}
             redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _noted(one)}
             resumed = os.path.realpath(source) if _may_go(checkpoint, source, callbacks) else None
-        self._to_be_redone, self._resumed = trainer.strategy.broadcast((frozenset(redone), resumed))
+        found = frozenset(redone), frozenset(links), resumed
+        self._to_be_redone, self._links, self._resumed = trainer.strategy.broadcast(found)
 
     def is_free(self, path: Any) -> bool:
         """Return whether a file that is there may be written over: this fit has come to where it was saved before."""
-        return os.path.realpath(path) in self._to_be_redone
+        return os.path.realpath(path) in self._to_be_redone or _entry(path) in self._links
 
     def saved(self, path: Any) -> None:
         """A file was written."""
@@ -86,13 +90,31 @@ def _noted(callback: ModelCheckpoint) -> Iterator[str]:
 
 def _written_since(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
     """The checkpoints of the same config in the callbacks' folders that say that they were saved no earlier."""
+    for path in _checkpoints_of(callbacks):
+        found = read_manifest(path)
+        if found is None or (found.step or 0) < (then.step or 0):
+            continue
+        if found.config == then.config or found.complete is False:  # which has no config with it
+            yield os.path.realpath(path)
+
+
+def _links_to(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
+    """Links in the callbacks' folders to checkpoints of the same config in them."""
+    for path in _checkpoints_of(callbacks):
+        found = read_manifest(path) if path.is_symlink() and is_below(path, path.parent) else None
+        if found is not None and found.config == then.config:
+            yield _entry(path)
+
+
+def _checkpoints_of(callbacks: list[ModelCheckpoint]) -> Iterator[Path]:
     for folder in {str(one.dirpath) for one in callbacks if one.dirpath is not None and "://" not in str(one.dirpath)}:
-        for path in Path(folder).rglob("*.ckpt"):
-            found = read_manifest(path)
-            if found is None or (found.step or 0) < (then.step or 0):
-                continue
-            if found.config == then.config or found.complete is False:  # which has no config with it
-                yield os.path.realpath(path)
+        yield from Path(folder).rglob("*.ckpt")
+
+
+def _entry(path: Any) -> str:
+    """The entry of a folder itself, not where a link of that name leads."""
+    folder, name = os.path.split(path)
+    return str(os.path.join(os.path.realpath(folder), name))
 
 
 def _may_go(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
