@@ -240,6 +240,7 @@ class LeanFitLoop(_FitLoop):
         problems = [f"{name}, {kind}, is not saved" for name, kind in self.switches.unknown.items()]
         if saved is not None:
             problems += self.switches.load(self._saved_attributes("switches"), trainer.strategy.root_device)
+            problems += [f"the type of {name}" for name in trainer._checkpoint_connector.restore_converted()]
         self._is_started = True
         self._be_less_exact(problems)
         log.info("resume: %s", trainer.resume_choice)

@@ -70,12 +70,19 @@ class OfWhatTrains(Module):
         return torch.optim.Adam([parameter for parameter in self.parameters() if parameter.requires_grad], lr=0.01)
 
 
-class DoublesItself(Module):
-    def on_fit_start(self) -> None:
-        self.double()
+class Doubles(Module):
+    """Converts itself in a hook."""
+
+    def __init__(self, hook: str, optimizer: type[torch.optim.Optimizer] = torch.optim.Adam) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        setattr(self, hook, self.double)
 
     def loss(self, batch: Any) -> torch.Tensor:
-        return super().loss([batch[0].double()])
+        return super().loss([batch[0].to(next(self.parameters()).dtype)])
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.parameters(), lr=0.01)
 
 
 class LogsInFloat(Module):
@@ -133,7 +140,8 @@ JOBS: dict[str, Callable[[], Job]] = {
     "Freezer": lambda: Job(trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=6)]}),
     "double precision": lambda: Job(LogsInFloat(), trainer={"precision": "64-true"}),
     "bfloat16": lambda: Job(trainer={"precision": "bf16-true"}),
-    "a module that doubles itself": lambda: Job(DoublesItself()),
+    "doubled in on_fit_start": lambda: Job(Doubles("on_fit_start")),
+    "doubled in on_train_start": lambda: Job(Doubles("on_train_start")),
     "an optimizer with weights of its own": lambda: Job(KeepsMasterCopy(), trainer={"precision": "bf16-true"}),
     "several validations of several dataloaders": lambda: Job(
         ValidatesOnSeveral(), val=several(), trainer={"val_check_interval": 2, "limit_val_batches": 2}
@@ -146,6 +154,14 @@ JOBS: dict[str, Callable[[], Job]] = {
 @pytest.mark.parametrize("name", JOBS)
 def test_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
+
+
+def test_types_that_are_not_as_they_were_are_named(tmp_path: Path) -> None:
+    whole = Watch(tmp_path)
+    job = lambda: Job(Doubles("on_train_epoch_start", torch.optim.SGD))  # noqa: E731 - does not come again within an epoch
+    fit(job, whole)
+    choice = fit(job, Watch(None), whole.cuts[4][0]).resume_choice
+    assert str(choice).startswith("not exact (the type of network.0.weight (float32, and float64 in the checkpoint); ")
 
 
 @pytest.mark.filterwarnings("ignore:Found 1 module.* in eval mode")

@@ -18,7 +18,7 @@ from lighter.run.slurm import no_srun_hint
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.defaults import are_default, left_by_exception, on_exception
-from lighter.trainer.saving.dtypes import RoundedWeights, has_types_of, uncast_optimizer_state
+from lighter.trainer.saving.dtypes import CastValues
 from lighter.trainer.saving.partials import sweep
 from lighter.trainer.saving.restored import keep_own_files
 
@@ -31,7 +31,7 @@ _BY_NAME = (None, "last", "best", "hpc")  # rather than by a path
 class CheckpointConnector(_CheckpointConnector):
     """Passes over damaged checkpoints, sweeps what was left of unfinished ones, and restores values unrounded."""
 
-    _rounded: RoundedWeights | None = None
+    _cast: CastValues | None = None  # until the fit has started
 
     def resume_start(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
         """The callbacks know their folders by now, and nothing is loaded or saved yet."""
@@ -55,28 +55,34 @@ class CheckpointConnector(_CheckpointConnector):
         super().restore_callbacks()
         if checkpoint and trainer.state.fn == TrainerFn.FITTING:
             trainer.saves.left_over.look(trainer, checkpoint, source, run)
-        self._rounded = None
+        self._cast = None
         if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:
             states = [checkpoint[key] for key in ("current_model_state", "state_dict") if key in checkpoint]
-            self._rounded = RoundedWeights(trainer.lightning_module, states)
+            self._cast = CastValues(trainer.lightning_module, states)
 
     def restore_training_state(self) -> None:
         """The module has its precision by now."""
-        if self._rounded is not None:
-            self._rounded.load_again()
-            self._rounded = None
+        if self._cast is not None:
+            self._cast.restore_weights()
         super().restore_training_state()
 
     def restore_optimizers(self) -> None:
         """Lightning's, without torch's casts, unless this fit has another precision than that of the checkpoint."""
         super().restore_optimizers()
-        checkpoint, trainer = self._loaded_checkpoint, self.trainer
-        if trainer.strategy.restore_checkpoint_after_setup:
-            return
-        weights = checkpoint.get("current_model_state", checkpoint["state_dict"])
-        if has_types_of(trainer.lightning_module, weights):
-            for optimizer, saved in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=False):
-                uncast_optimizer_state(optimizer, saved)
+        if self._cast is not None:
+            self._cast.add_optimizers(self.trainer.optimizers, self._loaded_checkpoint["optimizer_states"])
+
+    def restore_converted(self) -> list[str]:
+        """Restore what `on_train_start` has converted, `self.double()` say, unrounded.
+
+        Returns:
+            What has another type than in the checkpoint still.
+        """
+        if self._cast is None:
+            return []
+        cast, self._cast = self._cast, None
+        cast.restore()
+        return cast.differing()
 
     def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
         """The module has its weights; no hook of the fit was called yet."""

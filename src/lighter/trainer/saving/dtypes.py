@@ -15,49 +15,70 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-class RoundedWeights:
-    """Weights that were rounded when they were loaded, as the module held them in a narrower type then.
+class CastValues:
+    """Values of a checkpoint that were cast when they were loaded, as the module had other types then.
 
     Args:
         module: the module, just after loading.
-        states: the state dicts that it may have been loaded from.
+        states: the state dicts that it may have been loaded from, the one that tells the types first.
     """
 
     def __init__(self, module: nn.Module, states: Sequence[Mapping[str, Any]]) -> None:
         held = module.state_dict()
         self._module = module
-        self._rounded = [
+        self._types = {name: saved.dtype for name, saved in states[0].items() if isinstance(saved, Tensor)}
+        self._weights = [
             (name, saved, held[name].dtype)
             for state in states
             for name, saved in state.items()
             if isinstance(saved, Tensor) and isinstance(held.get(name), Tensor) and _rounds(saved, held[name])
         ]
+        self._optimizers: list[tuple[Optimizer, Mapping[str, Any]]] = []
 
-    def load_again(self) -> None:
+    def restore_weights(self) -> None:
         """Load those that have their own type by now, unless somebody has changed their values since."""
-        held = self._module.state_dict() if self._rounded else {}
-        for name, saved, was in self._rounded:
+        held = self._module.state_dict() if self._weights else {}
+        for name, saved, was in self._weights:
             now = held.get(name)
             if isinstance(now, Tensor) and now.dtype == saved.dtype and now.shape == saved.shape:
                 rounded = saved.to(now.device, was).to(saved.dtype)
                 if torch.allclose(now, rounded, rtol=0, atol=0, equal_nan=True):
                     now.copy_(saved)
 
+    def add_optimizers(self, optimizers: Sequence[Optimizer], saved: Sequence[Mapping[str, Any]]) -> None:
+        """Take what optimizers were loaded from, and give their tensors their own types, if the module has its own."""
+        self._optimizers = [*zip(optimizers, saved, strict=False)]
+        self._uncast_optimizers()
+
+    def restore(self) -> None:
+        """Restore what a hook has converted to its own type since."""
+        self.restore_weights()
+        self._uncast_optimizers()
+
+    def differing(self) -> list[str]:
+        """Name each weight that has another type than in the checkpoint."""
+        return [
+            f"{name} ({_name(now.dtype)}, and {_name(self._types[name])} in the checkpoint)"
+            for name, now in self._module.state_dict().items()
+            if isinstance(now, Tensor) and now.dtype != self._types.get(name, now.dtype)
+        ]
+
+    def _uncast_optimizers(self) -> None:
+        if self._optimizers and not self.differing():
+            for optimizer, saved in self._optimizers:
+                _uncast(optimizer, saved)
+            self._optimizers = []
+
 
 def _rounds(saved: Tensor, held: Tensor) -> bool:
     return torch.promote_types(saved.dtype, held.dtype) != held.dtype
 
 
-def has_types_of(module: nn.Module, state: Mapping[str, Any]) -> bool:
-    """Return whether the tensors of a module have the types that they have in a state dict."""
-    held = module.state_dict()
-    pairs = ((held.get(name), saved) for name, saved in state.items())
-    return all(
-        now.dtype == saved.dtype for now, saved in pairs if isinstance(now, Tensor) and isinstance(saved, Tensor)
-    )
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
-def uncast_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+def _uncast(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Give those tensors of an optimizer's state their own type that `load_state_dict` has cast to the parameter's."""
     for state, earlier in _states(optimizer, saved):
         for key, value in earlier.items():
