@@ -157,6 +157,8 @@ def test_the_quickstart_does_what_it_says(desk, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3, "the newest run that trained has three epochs"
     runpy.run_path("sweep.py", run_name="__main__")
     assert "0.01 0.9" in capsys.readouterr().out
+    runpy.run_path("load.py", run_name="__main__")
+    assert capsys.readouterr().out == "Classifier 4810\n"
 
 
 @pytest.mark.slow
@@ -204,7 +206,7 @@ def test_the_other_files_of_the_configuration_page_run(desk, capsys):
     assert {"gan.yaml", "sgd.yaml"} <= set(configs)
     for config in configs:
         assert lighter.Runner().run("fit", [config, *SHORT]) is None
-    for script in ("plain.py", "run.py"):
+    for script in ("plain.py", "run.py", "parts.py"):
         runpy.run_path(script, run_name="__main__")
     assert "test/metrics/accuracy/epoch" in capsys.readouterr().out
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lighter.config.safe import SafeMode as SafeMode
     from lighter.data import LighterDataModule as LighterDataModule
+    from lighter.engine.load import build as build
+    from lighter.engine.load import load as load
     from lighter.engine.runner import Runner as Runner
     from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
@@ -29,6 +31,8 @@ _HOME = {
     "SafeMode": "lighter.config.safe",
     "System": "lighter.system",
     "Trainer": "lighter.trainer",
+    "build": "lighter.engine.load",
+    "load": "lighter.engine.load",
 }
 
 __all__ = [
@@ -40,6 +44,8 @@ __all__ = [
     "System",
     "Trainer",
     "__version__",
+    "build",
+    "load",
 ]
 
 

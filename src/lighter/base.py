@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lighter.config.objects import Deferred
-from lighter.errors import ModeError, ModuleValueError
+from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.hooks import followed_by
 from lighter.parts.initial_weights import InitialWeights
@@ -32,6 +34,7 @@ from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
 from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
+from lighter.storage import is_remote
 from lighter.trainer.batches import is_there
 
 log = logging.getLogger("lighter")
@@ -314,6 +317,45 @@ class BaseModule(LightningModule):
         """The constructor arguments that a stage needs and that were not given, each with an example."""
         default = type(self).configure_optimizers is BaseModule.configure_optimizers
         return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and self.optimizer is None and default else []
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a module with its weights, made from the config in the checkpoint; as Lightning does if there is none.
+
+        Args:
+            checkpoint_path: the file.
+            map_location: a device for the module; the CPU by default.
+            hparams_file: for checkpoints without a config.
+            strict: whether the names of the weights must be the module's.
+            weights_only: false if the checkpoint may hold objects, which can run code while they are loaded.
+            kwargs: arguments of the module, in the place of the config's.
+
+        Raises:
+            CheckpointError: it cannot be used, or its config makes a module of another class.
+            ConfigError: the config makes no module any more.
+        """
+        from lighter.engine.load import load_checkpoint  # modules need nothing of the engine to train
+
+        only_weights = weights_only is not False
+        loaded = None
+        if isinstance(checkpoint_path, (str, os.PathLike)) and not is_remote(checkpoint_path):
+            path = Path(checkpoint_path)
+            loaded = load_checkpoint(path, arguments=kwargs, strict=strict, weights_only=only_weights)
+        if loaded is None:
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only=only_weights, **kwargs
+            )
+        if not isinstance(loaded, cls):
+            raise CheckpointError(f"{checkpoint_path} is of a {type(loaded).__name__}, which is no {cls.__name__}")
+        return loaded if map_location is None else loaded.to(map_location)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""

@@ -62,16 +62,17 @@ def build_data(objects: Objects, stage: str) -> Any:
     return data
 
 
-def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
+def build_trainer(objects: Objects, package: str, folder: RunFolder | None = None) -> Any:
     """The trainer; its folder is the run's, unless the config has another. Its default is of the module's package."""
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
     if given is None or isinstance(given, Mapping):
         target = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
-        objects.exchange(path, {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
+        root = {"default_root_dir": str(folder.path)} if folder is not None else {}
+        objects.exchange(path, {"_target_": target, **root, **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
-    if Path(trainer.default_root_dir).absolute() == folder.path.absolute():
+    if folder is not None and Path(trainer.default_root_dir).absolute() == folder.path.absolute():
         _save_into(folder, trainer)
     return trainer
 

@@ -39,6 +39,7 @@ from lighter.storage import normal
 
 if TYPE_CHECKING:
     from lighter.engine.again.resume import GoingOn
+    from lighter.run.checkpoints import Checkpoints
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")
@@ -62,6 +63,23 @@ class Outcome:
     trainer: Any
     folder: paths.RunFolder
 
+    @property
+    def module(self) -> Any:
+        """The module as the run left it: after a fit with its last weights. `lighter.load` gives it with the best."""
+        return self.trainer.lightning_module
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of everything that was logged."""
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints: `last`, a path; `best`, its path, monitor and score; `newest`, all of them."""
+        from lighter.engine.checkpoints import checkpoints_of
+
+        return checkpoints_of(self.folder)
+
 
 class Runner:
     """Runs a stage of an experiment: `Runner().run("fit", ["config.yaml", "trainer::max_epochs=3"])`.
@@ -69,7 +87,12 @@ class Runner:
     Args:
         safe: run the config as a stranger's, which calls only what is on a list: True, or a `SafeMode` that says what
             is permitted beside it. A config from a URL is always run so.
+
+    Attributes:
+        outcome: what the last run came to: result, module, metrics, checkpoints, folder; None if none has ended well.
     """
+
+    outcome: Outcome | None = None
 
     def __init__(self, safe: SafeMode | bool | None = None) -> None:
         self.safe = (SafeMode() if safe else None) if isinstance(safe, bool) else safe
@@ -152,7 +175,9 @@ class Runner:
                 inputs = inputs_of(resumed)
                 if self.safe is None and resumed.record.is_file():
                     trusted(read_run(resumed.path))
-            return self._execute_owned(owner, stage, inputs, going_on, auto_resume, resumed, arguments)
+            self.outcome = None
+            self.outcome = self._execute_owned(owner, stage, inputs, going_on, auto_resume, resumed, arguments)
+            return self.outcome
 
     def _execute_owned(
         self,
@@ -332,8 +357,11 @@ def _default_name(inputs: Sequence[Input]) -> str:
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
-def refuse_missing_secrets(config: Config) -> None:
+def refuse_missing_secrets(config: Config, within: str = "") -> None:
     """A config that a run saved is without its secrets, and without objects that were made in Python.
+
+    Args:
+        within: the section that is looked at; all of them if it is empty.
 
     Raises:
         ConfigError: with the places of all that are left out.
@@ -345,7 +373,7 @@ def refuse_missing_secrets(config: Config) -> None:
         Problem(f"{what}, which was not saved: {node.plain()}", node.origin, path, advice.format(path=path))
         for mark, what, advice in kinds
         for path in missing(config.merged.plain(), mark=mark)
-        if (node := config.merged.find(path)) is not None
+        if path.startswith(within) and (node := config.merged.find(path)) is not None
     ]
     if problems:
         raise ConfigError(problems)

@@ -1,0 +1,173 @@
+"""The objects of a config or a checkpoint, in Python and without a run: `lighter.build` and `lighter.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from lighter.base import BaseModule
+from lighter.config import Config, read
+from lighter.config.load import Input
+from lighter.config.objects import Objects
+from lighter.config.safe import SafeMode
+from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
+from lighter.engine.checkpoints import checkpoints_of, verify
+from lighter.engine.export import find_checkpoint
+from lighter.engine.failures import where_it_failed
+from lighter.engine.families import family, is_overridden
+from lighter.engine.project import confined, importable
+from lighter.engine.runner import refuse_missing_secrets
+from lighter.errors import CheckpointError
+from lighter.parts.materialize import materialize
+from lighter.run.paths import OUTPUTS, RECORD
+from lighter.run.read import read_run, trusted
+from lighter.run.record import CHECKPOINT_KEY
+from lighter.run.select import LAST, find_run
+
+_EVALUATION = "predict"
+
+
+def build(inputs: Sequence[Input], stage: str = "fit", *, safe: SafeMode | bool | None = None) -> Parts:
+    """Build the module, the data module and the trainer of a config, as a stage begins with them. Nothing is run.
+
+    The config's `seed` is set, so that the weights are those that `lighter fit` begins with. No folder is made; the
+    trainer writes where a script's would, unless the config says otherwise.
+
+    Args:
+        inputs: config files, dicts and overrides, as on the command line.
+        stage: what is built is what this stage needs: `fit`, `validate`, `test` or `predict`.
+        safe: run the config as an untrusted one's: see `Runner`.
+
+    Returns:
+        `module`, `data` (None if the module has its own) and `trainer`.
+
+    Raises:
+        ConfigError: the config is wrong.
+    """
+    with _objects(inputs, _mode(safe)) as (config, objects):
+        refuse_missing_secrets(config)
+        seed_everything(config.seed, workers=True, verbose=False)
+        module = build_module(objects, config.module_section, stage)
+        package = family(type(module), "LightningModule") or ""
+        return Parts(module, build_data(objects, stage), build_trainer(objects, package), package)
+
+
+def load(
+    source: str | Path = LAST,
+    ckpt_path: str | Path | None = None,
+    *,
+    overrides: Sequence[Input] = (),
+    root: str | Path = OUTPUTS,
+    weights_only: bool = True,
+    safe: SafeMode | bool | None = None,
+) -> Any:
+    """Load a trained module, ready to predict: in evaluation mode and on the CPU.
+
+    The module is made from the config in the checkpoint, whose targets are called: load only what you trust, or in safe
+    mode. Random numbers are drawn as if nothing had been loaded.
+
+    Args:
+        source: a checkpoint; or a run: its folder, its id, the beginning of one, or `last` for the newest that has
+            checkpoints.
+        ckpt_path: which checkpoint of a run: `best`, `last` or a path, also one within its folder of checkpoints; by
+            default the best if there is one, otherwise the last.
+        overrides: changes of the config: `["model::network::dropout=0"]`.
+        root: where the runs are.
+        weights_only: false if the checkpoint may hold objects, which can run code while they are loaded.
+        safe: call only what is on the list of safe mode: see `Runner`.
+
+    Returns:
+        The module, a LightningModule.
+
+    Raises:
+        RunError: there is no such run.
+        CheckpointError: there is no such checkpoint, or it cannot be used.
+        ConfigError: the config makes no module any more.
+    """
+    path = _checkpoint(source, ckpt_path, Path(root))
+    module = load_checkpoint(path, overrides, weights_only=weights_only, safe=_mode(safe))
+    if module is None:
+        raise CheckpointError(
+            f"{path} has no config with it, as no run of Lighter saved it. Load it by its class:"
+            f" MyModule.load_from_checkpoint({str(path)!r})"
+        )
+    return module.eval()
+
+
+def load_checkpoint(
+    path: Path,
+    overrides: Sequence[Input] = (),
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    strict: bool | None = None,
+    weights_only: bool = True,
+    safe: SafeMode | None = None,
+) -> LightningModule | None:
+    """Load the module that is made from the config in a checkpoint; None if there is no config in it.
+
+    Args:
+        arguments: of the module, in the place of the config's.
+        strict: whether the names of the weights must be the module's; by default as the module says.
+    """
+    run = next((folder for folder in path.resolve().parents if (folder / RECORD).is_file()), None)
+    if safe is None and run is not None:
+        trusted(read_run(run))
+    verify(str(path), weights_only=weights_only, safe=safe is not None)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
+    own = checkpoint.get(CHECKPOINT_KEY)
+    saved = own.get("config") if isinstance(own, Mapping) else None
+    if not isinstance(saved, dict):
+        return None
+    given: list[Input] = [{"system" if "system" in saved else "model": dict(arguments)}] if arguments else []
+    with isolate_rng(), _objects([saved, *overrides, *given], safe) as (config, objects):
+        refuse_missing_secrets(config, within=objects.followed(config.module_section))
+        module: LightningModule = build_module(objects, config.module_section, _EVALUATION)
+        _load_weights(module, checkpoint, path, strict)
+    return module
+
+
+@contextmanager
+def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[Config, Objects]]:
+    config = read(inputs, safe)
+    with confined(config), importable(config, Path.cwd()):
+        objects = config.objects()
+        objects.safe = config.safe
+        name_functions(objects)
+        with where_it_failed(objects):
+            yield config, objects
+
+
+def _mode(safe: SafeMode | bool | None) -> SafeMode | None:
+    return (SafeMode() if safe else None) if isinstance(safe, bool) else safe
+
+
+def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix != ".yaml":
+        return path
+    run = find_run(
+        source,
+        root,
+        accepts=lambda folder: checkpoints_of(folder).last is not None,
+        kind="run with a checkpoint",
+    )
+    return find_checkpoint(run, None if ckpt_path is None else str(ckpt_path))
+
+
+def _load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:
+    """Load them in Lightning's order."""
+    if is_overridden("configure_model", module):
+        module.configure_model()
+    if isinstance(module, BaseModule):
+        materialize(module, torch.device("cpu"))
+    module.on_load_checkpoint(dict(checkpoint))
+    try:
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading if strict is None else strict)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the module that its config makes now: {error}") from error
