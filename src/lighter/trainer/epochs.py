@@ -266,6 +266,7 @@ class LeanFitLoop(_FitLoop):
         """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""
         if self.streams is not None:
             self.streams.seed_for(EPOCH_START, self.epoch)
+            self.switches.note_modes()
         if self.goes_on is None or not self.goes_on.is_within:
             super().on_advance_start()
             return

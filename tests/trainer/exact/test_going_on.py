@@ -56,6 +56,12 @@ class Thaws(Module):
             self.network[0].requires_grad_(self.current_epoch == 1)
 
 
+class FreezesAgain(Module):
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            self.network[0].requires_grad_(False)
+
+
 class Finetunes(BaseFinetuning):
     def freeze_before_training(self, pl_module: Any) -> None:
         self.freeze(pl_module.network[0])
@@ -138,6 +144,9 @@ JOBS: dict[str, Callable[[], Job]] = {
     "a layer thawed in a hook": lambda: Job(Thaws()),
     "made anew": lambda: Job(trainer={"reload_dataloaders_every_n_epochs": 2, "max_epochs": 4}),
     "Freezer": lambda: Job(trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=6)]}),
+    "frozen again after a Freezer": lambda: Job(
+        FreezesAgain(), trainer={"callbacks": [Freezer(name_starts_with="network.0", until_step=3)]}
+    ),
     "double precision": lambda: Job(LogsInFloat(), trainer={"precision": "64-true"}),
     "bfloat16": lambda: Job(trainer={"precision": "bf16-true"}),
     "doubled in on_fit_start": lambda: Job(Doubles("on_fit_start")),

@@ -117,6 +117,7 @@ class Switches:
         self._alive: list[Any] = []  # what fingerprints know by its identity
         self._base: dict[Place, str] = {}  # the values from which changes count, where these are not the first
         self._before_start: dict[Place, str] = {}
+        self._moved: set[Place] = set()  # modes that were seen to differ from these, and may be as they were again
         self._at_setup: Changed = {}
         self._expected: dict[str, Any] = {}  # changes of objects that are not there yet
         self._named: set[str] = set()
@@ -195,6 +196,16 @@ class Switches:
                 self._count_from(place, attribute)
         self._before_start = {}
 
+    def note_modes(self) -> None:
+        """Remember which modes differ by now.
+
+        What a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit, which
+        knows the step, has thawed it by the end of `on_train_start`.
+        """
+        for place, attribute in self._all():
+            if _is_mode(place) and self._base.get(place, attribute.fingerprint) != attribute.fingerprint:
+                self._moved.add(place)
+
     def changes(self) -> State:
         """Attributes that changed since the fit began, of objects that have no modes."""
         return self._changes()
@@ -259,7 +270,7 @@ class Switches:
                 attribute.value = modes.get(path, attribute.value)
             first = self._first.get(place, "")
             base = self._base.get(place, first)
-            differs = base != attribute.fingerprint
+            differs = base != attribute.fingerprint or place in self._moved
             if attribute.is_plain:
                 if differs:
                     changed.setdefault(path, {})[name] = [first, base, attribute.value]
@@ -294,6 +305,8 @@ class Switches:
         except _FAILS as error:
             return f"cannot be restored: {error}"
         self._first[place], self._base[place] = first, base
+        if _is_mode(place):
+            self._moved.add(place)
         return ""
 
     def _is_looked_at(self, path: str) -> bool:
