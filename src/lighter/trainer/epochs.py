@@ -199,7 +199,7 @@ class LeanFitLoop(_FitLoop):
         saved = self._saved_attributes("samplers")
         if saved and not self._is_started:
             self._samplers.load(saved["begun"], self.trainer.strategy.root_device)
-            self._samplers_drawn = saved["now"]
+            self._samplers_begun, self._samplers_drawn = saved["begun"], saved["now"]
 
     def _states(self) -> States | None:
         saved = self.goes_on
@@ -325,6 +325,12 @@ class LeanFitLoop(_FitLoop):
             numbers = saved.processes[self.trainer.global_rank]["numbers"]
             self.streams.come_back(numbers, self.epoch_loop.batch_progress.total.ready)
         return saved
+
+    def set_back_datasets(self, saved: Saved) -> None:
+        """Set attributes of datasets to what they were, now that batches were loaded again that they had served."""
+        if self.streams is not None and self._fits(saved):
+            changes = saved.processes[self.trainer.global_rank].get("switches", {})
+            self.switches.reload_loaders("train", changes, self.trainer.strategy.root_device)
 
     def row_to_log(self, saved: Saved) -> Any:
         """The values of the last step that were not with the loggers yet."""

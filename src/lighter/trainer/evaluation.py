@@ -134,7 +134,9 @@ class LeanEvaluationLoop(_EvaluationLoop):
             return self._counts_before
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_before or self._seen_batches_per_dataloader
-        loaded_in = self._last_val_dl_reload_epoch if self._batches_before is None else self._loaded_in
+        loaded_in = self._loaded_in
+        if self._batches_before is None and self.trainer.reload_dataloaders_every_n_epochs:  # else they stay
+            loaded_in = self._last_val_dl_reload_epoch
         progress = self.batch_progress.state_dict()
         return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in, "progress": progress}
 

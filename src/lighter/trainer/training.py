@@ -101,7 +101,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""
         fits, val_loop = self.trainer.fit_loop, cast(LeanEvaluationLoop, self.val_loop)
-        fits.loaders.replay(data_fetcher, self.batch_progress.current.ready)
+        if fits.loaders.replay(data_fetcher, self.batch_progress.current.ready):
+            fits.set_back_datasets(saved)
         if saved.place == BATCH_END:
             self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
         if saved.place == VALIDATED:

@@ -246,9 +246,17 @@ def test_goes_on_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
 
-def test_a_dataset_goes_on_between_batches(tmp_path: Path) -> None:
+class OfSeveral(Module):
+    def loss(self, batch: Any) -> Any:
+        return super().loss(batch[0] if isinstance(batch[0], list) else batch)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several, of which all is loaded again"])
+def test_a_dataset_goes_on_between_batches(several: bool, tmp_path: Path) -> None:
     def job() -> Job:
-        return Job(train=DataLoader(Remembers(), BATCH, shuffle=True), val=DataLoader(Remembers(), 2 * BATCH))
+        train: Any = DataLoader(Remembers(), BATCH, shuffle=True)
+        train = [train, DataLoader(Samples(), BATCH)] if several else train
+        return Job(OfSeveral(), train=train, val=DataLoader(Remembers(), 2 * BATCH))
 
     wrong = {}
     whole = broken(job, tmp_path)
@@ -256,7 +264,8 @@ def test_a_dataset_goes_on_between_batches(tmp_path: Path) -> None:
     assert wrong == {}
     began = next(path for path in tmp_path.iterdir() if "next" in path.name and "00" not in path.name)
     choice = fit(job, Watch(None), began).resume_choice
-    assert "train_dataloader.dataset.served was saved after a hook that comes again" in str(choice)
+    dataset = f"train_dataloader{'[0]' if several else ''}.dataset"
+    assert f"{dataset}.served was saved after a hook that comes again" in str(choice)
 
 
 class Swaps(Module):

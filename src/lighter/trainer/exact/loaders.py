@@ -224,15 +224,16 @@ class Loaders:
         """Whether the next iteration can leave batches out without loading them."""
         return self.choice.name != FROM_START and not self._stateful and not self.replays
 
-    def replay(self, fetcher: Any, batches: int) -> None:
-        """Load what was trained before, where there is no other way past it."""
+    def replay(self, fetcher: Any, batches: int) -> bool:
+        """Load what was trained before, where there is no other way past it; return whether that was needed."""
         if self.choice.name == FROM_START or not self.replays:
-            return
+            return False
         log.info("loads %d batches of this epoch again, to go on after them", batches)
         fetcher.fetched -= batches  # Lightning has counted them already
         iterator = getattr(fetcher, "iterator_wrapper", fetcher)  # of steps that take `dataloader_iter`
         for _ in range(batches):
             next(iterator, None)  # there may be fewer now
+        return True
 
 
 def is_stateful(loader: Any) -> bool:

@@ -253,6 +253,11 @@ class Switches:
         problems += [f"{name} was saved after a hook that comes again" for name in early]
         return problems + self._load(state["changed"], device)
 
+    def reload_loaders(self, split: str, state: State, device: torch.device) -> None:
+        """Change the objects of dataloaders once more, which have served since."""
+        changed = state.get("changed", {})
+        self._load({path: values for path, values in changed.items() if path.startswith(f"{split}{_LOADER}")}, device)
+
     def _note(self, place: Place, attribute: Attribute) -> None:
         self._first[place] = attribute.fingerprint
         self._count_from(place, attribute)
