@@ -50,7 +50,8 @@ class Notes(pl.Callback):
             _said.append(str(trainer.resume_choice))
             _note(PROMISES, _said[0])
         _calls["all"] += 1
-        _keep(Path(trainer.default_root_dir), f"{_calls['all']:03d}-{moment}")
+        if not trainer.async_save:  # a folder that changes while it is copied is not as a kill would leave it
+            _keep(Path(trainer.default_root_dir), f"{_calls['all']:03d}-{moment}")
         name, at = os.environ.get(SIGNAL_AT, "- 0").split()
         if _calls["all"] == int(at):
             os.kill(os.getpid(), signal.Signals[name])
@@ -106,7 +107,7 @@ def _keep(run: Path, name: str) -> None:
     files = sorted((path.name, path.stat().st_mtime_ns) for path in run.glob("checkpoints/*"))
     if files and [files] != _seen:
         _seen[:] = [files]
-        shutil.copytree(Path.cwd(), Path(os.environ[KEEP_CUTS], name))
+        shutil.copytree(Path.cwd(), Path(os.environ[KEEP_CUTS], name), symlinks=True)
 
 
 def draw(seed: int) -> dict[str, Any]:
@@ -234,4 +235,13 @@ def _checkpoints(drawn: random.Random, monitor: str | None) -> list[dict[str, An
     if monitor is not None:
         top = {"monitor": monitor, "save_top_k": drawn.choice([1, 2]), "mode": drawn.choice(["min", "max"])}
         choices.append({"filename": "top-{step}", **top, "save_last": drawn.choice([True, False])})
-    return [{**target, **one} for one in drawn.sample(choices, drawn.choice([0, 1, 2, 2]))]
+    chosen = drawn.sample(choices, drawn.choice([0, 1, 2, 2]))
+    if len({_state_key(one) for one in chosen}) < len(chosen):  # which Lightning refuses
+        chosen = chosen[:1]
+    return [{**target, **one} for one in chosen]
+
+
+def _state_key(arguments: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells one ModelCheckpoint of Lightning's from another in a checkpoint."""
+    steps, epochs = arguments.get("every_n_train_steps"), arguments.get("every_n_epochs")
+    return arguments.get("monitor"), arguments.get("mode"), steps, epochs or (None if steps else 1)

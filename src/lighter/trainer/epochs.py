@@ -114,8 +114,9 @@ class LeanFitLoop(_FitLoop):
 
     def sampler_attributes(self, *, is_within: bool) -> Any:
         """The attributes that samplers have changed, and those from which the epoch's order is drawn again."""
-        now = self._samplers.changes()
-        return {"now": now, "begun": self._samplers_begun if is_within else now}
+        changes = self._samplers.changes()
+        now = self._samplers_drawn or changes
+        return {"now": now, "begun": (self._samplers_begun or changes) if is_within else now}
 
     def _note_samplers(self) -> None:
         self._samplers_begun, self._samplers_drawn = self._samplers.changes(), {}
@@ -199,7 +200,7 @@ class LeanFitLoop(_FitLoop):
         saved = self._saved_attributes("samplers")
         if saved and not self._is_started:
             self._samplers.load(saved["begun"], self.trainer.strategy.root_device)
-            self._samplers_begun, self._samplers_drawn = saved["begun"], saved["now"]
+            self._samplers_drawn = saved["now"]
 
     def _states(self) -> States | None:
         saved = self.goes_on
@@ -310,11 +311,12 @@ class LeanFitLoop(_FitLoop):
         self.epoch_loop._batches_that_stepped += 1
         self.epoch_progress.increment_completed()
 
-    def save_the_rest(self, hook: str) -> None:
+    def save_the_rest(self, hook: str, *args: Any) -> None:
         """Let those checkpoint callbacks save that come after the one that had; that one knows that it has."""
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint):
-                getattr(callback, hook)(self.trainer, self.trainer.lightning_module)
+                self.trainer.saves.left_over.save_last(self.trainer, callback)
+                getattr(callback, hook)(self.trainer, self.trainer.lightning_module, *args)
 
     def take_up_batches(self) -> Saved | None:
         """Where batches go on within the epoch, with their random numbers; said once."""

@@ -55,6 +55,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     trainer: Any
     is_over = False  # whether all is measured, and only the last hooks are to come
+    is_in_epoch = False  # between the hooks that begin and end an epoch
     metrics_before: Mapping[str, Any] = {}  # what the module's own had added up when a validation of a fit began
     shown_before: Mapping[str, Any] = {}  # the values that callbacks saw then
     attributes_before: Mapping[str, Any] = {}  # and what hooks had changed by then
@@ -151,6 +152,14 @@ class LeanEvaluationLoop(_EvaluationLoop):
     def reload_when_due(self) -> None:
         """Lightning has loaded the dataloaders for a progress bar; when they are made anew is as it was before."""
         self._last_val_dl_reload_epoch = self._loaded_in
+
+    def _on_evaluation_epoch_start(self, *args: Any, **kwargs: Any) -> None:
+        super()._on_evaluation_epoch_start(*args, **kwargs)
+        self.is_in_epoch = True
+
+    def _on_evaluation_epoch_end(self) -> None:
+        self.is_in_epoch = False
+        super()._on_evaluation_epoch_end()
 
     def _on_evaluation_end(self) -> None:  # Lightning's own calls it without arguments
         self.is_over = True

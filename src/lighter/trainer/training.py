@@ -104,6 +104,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         if fits.loaders.replay(data_fetcher, self.batch_progress.current.ready):
             fits.set_back_datasets(saved)
         if saved.place == BATCH_END:
+            fits.save_the_rest("on_train_batch_end", None, None, self.batch_idx)
             self.trainer._logger_connector.log_metrics(fits.row_to_log(saved))
         if saved.place == VALIDATED:
             self.trainer.validating = val_loop.is_over = True

@@ -356,11 +356,13 @@ def _refuse_limits(state: State, trainer: Any, run: str) -> None:
         "max_steps": (int(state.content.get("global_step", 0)), trainer.max_steps, "steps"),
         "max_time": (int(max(seconds, default=0)), int(min(filter(None, limits), default=-1)), "seconds"),
     }
+    saved = state.content.get("lighter", {}).get("config") or {}
+    limit_then = (saved.get("trainer") or {}).get("max_steps")  # which the last batch passes, if it takes several steps
     wrong = [
         f"{run} has trained {done} {unit} by {state.path.name}, and trainer::{name} is {limit} {unit}. "
         f"To train for longer, give it more than {done}: lighter resume {run} trainer::{name}=..."
         for name, (done, limit, unit) in done_and_limit.items()
-        if limit is not None and 0 <= limit < done
+        if limit is not None and 0 <= limit < done and not (name == "max_steps" and limit == limit_then)
     ]
     if wrong:
         raise RunError("\n".join(wrong))

@@ -17,6 +17,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lighter.errors import StorageError
+from lighter.trainer.saving.averages import training_weights
 from lighter.trainer.saving.failures import NO_ROOM, storage_error
 from lighter.trainer.saving.guarded import GuardedFiles
 from lighter.trainer.saving.io import CheckpointFiles
@@ -114,7 +115,8 @@ class Saves(Callback):
         """
         self.settle(trainer)
         try:
-            save()
+            with training_weights(trainer):
+                save()
         except OSError as found:
             if trainer.world_size > 1:
                 raise  # another's files: the other processes do not know

@@ -32,6 +32,7 @@ class LeftOver:
         self._to_be_redone: frozenset[str] = frozenset()
         self._links: frozenset[str] = frozenset()  # names that `save_last: link` gave to checkpoints of this fit
         self._resumed: str | None = None
+        self._without_last: dict[int, str] = {}  # callbacks whose newest file is resumed, and not `last` yet
         self._step = 0
 
     def look(self, trainer: Any, checkpoint: Mapping[str, Any], source: Any, run: str | Path | None) -> None:
@@ -49,13 +50,15 @@ class LeftOver:
         redone: set[str] = set()
         links: set[str] = set()
         resumed = None
+        without_last: dict[int, str] = {}
         if manifest is not None:
             self._step = manifest.step or 0
             links = {*_links_to(manifest, callbacks)}
             redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _noted(one)}
             resumed = os.path.realpath(source) if _may_go(checkpoint, source, callbacks) else None
-        found = frozenset(redone), frozenset(links), resumed
-        self._to_be_redone, self._links, self._resumed = trainer.strategy.broadcast(found)
+            without_last = _without_last(source, self._step, callbacks)
+        found = frozenset(redone), frozenset(links), resumed, without_last
+        self._to_be_redone, self._links, self._resumed, self._without_last = trainer.strategy.broadcast(found)
 
     def is_free(self, path: Any) -> bool:
         """Return whether a file that is there may be written over: this fit has come to where it was saved before."""
@@ -67,6 +70,17 @@ class LeftOver:
         self._to_be_redone -= {real}
         if self._resumed == real:
             self._resumed = None
+
+    def save_last(self, trainer: Any, callback: ModelCheckpoint) -> None:
+        """Save or link `last`, if the fit was killed after a callback had saved a file and before it did so.
+
+        The callback believes that it has: its state was saved with the file.
+        """
+        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        file = self._without_last.pop(callbacks.index(callback), None)
+        if file is not None:
+            callback._last_checkpoint_saved = file  # private, and not in its state; what a link leads to
+            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
 
     def remove_resumed(self, trainer: Any, callback: ModelCheckpoint) -> None:
         """Delete the checkpoint that the fit goes on from, if a callback has saved a newer one and none keeps it."""
@@ -115,6 +129,23 @@ def _entry(path: Any) -> str:
     """The entry of a folder itself, not where a link of that name leads."""
     folder, name = os.path.split(path)
     return str(os.path.join(os.path.realpath(folder), name))
+
+
+def _without_last(source: Any, step: int, callbacks: list[ModelCheckpoint]) -> dict[int, str]:
+    """Return the callbacks, by number, of which a checkpoint is the newest file, and their `last` is older.
+
+    With each the file, as the callback calls it.
+    """
+    real = os.path.realpath(source)
+    found = {}
+    for number, one in enumerate(callbacks):
+        own = [path for path in (*one.best_k_models, one.best_model_path) if path and os.path.realpath(path) == real]
+        last = Path(one.last_model_path) if one.last_model_path else None
+        manifest = read_manifest(last) if last is not None and last.exists() else None
+        is_older = manifest is None or (manifest.step or 0) < step
+        if one.save_last and own and is_older and not one.save_weights_only:
+            found[number] = own[0]
+    return found
 
 
 def _may_go(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
