@@ -318,6 +318,17 @@ def test_a_limit_that_is_passed_is_refused(job: dict[str, Any], override: str, m
         Runner().resume("last", [override])
 
 
+def test_a_limit_of_steps_that_the_last_batch_has_passed_is_the_end(job: dict[str, Any]) -> None:
+    """With two optimizers, say, each of which counts."""
+    folder = fit_until(17, [job, "trainer::max_steps=20"])
+    file = folder / "checkpoints" / "last.ckpt"
+    torch.save({**torch.load(file, weights_only=True), "global_step": 21}, file)
+    runner = Runner()
+    runner.resume("last")
+    assert runner.outcome is not None
+    assert runner.outcome.trainer.global_step == 20
+
+
 def test_a_limit_that_is_passed_is_refused_where_a_checkpoint_is_given(job: dict[str, Any]) -> None:
     Runner().run("fit", [job])
     with pytest.raises(CheckpointError, match=r"is further than trainer::max_epochs.*current_epoch=2"):

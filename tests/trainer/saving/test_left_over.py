@@ -99,6 +99,24 @@ def test_killed_moved_and_gone_on_with(name: str, epoch: int, async_save: bool, 
     os.chdir("..")
 
 
+@pytest.mark.parametrize("save_last", [True, "link"])
+def test_killed_between_the_last_file_and_last(save_last: Any, own_place: Path) -> None:
+    callbacks: list[dict[str, Any]] = [{"filename": "best", "save_last": save_last}]
+    expected = left_by(callbacks)
+    os.mkdir("killed")
+    os.chdir("killed")
+    older = Path("../older.ckpt").absolute()
+    until(1, lambda: shutil.copy("checkpoints/last.ckpt", older), callbacks)
+    shutil.rmtree("checkpoints")
+    goes_on(*map_to_callbacks(callbacks))
+    (last := Path("checkpoints/last.ckpt")).unlink()
+    if save_last is True:
+        shutil.copy(older, last)
+    goes_on(*map_to_callbacks(callbacks))
+    assert files() == expected
+    os.chdir("..")
+
+
 def test_a_name_that_became_a_link_to_a_newer_one_is_kept(tmp_path: Path) -> None:
     """A copied folder may have files in the place of links; `save_last: link` then gives the name away."""
     (tmp_path / "newer.ckpt").touch()
