@@ -15,6 +15,7 @@ from tests.faults.jobs import SERVED, START
 
 IN_BETWEEN = ("step", "odd")  # checkpoints that are not of the end
 # the config may be changed; that callback saves when a test wants it; those states are for other trainers
+AFTER_EPOCH = "on_train_epoch_end."  # logged values of an epoch that is over, which nothing reads any more
 LEFT_OUT = ("config", "StepCheckpoint", "combined_loader")
 Rows = list[dict[str, str]]
 
@@ -111,7 +112,8 @@ def _served_otherwise(whole: Sequence[str], starts: Sequence[Sequence[str]]) -> 
 def _plain(value: Any, folder: Path) -> Any:
     """Without what may differ, and with the folder's path, which is another in every run, as `RUN`."""
     if isinstance(value, Mapping):
-        return {_plain(key, folder): _plain(one, folder) for key, one in value.items() if key not in LEFT_OUT}
+        kept = {key: one for key, one in value.items() if key not in LEFT_OUT and not str(key).startswith(AFTER_EPOCH)}
+        return {_plain(key, folder): _plain(one, folder) for key, one in kept.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one, folder) for one in value]
     return re.sub(rf"\S*{folder.parent.name}/{folder.name}", "RUN", value) if isinstance(value, str) else value
