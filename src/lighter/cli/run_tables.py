@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from lighter.run import paths
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.compare import Difference, config_values
 from lighter.run.curves import curves_of, drawn
+from lighter.run.log import duration
 from lighter.run.read import Run
 
 _COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "lost": "red"}
@@ -53,7 +53,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
     for row in shown:
         config = _config(row) if any("::" in name for name in names) else {}
         values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
-        cells = [row["id"], row["stage"] or "", _status(row["status"]), _duration(row["seconds"]), *values]
+        cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
         table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
     console.print(table)
     rest = len(rows) - len(shown)
@@ -121,7 +121,7 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
         "stage": facts.get("stage"),
         "command": " ".join(facts.get("command") or []),
         "started": f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}",
-        "time": _duration(run.seconds),
+        "time": duration(run.seconds),
         "starts": "\n".join(map(_start, [*facts["starts"], {**facts, "status": run.status}]))
         if facts.get("starts")
         else "",
@@ -136,7 +136,7 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
 
 
 def _start(start: Mapping[str, Any]) -> str:
-    return f"{start.get('started')}  {start.get('status')}  {_duration(start.get('seconds'))}".rstrip()
+    return f"{start.get('started')}  {start.get('status')}  {duration(start.get('seconds'))}".rstrip()
 
 
 def _untracked(source: Mapping[str, Any]) -> list[str]:
@@ -186,11 +186,3 @@ def _short(value: Any) -> str:
 
 def _number(value: Any) -> str:
     return "" if value is None else f"{float(value):.4g}"
-
-
-def _duration(seconds: Any) -> str:
-    if seconds is None or not math.isfinite(float(seconds)):
-        return ""
-    minutes, rest = divmod(float(seconds), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02.0f}s" if minutes else f"{rest:.1f}s"

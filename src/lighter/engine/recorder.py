@@ -16,6 +16,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from lighter.engine.again.loggers import logged
+from lighter.engine.epoch_lines import EpochLines
 from lighter.engine.fingerprint import fingerprint
 from lighter.run import paths
 from lighter.run.disk import write_whole
@@ -42,6 +43,7 @@ def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[s
     if not isinstance(trainer, Trainer):
         trainer.callbacks.insert(0, KeepsOwnFiles())
     if paths.is_rank_zero():
+        trainer.callbacks.insert(0, EpochLines())
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
     _hide_secrets(trainer, [one for one in (module, data) if one is not None], journal.secrets)
 

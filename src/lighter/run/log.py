@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lighter.run.secrets import Secrets
 
@@ -104,3 +106,12 @@ class _Formatter(logging.Formatter):
 def _is_apart(name: str) -> bool:
     """Whether a logger's messages do not reach the root logger."""
     return not logging.getLogger(name).propagate
+
+
+def duration(seconds: Any) -> str:
+    """Write a time as people read it: `1h 05m`, `2m 10s`, `3.2s`; nothing for what is no number."""
+    if seconds is None or not math.isfinite(float(seconds)):
+        return ""
+    minutes, rest = divmod(float(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02.0f}s" if minutes else f"{rest:.1f}s"
