@@ -9,10 +9,13 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 
-from sparkwheel.path_utils import resolve_relative_ids, scan_references
+from sparkwheel.path_utils import resolve_relative_ids
 
+from lighter.config.expression import absolute as made_absolute
+from lighter.config.expression import referred
 from lighter.config.problems import Problem, close_to, nearest, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, is_target, join, split
 from lighter.config.yaml import MAX_NODES
@@ -22,7 +25,6 @@ COPIES = "__copies__"  # where the copies stand that expressions ask for by %a::
 WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
-ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")  # in an expression
 ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
@@ -61,12 +63,9 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             hint = f"Did you mean `{meant}`?" if _REFERENCE.match(meant) and root.find(meant[1:]) is not None else hint
             problems.append(Problem(message, node.origin, path, hint))
             continue
-        for target in scan_references(absolute):
+        for target in referred(absolute):
             if root.find(target) is None:
-                hint = _suggest(root, target)
-                if absolute[0] == "$" and not hint.startswith("Did you mean"):
-                    hint += "\nIn an expression each `@name` is a reference, in quotes too."
-                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
+                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, _suggest(root, target)))
 
 
 class _TooManyError(Exception):
@@ -205,7 +204,7 @@ def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
 
 def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
     try:
-        return str(resolve_relative_ids(path, node.value))
+        return made_absolute(path, node.value)
     except ValueError:
         message = "this relative reference goes up beyond the top of the config"
         hint = "`@::name` is a sibling; each further `::` is one level up."
@@ -218,8 +217,8 @@ def copied_paths(root: Node) -> set[str]:
     found = set()
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
-            absolute = _absolute(path, node, [])
-            found |= {copy[1:] for copy in ANY_COPY.findall(absolute or "")}
+            with suppress(ValueError):  # a problem of its own
+                found |= {copy[1:] for copy in ANY_COPY.findall(str(resolve_relative_ids(path, node.value)))}
     return found
 
 

@@ -8,17 +8,15 @@ import symtable
 import warnings
 from collections.abc import Collection, Iterator
 
+from lighter.config.expression import STAND_IN, stand_ins
 from lighter.config.problems import Problem, close_to, closest, shortened
-from lighter.config.references import ANY_REFERENCE
 from lighter.config.tree import SEPARATOR, Node, is_reference, join
-
-_STAND_IN = "_lighter_reference_"
 
 
 def check_expressions(root: Node, problems: list[Problem]) -> None:
     """Every expression compiles, and knows the names that it uses."""
     expressions = [
-        (path, node, ANY_REFERENCE.sub(_STAND_IN, node.value[1:].strip()))
+        (path, node, stand_ins(node.value[1:])[0])
         for path, node in root.walk()
         if isinstance(node.value, str) and node.value.startswith("$")
     ]
@@ -93,7 +91,8 @@ def _free_names(text: str) -> set[str]:
         warnings.simplefilter("ignore")
         top = symtable.symtable(text, "<expression>", "eval")
     assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
-    return {name for table in _tables(top) for name in _globals_of(table, top)} - assigned - {_STAND_IN}
+    names = {name for table in _tables(top) for name in _globals_of(table, top)} - assigned
+    return {name for name in names if not name.startswith(STAND_IN)}
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

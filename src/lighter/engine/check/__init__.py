@@ -10,11 +10,10 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sparkwheel.path_utils import scan_references
-
 from lighter.config import Config
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import NOTHING, Targets, check_call, plain
+from lighter.config.expression import referred
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.prune import unneeded
 from lighter.config.references import copied_paths
@@ -144,7 +143,7 @@ class _Walk:
                 return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            return [*scan_references(absolute(path, node.value))]
+            return referred(absolute(path, node.value))
         return self.children(path, node)
 
     def children(self, path: str, node: Node) -> list[str]:

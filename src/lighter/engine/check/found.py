@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparkwheel.path_utils import resolve_relative_ids
-
+from lighter.config import expression
 from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.tree import SEPARATOR, Node, is_target, join
 
@@ -84,6 +83,6 @@ class Found:
 def absolute(path: str, text: str) -> str:
     """A reference or expression with its relative paths worked out; empty where they lead nowhere."""
     try:
-        return str(resolve_relative_ids(path, text))
+        return expression.absolute(path, text)
     except ValueError:  # it goes up beyond the top: a problem of its shape
         return ""
