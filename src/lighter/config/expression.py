@@ -44,7 +44,8 @@ def absolute(path: str, text: str) -> str:
 
 def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
     """An expression with a name in place of each reference, and the reference that each name stands for."""
-    text, names = "", {}
+    text = ""
+    names: dict[str, str] = {}
     for piece, is_reference in _pieces(expression.strip()):
         if is_reference:
             name = f"{STAND_IN}{len(names)}_"
@@ -62,7 +63,8 @@ def syntax_tree(expression: str) -> ast.Expression:
         ValueError, RecursionError, MemoryError: Python cannot parse it.
     """
     text, names = stand_ins(expression)
-    return ast.fix_missing_locations(_LookUp(names).visit(_parsed(text)))
+    tree: ast.Expression = _LookUp(names).visit(_parsed(text))
+    return tree
 
 
 class _LookUp(ast.NodeTransformer):

@@ -18,6 +18,7 @@ class Found:
         tree: the config, its copies worked out.
         section: where the module is: `model` or `system`.
         stage: what is to run.
+        asks: whether classes of torch, torchmetrics and Lightning are asked about values, by making objects.
         targets: the class or function of each definition that the stage needs, by path.
         later: of these, the ones whose target is handed over instead of called.
         filled: the arguments that the engine adds to some.
@@ -28,6 +29,7 @@ class Found:
     tree: Node
     section: str
     stage: str
+    asks: bool = True
     targets: dict[str, Any] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
     filled: dict[str, str] = field(default_factory=dict)

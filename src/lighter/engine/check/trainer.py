@@ -29,8 +29,8 @@ _DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
 _SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
 
 
-def check_trainer(found: Found, *, asks: bool) -> None:
-    """Add a problem for each argument that Lightning's trainer refuses; with `asks`, it is asked too."""
+def check_trainer(found: Found) -> None:
+    """Add a problem for each argument that Lightning's trainer refuses, or that is known to fail."""
     path = found.followed("trainer")
     kind, node = found.kind(path), found.tree.find(path)
     package = family(kind, "Trainer") if kind is not None else None
@@ -41,7 +41,7 @@ def check_trainer(found: Found, *, asks: bool) -> None:
     for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if asks and set(values) <= _parameters(package) | _own_arguments():
+    if found.asks and set(values) <= _parameters(package) | _own_arguments():
         for key, message, hint in _refused_by_lightning(values, package):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
     _check_twice(found)
