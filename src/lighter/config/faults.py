@@ -93,7 +93,9 @@ def why_not_found(name: str) -> tuple[str, str]:
                 known for known in (*dir(found), *(module.name for module in inside)) if not known.startswith("_")
             ]
             others = [known for known in public if known != parts[length]]
-            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], others)
+            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]  # as it once was
+            meant = f"Did you mean `{bare}`?" if bare in others else closest(parts[length], others)
+            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", meant
     try:
         importlib.import_module(parts[0])
     except (ImportError, ValueError) as error:

@@ -25,6 +25,8 @@ from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
+ONLY_ANCHORS = ("x-", ".")
+"""How top-level keys begin that hold nothing but what YAML's anchors name."""
 MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -93,6 +95,8 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
         else:
             edit(root, list(override.steps), value, problems, replace=override.kind == "=")
         yield Step(root, override=override)
+    for source in reader.empty if root.child("model") is None and root.child("system") is None else ():
+        problems.append(Problem("this file is empty", Origin(source)))
     if reader.is_incomplete or not files:
         yield None
 
@@ -157,6 +161,7 @@ class _Files:
         self.texts: dict[Path, Node] = {}
         self.wholes: dict[tuple[Path, str], Node | None] = {}
         self.bases: set[Path] = set()
+        self.empty: list[Source] = []
         self.is_incomplete = False
 
     def input(self, path: Path | str) -> Iterator[Node]:
@@ -198,6 +203,7 @@ class _Files:
             self.texts[real] = _parse_file(path, named_by, self.problems, is_safe=self.safe is not None) or Node(
                 None, Origin(Source(str(path)))
             )
+            self.empty += [self.texts[real].origin.source] if self.texts[real].value == {} else []
         tree = self.texts[real]
         self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None
@@ -263,6 +269,8 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
         found = indefinite(tree.value)
         problems.append(Problem(f"a config is a dict of keys and values; found {found}", tree.origin))
         return None
+    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
+        del tree.value[key]
     return tree
 
 
@@ -333,6 +341,9 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
 def _similar(path: Path) -> str:
     """What to do about a file that is not there."""
     files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
+    parts = str(path).split(",")
+    if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):
+        return f"Files are words of their own: {' '.join(map(str.strip, parts))}"
     if not path.suffix and "/" not in str(path):
         return "An override is written key=value; a file ends in .yaml."
     return nearest(path, files)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
 
+from lighter.config.conversion import converted
 from lighter.config.expression import REFERENCES, absolute, referred, syntax_tree
 from lighter.config.faults import OF_EXPRESSIONS, as_exception, explained, is_of_safe_mode, why_not_found
 from lighter.config.locate import locate, not_callable
@@ -336,6 +337,10 @@ class _Component(Component):
         found = self._objects._located(self.get_config()["_target_"], self.get_id())
         self._objects._check_call(found, self.get_config(), self.get_id())
         return found
+
+    def resolve_args(self) -> Any:
+        args, kwargs = super().resolve_args()
+        return converted(self._objects._located(self.get_config()["_target_"], self.get_id()), args, kwargs)
 
 
 class _Expression(Expression):

@@ -26,6 +26,7 @@ WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
 ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
+_RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -58,14 +59,15 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         if absolute[0] == "@" and not _REFERENCE.match(absolute):
             message = f"`{shortened(node.value, 60)}` is no reference: that is names and indices, joined by `::`"
-            meant = "@" + re.sub(r"[.:]+", SEPARATOR, absolute[1:])
+            meant = "@" + re.sub(r"[.:#]+", SEPARATOR, absolute[1:])
             hint = "Names that are referred to are made of letters, digits and `_`."
             hint = f"Did you mean `{meant}`?" if _REFERENCE.match(meant) and root.find(meant[1:]) is not None else hint
             problems.append(Problem(message, node.origin, path, hint))
             continue
         for target in referred(absolute):
             if root.find(target) is None:
-                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, _suggest(root, target)))
+                hint = _levels_up(root, path, node.value, target) or _suggest(root, target)
+                problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
 
 
 class _TooManyError(Exception):
@@ -138,7 +140,7 @@ class _Copies:
         self.depth -= 1
         self.open.pop()
         if found is None:
-            hint = _suggest(tree, target)
+            hint = _levels_up(tree, path, node.value, target) or _suggest(tree, target)
             self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
         return found
 
@@ -233,8 +235,23 @@ def find_step(root: Node, target: str) -> tuple[str, Node]:
     return here, node
 
 
+def _levels_up(root: Node, path: str, text: str, target: str) -> str:
+    """The relative reference that goes as many levels up as it takes to find something; empty if none does."""
+    for symbol, levels, name in _RELATIVE.findall(text):
+        for more in range(1, len(split(path))):
+            wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
+            with suppress(ValueError):
+                is_meant = str(resolve_relative_ids(path, f"{symbol}{levels}{name}"))[1:] == target
+                if is_meant and root.find(str(resolve_relative_ids(path, wider))[1:]) is not None:
+                    return f"Did you mean `{wider}`? `{symbol}::name` is a sibling; each further `::` is one level up."
+    return ""
+
+
 def _suggest(root: Node, target: str) -> str:
     """The nearest path that exists: the last step that fits, and what is there."""
+    meant = re.sub(r"[.:#]+", SEPARATOR, target)
+    if meant != target and root.find(meant) is not None:
+        return f"Did you mean `{meant}`? The steps of a path are joined by `::`."
     here, node = find_step(root, target)
     if here == target:
         return ""
