@@ -70,11 +70,22 @@ def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
     return root
 
 
-def load_what_can_be(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Node | None:
-    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said."""
+def load_what_can_be(
+    inputs: Sequence[Input],
+    problems: list[Problem],
+    safe: SafeMode | None = None,
+    empty: list[Source] | None = None,
+) -> Node | None:
+    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
+
+    Files that hold nothing are added to `empty`.
+    """
     root: Node | None = Node({}, Origin(Source("config")))
     for step in steps(inputs, problems, safe):
         root = step.root if step is not None else None
+        tree = step.tree if step is not None else None
+        if tree is not None and empty is not None and _adds_nothing(tree):
+            empty.append(tree.origin.source)
     return root
 
 
@@ -95,10 +106,14 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
         else:
             edit(root, list(override.steps), value, problems, replace=override.kind == "=")
         yield Step(root, override=override)
-    for source in reader.empty if root.child("model") is None and root.child("system") is None else ():
-        problems.append(Problem("this file is empty", Origin(source)))
     if reader.is_incomplete or not files:
         yield None
+
+
+def _adds_nothing(tree: Node) -> bool:
+    """Return whether a tree is that of a file with nothing in it, not even bases."""
+    source = tree.origin.source
+    return not tree.value and source.is_file and "_base_" not in source.text
 
 
 def is_override(word: str) -> bool:
@@ -161,7 +176,6 @@ class _Files:
         self.texts: dict[Path, Node] = {}
         self.wholes: dict[tuple[Path, str], Node | None] = {}
         self.bases: set[Path] = set()
-        self.empty: list[Source] = []
         self.is_incomplete = False
 
     def input(self, path: Path | str) -> Iterator[Node]:
@@ -203,7 +217,6 @@ class _Files:
             self.texts[real] = _parse_file(path, named_by, self.problems, is_safe=self.safe is not None) or Node(
                 None, Origin(Source(str(path)))
             )
-            self.empty += [self.texts[real].origin.source] if self.texts[real].value == {} else []
         tree = self.texts[real]
         self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None

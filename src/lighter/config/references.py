@@ -17,7 +17,18 @@ from sparkwheel.path_utils import resolve_relative_ids
 from lighter.config.expression import absolute as made_absolute
 from lighter.config.expression import referred
 from lighter.config.problems import Problem, close_to, nearest, shortened
-from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, is_target, join, split
+from lighter.config.tree import (
+    MAX_DEPTH,
+    SEPARATOR,
+    Node,
+    Origin,
+    Source,
+    is_reference,
+    is_target,
+    join,
+    same_key,
+    split,
+)
 from lighter.config.yaml import MAX_NODES
 
 _MOST_COMPARED = 10_000
@@ -212,6 +223,42 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         hint = "`@::name` is a sibling; each further `::` is one level up."
         problems.append(Problem(message, node.origin, path, hint))
         return None
+
+
+def drop_templates(merged: Node, expanded: Node) -> None:
+    """Drop definitions under `vars` that only copies use, and whose relative references lead nowhere where they stand.
+
+    What they refer to stands beside the copies, which are checked there.
+    """
+    copied = [path for path in copied_paths(merged) if path.startswith(f"vars{SEPARATOR}")]
+    references = [*_references(expanded)] if copied else []
+    for path in copied:
+        inner = [target for here, target in references if _is_within(here, path)]
+        others = [target for here, target in references if target is not None and not _is_within(here, path)]
+        is_used = any(_is_within(target, path) or _is_within(path, target) for target in others)
+        above = expanded.find(path.rpartition(SEPARATOR)[0])
+        if (
+            not is_used
+            and above is not None
+            and any(target is None or expanded.find(target) is None for target in inner)
+        ):
+            step = same_key(above.value, split(path)[-1]) if isinstance(above.value, dict) else None
+            if step in above.value:
+                del above.value[step]
+
+
+def _references(root: Node) -> Iterator[tuple[str, str | None]]:
+    """Yield where each `@` reference stands, and what it refers to; None where it goes up beyond the top."""
+    for path, node in root.walk():
+        if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
+            try:
+                yield from ((path, target) for target in referred(made_absolute(path, node.value)))
+            except ValueError:
+                yield path, None
+
+
+def _is_within(path: str, whole: str) -> bool:
+    return f"{path}{SEPARATOR}".startswith(f"{whole}{SEPARATOR}")
 
 
 def copied_paths(root: Node) -> set[str]:
