@@ -74,8 +74,10 @@ def _accepts(value: Any, option: Any) -> bool:
         return True
     if origin is Literal:
         return value in get_args(option)
-    kind = origin or option
     try:
-        return isinstance(value, kind)
+        is_instance = isinstance(value, origin or option)
     except TypeError:  # it cannot be asked
         return True
+    args = get_args(option)
+    inside = value if is_instance and isinstance(value, list) and args else ()
+    return is_instance and all(_accepts(item, args[0]) for item in inside)
