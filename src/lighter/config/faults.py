@@ -191,7 +191,8 @@ def join_if(path: str, key: str) -> str:
 
 def _misfit(objects: Objects, definition: Mapping[str, Any], path: str) -> tuple[str, str, str] | None:
     """The fault, if the arguments of a definition do not fit the signature of its target."""
-    named = {str(key): UNKNOWN for key in definition if key not in _NOT_ARGUMENTS}
+    handed_over = {*definition, *objects.arguments(path)}  # some are added, `params` to an optimizer
+    named = {str(key): UNKNOWN for key in handed_over if key not in _NOT_ARGUMENTS}
     unnamed = definition.get("_args_", [])
     signature = signature_of(objects.target(path))
     call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named)

@@ -129,6 +129,12 @@ class Objects:
             written = None
         return written if is_target(written) else self._exchanged.get(path, written)
 
+    def arguments(self, path: str) -> Collection[str]:
+        """The keys of what the object at a path is made from, those that were added to its definition included."""
+        item = self._resolver.get_item(path)
+        config = item.get_config() if item is not None else None
+        return [*config] if isinstance(config, Mapping) else ()
+
     def made(self) -> dict[int, str]:
         """The path of each object that was made so far from a definition, by the object's id."""
         definitions = {path for path, _ in self.definitions()} | set(self._exchanged)

@@ -131,14 +131,14 @@ def _check_metric(found: Found, path: str, kinds: tuple[type, ...]) -> None:
     kind = found.kind(followed)
     if not is_target(node.value):
         found.problem(f"a metric is an object; found {indefinite(node.value)}", path, _EXAMPLE)
-    elif kind is not None and "_mode_" not in node.value and not issubclass(kind, kinds) and not _is_factory(kind):
+    elif kind is not None and "_mode_" not in node.value and not issubclass(kind, kinds) and not is_factory(kind):
         message = f"a metric is a torchmetrics.Metric or MetricCollection; found a {kind.__name__}"
         found.problem(message, path, _EXAMPLE)
     else:
         _check_value(found, _written(found, path, ""))
 
 
-def _is_factory(kind: type) -> bool:
+def is_factory(kind: type) -> bool:
     """Return whether calling a class may give an object of another."""
     return any("__new__" in vars(each) for each in kind.__mro__[:-1])
 
@@ -183,7 +183,7 @@ def _check_evaluators(found: Found, kind: Any) -> None:
     for path in _definitions(found, *first):
         target, node = found.kind(path), found.node(path)
         missing = [name for name in _METHODS if not callable(getattr(target, name, None))]
-        if target is not None and missing and "_mode_" not in node.value and not _is_factory(target):
+        if target is not None and missing and "_mode_" not in node.value and not is_factory(target):
             message = f"an evaluator has {', '.join(_METHODS)}; {target.__name__} lacks {', '.join(missing)}"
             found.problem(message, path, _EXAMPLE)
 
