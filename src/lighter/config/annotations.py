@@ -10,7 +10,7 @@ import collections.abc
 import inspect
 import types
 from collections.abc import Iterator
-from enum import Enum
+from enum import Enum, Flag
 from os import PathLike
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -49,7 +49,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
-    if issubclass(kind, Enum) and isinstance(value, str):
+    if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
         return _bare(value) in {_bare(name) for name in _words_of(kind)}
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
         return isinstance(value, list) or (isinstance(value, dict) and not any(isinstance(key, str) for key in value))
@@ -66,7 +66,7 @@ def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 def _words_of(kind: type[Enum]) -> list[str]:
     """The names and the texts of an enum's members."""
-    return [*kind.__members__, *(member.value for member in kind if isinstance(member.value, str))]
+    return [*kind.__members__, *(str(member.value) for member in kind)]
 
 
 def _bare(word: str) -> str:

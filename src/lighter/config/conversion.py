@@ -38,6 +38,8 @@ def converted(target: Any, positional: Sequence[Any], named: Mapping[str, Any]) 
 
 def as_annotated(value: Any, annotation: Any) -> Any:
     """Return a value as an annotation has it: the same object unless it has to be converted."""
+    if type(value) is not list and not isinstance(value, str):
+        return value
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in UNIONS:
         if any(_accepts(value, option) for option in args):
@@ -52,7 +54,7 @@ def as_annotated(value: Any, annotation: Any) -> Any:
     if kind in _LISTS and type(value) is list and args:
         items = [as_annotated(item, args[0]) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
-    if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(value, str) and not isinstance(value, kind):
+    if isinstance(kind, type) and issubclass(kind, Enum) and type(value) is str:
         return kind.__members__.get(value, value)
     return value
 

@@ -125,7 +125,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
         return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
     if _is_of_expression(cause):
-        return f"this expression fails: {_said(cause)}", "", path
+        return f"this expression fails: {_said(cause)}", _of_environment(cause), path
     innermost = _innermost(cause)
     ours = innermost is not None and _module(innermost).startswith("sparkwheel")
     called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
@@ -139,6 +139,14 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if misfit is None and is_refusal(cause, _frames_of_call(cause)):
         return f"{definition['_target_']}: {cause}", "", join_if(path, argument_in(str(cause), definition))
     return misfit
+
+
+def _of_environment(cause: BaseException) -> str:
+    """A hint where an expression asks for a variable that the environment has not; empty for other errors."""
+    innermost = _innermost(cause)
+    if not isinstance(cause, KeyError) or innermost is None or _module(innermost) != "os":
+        return ""
+    return f"The environment has no variable {cause.args[0]}. One that may be missing: `os.environ.get('NAME', 'default')`."
 
 
 def _is_of_expression(cause: BaseException) -> bool:

@@ -26,6 +26,7 @@ from lighter.config.tree import (
     is_reference,
     is_target,
     join,
+    prefixes,
     same_key,
     split,
 )
@@ -230,21 +231,17 @@ def drop_templates(merged: Node, expanded: Node) -> None:
 
     What they refer to stands beside the copies, which are checked there.
     """
-    copied = [path for path in copied_paths(merged) if path.startswith(f"vars{SEPARATOR}")]
-    references = [*_references(expanded)] if copied else []
-    for path in copied:
-        inner = [target for here, target in references if _is_within(here, path)]
+    references = [*_references(expanded)]
+    misplaced = [here for here, target in references if target is None or expanded.find(target) is None]
+    if not misplaced:
+        return
+    copied = {path for path in copied_paths(merged) if path.startswith(f"vars{SEPARATOR}")}
+    for path in copied.intersection(prefix for here in misplaced for prefix in prefixes(here)):
         others = [target for here, target in references if target is not None and not _is_within(here, path)]
         is_used = any(_is_within(target, path) or _is_within(path, target) for target in others)
         above = expanded.find(path.rpartition(SEPARATOR)[0])
-        if (
-            not is_used
-            and above is not None
-            and any(target is None or expanded.find(target) is None for target in inner)
-        ):
-            step = same_key(above.value, split(path)[-1]) if isinstance(above.value, dict) else None
-            if step in above.value:
-                del above.value[step]
+        if not is_used and above is not None and isinstance(above.value, dict):
+            above.value.pop(same_key(above.value, split(path)[-1]), None)
 
 
 def _references(root: Node) -> Iterator[tuple[str, str | None]]:

@@ -28,9 +28,9 @@ _NOT_ASKED = frozenset(
 _AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
 _DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
 _KINDS = {  # what Lightning asks of the objects that it is given
-    "callbacks": ("a callback", "state_key", "pytorch_lightning.callbacks.EarlyStopping, monitor: val/loss/epoch"),
-    "logger": ("a logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
-    "profiler": ("a profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
+    "callbacks": ("callback", "state_key", "pytorch_lightning.callbacks.EarlyStopping, monitor: val/loss/epoch"),
+    "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
+    "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
 }
 _SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
 
@@ -56,14 +56,10 @@ def check_trainer(found: Found) -> None:
 
 def _check_kinds(found: Found) -> None:
     """Callbacks, loggers and profilers are such, by what they have rather than by their class."""
-    for key, (what, attribute, example) in _KINDS.items():
+    for key, (noun, attribute, example) in _KINDS.items():
         for path, kind in _objects(found, key):
             if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
-                found.problem(
-                    f"this is no {what[2:]}: {kind.__name__}",
-                    path,
-                    f"{what[:1].upper()}{what[1:]}: {{_target_: {example}}}",
-                )
+                found.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
 
 
 def _parameters(package: str) -> set[str]:
