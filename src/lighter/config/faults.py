@@ -146,7 +146,7 @@ def _of_environment(cause: BaseException) -> str:
     innermost = _innermost(cause)
     if not isinstance(cause, KeyError) or innermost is None or _module(innermost) != "os":
         return ""
-    return f"The environment has no variable {cause.args[0]}. One that may be missing: `os.environ.get('NAME', 'default')`."
+    return f"The environment has no variable {cause.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
 
 
 def _is_of_expression(cause: BaseException) -> bool:
