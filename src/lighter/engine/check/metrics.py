@@ -175,17 +175,22 @@ def _always_several(kind: type | None) -> bool:
 
 
 def _check_evaluators(found: Found, kind: Any) -> None:
-    """Add a problem for each evaluator that lacks a method by which it is asked."""
+    """Add a problem for each evaluator that lacks a method by which it is asked, or gives several numbers."""
+    base: Any = sys.modules["lighter.forward"].ForwardModule
     given = found.argument(found.section, "evaluator_cfg")
-    if given is None or kind.update_evaluator is not sys.modules["lighter.forward"].ForwardModule.update_evaluator:
+    if given is None or kind.update_evaluator is not base.update_evaluator:
         return
     first = found.argument(given[0], "train") or given  # the other splits may have changes of it, which are arguments
     for path in _definitions(found, *first):
         target, node = found.kind(path), found.node(path)
         missing = [name for name in _METHODS if not callable(getattr(target, name, None))]
-        if target is not None and missing and "_mode_" not in node.value and not is_factory(target):
+        if target is None or "_mode_" in node.value or is_factory(target):
+            continue
+        if missing:
             message = f"an evaluator has {', '.join(_METHODS)}; {target.__name__} lacks {', '.join(missing)}"
             found.problem(message, path, _EXAMPLE)
+        elif kind.compute_evaluator is base.compute_evaluator:
+            _check_value(found, _written(found, path, ""))
 
 
 def _definitions(found: Found, path: str, node: Node) -> Iterator[str]:
