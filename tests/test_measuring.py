@@ -18,7 +18,7 @@ from pytorch_lightning.loops.optimization.automatic import Closure
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from torchmetrics.wrappers import ClasswiseWrapper
 
 import lighter
@@ -338,6 +338,20 @@ def test_a_metric_with_several_numbers_says_what_to_do() -> None:
         ModuleValueError, match=r"`MulticlassAccuracy` gives a value of shape \(10,\).*ClasswiseWrapper"
     ):
         trainer().validate(module, loader(320, 390), verbose=False)
+
+
+def test_a_metric_with_several_numbers_fails_at_the_first_batch() -> None:
+    class Counts(Classifier):
+        batches = 0
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            self.batches += 1
+            return super().validation_step(batch, batch_idx)
+
+    module = classifier(Counts, val_metrics={"matrix": MulticlassConfusionMatrix(10)})
+    with pytest.raises(ModuleValueError, match=r"`matrix` gives a value of shape \(10, 10\).*Leave it out here"):
+        trainer().validate(module, loader(320, 440), verbose=False)
+    assert module.batches == 1
 
 
 def test_a_copy_of_a_module_that_ran_measures_itself() -> None:

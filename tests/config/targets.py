@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -107,3 +108,29 @@ def typed(
 
 def lazily_typed(count: "int | None" = 1, thing: "NotThere | None" = None) -> None:  # type: ignore[name-defined]  # noqa: F821, UP037
     pass
+
+
+class Color(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+def sized(
+    color: Color | None = None,
+    size: tuple[int, int] = (0, 0),
+    sizes: list[tuple[int, ...]] | None = None,
+    either: str | Color = "",
+    listed: list[int] | tuple[int, ...] = (),
+) -> tuple[object, ...]:
+    return color, size, sizes, either, listed
+
+
+class DiceMetric:
+    """A metric with MONAI's methods, and not torchmetrics'."""
+
+    def __call__(self, pred: Any, target: Any) -> None: ...
+
+    def aggregate(self) -> float:
+        return 1.0
+
+    def reset(self) -> None: ...

@@ -35,6 +35,28 @@ def test_what_lightning_says_when_it_runs_has_a_place(own_place: Path) -> None:
     assert "trainer::val_check_interval: Trainer: " in str(found.failure)
 
 
+@pytest.mark.parametrize(
+    ("callback", "place"),
+    [
+        ({"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "$'nope'"}, "0::monitor: Early stopping"),
+        ({"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "monitor": "$'nope'"}, "0::monitor: `ModelCh"),
+    ],
+)
+def test_what_a_callback_of_lightnings_says_when_it_runs_has_a_place(
+    callback: dict[str, str], place: str, own_place: Path
+) -> None:
+    config = originals()[0]
+    found = outcome({**config, "trainer": {**config["trainer"], "callbacks": [callback]}})
+    assert not found.refused
+    assert f"trainer::callbacks::{place}" in str(found.failure)
+
+
+def test_what_an_optimizer_refuses_is_not_that_its_parameters_are_missing(own_place: Path) -> None:
+    config = originals()[0]
+    config["model"]["optimizer"]["lr"] = {"_target_": "torch.nn.ReLU"}
+    assert "torch.optim.Adam: '<=' not supported" in str(outcome(config).failure)
+
+
 def test_an_override_may_be_longer_than_a_file_name(own_place: Path) -> None:
     word = f"model::optimizer::weight_decay=0.{'0' * 300}"
     assert RunOptions.of(read([originals()[0], word]), ["digits.yaml\0", word, "\udcff"]).name == "run"

@@ -18,6 +18,7 @@ from tests.work import calls
 from . import targets
 
 Make = Callable[..., Objects]
+SIZED = "{{_target_: tests.config.targets.sized, {}}}"
 THING = "_target_: tests.config.targets.Thing"
 
 
@@ -36,6 +37,17 @@ THING = "_target_: tests.config.targets.Thing"
         ("{_target_: str.upper, _args_: [a]}", "A"),
         ('\'$P("a", "b").as_posix() + np.pi.__class__.__name__\'', "a/bfloat"),
         ("{x: [1, {y: [2, '@vars::one']}]}", {"x": [1, {"y": [2, 1]}]}),
+        (SIZED.format("color: GREEN, size: [3, 4]"), (targets.Color.GREEN, (3, 4), None, "", ())),
+        (SIZED.format("_args_: [RED, [3, 4]]"), (targets.Color.RED, (3, 4), None, "", ())),
+        (SIZED.format("sizes: [[1], [2, 3]], either: RED"), (None, (0, 0), [(1,), (2, 3)], "RED", ())),
+        (SIZED.format("listed: [1], size: '@vars::args::0'"), (None, (1,), None, "", [1])),
+        ("\"$f'{@vars::one}-{[@vars::one, 2][1]:02d}'\"", "1-02"),
+        ("'$f\"{@vars::one}\"'", "1"),
+        ("'$\"me@vars::one\" + str(@vars::one)'", "me@vars::one1"),
+        ("\"$'me@example.com, @::b'\"", "me@example.com, @::b"),
+        ("\"$f'me@{@vars::one}'\"", "me@1"),
+        ("'$[x for x in [1, 2] if not@vars::one == x]'", [2]),
+        ("'$(lambda x: x + @::one)(1)'", 2),
     ],
 )
 def test_what_is_made(objects: Make, text: str, value: Any) -> None:

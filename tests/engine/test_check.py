@@ -182,6 +182,54 @@ def test_no_false_alarm_for_what_is_completed_where_it_is_copied_to(own_place: P
     assert found_in(["c.yaml"], None, shape=False) == []
 
 
+CHECKPOINT = "{_target_: pytorch_lightning.callbacks.ModelCheckpoint, %s}"
+RATES = "{_target_: pytorch_lightning.callbacks.LearningRateMonitor}"
+PLATEAU = "scheduler: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau%s}, monitor: val/loss/epoch"
+SEVERAL = "dataloaders: {=val: ['%system::dataloaders::train', '%system::dataloaders::train']}"
+LEGAL = {
+    "of a factory": "system: {metrics: {=val: {_target_: torchmetrics.Accuracy, task: binary}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/BinaryAccuracy/epoch, mode: max'}]}}",
+    "of a wrapper": "system: {metrics: {=val: [{_target_: torchmetrics.wrappers.ClasswiseWrapper, metric: "
+    "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3, average: none}}]}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/multiclassf1score_2/epoch, mode: max'}]}}",
+    "step": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: step, mode: max'}]}}",
+    "epoch": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: epoch, mode: max'}]}}",
+    "learning rate": f"trainer: {{callbacks: [{RATES}, {CHECKPOINT % 'monitor: lr-Adam'}]}}",
+    "of a loader": f"system: {{{SEVERAL}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/loss/epoch/dataloader_idx_1'}]}}",
+    "as often as the validation": "trainer: {val_check_interval: 2, callbacks: "
+    f"[{CHECKPOINT % 'monitor: val/loss/epoch, every_n_train_steps: 4'}]}}",
+    "plateau": f"system: {{scheduler: {{{PLATEAU % ''}}}}}",
+    "plateau, seldom": f"system: {{scheduler: {{{PLATEAU % ''}, frequency: 4}}}}\n"
+    "trainer: {check_val_every_n_epoch: 2}",
+    "plateau, not strict": f"system: {{scheduler: {{{PLATEAU % ''}, interval: step, strict: false}}}}",
+    "file name": "trainer: {callbacks: ["
+    + CHECKPOINT % "auto_insert_metric_name: false, filename: 'e{epoch}-{val/loss/epoch:.2f}'"
+    + "]}",
+    "anchors": "x-common: &a {lr: 0.1}\n.more: &b {_target_: no.such.Thing}\nsystem: {optimizer: *a}",
+    "a name in braces": "vars: {text: 'x/${name}', set: '${str}'}",
+    "a template": "vars: {t: {_target_: collections.Counter, a: '@::::::one'}, uses: {x: ['%vars::t'], one: 1}}",
+}
+
+
+@pytest.mark.parametrize("text", LEGAL.values(), ids=LEGAL)
+def test_no_false_alarm_for_what_is_legal(own_place: Path, text: str) -> None:
+    (own_place / "system.yaml").write_text((ROOT / "tests/config/bad/system.yaml").read_text())
+    (own_place / "config.yaml").write_text(f"_base_: system.yaml\n{text}")
+    assert found_in(["config.yaml"], "fit", shape=False) == []
+
+
+@pytest.mark.parametrize("argument", ["_target_: tests.jobs.ForwardClassifier, model", "_target_: HERE.Own, network"])
+def test_what_a_users_class_logs_is_not_known(own_place: Path, argument: str) -> None:
+    """A forward module's evaluators, and a class with a constructor of its own, may log anything under metrics."""
+    (own_place / "good.yaml").write_text(GOOD.read_text())
+    made = argument.replace("HERE", CALLABLES)
+    module = f"{{{made}: {{_target_: tests.jobs.mlp}}, optimizer: {{_target_: torch.optim.Adam}}}}"
+    monitor = CHECKPOINT % "monitor: val/metrics/dice/epoch, mode: max"
+    (own_place / "config.yaml").write_text(f"_base_: good.yaml\n=model: {module}\ntrainer: {{callbacks: [{monitor}]}}")
+    assert found_in(["config.yaml"], "fit", shape=False) == []
+
+
 def test_the_first_tier_imports_nothing_and_runs_nothing(own_place: Path) -> None:
     (own_place / "mine.py").write_text("raise SystemExit('imported')\n")
     (own_place / "c.yaml").write_text(

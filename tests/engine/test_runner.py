@@ -320,6 +320,9 @@ def test_what_is_wrong_with_a_config_is_said(config: dict[str, Any], change: dic
 
 def test_metrics_of_the_wrong_kind(config: dict[str, Any]) -> None:
     config["model"]["val_metrics"] = {"accuracy": "f1"}
+    with pytest.raises(ConfigError, match="val_metrics::accuracy: a metric is an object; found 'f1'"):
+        Runner().run("fit", [config])
+    config["model"]["val_metrics"] = {"accuracy": "$'f1'"}  # which is known when it is made
     with pytest.raises(
         ConfigError, match=r"model: `val_metrics` takes .* found a str among .*\n(.*\n)*.*MulticlassF1Score"
     ):

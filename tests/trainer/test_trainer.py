@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
@@ -45,6 +45,14 @@ def test_a_person_at_a_terminal_sees_rich(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     trainer = lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu")
     assert isinstance(trainer.progress_bar_callback, RichProgressBar)
+
+
+@pytest.mark.parametrize("kind", [RichProgressBar, TQDMProgressBar])
+def test_a_bar_that_is_written_is_shown_in_a_pipe(kind: type, tmp_path: Path) -> None:
+    bar = kind()
+    trainer = lighter.Trainer(default_root_dir=tmp_path, callbacks=[bar])
+    assert trainer.progress_bar_callback is bar
+    assert lighter.Trainer(default_root_dir=tmp_path).progress_bar_callback is None
 
 
 def test_what_the_user_gives_is_left_alone(tmp_path: Path) -> None:

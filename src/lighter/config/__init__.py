@@ -12,7 +12,7 @@ dump     the tree -> YAML that runs the same again
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,9 +87,12 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
     problems = Problems()
     try:
         safe = _safe_for(inputs, safe)
-        merged = load_what_can_be(inputs, problems, safe)
+        empty: list[Source] = []
+        merged = load_what_can_be(inputs, problems, safe, empty)
         if merged is None:
             return None, problems
+        if merged.child("model") is None and merged.child("system") is None:
+            problems += [Problem("this file is empty", Origin(replace(source, text=""))) for source in empty]
         expanded = check_shape(_with_seed(merged), problems)
         if safe is not None:
             safe = safe.within([], runs=[_runs(expanded)])

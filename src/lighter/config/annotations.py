@@ -10,7 +10,7 @@ import collections.abc
 import inspect
 import types
 from collections.abc import Iterator
-from enum import Enum
+from enum import Enum, Flag
 from os import PathLike
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -20,7 +20,7 @@ from lighter.config.problems import indefinite, shortened
 UNKNOWN = object()
 """Stands for a value that is not known before it is made."""
 
-_UNIONS = (Union, types.UnionType)
+UNIONS = (Union, types.UnionType)
 _NUMBERS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), complex: (int, float)}
 _LISTS = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
 _CALLABLE: Any = collections.abc.Callable
@@ -33,7 +33,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if value is UNKNOWN or annotation in (Any, object, inspect.Parameter.empty):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return any(fits(value, option) for option in args)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in args)
@@ -49,6 +49,8 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+    if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
+        return _bare(value) in {_bare(name) for name in _words_of(kind)}
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
         return isinstance(value, list) or (isinstance(value, dict) and not any(isinstance(key, str) for key in value))
     if kind in _NUMBERS:
@@ -60,6 +62,16 @@ def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
     if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
         return _fits_list(value, kind, args)
     return not (_is_decisive(kind) or kind is _CALLABLE) or _is_instance(value, kind)
+
+
+def _words_of(kind: type[Enum]) -> list[str]:
+    """The names and the texts of an enum's members."""
+    return [*kind.__members__, *(str(member.value) for member in kind)]
+
+
+def _bare(word: str) -> str:
+    """A word as those compare it who take members by text."""
+    return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
 def _fits_number(value: Any, kind: type) -> bool:
@@ -99,14 +111,14 @@ def shown(annotation: Any) -> str:
     if annotation is None or annotation is type(None):
         return "null"
     listed = [*dict.fromkeys(map(repr, choices(annotation)))]
-    if origin in _UNIONS:
+    if origin in UNIONS:
         others = [shown(option) for option in args if option is not type(None) and not [*choices(option)]]
         options = [*dict.fromkeys([*listed, *others, *(["null"] if type(None) in args else [])])]
         return f"{', '.join(options[:-1])} or {options[-1]}" if len(options) > 1 else options[0]
-    if origin is Literal:
-        return f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
     if origin is Annotated:
         return shown(args[0])
+    if listed:
+        return f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
     if isinstance(annotation, TypeVar):
         return "anything"
     name = getattr(origin or annotation, "__name__", None) or str(annotation).removeprefix("typing.")
@@ -127,6 +139,8 @@ def choices(annotation: Any) -> Iterator[Any]:
     """The values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
-    elif get_origin(annotation) in (*_UNIONS, Annotated):
+    elif get_origin(annotation) in (*UNIONS, Annotated):
         for option in get_args(annotation):
             yield from choices(option)
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from annotation.__members__

@@ -93,7 +93,9 @@ def why_not_found(name: str) -> tuple[str, str]:
                 known for known in (*dir(found), *(module.name for module in inside)) if not known.startswith("_")
             ]
             others = [known for known in public if known != parts[length]]
-            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", closest(parts[length], others)
+            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]  # as it once was
+            meant = f"Did you mean `{bare}`?" if bare in others else closest(parts[length], others)
+            return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", meant
     try:
         importlib.import_module(parts[0])
     except (ImportError, ValueError) as error:
@@ -123,7 +125,7 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
         return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
     if _is_of_expression(cause):
-        return f"this expression fails: {_said(cause)}", "", path
+        return f"this expression fails: {_said(cause)}", _of_environment(cause), path
     innermost = _innermost(cause)
     ours = innermost is not None and _module(innermost).startswith("sparkwheel")
     called = ours and innermost is not None and innermost.tb_frame.f_code.co_name in ("instantiate", "runcall")
@@ -137,6 +139,14 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if misfit is None and is_refusal(cause, _frames_of_call(cause)):
         return f"{definition['_target_']}: {cause}", "", join_if(path, argument_in(str(cause), definition))
     return misfit
+
+
+def _of_environment(cause: BaseException) -> str:
+    """A hint where an expression asks for a variable that the environment has not; empty for other errors."""
+    innermost = _innermost(cause)
+    if not isinstance(cause, KeyError) or innermost is None or _module(innermost) != "os":
+        return ""
+    return f"The environment has no variable {cause.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
 
 
 def _is_of_expression(cause: BaseException) -> bool:
@@ -189,7 +199,8 @@ def join_if(path: str, key: str) -> str:
 
 def _misfit(objects: Objects, definition: Mapping[str, Any], path: str) -> tuple[str, str, str] | None:
     """The fault, if the arguments of a definition do not fit the signature of its target."""
-    named = {str(key): UNKNOWN for key in definition if key not in _NOT_ARGUMENTS}
+    handed_over = {*definition, *objects.arguments(path)}  # some are added, `params` to an optimizer
+    named = {str(key): UNKNOWN for key in handed_over if key not in _NOT_ARGUMENTS}
     unnamed = definition.get("_args_", [])
     signature = signature_of(objects.target(path))
     call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named)

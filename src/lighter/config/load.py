@@ -25,6 +25,8 @@ from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
+ONLY_ANCHORS = ("x-", ".")
+"""How top-level keys begin that hold nothing but what YAML's anchors name."""
 MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -68,11 +70,22 @@ def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
     return root
 
 
-def load_what_can_be(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Node | None:
-    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said."""
+def load_what_can_be(
+    inputs: Sequence[Input],
+    problems: list[Problem],
+    safe: SafeMode | None = None,
+    empty: list[Source] | None = None,
+) -> Node | None:
+    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
+
+    Files that hold nothing are added to `empty`.
+    """
     root: Node | None = Node({}, Origin(Source("config")))
     for step in steps(inputs, problems, safe):
         root = step.root if step is not None else None
+        tree = step.tree if step is not None else None
+        if tree is not None and empty is not None and _adds_nothing(tree):
+            empty.append(tree.origin.source)
     return root
 
 
@@ -95,6 +108,12 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
         yield Step(root, override=override)
     if reader.is_incomplete or not files:
         yield None
+
+
+def _adds_nothing(tree: Node) -> bool:
+    """Return whether a tree is that of a file with nothing in it, not even bases."""
+    source = tree.origin.source
+    return not tree.value and source.is_file and "_base_" not in source.text
 
 
 def is_override(word: str) -> bool:
@@ -263,6 +282,8 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
         found = indefinite(tree.value)
         problems.append(Problem(f"a config is a dict of keys and values; found {found}", tree.origin))
         return None
+    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
+        del tree.value[key]
     return tree
 
 
@@ -333,6 +354,9 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
 def _similar(path: Path) -> str:
     """What to do about a file that is not there."""
     files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
+    parts = str(path).split(",")
+    if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):
+        return f"Files are words of their own: {' '.join(map(str.strip, parts))}"
     if not path.suffix and "/" not in str(path):
         return "An override is written key=value; a file ends in .yaml."
     return nearest(path, files)

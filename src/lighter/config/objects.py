@@ -14,13 +14,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
-from sparkwheel.path_utils import resolve_relative_ids, scan_references
 
+from lighter.config.conversion import converted
+from lighter.config.expression import REFERENCES, absolute, referred, syntax_tree
 from lighter.config.faults import OF_EXPRESSIONS, as_exception, explained, is_of_safe_mode, why_not_found
 from lighter.config.locate import locate, not_callable
 from lighter.config.problems import Problem
 from lighter.config.safe import SafeMode
-from lighter.config.safe.expressions import REFERENCES, evaluate
+from lighter.config.safe.expressions import evaluate
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.refusals import imports_of
 from lighter.config.safe.values import Work
@@ -47,7 +48,7 @@ class Objects:
         self._data = _with_absolute_references(tree.plain(), "")
         self._data.pop("_imports_", None)
         self._referred = {
-            ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in scan_references(value)
+            ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in referred(value)
         }
         self._add("", self._data)
         for path in self._referred:  # what is inside of a disabled definition
@@ -128,6 +129,12 @@ class Objects:
             written = None
         return written if is_target(written) else self._exchanged.get(path, written)
 
+    def arguments(self, path: str) -> Collection[str]:
+        """The keys of what the object at a path is made from, those that were added to its definition included."""
+        item = self._resolver.get_item(path)
+        config = item.get_config() if item is not None else None
+        return [*config] if isinstance(config, Mapping) else ()
+
     def made(self) -> dict[int, str]:
         """The path of each object that was made so far from a definition, by the object's id."""
         definitions = {path for path, _ in self.definitions()} | set(self._exchanged)
@@ -138,7 +145,7 @@ class Objects:
         found = []
         for here, value in _walk(self._data, ""):
             within = any(here == inner or here.startswith(inner + SEPARATOR) for inner in outside)
-            if not within and isinstance(value, str) and path in scan_references(value):
+            if not within and isinstance(value, str) and path in referred(value):
                 found.append(here)
         return found
 
@@ -185,7 +192,7 @@ class Objects:
             elif Expression.is_expression(part) and self.safe is not None:
                 self._resolver.add_item(_SafeExpression(part, here, self._evaluated))
             elif Expression.is_expression(part):
-                item = Expression(part, id=here, globals=self.names, source_location=place(here))
+                item = _Expression(part, id=here, globals=self.names, source_location=place(here))
                 self._resolver.add_item(item)
             elif here == path or here in self._referred or SEPARATOR not in here:
                 self._resolver.add_item(Item(part, id=here, source_location=place(here)))
@@ -337,6 +344,20 @@ class _Component(Component):
         self._objects._check_call(found, self.get_config(), self.get_id())
         return found
 
+    def resolve_args(self) -> Any:
+        args, kwargs = super().resolve_args()
+        return converted(self._objects._located(self.get_config()["_target_"], self.get_id()), args, kwargs)
+
+
+class _Expression(Expression):
+    """sparkwheel's expression, in which a string's `@` is text, and an f-string may have quotes of either kind."""
+
+    def evaluate(self, globals: Any = None, locals: Any = None) -> Any:
+        if self.get_config().startswith(("$import ", "$from ")):
+            return super().evaluate(globals, locals)
+        code = compile(syntax_tree(self.get_config().removeprefix("$")), "<expression>", "eval")
+        return eval(code, {**self.globals, **(globals or {})}, locals)
+
 
 class _SafeExpression(Expression):
     """sparkwheel's expression, which neither evaluates nor imports."""
@@ -427,6 +448,16 @@ class _Resolver(Resolver):
             else:
                 trail[reference] = self._references(reference)
 
+    @classmethod
+    def match_refs_pattern(cls, value: str) -> dict[str, int]:
+        """Find the references of a value."""
+        return dict.fromkeys(referred(value), 1)
+
+    @classmethod
+    def update_refs_pattern(cls, value: str, refs: dict[str, Any]) -> Any:
+        """Leave expressions as they are: they look up the values themselves."""
+        return value if value.startswith("$") else super().update_refs_pattern(value, refs)
+
     def _references(self, path: str) -> Iterator[str]:
         item = self._items.get(path)
         if item is None or path in self._resolved:  # of a path that is not there, sparkwheel tells
@@ -478,11 +509,7 @@ def _with_absolute_references(value: Any, path: str) -> Any:
         return {key: _with_absolute_references(child, join(path, key)) for key, child in value.items()}
     if isinstance(value, list):
         return [_with_absolute_references(child, join(path, index)) for index, child in enumerate(value)]
-    if isinstance(value, str) and value[:1] == "$":
-        return "$" + resolve_relative_ids(path, value[1:].strip())
-    if isinstance(value, str) and value[:1] == "@":
-        return resolve_relative_ids(path, value)
-    return value
+    return absolute(path, value) if isinstance(value, str) and value[:1] in ("@", "$") else value
 
 
 def _is_network(made: Any) -> bool:

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from sparkwheel.path_utils import resolve_relative_ids
-
-from lighter.config.references import ANY_REFERENCE, copied_paths
+from lighter.config.expression import REFERENCES, absolute, syntax_tree
+from lighter.config.references import copied_paths
 from lighter.config.tree import MAX_DEPTH, Node, is_target, join, prefixes
 
 _LARGEST = 2**64
 _LONGEST = 10_000
-_STAND_IN = "_reference_{}_"
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -83,7 +81,6 @@ class _Evaluation:
     def __init__(self, root: Node) -> None:
         self.root = root
         self.depth = 0
-        self.references: dict[str, str] = {}
 
     def of(self, node: Node, path: str) -> Any:
         """The value of a node, lists and dicts included."""
@@ -104,20 +101,13 @@ class _Evaluation:
 
     def text(self, text: str, path: str) -> Any:
         try:
-            absolute = str(resolve_relative_ids(path, text)).strip()
+            text = absolute(path, text).strip()
         except ValueError:
             raise _ImpureError from None
-        if absolute[0] == "@":
-            return self.reference(absolute[1:])
-
-        def stand_in(match: re.Match[str]) -> str:
-            name = _STAND_IN.format(len(self.references))
-            self.references[name] = match[0][1:]
-            return name
-
-        expression = ANY_REFERENCE.sub(stand_in, absolute[1:].strip())
+        if text[0] == "@":
+            return self.reference(text[1:])
         try:
-            return self.bounded(self.node(ast.parse(expression, mode="eval").body))
+            return self.bounded(self.node(syntax_tree(text[1:]).body))
         except (SyntaxError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError, MemoryError):
             raise _ImpureError from None  # it fails when it runs too, with a message
 
@@ -131,8 +121,8 @@ class _Evaluation:
         """The value of a part of an expression."""
         if isinstance(at, ast.Constant):
             return at.value
-        if isinstance(at, ast.Name) and at.id in self.references:
-            return self.reference(self.references[at.id])
+        if isinstance(at, ast.Subscript) and isinstance(at.value, ast.Name) and at.value.id == REFERENCES:
+            return self.reference(ast.literal_eval(at.slice))
         if isinstance(at, (ast.List, ast.Tuple)):
             return [self.node(item) for item in at.elts]
         if isinstance(at, ast.UnaryOp) and type(at.op) in _UNARY:

@@ -9,12 +9,27 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 
-from sparkwheel.path_utils import resolve_relative_ids, scan_references
+from sparkwheel.path_utils import resolve_relative_ids
 
+from lighter.config.expression import absolute as made_absolute
+from lighter.config.expression import referred
 from lighter.config.problems import Problem, close_to, nearest, shortened
-from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source, is_reference, is_target, join, split
+from lighter.config.tree import (
+    MAX_DEPTH,
+    SEPARATOR,
+    Node,
+    Origin,
+    Source,
+    is_reference,
+    is_target,
+    join,
+    prefixes,
+    same_key,
+    split,
+)
 from lighter.config.yaml import MAX_NODES
 
 _MOST_COMPARED = 10_000
@@ -22,8 +37,8 @@ COPIES = "__copies__"  # where the copies stand that expressions ask for by %a::
 WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
-ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")  # in an expression
 ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
+_RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -56,16 +71,14 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         if absolute[0] == "@" and not _REFERENCE.match(absolute):
             message = f"`{shortened(node.value, 60)}` is no reference: that is names and indices, joined by `::`"
-            meant = "@" + re.sub(r"[.:]+", SEPARATOR, absolute[1:])
+            meant = "@" + re.sub(r"[.:#]+", SEPARATOR, absolute[1:])
             hint = "Names that are referred to are made of letters, digits and `_`."
             hint = f"Did you mean `{meant}`?" if _REFERENCE.match(meant) and root.find(meant[1:]) is not None else hint
             problems.append(Problem(message, node.origin, path, hint))
             continue
-        for target in scan_references(absolute):
+        for target in referred(absolute):
             if root.find(target) is None:
-                hint = _suggest(root, target)
-                if absolute[0] == "$" and not hint.startswith("Did you mean"):
-                    hint += "\nIn an expression each `@name` is a reference, in quotes too."
+                hint = _levels_up(root, path, node.value, target) or _suggest(root, target)
                 problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
 
 
@@ -139,7 +152,7 @@ class _Copies:
         self.depth -= 1
         self.open.pop()
         if found is None:
-            hint = _suggest(tree, target)
+            hint = _levels_up(tree, path, node.value, target) or _suggest(tree, target)
             self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
         return found
 
@@ -205,7 +218,7 @@ def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
 
 def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
     try:
-        return str(resolve_relative_ids(path, node.value))
+        return made_absolute(path, node.value)
     except ValueError:
         message = "this relative reference goes up beyond the top of the config"
         hint = "`@::name` is a sibling; each further `::` is one level up."
@@ -213,13 +226,45 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return None
 
 
+def drop_templates(merged: Node, expanded: Node) -> None:
+    """Drop definitions under `vars` that only copies use, and whose relative references lead nowhere where they stand.
+
+    What they refer to stands beside the copies, which are checked there.
+    """
+    references = [*_references(expanded)]
+    misplaced = [here for here, target in references if target is None or expanded.find(target) is None]
+    if not misplaced:
+        return
+    copied = {path for path in copied_paths(merged) if path.startswith(f"vars{SEPARATOR}")}
+    for path in copied.intersection(prefix for here in misplaced for prefix in prefixes(here)):
+        others = [target for here, target in references if target is not None and not _is_within(here, path)]
+        is_used = any(_is_within(target, path) or _is_within(path, target) for target in others)
+        above = expanded.find(path.rpartition(SEPARATOR)[0])
+        if not is_used and above is not None and isinstance(above.value, dict):
+            above.value.pop(same_key(above.value, split(path)[-1]), None)
+
+
+def _references(root: Node) -> Iterator[tuple[str, str | None]]:
+    """Yield where each `@` reference stands, and what it refers to; None where it goes up beyond the top."""
+    for path, node in root.walk():
+        if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
+            try:
+                yield from ((path, target) for target in referred(made_absolute(path, node.value)))
+            except ValueError:
+                yield path, None
+
+
+def _is_within(path: str, whole: str) -> bool:
+    return f"{path}{SEPARATOR}".startswith(f"{whole}{SEPARATOR}")
+
+
 def copied_paths(root: Node) -> set[str]:
     """The paths that `%` copies, in a tree whose copies are not worked out."""
     found = set()
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
-            absolute = _absolute(path, node, [])
-            found |= {copy[1:] for copy in ANY_COPY.findall(absolute or "")}
+            with suppress(ValueError):  # a problem of its own
+                found |= {copy[1:] for copy in ANY_COPY.findall(str(resolve_relative_ids(path, node.value)))}
     return found
 
 
@@ -234,8 +279,23 @@ def find_step(root: Node, target: str) -> tuple[str, Node]:
     return here, node
 
 
+def _levels_up(root: Node, path: str, text: str, target: str) -> str:
+    """The relative reference that goes as many levels up as it takes to find something; empty if none does."""
+    for symbol, levels, name in _RELATIVE.findall(text):
+        for more in range(1, len(split(path))):
+            wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
+            with suppress(ValueError):
+                is_meant = str(resolve_relative_ids(path, f"{symbol}{levels}{name}"))[1:] == target
+                if is_meant and root.find(str(resolve_relative_ids(path, wider))[1:]) is not None:
+                    return f"Did you mean `{wider}`? `{symbol}::name` is a sibling; each further `::` is one level up."
+    return ""
+
+
 def _suggest(root: Node, target: str) -> str:
     """The nearest path that exists: the last step that fits, and what is there."""
+    meant = re.sub(r"[.:#]+", SEPARATOR, target)
+    if meant != target and root.find(meant) is not None:
+        return f"Did you mean `{meant}`? The steps of a path are joined by `::`."
     here, node = find_step(root, target)
     if here == target:
         return ""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from lighter.config.check.sections import STAGES
-from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, traces
+from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, shortened
-from lighter.config.tree import join
+from lighter.config.tree import join, split
 from lighter.engine.families import PACKAGES
 from lighter.errors import ConfigError, LighterError, add_note
 from lighter.parts.describe import describe
@@ -61,9 +61,22 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
         return objects.problem(f"a batch cannot be moved to the device: {error}", section)
     if "invalid dataloader" in str(error):
         return objects.problem(str(error), section)
+    callback = _callback(objects, frames)
+    if callback:
+        named = argument_in(str(error), objects.called(callback)) or (
+            "monitor" if "conditioned on" in str(error) else ""
+        )
+        return objects.problem(str(error).strip(), join_if(callback, named))
     if type(error).__name__ == MISCONFIGURED:
         return objects.problem(str(error).strip(), trainer)
     return None
+
+
+def _callback(objects: Objects, frames: Sequence[TracebackType]) -> str:
+    """Return the path of the innermost callback of the config's that ran; empty if none did."""
+    made = objects.made()
+    ran = [made.get(id(_self(trace.tb_frame)), "") for trace in frames]
+    return next((path for path in reversed(ran) if "callbacks" in split(path)), "")
 
 
 def _notes(objects: Objects, error: BaseException) -> list[str]:

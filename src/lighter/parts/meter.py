@@ -175,16 +175,35 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
     values = computed if isinstance(computed, Mapping) else {type(metrics).__name__: computed}
     for name, value in values.items():
         if not isinstance(value, Tensor) or value.numel() != 1:
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            shape = kind_of_value(value)
+            of_wrapper = isinstance(metrics, WrapperMetric) or (
+                isinstance(metrics, MetricCollection) and name not in metrics.keys(keep_base=False)
+            )
             raise MisfitError(
-                f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it"
-                " in torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of these metrics."
+                f"the metric `{name}` gives {shape}; only single numbers can be logged."
+                f" {advice_on(value, may_wrap=not of_wrapper)}"
             )
     return {str(name): value.reshape(()) for name, value in values.items()}
 
 
+def kind_of_value(value: Any) -> str:
+    """How messages name a value that is no single number."""
+    return f"a value of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def advice_on(value: Any, *, may_wrap: bool) -> str:
+    """What to do about a value that is no single number."""
+    if may_wrap and isinstance(value, Tensor) and value.ndim == 1:
+        return "Average it, or wrap it in torchmetrics.wrappers.ClasswiseWrapper for a number of each class."
+    return "Leave it out here: a module or callback of your own can hold such a metric, and save what it computes."
+
+
 def output_names(metrics: Metrics) -> list[str]:
-    """The names that metrics will compute. Metrics that return several values are asked once, after an update."""
+    """The names that metrics will compute. Metrics that return several values are asked once, after an update.
+
+    Raises:
+        MisfitError: a value has several numbers, which is told at the first step rather than at the epoch's end.
+    """
     members = dict(metrics.items(keep_base=False, copy_state=False)) if isinstance(metrics, MetricCollection) else None
     try:
         with warnings.catch_warnings():
@@ -196,7 +215,7 @@ def output_names(metrics: Metrics) -> list[str]:
             computed = fresh.compute()
     except Exception:  # noqa: BLE001 - a metric that needs more samples: it will be a single number
         return list(members) if members is not None else [type(metrics).__name__]
-    return [str(name) for name in computed] if isinstance(computed, Mapping) else [type(metrics).__name__]
+    return [*scalars(metrics, computed)]
 
 
 def _alone() -> bool:

@@ -166,9 +166,10 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if kwargs.get("logger") in (None, True):
         kwargs["logger"] = default_logger(folder)
     kwargs["profiler"] = reporting_to(folder, kwargs.get("profiler"))
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if kwargs.get("enable_progress_bar") is None:
-        kwargs["enable_progress_bar"] = sys.stderr.isatty() and sys.stdout.isatty()
-    if kwargs["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        kwargs["enable_progress_bar"] = has_bar or (sys.stderr.isatty() and sys.stdout.isatty())
+    if kwargs["enable_progress_bar"] and not has_bar:
         callbacks.append(RichProgressBar())
     if kwargs.get("enable_checkpointing") is not False:
         callbacks = with_checkpoints(callbacks, folder)

@@ -16,7 +16,7 @@ from lighter.config.check.expressions import check_expressions
 from lighter.config.check.sections import check_expanded_sections, check_sections
 from lighter.config.check.unread import check_overrides
 from lighter.config.problems import Problem
-from lighter.config.references import check_references, expand
+from lighter.config.references import check_references, drop_templates, expand
 from lighter.config.tree import Node
 
 
@@ -24,6 +24,7 @@ def check_shape(merged: Node, problems: list[Problem]) -> Node:
     """Gather what is wrong with a merged tree; returns it with its copies worked out."""
     check_sections(merged, problems)
     expanded = expand(merged, problems)
+    drop_templates(merged, expanded)
     check_expanded_sections(expanded, problems)
     check_references(expanded, problems)
     check_circles(expanded, problems)

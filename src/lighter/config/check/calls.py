@@ -12,6 +12,7 @@ from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.definitions import SPECIAL, hint_of_special
+from lighter.config.check.other_tools import is_of_cli
 from lighter.config.faults import why_not_found
 from lighter.config.locate import locate, not_callable
 from lighter.config.problems import Problem
@@ -141,7 +142,7 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
 
 def plain(node: Node) -> Any:
     """The value of a node, with `UNKNOWN` for what is worked out later."""
-    if is_target(node.value) or is_reference(node.value):
+    if is_target(node.value) or is_reference(node.value) or is_of_cli(node.value):
         return UNKNOWN
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}

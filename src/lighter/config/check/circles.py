@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sparkwheel.path_utils import resolve_relative_ids, scan_references
-
+from lighter.config.expression import absolute, referred
 from lighter.config.problems import Problem, shortened
 from lighter.config.tree import SEPARATOR, Node, is_target, join
 
@@ -61,10 +60,10 @@ def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple
             yield join(path, index), child
     elif isinstance(value, str) and value[:1] in ("@", "$") and "@" in value:
         try:
-            absolute = resolve_relative_ids(path, value)
+            targets = referred(absolute(path, value))
         except ValueError:  # a problem of its own
             return
-        for target in scan_references(absolute):
+        for target in targets:
             found = root.find(target)
             if found is not None:
                 yield target, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lighter.config.check.other_tools import check_cli
 from lighter.config.problems import Problem, close_to, closest, indefinite
 from lighter.config.tree import Node, is_reference, is_target, join
 
@@ -21,11 +22,12 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
             continue
         if is_target(node.value):
             _check_definition(path, node, problems)
+        check_cli(path, node, problems)
         if path and "_base_" in node.value:
             base = node.value["_base_"]
             message = "`_base_` stands at the top of a file; to copy from another file here, write `%file.yaml::path`"
             problems.append(Problem(message, base.key_origin or base.origin, join(path, "_base_")))
-        for key, child in node.value.items():
+        for key, child in node.value.items() if path else ():  # at the top, all that is unknown is told
             hint = hint_of_special(key)
             if hint and (is_target(node.value) or key not in _OF_OTHERS):
                 where = child.key_origin or child.origin

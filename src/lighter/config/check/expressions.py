@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import warnings
 from collections.abc import Collection, Iterator
 
+from lighter.config.check.other_tools import interpolation_in
+from lighter.config.expression import STAND_IN, stand_ins
 from lighter.config.problems import Problem, close_to, closest, shortened
-from lighter.config.references import ANY_REFERENCE
 from lighter.config.tree import SEPARATOR, Node, is_reference, join
-
-_STAND_IN = "_lighter_reference_"
 
 
 def check_expressions(root: Node, problems: list[Problem]) -> None:
     """Every expression compiles, and knows the names that it uses."""
-    expressions = [
-        (path, node, ANY_REFERENCE.sub(_STAND_IN, node.value[1:].strip()))
-        for path, node in root.walk()
-        if isinstance(node.value, str) and node.value.startswith("$")
-    ]
+    expressions = []
+    for path, node in root.walk():
+        if not isinstance(node.value, str) or not node.value.startswith("$"):
+            continue
+        meant = interpolation_in(node.value, root) if node.value.startswith("${") else None
+        if meant is None:
+            expressions.append((path, node, stand_ins(node.value[1:])[0]))
+        else:
+            problems.append(Problem("`${...}` is OmegaConf's", node.origin, path, f"Write {meant}"))
     compiled = [(path, node, text) for path, node, text in expressions if _compiles(path, node, text, problems)]
     known = _imported(root)
     if known is None:
@@ -49,6 +53,8 @@ def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
 def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool:
     reason = None
     try:
+        if _HASH.search(text):
+            raise SyntaxError("`#` begins a comment; the steps of a path are joined by `::`")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's advice on style
             tree = ast.parse(text)
@@ -93,7 +99,8 @@ def _free_names(text: str) -> set[str]:
         warnings.simplefilter("ignore")
         top = symtable.symtable(text, "<expression>", "eval")
     assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
-    return {name for table in _tables(top) for name in _globals_of(table, top)} - assigned - {_STAND_IN}
+    names = {name for table in _tables(top) for name in _globals_of(table, top)} - assigned
+    return {name for name in names if not name.startswith(STAND_IN)}
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
@@ -107,5 +114,6 @@ def _globals_of(table: symtable.SymbolTable, top: symtable.SymbolTable) -> Colle
     return [s.get_name() for s in symbols if s.is_referenced() and (s.is_global() or table is top)]
 
 
+_HASH = re.compile(rf"{STAND_IN}\d+_#\w")
 _ENDS = frozenset({"exit", "quit"})
 _BUILTINS = frozenset({*dir(builtins), "__builtins__"}) - _ENDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from lighter.config.check.other_tools import hint_of_section, is_of_cli
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 from lighter.storage import is_remote
@@ -21,11 +22,8 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
     """The top level, as it was written: known sections, and what must be a literal because it is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
-            steps = re.split(r"[.:]+", str(key).lstrip("-"))
-            hint = nearest(key, SECTIONS)
-            if steps[0] in SECTIONS:
-                hint = f"The steps of a path are joined by `::`: `{SEPARATOR.join(steps)}`."
-            problems.append(Problem("this section is unknown", node.key_origin or node.origin, str(key), hint))
+            where = node.key_origin or node.origin
+            problems.append(Problem("this section is unknown", where, str(key), _hint_of(str(key), node, merged)))
     seed = merged.child("seed")
     if seed is not None and not (type(seed.value) is int and 0 <= seed.value <= MAX_SEED):
         message = f"a seed is an integer from 0 to {MAX_SEED}; found {indefinite(seed.value)}"
@@ -36,6 +34,18 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
         problems.append(Problem(message, project.origin, "project"))
 
 
+def _hint_of(key: str, node: Node, merged: Node) -> str:
+    """What is meant by a key at the top that is no section."""
+    bare = key.lstrip("-+")
+    steps = re.split(r"[.:#]+", bare)
+    if steps[0] in SECTIONS and len(steps) > 1:
+        return f"The steps of a path are joined by `::`: `{SEPARATOR.join(steps)}`."
+    if steps[0] in SECTIONS and node.origin.source.is_override:
+        return f"An override begins with its path, without `{key[: -len(bare)]}`: `{bare}::...`."
+    module = "system" if merged.child("system") is not None else "model"
+    return hint_of_section(key, module=module) or nearest(key, SECTIONS)
+
+
 def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
     """The sections of a tree whose copies are worked out: their shape, and the keys of those that are our own."""
     _check_model(root, problems)
@@ -44,7 +54,7 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
         if node is not None and not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
             problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
     data = root.child("data")
-    if data is not None and isinstance(data.value, dict) and not is_target(data.value):
+    if data is not None and isinstance(data.value, dict) and not (is_target(data.value) or is_of_cli(data.value)):
         message = "`data` says which data module to make; found a dict without `_target_`"
         problems.append(Problem(message, data.origin, "data", "data:\n  _target_: lighter.LighterDataModule"))
     _check_args(root, problems)
@@ -61,7 +71,7 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     section, node = ("system", system) if system is not None else ("model", model)
     if node is None:
         problems.append(Problem("there is no model", None, "model", f"Add one:\n{_MODEL_EXAMPLE}"))
-    elif not is_target(node.value) and not is_reference(node.value):
+    elif not is_target(node.value) and not is_reference(node.value) and not is_of_cli(node.value):
         found = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
         message = f"`{section}` says which module to make; found {found}"
         problems.append(Problem(message, node.origin, section, _MODEL_EXAMPLE.replace("model:", f"{section}:")))

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from sparkwheel.path_utils import resolve_relative_ids
 
+from lighter.config.expression import absolute, referred
 from lighter.config.problems import Problem, close_to
-from lighter.config.references import ANY_COPY, ANY_REFERENCE
+from lighter.config.references import ANY_COPY
 from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
 
 
@@ -51,8 +52,7 @@ def _referred(root: Node) -> Iterator[str]:
         value = node.value
         if isinstance(value, str) and value[:1] in ("@", "%", "$"):
             try:
-                absolute = resolve_relative_ids(path, value)
+                yield from referred(absolute(path, value))
+                yield from (copy[1:] for copy in ANY_COPY.findall(resolve_relative_ids(path, value)))
             except ValueError:  # a problem of its own
                 continue
-            for pattern in (ANY_REFERENCE, ANY_COPY):
-                yield from (found[1:] for found in pattern.findall(absolute))

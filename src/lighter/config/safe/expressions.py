@@ -8,19 +8,16 @@ function of `values.FUNCTIONS`, nor a variable of a comprehension, nor on the al
 from __future__ import annotations
 
 import ast
-import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from lighter.config.expression import REFERENCES, syntax_tree
 from lighter.config.problems import shortened
 from lighter.config.safe import values
 from lighter.config.safe.mode import RefusedError, SafeMode
 
 MAX_LENGTH = 2000
 _MAX_DEPTH = 60
-REFERENCES = "__local_refs"  # how sparkwheel writes `@a::b`: __local_refs['a::b']
-_ANY_REFERENCE = re.compile(r"@(?:::)*(\w+(?:::\w+)*)")
 _NAMES = {
     ast.Lambda: "a lambda",
     ast.NamedExpr: "an assignment",
@@ -38,7 +35,7 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
         yield RefusedError(f"`{REFERENCES}` is no name that an expression could use")
         return
     try:
-        tree = parse(_ANY_REFERENCE.sub(rf"{REFERENCES}['\1']", text))
+        tree = parse(text)
     except RefusedError as error:
         yield error
         return
@@ -64,9 +61,7 @@ def parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise RefusedError(f"an expression has at most {MAX_LENGTH} characters")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's advice on style
-            tree = ast.parse(text.strip(), mode="eval").body
+        tree = syntax_tree(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         raise RefusedError(f"this is no expression: {shortened(reason, 100)}") from None
@@ -82,7 +77,7 @@ def evaluate(
     mode: SafeMode,
     work: values.Work | None = None,
 ) -> Any:
-    """The value of an expression in which references are written as sparkwheel writes them.
+    """The value of an expression whose references are absolute.
 
     Args:
         work: what the expressions of the same config have done so far.

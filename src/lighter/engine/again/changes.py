@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lighter.config import Config
+from lighter.config.expression import referred
 from lighter.config.problems import Problem, indefinite
 from lighter.config.tree import join
 from lighter.errors import ConfigError
@@ -15,7 +16,6 @@ from lighter.run.secrets import REDACTED
 
 ALL, WEIGHTS, NO_OPTIMIZER = TAKES = ("all", "weights", "no-optimizer")
 
-_REFERENCES = re.compile(r"@((?:\w+)(?:::[\w-]+)*)")
 _HARMLESS = {  # arguments of loaders that change how data is fetched, not which
     *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor", "timeout"),
     *("multiprocessing_context", "worker_init_fn", "in_order"),
@@ -131,7 +131,7 @@ def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, 
         for index in range(len(value)):
             yield from _values(objects, join(path, index), join(shown, index), outside, seen)
     else:
-        refers = _REFERENCES.findall(value) if isinstance(value, str) and value[:1] in ("@", "$") else []
+        refers = referred(value) if isinstance(value, str) else []
         if not refers or value[:1] == "$":
             yield shown, value
         for reference in refers:

@@ -10,11 +10,10 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sparkwheel.path_utils import scan_references
-
 from lighter.config import Config
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import NOTHING, Targets, check_call, plain
+from lighter.config.expression import referred
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.prune import unneeded
 from lighter.config.references import copied_paths
@@ -23,12 +22,14 @@ from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, 
 from lighter.engine.build import DECIDES_NOT, is_a, mixed, wrong_kind
 from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.found import Found, absolute
+from lighter.engine.check.metrics import check_metrics
 from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.monitors import check_monitors
 from lighter.engine.check.own import check_own
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
 from lighter.engine.check.trainer import check_trainer
+from lighter.engine.check.watchers import check_watchers
 from lighter.engine.families import PACKAGES, family
 
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
@@ -43,7 +44,7 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
         everything: look at the whole config, not only at what the stage needs.
         given: the arguments of the trainer's method that the caller gives, over those of the config.
     """
-    found = Found(config.expanded, config.module_section, stage)
+    found = Found(config.expanded, config.module_section, stage, asks=config.safe is None)
     targets = Targets(found.problems, found.failures, config.safe)
     if config.safe is None:  # safe mode imports nothing for `_imports_`
         _import_names(found, targets)
@@ -71,8 +72,10 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     check_own(found)
     check_monitors(found)
     check_sharing(found)
-    check_trainer(found, asks=config.safe is None)
-    if config.safe is None:
+    check_metrics(found)
+    check_watchers(found)
+    check_trainer(found)
+    if found.asks:
         check_constructors(found)
     check_settings(found)
     found.problems = _once(found.problems)
@@ -144,7 +147,7 @@ class _Walk:
                 return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            return [*scan_references(absolute(path, node.value))]
+            return referred(absolute(path, node.value))
         return self.children(path, node)
 
     def children(self, path: str, node: Node) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparkwheel.path_utils import resolve_relative_ids
-
+from lighter.config import expression
 from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.tree import SEPARATOR, Node, is_target, join
 
@@ -19,6 +18,7 @@ class Found:
         tree: the config, its copies worked out.
         section: where the module is: `model` or `system`.
         stage: what is to run.
+        asks: whether classes of torch, torchmetrics and Lightning are asked about values, by making objects.
         targets: the class or function of each definition that the stage needs, by path.
         later: of these, the ones whose target is handed over instead of called.
         filled: the arguments that the engine adds to some.
@@ -29,6 +29,7 @@ class Found:
     tree: Node
     section: str
     stage: str
+    asks: bool = True
     targets: dict[str, Any] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
     filled: dict[str, str] = field(default_factory=dict)
@@ -84,6 +85,6 @@ class Found:
 def absolute(path: str, text: str) -> str:
     """A reference or expression with its relative paths worked out; empty where they lead nowhere."""
     try:
-        return str(resolve_relative_ids(path, text))
+        return expression.absolute(path, text)
     except ValueError:  # it goes up beyond the top: a problem of its shape
         return ""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import CodeType
 
 from lighter.config.problems import ERROR, WARNING, closest, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.found import Found
+from lighter.engine.check.metrics import metrics_of
+from lighter.engine.check.missing import is_ours
 from lighter.trainer import DEFAULT_MONITORS
 
 _LOGGED = re.compile(
@@ -22,7 +25,8 @@ _LOGGED = re.compile(
 )
 _METRIC = re.compile(r"(train|val)/metrics/(.+)/(?:epoch|step)")
 _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
-_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")
+_OF_CHECKPOINTS = ("epoch", "step")  # what `ModelCheckpoint` finds beside what is logged
+_LOADER = re.compile(r"/dataloader_idx_(\d+)\Z")
 _LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
 _KNOWN = ("pytorch_lightning", "lightning", "lighter", "torch", "builtins")
 
@@ -34,10 +38,17 @@ def check_monitors(found: Found) -> None:
     kind = found.kind(found.section)
     if found.stage != "fit" or kind is None or base is None or not issubclass(kind, base.BaseModule):
         return
-    if _logs(kind) or not all(kind is not None and not _logs(kind) for kind in _callbacks(found)):
+    callbacks = [*_callbacks(found)]
+    if _logs(kind) or not all(kind is not None and not _logs(kind) for kind in callbacks):
         return
     severity = ERROR if system is not None and kind is system.System else WARNING
-    for path, name in _monitors(found):
+    has_rates = any(kind is not None and kind.__name__ == "LearningRateMonitor" for kind in callbacks)
+    for watcher in watchers(found):
+        path, name = watcher.path, watcher.monitor
+        if watcher.is_checkpoint and name in _OF_CHECKPOINTS:
+            continue
+        if has_rates and name.partition("/")[0] not in ("train", "val", "test"):
+            continue  # named after an optimizer, or as its scheduler is
         wrong = _wrong(found, name)
         if wrong:
             message, hint = wrong
@@ -78,23 +89,44 @@ def _callbacks(found: Found) -> Iterator[type | None]:
             yield found.kind(here)
 
 
-def _monitors(found: Found) -> Iterator[tuple[str, str]]:
-    """Path and name of each monitor that is written in the config."""
+@dataclass(frozen=True)
+class Watcher:
+    """A callback or a scheduler that watches a value.
+
+    Attributes:
+        holder: its definition, or the dict that has its scheduler.
+        path: where the name of the value is written.
+        monitor: that name.
+        is_checkpoint: whether it is a checkpoint callback.
+        is_scheduler: whether it is a scheduler.
+    """
+
+    holder: str
+    path: str
+    monitor: str
+    is_checkpoint: bool = False
+    is_scheduler: bool = False
+
+
+def watchers(found: Found) -> Iterator[Watcher]:
+    """Yield the callbacks and schedulers whose monitor is written in the config."""
     for path, target in found.targets.items():
-        watches = isinstance(target, type) and any(each.__name__ in _WATCHERS for each in target.__mro__)
-        if watches and path.startswith("trainer"):
-            yield from _literal(found, path, "monitor")
+        names = [each.__name__ for each in target.__mro__] if isinstance(target, type) else []
+        if path.startswith("trainer") and any(name in _WATCHERS for name in names):
+            for where, name in _literal(found, path, "monitor"):
+                yield Watcher(path, where, name, is_checkpoint="ModelCheckpoint" in names)
     scheduler = found.argument(found.section, "scheduler")
     if scheduler is not None:
         yield from _of_scheduler(found, *scheduler)
 
 
-def _of_scheduler(found: Found, path: str, node: Node) -> Iterator[tuple[str, str]]:
+def _of_scheduler(found: Found, path: str, node: Node) -> Iterator[Watcher]:
     if isinstance(node.value, list):
         for index, item in enumerate(node.value):
             yield from _of_scheduler(found, join(path, index), item)
     elif isinstance(node.value, dict) and not is_target(node.value):
-        yield from _literal(found, path, "monitor")
+        for where, name in _literal(found, path, "monitor"):
+            yield Watcher(path, where, name, is_scheduler=True)
 
 
 def _literal(found: Found, path: str, key: str) -> Iterator[tuple[str, str]]:
@@ -109,44 +141,63 @@ def _wrong(found: Found, name: str) -> tuple[str, str] | None:
         return ": `fit` runs train and val", ""
     if not _LOGGED.fullmatch(name):
         return "", ""
-    if name.startswith("val/") and found.section == "system" and _no_val(found):
-        return ": there is no val dataloader", "Add `system::dataloaders::val`."
+    if name.startswith("val/"):
+        wrong = _wrong_loader(name, val_loaders(found))
+        if wrong is not None:
+            return wrong
     metric = _METRIC.match(name)
-    names = _metric_names(found, metric[1]) if metric else None
+    names = metric_names(found, metric[1]) if metric else None
     if metric and names is not None and metric[2] not in names:
         return f": the metrics of {metric[1]} are: {', '.join(names) or 'none'}", ""
     return None
 
 
-def _no_val(found: Found) -> bool:
-    loaders = found.argument("system", "dataloaders")
-    return loaders is not None and isinstance(loaders[1].value, dict) and found.argument(loaders[0], "val") is None
+def _wrong_loader(name: str, count: int | None) -> tuple[str, str] | None:
+    """Of several loaders each has values of its own, whose names say which."""
+    suffix = _LOADER.search(name)
+    if count == 0:
+        return ": there is no val dataloader", "Add `system::dataloaders::val`."
+    if count == 1 and suffix is not None:
+        return ": there is one val dataloader", f"Did you mean `{name[: suffix.start()]}`?"
+    if count is not None and count > 1 and (suffix is None or int(suffix[1]) >= count):
+        bare = name[: suffix.start()] if suffix is not None else name
+        message = f": there are {count} val dataloaders, with values of their own"
+        return message, f"Did you mean `{bare}/dataloader_idx_0`? They go up to `dataloader_idx_{count - 1}`."
+    return None
 
 
-def _metric_names(found: Found, mode: str) -> list[str] | None:
-    """The names of the metrics of a mode; None where they cannot be told from the config."""
-    holder = found.argument("system", "metrics") if found.section == "system" else (found.section, None)
-    given = found.argument(holder[0], mode if found.section == "system" else f"{mode}_metrics") if holder else None
+def val_loaders(found: Found) -> int | None:
+    """The number of validation loaders; None where that is not known."""
+    if found.section == "system":
+        loaders = found.argument("system", "dataloaders")
+        if loaders is None or not isinstance(loaders[1].value, dict) or is_target(loaders[1].value):
+            return None
+        given = found.argument(loaders[0], "val")
+        if given is None:
+            return 0
+    else:
+        data = found.kind("data")
+        given = found.argument("data", "val_dataloader") if data is not None and is_ours(data) else None
     if given is None:
-        return []
-    path, node = given
-    if is_target(node.value) or isinstance(node.value, list):
-        paths = [path] if is_target(node.value) else [join(path, step) for step in node.steps()]
-        kinds = [found.kind(here) for here in paths]
-        return [kind.__name__ for kind in kinds if kind] if all(map(_gives_one_number, kinds)) else None
-    if not isinstance(node.value, dict):
         return None
-    return list(node.steps()) if all(_gives_one_number(found.kind(join(path, step))) for step in node.steps()) else None
+    path, node = given
+    if is_target(node.value):
+        kind = found.kind(path)
+        return 1 if kind is not None and kind.__name__ == "DataLoader" else None
+    return len(node.value) if isinstance(node.value, (list, dict)) else None
 
 
-def _gives_one_number(kind: type | None) -> bool:
-    return kind is not None and kind.__module__.startswith(_OF_ONE_NUMBER)
+def metric_names(found: Found, mode: str) -> list[str] | None:
+    """The names of the metrics of a mode; None where they cannot be told from the config."""
+    metrics = metrics_of(found, mode)
+    names = [metric.names() for metric in metrics] if metrics is not None else [None]
+    return [name for each in names for name in each or ()] if None not in names else None
 
 
 def _candidates(found: Found) -> list[str]:
     names = [*DEFAULT_MONITORS, "train/loss/epoch", "train/lr"]
     for mode in ("val", "train"):
-        names += [f"{mode}/metrics/{name}/epoch" for name in _metric_names(found, mode) or ()]
+        names += [f"{mode}/metrics/{name}/epoch" for name in metric_names(found, mode) or ()]
     return names
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from lighter.config.check.other_tools import interpolation_in
 from lighter.config.problems import WARNING
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.found import Found
@@ -17,12 +18,22 @@ _RANDOM = re.compile("rand|choice|choose|sample|shuffle|permut")
 
 def check_settings(found: Found) -> None:
     """Add a warning, with the reason, for each setting that costs time or does not do what it seems to."""
+    _check_interpolations(found)
     if "torch" not in sys.modules:
         return
     if found.stage == "fit":
         _check_shuffle(found)
         _check_softmax(found)
     _check_validation(found)
+
+
+def _check_interpolations(found: Found) -> None:
+    """OmegaConf's `${a.b}` within a text, which is text here."""
+    for path, node in found.tree.walk():
+        if isinstance(node.value, str) and "${" in node.value and not is_reference(node.value):
+            meant = interpolation_in(node.value, found.tree)
+            if meant is not None:
+                found.problem("`${...}` is OmegaConf's; here it stays text", path, f"Write {meant}", WARNING)
 
 
 def _check_shuffle(found: Found) -> None:

@@ -17,6 +17,7 @@ from lighter.config.problems import indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.found import Found
+from lighter.engine.check.metrics import is_factory
 from lighter.engine.families import family
 
 # What it depends on which machine runs it, what changes torch for the whole process, and what is made by the config.
@@ -26,11 +27,16 @@ _NOT_ASKED = frozenset(
 )
 _AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
 _DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
+_KINDS = {  # what Lightning asks of the objects that it is given
+    "callbacks": ("callback", "state_key", "pytorch_lightning.callbacks.EarlyStopping, monitor: val/loss/epoch"),
+    "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
+    "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
+}
 _SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
 
 
-def check_trainer(found: Found, *, asks: bool) -> None:
-    """Add a problem for each argument that Lightning's trainer refuses; with `asks`, it is asked too."""
+def check_trainer(found: Found) -> None:
+    """Add a problem for each argument that Lightning's trainer refuses, or that is known to fail."""
     path = found.followed("trainer")
     kind, node = found.kind(path), found.tree.find(path)
     package = family(kind, "Trainer") if kind is not None else None
@@ -41,10 +47,19 @@ def check_trainer(found: Found, *, asks: bool) -> None:
     for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if asks and set(values) <= _parameters(package) | _own_arguments():
+    if found.asks and set(values) <= _parameters(package) | _own_arguments():
         for key, message, hint in _refused_by_lightning(values, package):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
+    _check_kinds(found)
     _check_twice(found)
+
+
+def _check_kinds(found: Found) -> None:
+    """Callbacks, loggers and profilers are such, by what they have rather than by their class."""
+    for key, (noun, attribute, example) in _KINDS.items():
+        for path, kind in _objects(found, key):
+            if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
+                found.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
 
 
 def _parameters(package: str) -> set[str]:
@@ -83,7 +98,10 @@ def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     if values.get("val_check_interval") == 0 and isinstance(values["val_check_interval"], int):
         yield "val_check_interval", "`val_check_interval` is at least 1, or a part of an epoch; found 0", ""
     if isinstance(values.get("logger"), (str, int, float)) and not isinstance(values["logger"], bool):
-        hint = "logger: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: logs}"
+        kinds = [*sys.modules["pytorch_lightning"].loggers.__all__]
+        named = str(values["logger"]).lower()
+        kind = next((kind for kind in kinds if named and kind.lower().startswith(named)), "CSVLogger")
+        hint = f"logger: {{_target_: pytorch_lightning.loggers.{kind}, save_dir: logs}}"
         yield "logger", f"a logger is an object, or true or false; found {indefinite(values['logger'])}", hint
     devices = values.get("devices", "auto")
     if not _are_devices(devices):
@@ -109,7 +127,12 @@ def _against_callbacks(found: Found, values: dict[str, Any], package: str) -> It
 
 
 def _callbacks(found: Found) -> Iterator[tuple[str, type | None]]:
-    given = found.argument("trainer", "callbacks")
+    return _objects(found, "callbacks")
+
+
+def _objects(found: Found, key: str) -> Iterator[tuple[str, type | None]]:
+    """Yield the path and the class of each object in an argument of the trainer, alone or in a list."""
+    given = found.argument("trainer", key)
     if given is None or is_reference(given[1].value):
         return
     path, node = given

@@ -1,0 +1,78 @@
+"""Words of other tools, and what the word is here: hints for those who bring a config along."""
+
+from __future__ import annotations
+
+import re
+
+from lighter.config.problems import Problem
+from lighter.config.tree import SEPARATOR, Node
+
+_BASES = "The files that a config builds on are named by `_base_: [a.yaml, b.yaml]`."
+_SECTIONS = {
+    "seed_everything": "Write `seed`.",
+    "__base__": _BASES,
+    "_bases_": _BASES,
+    "base": _BASES,
+    "bases": _BASES,
+    "defaults": _BASES,
+    "extends": _BASES,
+    "include": _BASES,
+    "_requires_": "Names for expressions come from `_imports_: {np: numpy}`.",
+    "_meta_": "A run is named by `run::name`; values of any kind stand in `vars`.",
+    "hydra": "Runs have their folder from `run: {dir: outputs, name: ...}`.",
+    "ckpt_path": "Write `--ckpt_path`, or `args: {fit: {ckpt_path: ...}}`.",
+    "lr_scheduler": "Write `model::scheduler`.",
+    "class_path": "The module is `model: {_target_: ...}`.",
+}
+_OF_MODULE = ("network", "criterion", "optimizer", "scheduler", "train_metrics", "val_metrics", "test_metrics")
+_OF_DATA = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
+_OF_SYSTEM = ("dataloaders", "metrics", "adapters", "inferer")
+_OF_TRAINER = (
+    *("accelerator", "callbacks", "devices", "logger", "max_epochs", "max_steps", "plugins", "precision", "profiler"),
+    *("strategy", "limit_train_batches", "limit_val_batches", "fast_dev_run", "accumulate_grad_batches"),
+    *("gradient_clip_val", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch", "deterministic"),
+)
+_CLI_KEYS = {"class_path", "init_args", "dict_kwargs"}
+_INTERPOLATION = re.compile(r"\$\{\s*([A-Za-z_]\w*)((?:\.\w+)*)(?:\s*:\s*([^}]*))?\s*\}")
+_RESOLVERS = ("oc", "env", "now", "hydra")
+
+
+def hint_of_section(name: str, *, module: str) -> str:
+    """What is meant by a key at the top that other tools have there; nothing where none is known.
+
+    Args:
+        name: the key.
+        module: the section of the module, `model` or `system`.
+    """
+    for names, section in ((_OF_MODULE, module), (_OF_DATA, "data"), (_OF_SYSTEM, "system"), (_OF_TRAINER, "trainer")):
+        if name in names:
+            return f"It belongs into a section: `{section}::{name}`."
+    return _SECTIONS.get(name, "")
+
+
+def is_of_cli(value: object) -> bool:
+    """Return whether a value is an object as LightningCLI writes it: `{class_path: a.B, init_args: {...}}`."""
+    return isinstance(value, dict) and "class_path" in value and {str(key) for key in value} <= _CLI_KEYS
+
+
+def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
+    """A problem for an object that is written as LightningCLI has it."""
+    if is_of_cli(node.value):
+        named = node.value["class_path"]
+        message = "this is how LightningCLI writes an object"
+        hint = f"Write `_target_: {named.value}`, and beside it the arguments that are in `init_args`."
+        problems.append(Problem(message, named.key_origin or named.origin, path, hint))
+
+
+def interpolation_in(text: str, root: Node) -> str | None:
+    """Return what to write for OmegaConf's `${a.b}` in a text; None where there is none."""
+    for found in _INTERPOLATION.finditer(text):
+        name, steps, rest = found[1], found[2], found[3]
+        if name in _RESOLVERS and (rest is not None or steps):
+            variable = (rest or "NAME").partition(",")[0].strip()
+            is_variable = name == "env" or steps == ".env"
+            return f"`$os.environ['{variable}']`, with `_imports_: {{os: os}}`." if is_variable else "`$` and Python."
+        if root.child(name) is not None and rest is None:
+            reference = f"@{name}{steps.replace('.', SEPARATOR)}"
+            return f"`{reference}`." if found[0] == text.strip() else f"`$f'...{{{reference}}}...'`."
+    return None

@@ -1,0 +1,115 @@
+"""Expressions: the references in them, and their syntax tree. All who read or evaluate an expression ask here.
+
+`@a::b` is a reference wherever Python takes a name, in the braces of an f-string too. In the text of a string it is
+text.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from functools import lru_cache
+
+from sparkwheel.path_utils import resolve_relative_ids, scan_references
+
+REFERENCES = "__local_refs"
+"""How sparkwheel names the values of references: `@a::b` is `__local_refs['a::b']`."""
+
+STAND_IN = "_lighter_reference_"
+_ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
+def referred(text: str) -> list[str]:
+    """The paths that a reference or an expression refers to by `@`, each once; nothing for any other text."""
+    if not text.startswith("$"):
+        return [*scan_references(text)]
+    return [*dict.fromkeys(reference[1:] for reference in stand_ins(text[1:])[1].values())]
+
+
+def absolute(path: str, text: str) -> str:
+    """A reference or an expression at a path, with absolute references in place of relative ones.
+
+    Raises:
+        ValueError: a reference goes up beyond the top.
+    """
+    if not text.startswith("$"):
+        return str(resolve_relative_ids(path, text))
+    pieces = _pieces(text[1:].strip())
+    return "$" + "".join(
+        str(resolve_relative_ids(path, piece)) if is_reference else piece for piece, is_reference in pieces
+    )
+
+
+def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
+    """An expression with a name in place of each reference, and the reference that each name stands for."""
+    text = ""
+    names: dict[str, str] = {}
+    for piece, is_reference in _pieces(expression.strip()):
+        if is_reference:
+            name = f"{STAND_IN}{len(names)}_"
+            names[name] = piece
+            piece = _apart(text, name)
+        text += piece
+    return text, names
+
+
+def syntax_tree(expression: str) -> ast.Expression:
+    """The syntax tree of an expression, its absolute references looked up in `__local_refs`.
+
+    Raises:
+        SyntaxError: it is no expression.
+        ValueError, RecursionError, MemoryError: Python cannot parse it.
+    """
+    text, names = stand_ins(expression)
+    tree: ast.Expression = _LookUp(names).visit(_parsed(text))
+    return tree
+
+
+class _LookUp(ast.NodeTransformer):
+    """Replace the names that stand for references."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id not in self.names or not isinstance(node.ctx, ast.Load):
+            return node
+        values = ast.copy_location(ast.Name(REFERENCES, ast.Load()), node)
+        path = ast.copy_location(ast.Constant(self.names[node.id][1:]), node)
+        return ast.copy_location(ast.Subscript(values, path, ast.Load()), node)
+
+
+@lru_cache(maxsize=4096)
+def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
+    """Split an expression at its references; of each piece, whether it is one. If it is not Python, any `@` counts."""
+    matches = [*_ANY_REFERENCE.finditer(expression)]
+    if not matches:
+        return ((expression, False),)
+    text, end = "", 0
+    for number, match in enumerate(matches):
+        text += expression[end : match.start()]
+        text += _apart(text, f"{STAND_IN}{number}_")
+        end = match.end()
+    try:
+        names = {node.id for node in ast.walk(_parsed(text + expression[end:])) if isinstance(node, ast.Name)}
+    except _UNPARSABLE:
+        names = {f"{STAND_IN}{number}_" for number in range(len(matches))}
+    pieces, end = [], 0
+    for number, match in enumerate(matches):
+        if f"{STAND_IN}{number}_" in names:
+            pieces += [(expression[end : match.start()], False), (match[0], True)]
+            end = match.end()
+    return (*pieces, (expression[end:], False))
+
+
+def _apart(before: str, name: str) -> str:
+    """A name that does not become one with the word before it."""
+    return f" {name}" if before[-1:].isidentifier() or before[-1:].isdigit() else name
+
+
+def _parsed(text: str) -> ast.Expression:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's advice on style
+        return ast.parse(text.strip(), mode="eval")

@@ -1,0 +1,244 @@
+"""The metrics that a config gives to its module: what they are called when they are logged, and which are none.
+
+Metrics of torchmetrics whose arguments are all written are made on the meta device, where they have no size, and asked
+for the value of no data: its shape and its names. What is made is thrown away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from lighter.config.annotations import UNKNOWN
+from lighter.config.check.calls import plain
+from lighter.config.check.definitions import SPECIAL
+from lighter.config.problems import indefinite
+from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.engine.check.constructors import is_known
+from lighter.engine.check.found import Found
+from lighter.engine.check.missing import is_ours
+
+_MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
+_MADE = (*_OF_ONE_NUMBER, "torchmetrics.wrappers.", "torchmetrics.collections")
+_EXAMPLE = "accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}"
+_METHODS = ("update", "compute", "reset")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A metric in the config.
+
+    Attributes:
+        path: where it is defined.
+        key: its key in a dict; empty in a list or alone.
+        kind: its class, if that is known.
+        made: the metric itself on the meta device, if it could be made.
+    """
+
+    path: str
+    key: str
+    kind: type | None
+    made: Any = None
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Return which direction is better, if the metric says so."""
+        better = getattr(self.made if self.made is not None else self.kind, "higher_is_better", None)
+        return better if isinstance(better, bool) else None
+
+    def names(self) -> list[str] | None:
+        """Return the names that it is logged by; None where they cannot be told."""
+        computed = self.computed()
+        if isinstance(computed, Mapping):  # in a dict, they may get its key in front
+            return None if self.key else [str(name) for name in computed]
+        kind = type(self.made) if self.made is not None else self.kind
+        known = kind is not None and kind.__module__.startswith(_OF_ONE_NUMBER)
+        is_factory = self.made is None and kind is not None and "__new__" in vars(kind)
+        if kind is None or not known or (is_factory and not self.key):
+            return None
+        return [self.key or kind.__name__]
+
+    def computed(self) -> Any:
+        """Return the value of no data; None where it cannot be computed."""
+        from lighter.engine.trial import without_advice
+
+        if self.made is None:
+            return None
+        try:
+            with without_advice(), sys.modules["torch"].device("meta"):
+                return self.made.compute()
+        except Exception:  # noqa: BLE001  many metrics need samples
+            return None
+
+
+def metrics_of(found: Found, mode: str) -> list[Written] | None:
+    """Return the metrics that the config gives for a mode; None where it is not known which they are."""
+    kind = found.kind(found.section)
+    if kind is None or not is_ours(kind) or hasattr(kind, "update_evaluator"):  # of a `forward_step`'s, say
+        return None
+    given = _given(found, mode)
+    if given is None:
+        return []
+    path, node = given
+    if is_target(node.value):
+        return [_written(found, path, "")]
+    if is_reference(node.value) or not isinstance(node.value, (dict, list)):
+        return None
+    keys = [str(step) if isinstance(node.value, dict) else "" for step in node.steps()]
+    return [_written(found, join(path, step), key) for step, key in zip(node.steps(), keys, strict=True)]
+
+
+def check_metrics(found: Found) -> None:
+    """Add a problem for each metric or evaluator that the module will not take, and for values of several numbers."""
+    kind, torchmetrics = found.kind(found.section), sys.modules.get("torchmetrics")
+    base: Any = sys.modules.get("lighter.base")
+    if kind is None or base is None or torchmetrics is None or not issubclass(kind, base.BaseModule):
+        return
+    if not is_ours(kind):  # it may do anything with what it is given
+        return
+    for mode in _MODES_OF[found.stage]:
+        given = _given(found, mode)
+        for path in _members(found, *given) if given is not None else ():
+            _check_metric(found, path, (torchmetrics.Metric, torchmetrics.MetricCollection))
+    if hasattr(kind, "update_evaluator"):
+        _check_evaluators(found, kind)
+
+
+def _given(found: Found, mode: str) -> tuple[str, Node] | None:
+    if found.section == "system":
+        holder = found.argument("system", "metrics")
+        return found.argument(holder[0], mode) if holder is not None else None
+    return found.argument(found.section, f"{mode}_metrics")
+
+
+def _members(found: Found, path: str, node: Node) -> Iterator[str]:
+    """Yield the paths of what has to be a metric."""
+    if is_target(node.value) or not isinstance(node.value, (dict, list)):
+        yield path
+    else:
+        yield from (join(path, step) for step in node.steps())
+
+
+def _check_metric(found: Found, path: str, kinds: tuple[type, ...]) -> None:
+    followed = found.followed(path)
+    node = found.tree.find(followed)
+    if node is None or is_reference(node.value) or (is_target(node.value) and "_disabled_" in node.value):
+        return
+    kind = found.kind(followed)
+    if not is_target(node.value):
+        found.problem(f"a metric is an object; found {indefinite(node.value)}", path, _EXAMPLE)
+    elif kind is not None and "_mode_" not in node.value and not issubclass(kind, kinds) and not is_factory(kind):
+        message = f"a metric is a torchmetrics.Metric or MetricCollection; found a {kind.__name__}"
+        found.problem(message, path, _EXAMPLE)
+    else:
+        _check_value(found, _written(found, path, ""))
+
+
+def is_factory(kind: type) -> bool:
+    """Return whether calling a class may give an object of another."""
+    return any("__new__" in vars(each) for each in kind.__mro__[:-1])
+
+
+def _check_value(found: Found, metric: Written) -> None:
+    """Add a problem for a metric of which it is known that its value is no single number."""
+    from lighter.parts.meter import advice_on, kind_of_value
+
+    computed = metric.computed()
+    if computed is None and _always_several(metric.kind):
+        computed = ()
+    values = [*computed.values()] if isinstance(computed, Mapping) else [computed]
+    wrong = [value for value in values if value is not None and not _is_number(value)]
+    if wrong:
+        message = f"this metric gives {kind_of_value(wrong[0])}; only single numbers can be logged"
+        hint = advice_on(wrong[0], may_wrap=not isinstance(computed, Mapping))
+        found.problem(message, metric.path, hint)
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "numel") and value.numel() == 1
+
+
+def _always_several(kind: type | None) -> bool:
+    """Return whether a metric says by its annotation that it computes a tuple, as curves do."""
+    if kind is None or not kind.__module__.startswith(_MADE):
+        return False
+    try:
+        annotation = get_type_hints(kind.compute).get("return")  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001  names that only a type checker has
+        return False
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return all(get_origin(option) in (tuple, list) for option in options)
+
+
+def _check_evaluators(found: Found, kind: Any) -> None:
+    """Add a problem for each evaluator that lacks a method by which it is asked, or gives several numbers."""
+    base: Any = sys.modules["lighter.forward"].ForwardModule
+    given = found.argument(found.section, "evaluator_cfg")
+    if given is None or kind.update_evaluator is not base.update_evaluator:
+        return
+    first = found.argument(given[0], "train") or given  # the other splits may have changes of it, which are arguments
+    for path in _definitions(found, *first):
+        target, node = found.kind(path), found.node(path)
+        missing = [name for name in _METHODS if not callable(getattr(target, name, None))]
+        if target is None or "_mode_" in node.value or is_factory(target):
+            continue
+        if missing:
+            message = f"an evaluator has {', '.join(_METHODS)}; {target.__name__} lacks {', '.join(missing)}"
+            found.problem(message, path, _EXAMPLE)
+        elif kind.compute_evaluator is base.compute_evaluator:
+            _check_value(found, _written(found, path, ""))
+
+
+def _definitions(found: Found, path: str, node: Node) -> Iterator[str]:
+    """Yield the paths of the definitions in dicts and lists, without those within others."""
+    if is_target(node.value):
+        yield path
+    elif isinstance(node.value, (dict, list)):
+        for step in node.steps():
+            inner = found.argument(path, step)
+            if inner is not None:
+                yield from _definitions(found, *inner)
+
+
+def _written(found: Found, path: str, key: str) -> Written:
+    followed = found.followed(path)
+    kind = found.kind(followed)
+    return Written(followed, key, kind, _made(found, followed) if kind is not None else None)
+
+
+def _made(found: Found, path: str) -> Any:
+    """Return a metric of torchmetrics on the meta device; None if not all of its arguments are known."""
+    from lighter.engine.trial import without_advice
+
+    kind, node = found.kind(path), found.node(path)
+    if kind is None or not kind.__module__.startswith(_MADE) or {"_args_", "_mode_"} & set(node.value):
+        return None
+    if not found.asks:
+        return None
+    arguments = {str(key): _value(found, join(path, key)) for key in node.value if key not in SPECIAL}
+    if not all(map(is_known, arguments.values())):
+        return None
+    try:
+        with without_advice(), sys.modules["torch"].device("meta"):
+            return kind(**arguments)
+    except Exception:  # noqa: BLE001  `check_constructors` tells
+        return None
+
+
+def _value(found: Found, path: str) -> Any:
+    """Return an argument, in which metrics are made too; `UNKNOWN` where that cannot be told."""
+    node = found.tree.find(found.followed(path))
+    if node is None:
+        return UNKNOWN
+    if is_target(node.value):
+        made = _made(found, found.followed(path))
+        return UNKNOWN if made is None else made
+    if isinstance(node.value, dict):
+        return {key: _value(found, join(path, key)) for key in node.value}
+    if isinstance(node.value, list):
+        return [_value(found, join(path, step)) for step in node.steps()]
+    return plain(node)
