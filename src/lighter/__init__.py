@@ -46,6 +46,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'lighter' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
+    import_module("lighter.lightning_alias").install()
     return getattr(import_module(_HOME[name]), name)
 
 
@@ -53,5 +54,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
 
 
+if "LIGHTER_LIGHTNING_ALIAS" in os.environ:  # a worker or rank: what it unpickles imports the user's modules
+    import_module("lighter.lightning_alias").install()
 if "LIGHTER_SAFE_FOLDERS" in os.environ:  # a process that a safe run has started: it writes where that may write
     import_module("lighter.config.safe.guard").inherit()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -15,8 +14,9 @@ from lighter.config.objects import Objects, defer
 from lighter.config.problems import Problem
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
-from lighter.engine.families import PACKAGES, family, is_overridden
+from lighter.engine.lightning_classes import inherits, is_overridden
 from lighter.errors import ConfigError
+from lighter.lightning_alias import refusal
 from lighter.run.paths import RunFolder
 
 _EXAMPLES = {
@@ -32,16 +32,11 @@ LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predic
 
 @dataclass(frozen=True)
 class Parts:
-    """What Lightning runs.
-
-    Attributes:
-        package: the package of Lightning that all three are of.
-    """
+    """What Lightning runs."""
 
     module: Any
     data: Any
     trainer: Any
-    package: str
 
 
 def build_module(objects: Objects, section: str, stage: str) -> Any:
@@ -62,13 +57,12 @@ def build_data(objects: Objects, stage: str) -> Any:
     return data
 
 
-def build_trainer(objects: Objects, package: str, folder: RunFolder) -> Any:
-    """The trainer; its folder is the run's, unless the config has another. Its default is of the module's package."""
+def build_trainer(objects: Objects, folder: RunFolder) -> Any:
+    """The trainer; its folder is the run's, unless the config has another."""
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
     if given is None or isinstance(given, Mapping):
-        target = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
-        objects.exchange(path, {"_target_": target, "default_root_dir": str(folder.path), **(given or {})})
+        objects.exchange(path, {"_target_": "lighter.Trainer", "default_root_dir": str(folder.path), **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
     if Path(trainer.default_root_dir).absolute() == folder.path.absolute():
@@ -81,19 +75,20 @@ def _save_into(folder: RunFolder, trainer: Any) -> None:
 
     Lightning would put them into a folder of the first logger's, `lightning_logs/version_0/checkpoints`, say.
     """
-    kind = sys.modules[family(type(trainer), "Trainer") or ""].callbacks.ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
     for callback in trainer.callbacks:
-        if isinstance(callback, kind) and callback.dirpath is None:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder.checkpoints)
 
 
 def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:
-    """Everything that a stage needs is there, and of one package.
+    """Everything that a stage needs is there, and of one copy of Lightning.
 
     Raises:
         ConfigError: with all that is missing.
     """
-    problems = _mixed(objects, section, parts) or _missing(objects, section, parts, stage)
+    problems = _second_copies(objects, parts.trainer) or _missing(objects, section, parts, stage)
     if problems:
         raise ConfigError(problems)
 
@@ -180,8 +175,11 @@ def _require(objects: Objects, built: Any, base: str, section: str) -> None:
 
 def wrong_kind(kind: type, base: str, section: str) -> tuple[str, str] | None:
     """Message and hint, if the class of a section's object is not the one that Lightning runs."""
-    if family(kind, base) is not None:
+    if inherits(kind, base):
         return None
+    second_copy = refusal(kind)
+    if second_copy is not None:
+        return second_copy
     found = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
     return f"`{section}` must be a {base}; found a {found}", _EXAMPLES[section]
 
@@ -192,45 +190,12 @@ def is_a(kind: type) -> bool:
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
-def _mixed(objects: Objects, section: str, parts: Parts) -> list[Problem]:
-    """The parts that are of the other package of Lightning than the module."""
-    kinds = {"trainer": type(parts.trainer), **({"data": type(parts.data)} if parts.data is not None else {})}
-    callbacks = {f"trainer::callbacks::{index}": type(item) for index, item in enumerate(parts.trainer.callbacks)}
-    return [
-        objects.problem(message, path, hint) for path, message, hint in mixed(section, parts.package, kinds, callbacks)
-    ]
-
-
-def mixed(
-    section: str, package: str, kinds: Mapping[str, type], callbacks: Mapping[str, type]
-) -> Iterator[tuple[str, str, str]]:
-    """Path, message and hint for each class that is of the other package of Lightning than the module.
-
-    Args:
-        section: where the module is.
-        package: the package that the module is of.
-        kinds: the classes of `data` and `trainer`, those that are known.
-        callbacks: the classes of the callbacks by their paths.
-    """
-    is_mixed = False
-    for path, base in (("data", "LightningDataModule"), ("trainer", "Trainer")):
-        found = family(kinds[path], base) if path in kinds else None
-        if found is None or found == package:
-            continue
-        is_mixed = True
-        message = f"`{path}` is of the package `{found}`, but `{section}` is of `{package}`; one run uses one of them"
-        module = kinds[path].__module__
-        hint = f"Import `{base}` from `{package}` in {module}, or use {found} for all."
-        if path == "trainer":
-            hint = f"Change it to `_target_: {package}.Trainer`."
-        elif module.startswith("lighter."):
-            hint = f"Write a `{base}` of `{package}`, or use {found} for all."
-        yield join(path, "_target_"), message, hint
-    for path, kind in {} if is_mixed else callbacks.items():
-        found = family(kind, "Callback")
-        if kind.__name__ == "ModelCheckpoint" and found != package:
-            message = f"this ModelCheckpoint is of `{found}`, but the trainer is of `{package}`"
-            yield path, message, f"Change it to `_target_: {package}.callbacks.ModelCheckpoint`."
+def _second_copies(objects: Objects, trainer: Any) -> list[Problem]:
+    """Callbacks and loggers of a second copy of Lightning, where `lightning_alias` could not make them one."""
+    built = {f"trainer::callbacks::{index}": item for index, item in enumerate(trainer.callbacks)}
+    built |= {f"trainer::logger::{index}": item for index, item in enumerate(trainer.loggers)}
+    found = {path: wrong for path, item in built.items() if (wrong := refusal(type(item))) is not None}
+    return [objects.problem(message, path, hint) for path, (message, hint) in found.items()]
 
 
 def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[Problem]:

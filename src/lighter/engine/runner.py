@@ -213,7 +213,6 @@ class Runner:
 
             from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
             from lighter.engine.failures import where_it_failed
-            from lighter.engine.families import family
             from lighter.engine.prediction import prepare_prediction, with_arguments
 
             seed_everything(config.seed, workers=True, verbose=False)  # what is imported may draw numbers too
@@ -223,17 +222,16 @@ class Runner:
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
-        package = family(type(module), "LightningModule") or ""
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
             objects.safe = config.safe.within([folder.path])
         for warning in found if paths.is_rank_zero() else ():
             check_log.warning("%s", warning)
         if going_on is None:
-            trainer = build_trainer(objects, package, folder)
+            trainer = build_trainer(objects, folder)
         else:
-            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, package, folder))
-        parts = Parts(module, build_data(objects, stage), trainer, package)
+            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, folder))
+        parts = Parts(module, build_data(objects, stage), trainer)
         check_parts(objects, section, parts, stage)
         call = _call_arguments(objects, stage, trainer, arguments)
         if stage == "fit" and going_on is None and call.get("ckpt_path") is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Collection, Iterator
 from glob import glob, has_magic
 from pathlib import Path
@@ -14,7 +13,7 @@ from lighter.config.problems import nearest
 from lighter.config.tree import Node, is_reference, join
 from lighter.engine.build import LOADERS, STEPS, is_a, no_loader, no_part, no_step
 from lighter.engine.check.found import Found
-from lighter.engine.families import PACKAGES, family
+from lighter.engine.lightning_classes import inherits, lightnings
 
 _BASES = ("LightningModule", "LightningDataModule")
 
@@ -22,7 +21,7 @@ _BASES = ("LightningModule", "LightningDataModule")
 def check_missing(found: Found) -> None:
     """The module has the stage's step and its parts, and somebody has the data."""
     module = found.kind(found.section)
-    if module is None or not is_a(module) or family(module, "LightningModule") is None:
+    if module is None or not is_a(module) or not inherits(module, "LightningModule"):
         return
     step = STEPS.get(found.stage)
     if step is not None and not _has(found, found.section, module, step) and not _exists_sometimes(module, step):
@@ -78,7 +77,7 @@ def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     own = inspect.getattr_static(kind, hook, None)
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(found, path, hook)
-    bases = [getattr(sys.modules[package], base) for package in PACKAGES if package in sys.modules for base in _BASES]
+    bases = [base for name in _BASES if (base := lightnings(name)) is not None]
     written = not getattr(own, "is_missing", False)
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))

@@ -7,7 +7,6 @@ values, Lightning is asked: a trainer of one CPU process is made of them and thr
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from lighter.config.problems import indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.found import Found
-from lighter.engine.families import family
+from lighter.engine.lightning_classes import inherits
 
 # What it depends on which machine runs it, what changes torch for the whole process, and what is made by the config.
 _NOT_ASKED = frozenset(
@@ -33,24 +32,25 @@ def check_trainer(found: Found, *, asks: bool) -> None:
     """Add a problem for each argument that Lightning's trainer refuses; with `asks`, it is asked too."""
     path = found.followed("trainer")
     kind, node = found.kind(path), found.tree.find(path)
-    package = family(kind, "Trainer") if kind is not None else None
-    if package is None or node is None or not isinstance(node.value, dict):
+    if not inherits(kind, "Trainer") or node is None or not isinstance(node.value, dict):
         return
     wrong = {problem.path for problem in found.problems}
     values = {str(key): plain(child) for key, child in node.value.items() if join(path, key) not in wrong}
-    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
+    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if asks and set(values) <= _parameters(package) | _own_arguments():
-        for key, message, hint in _refused_by_lightning(values, package):
+    if asks and set(values) <= _parameters() | _own_arguments():
+        for key, message, hint in _refused_by_lightning(values):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
     _check_twice(found)
 
 
-def _parameters(package: str) -> set[str]:
+def _parameters() -> set[str]:
     import inspect
 
-    return {*inspect.signature(sys.modules[package].Trainer).parameters, "_target_"}
+    from pytorch_lightning import Trainer
+
+    return {*inspect.signature(Trainer).parameters, "_target_"}
 
 
 def _own_arguments() -> set[str]:
@@ -99,10 +99,12 @@ def _are_devices(value: Any) -> bool:
     return not isinstance(value, (int, float)) or value == -1 or value >= 1
 
 
-def _against_callbacks(found: Found, values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+def _against_callbacks(found: Found, values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Something that is switched off, and there."""
+    from pytorch_lightning import callbacks
+
     for key, base in _SWITCHES.items():
-        kind = getattr(sys.modules[package].callbacks, base)
+        kind = getattr(callbacks, base)
         there = [each for _, each in _callbacks(found) if each is not None and issubclass(each, kind)]
         if values.get(key) is False and there:
             yield key, f"this switches off what `callbacks` has: {there[0].__name__}", "Leave one of them out."
@@ -148,8 +150,10 @@ def _is_callbacks_own(kind: type, name: str) -> bool:
     ]
 
 
-def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+def _refused_by_lightning(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the arguments that Lightning's own constructor refuses, one after the other."""
+    from pytorch_lightning import Trainer
+
     from lighter.engine.trial import without_advice
 
     own = _own_arguments() | {"_target_"}
@@ -160,7 +164,7 @@ def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tupl
         asked["logger"] = True
 
     def make(**arguments: Any) -> Any:
-        return sys.modules[package].Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
+        return Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
 
     with without_advice():
         yield from refused(make, asked)
