@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,6 @@ if __name__ == "__main__":
 IMPORTS = {  # of a script; its job is imported afterwards, in either spelling
     "lightning first": "import lightning as L\nimport lightning.pytorch as pl\nimport lighter\n",
     "its job in between": "import lighter, job_1, pytorch_lightning as pl\nassert job_1.pl is pl\n",
-    "lighter first": "from lighter import Trainer\nimport lighter, lightning.pytorch as pl\n",
     "callbacks first": "from lighter.callbacks import Freezer\nimport lightning.pytorch as pl\nimport lighter\n",
     "fabric first": "import lightning_fabric, lighter, lightning.pytorch as pl\n",
 }
@@ -158,7 +158,7 @@ def test_the_command_goes_on_in_the_other_spelling(jobs: list[str], own_place: P
     python("-m", "lighter", "fit", jobs[1])
     (last,) = own_place.glob("outputs/*/*/checkpoints/last.ckpt")
     python("-m", "lighter", "fit", jobs[0], "--ckpt_path", str(last), "trainer::max_epochs=3")
-    python("-m", "lighter", "resume", "config_0", "trainer::max_epochs=4", "model::_target_=job_1.Net")
+    python("-m", "lighter", "resume", "last", "trainer::max_epochs=4")
     newest = max(own_place.glob("outputs/*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     assert state(newest)["callbacks"]["Epochs"] == {"seen": [0, 1, 2, 3]}
 
@@ -214,7 +214,7 @@ def fails(call, *words):
 trainer = lighter.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
 fails(lambda: trainer.fit(job_1.Net()), "job_1.Net is of `lightning.pytorch`, and Lighter runs `pytorch_lightning`")
 fails(lambda: lighter.Trainer(callbacks=[job_1.Epochs()]), "job_1.Epochs is of `lightning.pytorch`")
-fails(lambda: lighter.Runner().run("fit", ["config_1.yaml"]), "config_1.yaml:3:18: model: job_1.Net",
+fails(lambda: lighter.Runner().run("fit", ["config_1.yaml"]), "config_1.yaml:3:19: model: job_1.Net",
       "trainer::callbacks::0", "trainer::callbacks::2", "trainer::logger: lightning.pytorch.loggers")
 """
 
@@ -268,9 +268,14 @@ def test_canonical_names(name: str, canonical: str) -> None:
 
 
 def test_a_name_is_found_where_only_the_other_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NotInstalled(MetaPathFinder):
+        def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+            if fullname == "lightning":
+                raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
     for name in [name for name in sys.modules if name.partition(".")[0] == "lightning"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(), *sys.meta_path])
     assert locate("lightning.pytorch.callbacks.Timer") is locate("pytorch_lightning.callbacks.Timer") is not None
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lighter.engine.runner import Runner as Runner
     from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
+    from lighter.modes import Mode as Mode
     from lighter.system import System as System
     from lighter.trainer import Trainer as Trainer
 
@@ -25,6 +26,7 @@ _HOME = {
     "ForwardModule": "lighter.forward",
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
+    "Mode": "lighter.modes",
     "Runner": "lighter.engine.runner",
     "SafeMode": "lighter.config.safe",
     "System": "lighter.system",
@@ -35,6 +37,7 @@ __all__ = [
     "ForwardModule",
     "LighterDataModule",
     "LighterModule",
+    "Mode",
     "Runner",
     "SafeMode",
     "System",

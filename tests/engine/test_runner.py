@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,7 +14,7 @@ import yaml
 from lighter import Runner
 from lighter.errors import CheckpointError, ConfigError
 from lighter.run.paths import RunFolder, runs_of
-from tests.jobs import Classifier, PlainClassifier, loader, mlp
+from tests.jobs import Classifier, PlainClassifier, loader
 
 STAGES = ("fit", "validate", "test", "predict")
 
@@ -231,50 +230,6 @@ def test_a_project_in_dataloader_workers(config: dict[str, Any], own_place: Path
     loader |= {"dataset": {"_target_": "project.sets.Mine"}, "num_workers": 1, "persistent_workers": True}
     loader["multiprocessing_context"] = context
     Runner().run("fit", [config, "trainer::max_epochs=1", "trainer::limit_val_batches=0"])
-
-
-def test_the_other_spelling_of_lightning(config: dict[str, Any]) -> None:
-    config["model"] = {"_target_": "tests.engine.test_runner.OtherSpelling"}
-    config["data"] = {"_target_": "tests.engine.test_runner.OtherData"}
-    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
-    config["trainer"]["_target_"] = "lightning.pytorch.Trainer"
-    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
-
-
-class OtherSpelling(lightning.pytorch.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = mlp()
-
-    def training_step(self, batch, batch_idx):
-        return torch.nn.functional.cross_entropy(self.network(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters())
-
-
-class OtherData(lightning.pytorch.LightningDataModule):
-    def train_dataloader(self):
-        return loader(0, 64)
-
-
-def test_a_mix_of_both_spellings_names_the_line_to_change(config: dict[str, Any], own_place: Path) -> None:
-    config["model"] = {"_target_": "tests.engine.test_runner.OtherSpelling"}
-    file = own_place / "mix.yaml"
-    file.write_text("trainer:\n  _target_: pytorch_lightning.Trainer\n")
-    with pytest.raises(ConfigError) as caught:
-        Runner().run("fit", [config, file])
-    text = str(caught.value)
-    assert "mix.yaml:2:13: trainer::_target_: `trainer` is of the package `pytorch_lightning`" in text
-    assert "Change it to `_target_: lightning.pytorch.Trainer`." in text
-    assert "data::_target_: `data` is of the package `pytorch_lightning`" in text
-    assert not Path("outputs").exists() or not list(Path("outputs").glob("*/*"))
-
-
-def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> None:
-    config["trainer"]["callbacks"] = [{"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}]
-    with pytest.raises(ConfigError, match=r"trainer::callbacks::0: this ModelCheckpoint is of `lightning.pytorch`"):
-        Runner().run("fit", [config])
 
 
 @pytest.mark.parametrize(
