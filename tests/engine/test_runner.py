@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from lighter import Runner
+from lighter import LighterDataModule, Runner, Trainer
 from lighter.errors import CheckpointError, ConfigError
 from lighter.run.paths import RunFolder, runs_of
 from tests.jobs import Classifier, PlainClassifier, loader
@@ -368,3 +368,55 @@ def test_parts_by_reference_are_treated_like_those_in_place(config: dict[str, An
     Runner().run("fit", [config])
     assert (newest().checkpoints / "last.ckpt").is_file()
     assert not Path("checkpoints").exists()
+
+
+class Trained(PlainClassifier):
+    """A module that tells how many steps it has trained."""
+
+    steps = 0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.steps += 1
+
+
+def test_inputs_as_people_pass_them(config: dict[str, Any], own_place: Path) -> None:
+    file = own_place / "c.yaml"
+    file.write_text(yaml.dump(config))
+    short = {"trainer": {"fast_dev_run": True}}
+    for inputs in ("c.yaml", file, config):
+        assert Runner().execute("fit", inputs).trainer.current_epoch == 2
+    for several in ((file, short), iter([file, short]), [config, short, "seed=4"]):
+        assert Runner().execute("fit", several).trainer.fast_dev_run == 1
+    for wrong in (3, [file, 3], [[file]], None):
+        with pytest.raises(ConfigError, match="an input is a path, a dict or an override; found"):
+            Runner().run("fit", wrong)
+
+
+@pytest.mark.parametrize("way", ["sections", "arguments", "over a file", "all three", "loaders"])
+def test_ready_objects_are_what_runs(way: str, config: dict[str, Any], own_place: Path) -> None:
+    file = own_place / "c.yaml"
+    file.write_text(yaml.dump(config))
+    module = Trained()
+    data = LighterDataModule(train_dataloader=loader(0, 64), val_dataloader=loader(64, 96))
+    rest = {key: config[key] for key in ("seed", "trainer")}
+    inputs: Any = {
+        "sections": {**rest, "model": module, "data": data},
+        "arguments": rest,
+        "over a file": [file, {"model": module, "data": data}],
+        "all three": {"model": module, "data": data, "trainer": Trainer(max_epochs=2, accelerator="cpu")},
+        "loaders": {**rest, "model": module},
+    }[way]
+    loaders = {"train_dataloaders": loader(0, 64), "val_dataloaders": loader(64, 96)}
+    more = {"arguments": {"model": module, "datamodule": data}, "loaders": loaders}.get(way, {})
+    run = Runner().execute("fit", inputs, **more)
+    assert module.steps == 2 * len(loaders["train_dataloaders"])
+    assert run.trainer.lightning_module is module
+    assert "not saved" in (run.folder.path / "config.yaml").read_text()
+    if way == "loaders":
+        [tested] = Runner().run("test", {**rest, "model": module}, dataloaders=loader(0, 64), verbose=False)
+        assert tested
+
+
+def test_loaders_beside_the_data_of_the_config(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"`train_dataloaders` is given beside it\n.*Leave one of them out"):
+        Runner().run("fit", config, train_dataloaders=loader(0, 64))

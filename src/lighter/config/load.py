@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,8 @@ from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, i
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
+
+Inputs = Input | Sequence[Input]
 
 MAX_BYTES = 10 * 1024 * 1024
 
@@ -95,6 +97,23 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
         yield Step(root, override=override)
     if reader.is_incomplete or not files:
         yield None
+
+
+def listed(inputs: Inputs) -> list[Input]:
+    """Inputs as a list: one path, override or dict is a list of it.
+
+    Raises:
+        ConfigError: one is something else.
+    """
+    if isinstance(inputs, (str, PathLike, Mapping)):
+        return [inputs]
+    items = list(inputs) if isinstance(inputs, Iterable) else [inputs]
+    wrong = [item for item in items if not isinstance(item, (str, PathLike, Mapping))]
+    if wrong:
+        hint = 'For example: Runner().run("fit", ["config.yaml", {"trainer": {"max_epochs": 3}}, "model::lr=0.1"])'
+        message = "an input is a path, a dict or an override; found {}"
+        raise ConfigError([Problem(message.format(indefinite(each)), hint=hint) for each in wrong])
+    return items
 
 
 def is_override(word: str) -> bool:

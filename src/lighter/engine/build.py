@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from lighter.config.inherit import by_mode
@@ -27,6 +27,7 @@ _EXAMPLES = {
 }
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
 DECIDES_NOT = "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
+LOADER_ARGUMENTS = {"fit": "train_dataloaders", **dict.fromkeys(("validate", "test", "predict"), "dataloaders")}
 LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
@@ -82,13 +83,22 @@ def _save_into(folder: RunFolder, trainer: Any) -> None:
             callback.dirpath = str(folder.checkpoints)
 
 
-def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:
+def check_parts(
+    objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object] = MappingProxyType({})
+) -> None:
     """Everything that a stage needs is there, and of one copy of Lightning.
+
+    Args:
+        objects: the config's.
+        section: where the module is.
+        parts: what was built.
+        stage: what is to run.
+        call: the arguments of the trainer's method.
 
     Raises:
         ConfigError: with all that is missing.
     """
-    problems = _second_copies(objects, parts.trainer) or _missing(objects, section, parts, stage)
+    problems = _second_copies(objects, parts.trainer) or _missing(objects, section, parts, stage, call)
     if problems:
         raise ConfigError(problems)
 
@@ -198,13 +208,18 @@ def _second_copies(objects: Objects, trainer: Any) -> list[Problem]:
     return [objects.problem(message, path, hint) for path, (message, hint) in found.items()]
 
 
-def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[Problem]:
+def _missing(objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object]) -> list[Problem]:
     found = []
+    loaders = [key for key, value in call.items() if key.endswith("dataloaders") and value is not None]
+    if loaders and parts.data is not None:
+        hint = f"Leave one of them out: `{loaders[0]}`, or the data: ~data"
+        found.append((f"the dataloaders are those of `data`, and `{loaders[0]}` is given beside it", "data", hint))
     step, loader = STEPS.get(stage), f"{LOADERS[stage]}_dataloader"
     kind = type(parts.module)
     if step is not None and not is_overridden(step, parts.module):
         found.append(no_step(kind, section, stage))
-    if not any(is_overridden(loader, part) for part in (parts.module, parts.data) if part is not None):
+    sources = [part for part in (parts.module, parts.data) if part is not None]
+    if LOADER_ARGUMENTS[stage] not in loaders and not any(is_overridden(loader, part) for part in sources):
         found.append(no_loader(section, stage))
     if hasattr(kind, "needed_for"):
         found += [no_part(section, stage, key, example) for key, example in parts.module.missing(stage)]

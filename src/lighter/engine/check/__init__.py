@@ -65,7 +65,7 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
         target = found.targets[path]
         unknown |= {*check_call(path, found.node(path), target, found.problems, is_partial=later, filled=filled)}
     _check_kinds(found)
-    check_missing(found)
+    check_missing(found, given)
     check_checkpoints(found, given)
     _check_stage_arguments(found)
     check_own(found)

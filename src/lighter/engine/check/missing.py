@@ -11,14 +11,14 @@ from typing import Any
 
 from lighter.config.problems import nearest
 from lighter.config.tree import Node, is_reference, join
-from lighter.engine.build import LOADERS, STEPS, is_a, no_loader, no_part, no_step
+from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
 from lighter.engine.check.found import Found
 from lighter.engine.lightning_classes import inherits, lightnings
 
 _BASES = ("LightningModule", "LightningDataModule")
 
 
-def check_missing(found: Found) -> None:
+def check_missing(found: Found, given: Collection[str] = ()) -> None:
     """The module has the stage's step and its parts, and somebody has the data."""
     module = found.kind(found.section)
     if module is None or not is_a(module) or not inherits(module, "LightningModule"):
@@ -31,7 +31,10 @@ def check_missing(found: Found) -> None:
     data = found.kind("data") if has_data else None
     unknown = has_data and (data is None or not is_a(data))
     sources = [(found.section, module), *([("data", data)] if data is not None else [])]
-    if not unknown and not any(_has(found, path, kind, loader) for path, kind in sources):
+    is_given = LOADER_ARGUMENTS[found.stage] in given or found.argument(
+        f"args::{found.stage}", LOADER_ARGUMENTS[found.stage]
+    )
+    if not unknown and not is_given and not any(_has(found, path, kind, loader) for path, kind in sources):
         found.problem(*no_loader(found.section, found.stage))
     if is_ours(module):
         for key, example in _without(found, module).missing(found.stage):
