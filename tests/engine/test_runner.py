@@ -420,3 +420,17 @@ def test_ready_objects_are_what_runs(way: str, config: dict[str, Any], own_place
 def test_loaders_beside_the_data_of_the_config(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"`train_dataloaders` is given beside it\n.*Leave one of them out"):
         Runner().run("fit", config, train_dataloaders=loader(0, 64))
+
+
+def test_a_config_with_lightnings_own_trainer_gets_one_line(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for target, count in (("pytorch_lightning.Trainer", 1), ("lightning.pytorch.Trainer", 1), ("lighter.Trainer", 0)):
+        caplog.clear()
+        Runner().run("fit", [config, f"trainer::_target_={target}", "trainer::fast_dev_run=true"])
+        lines = [record.message for record in caplog.records if "trainer::_target_=lighter.Trainer" in record.message]
+        assert len(lines) == count
+    trainer = pl.Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False)
+    caplog.clear()
+    Runner().run("fit", {**config, "trainer": trainer})  # which no override could change
+    assert "trainer::_target_" not in caplog.text
