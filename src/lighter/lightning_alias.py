@@ -33,7 +33,8 @@ def install() -> None:
     """Make the two packages one, in this process and in those that it starts."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-    os.environ[_INHERITED] = "1"  # a spawned worker or rank imports the user's modules before it calls anything
+    if _INHERITED not in os.environ:  # a spawned worker or rank imports the user's modules before it calls anything
+        os.environ[_INHERITED] = "1"
 
 
 def canonical(name: str) -> str:
