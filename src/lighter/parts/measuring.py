@@ -114,11 +114,11 @@ class Measuring:
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
         if output.losses and not (mode == "train" and leaves_out(trainer, output.losses)):
             meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
-        log = partial(self._log, meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
         if self._has_hook:
+            log = partial(self._log, meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
             self._call_hook(log, as_dict(output), batch_idx)
         else:
-            log()
+            self._log(meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
         meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
         return output.returned
 
