@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from lighter import lightning_alias
 from tests import traces
 
+lightning_alias.install()  # before a test module imports the other package of Lightning
 for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(signum) is signal.SIG_IGN:  # by a shell that starts pytest in the background, or `nohup`
         signal.signal(signum, handler)

@@ -29,7 +29,7 @@ STAND_IN = Path(lighter.engine.__file__).parent / "project_path"  # of the packa
 SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
 OF_IMPORTS = {  # variables that torch and Lightning set when they are imported
     *("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"),
-    *("PYTORCH_NVML_BASED_CUDA_CHECK", "PYTEST_CURRENT_TEST"),
+    *("PYTORCH_NVML_BASED_CUDA_CHECK", "PYTEST_CURRENT_TEST", "LIGHTER_LIGHTNING_ALIAS"),
 }
 OF_RUNS = (  # variables that a run sets for the processes that it starts, and leaves
     *("LIGHTER_PROJECT", "LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lighter.engine.runner import Runner as Runner
     from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
+    from lighter.modes import Mode as Mode
     from lighter.system import System as System
     from lighter.trainer import Trainer as Trainer
 
@@ -27,6 +28,7 @@ _HOME = {
     "ForwardModule": "lighter.forward",
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
+    "Mode": "lighter.modes",
     "Runner": "lighter.engine.runner",
     "SafeMode": "lighter.config.safe",
     "System": "lighter.system",
@@ -39,6 +41,7 @@ __all__ = [
     "ForwardModule",
     "LighterDataModule",
     "LighterModule",
+    "Mode",
     "Runner",
     "SafeMode",
     "System",
@@ -52,6 +55,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'lighter' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
+    import_module("lighter.lightning_alias").install()
     return getattr(import_module(_HOME[name]), name)
 
 
@@ -59,5 +63,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
 
 
+if "LIGHTER_LIGHTNING_ALIAS" in os.environ:  # a worker or rank: what it unpickles imports the user's modules
+    import_module("lighter.lightning_alias").install()
 if "LIGHTER_SAFE_FOLDERS" in os.environ:  # a process that a safe run has started: it writes where that may write
     import_module("lighter.config.safe.guard").inherit()

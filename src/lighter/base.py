@@ -31,9 +31,10 @@ from lighter.parts.materialize import materialize
 from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prepare_metrics
 from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
-from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
+from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
 from lighter.parts.parameter_groups import as_written
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
+from lighter.parts.uncalled import refuse_uncalled
 from lighter.storage import is_remote
 from lighter.trainer.batches import is_there
 
@@ -93,6 +94,12 @@ class BaseModule(LightningModule):
 
     followed_by: ClassVar[Mapping[str, str]] = FOLLOWED_BY
 
+    logging_hook: ClassVar[str] = ""
+    """The method that users override to log other things in a step than Lighter does."""
+
+    overridden_instead: ClassVar[Mapping[str, str]] = {}
+    """Names of upstream's methods that Lighter does not call, each with what to override instead."""
+
     def __init__(
         self,
         *,
@@ -109,6 +116,7 @@ class BaseModule(LightningModule):
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
         super().__init__()
+        refuse_uncalled(type(self), self.overridden_instead)
         self._predict_tasks = PredictTasks(predict_tasks, type(self))
         self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
@@ -118,6 +126,7 @@ class BaseModule(LightningModule):
             self._late["criterion"] = criterion
         else:
             self.criterion = criterion
+        self._own_optimizers = OwnOptimizers()
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._schedules = ManualSchedules()
@@ -141,6 +150,9 @@ class BaseModule(LightningModule):
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
             if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
                 setattr(cls, name, followed_by(hook, after))
+        configure = inspect.getattr_static(cls, "configure_optimizers")
+        if inspect.isfunction(configure) and not hasattr(configure, "builds_on_use"):
+            cls.configure_optimizers = configuring(configure)  # type: ignore[method-assign]
         step = inspect.getattr_static(cls, "predict_step")
         if not isinstance(step, PredictStep):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
@@ -159,6 +171,8 @@ class BaseModule(LightningModule):
         # search for parameters and submodules would make the dearest part of its bookkeeping
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
+        elif name in ("optimizer", "scheduler") and self._own_optimizers.takes(name, value):
+            self.__dict__.pop(name, None)
         else:
             super().__setattr__(name, value)
 
@@ -171,7 +185,24 @@ class BaseModule(LightningModule):
             built = late.pop(name).build()
             setattr(self, name, built.to(self.device) if isinstance(built, nn.Module) else built)
             return built
+        if name in ("optimizer", "scheduler") and "_own_optimizers" in self.__dict__:
+            return self._own(name)
         return super().__getattr__(name)
+
+    def _own(self, name: str) -> Any:
+        """The optimizer or scheduler that was built; at once for the user's own `configure_optimizers`.
+
+        Raises:
+            NotBuiltError: it is not built yet.
+        """
+        own = self._own_optimizers
+        if name not in own.built and own.is_configuring:
+            own.build_optimizer(self.__dict__, self._named(), PREFIXES)
+            if name == "scheduler":
+                self._configure()
+        if name not in own.built:
+            raise own.not_built(name)
+        return own.built[name]
 
     @property
     def mode(self) -> str:
@@ -188,6 +219,9 @@ class BaseModule(LightningModule):
                 " none does now"
             )
         return _STAGES[stage.value]
+
+    def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
+        """Call the method that `logging_hook` names with what a step returned."""
 
     @property
     def steps_seen(self) -> dict[str, int]:
@@ -280,14 +314,22 @@ class BaseModule(LightningModule):
     def _end_predict_tasks(self) -> None:
         self._predict_tasks.end()
 
+    @configuring
     def configure_optimizers(self) -> Any:
         """Build the optimizers and schedulers from what `optimizer` and `scheduler` are."""
-        if self.optimizer is None:
+        if not self._has_optimizer():
             raise ModuleValueError(f"{type(self).__name__} has no optimizer, and `fit` needs one. {OPTIMIZER_EXAMPLE}")
+        return self._configure()
+
+    def _configure(self) -> Any:
         self._schedules.release()
-        configured, schedules = build_optimizers(self.optimizer, self.scheduler, self._named(), prefixes=PREFIXES)
+        configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured
+
+    def _has_optimizer(self) -> bool:
+        own = self.__dict__.get("_own_optimizers")
+        return self.__dict__.get("optimizer") is not None or (own is not None and "optimizer" in own.definitions)
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that optimizers may have, with their names."""
@@ -316,7 +358,7 @@ class BaseModule(LightningModule):
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """The constructor arguments that a stage needs and that were not given, each with an example."""
         default = type(self).configure_optimizers is BaseModule.configure_optimizers
-        return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and self.optimizer is None and default else []
+        return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and not self._has_optimizer() and default else []
 
     @classmethod
     def load_from_checkpoint(

@@ -17,6 +17,7 @@
         ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
         │   └── MisfitError         the config does not fit the module: it names a parameter that is not there, say (2)
         ├── ModeError               ... RuntimeError: the mode was asked for outside a trainer's run
+        ├── NotBuiltError           ... AttributeError: the optimizer or scheduler was asked for before it is built
         └── StepMissingError        ... NotImplementedError: a step was called that nobody wrote
 
 A `ModuleError` raised while a config's objects are built is the config's mistake: the engine reports it
@@ -143,6 +144,10 @@ class MisfitError(ModuleValueError):
 
 class ModeError(ModuleError, RuntimeError):
     """The mode of a module was asked for outside a trainer's run."""
+
+
+class NotBuiltError(ModuleError, AttributeError):
+    """The optimizer or scheduler of a module was asked for before it is built."""
 
 
 class StepMissingError(ModuleError, NotImplementedError):

@@ -56,6 +56,16 @@ class LighterModule(BaseModule):
 
     # whether the test step computes a loss is the user's choice, so the criterion is there if that step asks for it
     built_on_use: ClassVar = ("criterion",)
+    logging_hook: ClassVar = "_log_outputs"
+    overridden_instead: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("_log_loss", "_log_metrics", "_log_optimizer_stats"), "override `_log_outputs(self, outputs, batch_idx)`"
+        ),
+        **dict.fromkeys(
+            ("_prepare_batch", "_calculate_loss", "_calculate_metrics", "_normalize_output"),
+            "do that in `training_step`, `validation_step` and `test_step`",
+        ),
+    }
 
     def __init__(
         self,
@@ -86,6 +96,21 @@ class LighterModule(BaseModule):
             predict_tasks=predict_tasks,
         )
         self.network = network
+
+    def _log_outputs(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
+        """Log a step of train, val or test; override it to log more, or with no call of `super()` something else.
+
+        Args:
+            outputs: what the step returned, as a dict with `loss`.
+            batch_idx: the batch's number; None if the step takes none.
+        """
+        self._measure.log_step()
+
+    _log_outputs.is_lighters = True  # type: ignore[attr-defined]
+
+    def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
+        """Call `_log_outputs`."""
+        self._log_outputs(outputs, batch_idx)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's output."""

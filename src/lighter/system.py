@@ -20,6 +20,7 @@ from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, Met
 from lighter.base import FIT_ONLY, BaseModule
 from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
+from lighter.modes import Mode as Mode
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
@@ -84,6 +85,19 @@ class System(BaseModule):
         ModuleTypeError: a part of the wrong type.
         ModuleValueError: a mode or an adapter that there is not.
     """
+
+    logging_hook: ClassVar = "_log_stats"
+    overridden_instead: ClassVar[Mapping[str, str]] = {
+        "_step": "override `step(self, batch, mode)`",
+        "_prepare_batch": "override `prepare_batch(self, batch, mode)`",
+        "_calculate_loss": "override `compute_loss(self, input, target, pred, mode)`",
+        "_calculate_metrics": "override `compute_metrics(self, input, target, pred, mode)`",
+        "_prepare_output": ("override `prepare_output(self, identifier, input, target, pred, loss, metrics, mode)`"),
+        **dict.fromkeys(
+            ("_log_loss", "_log_metrics", "_log_optimizer_stats"),
+            "override `_log_stats(self, loss, metrics, batch_idx)`",
+        ),
+    }
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
         "optimizer": {"fit"},
@@ -209,6 +223,22 @@ class System(BaseModule):
             "step": self.global_step,
             "epoch": self.current_epoch,
         }
+
+    def _log_stats(self, loss: Any, metrics: Any, batch_idx: int | None) -> None:
+        """Log a step of train, val or test; override it to log more, or with no call of `super()` something else.
+
+        Args:
+            loss: a tensor, or a dict of them with `total`; None in test.
+            metrics: the batch's values by name, worked out when they are looked at; None if there are no metrics.
+            batch_idx: the batch's number; None if the step takes none.
+        """
+        self._measure.log_step()
+
+    _log_stats.is_lighters = True  # type: ignore[attr-defined]
+
+    def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
+        """Call `_log_stats`."""
+        self._log_stats(outputs.get("loss"), outputs.get("metrics"), batch_idx)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
         """What a stage needs and there is not: key and example."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lightning.pytorch
-import torch
 from torch.utils.data import Dataset
 
 import lighter
@@ -26,11 +24,3 @@ class Ordered(Dataset):
 
     def __getitem__(self, index):
         return self.base[index]
-
-
-class OtherPackage(lightning.pytorch.LightningModule):
-    def training_step(self, batch, batch_idx):
-        return None
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters())

@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
 
-from lighter import Runner
+from lighter import LighterDataModule, Runner, Trainer
 from lighter.errors import CheckpointError, ConfigError
 from lighter.run.paths import RunFolder, runs_of
-from tests.jobs import Classifier, PlainClassifier, loader, mlp
+from tests.jobs import Classifier, PlainClassifier, loader
 
 STAGES = ("fit", "validate", "test", "predict")
 
@@ -233,50 +232,6 @@ def test_a_project_in_dataloader_workers(config: dict[str, Any], own_place: Path
     Runner().run("fit", [config, "trainer::max_epochs=1", "trainer::limit_val_batches=0"])
 
 
-def test_the_other_spelling_of_lightning(config: dict[str, Any]) -> None:
-    config["model"] = {"_target_": "tests.engine.test_runner.OtherSpelling"}
-    config["data"] = {"_target_": "tests.engine.test_runner.OtherData"}
-    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
-    config["trainer"]["_target_"] = "lightning.pytorch.Trainer"
-    Runner().run("fit", [config, "trainer::fast_dev_run=true"])
-
-
-class OtherSpelling(lightning.pytorch.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = mlp()
-
-    def training_step(self, batch, batch_idx):
-        return torch.nn.functional.cross_entropy(self.network(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters())
-
-
-class OtherData(lightning.pytorch.LightningDataModule):
-    def train_dataloader(self):
-        return loader(0, 64)
-
-
-def test_a_mix_of_both_spellings_names_the_line_to_change(config: dict[str, Any], own_place: Path) -> None:
-    config["model"] = {"_target_": "tests.engine.test_runner.OtherSpelling"}
-    file = own_place / "mix.yaml"
-    file.write_text("trainer:\n  _target_: pytorch_lightning.Trainer\n")
-    with pytest.raises(ConfigError) as caught:
-        Runner().run("fit", [config, file])
-    text = str(caught.value)
-    assert "mix.yaml:2:13: trainer::_target_: `trainer` is of the package `pytorch_lightning`" in text
-    assert "Change it to `_target_: lightning.pytorch.Trainer`." in text
-    assert "data::_target_: `data` is of the package `pytorch_lightning`" in text
-    assert not Path("outputs").exists() or not list(Path("outputs").glob("*/*"))
-
-
-def test_a_checkpoint_callback_of_the_other_spelling(config: dict[str, Any]) -> None:
-    config["trainer"]["callbacks"] = [{"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}]
-    with pytest.raises(ConfigError, match=r"trainer::callbacks::0: this ModelCheckpoint is of `lightning.pytorch`"):
-        Runner().run("fit", [config])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -416,3 +371,69 @@ def test_parts_by_reference_are_treated_like_those_in_place(config: dict[str, An
     Runner().run("fit", [config])
     assert (newest().checkpoints / "last.ckpt").is_file()
     assert not Path("checkpoints").exists()
+
+
+class Trained(PlainClassifier):
+    """A module that tells how many steps it has trained."""
+
+    steps = 0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.steps += 1
+
+
+def test_inputs_as_people_pass_them(config: dict[str, Any], own_place: Path) -> None:
+    file = own_place / "c.yaml"
+    file.write_text(yaml.dump(config))
+    short = {"trainer": {"fast_dev_run": True}}
+    for inputs in ("c.yaml", file, config):
+        assert Runner().execute("fit", inputs).trainer.current_epoch == 2
+    for several in ((file, short), iter([file, short]), [config, short, "seed=4"]):
+        assert Runner().execute("fit", several).trainer.fast_dev_run == 1
+    for wrong in (3, [file, 3], [[file]], None):
+        with pytest.raises(ConfigError, match="an input is a path, a dict or an override; found"):
+            Runner().run("fit", wrong)
+
+
+@pytest.mark.parametrize("way", ["sections", "arguments", "over a file", "all three", "loaders"])
+def test_ready_objects_are_what_runs(way: str, config: dict[str, Any], own_place: Path) -> None:
+    file = own_place / "c.yaml"
+    file.write_text(yaml.dump(config))
+    module = Trained()
+    data = LighterDataModule(train_dataloader=loader(0, 64), val_dataloader=loader(64, 96))
+    rest = {key: config[key] for key in ("seed", "trainer")}
+    inputs: Any = {
+        "sections": {**rest, "model": module, "data": data},
+        "arguments": rest,
+        "over a file": [file, {"model": module, "data": data}],
+        "all three": {"model": module, "data": data, "trainer": Trainer(max_epochs=2, accelerator="cpu")},
+        "loaders": {**rest, "model": module},
+    }[way]
+    loaders = {"train_dataloaders": loader(0, 64), "val_dataloaders": loader(64, 96)}
+    more = {"arguments": {"model": module, "datamodule": data}, "loaders": loaders}.get(way, {})
+    run = Runner().execute("fit", inputs, **more)
+    assert module.steps == 2 * len(loaders["train_dataloaders"])
+    assert run.trainer.lightning_module is module
+    assert "not saved" in (run.folder.path / "config.yaml").read_text()
+    if way == "loaders":
+        [tested] = Runner().run("test", {**rest, "model": module}, dataloaders=loader(0, 64), verbose=False)
+        assert tested
+
+
+def test_loaders_beside_the_data_of_the_config(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"`train_dataloaders` is given beside it\n.*Leave one of them out"):
+        Runner().run("fit", config, train_dataloaders=loader(0, 64))
+
+
+def test_a_config_with_lightnings_own_trainer_gets_one_line(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for target, count in (("pytorch_lightning.Trainer", 1), ("lightning.pytorch.Trainer", 1), ("lighter.Trainer", 0)):
+        caplog.clear()
+        Runner().run("fit", [config, f"trainer::_target_={target}", "trainer::fast_dev_run=true"])
+        lines = [record.message for record in caplog.records if "trainer::_target_=lighter.Trainer" in record.message]
+        assert len(lines) == count
+    trainer = pl.Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False)
+    caplog.clear()
+    Runner().run("fit", {**config, "trainer": trainer})  # which no override could change
+    assert "trainer::_target_" not in caplog.text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lighter import lightning_alias
+
 if TYPE_CHECKING:
     from lighter.callbacks.freezer import Freezer as Freezer
     from lighter.callbacks.writers.base import BaseWriter as BaseWriter
@@ -30,6 +32,7 @@ __all__ = ["BaseWriter", "CsvWriter", "FileWriter", "Freezer", "ParquetWriter", 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'lighter.callbacks' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
+    lightning_alias.install()
     return getattr(import_module(_HOME[name]), name)
 
 

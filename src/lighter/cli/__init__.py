@@ -33,6 +33,9 @@ def cli() -> None:
       lighter test config.yaml --ckpt_path best
       lighter check config.yaml
     """
+    from lighter import lightning_alias
+
+    lightning_alias.install()
 
 
 _safe_mode = (

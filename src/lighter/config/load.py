@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -25,8 +25,11 @@ from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
+Inputs = Input | Sequence[Input]
+
 ONLY_ANCHORS = ("x-", ".")
 """How top-level keys begin that hold nothing but what YAML's anchors name."""
+
 MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -114,6 +117,23 @@ def _adds_nothing(tree: Node) -> bool:
     """Return whether a tree is that of a file with nothing in it, not even bases."""
     source = tree.origin.source
     return not tree.value and source.is_file and "_base_" not in source.text
+
+
+def listed(inputs: Inputs) -> list[Input]:
+    """Inputs as a list: one path, override or dict is a list of it.
+
+    Raises:
+        ConfigError: one is something else.
+    """
+    if isinstance(inputs, (str, PathLike, Mapping)):
+        return [inputs]
+    items = list(inputs) if isinstance(inputs, Iterable) else [inputs]
+    wrong = [item for item in items if not isinstance(item, (str, PathLike, Mapping))]
+    if wrong:
+        hint = 'For example: Runner().run("fit", ["config.yaml", {"trainer": {"max_epochs": 3}}, "model::lr=0.1"])'
+        message = "an input is a path, a dict or an override; found {}"
+        raise ConfigError([Problem(message.format(indefinite(each)), hint=hint) for each in wrong])
+    return items
 
 
 def is_override(word: str) -> bool:

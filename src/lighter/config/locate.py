@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from lighter.config.problems import indefinite
+from lighter.lightning_alias import canonical
 from lighter.signals import Stopped
 
 
@@ -26,7 +27,10 @@ def locate(name: str) -> Any:
     if not is_dotted(name):  # of which `pydoc` leaves out the empty parts
         return None
     try:
-        return pydoc.locate(name)
+        found = pydoc.locate(name)
+        if found is None and canonical(name) != name:  # where only `pytorch_lightning` is installed
+            found = pydoc.locate(canonical(name))
+        return found
     except pydoc.ErrorDuringImport as error:
         if isinstance(error.value, (KeyboardInterrupt, Stopped)):
             raise error.value from None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from lighter.config.inherit import by_mode
@@ -15,8 +14,9 @@ from lighter.config.objects import Objects, defer
 from lighter.config.problems import Problem
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
-from lighter.engine.families import PACKAGES, family, is_overridden
+from lighter.engine.lightning_classes import inherits, is_overridden
 from lighter.errors import ConfigError
+from lighter.lightning_alias import refusal
 from lighter.run.paths import RunFolder
 
 _EXAMPLES = {
@@ -27,21 +27,17 @@ _EXAMPLES = {
 }
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
 DECIDES_NOT = "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
+LOADER_ARGUMENTS = {"fit": "train_dataloaders", **dict.fromkeys(("validate", "test", "predict"), "dataloaders")}
 LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What Lightning runs.
-
-    Attributes:
-        package: the package of Lightning that all three are of.
-    """
+    """What Lightning runs."""
 
     module: Any
     data: Any
     trainer: Any
-    package: str
 
 
 def build_module(objects: Objects, section: str, stage: str) -> Any:
@@ -62,14 +58,13 @@ def build_data(objects: Objects, stage: str) -> Any:
     return data
 
 
-def build_trainer(objects: Objects, package: str, folder: RunFolder | None = None) -> Any:
-    """The trainer; its folder is the run's, unless the config has another. Its default is of the module's package."""
+def build_trainer(objects: Objects, folder: RunFolder | None = None) -> Any:
+    """The trainer; its folder is the run's, unless the config has another."""
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
     if given is None or isinstance(given, Mapping):
-        target = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
-        objects.exchange(path, {"_target_": target, **root, **(given or {})})
+        objects.exchange(path, {"_target_": "lighter.Trainer", **root, **(given or {})})
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
     if folder is not None and Path(trainer.default_root_dir).absolute() == folder.path.absolute():
@@ -82,19 +77,29 @@ def _save_into(folder: RunFolder, trainer: Any) -> None:
 
     Lightning would put them into a folder of the first logger's, `lightning_logs/version_0/checkpoints`, say.
     """
-    kind = sys.modules[family(type(trainer), "Trainer") or ""].callbacks.ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
     for callback in trainer.callbacks:
-        if isinstance(callback, kind) and callback.dirpath is None:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder.checkpoints)
 
 
-def check_parts(objects: Objects, section: str, parts: Parts, stage: str) -> None:
-    """Everything that a stage needs is there, and of one package.
+def check_parts(
+    objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object] = MappingProxyType({})
+) -> None:
+    """Everything that a stage needs is there, and of one copy of Lightning.
+
+    Args:
+        objects: the config's.
+        section: where the module is.
+        parts: what was built.
+        stage: what is to run.
+        call: the arguments of the trainer's method.
 
     Raises:
         ConfigError: with all that is missing.
     """
-    problems = _mixed(objects, section, parts) or _missing(objects, section, parts, stage)
+    problems = _second_copies(objects, parts.trainer) or _missing(objects, section, parts, stage, call)
     if problems:
         raise ConfigError(problems)
 
@@ -181,8 +186,11 @@ def _require(objects: Objects, built: Any, base: str, section: str) -> None:
 
 def wrong_kind(kind: type, base: str, section: str) -> tuple[str, str] | None:
     """Message and hint, if the class of a section's object is not the one that Lightning runs."""
-    if family(kind, base) is not None:
+    if inherits(kind, base):
         return None
+    second_copy = refusal(kind)
+    if second_copy is not None:
+        return second_copy
     found = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
     return f"`{section}` must be a {base}; found a {found}", _EXAMPLES[section]
 
@@ -193,54 +201,26 @@ def is_a(kind: type) -> bool:
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
-def _mixed(objects: Objects, section: str, parts: Parts) -> list[Problem]:
-    """The parts that are of the other package of Lightning than the module."""
-    kinds = {"trainer": type(parts.trainer), **({"data": type(parts.data)} if parts.data is not None else {})}
-    callbacks = {f"trainer::callbacks::{index}": type(item) for index, item in enumerate(parts.trainer.callbacks)}
-    return [
-        objects.problem(message, path, hint) for path, message, hint in mixed(section, parts.package, kinds, callbacks)
-    ]
+def _second_copies(objects: Objects, trainer: Any) -> list[Problem]:
+    """Callbacks and loggers of a second copy of Lightning, where `lightning_alias` could not make them one."""
+    built = {f"trainer::callbacks::{index}": item for index, item in enumerate(trainer.callbacks)}
+    built |= {f"trainer::logger::{index}": item for index, item in enumerate(trainer.loggers)}
+    found = {path: wrong for path, item in built.items() if (wrong := refusal(type(item))) is not None}
+    return [objects.problem(message, path, hint) for path, (message, hint) in found.items()]
 
 
-def mixed(
-    section: str, package: str, kinds: Mapping[str, type], callbacks: Mapping[str, type]
-) -> Iterator[tuple[str, str, str]]:
-    """Path, message and hint for each class that is of the other package of Lightning than the module.
-
-    Args:
-        section: where the module is.
-        package: the package that the module is of.
-        kinds: the classes of `data` and `trainer`, those that are known.
-        callbacks: the classes of the callbacks by their paths.
-    """
-    is_mixed = False
-    for path, base in (("data", "LightningDataModule"), ("trainer", "Trainer")):
-        found = family(kinds[path], base) if path in kinds else None
-        if found is None or found == package:
-            continue
-        is_mixed = True
-        message = f"`{path}` is of the package `{found}`, but `{section}` is of `{package}`; one run uses one of them"
-        module = kinds[path].__module__
-        hint = f"Import `{base}` from `{package}` in {module}, or use {found} for all."
-        if path == "trainer":
-            hint = f"Change it to `_target_: {package}.Trainer`."
-        elif module.startswith("lighter."):
-            hint = f"Write a `{base}` of `{package}`, or use {found} for all."
-        yield join(path, "_target_"), message, hint
-    for path, kind in {} if is_mixed else callbacks.items():
-        found = family(kind, "Callback")
-        if kind.__name__ == "ModelCheckpoint" and found != package:
-            message = f"this ModelCheckpoint is of `{found}`, but the trainer is of `{package}`"
-            yield path, message, f"Change it to `_target_: {package}.callbacks.ModelCheckpoint`."
-
-
-def _missing(objects: Objects, section: str, parts: Parts, stage: str) -> list[Problem]:
+def _missing(objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object]) -> list[Problem]:
     found = []
+    loaders = [key for key, value in call.items() if key.endswith("dataloaders") and value is not None]
+    if loaders and parts.data is not None:
+        hint = f"Leave one of them out: `{loaders[0]}`, or the data: ~data"
+        found.append((f"the dataloaders are those of `data`, and `{loaders[0]}` is given beside it", "data", hint))
     step, loader = STEPS.get(stage), f"{LOADERS[stage]}_dataloader"
     kind = type(parts.module)
     if step is not None and not is_overridden(step, parts.module):
         found.append(no_step(kind, section, stage))
-    if not any(is_overridden(loader, part) for part in (parts.module, parts.data) if part is not None):
+    sources = [part for part in (parts.module, parts.data) if part is not None]
+    if LOADER_ARGUMENTS[stage] not in loaders and not any(is_overridden(loader, part) for part in sources):
         found.append(no_loader(section, stage))
     if hasattr(kind, "needed_for"):
         found += [no_part(section, stage, key, example) for key, example in parts.module.missing(stage)]

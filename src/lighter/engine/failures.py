@@ -13,14 +13,14 @@ from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refu
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, shortened
 from lighter.config.tree import join, split
-from lighter.engine.families import PACKAGES
+from lighter.engine.lightning_classes import NAMES
 from lighter.errors import ConfigError, LighterError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
 _BETWEEN = (  # what calls the user's code, rather than what the config names
     "lighter.",
-    *(f"{package}.{part}" for package in PACKAGES for part in ("core", "trainer")),
+    *(f"{package}.{part}" for package in NAMES for part in ("core", "trainer")),
 )
 
 

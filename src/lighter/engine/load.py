@@ -13,14 +13,14 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from lighter.base import BaseModule
 from lighter.config import Config, read
-from lighter.config.load import Input
+from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
 from lighter.engine.checkpoints import checkpoints_of, verify
 from lighter.engine.export import find_checkpoint
 from lighter.engine.failures import where_it_failed
-from lighter.engine.families import family, is_overridden
+from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.project import confined, importable
 from lighter.engine.runner import refuse_missing_secrets
 from lighter.errors import CheckpointError
@@ -33,14 +33,14 @@ from lighter.run.select import LAST, find_run
 _EVALUATION = "predict"
 
 
-def build(inputs: Sequence[Input], stage: str = "fit", *, safe: SafeMode | bool | None = None) -> Parts:
+def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = None) -> Parts:
     """Build the module, the data module and the trainer of a config, as a stage begins with them. Nothing is run.
 
     The config's `seed` is set, so that the weights are those that `lighter fit` begins with. No folder is made; the
     trainer writes where a script's would, unless the config says otherwise.
 
     Args:
-        inputs: config files, dicts and overrides, as on the command line.
+        inputs: a config file, a dict, an override, or several of them, as for `Runner.run`.
         stage: what is built is what this stage needs: `fit`, `validate`, `test` or `predict`.
         safe: run the config as an untrusted one's: see `Runner`.
 
@@ -50,12 +50,11 @@ def build(inputs: Sequence[Input], stage: str = "fit", *, safe: SafeMode | bool 
     Raises:
         ConfigError: the config is wrong.
     """
-    with _objects(inputs, _mode(safe)) as (config, objects):
+    with _objects(listed(inputs), _mode(safe)) as (config, objects):
         refuse_missing_secrets(config)
         seed_everything(config.seed, workers=True, verbose=False)
         module = build_module(objects, config.module_section, stage)
-        package = family(type(module), "LightningModule") or ""
-        return Parts(module, build_data(objects, stage), build_trainer(objects, package), package)
+        return Parts(module, build_data(objects, stage), build_trainer(objects))
 
 
 def load(

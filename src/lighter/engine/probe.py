@@ -6,7 +6,6 @@ there: then the largest network takes no memory and no time. Otherwise it is mad
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytorch_lightning
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -22,7 +22,6 @@ from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
 from lighter.engine.failures import where_it_failed
-from lighter.engine.families import family
 from lighter.engine.trial import without_advice
 from lighter.parts.describe import describe
 from lighter.run.paths import RunFolder
@@ -105,7 +104,10 @@ def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
     objects, section = _objects(config), config.module_section
     parts = _built(objects, section, folder, "cpu")
     found = Probe("cpu", reason)
-    trainer = sys.modules[parts.package].Trainer(
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    trainer = pytorch_lightning.Trainer(
         accelerator="cpu",
         devices=1,
         max_steps=1,
@@ -113,8 +115,8 @@ def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
         limit_val_batches=0,
         num_sanity_val_steps=0,
         default_root_dir=str(folder.path),
-        callbacks=[_batch_keeper(parts.package, found)],
-        **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+        callbacks=[_batch_keeper(found)],
+        **nothing,
     )
     with where_it_failed(objects), _recorded(parts.module, found):
         trainer.fit(parts.module, datamodule=parts.data)
@@ -132,8 +134,7 @@ def _built(objects: Objects, section: str, folder: RunFolder, device: str) -> Pa
     """Module, data and the config's own trainer, which only shows that it can be made."""
     with torch.device(device):
         module = build_module(objects, section, "fit")
-    package = family(type(module), "LightningModule") or ""
-    parts = Parts(module, build_data(objects, "fit"), build_trainer(objects, package, folder), package)
+    parts = Parts(module, build_data(objects, "fit"), build_trainer(objects, folder))
     check_parts(objects, section, parts, "fit")
     return parts
 
@@ -155,14 +156,13 @@ def _moved(batch: Any) -> Any:
     return apply_to_collection(batch, Tensor, lambda tensor: tensor.to("meta"))
 
 
-def _batch_keeper(package: str, found: Probe) -> Any:
+def _batch_keeper(found: Probe) -> Any:
     """A callback that describes the first batch."""
 
     def on_train_batch_start(self: Any, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         found.batch = found.batch or describe(batch)
 
-    callback = sys.modules[package].Callback
-    return type("Keeper", (callback,), {"on_train_batch_start": on_train_batch_start})()
+    return type("Keeper", (pytorch_lightning.Callback,), {"on_train_batch_start": on_train_batch_start})()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
-from lighter.config.load import Input, is_url
+from lighter.config.load import Input, Inputs, is_url, listed
 from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
@@ -38,12 +38,17 @@ from lighter.signals import stop_signals
 from lighter.storage import normal
 
 if TYPE_CHECKING:
+    from lighter.config.objects import Objects
     from lighter.engine.again.resume import GoingOn
     from lighter.run.checkpoints import Checkpoints
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")
 _IN_SAFE_MODE = "safe mode: only what is on the list is called; permitted beside it: %s"
+_PLAIN_TRAINER = (
+    "the trainer is Lightning's own; lighter.Trainer adds exact resume, NaN and Inf checks, verified checkpoints and a "
+    "faster loop: trainer::_target_=lighter.Trainer"
+)
 _NOT_ONLY_WEIGHTS = (
     "weights_only is off: the checkpoint can run any code while it is loaded. Do this only with files that you trust."
 )
@@ -97,14 +102,16 @@ class Runner:
     def __init__(self, safe: SafeMode | bool | None = None) -> None:
         self.safe = (SafeMode() if safe else None) if isinstance(safe, bool) else safe
 
-    def run(self, stage: str, inputs: Sequence[Input] = (), **arguments: Any) -> Any:
+    def run(self, stage: str, inputs: Inputs = (), **arguments: Any) -> Any:
         """Run a stage and return what the trainer's method returns.
 
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
-            inputs: config files, dicts and overrides, as on the command line.
-            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`, ...;
-                and `resume` for `predict`: see `execute`.
+            inputs: config files, dicts and overrides, as on the command line: one, or a list. A dict may hold objects,
+                `{"model": module}` for instance.
+            arguments: for the trainer's method: `ckpt_path` (a path, `last` or `best`), `weights_only`, `verbose`,
+                dataloaders, ...; `model` and `datamodule` stand for the sections `model` and `data`; and `resume` for
+                `predict`: see `execute`.
 
         Raises:
             ConfigError: the config is wrong.
@@ -146,7 +153,7 @@ class Runner:
     def execute(
         self,
         stage: str,
-        inputs: Sequence[Input] = (),
+        inputs: Inputs = (),
         *,
         going_on: GoingOn | None = None,
         auto_resume: bool = False,
@@ -168,6 +175,7 @@ class Runner:
         """
         if stage not in STAGES:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
+        inputs = [*listed(inputs), *_sections(arguments)]
         with ExitStack() as owner:
             resumed = None
             if resume is not None:
@@ -223,7 +231,7 @@ class Runner:
             caught.prevailing(),
             logging_to(log_file, secrets),
         ):
-            journal.open(stage, inputs, config, arguments)
+            journal.open(stage, inputs, config, saved_form(arguments, secrets))
             refuse_missing_secrets(config)
             with _importable(config, problems) as project:
                 job = _Job(stage, config, run, journal, project, resumed is not None, going_on)
@@ -238,7 +246,6 @@ class Runner:
 
             from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
             from lighter.engine.failures import where_it_failed
-            from lighter.engine.families import family
             from lighter.engine.prediction import prepare_prediction, with_arguments
 
             seed_everything(config.seed, workers=True, verbose=False)  # what is imported may draw numbers too
@@ -248,19 +255,19 @@ class Runner:
         objects, section = config.objects(), config.module_section
         name_functions(objects)
         module = build_module(objects, section, stage)
-        package = family(type(module), "LightningModule") or ""
         if config.safe is not None:
             log.info(_IN_SAFE_MODE, config.safe, extra={"shown": True})
             objects.safe = config.safe.within([folder.path])
         for warning in found if paths.is_rank_zero() else ():
             check_log.warning("%s", warning)
         if going_on is None:
-            trainer = build_trainer(objects, package, folder)
+            trainer = build_trainer(objects, folder)
         else:
-            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, package, folder))
-        parts = Parts(module, build_data(objects, stage), trainer, package)
-        check_parts(objects, section, parts, stage)
+            trainer = going_on.build_trainer(objects, lambda: build_trainer(objects, folder))
+        _suggest_trainer(objects, trainer)
+        parts = Parts(module, build_data(objects, stage), trainer)
         call = _call_arguments(objects, stage, trainer, arguments)
+        check_parts(objects, section, parts, stage, call)
         if stage == "fit" and going_on is None and call.get("ckpt_path") is None:
             call["ckpt_path"] = _left_by_exception(trainer)
         if call.get("ckpt_path") is not None:
@@ -345,6 +352,13 @@ class RunOptions:
         return cls(root, given["name"].value if "name" in given else _default_name(inputs))
 
 
+def _sections(arguments: dict[str, Any]) -> list[Input]:
+    """Take what is a section of the config out of the arguments of the trainer's method."""
+    sections = {"model": arguments.pop("model", None), "data": arguments.pop("datamodule", None)}
+    given = {section: value for section, value in sections.items() if value is not None}
+    return [given] if given else []
+
+
 def _default_name(inputs: Sequence[Input]) -> str:
     """The last config file's name; where it is called config.yaml, that of its folder or of the run that saved it.
 
@@ -355,6 +369,15 @@ def _default_name(inputs: Sequence[Input]) -> str:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
+
+
+def _suggest_trainer(objects: Objects, trainer: Any) -> None:
+    """Say once what `lighter.Trainer` would add, where a config names Lightning's own."""
+    import pytorch_lightning
+
+    is_written = isinstance(objects.definition(objects.followed("trainer")), Mapping)
+    if is_written and type(trainer) is pytorch_lightning.Trainer and paths.is_rank_zero():
+        log.info(_PLAIN_TRAINER)
 
 
 def refuse_missing_secrets(config: Config, within: str = "") -> None:

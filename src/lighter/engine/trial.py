@@ -16,7 +16,6 @@ from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.engine.build import Parts, build_data, build_module, check_parts, name_functions
-from lighter.engine.families import PACKAGES, family
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
 from lighter.trainer import OWN_ARGUMENTS
@@ -75,9 +74,8 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     objects, section = config.objects(), config.module_section
     name_functions(objects)
     module = build_module(objects, section, "fit")
-    package = family(type(module), "LightningModule") or PACKAGES[0]
-    built = _trainer(objects, package, {**_QUIET, "default_root_dir": str(folder), **trainer})
-    parts = Parts(module, build_data(objects, "fit"), built, package)
+    built = _trainer(objects, {**_QUIET, "default_root_dir": str(folder), **trainer})
+    parts = Parts(module, build_data(objects, "fit"), built)
     check_parts(objects, section, parts, "fit")
     return Trial(objects, section, parts)
 
@@ -95,10 +93,10 @@ def without_advice() -> Iterator[None]:
         logging.disable(before)
 
 
-def _trainer(objects: Objects, package: str, changes: Mapping[str, Any]) -> Any:
+def _trainer(objects: Objects, changes: Mapping[str, Any]) -> Any:
     """The config's trainer with other arguments: Lightning's own class, of which nobody's defaults write."""
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
     given = {key: value for key, value in (given or {}).items() if key not in OWN_ARGUMENTS}
-    objects.exchange(path, {**given, "_target_": f"{package}.Trainer", **changes})
+    objects.exchange(path, {**given, "_target_": "pytorch_lightning.Trainer", **changes})
     return objects.get(path)

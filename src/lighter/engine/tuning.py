@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.tuner.tuning import Tuner
 
 from lighter.config import Config, read
 from lighter.config.load import Input
@@ -26,7 +26,7 @@ from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
 from lighter.engine.build import name_functions
-from lighter.engine.families import is_overridden
+from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.runner import RunOptions, claimed
 from lighter.engine.trial import Trial, make_trial
 from lighter.errors import ConfigError
@@ -157,8 +157,8 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
 
 
 def _tuner(trial: Trial) -> Any:
-    """Lightning's, of the package that the module is of."""
-    return import_module(f"{trial.parts.package}.tuner").Tuner(trial.parts.trainer)
+    """Lightning's."""
+    return Tuner(trial.parts.trainer)
 
 
 def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from lighter.parts.hooks import ExistsIf
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, warn_of_repeats
-from lighter.parts.step_output import sort_output
+from lighter.parts.step_output import as_dict, sort_output
 from lighter.trainer.finite.values import leaves_out
 from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
 
@@ -50,6 +51,8 @@ class Measuring:
         self._module, self._loss_weights = module, loss_weights
         self._meters: dict[tuple[str, int], Meter] = {}
         self.in_step = False
+        self._has_hook = _has_logging_hook(type(module))
+        self._pending: list[Callable[[], None]] = []
 
     @property
     def steps_seen(self) -> dict[str, int]:
@@ -111,13 +114,36 @@ class Measuring:
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
         if output.losses and not (mode == "train" and leaves_out(trainer, output.losses)):
             meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
+        if self._has_hook:
+            log = partial(self._log, meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
+            self._call_hook(log, as_dict(output), batch_idx)
+        else:
+            self._log(meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
+        meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
+        return output.returned
+
+    def _call_hook(self, log: Callable[[], None], outputs: dict[str, Any], batch_idx: int | None) -> None:
+        """Let the user's override log, which may have the rest logged by `super()`."""
+        self._pending.append(log)
+        try:
+            self._module.call_logging_hook(outputs, batch_idx)
+        finally:
+            self._pending = []
+
+    def log_step(self) -> None:
+        """Log what the step that has just run has measured, once; nothing outside of a step."""
+        pending, self._pending = self._pending, []
+        for log in pending:
+            log()
+
+    def _log(
+        self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any, *, wanted: bool
+    ) -> None:
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
         if wanted:
-            self._log_step(meter, mode, loader_idx, output.losses, batch_values)
-        meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
-        return output.returned
+            self._log_step(meter, mode, loader_idx, losses, batch_values)
 
     def _weight(self, batch: Any) -> int:
         samples = self._module.count_samples(batch)
@@ -142,7 +168,11 @@ class Measuring:
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
             self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.epoch_value(""), shown=False)
         if mode == "train":
-            self._publish(dict(optimizer_values(trainer.optimizers)), logging_step(trainer), for_callbacks=True)
+            row = dict(optimizer_values(trainer.optimizers))
+            log = partial(self._publish, row, logging_step(trainer), for_callbacks=True)
+            self._pending = [log]
+            if not self._has_hook:
+                self.log_step()
         elif trainer.world_size > 1:
             loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
             warn_of_repeats(loaders, loader_idx, trainer.world_size)
@@ -203,6 +233,12 @@ class Measuring:
             trainer.callback_metrics.update(tensors)
         for logger in trainer.loggers:
             logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
+
+
+def _has_logging_hook(kind: type) -> bool:
+    """Return whether a user's class overrides the method that logs a step."""
+    hook = getattr(kind, getattr(kind, "logging_hook", ""), None)
+    return hook is not None and not getattr(hook, "is_lighters", False)
 
 
 def prepare_metrics(given: Any, name: str) -> Metrics | None:

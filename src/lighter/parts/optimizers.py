@@ -7,14 +7,16 @@ the parameters (or, for a scheduler, the optimizer), Lightning's dict around a s
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lighter.config.objects import Deferred, Definitions
-from lighter.errors import ModuleTypeError, ModuleValueError
+from lighter.errors import ModuleTypeError, ModuleValueError, NotBuiltError
 from lighter.parts.lr_schedules import ManualSchedule
 from lighter.parts.parameter_groups import Named, check_placed, group_parameters, is_by_name
 from lighter.parts.schedulers import build_scheduler
@@ -60,6 +62,106 @@ def build_optimizers(
         configured.append({"optimizer": made, **({} if for_lightning is None else {"lr_scheduler": for_lightning})})
         manual += schedules
     return configured if several else configured[0], manual
+
+
+class OwnOptimizers:
+    """The `optimizer` and `scheduler` of a module: definitions at first, and real ones once they are configured.
+
+    Attributes:
+        definitions: what either of them is made of; not of one that was given ready-made.
+        built: what was made of them.
+        is_configuring: whether `configure_optimizers` runs, the user's own or Lighter's.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+        self.built: dict[str, Any] = {}
+        self.is_configuring = False
+        self._configured: tuple[Any, list[ManualSchedule]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: nothing that was built for the parameters of the original."""
+        return {"definitions": dict(self.definitions)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self.definitions = state["definitions"]
+
+    @contextmanager
+    def configuring(self) -> Iterator[None]:
+        """Build what is asked for, anew, while this lasts: around the outermost `configure_optimizers`."""
+        if self.is_configuring:
+            yield
+            return
+        self.built, self._configured, self.is_configuring = {}, None, True
+        try:
+            yield
+        finally:
+            self.is_configuring = False
+
+    def takes(self, name: str, value: Any) -> bool:
+        """Keep a definition in the place of what there was; return false for what is ready-made."""
+        self.definitions.pop(name, None)
+        self.built.pop(name, None)
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if all(item is None or isinstance(item, (Optimizer, LRScheduler)) for item in items):
+            return False
+        self.definitions[name] = value
+        return True
+
+    def not_built(self, name: str) -> NotBuiltError:
+        """Return the error for one that is asked for too early."""
+        return NotBuiltError(
+            f"`self.{name}` is built when the trainer calls `configure_optimizers`, after the network is set up; until"
+            " then there is only its definition. Use it in `configure_optimizers`, or in a hook that comes later."
+        )
+
+    def build_optimizer(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> None:
+        """Build the optimizers alone, unless they are there: a user's `configure_optimizers` may need no more."""
+        if "optimizer" not in self.built:
+            given = self.definitions.get("optimizer", ready.get("optimizer"))
+            configured, _ = build_optimizers(given, None, named, prefixes)
+            several = isinstance(configured, list)
+            self.built["optimizer"] = [each["optimizer"] for each in configured] if several else configured["optimizer"]
+
+    def configured(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> Any:
+        """Build both, but for what is there; return what `build_optimizers` does.
+
+        Args:
+            ready: those that were given ready-made, by name.
+            named: as for `build_optimizers`.
+            prefixes: likewise.
+        """
+        self.build_optimizer(ready, named, prefixes)
+        if self._configured is None:
+            given = self.definitions.get("scheduler", ready.get("scheduler"))
+            self._configured = build_optimizers(self.built["optimizer"], given, named, prefixes)
+            self.built["scheduler"] = _schedulers_of(*self._configured)
+        return self._configured
+
+
+def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a `configure_optimizers`, in which `self.optimizer` and `self.scheduler` are built when asked for."""
+
+    @functools.wraps(method)
+    def configure(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._own_optimizers.configuring():
+            return method(self, *args, **kwargs)
+
+    configure.builds_on_use = True  # type: ignore[attr-defined]
+    return configure
+
+
+def _schedulers_of(configured: Any, manual: Sequence[ManualSchedule]) -> Any:
+    """The schedulers themselves, of several optimizers one each: those that Lightning steps, or the manual ones."""
+    by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
+    entries = configured if isinstance(configured, list) else [configured]
+    found = []
+    for number, entry in enumerate(entries):
+        given = entry.get("lr_scheduler")
+        own = given["scheduler"] if isinstance(given, Mapping) else given
+        found.append(own or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
+    return found if isinstance(configured, list) else found[0]
 
 
 def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> Optimizer:

@@ -66,6 +66,14 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
     raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
 
 
+def as_dict(output: StepOutput) -> dict[str, Any]:
+    """Return a step's output as a dict, whatever form it had; named losses are a dict in `loss`, with `total`."""
+    returned = output.returned
+    if not isinstance(returned, Mapping):
+        return {"loss": returned}
+    return {**returned, "loss": returned["losses"]} if output.losses and "" not in output.losses else dict(returned)
+
+
 def _named(output: Mapping[str, Any], losses: Mapping[str, Any], step: str) -> StepOutput:
     if "total" not in losses:
         raise ModuleValueError(

@@ -14,6 +14,7 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
+from lighter.lightning_alias import refuse_second_copies
 from lighter.run.paths import METRICS
 from lighter.run.slurm import no_srun_hint
 from lighter.storage import exists, joined, normal
@@ -87,6 +88,7 @@ class Trainer(pytorch_lightning.Trainer):
         arguments = kwargs if kwargs.get("barebones") else _with_defaults(kwargs)
         with no_srun_hint():
             super().__init__(**arguments)
+        refuse_second_copies([*self.callbacks, *self.loggers])
         self.finite_check = FiniteCheck(self)
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)

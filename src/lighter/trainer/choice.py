@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-from pytorch_lightning.__version__ import version
+import pytorch_lightning
 from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher  # the only sign that a step takes the iterator
 from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -40,6 +40,7 @@ def choose_loop(trainer: Any, fetcher: Any) -> LoopChoice:
     Only what the lean loop is known to do as Lightning does: strategies and precisions that it was not tested with
     are Lightning's, subclasses of the known ones included, as they may override anything.
     """
+    version: str = pytorch_lightning.__version__  # type: ignore[attr-defined]
     strategy, precision = type(trainer.strategy), type(trainer.precision_plugin)
     reasons = {
         f"Lightning is {version}, and the lean loop is written for {WRITTEN_FOR}x": (

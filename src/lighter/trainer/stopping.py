@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from lighter import signals
 from lighter.errors import ProcessError, StorageError
+from lighter.lightning_alias import refuse_second_copies
 from lighter.run.paths import CHECKPOINTS, LAST, is_rank_zero
 from lighter.signals import Stopped
 from lighter.storage import identity, on_disk
@@ -285,10 +286,12 @@ def stops_cleanly(method: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         Stopped: SIGTERM, SIGHUP or SIGUSR1 came: a `SystemExit` with the code 128 + n.
         KeyboardInterrupt: Ctrl-C did.
+        ModuleTypeError: the module or the data is of a second copy of Lightning.
     """
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_second_copies((*args, *kwargs.values()))
         with signals.stop_signals(), self.stopping.of_call():
             return method(self, *args, **kwargs)
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lp
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -123,13 +122,12 @@ def test_table_without_identifiers_counts(predict: Any) -> None:
     assert [row[0] for row in rows_of("table.csv")[1]] == [str(i) for i in range(100)]
 
 
-@pytest.mark.parametrize("package", [pl, lp], ids=["pytorch_lightning", "lightning.pytorch"])
-def test_plain_lightning_modules(package: Any) -> None:
-    class Plain(package.LightningModule):
+def test_plain_lightning_modules() -> None:
+    class Plain(pl.LightningModule):
         def predict_step(self, batch, batch_idx):
             return {"name": batch["name"]}
 
-    trainer = package.Trainer(
+    trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[CsvWriter("rows.csv", ["name"])]
     )
     trainer.predict(Plain(), loader())

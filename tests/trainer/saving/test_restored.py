@@ -58,11 +58,6 @@ class Keeps(ModelCheckpoint):
             self._remove_checkpoint(trainer, path)
 
 
-def of_lightning(**kwargs: Any) -> Any:
-    callbacks = pytest.importorskip("lightning.pytorch.callbacks")
-    return callbacks.ModelCheckpoint("checkpoints", **kwargs)
-
-
 ARGUMENTS = {"monitor": "score", "filename": "{epoch}", "save_last": True, "save_on_train_epoch_end": True}
 KINDS: dict[str, Callable[[], Any]] = {
     "ModelCheckpoint": lambda: ModelCheckpoint("checkpoints", **ARGUMENTS),
@@ -141,19 +136,6 @@ def test_in_lightnings_own_trainer(victim: Path, own_place: Path) -> None:
     before = everything(victim)
     goes_on(pl.Trainer, [KeepsOwnFiles(), KINDS["subclass"]()], str(folder / "then.ckpt"), 4)
     assert everything(victim) == before
-
-
-def test_of_lightnings_other_package(victim: Path, own_place: Path) -> None:
-    callback = of_lightning(**ARGUMENTS)
-    folder = own_place / "checkpoints"
-    texts = [make(victim, folder) for make in OUTSIDE.values()]
-    state = {"dirpath": str(folder), "monitor": "score", "last_model_path": texts[0], "best_model_path": texts[1]}
-    state |= {"best_k_models": dict.fromkeys(texts, torch.tensor(1.0)), "kth_best_model_path": texts[2]}
-    loaded: dict[str, Any] = {"callbacks": {callback.state_key: state}}
-    keep_own_files(trainer(callback), loaded, folder / "last.ckpt", None)
-    found = loaded["callbacks"][callback.state_key]
-    assert [found[name] for name in state if name.endswith("_path")] == ["", "", ""]
-    assert found["best_k_models"] == {}
 
 
 class Custom(Checkpoint):

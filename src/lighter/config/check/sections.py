@@ -51,7 +51,9 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
     _check_model(root, problems)
     for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
         node = root.child(section)
-        if node is not None and not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
+        if node is None or isinstance(node.value, (dict, type(None))) or is_reference(node.value):
+            continue
+        if section not in ("data", "trainer") or not is_ready_made(node.value):
             problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
     data = root.child("data")
     if data is not None and isinstance(data.value, dict) and not (is_target(data.value) or is_of_cli(data.value)):
@@ -60,6 +62,11 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
     _check_args(root, problems)
     _check_run(root, problems)
     _check_imports(root, problems)
+
+
+def is_ready_made(value: object) -> bool:
+    """Return whether a value is an object of Python's that a dict brought, and nothing that a file could say."""
+    return not isinstance(value, (str, int, float, bytes, dict, list, type(None)))
 
 
 def _check_model(root: Node, problems: list[Problem]) -> None:
@@ -71,7 +78,7 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     section, node = ("system", system) if system is not None else ("model", model)
     if node is None:
         problems.append(Problem("there is no model", None, "model", f"Add one:\n{_MODEL_EXAMPLE}"))
-    elif not is_target(node.value) and not is_reference(node.value) and not is_of_cli(node.value):
+    elif not (is_target(node.value) or is_reference(node.value) or is_of_cli(node.value) or is_ready_made(node.value)):
         found = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
         message = f"`{section}` says which module to make; found {found}"
         problems.append(Problem(message, node.origin, section, _MODEL_EXAMPLE.replace("model:", f"{section}:")))

@@ -29,6 +29,7 @@ from lighter.config.problems import Problem, closest, shortened
 from lighter.config.safe import paths
 from lighter.config.tree import Origin, Source
 from lighter.errors import ConfigError
+from lighter.lightning_alias import canonical
 
 _SHIPPED = Path(__file__).parent / "allowed.txt"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
@@ -124,18 +125,19 @@ class SafeMode:
 
     def permits(self, name: Any) -> bool:
         """Whether a name is on the list, letter by letter."""
-        return type(name) is str and name in self._entries
+        return type(name) is str and canonical(name) in self._entries
 
     def rule(self, name: str, argument: str) -> str | None:
         """What an argument of something on the list must be; None where it is free."""
-        return self._entries[name].rules.get(argument) or paths.rule_of(argument)
+        return self._entries[canonical(name)].rules.get(argument) or paths.rule_of(argument)
 
     def refusal(self, name: Any) -> RefusedError:
         """What to say of a name that is not on the list."""
         shown = shortened(str(name), 100)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             return RefusedError(f"`{shown}` is no exact name of something that safe mode could permit")
-        close = closest(name, [known for known in self._entries if known.rpartition(".")[2] == name.rpartition(".")[2]])
+        same = [known for known in self._entries if known.rpartition(".")[2] == name.rpartition(".")[2]]
+        close = closest(canonical(name), same)
         hint = f"If you know what it does and trust it, permit it: --allow {name}"
         return RefusedError(f"safe mode does not call `{shown}`: it is not on the list", f"{close}\n{hint}".strip())
 
@@ -147,7 +149,7 @@ class SafeMode:
         """
         if not self.permits(name):
             raise self.refusal(name)
-        entry = self._entries[name]
+        entry = self._entries[canonical(name)]
         found = entry.given if entry.given is not None else locate(name)
         wrong = None if found is None else _misnomer(entry, found)
         if wrong is not None:
@@ -165,7 +167,7 @@ class SafeMode:
         by_position, all_names = _parameters(found)
         if mode == "callable" and any(self.rule(name, parameter) for parameter in all_names):
             raise RefusedError(f"`{name}` takes a path, so safe mode leaves no call of it to others", argument="_mode_")
-        if len(args) > len(by_position) and self._entries[name].rules:
+        if len(args) > len(by_position) and self._entries[canonical(name)].rules:
             raise RefusedError(f"safe mode cannot tell which arguments of `{name}` these are; name them", "", "_args_")
         named = [*by_position, *["_args_"] * len(args)][: len(args)]
         for argument, value in [*zip(named, args, strict=True), *kwargs.items()]:
@@ -254,7 +256,7 @@ def _home(found: Any) -> str:
 
 def _entry(item: Any, problems: list[Problem]) -> Entry:
     if not isinstance(item, str) and callable(item):
-        return Entry(f"{item.__module__}.{item.__qualname__}", given=item)
+        return Entry(canonical(f"{item.__module__}.{item.__qualname__}"), given=item)
     source = Source("--allow", str(item))
     return _parsed(str(item), Origin(source), problems, shipped=False)
 
@@ -278,7 +280,7 @@ def _parsed(line: str, origin: Origin, problems: list[Problem], *, shipped: bool
             "an entry is one exact name, `package.module.Class`; it may be followed by `argument=path|part|refused`"
         )
         problems.append(Problem(message, origin, hint="There are no patterns: `torch.*` would permit torch.load."))
-    return Entry(name, rules, shipped=shipped)
+    return Entry(canonical(name), rules, shipped=shipped)
 
 
 def _folder(path: str | Path, problems: list[Problem]) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import Timer
 from torch.nn.parameter import is_lazy
 
 from lighter.config import Config, read
@@ -349,8 +350,8 @@ def _refuse_limits(state: State, trainer: Any, run: str) -> None:
     epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     states = (state.content.get("callbacks") or {}).items()
     seconds = [one["time_elapsed"].get("train", 0.0) for key, one in states if key == "Timer"]
-    # of either of Lightning's two packages; it has not yet the time that it took before
-    limits = [one.time_remaining() for one in trainer.callbacks if type(one).__name__ == "Timer"]
+    # which has not yet the time that it took before
+    limits = [one.time_remaining() for one in trainer.callbacks if isinstance(one, Timer)]
     done_and_limit = {
         "max_epochs": (epochs, trainer.max_epochs, "epochs"),
         "max_steps": (int(state.content.get("global_step", 0)), trainer.max_steps, "steps"),

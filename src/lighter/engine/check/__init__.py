@@ -19,7 +19,7 @@ from lighter.config.prune import unneeded
 from lighter.config.references import copied_paths
 from lighter.config.signatures import Call, signature_of
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
-from lighter.engine.build import DECIDES_NOT, is_a, mixed, wrong_kind
+from lighter.engine.build import DECIDES_NOT, is_a, wrong_kind
 from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.found import Found, absolute
 from lighter.engine.check.metrics import check_metrics
@@ -30,7 +30,7 @@ from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
 from lighter.engine.check.trainer import check_trainer
 from lighter.engine.check.watchers import check_watchers
-from lighter.engine.families import PACKAGES, family
+from lighter.lightning_alias import refusal
 
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
 
@@ -66,7 +66,7 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
         target = found.targets[path]
         unknown |= {*check_call(path, found.node(path), target, found.problems, is_partial=later, filled=filled)}
     _check_kinds(found)
-    check_missing(found)
+    check_missing(found, given)
     check_checkpoints(found, given)
     _check_stage_arguments(found)
     check_own(found)
@@ -124,9 +124,7 @@ class _Walk:
         found, path = self.found, self.found.followed("trainer")
         node = found.tree.find(path)
         if node is not None and isinstance(node.value, dict) and not is_target(node.value):
-            package = family(found.kind(found.section) or object, "LightningModule") or PACKAGES[0]
-            name = "lighter.Trainer" if package == PACKAGES[0] else f"{package}.Trainer"
-            found.targets[path] = self.targets.named(name, node, path)
+            found.targets[path] = self.targets.named("lighter.Trainer", node, path)
         self.visit(path)
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
@@ -185,8 +183,7 @@ def _import_names(found: Found, targets: Targets) -> None:
 
 
 def _check_kinds(found: Found) -> None:
-    """The module is a LightningModule, and so on, and all are of one package."""
-    kinds = {}
+    """The module is a LightningModule, and so on, and nothing is of a second copy of Lightning."""
     for path, base in ((found.section, "LightningModule"), ("data", "LightningDataModule"), ("trainer", "Trainer")):
         kind = found.kind(path)
         if kind is None or not is_a(kind):
@@ -194,16 +191,10 @@ def _check_kinds(found: Found) -> None:
         wrong = wrong_kind(kind, base, path)
         if wrong is not None:
             found.problem(wrong[0], path, wrong[1])
-        else:
-            kinds[path] = kind
-    package = family(kinds.get(found.section, object), "LightningModule")
-    if package is None:
-        return
-    callbacks = found.argument("trainer", "callbacks")
-    steps = callbacks[1].steps() if callbacks is not None and isinstance(callbacks[1].value, list) else ()
-    made = {join(callbacks[0], step): found.kind(join(callbacks[0], step)) for step in steps} if callbacks else {}
-    for path, message, hint in mixed(found.section, package, kinds, {p: k for p, k in made.items() if k}):
-        found.problem(message, path, hint)
+    for path, target in found.targets.items():
+        second_copy = refusal(target) if isinstance(target, type) else None
+        if second_copy is not None:
+            found.problem(second_copy[0], path, second_copy[1])
 
 
 def _check_stage_arguments(found: Found) -> None:

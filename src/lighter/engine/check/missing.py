@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Collection, Iterator
 from glob import glob, has_magic
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import Any
 
 from lighter.config.problems import nearest
 from lighter.config.tree import Node, is_reference, join
-from lighter.engine.build import LOADERS, STEPS, is_a, no_loader, no_part, no_step
+from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
 from lighter.engine.check.found import Found
-from lighter.engine.families import PACKAGES, family
+from lighter.engine.lightning_classes import inherits, lightnings
 
 _BASES = ("LightningModule", "LightningDataModule")
 
 
-def check_missing(found: Found) -> None:
+def check_missing(found: Found, given: Collection[str] = ()) -> None:
     """The module has the stage's step and its parts, and somebody has the data."""
     module = found.kind(found.section)
-    if module is None or not is_a(module) or family(module, "LightningModule") is None:
+    if module is None or not is_a(module) or not inherits(module, "LightningModule"):
         return
     step = STEPS.get(found.stage)
     if step is not None and not _has(found, found.section, module, step) and not _exists_sometimes(module, step):
@@ -32,7 +31,10 @@ def check_missing(found: Found) -> None:
     data = found.kind("data") if has_data else None
     unknown = has_data and (data is None or not is_a(data))
     sources = [(found.section, module), *([("data", data)] if data is not None else [])]
-    if not unknown and not any(_has(found, path, kind, loader) for path, kind in sources):
+    is_given = LOADER_ARGUMENTS[found.stage] in given or found.argument(
+        f"args::{found.stage}", LOADER_ARGUMENTS[found.stage]
+    )
+    if not unknown and not is_given and not any(_has(found, path, kind, loader) for path, kind in sources):
         found.problem(*no_loader(found.section, found.stage))
     if is_ours(module):
         for key, example in _without(found, module).missing(found.stage):
@@ -78,7 +80,7 @@ def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     own = inspect.getattr_static(kind, hook, None)
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(found, path, hook)
-    bases = [getattr(sys.modules[package], base) for package in PACKAGES if package in sys.modules for base in _BASES]
+    bases = [base for name in _BASES if (base := lightnings(name)) is not None]
     written = not getattr(own, "is_missing", False)
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))

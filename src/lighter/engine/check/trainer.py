@@ -7,7 +7,6 @@ values, Lightning is asked: a trainer of one CPU process is made of them and thr
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.found import Found
 from lighter.engine.check.metrics import is_factory
-from lighter.engine.families import family
+from lighter.engine.lightning_classes import inherits
 
 # What it depends on which machine runs it, what changes torch for the whole process, and what is made by the config.
 _NOT_ASKED = frozenset(
@@ -39,16 +38,15 @@ def check_trainer(found: Found) -> None:
     """Add a problem for each argument that Lightning's trainer refuses, or that is known to fail."""
     path = found.followed("trainer")
     kind, node = found.kind(path), found.tree.find(path)
-    package = family(kind, "Trainer") if kind is not None else None
-    if package is None or node is None or not isinstance(node.value, dict):
+    if not inherits(kind, "Trainer") or node is None or not isinstance(node.value, dict):
         return
     wrong = {problem.path for problem in found.problems}
     values = {str(key): plain(child) for key, child in node.value.items() if join(path, key) not in wrong}
-    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values, package)]:
+    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if found.asks and set(values) <= _parameters(package) | _own_arguments():
-        for key, message, hint in _refused_by_lightning(values, package):
+    if found.asks and set(values) <= _parameters() | _own_arguments():
+        for key, message, hint in _refused_by_lightning(values):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
     _check_kinds(found)
     _check_twice(found)
@@ -62,10 +60,12 @@ def _check_kinds(found: Found) -> None:
                 found.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
 
 
-def _parameters(package: str) -> set[str]:
+def _parameters() -> set[str]:
     import inspect
 
-    return {*inspect.signature(sys.modules[package].Trainer).parameters, "_target_"}
+    from pytorch_lightning import Trainer
+
+    return {*inspect.signature(Trainer).parameters, "_target_"}
 
 
 def _own_arguments() -> set[str]:
@@ -98,7 +98,9 @@ def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     if values.get("val_check_interval") == 0 and isinstance(values["val_check_interval"], int):
         yield "val_check_interval", "`val_check_interval` is at least 1, or a part of an epoch; found 0", ""
     if isinstance(values.get("logger"), (str, int, float)) and not isinstance(values["logger"], bool):
-        kinds = [*sys.modules["pytorch_lightning"].loggers.__all__]
+        from pytorch_lightning import loggers
+
+        kinds = [*loggers.__all__]
         named = str(values["logger"]).lower()
         kind = next((kind for kind in kinds if named and kind.lower().startswith(named)), "CSVLogger")
         hint = f"logger: {{_target_: pytorch_lightning.loggers.{kind}, save_dir: logs}}"
@@ -117,10 +119,12 @@ def _are_devices(value: Any) -> bool:
     return not isinstance(value, (int, float)) or value == -1 or value >= 1
 
 
-def _against_callbacks(found: Found, values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+def _against_callbacks(found: Found, values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Something that is switched off, and there."""
+    from pytorch_lightning import callbacks
+
     for key, base in _SWITCHES.items():
-        kind = getattr(sys.modules[package].callbacks, base)
+        kind = getattr(callbacks, base)
         there = [each for _, each in _callbacks(found) if each is not None and issubclass(each, kind)]
         if values.get(key) is False and there:
             yield key, f"this switches off what `callbacks` has: {there[0].__name__}", "Leave one of them out."
@@ -171,8 +175,10 @@ def _is_callbacks_own(kind: type, name: str) -> bool:
     ]
 
 
-def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tuple[str, str, str]]:
+def _refused_by_lightning(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the arguments that Lightning's own constructor refuses, one after the other."""
+    from pytorch_lightning import Trainer
+
     from lighter.engine.trial import without_advice
 
     own = _own_arguments() | {"_target_"}
@@ -183,7 +189,7 @@ def _refused_by_lightning(values: dict[str, Any], package: str) -> Iterator[tupl
         asked["logger"] = True
 
     def make(**arguments: Any) -> Any:
-        return sys.modules[package].Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
+        return Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
 
     with without_advice():
         yield from refused(make, asked)

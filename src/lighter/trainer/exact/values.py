@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lighter.errors import CheckpointError
+from lighter.lightning_alias import canonical
 from lighter.parts.allocation import unfilled_memory
 
 MAX_BYTES, MAX_ITEMS = 2**24, 10_000  # of one attribute: what is larger would make checkpoints large and saves slow
@@ -91,7 +92,7 @@ class _Encoder:
         if kind in _GENERATORS:
             return ["generator", _GENERATORS[kind], self.encode(_state_of(value))]
         if isinstance(value, Enum):
-            return ["enum", f"{kind.__module__}.{kind.__qualname__}", value.name]
+            return ["enum", _name(kind), value.name]
         if kind in (torch.dtype, torch.device):
             return [kind.__name__, str(value).removeprefix("torch.")]
         if kind is complex:
@@ -188,12 +189,17 @@ def _pieces(encoded: Any, is_looked_into: Callable[[Any], bool]) -> Iterator[byt
 def _identity(opaque: Opaque, is_looked_into: Callable[[Any], bool]) -> bytes:
     value = opaque.value
     if isinstance(value, (type, FunctionType)) and "<" not in value.__qualname__:
-        return f"named {value.__module__}.{value.__qualname__}".encode()
+        return f"named {_name(value)}".encode()
     if isinstance(value, ModuleType):
-        return f"module {value.__name__}".encode()
+        return f"module {canonical(value.__name__)}".encode()
     if is_looked_into(value):
-        return f"object {type(value).__module__}.{type(value).__qualname__}".encode()
+        return f"object {_name(type(value))}".encode()
     return f"{OF_PROCESS}{id(value)} {opaque.size}".encode()
+
+
+def _name(named: type | FunctionType) -> str:
+    """The name of a class or function, the same whichever package of Lightning this process has imported first."""
+    return canonical(f"{named.__module__}.{named.__qualname__}")
 
 
 def restored(encoded: Any, now: Any, device: torch.device) -> Any:
@@ -214,7 +220,7 @@ def restored(encoded: Any, now: Any, device: torch.device) -> Any:
     if tag == "generator":
         return _restored_generator(rest[0], restored(rest[1], None, device), now)
     if tag == "enum":
-        if not isinstance(now, Enum) or f"{type(now).__module__}.{type(now).__qualname__}" != rest[0]:
+        if not isinstance(now, Enum) or _name(type(now)) != rest[0]:
             raise CheckpointError(f"there is no {rest[0]} now")
         return type(now)[rest[1]]
     if tag == "array":

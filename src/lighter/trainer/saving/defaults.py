@@ -11,7 +11,6 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, O
 
 from lighter.run.paths import BEST, CHECKPOINTS, LAST
 from lighter.storage import joined
-from lighter.trainer.saving.restored import is_checkpoint_callback
 
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
@@ -44,8 +43,8 @@ def are_default(callbacks: Sequence[Checkpoint]) -> bool:
 
 
 def on_exception(trainer: Any) -> list[Any]:
-    """A trainer's `OnExceptionCheckpoint`s, of either of Lightning's packages."""
-    return [one for one in trainer.callbacks if is_checkpoint_callback(one, "OnExceptionCheckpoint")]
+    """A trainer's `OnExceptionCheckpoint`s."""
+    return [one for one in trainer.callbacks if isinstance(one, OnExceptionCheckpoint)]
 
 
 def left_by_exception(trainer: Any) -> str | None:

@@ -26,12 +26,6 @@ _MODELS = "best_k_models"
 _SHOWN = 3
 
 
-def is_checkpoint_callback(callback: Any, name: str = "Checkpoint") -> bool:
-    """Return whether a callback is a checkpoint callback of either of Lightning's packages, or of a subclass."""
-    packages = ("pytorch_lightning", "lightning")
-    return any(one.__name__ == name and one.__module__.partition(".")[0] in packages for one in type(callback).__mro__)
-
-
 def keep_own_files(trainer: Any, checkpoint: dict[str, Any], source: Any, run: str | Path | None) -> None:
     """Let the states of a loaded checkpoint's callbacks name files of the callbacks' own folders only.
 
@@ -47,7 +41,7 @@ def keep_own_files(trainer: Any, checkpoint: dict[str, Any], source: Any, run: s
     if not isinstance(states, Mapping):
         return
     own: dict[Any, Any] = {}
-    for callback in filter(is_checkpoint_callback, trainer.callbacks):
+    for callback in trainer.checkpoint_callbacks:
         for key in dict.fromkeys([callback.state_key, callback._legacy_state_key]):
             if isinstance(states.get(key), Mapping):
                 state = _with_text(states[key])

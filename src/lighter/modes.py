@@ -1,0 +1,17 @@
+"""The modes that a step runs in, by name; no torch."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Mode(str, Enum):
+    """A mode; it equals its string, and is written as that."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    PREDICT = "predict"
+
+    __str__ = str.__str__
+    __format__ = str.__format__  # type: ignore[assignment]
