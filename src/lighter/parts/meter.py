@@ -23,7 +23,9 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
+from lighter.parts.plain_tensors import plain_tensor
 from lighter.parts.processes import gathered, measured_everywhere
+from lighter.trainer.finite.values import tensors_in
 
 Metrics: TypeAlias = Metric | MetricCollection
 
@@ -55,7 +57,7 @@ class Meter:
     def __init__(self, metrics: Metrics | None) -> None:
         self.metrics = metrics
         self._batch_values = intercept(metrics) if metrics is not None else None
-        self.is_open = False
+        self.is_open = self._is_trial = False
         self.steps_seen = 0
         self._losses: dict[str, LossMean] = {}
         self._values: dict[str, Tensor] | None = None
@@ -64,12 +66,18 @@ class Meter:
         self._metric_names: list[str] | None = None
         self._epoch_values: dict[str, EpochValue] = {}
 
-    def start(self) -> None:
-        """Begin an epoch with nothing in it."""
+    def start(self, *, is_trial: bool = False) -> None:
+        """Begin an epoch with nothing in it.
+
+        Args:
+            is_trial: whether nobody will see its values: metrics that have none for so few samples may fail.
+        """
+        self._is_trial = is_trial
         self._losses, self._values = {}, None
         self._announced_losses, self._metrics_announced = 0, self.metrics is None
-        if self.metrics is not None:
+        if self.metrics is not None and self._batch_values is not None:
             self.metrics.reset()
+            self._batch_values.begin_epoch()
         self.is_open = True
 
     def close(self) -> None:
@@ -159,7 +167,12 @@ class Meter:
         return self._values
 
     def _metric_values(self, metrics: Metrics) -> dict[str, Tensor]:
-        computed = scalars(metrics, metrics.compute())
+        try:
+            computed = scalars(metrics, metrics.compute())
+        except Exception as error:  # of any metric
+            if not self._is_trial or isinstance(error, MisfitError):
+                raise
+            return {}
         unknown = [name for name in computed if name not in (self._metric_names or computed)]
         if unknown:
             rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
@@ -180,7 +193,7 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
                 f"the metric `{name}` gives a value of {found}; only single numbers can be logged. Average it, wrap it"
                 " in torchmetrics.wrappers.ClasswiseWrapper for a number per class, or keep it out of these metrics."
             )
-    return {str(name): value.reshape(()) for name, value in values.items()}
+    return {str(name): plain_tensor(value).reshape(()) for name, value in values.items()}
 
 
 def output_names(metrics: Metrics) -> list[str]:
@@ -246,6 +259,14 @@ def samples_in(batch: Any) -> int | None:
     if tensor is None:
         return None
     return tensor.size(0) if tensor.ndim else 1
+
+
+def sizes_that_differ(batch: Any) -> dict[str, int]:
+    """The first tensor of a batch and the first whose first dimension is another, by name; empty if there is none."""
+    sizes = {name or "the batch": tensor.size(0) for name, tensor in tensors_in(batch) if tensor.ndim}
+    first = next(iter(sizes.items()), ("", 0))
+    other = next((entry for entry in sizes.items() if entry[1] != first[1]), None)
+    return dict((first, other)) if other is not None else {}
 
 
 def _first_tensor(batch: Any) -> Tensor | None:

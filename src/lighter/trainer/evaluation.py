@@ -16,7 +16,7 @@ from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.exact.measured import metrics_of, shown
 from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
-from lighter.trainer.step_log import StepLog
+from lighter.trainer.step_log import PlainResults, StepLog
 
 
 class StepPlan:
@@ -65,6 +65,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._results = PlainResults(training=False)
         self._loaders = Loaders()
 
     def reset(self) -> None:

@@ -22,7 +22,7 @@ from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.manual import ManualOptimization
 from lighter.trainer.optimization import LeanOptimization
-from lighter.trainer.step_log import StepLog
+from lighter.trainer.step_log import PlainResults, StepLog
 
 log = logging.getLogger("lighter")
 
@@ -56,6 +56,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self.val_loop = LeanEvaluationLoop(
             trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
         )
+        self._results = PlainResults(training=True)
         self._plan: Plan | None = None
 
     def reset(self) -> None:

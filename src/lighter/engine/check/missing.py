@@ -79,7 +79,7 @@ def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(found, path, hook)
     bases = [getattr(sys.modules[package], base) for package in PACKAGES if package in sys.modules for base in _BASES]
-    written = not getattr(own, "is_missing", False)
+    written = getattr(own, "is_missing", None) is not own  # a mark that `functools.wraps` may have copied
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))
 
