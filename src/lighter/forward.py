@@ -24,6 +24,7 @@ from lighter.parts.hooks import ExistsIf
 from lighter.parts.log_names import at_epoch, metric_name
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.measuring import measured
+from lighter.parts.meter import tell_of_no_value
 from lighter.trainer.lightning import fits_without_validation
 
 _EXAMPLE = """Write it, or give the network as `model`:
@@ -250,9 +251,10 @@ class ForwardModule(BaseModule):
         """An evaluator's value; None where it has none for the few samples of the sanity check, which nobody sees."""
         try:
             return self.compute_evaluator(evaluator)
-        except Exception:  # of any evaluator
+        except Exception as error:  # of any evaluator
             if not self.trainer.sanity_checking:
                 raise
+            tell_of_no_value(evaluator, error)
             return None
 
     def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:

@@ -7,6 +7,7 @@ sums over the processes of a distributed run.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -26,6 +27,8 @@ from lighter.parts.log_names import loss_name, metric_name
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.parts.processes import gathered, measured_everywhere
 from lighter.trainer.finite.values import tensors_in
+
+log = logging.getLogger("lighter")
 
 Metrics: TypeAlias = Metric | MetricCollection
 
@@ -172,11 +175,20 @@ class Meter:
         except Exception as error:  # of any metric
             if not self._is_trial or isinstance(error, MisfitError):
                 raise
+            tell_of_no_value(metrics, error)
             return {}
         unknown = [name for name in computed if name not in (self._metric_names or computed)]
         if unknown:
             rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
         return {metric_name(name): value for name, value in computed.items()}
+
+
+def tell_of_no_value(metric: Any, error: Exception) -> None:
+    """Say that something that measures has no value in the sanity check, which ends no fit: it has few samples."""
+    log.warning(
+        "in the sanity check, %s has no value (%s: %s); a whole validation has more samples",
+        type(metric).__name__, type(error).__name__, error,
+    )  # fmt: skip
 
 
 def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
