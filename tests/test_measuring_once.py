@@ -325,7 +325,14 @@ def of_lists(samples: list[Any]) -> Any:
     return {"weights": torch.ones(10), "x": torch.stack([x for x, _ in samples]), "y": [y for _, y in samples]}
 
 
-@pytest.mark.parametrize(("collate", "told"), [(boxes, "3 in `batch[0][0]`"), (of_lists, "10 in `weights`")])
+def of_number(samples: list[Any]) -> Any:
+    return [torch.tensor(0.5), *of_lists(samples).values()][::2]
+
+
+GUESSED = [(boxes, "3 in `batch[0][0]`"), (of_lists, "10 in `weights`"), (of_number, "1 in `batch[0]`")]
+
+
+@pytest.mark.parametrize(("collate", "told"), GUESSED)
 def test_a_batch_whose_size_is_guessed_is_told_once(collate: Any, told: str) -> None:
     class Constant(Classifier):
         def training_step(self, batch, batch_idx):

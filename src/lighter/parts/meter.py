@@ -275,10 +275,10 @@ def samples_in(batch: Any) -> int | None:
 
 def sizes_that_differ(batch: Any) -> dict[str, int]:
     """The first tensor of a batch and the first whose first dimension is another, by name; empty if there is none."""
-    sizes = {name or "the batch": tensor.size(0) for name, tensor in tensors_in(batch) if tensor.ndim}
-    first = next(iter(sizes.items()), ("", 0))
-    other = next((entry for entry in sizes.items() if entry[1] != first[1]), None)
-    return dict((first, other)) if other is not None else {}
+    named, size = list(tensors_in(batch)), samples_in(batch)
+    others = ((name, tensor.size(0)) for name, tensor in named[1:] if tensor.ndim)
+    other = next((entry for entry in others if entry[1] != size), None)
+    return {} if other is None or size is None else {named[0][0]: size, other[0]: other[1]}
 
 
 def _first_tensor(batch: Any) -> Tensor | None:
