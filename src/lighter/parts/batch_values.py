@@ -3,8 +3,8 @@
 torchmetrics works out the batch's value whenever a metric is called, which costs more than the update itself and
 synchronises with a GPU. It also changes what some metrics have added up: `MinMaxMetric` keeps the extremes of what was
 computed, `BootStrapper` draws. Here, calling a metric only updates it. In a step whose value is logged, a copy that is
-empty works out the value. In others, what the call returns works itself out when it is first used: a mapping for a
-collection, a tensor for a single metric.
+empty works out the value, or torchmetrics itself where that is known to change nothing. In others, what the call
+returns works itself out when it is first used: a mapping for a collection, a tensor for a single metric.
 """
 
 from __future__ import annotations
@@ -44,19 +44,23 @@ class BatchValues:
     """
 
     # nobody looks for metrics in what has no `__dict__`: the copy has no part in checkpoints
-    __slots__ = ("_copy", "_is_told", "latest", "metrics", "wanted")
+    __slots__ = ("_copy", "_is_told", "_parts", "_reduces", "latest", "metrics", "wanted")
 
     def __init__(self, metrics: Metric | MetricCollection) -> None:
         self.metrics = metrics
         self.wanted = True
         self.latest: Any = None
-        self._copy: MetricCopy | None = None
         self._is_told = False
+        self.begin_epoch()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BatchValues, (self.metrics,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.wanted and self._is_known():
+            self.latest = self._as_torchmetrics(args, kwargs)
+            if self.latest is not None:
+                return self.latest
         self.metrics.update(*args, **kwargs)
         if self.wanted:
             self.latest = self._now(args, kwargs)
@@ -67,7 +71,32 @@ class BatchValues:
 
     def begin_epoch(self) -> None:
         """The metrics may have been changed by now: another copy will work out the values."""
-        self._copy = None
+        self._copy: MetricCopy | None = None
+        self._parts: list[Any] = []
+        self._reduces = False
+
+    def _is_known(self) -> bool:
+        """Whether torchmetrics itself changes nothing more by a value; looked at once an epoch."""
+        if not self._parts:
+            self._parts = [one for one in self.metrics.modules() if _is_metric(one)]
+            self._reduces = all(_is_plain(one) and _adds_up(one) for one in self._parts)
+        return self._reduces
+
+    def _as_torchmetrics(self, args: Any, kwargs: Any) -> Any:
+        """Update the metrics and work out the value in one; None, with nothing changed, if there is none.
+
+        It takes two thirds of the time. To have references to the states is enough: they are replaced, lists emptied.
+        """
+        before = [(vars(one), {key: list(value) if type(value) is list else value for key, value in vars(one).items()})
+                  for one in self._parts]  # fmt: skip
+        try:
+            of_torchmetrics: Any = type(self.metrics).forward  # around what was put in its place
+            return of_torchmetrics(self.metrics, *args, **kwargs)
+        except Exception:  # noqa: BLE001 - of any metric; if it is the update's, that will raise it again
+            for attributes, saved in before:
+                attributes.clear()
+                attributes.update(saved)
+            return None
 
     def _of_batch(self, args: Any, kwargs: Any) -> Any:
         if self._copy is None:
@@ -155,6 +184,11 @@ class MetricCopy:
 
 def _is_metric(module: nn.Module) -> bool:
     return isinstance(module, (Metric, MetricCollection))
+
+
+def _adds_up(metric: Any) -> bool:
+    """Whether torchmetrics adds a batch's state to that of the batches before, and does not update twice."""
+    return isinstance(metric, MetricCollection) or (metric.full_state_update is False and not metric.dist_sync_on_step)
 
 
 def _is_plain(metric: Any) -> bool:
