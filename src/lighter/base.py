@@ -23,12 +23,12 @@ from torchmetrics import Metric
 from lighter.config.objects import Deferred
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
-from lighter.parts.hooks import followed_by
+from lighter.parts.hooks import followed_by, is_marked
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.lr_schedules import ManualSchedules
 from lighter.parts.materialize import materialize
-from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prepare_metrics
+from lighter.parts.measuring import STEPS, Measuring, measure_steps, prepare_metrics
 from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
@@ -117,6 +117,7 @@ class BaseModule(LightningModule):
     ) -> None:
         super().__init__()
         refuse_uncalled(type(self), self.overridden_instead)
+        measure_steps(type(self))  # a decorator of the class may have replaced one
         self._predict_tasks = PredictTasks(predict_tasks, type(self))
         self._initial_weights = InitialWeights(ckpt_path, ckpt_match) if ckpt_path is not None else None
         self._finetune = Finetune(finetune_cfg) if finetune_cfg is not None else None
@@ -142,13 +143,10 @@ class BaseModule(LightningModule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, mode in STEPS.items():
-            step = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
-            if is_written(step, name) and (name in cls.__dict__ or not hasattr(step, "unmeasured")):
-                setattr(cls, name, measured(getattr(step, "unmeasured", step), mode, name))
+        measure_steps(cls)
         for name, after in cls.followed_by.items():
             hook = inspect.getattr_static(cls, name)  # of this class, or of a mixin before BaseModule
-            if inspect.isfunction(hook) and not hasattr(hook, "followed_by"):
+            if inspect.isfunction(hook) and not is_marked(hook, "is_followed"):
                 setattr(cls, name, followed_by(hook, after))
         configure = inspect.getattr_static(cls, "configure_optimizers")
         if inspect.isfunction(configure) and not hasattr(configure, "builds_on_use"):
@@ -255,9 +253,11 @@ class BaseModule(LightningModule):
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
 
         Override it for batches of a type of your own. By default it is the first dimension of the first tensor found
-        in lists, tuples, dicts and dataclasses.
+        in lists, tuples, dicts and dataclasses; if others have another first dimension, that is said once.
         """
         return samples_in(batch)
+
+    count_samples.is_default = count_samples  # type: ignore[attr-defined]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The batch on the device; at once where all of it is there already, tensors or text."""
@@ -339,6 +339,7 @@ class BaseModule(LightningModule):
     def _start_optimizers(self) -> None:
         """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
         trainer = self.trainer
+        self._measure.begin_fit()
         for message in self._schedules.restore(trainer.optimizers):
             log.info("%s", message)
         if log.isEnabledFor(logging.INFO):  # a table takes some milliseconds

@@ -24,6 +24,7 @@ from lighter.parts.hooks import ExistsIf
 from lighter.parts.log_names import at_epoch, metric_name
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.measuring import measured
+from lighter.parts.meter import tell_of_no_value
 from lighter.trainer.lightning import fits_without_validation
 
 _EXAMPLE = """Write it, or give the network as `model`:
@@ -155,7 +156,7 @@ class ForwardModule(BaseModule):
         """What `forward` returns; with prediction tasks, and no `predict_step` of the user's, they are the step."""
         return self._call_forward(batch, batch_idx, dataloader_idx)
 
-    predict_step.gives_way = True  # type: ignore[attr-defined]
+    predict_step.gives_way = predict_step  # type: ignore[attr-defined]
 
     def forward_step(self, batch: Any, mode: str, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
         """The one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
@@ -173,7 +174,8 @@ class ForwardModule(BaseModule):
         if losses is not None:
             step["loss"] = self.loss_step(losses, mode)
         if metric_inputs is not None:
-            self.metric_step(metric_inputs, mode, dataloader_idx)
+            if not self._measure.is_repeated:
+                self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):
             raise MisfitError(
                 f"there are evaluators for {mode}, and `forward` returned no `metric_dict`. Return one,"
@@ -232,7 +234,7 @@ class ForwardModule(BaseModule):
         for loader, group in self.evaluators.fed(mode):
             suffix = f"/dataloader_idx_{loader}" if several else ""
             for name, evaluator in group.items():
-                computed = epoch_values(name, evaluator, self.compute_evaluator(evaluator))
+                computed = epoch_values(name, evaluator, self._computed(evaluator))
                 for value_name, value in computed.items():
                     self.log(
                         at_epoch(mode, metric_name(value_name)) + suffix,
@@ -244,6 +246,16 @@ class ForwardModule(BaseModule):
                         sync_dist=not isinstance(evaluator, (Metric, MetricCollection)),  # those have added up
                     )
             self.evaluators.end(mode, loader)
+
+    def _computed(self, evaluator: Any) -> Any:
+        """An evaluator's value; None where it has none for the few samples of the sanity check, which nobody sees."""
+        try:
+            return self.compute_evaluator(evaluator)
+        except Exception as error:  # of any evaluator
+            if not self.trainer.sanity_checking:
+                raise
+            tell_of_no_value(evaluator, error)
+            return None
 
     def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
         where = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}

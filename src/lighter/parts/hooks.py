@@ -2,6 +2,9 @@
 
 Lightning takes a hook for written if its code differs from its own, and looks through `__wrapped__` to find that code.
 Nothing is assigned over what a subclass defines, and nothing stands in the way of pickling.
+
+A function of ours is marked by an attribute that is the function itself: `functools.wraps` copies attributes, and a
+user's function that wraps one of ours is not one of ours.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
     def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise StepMissingError(f"{type(self).__name__} has no `{name}`. {advice}")
 
-    hook.is_missing = True  # type: ignore[attr-defined]
+    hook.is_missing = hook  # type: ignore[attr-defined]
     return hook
 
 
@@ -45,6 +48,11 @@ class ExistsIf:
         if instance is None:
             return self.hook
         return MethodType(self.hook if self.exists(instance) else self.missing, instance)
+
+
+def is_marked(function: Any, mark: str) -> bool:
+    """Return whether a function is marked itself, and no copy of the marked one's attributes."""
+    return getattr(function, mark, None) is function
 
 
 def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
@@ -67,5 +75,5 @@ def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
         return result
 
     del wrapped.__wrapped__  # Lightning is to see that something is written here
-    wrapped.followed_by = after  # type: ignore[attr-defined]
+    wrapped.is_followed = wrapped  # type: ignore[attr-defined]
     return wrapped

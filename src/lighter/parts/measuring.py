@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import LightningModule
@@ -20,13 +21,14 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.errors import ModuleTypeError, add_note
 from lighter.parts.describe import describe
-from lighter.parts.hooks import ExistsIf
+from lighter.parts.hooks import ExistsIf, is_marked
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, warn_of_repeats
+from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, sizes_that_differ, warn_of_repeats
+from lighter.parts.metric_state import unchanged
 from lighter.parts.step_output import as_dict, sort_output
 from lighter.trainer.finite.values import leaves_out
-from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
+from lighter.trainer.lightning import batches_started, is_sanity_check, log_again, logging_step, logs_this_step
 
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
@@ -45,14 +47,24 @@ class Measuring:
 
     Attributes:
         in_step: whether a step runs: one that it calls itself is not measured again.
+        is_repeated: whether an optimizer runs the training step once more on its batch, which was measured.
     """
 
     def __init__(self, module: Any, loss_weights: LossWeights | None) -> None:
         self._module, self._loss_weights = module, loss_weights
         self._meters: dict[tuple[str, int], Meter] = {}
-        self.in_step = False
+        self.in_step = self.is_repeated = False
+        self._is_size_told = False
+        self._may_repeat = False  # whether an optimizer may call its closure several times
+        self._batch = 0  # the training batch that was measured last, where it may
         self._has_hook = _has_logging_hook(type(module))
         self._pending: list[Callable[[], None]] = []
+
+    def begin_fit(self) -> None:
+        """The optimizers are there, and no batch was trained."""
+        optimizers = self._module.trainer.optimizers
+        self._may_repeat = not all(map(_calls_closure_once, optimizers))
+        self._batch = 0
 
     @property
     def steps_seen(self) -> dict[str, int]:
@@ -97,6 +109,8 @@ class Measuring:
         if trainer is None or trainer.barebones:
             output = step(module, *args, **kwargs)
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
+        if self._may_repeat and needs_loss and self._is_next_of_batch(trainer):
+            return self._repeat(step, args, kwargs)
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
         meter = self._meters.get((mode, loader_idx))
@@ -112,13 +126,14 @@ class Measuring:
         finally:
             batch_values = meter.end_step()
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
+        batch = args[0] if args else kwargs.get("batch")
         if output.losses and not (mode == "train" and leaves_out(trainer, output.losses)):
-            meter.add(output.losses, self._weight(args[0] if args else kwargs.get("batch")))
+            meter.add(output.losses, self._weight(batch))
         if self._has_hook:
-            log = partial(self._log, meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
+            log = partial(self._log, meter, mode, loader_idx, batch, output.losses, batch_values, wanted=wanted)
             self._call_hook(log, as_dict(output), batch_idx)
         else:
-            self._log(meter, mode, loader_idx, output.losses, batch_values, wanted=wanted)
+            self._log(meter, mode, loader_idx, batch, output.losses, batch_values, wanted=wanted)
         meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
         return output.returned
 
@@ -137,13 +152,39 @@ class Measuring:
             log()
 
     def _log(
-        self, meter: Meter, mode: str, loader_idx: int, losses: Mapping[str, Tensor], batch_values: Any, *, wanted: bool
+        self,
+        meter: Meter,
+        mode: str,
+        loader_idx: int,
+        batch: Any,
+        losses: Mapping[str, Tensor],
+        batch_values: Any,
+        *,
+        wanted: bool,
     ) -> None:
         new_names = meter.new_names()
         if new_names:
             self._announce(meter, mode, new_names)
+            if losses and not self._is_size_told:  # once an epoch, at its first loss
+                self._tell_size(batch)
         if wanted:
             self._log_step(meter, mode, loader_idx, losses, batch_values)
+
+    def _is_next_of_batch(self, trainer: pl.Trainer) -> bool:
+        """Whether the training step runs on a batch that was measured."""
+        before, self._batch = self._batch, batches_started(trainer)
+        return self._batch == before
+
+    def _repeat(self, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the training step for an optimizer that asks again, as LBFGS: a batch counts as it did at first."""
+        metrics = self._module.train_metrics
+        self.is_repeated = True
+        try:
+            with unchanged(metrics.modules() if metrics is not None else ()):
+                output = step(self._module, *args, **kwargs)
+        finally:
+            self.is_repeated = False
+        return sort_output(output, step.__name__, needs_loss=True, weights=self._loss_weights).returned
 
     def _weight(self, batch: Any) -> int:
         samples = self._module.count_samples(batch)
@@ -155,6 +196,20 @@ class Measuring:
             )
         return 1 if samples is None else samples
 
+    def _tell_size(self, batch: Any) -> None:
+        """Say as how many samples a batch counts, if its tensors do not agree on that, and nobody has said it."""
+        kind = type(self._module)
+        is_guessed = is_marked(kind.count_samples, "is_default")
+        sizes = sizes_that_differ(batch) if is_guessed else {}
+        if sizes:
+            self._is_size_told = True
+            found = " and ".join(f"{size} in `{name}`" for name, size in sizes.items())
+            rank_zero_warn(
+                f"this batch counts as {next(iter(sizes.values()))} samples in the means of losses, by the first"
+                f" dimension of its first tensor, but first dimensions differ: {found}. If that is not the number of"
+                f" samples, say it in {kind.__name__}:\n  def count_samples(self, batch): return len(...)"
+            )
+
     def _meter(self, mode: str, loader_idx: int) -> Meter:
         metrics = getattr(self._module, f"{mode}_metrics")
         meter = self._meters.get((mode, loader_idx))
@@ -164,7 +219,7 @@ class Measuring:
 
     def _begin_epoch(self, mode: str, loader_idx: int) -> Meter:
         trainer, meter = self._module.trainer, self._meter(mode, loader_idx)
-        meter.start()
+        meter.start(is_trial=is_sanity_check(trainer))
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
             self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.epoch_value(""), shown=False)
         if mode == "train":
@@ -241,6 +296,11 @@ def _has_logging_hook(kind: type) -> bool:
     return hook is not None and not getattr(hook, "is_lighters", False)
 
 
+def _calls_closure_once(optimizer: Any) -> bool:
+    """Whether an optimizer is known to run the training step once a step: those of torch are, but LBFGS."""
+    return type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, torch.optim.LBFGS)
+
+
 def prepare_metrics(given: Any, name: str) -> Metrics | None:
     """Metrics as the config or the user gives them: one, a collection, or a list or dict of metrics.
 
@@ -275,12 +335,23 @@ def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
         finally:
             measure.in_step = False
 
-    written = inspect.unwrap(plain)
+    lightnings = getattr(LightningModule, name)  # which counts as not written
+    written = inspect.unwrap(plain, stop=lambda function: vars(function)["__wrapped__"] is lightnings)
     written.__signature__ = inspect.signature(written)  # Lightning asks at every step
     measured_step.__name__ = name
     measured_step.__wrapped__ = written  # Lightning looks one level deep
     measured_step.unmeasured = step  # type: ignore[attr-defined]
+    measured_step.is_measured = measured_step  # type: ignore[attr-defined]
     return measured_step
+
+
+def measure_steps(kind: type) -> None:
+    """Have the steps of a class measured, those too that came to it by `setattr` or from a mixin."""
+    for name, mode in STEPS.items():
+        step = inspect.getattr_static(kind, name)
+        is_measured = is_marked(step, "is_measured")
+        if is_written(step, name) and not (is_measured and step.__name__ == name):
+            setattr(kind, name, measured(step.unmeasured if is_measured else step, mode, name))
 
 
 def _called_as_method(step: Any, name: str) -> Callable[..., Any]:
@@ -296,4 +367,4 @@ def _called_as_method(step: Any, name: str) -> Callable[..., Any]:
 def is_written(step: Any, name: str) -> bool:
     """Whether a step is somebody's, and neither Lightning's own nor one that exists only sometimes."""
     own = inspect.getattr_static(LightningModule, name)
-    return step is not own and not isinstance(step, ExistsIf) and not getattr(step, "is_missing", False)
+    return step is not own and not isinstance(step, ExistsIf) and not is_marked(step, "is_missing")

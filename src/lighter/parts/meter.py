@@ -7,6 +7,7 @@ sums over the processes of a distributed run.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -23,7 +24,11 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
+from lighter.parts.plain_tensors import plain_tensor
 from lighter.parts.processes import gathered, measured_everywhere
+from lighter.trainer.finite.values import tensors_in
+
+log = logging.getLogger("lighter")
 
 Metrics: TypeAlias = Metric | MetricCollection
 
@@ -55,7 +60,7 @@ class Meter:
     def __init__(self, metrics: Metrics | None) -> None:
         self.metrics = metrics
         self._batch_values = intercept(metrics) if metrics is not None else None
-        self.is_open = False
+        self.is_open = self._is_trial = False
         self.steps_seen = 0
         self._losses: dict[str, LossMean] = {}
         self._values: dict[str, Tensor] | None = None
@@ -64,12 +69,18 @@ class Meter:
         self._metric_names: list[str] | None = None
         self._epoch_values: dict[str, EpochValue] = {}
 
-    def start(self) -> None:
-        """Begin an epoch with nothing in it."""
+    def start(self, *, is_trial: bool = False) -> None:
+        """Begin an epoch with nothing in it.
+
+        Args:
+            is_trial: whether nobody will see its values: metrics that have none for so few samples may fail.
+        """
+        self._is_trial = is_trial
         self._losses, self._values = {}, None
         self._announced_losses, self._metrics_announced = 0, self.metrics is None
-        if self.metrics is not None:
+        if self.metrics is not None and self._batch_values is not None:
             self.metrics.reset()
+            self._batch_values.begin_epoch()
         self.is_open = True
 
     def close(self) -> None:
@@ -159,11 +170,25 @@ class Meter:
         return self._values
 
     def _metric_values(self, metrics: Metrics) -> dict[str, Tensor]:
-        computed = scalars(metrics, metrics.compute())
+        try:
+            computed = scalars(metrics, metrics.compute())
+        except Exception as error:  # of any metric
+            if not self._is_trial or isinstance(error, MisfitError):
+                raise
+            tell_of_no_value(metrics, error)
+            return {}
         unknown = [name for name in computed if name not in (self._metric_names or computed)]
         if unknown:
             rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
         return {metric_name(name): value for name, value in computed.items()}
+
+
+def tell_of_no_value(metric: Any, error: Exception) -> None:
+    """Say that something that measures has no value in the sanity check, which ends no fit: it has few samples."""
+    log.warning(
+        "in the sanity check, %s has no value (%s: %s); a whole validation has more samples",
+        type(metric).__name__, type(error).__name__, error,
+    )  # fmt: skip
 
 
 def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
@@ -183,7 +208,7 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
                 f"the metric `{name}` gives {shape}; only single numbers can be logged."
                 f" {advice_on(value, may_wrap=not of_wrapper)}"
             )
-    return {str(name): value.reshape(()) for name, value in values.items()}
+    return {str(name): plain_tensor(value).reshape(()) for name, value in values.items()}
 
 
 def kind_of_value(value: Any) -> str:
@@ -265,6 +290,14 @@ def samples_in(batch: Any) -> int | None:
     if tensor is None:
         return None
     return tensor.size(0) if tensor.ndim else 1
+
+
+def sizes_that_differ(batch: Any) -> dict[str, int]:
+    """The first tensor of a batch and the first whose first dimension is another, by name; empty if there is none."""
+    named, size = list(tensors_in(batch)), samples_in(batch)
+    others = ((name, tensor.size(0)) for name, tensor in named[1:] if tensor.ndim)
+    other = next((entry for entry in others if entry[1] != size), None)
+    return {} if other is None or size is None else {named[0][0]: size, other[0]: other[1]}
 
 
 def _first_tensor(batch: Any) -> Tensor | None:

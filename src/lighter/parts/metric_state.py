@@ -1,11 +1,14 @@
 """States of metrics as plain data, and back: torchmetrics keeps them out of `state_dict`.
 
-Metrics in plain lists, dicts and objects of a module count as its own.
+Metrics in plain lists, dicts and objects of a module count as its own. Whatever a metric keeps elsewhere, the best
+value so far say, is put back by `unchanged`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +16,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 
-from lighter.parts.holders import held_modules
+from lighter.parts.holders import held_modules, holders
+
+_METHODS = ("update", "compute", "reset")
+_MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
@@ -46,6 +52,52 @@ def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
             setattr(metric, key, to_device(value, metric.device))
         # private: torchmetrics counts its updates, and has no other way to be told of them
         metric._update_count, metric._computed = saved["updates"], None
+
+
+def metrics_in(root: nn.Module) -> list[Any]:
+    """The metrics in a module: of torchmetrics, and objects of any other class that has the methods of one."""
+    return [one for _, one in holders(root) if all(callable(getattr(type(one), name, None)) for name in _METHODS)]
+
+
+@contextmanager
+def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
+    """Put back afterwards what these metrics have in their attributes, each list and dict of them being the same."""
+    before = [(vars(one), _remembered(vars(one), {})) for one in metrics if hasattr(one, "__dict__")]
+    try:
+        yield
+    finally:
+        for attributes, put_back in before:
+            intercepted = {key: attributes[key] for key in ("forward",) if key in attributes}  # since then, perhaps
+            put_back()
+            attributes.update(intercepted)
+
+
+def _remembered(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
+    """Remember a value, and what is in it. Returns what puts that back, and returns the value."""
+    if id(value) not in seen:
+        seen[id(value)] = lambda: value  # while it is looked into: it may hold itself
+        seen[id(value)] = _remember(value, seen)
+    return seen[id(value)]
+
+
+def _remember(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        copy = value.detach().clone()
+        return lambda: copy
+    if type(value) in _MAPPINGS:
+        pairs = [(key, _remembered(item, seen)) for key, item in value.items()]
+        return lambda: _filled(value, value.update, [(key, item()) for key, item in pairs])
+    if type(value) in _LISTS:  # a list of tensors grows, and none of them changes
+        items = [item if isinstance(item, Tensor) else _remembered(item, seen) for item in value]
+        add = value.update if type(value) is set else value.extend
+        return lambda: _filled(value, add, [item if isinstance(item, Tensor) else item() for item in items])
+    return lambda: value
+
+
+def _filled(container: Any, fill: Callable[[Any], Any], content: list[Any]) -> Any:
+    container.clear()
+    fill(content)
+    return container
 
 
 def to_device(value: Any, device: torch.device) -> Any:

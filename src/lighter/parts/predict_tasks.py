@@ -21,6 +21,7 @@ from pytorch_lightning import LightningModule
 from lighter.config.problems import close_to
 from lighter.errors import ModeError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
+from lighter.parts.hooks import is_marked
 from lighter.parts.task_run import SUFFIXES, TaskRun, or_write, start_run
 
 
@@ -103,7 +104,7 @@ class PredictStep:
 
     def __init__(self, own: Any) -> None:
         self.own = own
-        self.is_written = not getattr(own, "is_missing", False) and not getattr(own, "gives_way", False)
+        self.is_written = not is_marked(own, "is_missing") and not is_marked(own, "gives_way")
 
         def predict_step(module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
             tasks = tasks_of(module)

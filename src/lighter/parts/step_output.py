@@ -10,6 +10,7 @@ from torch import Tensor
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.loss_weights import LossWeights
+from lighter.parts.plain_tensors import plain_tensor
 
 _FORMS = """A step returns one of
   return loss                                  # a tensor with one element
@@ -94,10 +95,9 @@ def _tensors(losses: Mapping[str, Any], step: str) -> Mapping[str, Tensor]:
 
 
 def _scalar(loss: Tensor, name: str, step: str) -> Tensor:
-    if loss.ndim == 0:
-        return loss.detach()
     if loss.numel() == 1:
-        return loss.detach().reshape(())
+        detached = plain_tensor(loss)
+        return detached if loss.ndim == 0 else detached.reshape(())
     called = f"the loss `{name}`" if name else "a loss"
     raise ModuleValueError(
         f"`{step}` returned {called} of shape {tuple(loss.shape)}; a loss is one number: take its mean() or sum()."

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichP
 from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
 from lighter.lightning_alias import refuse_second_copies
+from lighter.parts.metric_state import metrics_in, unchanged
 from lighter.run.paths import METRICS
 from lighter.run.slurm import no_srun_hint
 from lighter.storage import exists, joined, normal
@@ -98,10 +99,14 @@ class Trainer(pytorch_lightning.Trainer):
             self.callbacks: list[Callback] = [*self.callbacks, self.saves]
 
     def _run_sanity_check(self) -> None:
-        """Lightning's, private: it would come again where a checkpoint of an epoch's end is gone on from."""
+        """Lightning's, private: it would come again where a checkpoint of an epoch's end is gone on from.
+
+        It leaves no trace in metrics: some keep the best value of all, whatever resets them.
+        """
         fit_loop: Any = self.fit_loop
         if fit_loop.goes_on is None:
-            super()._run_sanity_check()
+            with unchanged(metrics_in(self.lightning_module) if self.num_sanity_val_steps else ()):
+                super()._run_sanity_check()
 
     def save_checkpoint(
         self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any = None

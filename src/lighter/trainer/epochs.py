@@ -155,14 +155,18 @@ class LeanFitLoop(_FitLoop):
         """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
         then, progress = self._made_in(), self.epoch_progress.current
         if then is None:
-            super().setup_data()
+            self._setup_data()
             return
         if then and self.trainer.reload_dataloaders_every_n_epochs and self.streams is not None:
             self.streams.seed_for(EPOCH_START, then)  # they were made when that epoch began
         self._epoch_now, progress.completed = progress.completed, then
-        super().setup_data()
+        self._setup_data()
         self._be_back()  # there were none to be made
         self._last_train_dl_reload_epoch = then
+
+    def _setup_data(self) -> None:
+        with self.loaders.iterated():
+            super().setup_data()
 
     def _be_back(self) -> None:
         if self._epoch_now is not None:
@@ -364,6 +368,11 @@ class LeanFitLoop(_FitLoop):
                 fetcher: Any = self._data_fetcher
                 self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
             self.streams.begin_step(self.epoch_loop.batch_progress.total.ready)
+
+    def end_fetch(self) -> None:
+        """The same where to load a batch may begin an iteration of a dataloader."""
+        self.loaders.close()
+        self.begin_step()
 
     def _before_seeding(self) -> None:
         if self.streams is not None:

@@ -16,7 +16,7 @@ from lighter.trainer.exact.loaders import Loaders
 from lighter.trainer.exact.measured import metrics_of, shown
 from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import is_sanity_check, takes_batch_idx
-from lighter.trainer.step_log import StepLog
+from lighter.trainer.step_log import PlainResults, StepLog
 
 
 class StepPlan:
@@ -66,6 +66,7 @@ class LeanEvaluationLoop(_EvaluationLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._results = PlainResults(training=False)
         self._loaders = Loaders()
 
     def reset(self) -> None:
@@ -78,7 +79,8 @@ class LeanEvaluationLoop(_EvaluationLoop):
             fits.seed_validation()
             self._loaders.place = fits.place_of_validation()
             self._loaders.take(self._combined_loader.flattened)
-        super().reset()
+        with self._loaders.iterated():
+            super().reset()
 
     def on_run_start(self) -> None:
         """Begin: choose the loop, and plan its batches."""
@@ -91,15 +93,24 @@ class LeanEvaluationLoop(_EvaluationLoop):
             self.trainer.loop_choice = choice
         self._plan = None
         if choice.is_lean:
-            in_fit = self.trainer.state.fn == "fit"
-            fetcher._start_profiler = _profile_nothing
-            fetcher._stop_profiler = self._seed_batch if in_fit else _profile_nothing
+            in_fit, several = self.trainer.state.fn == "fit", self.num_dataloaders > 1
+            fetcher._start_profiler = self._loaders.open if in_fit and several else _profile_nothing
+            seed = self._end_fetch if several else self._seed_batch
+            fetcher._stop_profiler = seed if in_fit else _profile_nothing
             self._make_plan()
+
+    def _on_before_fetch(self) -> None:
+        super()._on_before_fetch()
+        self._loaders.open()
 
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()
         if self.trainer.state.fn == "fit":
-            self._seed_batch()
+            self._end_fetch()
+
+    def _end_fetch(self) -> None:
+        self._loaders.close()
+        self._seed_batch()
 
     def _seed_batch(self) -> None:
         """A batch is loaded: what its step draws does not depend on who loaded it."""

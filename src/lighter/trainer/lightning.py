@@ -67,6 +67,14 @@ def logging_step(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def batches_started(trainer: Any) -> int:
+    """The number of the training batch that is running, over all epochs.
+
+    Private, because the public `global_step` stays the same while gradients add up.
+    """
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.started)
+
+
 def fits_without_validation(trainer: Any) -> bool:
     """Whether a fit is running for which nobody gave validation data.
 

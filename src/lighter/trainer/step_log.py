@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
+from torch import Tensor
+
+from lighter.parts.plain_tensors import plain_tensor
+
+
+class PlainResults(_ResultCollection):
+    """The values logged in one loop, which callbacks and loggers get as plain tensors, whatever was logged.
+
+    Callbacks copy, print and save them, which not all classes of tensors can. `_get_cache` is private: it is what reads
+    a value, of a tensor or of a metric, for all of them.
+    """
+
+    @staticmethod
+    def _get_cache(result_metric: _ResultMetric, on_step: bool) -> Tensor | None:
+        value = _ResultCollection._get_cache(result_metric, on_step)
+        if value is None or type(value) is Tensor or result_metric.meta.enable_graph:
+            return value
+        return plain_tensor(value)
+
 
 class StepLog:
     """The part of Lightning's logger connector that a step needs, for the values logged in one loop.

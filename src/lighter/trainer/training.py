@@ -22,7 +22,7 @@ from lighter.trainer.hooks import find_hook, savers_last
 from lighter.trainer.lightning import takes_batch_idx
 from lighter.trainer.manual import ManualOptimization
 from lighter.trainer.optimization import LeanOptimization
-from lighter.trainer.step_log import StepLog
+from lighter.trainer.step_log import PlainResults, StepLog
 
 log = logging.getLogger("lighter")
 
@@ -56,6 +56,7 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self.val_loop = LeanEvaluationLoop(
             trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
         )
+        self._results = PlainResults(training=True)
         self._plan: Plan | None = None
 
     def reset(self) -> None:
@@ -70,7 +71,8 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         fits.seed_order()
         if self.trainer.current_epoch > 0 and not fits.is_resuming and not self.restarting:  # as Lightning asks itself
             fits.loaders.begin_epoch()
-        super().on_run_start(data_fetcher)
+        with fits.loaders.iterated():
+            super().on_run_start(data_fetcher)
         self.trainer.finite_check.begin_epoch()
         fits.loaders.note(data_fetcher.fetched)
         saved = fits.take_up_batches()
@@ -81,8 +83,10 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         self._plan = None
         self.automatic_optimization.forget()
         if choice.is_lean:
-            data_fetcher._start_profiler = _profile_nothing
-            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else fits.begin_step
+            cycles = fits.loaders.replays
+            data_fetcher._start_profiler = fits.loaders.open if cycles else _profile_nothing
+            begin_step = fits.end_fetch if cycles else fits.begin_step
+            data_fetcher._stop_profiler = _profile_nothing if fits.streams is None else begin_step
             self._make_plan(data_fetcher)
         if saved is not None:
             self._finish_batch(saved, data_fetcher)
@@ -94,9 +98,13 @@ class LeanTrainingEpochLoop(_TrainingEpochLoop):
         super().run(data_fetcher)
         self.trainer.finite_check.end_epoch()
 
+    def _on_before_fetch(self) -> None:
+        super()._on_before_fetch()
+        self.trainer.fit_loop.loaders.open()
+
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()
-        self.trainer.fit_loop.begin_step()
+        self.trainer.fit_loop.end_fetch()
 
     def _finish_batch(self, saved: Any, data_fetcher: Any) -> None:
         """Do what was still to be done when a checkpoint was saved after a batch."""

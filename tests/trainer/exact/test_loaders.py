@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from torch.utils.data import DataLoader, Dataset, IterableDataset, random_split
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, random_split
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import lighter
@@ -124,6 +124,23 @@ def shuffled(size: int = 20, batch_size: int = BATCH, **more: Any) -> DataLoader
     return DataLoader(Noisy(size), batch_size, shuffle=True, **more)
 
 
+class Counts(Sampler):
+    """A sampler whose order depends on how often it was asked."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[int]:
+        self.asked += 1
+        return iter([(index + self.asked) % 6 for index in range(6)])
+
+
+def counted() -> DataLoader:
+    return DataLoader(Noisy(6), 3, sampler=Counts())
+
+
 class Model(pl.LightningModule):
     """Notes what it is trained with, where a fit that goes on does not find it again."""
 
@@ -151,6 +168,24 @@ class Iterates(Model):
     def training_step(self, dataloader_iter: Any) -> Any:
         batch, _, _ = next(dataloader_iter)
         return super().training_step(batch, self.global_step)
+
+
+class Looks(Model):
+    """Looks at the training data itself, when an epoch begins and between its batches."""
+
+    def look(self) -> None:
+        loaders = self.trainer.train_dataloader
+        for loader in loaders.values() if isinstance(loaders, dict) else [loaders]:
+            self.looked.append([index for batch in loader for index in batch[0].tolist()])
+
+    looked: ClassVar[list[Any]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.look()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            self.look()
 
 
 class Keep(pl.callbacks.Checkpoint):
@@ -244,6 +279,11 @@ LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "several, of steps that iterate": (lambda: [shuffled(), shuffled(9, 3)], "exact", {"model": Iterates}),
     "a dict": (lambda: {"a": shuffled(), "b": shuffled(9, 3)}, "exact", {}),
     "a list": (lambda: [shuffled(), shuffled(15)], "exact", {}),
+    "one that is looked at": (shuffled, "exact", {"model": Looks}),
+    "several that are looked at": (lambda: {"a": shuffled(), "b": shuffled(9, 3)}, "exact", {"model": Looks}),
+    "one twice": (lambda: (lambda loader: {"a": loader, "b": loader})(shuffled()), "exact", {}),
+    "cycles, with workers": (lambda: [shuffled(), shuffled(6, 3, num_workers=1)], "exact", {}),
+    "cycles of a sampler that counts": (lambda: [shuffled(), counted()], "exact", {}),
     **{
         mode: (lambda mode=mode: CombinedLoader({"a": shuffled(), "b": shuffled(9, 3)}, mode), "exact", {})
         for mode in ("min_size", "max_size", "max_size_cycle")
@@ -265,6 +305,13 @@ def test_any_checkpoint_is_gone_on_from_exactly(name: str, tmp_path: Path) -> No
     make, says, options = LOADERS[name]
     epochs = 2 if says == "exact" else 3  # a state has to last
     assert assert_goes_on(make, tmp_path, max_epochs=epochs, **options) == {says}
+
+
+def test_looking_at_the_data_changes_nothing_that_is_trained() -> None:
+    Looks.looked.clear()
+    looked = fit(shuffled(), model=Looks)
+    assert looked.samples(0) == fit(shuffled()).samples(0)
+    assert len({str(order) for order in Looks.looked}) == len(Looks.looked) > 2
 
 
 def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:

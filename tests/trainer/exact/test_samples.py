@@ -13,6 +13,7 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
     RandomSampler,
     Sampler,
     SubsetRandomSampler,
@@ -252,10 +253,81 @@ def test_batches_before_the_middle_are_not_loaded() -> None:
     assert Counting.loaded == SIZE - 4 * BATCH
 
 
-def test_a_sample_that_comes_twice_is_drawn_for_twice() -> None:
-    one = DataLoader(Noisy(), batch_size=BATCH, sampler=WeightedRandomSampler([1.0] + [0.0] * (SIZE - 1), SIZE))
-    numbers = [number for batch in epoch(one, 0) for number in batch[1]]
-    assert len(set(numbers)) == SIZE
+REPEATING = {
+    "weighted": lambda: WeightedRandomSampler([1.0] + [0.0] * (SIZE - 1), SIZE),
+    "more samples than there are": lambda: RandomSampler(range(5), num_samples=SIZE),
+    "indices that repeat": lambda: SubsetRandomSampler([1, 2] * (SIZE // 2)),
+}
+
+
+@pytest.mark.parametrize("name", REPEATING)
+def test_a_sample_that_comes_twice_is_drawn_for_twice(name: str) -> None:
+    loader = DataLoader(Noisy(), batch_size=BATCH, sampler=REPEATING[name]())
+    samples = [sample for batch in epoch(loader, 0) for sample in zip(*batch, strict=True)]
+    assert len(samples) == SIZE > 2 * len({sample[0] for sample in samples})
+    assert len({sample[1] for sample in samples}) == SIZE
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """A stream whose samples draw."""
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        return ((index, float(torch.rand(()))) for index in range(SIZE))
+
+
+SHORT = {
+    **{name: LOADERS[name] for name in LOADERS if name != "in order"},
+    "for several processes": lambda: DataLoader(
+        Noisy(), batch_size=BATCH, sampler=DistributedSampler(Noisy(), num_replicas=2, rank=0)
+    ),
+    "a stream": lambda: DataLoader(Stream(), batch_size=BATCH),
+}
+
+
+def ways(loaders: list[DataLoader], *, twice: bool) -> list[Any]:
+    """What some loaders of an epoch give, each once, or each twice."""
+    taken = Loaders()
+    taken.take(loaders)
+    loads = loaders * (2 if twice else 1)
+    given = [[[torch.as_tensor(part).tolist() for part in batch] for batch in loader] for loader in loads]
+    taken.release()
+    return given
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_loader_that_cycles_within_an_epoch_has_other_numbers_each_time(name: str) -> None:
+    make = SHORT[name]
+    first, again = ways([make()], twice=True)
+    assert first != again
+    assert ways([make()], twice=True) == [first, again]
+    if name not in ("a stream", "a batch at a time"):  # whose samples do not tell the order
+        order, order_again = ([batch[0] for batch in cycle] for cycle in (first, again))
+        assert order != order_again
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_loaders_of_one_dataset_have_numbers_of_their_own(name: str) -> None:
+    make = SHORT[name]
+    first, second = ways([make(), make()], twice=False)
+    assert first != second
+    assert ways([make()], twice=False) == [first]  # whatever stands beside it
+    loader = make()
+    assert ways([loader, loader], twice=False)[0] == first
+
+
+def test_whoever_else_iterates_draws_as_from_any_loader() -> None:
+    loader, loaders = shuffled(), Loaders()
+    whole = epoch(shuffled(), 0, seed=0)
+    loaders.take([loader])
+    with loaders.iterated():
+        of_loop = iter(loader)
+    [first] = [batch[0].tolist() for batch in iter(loader)][:1]
+    torch.manual_seed(4)
+    others = [batch[0].tolist() for batch in loader]
+    torch.manual_seed(4)
+    assert others == [batch[0].tolist() for batch in shuffled()]
+    assert first != whole[0][0]
+    assert [batch[0].tolist() for batch in of_loop] == [batch[0] for batch in whole]
 
 
 def test_the_loader_is_given_back_as_it_was() -> None:

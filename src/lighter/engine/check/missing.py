@@ -81,7 +81,7 @@ def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(found, path, hook)
     bases = [base for name in _BASES if (base := lightnings(name)) is not None]
-    written = not getattr(own, "is_missing", False)
+    written = getattr(own, "is_missing", None) is not own  # a mark that `functools.wraps` may have copied
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))
 

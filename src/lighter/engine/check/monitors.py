@@ -61,7 +61,8 @@ def _logs(kind: type) -> bool:
         if each.__module__.partition(".")[0] in _KNOWN:
             continue
         for member in vars(each).values():
-            member = getattr(member, "unmeasured", member)
+            is_measured = getattr(member, "is_measured", None) is member
+            member = getattr(member, "unmeasured", member) if is_measured else member
             code = getattr(member, "__code__", None)
             if not isinstance(code, CodeType) and callable(member) and not isinstance(member, type):
                 return True  # a descriptor or a callable whose code is elsewhere

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -67,13 +68,14 @@ class Loaders:
         self._loaded: States | None = None  # what was loaded, until a batch is trained
         self._loaded_in = 0  # the epoch that goes on from there
         self._replaced: list[tuple[DataLoader, str, Keyed]] = []
-        self._borrowed: list[tuple[Keyed, Place | None]] = []
+        self._borrowed: list[tuple[Keyed, Place | None, int]] = []
 
     def take(self, loaders: Sequence[Any]) -> None:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
         self.release()
+        self.place.begun = {}
         self.replays = len(loaders) > 1
-        reasons = [reason for loader in loaders if (reason := self._take(loader))]
+        reasons = [reason for number, loader in enumerate(loaders) if (reason := self._take(loader, number))]
         self.sizes = [None if self._goes_by_state(loader) else size_of(loader) for loader in loaders]
         self.choice = ResumeChoice(FROM_START, reasons[0]) if reasons else ResumeChoice("exact")
         if self._stateful and not reasons:
@@ -81,6 +83,23 @@ class Loaders:
             self.choice = ResumeChoice("exact", f"by the state of {name}")
             if any(keeps_to_itself(loader) for loader in self._stateful):
                 self.choice = ResumeChoice(LIGHTNINGS, f"persistent workers of {name} have a state between epochs")
+
+    @contextmanager
+    def iterated(self) -> Iterator[None]:
+        """While the loop itself begins iterations of the loaders."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """The loop is about to fetch a batch, for which a loader may begin anew."""
+        self.place.in_loop = True
+
+    def close(self) -> None:
+        """The batch is fetched."""
+        self.place.in_loop = False
 
     @property
     def samplers(self) -> list[Any]:
@@ -91,11 +110,11 @@ class Loaders:
         """Give the dataloaders their own batch samplers back."""
         for loader, name, keyed in self._replaced:
             vars(loader)[name], keyed.place = keyed.inner, None
-        for keyed, place in reversed(self._borrowed):
-            keyed.place = place
+        for keyed, place, number in reversed(self._borrowed):
+            keyed.place, keyed.number = place, number
         self._replaced, self._borrowed, self._stateful = [], [], []
 
-    def _take(self, loader: Any) -> str:
+    def _take(self, loader: Any, number: int) -> str:
         """Prepare a loader. Returns why it cannot go on within an epoch; nothing if it can."""
         if not isinstance(loader, DataLoader):
             return self._take_other(loader)
@@ -103,11 +122,12 @@ class Loaders:
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
         if isinstance(inner, Keyed):  # a loader that is there twice, or for training too
-            self._borrowed.append((inner, inner.place))
-            inner.place = self.place
+            if inner.place is not self.place:
+                self._borrowed.append((inner, inner.place, inner.number))
+                inner.place, inner.number = self.place, number
         else:
             keyed = _KEYED.setdefault(loader, (KeyedTurns if streams else KeyedBatches)(inner, loader))
-            keyed.place = self.place
+            keyed.place, keyed.number = self.place, number
             vars(loader)[name] = keyed  # torch allows no setting of the attribute
             self._replaced.append((loader, name, keyed))
         if loader.persistent_workers and loader._iterator is not None:  # begun before the fit: keeps the loader's own
@@ -155,6 +175,7 @@ class Loaders:
 
     def begin_epoch(self) -> None:
         """Before a new iteration: Lightning may have begun one already, which is taken back."""
+        self.place.begun = {}
         if not self._stateful:
             return
         if self._loaded is None:

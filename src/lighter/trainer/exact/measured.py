@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lighter.parts.metric_state import metric_states, to_device
+from lighter.parts.plain_tensors import plain_tensor
 
 _SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")
@@ -136,7 +137,7 @@ def _metric_called(module: Any, name: str | None) -> Metric | None:
 
 def _on_cpu(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
+        return plain_tensor(value).cpu().clone()
     if isinstance(value, Mapping):
         return {key: _on_cpu(item) for key, item in value.items()}
     return [_on_cpu(item) for item in value] if isinstance(value, (list, tuple)) else value

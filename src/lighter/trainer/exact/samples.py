@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class Place:
         trained: an epoch, and how many batches of it were trained before.
         before_seeding: is called before the generators of this process are seeded for samples.
         before_order: is called before a sampler is asked for the order of an epoch.
+        in_loop: whether the loop itself iterates. Anybody else draws from the global generators, as from any loader.
+        begun: how many iterations of each loader the epoch has begun, by the loader's number.
     """
 
     def __init__(self) -> None:
@@ -56,12 +58,54 @@ class Place:
         self.clock: Any = self
         self.epoch = 0
         self.trained = (0, 0)
+        self.in_loop = True
+        self.begun: dict[int, int] = {}
         self.before_seeding: Callable[[], None] = _nobody_asks
         self.before_order: Callable[[], None] = _nobody_asks
 
     def skip(self, epoch: int) -> int:
         """The batches of an epoch to leave out."""
         return self.trained[1] if self.trained[0] == epoch else 0
+
+    def begin(self, loader: int) -> Iteration:
+        """Begin an iteration of a loader, whose number this is."""
+        if not self.begun:
+            self.before_order()
+        repeat = self.begun.get(loader, 0)
+        self.begun[loader] = repeat + 1
+        return Iteration(self.seed, self.clock.epoch, loader, repeat)
+
+    def begin_workers(self, loader: int) -> None:
+        """Seed what the workers of a loader that cycles are seeded with; the loop does so at the start of the epoch."""
+        if repeat := self.begun.get(loader, 0):
+            key = Iteration(self.seed, self.clock.epoch, loader, repeat).key(ORDER)
+            torch.default_generator.manual_seed(int.from_bytes(key[8:], "little"))
+
+
+class Iteration(NamedTuple):
+    """One way through a loader in an epoch.
+
+    Attributes:
+        seed: of the fit.
+        epoch: its number.
+        loader: the loader's number among those of the epoch.
+        repeat: how many iterations of that loader the epoch had before: a short one cycles beside a long one.
+    """
+
+    seed: int
+    epoch: int
+    loader: int
+    repeat: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the epoch's first of the loader."""
+        return not self.repeat
+
+    def key(self, purpose: int) -> bytes:
+        """The key of its random numbers: by seed and epoch alone, but for cycles and further loaders."""
+        which = (self.loader, self.repeat) if self.loader or self.repeat else ()
+        return key_of(self.seed, purpose, self.epoch, *which)
 
 
 def _nobody_asks() -> None:
@@ -79,18 +123,23 @@ class Keyed:
 
     Attributes:
         place: where an iteration begins.
+        number: of the loader among those of the place.
     """
 
     def __init__(self, inner: Any, loader: DataLoader) -> None:
         self.inner = inner
         self.place: Place | None = None
+        self.number = 0
         self.loads_here = loader.num_workers == 0
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.inner) if self.place is None else self._batches(self.place)
+        if self.place is None or not self.place.in_loop:
+            return iter(self.inner)
+        self.place.begin_workers(self.number)
+        return self._batches(self.place)
 
     def _batches(self, place: Place) -> Iterator[Any]:
         raise NotImplementedError
@@ -115,14 +164,10 @@ class KeyedBatches(Keyed):
         return getattr(self.inner, name)
 
     def _batches(self, place: Place) -> Iterator[Any]:
-        place.before_order()
-        epoch = place.clock.epoch
-        skip = place.skip(epoch)
-        order, samples = (key_of(place.seed, purpose, epoch) for purpose in (ORDER, SAMPLE))
-        parts: list[Any] = [self.inner, self.sampler]
-        for part in parts:
-            if callable(getattr(part, "set_epoch", None)):
-                part.set_epoch(epoch)
+        iteration = place.begin(self.number)
+        skip = place.skip(iteration.epoch) if iteration.is_first else 0
+        order, samples = iteration.key(ORDER), iteration.key(SAMPLE)
+        self._set_epoch(iteration)
         drawn = islice(self._drawn(order), skip, None)
         if not self.is_random:
             yield from drawn
@@ -131,6 +176,14 @@ class KeyedBatches(Keyed):
             if self.loads_here:
                 place.before_seeding()
             yield self._keyed(indices, samples, (place.rank, number))
+
+    def _set_epoch(self, iteration: Iteration) -> None:
+        """Tell the samplers the epoch; one of torch's that draws by nothing else, another number where it cycles."""
+        parts: list[Any] = [self.inner, self.sampler]
+        for part in parts:
+            if callable(getattr(part, "set_epoch", None)):
+                by_epoch = iteration.is_first or not isinstance(part, DistributedSampler)
+                part.set_epoch(iteration.epoch if by_epoch else int.from_bytes(iteration.key(ORDER)[:4], "little"))
 
     def _drawn(self, order: bytes) -> Iterator[Any]:
         """The indices of the epoch's batches, whose drawing nothing else can disturb."""
@@ -170,7 +223,7 @@ class KeyedTurns(Keyed):
     """The same for an iterable dataset, whose batches nobody chooses: each is seeded."""
 
     def _batches(self, place: Place) -> Iterator[Any]:
-        samples = key_of(place.seed, SAMPLE, place.clock.epoch)
+        samples = place.begin(self.number).key(SAMPLE)
         for number, turn in enumerate(self.inner):
             key = key_of(samples, BATCH, place.rank, number)
             if self.loads_here:
@@ -308,4 +361,8 @@ def draws_nothing(dataset: Any) -> bool:
 
 def may_repeat(sampler: Any) -> bool:
     """Whether an epoch may have a sample twice, which is then not augmented the same way twice."""
+    if type(sampler) is SubsetRandomSampler:
+        return len(set(map(int, sampler.indices))) < len(sampler.indices)
+    if type(sampler) is RandomSampler and sampler.num_samples > len(sampler.data_source):
+        return True
     return type(sampler) is WeightedRandomSampler or bool(getattr(sampler, "replacement", False))

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lighter.parts.metric_state import load_metric_states
+from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.exact.buffers import buffers_of_process, load_buffers
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
@@ -138,7 +139,7 @@ def _row(trainer: Any) -> dict[str, Any]:
     accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
     if accumulates or not (connector.should_update_logs or trainer.fast_dev_run):
         return {}
-    return {name: value.detach().cpu() for name, value in connector.metrics["log"].items()}
+    return {name: plain_tensor(value).cpu() for name, value in connector.metrics["log"].items()}
 
 
 def _accumulates(loop: Any, place: str) -> bool:

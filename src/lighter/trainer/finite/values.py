@@ -201,19 +201,20 @@ def _all_weights_finite(module: nn.Module) -> bool:
 
 def spoiled_in(batch: Any) -> list[Spoiled]:
     """What is not finite in a batch, by the keys and indices that lead there."""
-    found = (look_at(name or "the batch", tensor) for name, tensor in _entries(batch, "") if _has_values(tensor))
+    found = (look_at(name or "the batch", tensor) for name, tensor in tensors_in(batch) if _has_values(tensor))
     return [spoiled for spoiled in found if spoiled is not None]
 
 
-def _entries(batch: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+def tensors_in(batch: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in lists, tuples, dicts and dataclasses, by the keys and indices that lead there."""
     if isinstance(batch, Tensor):
         yield name, batch
     elif isinstance(batch, Mapping):
         for key, value in batch.items():
-            yield from _entries(value, f"{name}.{key}" if name else str(key))
+            yield from tensors_in(value, f"{name}.{key}" if name else str(key))
     elif isinstance(batch, (list, tuple)):
         for number, value in enumerate(batch):
-            yield from _entries(value, f"{name}[{number}]" if name else f"batch[{number}]")
+            yield from tensors_in(value, f"{name}[{number}]" if name else f"batch[{number}]")
     elif is_dataclass(batch) and not isinstance(batch, type):
         for field in fields(batch):
-            yield from _entries(getattr(batch, field.name), f"{name}.{field.name}" if name else field.name)
+            yield from tensors_in(getattr(batch, field.name), f"{name}.{field.name}" if name else field.name)

@@ -43,7 +43,7 @@ class CheckpointFiles(TorchCheckpointIO):
             OSError: it cannot be written; what was there before is there still.
         """
         if storage_options is not None or "://" in str(path):
-            super().save_checkpoint(checkpoint, path, storage_options)
+            super().save_checkpoint(plain(checkpoint), path, storage_options)
             return
         if (folder := Path(path).parent) not in self._swept:  # of whoever saves: not all say where, before they do
             self._swept.add(folder)

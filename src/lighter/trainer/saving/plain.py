@@ -5,23 +5,28 @@ What is plain but for its type becomes plain. Whatever else a user keeps in a ch
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from lighter.parts.plain_tensors import plain_tensor
+
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
-_OF_TENSORS = ("state_dict", "optimizer_states")
 _SHOWN = 5
 
 
 def plain(checkpoint: Any) -> Any:
-    """The checkpoint, with numbers of Python for those of NumPy that are the same, and text for paths.
+    """The checkpoint, with plain tensors for those of subclasses, numbers of Python for those of NumPy that are the
+    same, and text for paths.
 
     Paths are so among hyperparameters only, which a constructor takes as a config gives them. A number of lower
     precision than Python's stays what it is: what is computed with it would be another.
@@ -29,23 +34,33 @@ def plain(checkpoint: Any) -> Any:
     if type(checkpoint) is not dict:
         return checkpoint
     try:
-        return {key: _plain(value, paths=key in _HYPERPARAMETERS) if key not in _OF_TENSORS else value
-                for key, value in checkpoint.items()}  # fmt: skip
+        return {key: _plain(value, paths=key in _HYPERPARAMETERS) for key, value in checkpoint.items()}
     except RecursionError:  # data that holds itself
         return checkpoint
 
 
 def _plain(value: Any, *, paths: bool) -> Any:
     """The value itself where there is nothing to change in it."""
-    if type(value) is dict:
-        changed = {key: _plain(inner, paths=paths) for key, inner in value.items()}
-        return changed if any(changed[key] is not inner for key, inner in value.items()) else value
+    if type(value) is Tensor:
+        return value
+    if type(value) in (dict, OrderedDict):
+        changed = {key: new for key, old in value.items() if (new := _plain(old, paths=paths)) is not old}
+        return _with(value, changed) if changed else value
     if type(value) in (list, tuple):
         items = [_plain(inner, paths=paths) for inner in value]
         return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if isinstance(value, Tensor):
+        return plain_tensor(value)
     if isinstance(value, (np.bool_, np.integer, np.float64, np.str_)):
         return value.item()
     return str(value) if paths and isinstance(value, PurePath) else value
+
+
+def _with(value: dict[Any, Any], changed: dict[Any, Any]) -> dict[Any, Any]:
+    """A dict of the same type and attributes, those of a module's state among them, with other values."""
+    copied = copy.copy(value)
+    copied.update(changed)
+    return copied
 
 
 def refused(path: Any) -> list[str]:

@@ -1,0 +1,21 @@
+"""Tensors of a subclass as plain ones: what is saved can then be loaded with `weights_only=True`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+def plain_tensor(value: Tensor) -> Tensor:
+    """The same numbers, detached, without the class that somebody has given them, MONAI's `MetaTensor` say.
+
+    Subclasses whose numbers are elsewhere (quantized, sharded, not there yet) stay what they are; so do parameters.
+    """
+    if isinstance(value, nn.Parameter) or is_lazy(value):
+        return value
+    detached = value.detach()
+    if type(detached) is Tensor or type(detached).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return detached
+    with torch._C.DisableTorchFunctionSubclass():  # of "Extending PyTorch": the subclass would take it back
+        return detached.as_subclass(Tensor)
