@@ -15,6 +15,7 @@ import errno
 import json
 import logging
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -102,8 +103,9 @@ def _file_system(path: Path) -> tuple[str, set[str]]:
     with suppress(OSError):
         for line in _MOUNTS.read_text(errors="replace").splitlines():
             mount, _, system = line.partition(" - ")
-            kind, _, options = system.split()
-            point = Path(mount.split()[4].encode().decode("unicode_escape"))  # a space in it is \\040
+            kind, *_, options = system.split()
+            # a space in it is \040
+            point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4]))
             if place.is_relative_to(point) and len(point.parts) >= longest:
                 found, longest = (kind, {*options.split(",")}), len(point.parts)
     return found
