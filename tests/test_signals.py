@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -38,6 +39,23 @@ def test_what_comes_of_a_swallowed_stop_is_the_stop() -> None:
 def test_a_failure_after_a_stop_that_was_only_noted_stays_one() -> None:
     with pytest.raises(ImportError), stop_signals() as caught, caught.deferred(lambda: True):
         swallows()
+
+
+def test_no_thread_and_no_file_is_left_while_a_forked_process_lives() -> None:
+    files = len(os.listdir("/dev/fd"))
+    with stop_signals():
+        assert "lighter-signals" in {thread.name for thread in threading.enumerate()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    left = {thread.name for thread in threading.enumerate()}, len(os.listdir("/dev/fd"))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert "lighter-signals" not in left[0]
+    assert left[1] == files
 
 
 def test_a_run_is_interrupted_and_has_not_failed(config: dict[str, Any], own_place: Path) -> None:

@@ -123,12 +123,12 @@ class StopSignals:
 
     def let_go(self) -> None:
         """Put back the handlers that were there before, where nobody has put another one meanwhile."""
-        if self._watcher is not None:
-            self._watcher.end()
         for signum in STOPS:
             self.leave(signum)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # so Lightning leaves it after an interrupt
+        if self._watcher is not None:
+            self._watcher.end()
 
     def let_go_in_child(self) -> None:
         """A process that was forked ends by signals as any other."""
@@ -211,8 +211,8 @@ def stop_signals() -> Iterator[StopSignals]:
             raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
         raise
     finally:
+        _current = None  # first: a signal may interrupt what follows
         caught.let_go()
-        _current = None
 
 
 def _forget_in_children() -> None:
@@ -256,21 +256,25 @@ class _Watcher(threading.Thread):
         return watcher
 
     def run(self) -> None:
-        """Until the pipe is closed."""
+        """Until `end` writes a zero. The end of the file comes later: processes that were forked hold it open."""
         first: float | None = None
-        while came := os.read(self._read, 64):
-            now = time.monotonic()
+        came = b""
+        while 0 not in came:
+            came, now = os.read(self._read, 64), time.monotonic()
             for signum in (byte for byte in came if byte in STOPS):
                 first = now if first is None else first
                 self._heard(signum, now - first)
-        os.close(self._read)
 
     def end(self) -> None:
-        """Watch no more."""
+        """Watch no more: the thread has ended when this returns."""
         before = signal.set_wakeup_fd(-1)
         if before not in (-1, self._write):
             signal.set_wakeup_fd(before)
+        os.set_blocking(self._write, True)  # if the pipe is full, the thread is about to read
+        os.write(self._write, b"\0")
+        self.join()
         os.close(self._write)
+        os.close(self._read)
 
 
 def is_lightnings(handler: Any) -> bool:

@@ -40,6 +40,16 @@ def test_the_environments_arguments_come_before_the_defaults(tmp_path: Path, mon
     assert lighter.Trainer(accelerator="cpu", logger=CSVLogger(tmp_path)).loggers
 
 
+@pytest.mark.parametrize("name", OWN_ARGUMENTS)
+def test_the_environment_has_our_own_arguments_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"on_non_finite": "skip", "on_save_error": "continue"}.get(name, str(name == "async_save"))
+    monkeypatch.setenv(f"PL_TRAINER_{name.upper()}", value)
+    assert str(getattr(lighter.Trainer(accelerator="cpu", logger=False), name)) == value
+    monkeypatch.setenv(f"PL_TRAINER_{name.upper()}", "off")
+    with pytest.raises(ValueError, match=f"{name} is .*, not 'off'"):
+        lighter.Trainer(accelerator="cpu", logger=False)
+
+
 def test_a_person_at_a_terminal_sees_rich(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

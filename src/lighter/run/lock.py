@@ -15,6 +15,7 @@ import errno
 import json
 import logging
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -31,8 +32,14 @@ log = logging.getLogger("lighter.run")
 LOCK = ".lock"
 _HELD = (errno.EAGAIN, errno.EACCES)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+# file systems whose locks are the same for all processes that can open the file: on the disks of one machine, where
+# another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known
+_LOCK_FOR_ALL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "ceph", "gpfs", "gfs2", "ocfs2"}
+_LOCK_FOR_A_HOST = {"nolock", "local_lock=flock", "local_lock=all"}  # options of NFS
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PATIENCE = 10.0  # seconds
+
+_MOUNTS = Path("/proc/self/mountinfo")
 
 _descriptors: dict[str, int] = {}
 
@@ -78,6 +85,30 @@ def release(path: Path, *, remove: bool = False) -> None:
         with suppress(OSError):
             path.unlink()
     os.close(descriptor)
+
+
+def excludes_other_hosts(path: Path) -> bool:
+    """Return whether this process holds a lock, and no process on another host can have it at the same time."""
+    if os.path.abspath(path) not in _descriptors:
+        return False
+    kind, options = _file_system(path)
+    if kind in ("nfs", "nfs4"):
+        return not options & _LOCK_FOR_A_HOST
+    return "flock" in options if kind == "lustre" else kind in _LOCK_FOR_ALL
+
+
+def _file_system(path: Path) -> tuple[str, set[str]]:
+    """The type and the options of the file system that a file is on; of none where nobody tells."""
+    found, longest, place = ("", set[str]()), 0, path.resolve()
+    with suppress(OSError):
+        for line in _MOUNTS.read_text(errors="replace").splitlines():
+            mount, _, system = line.partition(" - ")
+            kind, *_, options = system.split()
+            # a space in it is \040
+            point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4]))
+            if place.is_relative_to(point) and len(point.parts) >= longest:
+                found, longest = (kind, {*options.split(",")}), len(point.parts)
+    return found
 
 
 @contextmanager

@@ -9,10 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lighter.run import slurm
+
 
 def this_process() -> dict[str, Any]:
-    """The host, the process id, and when it was started: process ids are used again."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started(os.getpid())}
+    """The host, the process id, when it was started, as process ids are used again, and the job of SLURM's."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid), "slurm": slurm.job()}
 
 
 def is_here(host: object) -> bool:

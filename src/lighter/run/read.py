@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lighter.errors import RunError
-from lighter.run import paths
+from lighter.run import paths, slurm
 from lighter.run.disk import read_text, write_whole
-from lighter.run.lock import waited_for
-from lighter.run.process import is_gone
+from lighter.run.lock import LOCK, excludes_other_hosts, waited_for
+from lighter.run.process import is_gone, is_here
 from lighter.run.schema import RECORD, fault
 from lighter.run.secrets import Secrets
 
@@ -76,7 +76,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What a table of runs shows, and what the status is worked out from."""
-        kept = ("name", "stage", "status", "host", "pid", "process_started", "started", "progress", "safe")
+        kept = ("name", "stage", "status", "host", "pid", "process_started", "slurm", "started", "progress", "safe")
         return {
             "id": self.id,
             **{key: self.facts.get(key) for key in kept},
@@ -104,8 +104,30 @@ def trusted(run: Run) -> Run:
 def status_of(facts: dict[str, Any]) -> str:
     """The status in a record; `lost` if it says that it runs, and its process is gone."""
     status = str(facts.get("status"))
-    gone = status == RUNNING and is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
-    return LOST if gone else status
+    if status != RUNNING:
+        return status
+    gone = is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
+    return LOST if gone or slurm.is_over(facts.get("slurm")) else status
+
+
+def refuse_running(run: Run) -> None:
+    """See that a run does not run any more, before this process writes into its folder, whose lock it has.
+
+    What ran on another host is over if it would have that lock: the host went down, or the job was started elsewhere.
+
+    Raises:
+        RunError: it runs, or nobody can tell.
+    """
+    host = run.facts.get("host")
+    if run.status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
+        return
+    message = f"{run.id} is running (process {run.facts.get('pid')} on {host}); two processes cannot share its folder"
+    if not is_here(host):
+        message += (
+            f". Locks do not tell here whether that is so, as its file system may not have them across hosts. If it is"
+            f' gone, write "lost" for "running" as the status in {run.folder.record}'
+        )
+    raise RunError(message)
 
 
 def read_run(path: Path) -> Run:

@@ -32,6 +32,7 @@ _START: dict[str, Shape] = {
     "host": str,
     "pid": int,
     "process_started": str,
+    "slurm": {"job": Required(str), "restarts": Required(str)},
     "started": str,
     "ended": str,
     "overrides": [str],

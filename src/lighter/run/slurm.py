@@ -1,14 +1,31 @@
-"""SLURM, as a run without it sees it: on a login node, say, where its commands are installed."""
+"""SLURM: which of its jobs a run is in; and no hint at it outside of them, on a login node say."""
 
 from __future__ import annotations
 
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 _MESSAGE = "The `srun` command is available on your system but is not used"
+
+
+def job() -> dict[str, str] | None:
+    """Return the job that this process is in and how often it was requeued; None outside of SLURM."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if not number:
+        return None
+    job = f"{os.environ.get('SLURM_CLUSTER_NAME', '')}/{number}"
+    return {"job": job, "restarts": os.environ.get("SLURM_RESTART_COUNT", "0")}
+
+
+def is_over(start: Mapping[str, str] | None) -> bool:
+    """Return whether this process is in the same job, requeued since: SLURM ends its processes before that."""
+    now = job()
+    if start is None or now is None:
+        return False
+    return start["job"] == now["job"] and start["restarts"] != now["restarts"]
 
 
 @contextmanager

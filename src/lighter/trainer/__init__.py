@@ -71,7 +71,7 @@ class Trainer(pytorch_lightning.Trainer):
     loop_choice: LoopChoice | None = None
     resume_choice: ResumeChoice | None = None
 
-    @_defaults_from_env_vars  # Lightning's own would come too late: after our defaults
+    @_defaults_from_env_vars  # Lightning's would come after our defaults, and give our arguments to its constructor
     def __init__(
         self,
         *,
@@ -81,20 +81,21 @@ class Trainer(pytorch_lightning.Trainer):
         async_save: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.exact_resume, self.async_save = exact_resume, async_save
+        self.exact_resume = _flag(exact_resume, "exact_resume")
+        self.async_save = _flag(async_save, "async_save")
         self.on_non_finite = _one_of(OnNonFinite, on_non_finite, "on_non_finite")
         self.on_save_error = _one_of(OnSaveError, on_save_error, "on_save_error")
         if kwargs.get("default_root_dir") is not None:
             kwargs["default_root_dir"] = normal(kwargs["default_root_dir"])
         arguments = kwargs if kwargs.get("barebones") else _with_defaults(kwargs)
         with no_srun_hint():
-            super().__init__(**arguments)
+            inspect.unwrap(super(Trainer, type(self)).__init__)(self, **arguments)
         refuse_second_copies([*self.callbacks, *self.loggers])
         self.finite_check = FiniteCheck(self)
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)
         install_saving(self)
-        self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=async_save)
+        self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=self.async_save)
         if not kwargs.get("barebones"):
             self.callbacks: list[Callback] = [*self.callbacks, self.saves]
 
@@ -164,6 +165,12 @@ def _one_of(choices: Any, given: str, name: str) -> str:
     if given not in get_args(choices):
         raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {given!r}")
     return given
+
+
+def _flag(given: object, name: str) -> bool:
+    if given not in (True, False):
+        raise ValueError(f"{name} is True or False, not {given!r}")
+    return bool(given)
 
 
 def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,10 @@ class Agreement:
 
     Attributes:
         signum: the signal that they stop for, once all know of it.
+        has_failed: whether this process has.
     """
+
+    has_failed = False
 
     def __init__(self, trainer: Any, stage: int) -> None:
         self.signum: int | None = None
@@ -89,6 +92,7 @@ class Agreement:
         with suppress(Exception):
             if self._store is not None:
                 self._store.compare_set(self._failure_key, "", text)
+                self._store.set(f"{self._failure_key}/{self._rank}", text)
 
     def failure(self) -> str | None:
         """Return the error that the first process that failed has left."""
@@ -96,6 +100,13 @@ class Agreement:
             if self._store is not None and self._store.check([self._failure_key]):
                 return str(self._store.get(self._failure_key).decode())
         return None
+
+    def have_all_failed(self) -> bool:
+        """Return whether each process has left an error of its own."""
+        with suppress(Exception):
+            keys = [f"{self._failure_key}/{rank}" for rank in range(self._size)]
+            return self._store is not None and bool(self._store.check(keys))
+        return False
 
     def part(self) -> None:
         """Leave without an agreement: when the others have begun to leave too, or after some seconds."""

@@ -211,7 +211,7 @@ class LeanFitLoop(_FitLoop):
         if saved is None or not self._fits(saved):
             return None
         own = saved.processes[self.trainer.global_rank]
-        return States(own["loaders"], own.get("datasets", ()))
+        return States(own["loaders"], own.get("datasets", ()), own.get("is_cut", False))
 
     @property
     def done(self) -> bool:
@@ -383,7 +383,9 @@ class LeanFitLoop(_FitLoop):
         state: dict[str, Any] = super().on_save_checkpoint()
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
-            loaders = self.loaders.state(batches.processed if place_of(self.trainer) in WITHIN else None)
+            is_within = place_of(self.trainer) in WITHIN
+            is_cut = not is_within and batches.ready > 0 and not self.epoch_loop._num_ready_batches_reached()
+            loaders = self.loaders.state(batches.processed if is_within or is_cut else None, is_cut=is_cut)
             made_in = self._last_train_dl_reload_epoch
             own = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": made_in}
             state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)

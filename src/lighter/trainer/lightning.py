@@ -274,14 +274,13 @@ def leave_handlers(trainer: Any) -> None:
 
 
 def meet_in_each_batch(trainer: Any) -> bool:
-    """Whether the processes wait for each other in the forward pass of each batch, of an evaluation too.
+    """Return whether the processes wait for each other in the forward pass of each batch, of an evaluation too.
 
-    DDP does to give all the buffers of the first, of batch normalization say, and strategies that shard do.
+    Strategies that shard do. DDP does in the first batch after training, to give all the buffers of the first process;
+    without gradients there is nothing new to give afterwards, so one process may have more batches than another.
     """
     model = trainer.strategy.model
-    if isinstance(model, DistributedDataParallel):
-        return bool(model.broadcast_buffers and model.modules_buffers)
-    return model is not trainer.lightning_module
+    return model is not trainer.lightning_module and not isinstance(model, DistributedDataParallel)
 
 
 def child_processes(trainer: Any) -> list[Any]:

@@ -146,9 +146,11 @@ class Stopping:
         except SystemExit as error:
             self._end(error)
             raise
-        except (RuntimeError, ProcessExitedException) as error:  # the others have gone while this one waited for them
-            if self._agreement is not None or self._children or child_processes(self._trainer):
-                self._end(error)
+        except Exception as error:
+            is_of_several = self._agreement is not None or self._children or child_processes(self._trainer)
+            if is_of_several and isinstance(error, (RuntimeError, ProcessExitedException)):
+                self._end(error)  # the others have gone while this one waited for them
+            self._end_waiting_children()
             raise
         self._end(None)
 
@@ -230,6 +232,7 @@ class Stopping:
         """
         if self._agreement is None:
             return
+        self._agreement.has_failed = True
         if not is_lost_connection(error):
             self._agreement.tell_failure(error)
         elif self.signum is None and (failure := self._agreement.failure() or _unknown_failure(error)):
@@ -272,6 +275,22 @@ class Stopping:
         until = time.monotonic() + _CHILDREN_HAVE[know]
         while any(child.poll() is None for child in children) and time.monotonic() < until:
             time.sleep(0.02)
+        self._kill_children()
+
+    def _end_waiting_children(self) -> None:
+        """After a failure of the loops in this process: those that have not failed wait for it, and would for long.
+
+        They would complain of it too, when its connections close. Where all have failed, a script may go on.
+        """
+        agreement, children = self._agreement, child_processes(self._trainer)
+        if agreement is None or not agreement.has_failed or not children:
+            return
+        until = time.monotonic() + _CHILDREN_HAVE[False]
+        while any(child.poll() is None for child in children) and time.monotonic() < until:
+            if agreement.have_all_failed():
+                return
+            time.sleep(0.02)
+        self._let_children_end()
         self._kill_children()
 
     def _kill_children(self) -> None:

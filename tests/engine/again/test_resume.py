@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 
 from lighter import Runner
 from lighter.errors import CheckpointError, ConfigError, RunError
+from lighter.run import lock
 from lighter.run.lock import owned
 from lighter.run.process import this_process
 from lighter.run.read import read_run
@@ -247,6 +249,47 @@ def test_only_fits_that_do_not_run_go_on(job: dict[str, Any]) -> None:
     (folder / "run.json").write_text(json.dumps({**record(folder), **this_process(), "status": "running"}))
     with pytest.raises(RunError, match="-run is running"):
         Runner().resume(folder)
+
+
+JOB = {"job": "cluster/17", "restarts": "0"}
+
+
+@pytest.mark.parametrize(
+    ("mount", "started_in", "goes_on"),
+    [
+        ("ext4 /dev/sda rw", None, True),  # of a container that is gone
+        ("nfs4 disk:/ rw,vers=4.2,local_lock=none", None, True),
+        ("nfs disk:/ rw,vers=3,nolock,local_lock=all", None, False),
+        ("lustre disk:/ rw,flock,lazystatfs", None, True),
+        ("lustre disk:/ rw,localflock", None, False),
+        ("fuse.sshfs disk:/ rw", None, False),
+        ("fuse.sshfs disk:/ rw", JOB, True),  # this job, before SLURM requeued it
+        ("fuse.sshfs disk:/ rw", {**JOB, "restarts": "1"}, False),  # another step of this job
+        ("fuse.sshfs disk:/ rw", {**JOB, "job": "cluster/18"}, False),
+    ],
+)
+@pytest.mark.parametrize("auto_resume", [True, False])
+@pytest.mark.filterwarnings("ignore:The `srun` command")
+def test_a_fit_that_ran_on_another_host_goes_on_if_it_is_known_to_be_over(
+    mount: str, started_in: Any, goes_on: bool, auto_resume: bool, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fit_until(17, [job])
+    there = {"status": "running", "host": "another", "slurm": started_in}
+    (folder / "run.json").write_text(json.dumps({**record(folder), **there}))
+    mounts = f"21 1 0:20 / / rw,relatime - fuse.other x rw\n22 21 0:21 / {Path.cwd()} rw shared:1 - {mount}\n"
+    Path("mounts").write_text(mounts.replace(" /tmp", " /t\\155p"))  # as a space is written there
+    monkeypatch.setattr(lock, "_MOUNTS", Path("mounts"))
+    for name, value in (("JOB_ID", "17"), ("CLUSTER_NAME", "cluster"), ("RESTART_COUNT", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    stop = pytest.raises(RunError, match=r"is running \(process \d+ on another\).* write \"lost\" for \"running\"")
+    with nullcontext() if goes_on else stop:
+        if auto_resume:
+            job["trainer"]["callbacks"] = [{"_target_": "tests.engine.again.jobs.StopAt", "step": 17}]
+            Runner().run("fit", [job], auto_resume=True)
+        else:
+            Runner().resume("last")
+    assert record(folder)["status"] == ("finished" if goes_on else "running")
+    assert len(list(Path("outputs").glob("*/*"))) == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

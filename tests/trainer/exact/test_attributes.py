@@ -17,7 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Sampler, Subset
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
@@ -316,11 +316,36 @@ def of_workers() -> Job:
     return Job(train=DataLoader(Remembers(), BATCH, num_workers=1))
 
 
+class Opens(Samples):
+    """Counts what it serves. Its file is opened with the first sample, and is no state."""
+
+    def __init__(self) -> None:
+        self.served, self.file = 0, None
+
+    def __getitem__(self, index: Any) -> Any:
+        self.file = self.file or str(index)
+        self.served += 1
+        return super().__getitem__(index)
+
+
+def counting(dataset: Any) -> Job:
+    return Job(train=DataLoader(dataset, BATCH, num_workers=1))
+
+
+COUNTS = "which its workers change with each sample, is not saved"
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda: Job(Iterates()), "model.numbers, an iterator (count), is not saved"),
-        (of_workers, "train_dataloader.dataset.draws, a random generator that workers draw from, is not saved"),
+        (
+            of_workers,
+            "train_dataloader.dataset.draws, a random generator that workers draw from, is not saved; "
+            f"train_dataloader.dataset.served, {COUNTS}",
+        ),
+        (lambda: counting(Subset(Opens(), range(8))), f"train_dataloader.dataset.dataset.served, {COUNTS}"),
+        (lambda: counting(ConcatDataset([Opens()])), f"train_dataloader.dataset.datasets[0].served, {COUNTS}"),
     ],
 )
 def test_what_nobody_can_read_is_named_at_the_start(make: Callable[[], Job], reason: str, tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ class OwnLoader:
         self.next = state["next"]
 
 
+class LoaderOfLength(OwnLoader):
+    """The same, whose length is known."""
+
+    def __len__(self) -> int:
+        return 4
+
+
 def shuffled(size: int = 20, batch_size: int = BATCH, **more: Any) -> DataLoader:
     return DataLoader(Noisy(size), batch_size, shuffle=True, **more)
 
@@ -312,6 +319,27 @@ def test_looking_at_the_data_changes_nothing_that_is_trained() -> None:
     looked = fit(shuffled(), model=Looks)
     assert looked.samples(0) == fit(shuffled()).samples(0)
     assert len({str(order) for order in Looks.looked}) == len(Looks.looked) > 2
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("loader", [OwnLoader, LoaderOfLength])
+@pytest.mark.parametrize("saved", ["at the end of the epoch", "after the fit"])
+def test_a_state_goes_on_where_the_last_step_ended_the_epoch(
+    saved: str, loader: Any, number: int, tmp_path: Path
+) -> None:
+    trainers, served = [], []
+    for steps in (2, 4):
+        options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": steps}
+        trainers.append(lighter.Trainer(accelerator="cpu", callbacks=[keep := Keep(tmp_path)], **options))
+        Model.served.clear()
+        path = tmp_path / "saved.ckpt" if served else None
+        trainers[-1].fit(Model(), [loader() for _ in range(number)], ckpt_path=path)
+        served.append([leaves[0][0] for _, _, leaves in Model.served])
+        if saved == "after the fit":
+            trainers[-1].save_checkpoint(tmp_path / "saved.ckpt")
+        else:
+            keep.kept[-1][0].rename(tmp_path / "saved.ckpt")
+    assert served == [[1, 2], [3, 4]]
 
 
 def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from lighter.parts.allocation import unfilled_memory
 from lighter.run import paths
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.lock import only_one, owned
-from lighter.run.read import FINISHED, RUNNING, Run, read_run, trusted
+from lighter.run.read import FINISHED, Run, read_run, refuse_running, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
 from lighter.run.select import find_run, newest_first
@@ -286,8 +286,7 @@ def _can_be_written(root: Path) -> bool:
 def _found(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn | None:
     if run.status == FINISHED:
         return None
-    if run.status == RUNNING:
-        raise RunError(f"{run.id}, the same command, {_running(run)}; two processes cannot share its folder")
+    refuse_running(run)
     try:
         found = _with_all(run, safe, weights_only)
     except CheckpointError as error:
@@ -324,16 +323,11 @@ def _refuse_run(run: Run, overrides: Sequence[str]) -> None:
     stage = run.facts.get("stage")
     if stage != "fit":
         raise RunError(f"{run.id} was a {stage}, and only a fit goes on; run it again: lighter reproduce {run.id}")
-    if run.status == RUNNING:
-        raise RunError(f"{run.id} {_running(run)}")
+    refuse_running(run)
     if not os.access(run.folder.path, os.W_OK):
         raise RunError(f"{run.folder.path} cannot be written to, and a fit goes on in its folder")
     if run.status == FINISHED and not overrides:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
-
-
-def _running(run: Run) -> str:
-    return f"is running (process {run.facts.get('pid')} on {run.facts.get('host')})"
 
 
 def _refuse_shapes(state: State, module: Any) -> None:

@@ -40,10 +40,15 @@ class ResumeChoice(NamedTuple):
 
 
 class States(NamedTuple):
-    """The states of those loaders that have one, and of their datasets in this process; None for what has none."""
+    """The states of those loaders that have one, and of their datasets in this process; None for what has none.
+
+    Attributes:
+        is_cut: whether a limit of steps or of time ended the epoch early. As in Lightning, the next one goes on there.
+    """
 
     loaders: Sequence[Any] = ()
     datasets: Sequence[Any] = ()
+    is_cut: bool = False
 
 
 class Loaders:
@@ -74,7 +79,7 @@ class Loaders:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
         self.release()
         self.place.begun = {}
-        self.replays = len(loaders) > 1
+        self._stateful, self.replays = [], len(loaders) > 1
         reasons = [reason for number, loader in enumerate(loaders) if (reason := self._take(loader, number))]
         self.sizes = [None if self._goes_by_state(loader) else size_of(loader) for loader in loaders]
         self.choice = ResumeChoice(FROM_START, reasons[0]) if reasons else ResumeChoice("exact")
@@ -112,7 +117,7 @@ class Loaders:
             vars(loader)[name], keyed.place = keyed.inner, None
         for keyed, place, number in reversed(self._borrowed):
             keyed.place, keyed.number = place, number
-        self._replaced, self._borrowed, self._stateful = [], [], []
+        self._replaced, self._borrowed = [], []
 
     def _take(self, loader: Any, number: int) -> str:
         """Prepare a loader. Returns why it cannot go on within an epoch; nothing if it can."""
@@ -188,7 +193,7 @@ class Loaders:
 
     def note(self, fetched: int) -> None:
         """Keep the states as they are when so many batches of the epoch are fetched; Lightning may fetch one ahead."""
-        if self._stateful and not self.replays:
+        if self._stateful:
             self._noted = {number: states for number, states in self._noted.items() if number >= fetched - 2}
             self._noted[fetched] = self._of_loaders()
 
@@ -202,12 +207,16 @@ class Loaders:
         self._loaded = None
         self.note(fetched)
 
-    def state(self, trained: int | None) -> States:
+    def state(self, trained: int | None, *, is_cut: bool = False) -> States:
         """The states of the loaders that have one.
 
         Args:
             trained: the batches of the epoch that were trained; None between epochs.
+            is_cut: whether the epoch is over, and its batches are not.
         """
+        if is_cut:
+            now = self._loaded or self._now()
+            return States(self._noted.get(trained or 0, now.loaders), now.datasets, is_cut=True)
         if trained is None:
             return self._over(self._loaded or self._now())
         if self.replays or not trained:
@@ -230,6 +239,8 @@ class Loaders:
 
         One whose end is known by its length, or by a limit, is not over in its own state.
         """
+        if states.is_cut:
+            return states
         pairs = zip(self._stateful, states.loaders, strict=False)
         return States([None if begins_anew(loader) else state for loader, state in pairs], states.datasets)
 

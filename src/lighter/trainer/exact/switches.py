@@ -28,6 +28,7 @@ from lighter.parts.holders import (
     sets_own_state,
 )
 from lighter.trainer.exact.position import is_begun
+from lighter.trainer.exact.served import counts_of
 from lighter.trainer.exact.values import OF_PROCESS, Opaque, encode, fingerprint, has_generator, opaque_in, restored
 
 State = Mapping[str, Any]
@@ -160,6 +161,9 @@ class Switches:
             for place, attribute in found if loader.num_workers else ():
                 if has_generator(attribute.value):
                     self.unknown[_name(place)] = "a random generator that workers draw from"
+            if loader.num_workers:
+                counted = counts_of(loader.dataset, f"{name}.dataset")
+                self.unknown |= dict.fromkeys(counted, "which its workers change with each sample")
 
     def expect(self, state: State) -> None:
         """Load the changes of dataloaders' objects as soon as these are there."""
