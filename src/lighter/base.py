@@ -24,7 +24,7 @@ from lighter.parts.finetune import Finetune
 from lighter.parts.hooks import followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.lr_schedules import ManualSchedules
+from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
 from lighter.parts.materialize import materialize
 from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prepare_metrics
 from lighter.parts.meter import Metrics, samples_in
@@ -306,6 +306,14 @@ class BaseModule(LightningModule):
         trainer = self._trainer  # none where Lightning only loads weights
         if trainer is not None and trainer.state.fn == "fit":
             self._schedules.load(checkpoint)
+
+    def begin_schedules(self) -> None:
+        """Let manual schedules begin anew, whatever a checkpoint has of them."""
+        self._schedules.load(None)
+
+    def manual_schedules(self) -> Sequence[ManualSchedule]:
+        """The schedules that step with their optimizer, unknown to Lightning."""
+        return [schedule for optimizer in self.trainer.optimizers for schedule in self._schedules.of(optimizer)]
 
     def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
         self._schedules.save(checkpoint)
