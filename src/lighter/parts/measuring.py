@@ -25,7 +25,7 @@ from lighter.parts.loss_weights import LossWeights
 from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, warn_of_repeats
 from lighter.parts.step_output import sort_output
 from lighter.trainer.finite.values import leaves_out
-from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step
+from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step, runs_steps_of
 
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
@@ -91,7 +91,7 @@ class Measuring:
         module = self._module
         trainer = module._trainer  # the public one raises where there is none
         needs_loss = mode == "train" and module.automatic_optimization
-        if trainer is None or trainer.barebones:
+        if trainer is None or trainer.barebones or not runs_steps_of(trainer, mode):
             output = step(module, *args, **kwargs)
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)

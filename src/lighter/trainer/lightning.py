@@ -36,6 +36,18 @@ def logs_this_step(trainer: Any) -> bool:
     return not (trainer.lightning_module.automatic_optimization and trainer.fit_loop._should_accumulate())
 
 
+_RUNNING = {
+    "train": (RunningStage.TRAINING,),
+    "val": (RunningStage.VALIDATING, RunningStage.SANITY_CHECKING),
+    "test": (RunningStage.TESTING,),
+}
+
+
+def runs_steps_of(trainer: Any, mode: str) -> bool:
+    """Whether a trainer runs steps of a mode now; a step that is called at another moment is somebody's own call."""
+    return trainer.state.stage in _RUNNING[mode]
+
+
 def is_sanity_check(trainer: Any) -> bool:
     """Whether the validation before a fit is running. The public `sanity_checking` compares texts, at every step."""
     return trainer.state.stage is RunningStage.SANITY_CHECKING
