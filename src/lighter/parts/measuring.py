@@ -23,6 +23,7 @@ from lighter.parts.hooks import ExistsIf
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, warn_of_repeats
+from lighter.parts.metric_groups import collection_of, share_updates
 from lighter.parts.step_output import sort_output
 from lighter.trainer.finite.values import leaves_out
 from lighter.trainer.lightning import is_sanity_check, log_again, logging_step, logs_this_step, runs_steps_of
@@ -211,6 +212,8 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
     Raises:
         ModuleTypeError: anything else.
     """
+    if isinstance(given, MetricCollection):
+        share_updates(given)
     if given is None or isinstance(given, (Metric, MetricCollection)):
         return given
     members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
@@ -221,7 +224,7 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
                 f"`{name}` takes a torchmetrics.Metric, a MetricCollection, or a list or dict of metrics; "
                 f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
-    return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
+    return collection_of(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
 
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
