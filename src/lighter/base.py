@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lighter.config.objects import Deferred
+from lighter.config.prune import unneeded
 from lighter.errors import ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
 from lighter.parts.hooks import followed_by
@@ -30,7 +32,7 @@ from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prep
 from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, build_optimizers
-from lighter.parts.parameter_groups import as_written
+from lighter.parts.parameter_groups import as_written, renamed_as_in
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.trainer.batches import is_there
 
@@ -89,6 +91,9 @@ class BaseModule(LightningModule):
     """The submodules that only measure: nothing in them is trained, and checkpoints may have more of them or fewer."""
 
     followed_by: ClassVar[Mapping[str, str]] = FOLLOWED_BY
+
+    pruned: AbstractSet[str] = frozenset()
+    """Constructor arguments of a subclass that this module was built without, as its stage does not need them."""
 
     def __init__(
         self,
@@ -324,10 +329,23 @@ class BaseModule(LightningModule):
         return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and self.optimizer is None and default else []
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
+        """Load weights, whatever stage saved them: what is not built here is left out, and what is new is kept."""
         own, aside = self.state_dict(), tuple(f"{part}." for part in self.measuring)
-        state = {key: value for key, value in state_dict.items() if key in own or not key.startswith(aside)}
-        state |= {key: value for key, value in own.items() if key.startswith(aside) and key not in state}
+        state = renamed_as_in(own, state_dict)
+        state = {key: value for key, value in state.items() if key in own or not self._may_lack(key)}
+        of_others = tuple(f"{name}." for name, uses in self.needed_for.items() if unneeded({name: uses}, "fit"))
+        state |= {
+            key: value for key, value in own.items() if f"{key}.".startswith(aside + of_others) and key not in state
+        }
         if getattr(self, "criterion", None) is None:
             state = {key: value for key, value in state.items() if not key.startswith("criterion.")}
         return super().load_state_dict(state, strict=strict, assign=assign)
+
+    def _may_lack(self, key: str) -> bool:
+        """Whether a key that the module does not have is of metrics, or of an argument that this stage leaves out."""
+        first, *inner = key.split(".")
+        held = (vars(self), self._modules, self._buffers, self._parameters)
+        is_there = any(part.get(first) is not None for part in held)
+        if first in self.measuring or (first in self.needed_for and not is_there and first != "criterion"):
+            return True
+        return bool(self.pruned) and (not is_there or not self.pruned.isdisjoint(inner))
