@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -23,11 +24,11 @@ from lighter.config.objects import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
-from lighter.parts.hooks import followed_by
+from lighter.parts.hooks import OverriddenIf, followed_by
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
-from lighter.parts.materialize import materialize
+from lighter.parts.materialize import has_no_weights, materialize
 from lighter.parts.measuring import STEPS, Measuring, is_written, measured, prepare_metrics
 from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
@@ -42,6 +43,7 @@ PREFIXES = ("network.", "model.")  # what the names of parameters may leave out 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
+    "setup": "_prepare_after_setup",
     "configure_model": "_prepare",
     "on_load_checkpoint": "_load_schedules",
     "on_train_start": "_start_optimizers",
@@ -50,6 +52,15 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "on_predict_end": "_end_predict_tasks",
 }
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
+
+
+def _configure_model(self: BaseModule) -> None:
+    """Do nothing: `_prepare` follows."""
+
+
+_configure_model.__name__ = "configure_model"
+# what averages weights calls this hook where it is overridden, and so copies a network that has its weights by then
+_CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["configure_model"]), has_no_weights)
 
 
 class BaseModule(LightningModule):
@@ -236,6 +247,13 @@ class BaseModule(LightningModule):
 
     # Lightning is not to take it for the user's, which would stand against that of a data module
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
+
+    configure_model = _CONFIGURE_MODEL
+
+    def _prepare_after_setup(self, stage: str) -> None:
+        """Prepare the network where no `configure_model` does, which comes next and may make more of it."""
+        if not is_overridden("configure_model", self):
+            self._prepare()
 
     def _prepare(self) -> None:
         """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""

@@ -26,6 +26,7 @@ from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
 from lighter.storage import is_remote, joined
 from lighter.trainer import Trainer
+from lighter.trainer.averages import AveragesFollow
 from lighter.trainer.lightning import log_other_hparams
 from lighter.trainer.saving.restored import KeepsOwnFiles
 
@@ -44,7 +45,7 @@ def attach(
     """Have a trainer record its run, whose saved config this is; `begun` is called when the loops begin."""
     trainer.callbacks[:0] = [ScheduleEnds(), Recorder(journal, saved, begun), OptimizerSettings()]
     if not isinstance(trainer, Trainer):
-        trainer.callbacks.insert(0, KeepsOwnFiles())
+        trainer.callbacks[:0] = [KeepsOwnFiles(), AveragesFollow()]
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
     _hide_secrets(trainer, [one for one in (module, data) if one is not None], journal.secrets)

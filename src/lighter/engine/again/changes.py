@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ _HARMLESS = {  # arguments of loaders that change how data is fetched, not which
     *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor", "timeout"),
     *("multiprocessing_context", "worker_init_fn", "in_order"),
 }
+_HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
 _WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
 _MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weights|adapters|predict_tasks|finetune_cfg")
 _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
@@ -114,7 +115,7 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
     for change in _changes(was, is_now, f"{section}::optimizer", outside=section):
         if not _is_setting(change):
             yield _OPTIMIZER, change
-    for change in _changes(was, is_now, f"{section}::scheduler", outside=section):
+    for change in _changes(was, is_now, f"{section}::scheduler", outside=section, spelt=_of_scheduler):
         yield _SCHEDULER, change
     data = "data" if section == "model" else "system::dataloaders"
     for change in _changes(was, is_now, data, outside=section):
@@ -123,15 +124,48 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
             yield _DATA, change
 
 
-def _changes(was: Any, now: Any, path: str, *, aside: tuple[str, ...] = (), outside: str = "") -> Iterator[Change]:
-    """What differs in all that a path leads to, but for some keys below it and for references into a section."""
-    one, other = (dict(_values(objects, path, path, outside, (path,))) for objects in (was, now))
-    skipped = tuple(join(path, key) for key in aside)
-    for key in {**one, **other}:
-        is_secret = REDACTED in str(one.get(key))  # which is given anew
-        is_skipped = f"{key}::".startswith(tuple(f"{skip}::" for skip in skipped))
-        if one.get(key) != other.get(key) and not is_skipped and not is_secret:
-            yield Change(key, one.get(key), other.get(key))
+def _changes(
+    was: Any,
+    now: Any,
+    path: str,
+    *,
+    aside: tuple[str, ...] = (),
+    outside: str = "",
+    spelt: Callable[[str], str] = lambda key: key,
+) -> Iterator[Change]:
+    """What differs in all that a path leads to, but for some keys below it and for references into a section.
+
+    Args:
+        was: the objects of the config before.
+        now: those of the config now.
+        path: where to look.
+        aside: keys below it that are left out.
+        outside: a section into which no reference is followed.
+        spelt: what to compare values by: the same for two ways to write one thing, and no text for what is left out.
+    """
+    one, other = (
+        {
+            spelt(key.removeprefix(f"{path}::")): (key, value)
+            for key, value in _values(objects, path, path, outside, (path,))
+        }
+        for objects in (was, now)
+    )
+    skipped = tuple(f"{key}::" for key in aside)
+    for name in (name for name in {**one, **other} if name):
+        (before, old), (after, new) = one.get(name, ("", None)), other.get(name, ("", None))
+        is_secret = REDACTED in str(old)  # which is given anew
+        if old != new and not f"{name}::".startswith(skipped) and not is_secret:
+            yield Change(after or before, old, new)
+
+
+def _of_scheduler(key: str) -> str:
+    """A key below `scheduler` as that of the scheduler itself, which may stand in a dict with a warm-up beside it."""
+    first, _, rest = key.partition("::")
+    if first.isdigit():
+        return f"{first}::{_of_scheduler(rest)}" if _of_scheduler(rest) else ""
+    if first in _HEEDED:
+        return ""
+    return rest if first == "scheduler" else key
 
 
 def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
