@@ -19,6 +19,7 @@ from lighter.engine.again.loggers import logged
 from lighter.engine.again.optimizer_settings import OptimizerSettings
 from lighter.engine.again.schedule_ends import ScheduleEnds
 from lighter.engine.fingerprint import fingerprint
+from lighter.engine.shortfalls import Shortfalls
 from lighter.run import paths
 from lighter.run.disk import write_whole
 from lighter.run.journal import Journal
@@ -43,7 +44,7 @@ def attach(
     trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any], begun: Callable[[], None]
 ) -> None:
     """Have a trainer record its run, whose saved config this is; `begun` is called when the loops begin."""
-    trainer.callbacks[:0] = [ScheduleEnds(), Recorder(journal, saved, begun), OptimizerSettings()]
+    trainer.callbacks[:0] = [ScheduleEnds(), Recorder(journal, saved, begun), OptimizerSettings(), Shortfalls()]
     if not isinstance(trainer, Trainer):
         trainer.callbacks[:0] = [KeepsOwnFiles(), AveragesFollow()]
     if paths.is_rank_zero():
