@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lighter.config import Config, read
 from lighter.config.problems import Problem, indefinite
+from lighter.config.safe import SafeMode
 from lighter.config.tree import join
 from lighter.engine.again.schedule_ends import NEW_SCHEDULE, ends_of
 from lighter.errors import ConfigError
@@ -84,13 +86,9 @@ def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: 
     Raises:
         ConfigError: the state means nothing with these changes.
     """
-    own = checkpoint.get(CHECKPOINT_KEY)
-    written = own.get("config") if isinstance(own, Mapping) else None
-    if not isinstance(written, Mapping) and file is None:
+    before, now_saved = _config_of(checkpoint, now.safe, file), _as_saved(now)
+    if before is None or now_saved is None:
         return
-    before = read([dict(written) if isinstance(written, Mapping) else str(file)])
-    plain = now.merged.plain()
-    now_saved = read([saved_form(plain, Secrets(plain))])  # objects of Python as they are in checkpoints
     ends = ends_of(checkpoint)
     problems = [
         _problem(rule, change, now, ends if rule is _SCHEDULER else "")
@@ -99,6 +97,25 @@ def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: 
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path | None) -> Config | None:
+    """The config that a checkpoint was saved with; None where there is none, or none that can be read."""
+    own = checkpoint.get(CHECKPOINT_KEY)
+    written = own.get("config") if isinstance(own, Mapping) else None
+    if not isinstance(written, Mapping):
+        return read([file], safe) if file is not None else None
+    with suppress(ConfigError):  # a checkpoint may be of anybody
+        return read([dict(written)], safe)
+    return None
+
+
+def _as_saved(config: Config) -> Config | None:
+    """A config as a checkpoint has it, without objects of Python; None where it is none without them."""
+    plain = config.merged.plain()
+    with suppress(ConfigError):
+        return read([saved_form(plain, Secrets(plain))], config.safe)
+    return None
 
 
 def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
