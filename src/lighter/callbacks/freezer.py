@@ -32,7 +32,7 @@ from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
 from lighter.parts.parameter_groups import as_written
 from lighter.parts.parameter_names import shortened_names
 
-log, run_log = logging.getLogger("lighter"), logging.getLogger("lighter.run")  # whose warnings the terminal shows
+log = logging.getLogger("lighter")
 
 Names: TypeAlias = str | int | Sequence[str | int]  # a Sequential's modules are called 0, 1, ...
 _EXAMPLE = "For example: {_target_: lighter.callbacks.Freezer, names: backbone, until_epoch: 3}"
@@ -200,7 +200,7 @@ def _warn_of_idle(module: nn.Module, thawed: Sequence[Frozen], optimizers: Seque
     named = [(as_written(name), id(item)) for name, item in module.named_parameters()]
     names = [name for name, item in named if item in idle]
     if names:
-        run_log.warning(
+        log.warning(
             "Freezer: thawed, and yet no optimizer has them, so they do not train: %s. Give the optimizer all"
             " parameters, those too that are frozen when it is built.",
             shortened_names(names, [name for name, _ in named], PREFIXES),
