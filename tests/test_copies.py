@@ -90,7 +90,6 @@ def test_a_trainer_pickles_after_a_fit(own_place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rung", RUNGS)
-@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback:UserWarning")  # nothing is sharded
 def test_weights_are_averaged_on_two_processes(rung: str, own_place: Path) -> None:
     averages = {"_target_": "pytorch_lightning.callbacks.EMAWeightAveraging", "decay": 0.9}
     given = scenarios()[RUNGS[rung]].config

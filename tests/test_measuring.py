@@ -56,6 +56,27 @@ def epoch_values(runs: pl.Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in runs.callback_metrics.items()}
 
 
+@pytest.mark.parametrize("kind", [pl.Trainer, lighter.Trainer])
+def test_a_step_called_by_hand_is_not_measured(kind: type[pl.Trainer], csv_logger: CSVLogger) -> None:
+    """After a fit, and by a callback while another mode runs."""
+
+    class Calls(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            pl_module.validation_step(batch, batch_idx)
+
+    module = classifier()
+    quiet = {"accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
+    runs = kind(max_epochs=1, logger=csv_logger, callbacks=[Calls()], enable_model_summary=False, **quiet)
+    fit(module, runs)
+    before = epoch_values(runs)
+    batch = next(iter(loader(0, 32)))
+    for step in (module.training_step, module.validation_step, module.test_step):
+        output = step(batch, 0)
+        assert output is not None
+    assert epoch_values(runs) == before
+    assert module.steps_seen == {"train/0": 10, "val/0": 3}
+
+
 @pytest.fixture
 def csv_logger(tmp_path: Path) -> CSVLogger:
     return CSVLogger(tmp_path, name="", version="csv")

@@ -11,28 +11,31 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lighter.config.objects import Deferred
+from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
-from lighter.parts.hooks import followed_by, is_marked
+from lighter.parts.hooks import OverriddenIf, followed_by, is_marked
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.lr_schedules import ManualSchedules
-from lighter.parts.materialize import materialize
+from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
+from lighter.parts.materialize import has_no_weights, materialize
 from lighter.parts.measuring import STEPS, Measuring, measure_steps, prepare_metrics
 from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
-from lighter.parts.parameter_groups import as_written
+from lighter.parts.parameter_groups import as_written, renamed_as_in
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.uncalled import refuse_uncalled
 from lighter.storage import is_remote
@@ -44,6 +47,7 @@ PREFIXES = ("network.", "model.")  # what the names of parameters may leave out 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
+    "setup": "_prepare_after_setup",
     "configure_model": "_prepare",
     "on_load_checkpoint": "_load_schedules",
     "on_train_start": "_start_optimizers",
@@ -52,6 +56,15 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "on_predict_end": "_end_predict_tasks",
 }
 _STAGES = {"train": "train", "validate": "val", "sanity_check": "val", "test": "test", "predict": "predict"}
+
+
+def _configure_model(self: BaseModule) -> None:
+    """Do nothing: `_prepare` follows."""
+
+
+_configure_model.__name__ = "configure_model"
+# what averages weights calls this hook where it is overridden, and so copies a network that has its weights by then
+_CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["configure_model"]), has_no_weights)
 
 
 class BaseModule(LightningModule):
@@ -99,6 +112,9 @@ class BaseModule(LightningModule):
 
     overridden_instead: ClassVar[Mapping[str, str]] = {}
     """Names of upstream's methods that Lighter does not call, each with what to override instead."""
+
+    pruned: AbstractSet[str] = frozenset()
+    """Constructor arguments of a subclass that this module was built without, as its stage does not need them."""
 
     def __init__(
         self,
@@ -269,6 +285,13 @@ class BaseModule(LightningModule):
     # Lightning is not to take it for the user's, which would stand against that of a data module
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
+    configure_model = _CONFIGURE_MODEL
+
+    def _prepare_after_setup(self, stage: str) -> None:
+        """Prepare the network where no `configure_model` does, which comes next and may make more of it."""
+        if not is_overridden("configure_model", self):
+            self._prepare()
+
     def _prepare(self) -> None:
         """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
         trainer = self._trainer
@@ -353,6 +376,14 @@ class BaseModule(LightningModule):
         if trainer is not None and trainer.state.fn == "fit":
             self._schedules.load(checkpoint)
 
+    def begin_schedules(self) -> None:
+        """Let manual schedules begin anew, whatever a checkpoint has of them."""
+        self._schedules.load(None)
+
+    def manual_schedules(self) -> Sequence[ManualSchedule]:
+        """The schedules that step with their optimizer, unknown to Lightning."""
+        return [schedule for optimizer in self.trainer.optimizers for schedule in self._schedules.of(optimizer)]
+
     def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
         self._schedules.save(checkpoint)
 
@@ -401,10 +432,23 @@ class BaseModule(LightningModule):
         return loaded if map_location is None else loaded.to(map_location)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, whatever stage saved them: criterion and metrics that are not built here are left out."""
+        """Load weights, whatever stage saved them: what is not built here is left out, and what is new is kept."""
         own, aside = self.state_dict(), tuple(f"{part}." for part in self.measuring)
-        state = {key: value for key, value in state_dict.items() if key in own or not key.startswith(aside)}
-        state |= {key: value for key, value in own.items() if key.startswith(aside) and key not in state}
+        state = renamed_as_in(own, state_dict)
+        state = {key: value for key, value in state.items() if key in own or not self._may_lack(key)}
+        of_others = tuple(f"{name}." for name, uses in self.needed_for.items() if unneeded({name: uses}, "fit"))
+        state |= {
+            key: value for key, value in own.items() if f"{key}.".startswith(aside + of_others) and key not in state
+        }
         if getattr(self, "criterion", None) is None:
             state = {key: value for key, value in state.items() if not key.startswith("criterion.")}
         return super().load_state_dict(state, strict=strict, assign=assign)
+
+    def _may_lack(self, key: str) -> bool:
+        """Whether a key that the module does not have is of metrics, or of an argument that this stage leaves out."""
+        first, *inner = key.split(".")
+        held = (vars(self), self._modules, self._buffers, self._parameters)
+        is_there = any(part.get(first) is not None for part in held)
+        if first in self.measuring or (first in self.needed_for and not is_there and first != "criterion"):
+            return True
+        return bool(self.pruned) and (not is_there or not self.pruned.isdisjoint(inner))

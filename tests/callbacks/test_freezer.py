@@ -321,16 +321,26 @@ def test_manual_optimization_with_toggled_optimizers() -> None:
     assert all(parameter.requires_grad for parameter in module.parameters())
 
 
+def test_both_kinds_of_exceptions() -> None:
+    module = Plain()
+    fit(module, Freezer(name_starts_with="", except_names="head", except_name_starts_with="ne"), max_epochs=1)
+    assert set(module.trains) == {"nh"}
+
+
+@pytest.mark.parametrize("until", [{"until_epoch": 1}, {"until_step": 2}])
+def test_what_thaws_and_is_in_no_optimizer_is_warned_of(until: dict[str, int], caplog: Any) -> None:
+    module = Plain()
+    fit(module, Freezer("backbone"), max_epochs=1)  # what stays frozen is not given to the optimizer of the next fit
+    assert "no optimizer has them" not in caplog.text
+    fit(module, Freezer("backbone", **until), max_epochs=2)
+    assert caplog.text.count("no optimizer has them, so they do not train: backbone.") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
         ({}, ModuleValueError, "needs `names` or `name_starts_with`"),
         ({"except_names": "a"}, ModuleValueError, "needs `names` or `name_starts_with`"),
-        (
-            {"names": "a", "except_names": "b", "except_name_starts_with": "c"},
-            ModuleValueError,
-            "`except_names` or `except_name_starts_with`, and has both",
-        ),
         ({"names": "a", "schedule": {1: "a"}, "until_epoch": 1}, ModuleValueError, "takes `schedule`, or"),
         ({"names": []}, ModuleValueError, "`names` has no name in it"),
         ({"names": {"a": 1}}, ModuleTypeError, "`names` is a name or a list of names; found a dict"),

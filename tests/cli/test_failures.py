@@ -75,3 +75,13 @@ def test_what_the_step_returns_to_us(fit: Any) -> None:
     assert found.exit_code == 1
     assert "`training_step` returned a str ('a text'). A step returns one of" in found.stderr
     assert "while `model`" not in found.stderr
+
+
+def test_warnings_of_the_engine_are_on_the_terminal(fit: Any, tmp_path: Path) -> None:
+    """That a plain fit starts from what an OnExceptionCheckpoint left, say."""
+    left = f"{{_target_: pytorch_lightning.callbacks.OnExceptionCheckpoint, dirpath: {tmp_path}}}"
+    words = ["trainer::fast_dev_run=false", f"trainer::callbacks=[{left}]", "trainer::max_epochs=1"]
+    assert fit(*words, "model::_target_=failing_jobs.Fails").exit_code == 1
+    found = fit(*words)
+    assert found.exit_code == 0, found.stderr
+    assert found.stderr.count("on_exception.ckpt, which an OnExceptionCheckpoint left of one that failed") == 1

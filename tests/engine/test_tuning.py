@@ -17,7 +17,7 @@ from lighter import Runner
 from lighter.config import read
 from lighter.engine.tuning import find_batch_size, find_lr, plot, steepest, written_at
 from lighter.errors import ConfigError
-from tests.jobs import Classifier
+from tests.jobs import Classifier, loader
 from tests.lightning import jobs
 from tests.lightning.compare import config_of
 from tests.lightning.rungs import RUNGS, experiment
@@ -198,3 +198,55 @@ def test_a_learning_rate_does_not_touch_the_model(config):
     find_lr([config], **FORTY)
     after = weights()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+class Scheduled(Classifier):
+    """Makes its schedules of the trainer's limits, and saves its arguments, objects among them."""
+
+    def __init__(self, network: Any, width: int = 3, **kwargs: Any) -> None:
+        super().__init__(network, **kwargs)
+        self.save_hyperparameters()
+        self.limits: tuple[Any, ...] = ()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()["optimizer"]
+        steps = self.trainer.estimated_stepping_batches
+        assert self.trainer.max_epochs == 2
+        assert steps in (20, 640), "two epochs of batches of 32, or of 1 to begin with"
+        one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
+        return [optimizer], [{"scheduler": one_cycle, "interval": "step"}]
+
+
+class SavesBatchSize(pl.LightningDataModule):
+    """Has its batch size among the hyperparameters alone."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def train_dataloader(self) -> Any:
+        return loader(0, 320, self.hparams["batch_size"])
+
+    def val_dataloader(self) -> Any:
+        return loader(320, 352)
+
+
+@pytest.fixture
+def scheduled(config: dict[str, Any]) -> dict[str, Any]:
+    config["model"]["_target_"] = f"{__name__}.Scheduled"
+    config["trainer"]["max_epochs"] = 2
+    return config
+
+
+@pytest.mark.filterwarnings("ignore:Attribute '(network|.*_metrics|criterion)' is an instance of `nn.Module`")
+def test_schedules_are_made_of_the_configs_limits_and_arguments_may_be_saved(scheduled: dict[str, Any]) -> None:
+    found = find_lr([scheduled], num_training=40)
+    assert len(found.curve) == 40, "in more steps than the fit has"
+    size = find_batch_size([scheduled], init_val=32, max_trials=1, steps_per_trial=30)
+    assert (size.batch_size, size.key) == (32, "data::train_dataloader::batch_size")
+
+
+def test_a_batch_size_among_the_hyperparameters_of_a_data_module(config: dict[str, Any]) -> None:
+    config["data"] = {"_target_": f"{__name__}.SavesBatchSize", "batch_size": 8}
+    found = find_batch_size([config], max_trials=2)
+    assert (found.batch_size, found.key) == (4, "data::batch_size")

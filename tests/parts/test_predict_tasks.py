@@ -189,6 +189,41 @@ def test_results_that_nothing_saves_are_not_kept() -> None:
         tasks.run.step(lambda batch: batch, 1, 0, 0)
 
 
+class Ends(Base):
+    """Methods that take what they are given in other orders, under other names, or in part."""
+
+    def predict_a(self, batch):
+        return batch
+
+    predict_b = predict_c = predict_d = predict_e = predict_f = predict_a
+
+    def predict_a_end(self, output_path, result):
+        self.saved["a"] = result, output_path
+
+    def predict_b_end(self, results, folder):
+        self.saved["b"] = results, folder
+
+    def predict_c_end(self, output_path, results):
+        self.saved["c"] = results, output_path
+
+    def predict_d_end(self, output_path, more=None):
+        self.saved["d"] = [1], output_path
+
+    def predict_e_end(self, *, result, **others):
+        self.saved["e"] = result, others["output_path"]
+
+    def predict_f_end(self, *both):
+        self.saved["f"] = both
+
+
+def test_the_end_of_a_task_gets_its_arguments_by_name() -> None:
+    module = Ends()
+    run(module, list("abcdef"), [1])
+    assert {name: (result, path.name) for name, (result, path) in module.saved.items()} == {
+        name: ([1], name) for name in "abcdef"
+    }
+
+
 class Failing(Base):
     def predict_a(self, batch):
         return 1 / batch

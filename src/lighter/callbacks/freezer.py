@@ -23,11 +23,14 @@ from pytorch_lightning import Callback
 from torch import nn
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from lighter.base import PREFIXES, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
+from lighter.parts.parameter_groups import as_written
+from lighter.parts.parameter_names import shortened_names
 
 log = logging.getLogger("lighter")
 
@@ -49,7 +52,7 @@ class Freezer(Callback):
         names: modules (with all that is in them) and parameters to freeze, by their whole names.
         name_starts_with: likewise, by how their names begin: `layer` is layer1, layer2, ...; `""` is everything.
         except_names: modules and parameters that are not frozen nevertheless.
-        except_name_starts_with: likewise, by how their names begin.
+        except_name_starts_with: likewise, by how their names begin, beside `except_names`.
         until_step: the number of optimizer steps (`trainer.global_step`) after which they train.
         until_epoch: the epoch, counted from 0, from which on they train. With `until_step` too, whichever is first.
         schedule: thawing in parts: names by the epoch from which on they train. The longest of several names that
@@ -58,8 +61,7 @@ class Freezer(Callback):
 
     Raises:
         ModuleTypeError: an argument of the wrong type.
-        ModuleValueError: none of `names`, `name_starts_with` and `schedule`; both exceptions; `schedule` with
-            `until_*`.
+        ModuleValueError: none of `names`, `name_starts_with` and `schedule`; `schedule` with `until_*`.
         MisfitError: at the start of `fit`: a name that matches nothing; nothing to freeze, or nothing to train; a
             strategy other than one device and DDP.
     """
@@ -78,8 +80,6 @@ class Freezer(Callback):
             if schedule is None:
                 raise ModuleValueError(f"a Freezer needs `names` or `name_starts_with`, and has neither. {_EXAMPLE}")
             name_starts_with = ""
-        if except_names is not None and except_name_starts_with is not None:
-            raise ModuleValueError("a Freezer takes `except_names` or `except_name_starts_with`, and has both")
         if schedule is not None and (until_step is not None or until_epoch is not None):
             raise ModuleValueError("a Freezer takes `schedule`, or `until_step` and `until_epoch`, and has both")
         self._choice = Choice(
@@ -90,6 +90,7 @@ class Freezer(Callback):
             schedule=_schedule(schedule),
         )
         self._frozen: list[Frozen] = []
+        self._thawed: list[Frozen] = []  # of which it was not seen yet that an optimizer has them
         self._changed = False
 
     def until(self, parameter: Parameter) -> str | None:
@@ -128,6 +129,9 @@ class Freezer(Callback):
         if batch_idx == 0:  # other callbacks have had their say about this epoch
             self._freeze(trainer)
         self._advance(trainer)
+        thawed, self._thawed = self._thawed, []  # by now, whoever adds them to an optimizer has done so
+        if thawed and trainer.optimizers:
+            _warn_of_idle(pl_module, thawed, trainer.optimizers)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The run is over."""
@@ -135,7 +139,7 @@ class Freezer(Callback):
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """The run is over."""
-        groups, self._frozen, self._changed = self._frozen, [], False
+        groups, self._frozen, self._thawed, self._changed = self._frozen, [], [], False
         for group in groups:
             group.leave()
 
@@ -162,6 +166,7 @@ class Freezer(Callback):
             others = self._taken_by_others(trainer)
             for group in due:
                 self._changed |= group.release(others)
+            self._thawed += due
         return due
 
     def _settle(self, trainer: Any) -> None:
@@ -186,6 +191,20 @@ def _freezers(trainer: Any) -> list[Freezer]:
 def _check_that_something_trains(module: nn.Module) -> None:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise MisfitError("Freezer: all parameters are frozen at the start, so there is nothing to train")
+
+
+def _warn_of_idle(module: nn.Module, thawed: Sequence[Frozen], optimizers: Sequence[Optimizer]) -> None:
+    """Say which thawed parameters do not train nevertheless: an optimizer has only what it was built with."""
+    known = {id(item) for one in optimizers for group in one.param_groups for item in group["params"]}
+    idle = {id(item) for group in thawed for item in group.parameters if item.requires_grad} - known
+    named = [(as_written(name), id(item)) for name, item in module.named_parameters()]
+    names = [name for name, item in named if item in idle]
+    if names:
+        log.warning(
+            "Freezer: thawed, and yet no optimizer has them, so they do not train: %s. Give the optimizer all"
+            " parameters, those too that are frozen when it is built.",
+            shortened_names(names, [name for name, _ in named], PREFIXES),
+        )
 
 
 def _wrap_anew(strategy: Any) -> None:

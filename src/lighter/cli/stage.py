@@ -108,7 +108,7 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    return record.levelno == logging.INFO or record.name in ("lighter.check", "lighter.run")
+    return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.run")
 
 
 def _title(error: LighterError) -> str:

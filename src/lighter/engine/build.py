@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Any
 
+from lighter.base import BaseModule
 from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects, defer
 from lighter.config.problems import Problem
@@ -42,9 +43,13 @@ class Parts:
 
 def build_module(objects: Objects, section: str, stage: str) -> Any:
     """The module, without the arguments that the stage does not need and with its optimizers still to be built."""
-    _prepare(objects, section, stage)
+    left_out = _prepare(objects, section, stage)
     module = objects.get(section)
     _require(objects, module, "LightningModule", section)
+    if isinstance(module, BaseModule):
+        kinds = (kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] == "lighter")
+        ours: Mapping[str, Any] = next(kinds).__dict__.get("needed_for", BaseModule.needed_for)
+        module.pruned = frozenset(left_out - ours.keys())
     return module
 
 
@@ -104,15 +109,16 @@ def check_parts(
         raise ConfigError(problems)
 
 
-def _prepare(objects: Objects, section: str, stage: str) -> None:
+def _prepare(objects: Objects, section: str, stage: str) -> set[str]:
+    """Take away what the stage does not need, and return the arguments that are left out."""
     section = objects.followed(section)
     definition = objects.definition(section)
     if not is_target(definition):
-        return
+        return set()
     target = objects.target(section)
     needed_for = getattr(target, "needed_for", None)
     if not isinstance(needed_for, Mapping):
-        return
+        return set()
     without = unneeded(needed_for, stage)
     inherited = {
         key: modes for key, modes in getattr(target, "inherits", {}).items() if definition.get(key) is not None
@@ -130,6 +136,7 @@ def _prepare(objects: Objects, section: str, stage: str) -> None:
             pruned[key] = defer(objects, join(section, key))
     _forbid_early_use(objects, [join(section, key) for key in deferred])
     objects.exchange(section, pruned)
+    return {path for path in without if definition.get(path) is not None}
 
 
 def name_functions(objects: Objects) -> None:

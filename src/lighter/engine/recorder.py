@@ -16,8 +16,11 @@ from pytorch_lightning import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from lighter.engine.again.loggers import logged
+from lighter.engine.again.optimizer_settings import OptimizerSettings
+from lighter.engine.again.schedule_ends import ScheduleEnds
 from lighter.engine.epoch_lines import EpochLines
 from lighter.engine.fingerprint import fingerprint
+from lighter.engine.shortfalls import Shortfalls
 from lighter.run import paths
 from lighter.run.disk import write_whole
 from lighter.run.journal import Journal
@@ -25,6 +28,7 @@ from lighter.run.record import CHECKPOINT_KEY
 from lighter.run.secrets import Secrets
 from lighter.storage import is_remote, joined
 from lighter.trainer import Trainer
+from lighter.trainer.averages import AveragesFollow
 from lighter.trainer.lightning import log_other_hparams
 from lighter.trainer.saving.restored import KeepsOwnFiles
 
@@ -37,11 +41,13 @@ _LOSSES = "losses"  # in a checkpoint of ours: how many of the first losses ther
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
-def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any]) -> None:
-    """Have a trainer record its run, whose saved config this is."""
-    trainer.callbacks.insert(0, Recorder(journal, saved))
+def attach(
+    trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[str, Any], begun: Callable[[], None]
+) -> None:
+    """Have a trainer record its run, whose saved config this is; `begun` is called when the loops begin."""
+    trainer.callbacks[:0] = [ScheduleEnds(), Recorder(journal, saved, begun), OptimizerSettings(), Shortfalls()]
     if not isinstance(trainer, Trainer):
-        trainer.callbacks.insert(0, KeepsOwnFiles())
+        trainer.callbacks[:0] = [KeepsOwnFiles(), AveragesFollow()]
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, EpochLines())
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))
@@ -51,8 +57,8 @@ def attach(trainer: Any, module: Any, data: Any, journal: Journal, saved: dict[s
 class Recorder(Callback):
     """Writes down how far a run is, and puts its config into every checkpoint."""
 
-    def __init__(self, journal: Journal, config: dict[str, Any]) -> None:
-        self.journal, self.config = journal, config
+    def __init__(self, journal: Journal, config: dict[str, Any], begun: Callable[[], None]) -> None:
+        self.journal, self.config, self._begun = journal, config, begun
         self._written = 0.0
         self.has_begun = False
         self._rows_before: dict[str, int] = {}  # of the loggers, when the validation that runs began
@@ -102,7 +108,8 @@ class Recorder(Callback):
 
     def _start(self, trainer: Any, data: Mapping[str, Callable[[], Any]]) -> None:
         self._written = time.monotonic()
-        self.has_begun = True
+        self.has_begun = self.journal.in_loops = True
+        self._begun()
         self.journal.note(
             loggers=lambda: [_logger(logger) for logger in trainer.loggers],
             data=lambda: {split: fingerprint(loaders()) for split, loaders in data.items()},

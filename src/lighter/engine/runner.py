@@ -31,11 +31,11 @@ from lighter.run.journal import Journal, recorded
 from lighter.run.lock import owned
 from lighter.run.log import logging_to
 from lighter.run.read import read_run, trusted
-from lighter.run.record import NOT_SAVED, record, saved_form
+from lighter.run.record import NOT_SAVED, record, saved_form, write_config
 from lighter.run.secrets import REDACTED, Secrets, missing
 from lighter.run.slurm import no_srun_hint
 from lighter.signals import stop_signals
-from lighter.storage import normal
+from lighter.storage import is_remote, normal
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
@@ -268,10 +268,9 @@ class Runner:
         parts = Parts(module, build_data(objects, stage), trainer)
         call = _call_arguments(objects, stage, trainer, arguments)
         check_parts(objects, section, parts, stage, call)
-        if stage == "fit" and going_on is None and call.get("ckpt_path") is None:
-            call["ckpt_path"] = _left_by_exception(trainer)
-        if call.get("ckpt_path") is not None:
-            call["ckpt_path"] = _checkpoint(call, job.run, folder, safe=config.safe is not None, fits=stage == "fit")
+        path = _checkpoint(job, trainer, call)
+        if path is not None:
+            call["ckpt_path"] = path
         if stage == "predict":
             prepare_prediction(trainer, folder, goes_on=job.goes_on)
             saved = with_arguments(saved, call)
@@ -492,13 +491,36 @@ def _left_by_exception(trainer: Any) -> str | None:
     return found
 
 
-def _checkpoint(call: Mapping[str, Any], run: RunOptions, folder: paths.RunFolder, *, safe: bool, fits: bool) -> str:
+def _checkpoint(job: _Job, trainer: Any, call: Mapping[str, Any]) -> str | None:
+    """Return the file of the checkpoint that a run starts from, seen to be usable; None if it starts from none."""
     from lighter.engine import checkpoints
 
-    check = partial(checkpoints.verify, weights_only=call.get("weights_only") is not False, safe=safe, fits=fits)
-    path = checkpoints.find(call["ckpt_path"], run.root, run.name, besides=folder, check=check, fits=fits, inside=safe)
+    wanted, fits, is_safe = call.get("ckpt_path"), job.stage == "fit", job.config.safe is not None
+    if wanted is None and fits and job.going_on is None:
+        wanted = _left_by_exception(trainer)
+    if wanted is None:
+        return None
+    weights_only = call.get("weights_only") is not False
+    check = partial(checkpoints.verify, weights_only=weights_only, safe=is_safe, fits=fits)
+    root, name, folder = job.run.root, job.run.name, job.journal.folder
+    path = checkpoints.find(wanted, root, name, besides=folder, check=check, fits=fits, inside=is_safe)
     log.info("checkpoint: %s", path)
+    if fits and job.going_on is None:
+        _refuse_changes(path, job.config, weights_only=weights_only)
     return path
+
+
+def _refuse_changes(path: str, config: Config, *, weights_only: bool) -> None:
+    """See that the state of a checkpoint means something with this config; of a URL or a folder, nothing is known."""
+    from lighter.engine.again.changes import CKPT_PATH, refuse_changes
+    from lighter.engine.again.state import content_of
+
+    if not is_remote(path) and os.path.isfile(path):
+        refuse_changes(content_of(Path(path), weights_only=weights_only), config, CKPT_PATH)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> Outcome:
@@ -510,9 +532,13 @@ def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> O
     log.info("%s, in %s", stage, folder.path)
     safe = job.config.safe
     note = f"{_IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
+    write = partial(write_config, saved, folder, note) if paths.is_rank_zero() and not job.goes_on else _nothing
+    waits = job.going_on is not None and job.going_on.folder is not None  # until it is known that the run is resumed
+    if not waits:
+        write()
     if not job.goes_on:
-        record(saved, parts.module, parts.trainer, folder if paths.is_rank_zero() else None, note)
-    recorder.attach(parts.trainer, parts.module, parts.data, journal, saved)
+        record(saved, parts.module, parts.trainer)
+    recorder.attach(parts.trainer, parts.module, parts.data, journal, saved, write if waits else _nothing)
     journal.begin(checkpoint=call.get("ckpt_path"))
     try:
         with stopped_by_signals(parts.trainer, journal):

@@ -98,5 +98,7 @@ def _trainer(objects: Objects, changes: Mapping[str, Any]) -> Any:
     path = objects.followed("trainer")
     given = objects.definition(path) if "trainer" in objects.sections else None
     given = {key: value for key, value in (given or {}).items() if key not in OWN_ARGUMENTS}
+    if given.get("max_epochs") is None and given.get("max_steps") is None:
+        given["max_epochs"] = 1000  # as Lightning, which would say so
     objects.exchange(path, {**given, "_target_": "pytorch_lightning.Trainer", **changes})
     return objects.get(path)

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import Callback, LightningDataModule
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.tuner.tuning import Tuner
 
 from lighter.config import Config, read
@@ -35,7 +36,7 @@ from lighter.run.log import logging_to
 from lighter.run.paths import RunFolder
 from lighter.run.slurm import no_srun_hint
 
-_ENDLESS = {"max_epochs": -1, "max_steps": -1, "max_time": None, "check_val_every_n_epoch": 10**9}
+_NO_VALIDATION = {"check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
 
 
@@ -87,7 +88,7 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
     folder = claimed(replace(run, name=f"{run.name}-tune-lr"), config)
     try:
         with logging_to(folder.log):
-            trial = make_trial(config, folder.path, **_ENDLESS)
+            trial = make_trial(config, folder.path, **_NO_VALIDATION)
             finder = _lr_finder(trial, options)
             curve = list(zip(finder.results["lr"], finder.results["loss"], strict=False))
             lr = steepest(curve)
@@ -148,7 +149,7 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
     """
     config = read(inputs)
     with TemporaryDirectory() as folder, logging_to(None):
-        trial = make_trial(config, Path(folder), **_ENDLESS)
+        trial = make_trial(config, Path(folder), **_NO_VALIDATION)
         key = _batch_size_key(config, trial, key)
         data = trial.parts.data if _takes_batch_size(trial) else _Resized(_loader_of(inputs, trial.section, key), trial)
         tuner = _tuner(trial)
@@ -158,7 +159,42 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
 
 def _tuner(trial: Trial) -> Any:
     """Lightning's."""
-    return Tuner(trial.parts.trainer)
+    trainer = trial.parts.trainer
+    trainer.callbacks.append(_LiftLimits())
+    trainer.strategy.checkpoint_io = _OwnCheckpoints()
+    return Tuner(trainer)
+
+
+class _LiftLimits(Callback):
+    """Lets a search take as many steps as it wants, once the optimizers are built.
+
+    Those are built with the limits of the config, of which schedules are made: `trainer.estimated_stepping_batches`.
+    """
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Come before the callback that searches, which Lightning puts first."""
+        trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """The optimizers are built, and the search begins."""
+        trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, -1
+
+
+class _OwnCheckpoints(TorchCheckpointIO):
+    """Keeps the state from before a search in a file, which this process alone has written.
+
+    Hyperparameters may be objects of any kind, the network say. They are not restored, and so are not saved.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save all but the hyperparameters."""
+        kept = {key: value for key, value in checkpoint.items() if not key.endswith("hyper_parameters")}
+        super().save_checkpoint(kept, path, storage_options)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load whatever was saved."""
+        loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=False)
+        return loaded
 
 
 def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:
@@ -208,8 +244,8 @@ def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int
 def _takes_batch_size(trial: Trial) -> bool:
     """Whether the user's data module or module has a `batch_size` of its own, as Lightning asks for."""
     data, module = trial.parts.data, trial.parts.module
-    own = data is not None and type(data) is not LighterDataModule
-    return hasattr(module, "batch_size") or "batch_size" in module.hparams or (own and hasattr(data, "batch_size"))
+    holders = [module, *([data] if data is not None and type(data) is not LighterDataModule else [])]
+    return any(hasattr(holder, "batch_size") or "batch_size" in holder.hparams for holder in holders)
 
 
 def _lr_key(config: Config, trial: Trial) -> str | None:

@@ -20,6 +20,7 @@ from lighter.config.problems import nearest
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.meter import scalars
+from lighter.parts.metric_groups import check_labels, collection_of, share_updates
 from lighter.parts.metric_state import load_metric_states, metric_states
 
 SPLITS = ("train", "val", "test")
@@ -159,9 +160,12 @@ def epoch_values(name: str, evaluator: Any, computed: Any) -> dict[str, Tensor]:
 
     Raises:
         ModuleValueError: a value is not one number.
+        MisfitError: the labels of a ClasswiseWrapper are not those of its classes.
     """
     if computed is None:
         return {}
+    if isinstance(evaluator, (Metric, MetricCollection)):
+        check_labels(evaluator)
     values = computed if isinstance(computed, Mapping) else {"": computed}
     tensors = {}
     for key, value in values.items():
@@ -197,11 +201,13 @@ def _group(given: Any, seen: set[int], check: Callable[[Any], None]) -> Group:
     members = {str(key): value for key, value in given.items() if value is not None} if named else {"": given}
     for evaluator in members.values():
         check(evaluator)
+        if isinstance(evaluator, MetricCollection):
+            share_updates(evaluator)
     if any(id(evaluator) in seen for evaluator in members.values()):  # two splits would mix their states
         members = copy.deepcopy(members)
     seen |= {id(evaluator) for evaluator in members.values()}
     if named and all(isinstance(evaluator, (Metric, MetricCollection)) for evaluator in members.values()):
-        return {"": MetricCollection(members)} if members else {}
+        return {"": collection_of(members)} if members else {}
     return members
 
 

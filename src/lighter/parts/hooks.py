@@ -55,6 +55,22 @@ def is_marked(function: Any, mark: str) -> bool:
     return getattr(function, mark, None) is function
 
 
+class OverriddenIf:
+    """A hook that Lightning takes for overridden in those instances for which `condition(instance)` is true.
+
+    In the others it is Lightning's own.
+    """
+
+    def __init__(self, hook: Callable[..., Any], condition: Callable[[Any], bool]) -> None:
+        self.hook, self.condition = hook, condition
+        self.default = getattr(LightningModule, hook.__name__)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self.default
+        return MethodType(self.hook if self.condition(instance) else self.default, instance)
+
+
 def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
     """A hook after which a method of the module's is called with the same arguments, whoever overrides the hook.
 

@@ -34,5 +34,10 @@ def materialize(module: nn.Module, device: torch.device) -> int:
     return sum(parameter.numel() for part in empty.values() for parameter in part.parameters(recurse=False))
 
 
+def has_no_weights(module: nn.Module) -> bool:
+    """Whether a part of a module is on the meta device."""
+    return any(map(_is_meta, module.modules()))
+
+
 def _is_meta(part: nn.Module) -> bool:
     return any(item.is_meta for item in [*part.parameters(recurse=False), *part.buffers(recurse=False)])

@@ -25,10 +25,18 @@ from lighter.parts.hooks import ExistsIf, is_marked
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, sizes_that_differ, warn_of_repeats
+from lighter.parts.metric_groups import collection_of, share_updates
 from lighter.parts.metric_state import unchanged
 from lighter.parts.step_output import as_dict, sort_output
 from lighter.trainer.finite.values import leaves_out
-from lighter.trainer.lightning import batches_started, is_sanity_check, log_again, logging_step, logs_this_step
+from lighter.trainer.lightning import (
+    batches_started,
+    is_sanity_check,
+    log_again,
+    logging_step,
+    logs_this_step,
+    runs_steps_of,
+)
 
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 _ALL_VALUES = "{mode}/values"  # nothing but a process's part in the sums
@@ -106,7 +114,7 @@ class Measuring:
         module = self._module
         trainer = module._trainer  # the public one raises where there is none
         needs_loss = mode == "train" and module.automatic_optimization
-        if trainer is None or trainer.barebones:
+        if trainer is None or trainer.barebones or not runs_steps_of(trainer, mode):
             output = step(module, *args, **kwargs)
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
         if self._may_repeat and needs_loss and self._is_next_of_batch(trainer):
@@ -307,6 +315,8 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
     Raises:
         ModuleTypeError: anything else.
     """
+    if isinstance(given, MetricCollection):
+        share_updates(given)
     if given is None or isinstance(given, (Metric, MetricCollection)):
         return given
     members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
@@ -317,7 +327,7 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
                 f"`{name}` takes a torchmetrics.Metric, a MetricCollection, or a list or dict of metrics; "
                 f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
-    return MetricCollection(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
+    return collection_of(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
 
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:

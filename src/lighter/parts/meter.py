@@ -24,6 +24,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
 from lighter.parts.log_names import loss_name, metric_name
+from lighter.parts.metric_groups import check_labels
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.parts.processes import gathered, measured_everywhere
 from lighter.trainer.finite.values import tensors_in
@@ -238,6 +239,9 @@ def output_names(metrics: Metrics) -> list[str]:
                 if isinstance(metric, Metric):
                     metric.distributed_available_fn = _alone
             computed = fresh.compute()
+            check_labels(fresh)
+    except MisfitError:
+        raise
     except Exception:  # noqa: BLE001 - a metric that needs more samples: it will be a single number
         return list(members) if members is not None else [type(metrics).__name__]
     return [*scalars(metrics, computed)]

@@ -7,9 +7,9 @@ longest matching name wins, None takes what no group took. Each parameter is in 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from lighter.errors import ModuleValueError
 from lighter.parts.parameter_names import shortened_names, with_modules, without_prefix
 
+Value = TypeVar("Value")
 Named = Sequence[tuple[str, Parameter]]
 Fail = Callable[[str, int, str], Exception]
 
@@ -31,6 +32,12 @@ def as_written(name: str) -> str:
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name
+
+
+def renamed_as_in(own: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
+    """A state dict with the names that a module has, which may be compiled where the one that saved it was not."""
+    by_plain = {as_written(name): name for name in own}
+    return {name if name in own else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
 
 def _plain_error(message: str, index: int, hint: str) -> Exception:

@@ -27,6 +27,8 @@ _OF_BATCH = ("batch_idx", "dataloader_idx")
 _OF_TASK = ("result", "output_path")
 _NO_DEPENDENCIES = ("batch", *_OF_BATCH, *_OF_TASK, "step_output")
 SUFFIXES = ("_start", "_end", "_dependency")
+_OF_END = ("result", "output_path")
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _KEYS = ("dependency", "result")
 _FORM = """It returns what the task needs and the state that it begins with; each may be left out:
   return {"dependency": ["softmax"], "result": []}"""
@@ -56,7 +58,7 @@ class Method:
         asked: Sequence[str] = (),
         advice: str = "",
     ) -> None:
-        self.name, self.function = name, getattr(module, name)
+        self.name, self.function, self.first = name, getattr(module, name), first
         signature = inspect.signature(self.function)
         takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.parameters.values())
         self.takes = [item for item in offered if takes_any or item in signature.parameters] + list(asked)
@@ -167,7 +169,8 @@ class TaskRun:
         for task in self.tasks:
             try:
                 if task.end is not None:
-                    task.end(task.state, self.folder / task.name)
+                    given = {"result": task.state, "output_path": self.folder / task.name}
+                    task.end(*(given[name] for name in task.end.first), **given)
             except Exception as error:  # noqa: BLE001 - raised below, when the others have saved theirs
                 failed.append(error)
         for other in failed[1:]:
@@ -273,13 +276,25 @@ def _task(
     name: str, module: LightningModule, offered: Sequence[str], asked: Sequence[str], start: Mapping[str, Any]
 ) -> Task:
     method = f"predict_{name}"
-    end = Method(module, f"{method}_end", ("result", "output_path")) if _has(module, f"{method}_end") else None
+    end = _end(module, f"{method}_end") if _has(module, f"{method}_end") else None
     by_name = [*_OF_BATCH, "step_output (where there is a `predict_step`)", *_OF_TASK]
     advice = (
         f"\n  It may also take, by name, {', '.join(by_name)}, and the dependencies that `{method}_start` asks for."
     )
     predict = Method(module, method, ("batch",), offered, asked, advice)
     return Task(name, predict, end, start.get("result", []), is_read=end is not None or "result" in start)
+
+
+def _end(module: LightningModule, method: str) -> Method:
+    """What saves a task's result: its parameters are in any order, and of two, one of another name gets the rest."""
+    parameters = inspect.signature(getattr(module, method)).parameters.values()
+    required = [item.name for item in parameters if item.kind in _BY_POSITION and item.default is item.empty]
+    is_variable = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in parameters)
+    if is_variable or (len(required) != len(_OF_END) and not set(required) <= set(_OF_END)):
+        return Method(module, method, _OF_END)
+    left_over = [name for name in _OF_END if name not in required]
+    first = [name if name in _OF_END else left_over.pop(0) for name in required]
+    return Method(module, method, first, [name for name in _OF_END if name not in first])
 
 
 def or_write(method: str, name: str, methods: Iterable[str]) -> str:
@@ -299,6 +314,4 @@ def _most_arguments(step: Callable[..., Any]) -> int:
     parameters = inspect.signature(step).parameters.values()
     if any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in parameters):
         return 3
-    return sum(
-        item.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for item in parameters
-    )
+    return sum(item.kind in _BY_POSITION for item in parameters)

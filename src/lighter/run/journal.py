@@ -42,11 +42,12 @@ class Journal:
         secrets: what must not be written.
         facts: what is known so far.
         has_begun: whether the stage runs; what fails before is a mistake of the config, and no run.
+        in_loops: whether the trainer's loops began; a resume that is refused before leaves the run as it was.
     """
 
     def __init__(self, folder: paths.RunFolder, secrets: Secrets) -> None:
         self.folder, self.secrets = folder, secrets
-        self.has_begun = False
+        self.has_begun = self.in_loops = False
         self.facts: dict[str, Any] = {}
         self._before: str | None = None
         self._writes = paths.is_rank_zero()
@@ -150,8 +151,12 @@ class Journal:
         self.note(status=status, ended=_now(), seconds=seconds, **facts)
 
     def fail(self, error: BaseException) -> None:
-        """The run ended with an error. If that is a mistake of the config before it began, there was no run."""
-        if isinstance(error, LighterError) and not self.has_begun:
+        """The run ended with an error. If that is a mistake of the config before it began, there was no run.
+
+        A resume that is refused before anything was trained leaves the run as it was.
+        """
+        has_begun = self.has_begun if self._before is None else self.in_loops
+        if isinstance(error, LighterError) and not has_begun:
             self._take_back()
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):
             how = {"type": type(error).__name__, "message": str(error)}

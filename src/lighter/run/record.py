@@ -30,27 +30,34 @@ def saved_form(config: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
     return saved
 
 
-def record(saved: dict[str, Any], module: Any, trainer: Any, folder: RunFolder | None, note: str = "") -> None:
-    """Write `config.yaml`, and give the config to the loggers and to the checkpoints' hyperparameters.
+def record(saved: dict[str, Any], module: Any, trainer: Any) -> None:
+    """Give the config to the loggers and to the checkpoints' hyperparameters.
 
     A module whose constructor takes any argument is given all hyperparameters by `load_from_checkpoint`; the config is
     not among those, but in its checkpoints under the key `lighter`, as it is for every module.
 
     Args:
         saved: the merged config, as `saved_form` makes it, that runs the same again from anywhere.
-        folder: the run's folder; None in the processes that do not write it.
-        note: what stands above the config in its file, as a comment.
     """
-    if folder is not None:
-        left_out = list(missing(saved, mark=NOT_SAVED))
-        if left_out:
-            log.warning("objects made in Python are not saved, so config.yaml lacks: %s", ", ".join(left_out))
-        _write(folder, "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved))
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": saved})
     key = _free_key(module)
     if key is not None:
         module.hparams[key] = saved
+
+
+def write_config(saved: dict[str, Any], folder: RunFolder, note: str = "") -> None:
+    """Write `config.yaml`.
+
+    Args:
+        saved: the merged config.
+        folder: the run's folder.
+        note: what stands above the config in its file, as a comment.
+    """
+    left_out = list(missing(saved, mark=NOT_SAVED))
+    if left_out:
+        log.warning("objects made in Python are not saved, so config.yaml lacks: %s", ", ".join(left_out))
+    _write(folder, "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved))
 
 
 def _write(folder: RunFolder, text: str) -> None:

@@ -19,6 +19,7 @@ from lighter.parts.metric_state import metrics_in, unchanged
 from lighter.run.paths import METRICS
 from lighter.run.slurm import no_srun_hint
 from lighter.storage import exists, joined, normal
+from lighter.trainer.averages import AveragesFollow
 from lighter.trainer.choice import LoopChoice
 from lighter.trainer.csv_log import CSVLogger
 from lighter.trainer.exact.loaders import ResumeChoice
@@ -97,7 +98,7 @@ class Trainer(pytorch_lightning.Trainer):
         install_saving(self)
         self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=self.async_save)
         if not kwargs.get("barebones"):
-            self.callbacks: list[Callback] = [*self.callbacks, self.saves]
+            self.callbacks: list[Callback] = [AveragesFollow(), *self.callbacks, self.saves]
 
     def _run_sanity_check(self) -> None:
         """Lightning's, private: it would come again where a checkpoint of an epoch's end is gone on from.

@@ -15,11 +15,13 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lighter.errors import PredictionError
 from lighter.signals import is_lightnings
 
+_AVERAGES = ".callbacks.weight_averaging"
 _SEARCHES = (".callbacks.lr_finder", ".callbacks.batch_size_finder")
 
 
@@ -34,6 +36,18 @@ def logs_this_step(trainer: Any) -> bool:
     if not (due or trainer.fast_dev_run):
         return False
     return not (trainer.lightning_module.automatic_optimization and trainer.fit_loop._should_accumulate())
+
+
+_RUNNING = {
+    "train": (RunningStage.TRAINING,),
+    "val": (RunningStage.VALIDATING, RunningStage.SANITY_CHECKING),
+    "test": (RunningStage.TESTING,),
+}
+
+
+def runs_steps_of(trainer: Any, mode: str) -> bool:
+    """Whether a trainer runs steps of a mode now; a step that is called at another moment is somebody's own call."""
+    return trainer.state.stage in _RUNNING[mode]
 
 
 def is_sanity_check(trainer: Any) -> bool:
@@ -88,6 +102,17 @@ def fits_without_validation(trainer: Any) -> bool:
 def is_search(callback: object) -> bool:
     """Return whether a callback, of either package of Lightning's, searches for a learning rate or a batch size."""
     return any(base.__module__.endswith(_SEARCHES) for base in type(callback).__mro__)
+
+
+def average_before_start(callback: object) -> AveragedModel | None:
+    """Return the average that a `WeightAveraging` of either package of Lightning's has not begun; None otherwise.
+
+    Private, as the callback's `_average_model` is.
+    """
+    if not any(base.__module__.endswith(_AVERAGES) for base in type(callback).__mro__):
+        return None
+    average: AveragedModel | None = getattr(callback, "_average_model", None)
+    return average if average is not None and not int(average.n_averaged) else None
 
 
 def takes_batch_idx(step: Any) -> bool:

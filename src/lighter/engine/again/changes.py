@@ -1,25 +1,33 @@
-"""What changed in a config since a run began, and whether the run's state means anything with it."""
+"""What changed in a config since a checkpoint was saved, and whether its state means anything with it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lighter.config import Config
+from lighter.config import Config, read
 from lighter.config.expression import referred
 from lighter.config.problems import Problem, indefinite
+from lighter.config.safe import SafeMode
 from lighter.config.tree import join
+from lighter.engine.again.schedule_ends import NEW_SCHEDULE, ends_of
 from lighter.errors import ConfigError
-from lighter.run.secrets import REDACTED
+from lighter.run.record import CHECKPOINT_KEY, saved_form
+from lighter.run.secrets import REDACTED, Secrets
 
 ALL, WEIGHTS, NO_OPTIMIZER = TAKES = ("all", "weights", "no-optimizer")
+CKPT_PATH = "ckpt_path"  # all, in a new run: `lighter fit --ckpt_path`
 
 _HARMLESS = {  # arguments of loaders that change how data is fetched, not which
     *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor", "timeout"),
     *("multiprocessing_context", "worker_init_fn", "in_order"),
 }
+_HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
+_WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
 _MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weights|adapters|predict_tasks|finetune_cfg")
 _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
@@ -39,7 +47,7 @@ class Rule:
 
     Attributes:
         reason: why.
-        takes: with which of `TAKES` it is refused.
+        takes: with which of `TAKES`, or `CKPT_PATH`, it is refused.
         hint: what can be done instead.
     """
 
@@ -50,12 +58,14 @@ class Rule:
 
 _MODULE = Rule("its weights are those of another network", (ALL, NO_OPTIMIZER), "Only weights that fit: --take weights")
 _OPTIMIZER = Rule(
-    "the checkpoint has the state of the optimizer as it was", (ALL,), "Without that state: --take no-optimizer"
+    "the checkpoint has the state of the optimizer as it was",
+    (ALL, CKPT_PATH),
+    "Without that state: lighter resume RUN --take no-optimizer",
 )
 _SCHEDULER = Rule(
     "a scheduler's settings are part of the state that is loaded, so this would not be heeded",
-    (ALL,),
-    "To begin a new schedule: --take no-optimizer. To keep the old one: {path}={was}",
+    (ALL, CKPT_PATH),
+    f"{NEW_SCHEDULE}. To keep the old one: {{path}}={{was}}",
 )
 _DATA = Rule(
     "the epoch and the step that it goes on from were counted on other data",
@@ -64,28 +74,52 @@ _DATA = Rule(
 )
 
 
-def refuse_changes(before: Config, now: Config, take: str) -> set[str]:
-    """Compare a run's config with what it is to be.
+def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: Path | None = None) -> None:
+    """Compare the config of a checkpoint with what it is now.
 
-    Returns:
-        The hyperparameters of optimizers that are others now: `lr`, for example.
+    Args:
+        checkpoint: its content.
+        now: the config that the fit is resumed with.
+        take: one of `TAKES`, or `CKPT_PATH`.
+        file: the config of a checkpoint that has none of its own.
 
     Raises:
         ConfigError: the state means nothing with these changes.
     """
-    problems, hyperparameters = [], set()
-    for rule, change in _ruled(before, now):
-        if rule is None:
-            hyperparameters.add(next(step for step in reversed(change.path.split("::")) if not step.isdigit()))
-        elif take in rule.takes:
-            problems.append(_problem(rule, change, now))
+    before, now_saved = _config_of(checkpoint, now.safe, file), _as_saved(now)
+    if before is None or now_saved is None:
+        return
+    ends = ends_of(checkpoint)
+    problems = [
+        _problem(rule, change, now, ends if rule is _SCHEDULER else "")
+        for rule, change in _ruled(before, now_saved)
+        if take in rule.takes
+    ]
     if problems:
         raise ConfigError(problems)
-    return hyperparameters
 
 
-def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule | None, Change]]:
-    """The changes that matter, each with its rule; None for a hyperparameter of an optimizer."""
+def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path | None) -> Config | None:
+    """The config that a checkpoint was saved with; None where there is none, or none that can be read."""
+    own = checkpoint.get(CHECKPOINT_KEY)
+    written = own.get("config") if isinstance(own, Mapping) else None
+    if not isinstance(written, Mapping):
+        return read([file], safe) if file is not None else None
+    with suppress(ConfigError):  # a checkpoint may be of anybody
+        return read([dict(written)], safe)
+    return None
+
+
+def _as_saved(config: Config) -> Config | None:
+    """A config as a checkpoint has it, without objects of Python; None where it is none without them."""
+    plain = config.merged.plain()
+    with suppress(ConfigError):
+        return read([saved_form(plain, Secrets(plain))], config.safe)
+    return None
+
+
+def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
+    """The changes that matter, each with its rule. Settings of optimizers have none: see `optimizer_settings.py`."""
     section = now.module_section
     if before.module_section != section:
         yield _MODULE, Change(section, before.module_section, section)
@@ -96,9 +130,9 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule | None, Change]]:
         if last == "_target_" and not _MEASURES.fullmatch(key):
             yield _MODULE, change
     for change in _changes(was, is_now, f"{section}::optimizer", outside=section):
-        is_value = isinstance(change.was, (int, float, list)) and change.now is not None
-        yield (None if is_value and "params" not in change.path.split("::")[-1:] else _OPTIMIZER), change
-    for change in _changes(was, is_now, f"{section}::scheduler", outside=section):
+        if not _is_setting(change):
+            yield _OPTIMIZER, change
+    for change in _changes(was, is_now, f"{section}::scheduler", outside=section, spelt=_of_scheduler):
         yield _SCHEDULER, change
     data = "data" if section == "model" else "system::dataloaders"
     for change in _changes(was, is_now, data, outside=section):
@@ -107,15 +141,48 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule | None, Change]]:
             yield _DATA, change
 
 
-def _changes(was: Any, now: Any, path: str, *, aside: tuple[str, ...] = (), outside: str = "") -> Iterator[Change]:
-    """What differs in all that a path leads to, but for some keys below it and for references into a section."""
-    one, other = (dict(_values(objects, path, path, outside, (path,))) for objects in (was, now))
-    skipped = tuple(join(path, key) for key in aside)
-    for key in {**one, **other}:
-        is_secret = REDACTED in str(one.get(key))  # which is given anew
-        is_skipped = f"{key}::".startswith(tuple(f"{skip}::" for skip in skipped))
-        if one.get(key) != other.get(key) and not is_skipped and not is_secret:
-            yield Change(key, one.get(key), other.get(key))
+def _changes(
+    was: Any,
+    now: Any,
+    path: str,
+    *,
+    aside: tuple[str, ...] = (),
+    outside: str = "",
+    spelt: Callable[[str], str] = lambda key: key,
+) -> Iterator[Change]:
+    """What differs in all that a path leads to, but for some keys below it and for references into a section.
+
+    Args:
+        was: the objects of the config before.
+        now: those of the config now.
+        path: where to look.
+        aside: keys below it that are left out.
+        outside: a section into which no reference is followed.
+        spelt: what to compare values by: the same for two ways to write one thing, and no text for what is left out.
+    """
+    one, other = (
+        {
+            spelt(key.removeprefix(f"{path}::")): (key, value)
+            for key, value in _values(objects, path, path, outside, (path,))
+        }
+        for objects in (was, now)
+    )
+    skipped = tuple(f"{key}::" for key in aside)
+    for name in (name for name in {**one, **other} if name):
+        (before, old), (after, new) = one.get(name, ("", None)), other.get(name, ("", None))
+        is_secret = REDACTED in str(old)  # which is given anew
+        if old != new and not f"{name}::".startswith(skipped) and not is_secret:
+            yield Change(after or before, old, new)
+
+
+def _of_scheduler(key: str) -> str:
+    """A key below `scheduler` as that of the scheduler itself, which may stand in a dict with a warm-up beside it."""
+    first, _, rest = key.partition("::")
+    if first.isdigit():
+        return f"{first}::{_of_scheduler(rest)}" if _of_scheduler(rest) else ""
+    if first in _HEEDED:
+        return ""
+    return rest if first == "scheduler" else key
 
 
 def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -139,10 +206,16 @@ def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, 
                 yield from _values(objects, reference, shown, outside, (*seen, reference))
 
 
-def _problem(rule: Rule, change: Change, now: Config) -> Problem:
+def _is_setting(change: Change) -> bool:
+    """Whether a change is of a value that optimizers have in their parameter groups, a learning rate say."""
+    name = next(step for step in reversed(change.path.split("::")) if not step.isdigit())
+    values = [value for value in (change.was, change.now) if value is not None]
+    return name not in _WITH_STATE and all(isinstance(value, (int, float, list)) for value in values)
+
+
+def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
     was, is_now = ("not there" if value is None else indefinite(value) for value in (change.was, change.now))
     node = now.merged.find(change.path)
     message = f"this was {was}, and is {is_now}; {rule.reason}"
-    return Problem(
-        message, node.origin if node else None, change.path, rule.hint.format(path=change.path, was=change.was)
-    )
+    hint = rule.hint.format(path=change.path, was=change.was) if not ends else f"{NEW_SCHEDULE}.{ends}"
+    return Problem(message, node.origin if node else None, change.path, hint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Timer
 from torch.nn.parameter import is_lazy
 
+from lighter.base import BaseModule
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
 from lighter.config.problems import Problem
@@ -27,6 +27,7 @@ from lighter.engine.again.loggers import CsvFiles, continue_definitions
 from lighter.engine.again.state import State, newest_good
 from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
 from lighter.parts.allocation import unfilled_memory
+from lighter.parts.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
 from lighter.run import paths
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.lock import only_one, owned
@@ -50,7 +51,6 @@ class GoingOn:
         run: the run as it was.
         state: the checkpoint that it goes on from.
         take: what of that: one of `TAKES`.
-        hyperparameters: names of what is another for the optimizers now.
         weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
         safe: the mode that the command asks for.
     """
@@ -58,7 +58,6 @@ class GoingOn:
     run: Run
     state: State
     take: str
-    hyperparameters: frozenset[str]
     weights_only: bool = True
     safe: SafeMode | None = None
 
@@ -111,16 +110,17 @@ class GoingOn:
 
 
 class _Takes(Callback):
-    """Takes from a checkpoint what was asked for, and lets the changes of the config have effect."""
+    """Takes from a checkpoint what was asked for."""
 
     def __init__(self, going_on: GoingOn) -> None:
         self.going_on = going_on
-        self._fresh: list[list[dict[str, Any]]] = []
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Lightning takes the optimizers' state from here later on."""
         if self.going_on.take == NO_OPTIMIZER:
-            checkpoint["optimizer_states"], checkpoint["lr_schedulers"] = [], []
+            checkpoint |= {"optimizer_states": [], "lr_schedulers": [], MANUAL_SCHEDULES: {}}
+            if isinstance(pl_module, BaseModule):
+                pl_module.begin_schedules()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The optimizers are there, without their state."""
@@ -129,7 +129,6 @@ class _Takes(Callback):
             with unfilled_memory():
                 content = torch.load(path, map_location="cpu", weights_only=weights_only)
             pl_module.load_state_dict(content["state_dict"])
-        self._fresh = [[_settings(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """The state is loaded; nothing was trained yet."""
@@ -139,27 +138,6 @@ class _Takes(Callback):
         self.going_on.csv_files().drop(state, trainer, exact=getattr(trainer, "exact_resume", False))
         if hasattr(type(pl_module), "steps_seen"):
             pl_module.steps_seen = state.steps_seen
-        if self.going_on.take == ALL and self.going_on.hyperparameters:
-            for optimizer, fresh in zip(trainer.optimizers, self._fresh, strict=True):
-                configs = trainer.lr_scheduler_configs
-                schedulers = [one.scheduler for one in configs if one.scheduler.optimizer is optimizer]
-                for index, settings in enumerate(fresh):
-                    self._apply(optimizer.param_groups[index], settings, index, schedulers)
-
-    def _apply(self, group: dict[str, Any], fresh: Mapping[str, Any], index: int, schedulers: Sequence[Any]) -> None:
-        """Exchange the settings that the config has others for. A schedule goes on, scaled to the new learning rate."""
-        for name in self.going_on.hyperparameters & set(group) & set(fresh) - {"lr"}:
-            group[name] = fresh[name]
-        if "lr" not in self.going_on.hyperparameters:
-            return
-        before, now = (one.get("initial_lr", one["lr"]) for one in (group, fresh))
-        if before != now:
-            group["lr"] = group["lr"] * now / before if schedulers and before else now
-            if "initial_lr" in group:
-                group["initial_lr"] = now
-            for scheduler in schedulers:
-                if hasattr(scheduler, "base_lrs"):
-                    scheduler.base_lrs[index] = now
 
 
 def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
@@ -231,11 +209,11 @@ def going_on(
         _refuse_run(run, overrides)
     state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
-    before, now = read([run.folder.config]), read(inputs)
+    now = read(inputs)
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
-    changed = refuse_changes(before, now, take)
-    return GoingOn(run, state, take, frozenset(changed), weights_only), inputs
+    refuse_changes(state.content, now, take, run.folder.config)
+    return GoingOn(run, state, take, weights_only), inputs
 
 
 @contextmanager
@@ -253,7 +231,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
     """
     if not paths.is_rank_zero():
         folder = os.environ.get(_OF_RANK_ZERO)
-        yield _with_all(read_run(Path(folder)), config.safe, weights_only) if folder else None
+        yield _with_all(read_run(Path(folder)), config, weights_only) if folder else None
         return
     os.environ.pop(_OF_RANK_ZERO, None)
     with ExitStack() as stack:
@@ -268,7 +246,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
             return
         owner = stack.enter_context(ExitStack())
         owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
-        found = _found(read_run(run.folder.path), config.safe, weights_only)
+        found = _found(read_run(run.folder.path), config, weights_only)
         if found is None:
             owner.close()
         yield found
@@ -283,14 +261,16 @@ def _can_be_written(root: Path) -> bool:
     return os.access(root, os.W_OK)
 
 
-def _found(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn | None:
+def _found(run: Run, config: Config, weights_only: bool) -> GoingOn | None:
     if run.status == FINISHED:
         return None
     refuse_running(run)
     try:
-        found = _with_all(run, safe, weights_only)
+        found = _with_all(run, config, weights_only)
     except CheckpointError as error:
-        if isinstance(error, RefusedCheckpointError) and safe is None:  # its work is not thrown away for want of a word
+        if (
+            isinstance(error, RefusedCheckpointError) and config.safe is None
+        ):  # its work is not thrown away for want of a word
             raise
         log.info("%s; a new run starts", error)
         return None
@@ -298,9 +278,11 @@ def _found(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn | Non
     return found
 
 
-def _with_all(run: Run, safe: SafeMode | None, weights_only: bool) -> GoingOn:
+def _with_all(run: Run, config: Config, weights_only: bool) -> GoingOn:
+    safe = config.safe
     state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
-    return GoingOn(run, state, ALL, frozenset(), weights_only, safe)
+    refuse_changes(state.content, config, ALL)
+    return GoingOn(run, state, ALL, weights_only, safe)
 
 
 def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: SafeMode | None) -> Run | None:
@@ -367,7 +349,3 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of what has one: neither extra state nor the weights of lazy layers, which take any, do."""
     return {name: tuple(value.shape) for name, value in state.items()
             if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
-
-
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}

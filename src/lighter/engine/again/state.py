@@ -85,7 +85,7 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
     for path in [one.path.resolve() for one in found]:
         try:
             checkpoints.verify(str(path), weights_only=weights_only, safe=inside)
-            state = State(path, _content(path, weights_only))
+            state = State(path, content_of(path, weights_only=weights_only))
         except RefusedCheckpointError:  # an older one in its place would be stale
             raise
         except CheckpointError as error:
@@ -100,7 +100,12 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
 
 
 @unfilled_memory()
-def _content(path: Path, weights_only: bool) -> Mapping[str, Any]:
+def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
+    """Load a checkpoint, its tensors without their values.
+
+    Raises:
+        CheckpointError: it is none, or one in a form that is not read here.
+    """
     if path.is_dir():
         raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)

@@ -14,6 +14,7 @@ from pytorch_lightning.trainer.connectors.checkpoint_connector import _Checkpoin
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lighter.errors import CheckpointError
+from lighter.parts.parameter_groups import renamed_as_in
 from lighter.run.slurm import no_srun_hint
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
@@ -25,6 +26,7 @@ from lighter.trainer.saving.restored import keep_own_files
 log = logging.getLogger("lighter.run")
 
 LEFT_BY_EXCEPTION = "the fit goes on from %s, which an OnExceptionCheckpoint left of one that failed"
+_WEIGHTS = {"state_dict", "current_model_state"}  # the second beside averaged ones
 _BY_NAME = (None, "last", "best", "hpc")  # rather than by a path
 
 
@@ -42,6 +44,10 @@ class CheckpointConnector(_CheckpointConnector):
                 if folder is not None and "://" not in str(folder):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
+        checkpoint = self._loaded_checkpoint
+        if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:  # others shard the weights
+            names = trainer.lightning_module.state_dict()
+            checkpoint |= {key: renamed_as_in(names, checkpoint[key]) for key in _WEIGHTS & checkpoint.keys()}
 
     def restore_callbacks(self) -> None:
         """Let the callbacks have their states, but for files that are not theirs.

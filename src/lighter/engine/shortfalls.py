@@ -1,0 +1,92 @@
+"""What a fit that ended well did not do: validate, count a step, save a checkpoint, train at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from pytorch_lightning import Callback
+
+log = logging.getLogger("lighter.run")
+
+_BY_HAND = (
+    "Lightning counts the steps of `self.optimizers()` only, and logs and saves by that count: take the optimizers from"
+    " there"
+)
+
+
+class Shortfalls(Callback):
+    """Looks on at a fit, and says at its end what never happened in it."""
+
+    def __init__(self) -> None:
+        self._has_validated = False
+        self._batches = self._steps = 0  # before this fit
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """A resumed fit has done something already."""
+        self._has_validated, self._batches, self._steps = False, _batches(trainer), trainer.global_step
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """A validation begins; of one before the training, nobody sees the values."""
+        self._has_validated |= not trainer.sanity_checking
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """The fit ended well."""
+        if not trainer.fast_dev_run:
+            for message in self._found(trainer, pl_module):
+                log.warning("%s", message)
+
+    def _found(self, trainer: Any, module: Any) -> Iterator[str]:
+        batches = _batches(trainer) - self._batches
+        if not batches:
+            if trainer.limit_train_batches:
+                yield f"nothing was trained: {_why_nothing(trainer)}"
+            return
+        if trainer.global_step == self._steps:
+            by_hand = not module.automatic_optimization
+            why = _BY_HAND if by_hand else "`training_step` returned no loss, or gradients still add up"
+            yield f"no step of an optimizer was counted in {_several(batches, 'batch', 'batches')}. {why}"
+        if trainer.enable_validation and not self._has_validated:
+            yield f"validation never ran: {_why_not_validated(trainer, batches)}"
+        callbacks = trainer.checkpoint_callbacks
+        if callbacks and not any(_has_saved(callback) for callback in callbacks):
+            yield "no checkpoint was saved"
+
+
+def _batches(trainer: Any) -> int:
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)
+
+
+def _why_nothing(trainer: Any) -> str:
+    if trainer.current_epoch and trainer.max_epochs == trainer.current_epoch:
+        return f"the {_several(trainer.current_epoch, 'epoch', 'epochs')} of trainer::max_epochs are done already"
+    if trainer.max_epochs == 0 or trainer.max_steps == 0:
+        return "trainer::max_epochs or trainer::max_steps is 0"
+    if trainer.global_step and trainer.max_steps == trainer.global_step:
+        return f"the {_several(trainer.global_step, 'step', 'steps')} of trainer::max_steps are done already"
+    return "the training data gave no batch"
+
+
+def _why_not_validated(trainer: Any, batches: int) -> str:
+    every, epochs = trainer.check_val_every_n_epoch, trainer.current_epoch
+    if every is not None and every > epochs > 0:
+        return f"trainer::check_val_every_n_epoch is {every}, and the fit had {_several(epochs, 'epoch', 'epochs')}"
+    trained = f"the fit trained {_several(batches, 'batch', 'batches')}"
+    expected = trainer.num_training_batches
+    if epochs and batches < epochs * expected and trainer.global_step != trainer.max_steps:
+        return (
+            f"the training data says that an epoch has {expected} batches, after which it would run, and {trained} in"
+            f" {_several(epochs, 'epoch', 'epochs')}. Mend the data's `__len__`, or validate sooner:"
+            " trainer::val_check_interval=BATCHES"
+        )
+    return f"{trained}, and it is due every {trainer.val_check_batch} batches (trainer::val_check_interval)"
+
+
+def _several(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
+
+
+def _has_saved(callback: Any) -> bool:
+    paths = (getattr(callback, name, None) for name in ("best_model_path", "last_model_path"))
+    return any(paths) or not hasattr(callback, "best_model_path")  # of another kind, which says nothing
