@@ -117,6 +117,10 @@ def draw(seed: int) -> dict[str, Any]:
     data, vals = _data(drawn, rung)
     monitor = MONITORS.get(rung, "val/loss") + ("/dataloader_idx_0" if vals > 1 else "")
     trainer, validates = _trainer(drawn, rung)
+    if "stream" in data["kind"]:  # whose length Lightning does not know
+        for name in ("limit_train_batches", "val_check_interval"):
+            if isinstance(trainer.get(name), float):
+                del trainer[name]
     features = drawn.sample(sorted(FEATURES), drawn.randint(1, 5))
     if drawn.random() < 0.2:
         features.append(drawn.choice(sorted(UNSAVED)))
@@ -219,6 +223,8 @@ def _callbacks(drawn: random.Random, rung: str, monitor: str | None) -> list[dic
             {"_target_": f"{HERE}.Thaws"},
         ]
     chosen = [*drawn.sample(own, drawn.choice([0, 1, 2])), *drawn.sample(others, drawn.choice([0, 1, 1, 2]))]
+    if any(one.get("hook") == "on_train_batch_start" for one in chosen):  # what others log in that hook comes again
+        chosen = [one for one in chosen if not one["_target_"].endswith("LearningRateMonitor")]
     drawn.shuffle(chosen)
     return [{"_target_": "tests.faults.generated.Notes"}, *chosen, *_checkpoints(drawn, monitor)]
 

@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Sampler, Subset
+from torchdata.stateful_dataloader import StatefulDataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
@@ -145,6 +146,23 @@ class Remembers(Samples):
         return x + self.served + float(self.draws.random()), *rest
 
 
+class Difficult(Samples):
+    difficulty = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        x, *rest = super().__getitem__(index)
+        return x * (1 + self.difficulty), *rest
+
+
+class Curriculum(Module):
+    """Makes its dataset harder in each epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        loader.dataset.difficulty = self.current_epoch
+
+
 class Reshuffles(Sampler):
     """Counts epochs itself."""
 
@@ -236,11 +254,14 @@ JOBS: dict[str, Callable[[], Job]] = {
     "evaluators of several dataloaders": lambda: Job(
         Evaluates(), val=[DataLoader(Samples(), 2 * BATCH), DataLoader(Samples(), 2 * BATCH)]
     ),
+    "a curriculum": lambda: Job(Curriculum(), train=DataLoader(Difficult(), BATCH)),
+    "a curriculum, of a loader with a state": lambda: Job(Curriculum(), train=StatefulDataLoader(Difficult(), BATCH)),
     "a sampler that counts": lambda: Job(train=reshuffled(0)),
     "a sampler that counts, in workers": lambda: Job(train=reshuffled(1)),
 }
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata's
 @pytest.mark.parametrize("name", JOBS)
 def test_goes_on_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}

@@ -151,7 +151,8 @@ class Switches:
     def add_loaders(self, split: str, loaders: Sequence[Any]) -> None:
         """Look at what dataloaders load with, before they are gone over. Of what workers have, nothing is known."""
         for number, loader in enumerate(loaders):
-            if not isinstance(loader, DataLoader) or hasattr(loader, "state_dict"):
+            has_all = hasattr(loader, "state_dict") and hasattr(getattr(loader, "dataset", None), "state_dict")
+            if not isinstance(loader, DataLoader) or has_all:  # a StatefulDataLoader saves its dataset's state
                 continue
             name = f"{split}{_LOADER}" + (f"[{number}]" if len(loaders) > 1 else "")
             parts: dict[str, object] = {f"{name}.{part}": getattr(loader, part) for part in ("dataset", "collate_fn")}
