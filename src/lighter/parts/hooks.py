@@ -52,7 +52,7 @@ class ExistsIf:
 
 def is_marked(function: Any, mark: str) -> bool:
     """Return whether a function is marked itself, and no copy of the marked one's attributes."""
-    return getattr(function, mark, None) is function
+    return function is not None and getattr(function, mark, None) is function
 
 
 class OverriddenIf:

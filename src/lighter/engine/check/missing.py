@@ -14,6 +14,7 @@ from lighter.config.tree import Node, is_reference, join
 from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
 from lighter.engine.check.found import Found
 from lighter.engine.lightning_classes import inherits, lightnings
+from lighter.parts.hooks import is_marked
 
 _BASES = ("LightningModule", "LightningDataModule")
 
@@ -81,7 +82,7 @@ def _has(found: Found, path: str, kind: type, hook: str) -> bool:
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(found, path, hook)
     bases = [base for name in _BASES if (base := lightnings(name)) is not None]
-    written = getattr(own, "is_missing", None) is not own  # a mark that `functools.wraps` may have copied
+    written = not is_marked(own, "is_missing")
     written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
     return written or any(hook in names for names in _names_in(kind))
 
