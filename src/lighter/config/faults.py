@@ -199,11 +199,11 @@ def join_if(path: str, key: str) -> str:
 
 def _misfit(objects: Objects, definition: Mapping[str, Any], path: str) -> tuple[str, str, str] | None:
     """The fault, if the arguments of a definition do not fit the signature of its target."""
-    handed_over = {*definition, *objects.arguments(path)}  # some are added, `params` to an optimizer
-    named = {str(key): UNKNOWN for key in handed_over if key not in _NOT_ARGUMENTS}
+    named = {str(key): UNKNOWN for key in definition if key not in _NOT_ARGUMENTS}
+    added = [key for key in objects.arguments(path) if key not in definition]  # `params` to an optimizer
     unnamed = definition.get("_args_", [])
     signature = signature_of(objects.target(path))
-    call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named)
+    call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named, filled=added)
     misfit = next(signature.misfits(call), None) if signature is not None else None
     if misfit is None:
         return None
