@@ -35,6 +35,7 @@ CALLBACKS: dict[str, list[dict[str, Any]]] = {
     "all, none monitored": [{"monitor": None, "save_top_k": -1, "save_last": True}],
     "link": [{"save_last": "link"}],
     "link, one name": [{"filename": "best", "save_last": "link"}],
+    "a name that comes again": [{"filename": "{score:.0f}", "monitor": None, "save_last": "link"}],
     "every second epoch": [{"filename": "best", "every_n_epochs": 2, "save_last": True}],
     "none, but last": [{"save_top_k": 0, "save_last": True}],
     "weights beside": [NEWEST, {"filename": "best", "save_weights_only": True}],
@@ -83,6 +84,7 @@ def left_by(callbacks: list[dict[str, Any]]) -> dict[str, int]:
     [
         *((name, 4, False) for name in CALLBACKS),
         *((name, 1, False) for name in ("best and last", "link, one name")),  # no file was saved after `last` was noted
+        ("a name that comes again", 2, False),  # is saved in epochs 1 and 2
         *((name, 2, True) for name in BESIDE),
     ],
 )

@@ -128,7 +128,7 @@ class Saves(Callback):
         if error is not None and (self._is_attempt or not _is_fitting(trainer)):
             raise error
         if error is None:
-            self.left_over.saved(path)
+            self.left_over.saved(path, by_callback=self._is_attempt)
         if not self._is_under_way:
             self._end(trainer, error)
 

@@ -64,11 +64,15 @@ class LeftOver:
         """Return whether a file that is there may be written over: this fit has come to where it was saved before."""
         return os.path.realpath(path) in self._to_be_redone or _entry(path) in self._links
 
-    def saved(self, path: Any) -> None:
-        """A file was written."""
+    def saved(self, path: Any, *, by_callback: bool) -> None:
+        """A file was written.
+
+        Args:
+            by_callback: whether a `ModelCheckpoint` did so. Lightning does not let it delete the path that was resumed.
+        """
         real = os.path.realpath(path)
         self._to_be_redone -= {real}
-        if self._resumed == real:
+        if self._resumed == real and not by_callback:
             self._resumed = None
 
     def save_last(self, trainer: Any, callback: ModelCheckpoint) -> None:
@@ -91,9 +95,9 @@ class LeftOver:
             self._resumed = None
             return
         callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        if self._resumed not in {path for one in callbacks for path in _noted(one)}:
+        noted = {path for one in callbacks for path in _noted(one)}
+        if self._resumed not in noted and os.path.lexists(self._resumed):  # a callback may save it again, and drop it
             trainer.strategy.remove_checkpoint(self._resumed)
-            self._resumed = None
 
 
 def _noted(callback: ModelCheckpoint) -> Iterator[str]:
