@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, OnExceptionCheckpoint
 from torch.utils.data import DataLoader
 
 import lighter
@@ -141,6 +141,36 @@ def test_stopped_and_gone_on_with(name: str, epochs: list[int], own_place: Path)
         assert torch.load("checkpoints/last.ckpt", weights_only=True)["lighter"]["stopped"] is True
     goes_on(*map_to_callbacks(CALLBACKS[name]))
     assert files() == expected
+
+
+class Validated(Scored):
+    """A score of each validation, after each step."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val", -float(self.global_step))
+
+
+class StopsBeforeValidation(Callback):
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_is_no_save_of_the_callback_whose_name_it_uses(own_place: Path) -> None:
+    data = DataLoader(torch.arange(16.0).view(4, 4), batch_size=2)
+
+    def fitted(folder: Path, *callbacks: Any, ckpt_path: Path | None = None) -> dict[str, int]:
+        saves = folder / "checkpoints"
+        callback = ModelCheckpoint(saves, filename="{step}", monitor="val", save_top_k=-1, save_last=True)
+        options = {"max_epochs": 2, "val_check_interval": 1, "num_sanity_val_steps": 0, "logger": False}
+        found = lighter.Trainer(default_root_dir=folder, callbacks=[callback, *callbacks], accelerator="cpu", **options)
+        found.fit(Validated(SCORES), data, data, ckpt_path=ckpt_path)
+        return {path.name: torch.load(path)["global_step"] for path in saves.iterdir()}
+
+    expected = fitted(own_place / "whole")
+    with pytest.raises(Stopped):
+        fitted(own_place / "stopped", StopsBeforeValidation())
+    assert fitted(own_place / "stopped", ckpt_path=own_place / "stopped/checkpoints/last.ckpt") == expected
 
 
 def test_the_checkpoint_of_a_stop_stays_while_nothing_newer_is_saved(own_place: Path) -> None:

@@ -167,13 +167,14 @@ def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
 
 
 def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any]]:
-    """The one that is saving notes only afterwards that it has."""
+    """The one that is saving notes only afterwards that it has; a stop saves under its name, and it does not."""
     states = {}
+    by_callback = file is not None and not trainer.stopping.is_saving
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             state = {name: getattr(callback, name) for name in _OF_CHECKPOINTS}
             own = (callback.last_model_path, callback.best_model_path, *callback.best_k_models)
-            if file is not None and os.fspath(file) in own:
+            if by_callback and os.fspath(file) in own:
                 state |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": os.fspath(file)}
             states[callback.state_key] = state
     return states
