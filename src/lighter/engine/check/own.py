@@ -84,6 +84,8 @@ def _check_scheduler(found: Found, path: str, node: Node) -> None:
 
 def _check_groups(found: Found, path: str) -> None:
     """Parameter groups name their parameters; an option that is nearly one of the optimizer's is misspelt."""
+    from lighter.parts.parameter_groups import GROUP_HINT
+
     groups, target = found.argument(path, "params"), found.targets.get(path)
     if groups is None or not isinstance(target, type):
         return
@@ -94,8 +96,7 @@ def _check_groups(found: Found, path: str) -> None:
         if not isinstance(group.value, dict) or is_target(group.value):
             continue
         if "params" not in group.value:
-            hint = "A name, a list of names, or null for the rest."
-            found.problem("a parameter group has `params`", place, hint)
+            found.problem("a parameter group has `params`", place, GROUP_HINT)
         for key in group.value:
             hint = closest(key, options)
             if key not in options and hint:
