@@ -159,6 +159,62 @@ def test_groups_by_name(config: dict[str, Any]) -> None:
     assert "train/optimizer/Adam/lr/group1/epoch" in module.trainer.callback_metrics
 
 
+STEPS = "@trainer.estimated_stepping_batches"
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": f"${STEPS}"}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({}, 3),
+        ({"limit_train_batches": 7, "accumulate_grad_batches": 3, "max_epochs": 2}, 6),
+        ({"limit_train_batches": 0.5, "accumulate_grad_batches": 2, "max_epochs": 2}, 6),
+        ({"limit_train_batches": 7, "max_epochs": 3, "max_steps": 4}, 4),
+    ],
+)
+def test_the_number_of_optimizer_steps(config: dict[str, Any], trainer: dict[str, Any], steps: int) -> None:
+    config["vars"]["steps"] = f"${STEPS}"  # also by a detour
+    scheduler = {"scheduler": ONE_CYCLE, "interval": "step", "warmup": {"steps": "$1 + @vars::steps // 4"}}
+    overrides = [f"trainer::{key}={value}" for key, value in trainer.items()]
+    module = run(config, *overrides, optimizer=ADAM, scheduler=scheduler)
+    assert module.configured["lr_scheduler"]["scheduler"].total_steps == steps == module.trainer.global_step
+
+
+def test_numbers_that_the_data_tells(config: dict[str, Any]) -> None:
+    loader = "@data::train_dataloader"
+    scheduler = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": f"$len({loader})"}
+    sizes = {"in_features": 64, "out_features": f"$len({loader}::dataset) // 32"}
+    module = run(config, network={"_target_": "torch.nn.Linear", **sizes}, optimizer=ADAM, scheduler=scheduler)
+    assert module.network.out_features == len(module.trainer.train_dataloader.dataset) // 32 == 10
+    assert module.configured["lr_scheduler"].step_size == len(module.trainer.train_dataloader)
+
+
+LINEAR = {"_target_": "torch.nn.Linear", "in_features": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"network": {**LINEAR, "out_features": f"${STEPS}"}}}, "out_features: the number .* not known yet"),
+        (
+            {"vars": {"n": f"${STEPS}"}, "model": {"network": {**LINEAR, "out_features": "@vars::n"}}},
+            r"vars::n: the number of optimizer steps is not known yet[^$]*`model::optimizer` and `model::scheduler`",
+        ),
+        ({"data": {"train_dataloader": {"batch_size": f"${STEPS}"}}}, "batch_size: the number of optimizer steps is"),
+        ({"trainer": {"log_every_n_steps": f"${STEPS}"}}, "these references go round in a circle"),
+        ({"trainer": {"max_epochs": -1}, "model": {"scheduler": ONE_CYCLE}}, "is infinite: the fit has no end"),
+        (
+            {"model": {"scheduler": {**ONE_CYCLE, "total_steps": "$2 * @trainer.num_training_batches"}}},
+            "does not know `num_training_batches` before it runs[^$]*`@trainer.estimated_stepping_batches //",
+        ),
+    ],
+)
+def test_numbers_of_steps_in_a_wrong_place(config: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    config["model"]["optimizer"] = ADAM
+    with pytest.raises(ConfigError, match=message):
+        Runner().run("fit", [config, changes])
+
+
 class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
