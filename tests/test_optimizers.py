@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from torch import nn
 
 import lighter
 from lighter import Runner
+from lighter.config import read
+from lighter.config.objects import Objects, defer
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from lighter.parts.parameter_groups import group_parameters
 from lighter.parts.parameter_types import NamedParameters
@@ -178,6 +182,14 @@ def test_the_number_of_optimizer_steps(config: dict[str, Any], trainer: dict[str
     overrides = [f"trainer::{key}={value}" for key, value in trainer.items()]
     module = run(config, *overrides, optimizer=ADAM, scheduler=scheduler)
     assert module.configured["lr_scheduler"]["scheduler"].total_steps == steps == module.trainer.global_step
+    assert module.trainer.resume_choice.name == "exact"
+
+
+def test_definitions_in_another_process_refer_to_its_trainer(config: dict[str, Any]) -> None:
+    definition = Objects(read([config, {"vars": {"n": "$@trainer.n + @trainer::max_epochs"}}]).expanded)
+    deferred = pickle.loads(pickle.dumps(defer(definition, "vars")))
+    deferred.provide("trainer", SimpleNamespace(n=40))
+    assert deferred["n"].build() == 40 + config["trainer"]["max_epochs"]
 
 
 def test_numbers_that_the_data_tells(config: dict[str, Any]) -> None:
@@ -283,6 +295,12 @@ def test_the_narrower_choice_wins_in_any_order(order: int) -> None:
     choices = ["blocks", "*.bias", "blocks.*.bias", {"params": {"type": "bias", "name": "blocks.0"}}, None]
     groups = group_parameters(choices[::order], NamedParameters([*net.named_parameters()], net))
     assert [len(group["params"]) for group in groups[::order]] == [12, 2, 11, 1, 6]
+
+
+def test_a_wrong_choice_is_found_by_the_check(config: dict[str, Any]) -> None:
+    config["model"]["optimizer"] = {**ADAM, "params": [{"params": ["0", {"types": "norm"}]}, {"params": None}]}
+    with pytest.raises(ConfigError, match=r"params::0::params::1::types: `params` as a dict has `name` and `type`"):
+        Runner().run("fit", [config])
 
 
 @pytest.mark.parametrize(

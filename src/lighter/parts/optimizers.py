@@ -110,6 +110,13 @@ class OwnOptimizers:
         self.definitions[name] = value
         return True
 
+    def provide(self, path: str, made: Any) -> None:
+        """Let what the definitions refer to by a path of the config be an object that exists."""
+        for given in self.definitions.values():
+            for item in given if isinstance(given, (list, tuple)) else [given]:
+                if isinstance(item, (Deferred, Definitions)):
+                    item.provide(path, made)
+
     def not_built(self, name: str) -> NotBuiltError:
         """Return the error for one that is asked for too early."""
         return NotBuiltError(

@@ -97,7 +97,23 @@ def _check_groups(found: Found, path: str) -> None:
             continue
         if "params" not in group.value:
             found.problem("a parameter group has `params`", place, GROUP_HINT)
+        _check_selection(found, join(place, "params"))
         for key in group.value:
             hint = closest(key, options)
             if key not in options and hint:
                 found.problem(f"{target.__name__} has no option `{key}`", join(place, key), hint, at_key=True)
+
+
+def _check_selection(found: Found, path: str) -> None:
+    """A dict that chooses parameters has `name` and `type`."""
+    from lighter.parts.parameter_groups import SELECTION_KEYS
+
+    node = found.tree.find(path)
+    is_list = node is not None and isinstance(node.value, list)
+    for place in [join(path, step) for step in node.steps()] if node is not None and is_list else [path]:
+        chosen = found.tree.find(place)
+        given = chosen.value if chosen is not None else None
+        for key in given if isinstance(given, dict) and not is_target(given) else ():
+            if key not in SELECTION_KEYS:
+                hint = nearest(key, SELECTION_KEYS)
+                found.problem("`params` as a dict has `name` and `type`", join(place, key), hint, at_key=True)
