@@ -57,6 +57,9 @@ class Samples(Dataset):
         return {
             "batch_dict": lambda: {"image": x, "label": label, "patient": f"p{index}" if index % 2 else None},
             "batch_callable": lambda: (x, label, torch.tensor(30.0 + index)),
+            "batch_named": lambda: {"input_ids": x, "attention_mask": x > 0, "label": label},
+            "batch_positions": lambda: (x, -x, float(label == 0)),
+            "criterion_apart": lambda: {"text": x, "start_position": label, "end_position": label},
             "criterion_order": lambda: (x, label),
             "criterion_input": lambda: (x, label),
             "multitask": lambda: (x, {"digit": label, "ink": x.sum()}),
@@ -74,6 +77,43 @@ class ImageAndAge(nn.Module):
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         return self.linear(x["image"] * x["age"][:, None])
+
+
+class Bert(nn.Module):
+    """A model of two inputs, called by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, *, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.linear(input_ids * attention_mask)
+
+
+class Siamese(nn.Module):
+    """A model of two images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return (self.linear(left) * self.linear(right)).sum(1).double()
+
+
+class Span(nn.Module):
+    """A model that predicts where an answer starts and where it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.end = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.start(x), self.end(x)
+
+
+def span_loss(start: Tensor, end: Tensor, *, first: Tensor, last: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(start, first) + nn.functional.cross_entropy(end, last)
 
 
 class TwoHeads(nn.Module):

@@ -88,6 +88,9 @@ CROSS_ENTROPY, SQUARES = {"_target_": "torch.nn.CrossEntropyLoss"}, {"_target_":
 # The mode that a part is about, and the model and the criterion that it is laid over
 BASES: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None]] = {
     "batch_dict": ("train", linear(3), CROSS_ENTROPY),
+    "batch_named": ("train", job("Bert"), CROSS_ENTROPY),
+    "batch_positions": ("train", job("Siamese"), {"_target_": "torch.nn.BCEWithLogitsLoss"}),
+    "criterion_apart": ("train", job("Span"), {**job("span_loss"), "_mode_": "callable"}),
     "batch_callable": ("train", job("ImageAndAge"), CROSS_ENTROPY),
     "criterion_order": ("train", linear(3), {**job("truth_first"), "_mode_": "callable"}),
     "criterion_input": ("train", linear(4), SQUARES),

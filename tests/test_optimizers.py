@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,11 @@ from torch import nn
 
 import lighter
 from lighter import Runner
+from lighter.config import read
+from lighter.config.objects import Objects, defer
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
+from lighter.parts.parameter_groups import group_parameters
+from lighter.parts.parameter_types import NamedParameters
 from tests.jobs import Classifier, mlp
 from tests.test_parts_on_rungs import Rates
 
@@ -157,6 +163,70 @@ def test_groups_by_name(config: dict[str, Any]) -> None:
     assert "train/optimizer/Adam/lr/group1/epoch" in module.trainer.callback_metrics
 
 
+STEPS = "@trainer.estimated_stepping_batches"
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": f"${STEPS}"}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({}, 3),
+        ({"limit_train_batches": 7, "accumulate_grad_batches": 3, "max_epochs": 2}, 6),
+        ({"limit_train_batches": 0.5, "accumulate_grad_batches": 2, "max_epochs": 2}, 6),
+        ({"limit_train_batches": 7, "max_epochs": 3, "max_steps": 4}, 4),
+    ],
+)
+def test_the_number_of_optimizer_steps(config: dict[str, Any], trainer: dict[str, Any], steps: int) -> None:
+    config["vars"]["steps"] = f"${STEPS}"  # also by a detour
+    scheduler = {"scheduler": ONE_CYCLE, "interval": "step", "warmup": {"steps": "$1 + @vars::steps // 4"}}
+    overrides = [f"trainer::{key}={value}" for key, value in trainer.items()]
+    module = run(config, *overrides, optimizer=ADAM, scheduler=scheduler)
+    assert module.configured["lr_scheduler"]["scheduler"].total_steps == steps == module.trainer.global_step
+    assert module.trainer.resume_choice.name == "exact"
+
+
+def test_definitions_in_another_process_refer_to_its_trainer(config: dict[str, Any]) -> None:
+    definition = Objects(read([config, {"vars": {"n": "$@trainer.n + @trainer::max_epochs"}}]).expanded)
+    deferred = pickle.loads(pickle.dumps(defer(definition, "vars")))
+    deferred.provide("trainer", SimpleNamespace(n=40))
+    assert deferred["n"].build() == 40 + config["trainer"]["max_epochs"]
+
+
+def test_numbers_that_the_data_tells(config: dict[str, Any]) -> None:
+    loader = "@data::train_dataloader"
+    scheduler = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": f"$len({loader})"}
+    sizes = {"in_features": 64, "out_features": f"$len({loader}::dataset) // 32"}
+    module = run(config, network={"_target_": "torch.nn.Linear", **sizes}, optimizer=ADAM, scheduler=scheduler)
+    assert module.network.out_features == len(module.trainer.train_dataloader.dataset) // 32 == 10
+    assert module.configured["lr_scheduler"].step_size == len(module.trainer.train_dataloader)
+
+
+LINEAR = {"_target_": "torch.nn.Linear", "in_features": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"network": {**LINEAR, "out_features": f"${STEPS}"}}}, "out_features: the number .* not known yet"),
+        (
+            {"vars": {"n": f"${STEPS}"}, "model": {"network": {**LINEAR, "out_features": "@vars::n"}}},
+            r"vars::n: the number of optimizer steps is not known yet[^$]*`model::optimizer` and `model::scheduler`",
+        ),
+        ({"data": {"train_dataloader": {"batch_size": f"${STEPS}"}}}, "batch_size: the number of optimizer steps is"),
+        ({"trainer": {"log_every_n_steps": f"${STEPS}"}}, "these references go round in a circle"),
+        ({"trainer": {"max_epochs": -1}, "model": {"scheduler": ONE_CYCLE}}, "is infinite: the fit has no end"),
+        (
+            {"model": {"scheduler": {**ONE_CYCLE, "total_steps": "$2 * @trainer.num_training_batches"}}},
+            "does not know `num_training_batches` before it runs[^$]*`@trainer.estimated_stepping_batches //",
+        ),
+    ],
+)
+def test_numbers_of_steps_in_a_wrong_place(config: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    config["model"]["optimizer"] = ADAM
+    with pytest.raises(ConfigError, match=message):
+        Runner().run("fit", [config, changes])
+
+
 class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -167,8 +237,6 @@ class Backbone(nn.Module):
 
 
 def test_the_longest_name_wins_and_a_module_is_not_its_longer_namesake() -> None:
-    from lighter.parts.parameter_groups import group_parameters
-
     named = list(Backbone().named_parameters())
     names = {id(parameter): name for name, parameter in named}
     found = group_parameters([{"params": "layer1"}, {"params": "layer1.bias"}, {"params": None}], named)
@@ -181,6 +249,93 @@ def test_the_longest_name_wins_and_a_module_is_not_its_longer_namesake() -> None
     assert len(both["params"]) == 4
 
 
+class Blocks(nn.Module):
+    """Names in all forms: normalisation by torch and by others, attention, an embedding, numbers of two digits."""
+
+    class RMSNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(3, 4)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(12))
+        self.norm, self.other = nn.BatchNorm1d(4), Blocks.RMSNorm()
+        self.attention = nn.MultiheadAttention(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("params", "taken"),
+    [
+        ("*.bias", [*(f"blocks.{i}.bias" for i in range(12)), "norm.bias", "attention.out_proj.bias"]),
+        ("network.blocks.?.bias", [f"blocks.{i}.bias" for i in range(10)]),
+        ("blocks.[0-2,11]", [f"blocks.{i}.{kind}" for i in (0, 1, 2, 11) for kind in ("weight", "bias")]),
+        (["*norm", "embed"], ["embed.weight", "norm.weight", "norm.bias"]),
+        ({"type": "norm"}, ["norm.weight", "norm.bias", "other.scale"]),
+        ({"type": "bias", "name": ["attention", "embed"]}, ["attention.in_proj_bias", "attention.out_proj.bias"]),
+        ({"type": ["norm", "torch.nn.Embedding"]}, ["embed.weight", "norm.weight", "norm.bias", "other.scale"]),
+        ({"type": "Linear", "name": "attention"}, ["attention.out_proj.weight", "attention.out_proj.bias"]),
+        ({"type": nn.Embedding}, ["embed.weight"]),
+        (["embed", {"type": "bias", "name": "norm"}], ["embed.weight", "norm.bias"]),
+    ],
+)  # fmt: skip
+def test_groups_by_pattern_and_type(params: Any, taken: list[str]) -> None:
+    net = Blocks()
+    named = NamedParameters([(f"network.{name}", p) for name, p in net.named_parameters()], net)
+    groups = group_parameters([{"params": params}, {"params": None}], named, ("network.",))
+    names = {id(p): name for name, p in net.named_parameters()}
+    assert [names[id(p)] for p in groups[0]["params"]] == taken
+    assert len(groups[0]["params"]) + len(groups[1]["params"]) == len(names)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_narrower_choice_wins_in_any_order(order: int) -> None:
+    net = Blocks()
+    choices = ["blocks", "*.bias", "blocks.*.bias", {"params": {"type": "bias", "name": "blocks.0"}}, None]
+    groups = group_parameters(choices[::order], NamedParameters([*net.named_parameters()], net))
+    assert [len(group["params"]) for group in groups[::order]] == [12, 2, 11, 1, 6]
+
+
+def test_a_wrong_choice_is_found_by_the_check(config: dict[str, Any]) -> None:
+    config["model"]["optimizer"] = {**ADAM, "params": [{"params": ["0", {"types": "norm"}]}, {"params": None}]}
+    with pytest.raises(ConfigError, match=r"params::0::params::1::types: `params` as a dict has `name` and `type`"):
+        Runner().run("fit", [config])
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["*.bais"], r"group 0: no parameter's name fits the pattern `\*.bais`. Did you mean `\*.bias`"),
+        ([{"params": {"type": "LinearNorm"}}], "no parameter is of the type `LinearNorm`. Did you mean"),
+        ([{"params": {"type": "torch.nn.Conv2d"}}], "There is: BatchNorm1d, Embedding, Linear, .*; or `norm`, `bias`"),
+        ([{"params": {"type": "timm.Embedding"}}], "no parameter is of the type `timm.Embedding`"),
+        ([{"params": {"type": 3}}], "`type` is `norm`, `bias` or the name of a class; found"),
+        ([{"params": {"types": "norm"}}], "as a dict has `name` and `type`; found .'types'.. Did you mean `type`"),
+        ([{"params": {"type": "norm", "name": "embed"}}], "there is no parameter for `type: norm, name: embed`"),
+        (
+            ["blocks.0", {"params": {"type": "bias"}}],
+            "`blocks.0` and group 1's `type: bias` both take `blocks.0.bias`",
+        ),
+    ],
+)
+def test_wrong_patterns_and_types(groups: Any, message: str) -> None:
+    net = Blocks()
+    with pytest.raises(ModuleValueError, match=message):
+        group_parameters([*groups, None], NamedParameters([*net.named_parameters()], net))
+
+
+def test_a_config_has_groups_by_pattern_and_type(config: dict[str, Any]) -> None:
+    groups = [{"params": {"type": ["norm", "bias"], "name": 2}, "lr": 1e-4}, {"params": "*.bias"}, {"params": None}]
+    module = run(config, optimizer={**ADAM, "params": groups})
+    found = module.configured["optimizer"].param_groups
+    assert [names_of(module, group["params"]) for group in found] == [
+        ["network.2.bias"],
+        ["network.0.bias"],
+        ["network.0.weight", "network.2.weight"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
@@ -191,8 +346,6 @@ def test_the_longest_name_wins_and_a_module_is_not_its_longer_namesake() -> None
     ],
 )
 def test_wrong_groups(groups: Any, message: str) -> None:
-    from lighter.parts.parameter_groups import group_parameters
-
     with pytest.raises(ModuleValueError, match=message):
         group_parameters(groups, list(Backbone().named_parameters()))
 

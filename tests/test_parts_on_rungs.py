@@ -138,6 +138,8 @@ def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]
         Runner().run("fit", [config, f"{section}::finetune_cfg=3"])
     with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: .*name starts with `hed`. There is: 0, 2"):
         Runner().run("fit", [config, f"{section}::finetune_cfg=hed"])
+    with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: .*fits the pattern `\*.bais`. .*`\*.bias`"):
+        Runner().run("fit", [config, f"{section}::finetune_cfg='*.bais'"])
     with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` leaves no parameter to train"):
         Runner().run("fit", [config, f"{section}::finetune_cfg={{finetune: false, params: ['0', '2']}}"])
     torch.save(mlp().state_dict(), "pretrained.pt")

@@ -15,7 +15,14 @@ from torchmetrics.classification import MulticlassAccuracy
 
 import lighter
 from lighter import Runner
-from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
+from lighter.adapters import (
+    BatchAdapter,
+    CriterionAdapter,
+    LoggingAdapter,
+    MetricsAdapter,
+    NamedInputs,
+    PositionalInputs,
+)
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from tests.jobs import digits, loader, mlp
 
@@ -335,6 +342,132 @@ def test_adapters_do_what_they_say() -> None:
     assert called == [((2, "input"), {"pred": torch.tensor(-2)})]
     assert BatchAdapter(lambda batch: batch * 2)(3) == (6, None, None)
     assert BatchAdapter(None)("all") == ("all", None, None)
+
+
+class Pair(nn.Module):
+    """Two inputs, as BERT with a mask or a network of two images has."""
+
+    calls: list[Any] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, image, mask, *, epoch):
+        self.calls.append((mask.dtype, epoch))
+        return self.layer(image * mask)
+
+
+class Masked(Dataset):
+    """An image, a mask and two targets; as a tuple, or a dict."""
+
+    def __init__(self, keys: Any = None) -> None:
+        self.data, self.keys = digits(0, 32), keys
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index):
+        image, digit = self.data[index]
+        sample = (image, image > 0, digit, image.sum())
+        return dict(zip(self.keys, sample, strict=True)) if self.keys else sample
+
+
+def two_losses(pred, digit, *, ink):
+    return nn.functional.cross_entropy(pred, digit) + 0 * ink.mean()
+
+
+@pytest.mark.parametrize(
+    ("keys", "inputs", "targets", "places"),
+    [
+        (None, [0, 1], [2, 3], [1, "ink"]),
+        (None, {"image": 0, "mask": "$lambda batch: batch[1]"}, {"digit": 2, "ink": 3}, {"digit": 1, "ink": "ink"}),
+        (["x", "m", "y", "z"], ["x", "m"], ["y", "z"], [1, "ink"]),
+        (["x", "m", "y", "z"], {"image": "x", "mask": "m"}, {"a": "y", "b": "z"}, {"a": 1, "b": "ink"}),
+    ],
+)
+def test_several_inputs_and_targets(system: dict[str, Any], keys: Any, inputs: Any, targets: Any, places: Any) -> None:
+    batch = {"_target_": "lighter.adapters.BatchAdapter", "input_accessor": inputs, "target_accessor": targets}
+    criterion = {"_target_": "lighter.adapters.CriterionAdapter", "pred_argument": 0, "target_argument": places}
+    data = {"_target_": "tests.test_system.Masked", "keys": keys}
+    loaders = {"_target_": "torch.utils.data.DataLoader", "batch_size": 16, "dataset": data}
+    system["system"] |= {
+        "model": {"_target_": "tests.test_system.Pair"},
+        "criterion": {"_target_": "tests.test_system.two_losses", "_mode_": "callable"},
+        "dataloaders": dict.fromkeys(("train", "val", "predict"), loaders),
+        "adapters": {mode: {"batch": batch, "criterion": criterion} for mode in ("train", "val")}
+        | {"predict": {"batch": {**batch, "target_accessor": None}}},
+    }
+    system["system"].pop("metrics")
+    Pair.calls.clear()
+    Runner().run("fit", [system])
+    assert (torch.bool, 1) in Pair.calls
+    assert type(Outputs.seen["train"]["input"]) is (tuple if isinstance(inputs, list) else dict)
+    [first, _] = Runner().run("predict", [system], ckpt_path="best", return_predictions=True)
+    assert first["pred"].shape == (16, 10)
+
+
+def test_one_dict_or_list_is_still_one_input() -> None:
+    whole = lighter.System(nn.Identity(), adapters={"predict": {"batch": BatchAdapter(None)}})
+    for batch in ({"image": 1}, [1, 2], (1, 2)):
+        assert whole.step(batch, "predict")["pred"] == batch
+    assert type(BatchAdapter(lambda batch: {"a": batch[0]})([1, 2])[0]) is dict
+
+
+def test_transforms_of_several_inputs_get_all_of_them() -> None:
+    swapped = BatchAdapter([0, 1], input_transforms=lambda inputs: inputs[::-1])([1, 2])[0]
+    assert swapped == (2, 1)
+    assert isinstance(swapped, PositionalInputs)
+    named = BatchAdapter({"a": 0}, input_transforms=lambda inputs: {**inputs, "b": 3})([1])[0]
+    assert named == {"a": 1, "b": 3}
+    assert isinstance(named, NamedInputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BatchAdapter([]), "`input_accessor` names the values that it takes"),
+        (lambda: BatchAdapter([0, None]), "`input_accessor::1` is an index, a key or a callable"),
+        (
+            lambda: BatchAdapter({"a": [0]}),
+            "`input_accessor::a` is an index, a key, a callable on the batch or null; f",
+        ),
+        (lambda: BatchAdapter(0, 1, [2]), "`identifier_accessor` is an index"),
+        (lambda: BatchAdapter({"a": 0, "b": "x"})([1, 2]), "`input_accessor::b` is the key 'x', which does not fit"),
+        (lambda: BatchAdapter(0, [1, 2])([1, 2]), "`target_accessor::1` is the index 2, which does not fit the batch"),
+        (lambda: CriterionAdapter(0, [1, None]), "`target_argument` is a position, .* a list or dict of"),
+        (lambda: CriterionAdapter(0, []), "`target_argument` is a position, .* a list or dict of"),
+        (lambda: CriterionAdapter(0, [1, 3]), "are 0, 1, ... without a gap; found .0, 1, 3."),
+        (lambda: CriterionAdapter(0, {"a": "x", "b": "x"}), "each argument has a keyword of its own"),
+        (lambda: CriterionAdapter(0, [1, 2])(max, 0, (1, 2, 3), 0), "has 2 places, .* target is a tuple of 3"),
+        (lambda: CriterionAdapter(0, [1])(max, 0, {"a": 1}, 0), "has 1 places, .* target is a dict with the key 'a'"),
+        (lambda: CriterionAdapter(0, {"b": 1})(max, 0, {"a": 1}, 0), "`target_argument::b` .* target is a dict with"),
+    ],
+)
+def test_several_values_that_are_not_there(make: Any, message: str) -> None:
+    with pytest.raises((ModuleTypeError, ModuleValueError), match=message):
+        make()
+
+
+class TwoInputs(nn.Module):
+    def forward(self, first, second):
+        return first
+
+
+@pytest.mark.parametrize(
+    ("accessor", "notes"),
+    [
+        (None, ["the model was called with a list of 2: [None, None]; ", "it got this as one argument; `input_acc"]),
+        ([0, 1, 1], ["the model was called with (None, None, None); `system::"]),
+        ({"x": 0}, ["the model was called with (x=None); `system::adapters::predict::batch` chose that"]),
+    ],
+)
+def test_a_model_that_does_not_take_its_inputs_shows_them(accessor: Any, notes: list[str]) -> None:
+    system = lighter.System(TwoInputs(), adapters={"predict": {"batch": BatchAdapter(accessor)}})
+    with pytest.raises(TypeError) as caught:
+        system.step([None, None], "predict")
+    assert len(caught.value.__notes__) == len(notes)
+    assert all(found.startswith(note) for found, note in zip(caught.value.__notes__, notes, strict=True))
 
 
 def test_a_loss_that_does_not_take_its_arguments_shows_them() -> None:

@@ -5,6 +5,8 @@
     pred, target, input -> MetricsAdapter -> metrics
     input, target, pred -> LoggingAdapter -> what callbacks get
 
+Several inputs go to the model's `forward` by position or by name: `input_accessor: [0, 1]`, `{image: 0, age: 2}`.
+
 A transform is a callable or a list of them, applied in order. In a config, `_target_: torch.sigmoid` inside a
 `*_transforms` key means that function, with the other keys bound as its keyword arguments.
 """
@@ -13,17 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 
 Accessor = int | str | Callable[[Any], Any] | None
+Accessors = Accessor | Sequence[Accessor] | Mapping[str, Accessor]
 Argument = int | str | None
+Arguments = Argument | Sequence[int | str] | Mapping[str | int, int | str]
 FUNCTIONS = ("input_transforms", "target_transforms", "pred_transforms")
 """The arguments of adapters for which `_target_` in a config names a function to use, not to call."""
 
 Transforms = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
+
+
+class PositionalInputs(tuple[Any, ...]):
+    """Several inputs, passed to the model's `forward` one after the other."""
+
+
+class NamedInputs(dict[str, Any]):
+    """Several inputs, passed to the model's `forward` by the names of its arguments."""
 
 
 class BatchAdapter:
@@ -31,8 +44,9 @@ class BatchAdapter:
 
     Args:
         input_accessor: where the input is: an index (of a list or tuple), a key (of a dict), a callable on the batch,
-            or None for the whole batch.
-        target_accessor: where the target is; None if there is none.
+            or None for the whole batch. Several inputs: a list of these passes them to the model by position, a dict
+            by the names of its keys.
+        target_accessor: where the target is; None if there is none. A list makes a tuple of targets, a dict a dict.
         identifier_accessor: where the samples' identifiers are; None if there are none.
         input_transforms: applied to the input.
         target_transforms: applied to the target.
@@ -42,20 +56,15 @@ class BatchAdapter:
 
     def __init__(
         self,
-        input_accessor: Accessor,
-        target_accessor: Accessor = None,
+        input_accessor: Accessors,
+        target_accessor: Accessors = None,
         identifier_accessor: Accessor = None,
         input_transforms: Transforms = None,
         target_transforms: Transforms = None,
     ) -> None:
         self.accessors = {"input": input_accessor, "target": target_accessor, "identifier": identifier_accessor}
         for name, accessor in self.accessors.items():
-            if isinstance(accessor, bool) or not (
-                accessor is None or isinstance(accessor, (int, str)) or callable(accessor)
-            ):
-                raise ModuleTypeError(
-                    f"`{name}_accessor` is an index, a key, a callable on the batch or null; found {describe(accessor)}"
-                )
+            _check_accessor(f"{name}_accessor", accessor, several=name != "identifier")
         self.transforms = {
             "input": transforms_of(input_transforms, "input_transforms"),
             "target": transforms_of(target_transforms, "target_transforms"),
@@ -70,32 +79,63 @@ class BatchAdapter:
             ModuleValueError: an accessor does not fit the batch; the message says what the batch was.
         """
         accessors = self.accessors
-        input = batch if accessors["input"] is None else self._get(batch, "input")
-        target, identifier = self._get(batch, "target"), self._get(batch, "identifier")
+        input = batch if accessors["input"] is None else _taken(batch, accessors["input"], "input_accessor")
+        target, identifier = (_taken(batch, accessors[name], f"{name}_accessor") for name in ("target", "identifier"))
+        input = apply(self.transforms["input"], input, "input_transforms")
         return (
-            apply(self.transforms["input"], input, "input_transforms"),
+            _several_inputs(input) if isinstance(accessors["input"], (list, tuple, Mapping)) else input,
             apply(self.transforms["target"], target, "target_transforms"),
             identifier,
         )
 
-    def _get(self, batch: Any, name: str) -> Any:
-        accessor = self.accessors[name]
-        if accessor is None:
-            return None
-        if callable(accessor):
-            try:
-                return accessor(batch)
-            except Exception as error:
-                add_note(error, f"`{name}_accessor` was called with the batch: {describe(batch)}")
-                raise
-        fits = isinstance(batch, (list, tuple) if isinstance(accessor, int) else Mapping)
-        with suppress(IndexError, KeyError):
-            if fits:
-                return batch[accessor]
-        kind = "the index" if isinstance(accessor, int) else "the key"
-        raise ModuleValueError(
-            f"`{name}_accessor` is {kind} {accessor!r}, which does not fit the batch: it is {describe(batch)}"
-        )
+
+def _check_accessor(name: str, accessor: Any, *, several: bool) -> None:
+    """Refuse what is no accessor; a list or dict of them is one where there may be several values."""
+    inner = list(accessor.items()) if isinstance(accessor, Mapping) else None
+    if isinstance(accessor, (list, tuple)):
+        inner = list(enumerate(accessor))
+    if inner is not None and several:
+        if not inner or not all(isinstance(key, (str, int)) for key, _ in inner):
+            raise ModuleValueError(
+                f"`{name}` names the values that it takes, `[0, 1]` or `{{image: 0, age: 2}}`; found {accessor!r}"
+            )
+        for key, item in inner:
+            if item is None:
+                raise ModuleTypeError(f"`{name}::{key}` is an index, a key or a callable on the batch; found None")
+            _check_accessor(f"{name}::{key}", item, several=False)
+        return
+    if isinstance(accessor, bool) or not (accessor is None or isinstance(accessor, (int, str)) or callable(accessor)):
+        forms = "an index, a key, a callable on the batch or null" + (", or a list or dict of these" if several else "")
+        raise ModuleTypeError(f"`{name}` is {forms}; found {describe(accessor)}")
+
+
+def _taken(batch: Any, accessor: Any, name: str) -> Any:
+    """What an accessor takes out of a batch: of a list of them a tuple, of a dict a dict."""
+    if accessor is None:
+        return None
+    if isinstance(accessor, Mapping):
+        return {key: _taken(batch, item, f"{name}::{key}") for key, item in accessor.items()}
+    if isinstance(accessor, (list, tuple)):
+        return tuple(_taken(batch, item, f"{name}::{index}") for index, item in enumerate(accessor))
+    if callable(accessor):
+        try:
+            return accessor(batch)
+        except Exception as error:
+            add_note(error, f"`{name}` was called with the batch: {describe(batch)}")
+            raise
+    fits = isinstance(batch, (list, tuple) if isinstance(accessor, int) else Mapping)
+    with suppress(IndexError, KeyError):
+        if fits:
+            return batch[accessor]
+    kind = "the index" if isinstance(accessor, int) else "the key"
+    raise ModuleValueError(f"`{name}` is {kind} {accessor!r}, which does not fit the batch: it is {describe(batch)}")
+
+
+def _several_inputs(input: Any) -> Any:
+    """Inputs that are passed apart; a transform may have made one of them, which is passed alone."""
+    if isinstance(input, Mapping):
+        return NamedInputs((str(key), value) for key, value in input.items())
+    return PositionalInputs(input) if isinstance(input, (list, tuple)) else input
 
 
 class ArgumentsAdapter:
@@ -107,9 +147,9 @@ class ArgumentsAdapter:
 
     def __init__(
         self,
-        pred_argument: Argument = None,
-        target_argument: Argument = None,
-        input_argument: Argument = None,
+        pred_argument: Arguments = None,
+        target_argument: Arguments = None,
+        input_argument: Arguments = None,
         pred_transforms: Transforms = None,
         target_transforms: Transforms = None,
         input_transforms: Transforms = None,
@@ -117,29 +157,26 @@ class ArgumentsAdapter:
         self.arguments = {"pred": pred_argument, "target": target_argument, "input": input_argument}
         given = {"pred": pred_transforms, "target": target_transforms, "input": input_transforms}
         self.transforms = {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
-        self._check()
-        by_position = [name for name, place in self.arguments.items() if isinstance(place, int)]
-        self.positional = sorted(by_position, key=lambda name: self.arguments[name])  # type: ignore[arg-type, return-value]
-        self.keywords = {name: place for name, place in self.arguments.items() if isinstance(place, str)}
+        passed = [each for name, argument in self.arguments.items() for each in _passed(name, argument)]
+        self._check(passed)
+        positional = [each for each in passed if isinstance(each.place, int)]
+        self.positional = sorted(positional, key=lambda each: each.place)
+        self.named = [each for each in passed if isinstance(each.place, str)]
 
-    def _check(self) -> None:
-        for name, place in self.arguments.items():
-            if isinstance(place, bool) or not (place is None or isinstance(place, (int, str))):
-                raise ModuleTypeError(
-                    f"`{name}_argument` is a position, the name of a keyword, or null; found {describe(place)}"
-                )
-            if place is None and self.transforms[name]:
+    def _check(self, passed: Sequence[_Passed]) -> None:
+        for name, argument in self.arguments.items():
+            if argument is None and self.transforms[name]:
                 raise ModuleValueError(
                     f"`{name}_transforms` is given, but `{name}` is not passed: `{name}_argument` is null"
                 )
-        if all(place is None for place in self.arguments.values()):
+        if not passed:
             raise ModuleValueError(
                 f"this adapter passes nothing to the {self.key}: give it a `pred_argument`, for example 0"
             )
-        positions = sorted(place for place in self.arguments.values() if isinstance(place, int))
+        positions = sorted(each.place for each in passed if isinstance(each.place, int))
         if positions != list(range(len(positions))):
             raise ModuleValueError(f"the positions of arguments are 0, 1, ... without a gap; found {positions}")
-        names = [place for place in self.arguments.values() if isinstance(place, str)]
+        names = [each.place for each in passed if isinstance(each.place, str)]
         if len(set(names)) != len(names):
             raise ModuleValueError(f"each argument has a keyword of its own; found {names}")
 
@@ -148,28 +185,83 @@ class ArgumentsAdapter:
 
         Raises:
             ModuleTypeError: it does not take these arguments; the message says what they were.
+            ModuleValueError: one of several values that are passed apart is not there.
         """
         values = {"input": input, "target": target, "pred": pred}
-        for name in (*self.positional, *self.keywords):
+        for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
             values[name] = apply(self.transforms[name], values[name], f"{name}_transforms")
-        args = [values[name] for name in self.positional]
-        kwargs = {place: values[name] for name, place in self.keywords.items()}
+            self._check_count(name, values[name])
+        args = {each.label: each.of(values[each.name]) for each in self.positional}
+        kwargs = {str(each.place): each.of(values[each.name]) for each in self.named}
         try:
-            return called(*args, **kwargs)
+            return called(*args.values(), **kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
-            shown = [f"{name}: {describe(values[name])}" for name in self.positional]
-            shown += [f"{place}={name}: {describe(values[name])}" for name, place in self.keywords.items()]
+            shown = [f"{label}: {describe(value)}" for label, value in args.items()]
+            shown += [f"{each.place}={each.label}: {describe(kwargs[str(each.place)])}" for each in self.named]
             add_note(
                 error, f"the {self.key} {'were' if self.key == 'metrics' else 'was'} called with ({', '.join(shown)})"
             )
             raise
+
+    def _check_count(self, name: str, value: Any) -> None:
+        """A list of places is for as many values: one that is left over would be missing in silence."""
+        argument = self.arguments[name]
+        if isinstance(argument, (list, tuple)) and not (
+            isinstance(value, (list, tuple)) and len(value) == len(argument)
+        ):
+            raise ModuleValueError(
+                f"`{name}_argument` has {len(argument)} places, for a list or tuple of as many; {name} is "
+                f"{describe(value)}"
+            )
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """One argument of a call: what it is taken from, pred, say; which part of that, and the place where it goes."""
+
+    name: str
+    key: int | str | None
+    place: Any
+
+    @property
+    def label(self) -> str:
+        """How messages call it: `target`, or `target[length]`."""
+        return self.name if self.key is None else f"{self.name}[{self.key}]"
+
+    def of(self, value: Any) -> Any:
+        """The value to pass."""
+        if self.key is None:
+            return value
+        values = dict(enumerate(value)) if isinstance(value, (list, tuple)) else value
+        if isinstance(values, Mapping) and self.key in values:
+            return values[self.key]
+        raise ModuleValueError(
+            f"`{self.name}_argument::{self.key}` passes one of several values; {self.name} is {describe(value)}"
+        )
+
+
+def _passed(name: str, argument: Any) -> list[_Passed]:
+    """The arguments that pred, target or input become: one, or one for each of several values in it."""
+    if argument is None:
+        return []
+    several = list(argument.items()) if isinstance(argument, Mapping) else [(None, argument)]
+    if isinstance(argument, (list, tuple)):
+        several = list(enumerate(argument))
+    places = [place for _, place in several if isinstance(place, (int, str)) and not isinstance(place, bool)]
+    if not places or len(places) < len(several):
+        raise ModuleTypeError(
+            f"`{name}_argument` is a position, the name of a keyword, or null, or a list or dict of positions and"
+            f" keywords; found {describe(argument)}"
+        )
+    return [_Passed(name, key, place) for key, place in several]
 
 
 class CriterionAdapter(ArgumentsAdapter):
     """Calls the criterion.
 
     Args:
-        pred_argument: where the prediction goes: a position, a keyword, or None if it is not passed.
+        pred_argument: where the prediction goes: a position, a keyword, or None if it is not passed. A list or dict of
+            these passes the values of a tuple, list or dict apart: `{start: 0, end: end_logits}`.
         target_argument: the same for the target.
         input_argument: the same for the input.
         pred_transforms: applied to the prediction before.

@@ -36,6 +36,7 @@ from lighter.parts.meter import Metrics, samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
 from lighter.parts.parameter_groups import as_written, renamed_as_in
+from lighter.parts.parameter_types import NamedParameters
 from lighter.parts.predict_tasks import PredictStep, PredictTasks
 from lighter.parts.uncalled import refuse_uncalled
 from lighter.storage import is_remote
@@ -346,6 +347,8 @@ class BaseModule(LightningModule):
 
     def _configure(self) -> Any:
         self._schedules.release()
+        if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
+            self._own_optimizers.provide("trainer", self._trainer)
         configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured
@@ -354,10 +357,11 @@ class BaseModule(LightningModule):
         own = self.__dict__.get("_own_optimizers")
         return self.__dict__.get("optimizer") is not None or (own is not None and "optimizer" in own.definitions)
 
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
+    def _named(self) -> NamedParameters:
         """The parameters that optimizers may have, with their names."""
         aside = tuple(f"{part}." for part in self.measuring)
-        return [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
+        named = [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
+        return NamedParameters(named, self)
 
     def _start_optimizers(self) -> None:
         """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""

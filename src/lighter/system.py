@@ -1,7 +1,7 @@
 """`System`: the rung of the ladder on which the user writes no Python. One step serves all modes.
 
 batch -> BatchAdapter -> input, target, identifier
-      -> forward: model(input), or inferer(input, model) in val, test and predict
+      -> forward: model(input), model(*inputs) or model(**inputs); or inferer(input, model) in val, test and predict
       -> CriterionAdapter -> criterion -> loss           train and val
       -> MetricsAdapter -> metrics                       train, val and test
       -> LoggingAdapter on input, target, pred
@@ -16,7 +16,14 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
+from lighter.adapters import (
+    BatchAdapter,
+    CriterionAdapter,
+    LoggingAdapter,
+    MetricsAdapter,
+    NamedInputs,
+    PositionalInputs,
+)
 from lighter.base import FIT_ONLY, BaseModule
 from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
@@ -178,8 +185,10 @@ class System(BaseModule):
             pred = self.forward(input)
         except Exception as error:
             add_note(
-                error, f"the model was called with {describe(input)}; `system::adapters::{mode}::batch` chose that"
+                error, f"the model was called with {_described(input)}; `system::adapters::{mode}::batch` chose that"
             )
+            if isinstance(error, TypeError) and type(input) in (dict, list, tuple):
+                add_note(error, _SEVERAL_INPUTS)
             raise
         loss = self.compute_loss(input, target, pred, mode) if mode in ("train", "val") else None
         metrics = self.compute_metrics(input, target, pred, mode) if mode != "predict" else None
@@ -190,12 +199,18 @@ class System(BaseModule):
         return self._adapt(mode, "batch", batch)  # type: ignore[no-any-return]
 
     def forward(self, input: Any) -> Any:
-        """The prediction: the model's, or the inferer's where a trainer validates, tests or predicts."""
+        """The prediction: the model's, or the inferer's where a trainer validates, tests or predicts.
+
+        Several inputs, as a `BatchAdapter` gives them, are passed to the model apart, and to an inferer as they are.
+        """
         now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
         injected = {name: now[name] for name in self._injected}
         if self.inferer is not None and self._is_evaluating():
             return self.inferer(input, self.model, **injected)
-        return self.model(input, **injected)
+        if isinstance(input, NamedInputs):
+            return self.model(**{**injected, **input})
+        inputs = input if isinstance(input, PositionalInputs) else (input,)
+        return self.model(*inputs, **injected)
 
     def compute_loss(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
         """The loss: a tensor, or a dict of them with `total`."""
@@ -212,7 +227,7 @@ class System(BaseModule):
         self, identifier: Any, input: Any, target: Any, pred: Any, loss: Any, metrics: Any, mode: str
     ) -> dict[str, Any]:
         """What the step returns and callbacks get."""
-        input, target, pred = self._adapt(mode, "logging", input, target, pred)
+        input, target, pred = self._adapt(mode, "logging", _plain(input), target, pred)
         return {
             "identifier": identifier,
             "input": input,
@@ -262,7 +277,25 @@ class System(BaseModule):
         )
 
 
+_SEVERAL_INPUTS = (
+    "it got this as one argument; `input_accessor: [0, 1]` passes several inputs by position,"
+    " `input_accessor: {image: 0, age: 2}` by name"
+)
 _CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEntropyLoss"
+
+
+def _described(input: Any) -> str:
+    """How messages show what the model was called with."""
+    if isinstance(input, NamedInputs):
+        return f"({', '.join(f'{name}={describe(value)}' for name, value in input.items())})"
+    return f"({', '.join(map(describe, input))})" if isinstance(input, PositionalInputs) else describe(input)
+
+
+def _plain(input: Any) -> Any:
+    """Several inputs as a tuple or a dict, for callbacks."""
+    if isinstance(input, NamedInputs):
+        return dict(input)
+    return tuple(input) if isinstance(input, PositionalInputs) else input
 
 
 def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:

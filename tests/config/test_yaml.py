@@ -173,6 +173,20 @@ def test_problems(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a: *.bias", 'Quote it: "*.bias"'),
+        ("a: [{b: *.bias, c: 1}]", 'Quote it: "*.bias"'),
+        ("a: *bias", 'Text that begins with `*` is quoted: "*bias"'),
+    ],
+)
+def test_a_pattern_without_quotes(text: str, hint: str) -> None:
+    problems: list[Problem] = []
+    yaml.parse(Source("x.yaml", text), problems)
+    assert [problem.hint for problem in problems] == [hint]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a: &a [x,x,x,x,x,x,x,x,x,x]\n"

@@ -50,6 +50,7 @@ LAYER1 = ["layer1.0.weight", "layer1.0.bias", "layer1.1.weight", "layer1.1.bias"
         ([Name("layer1")], [Name("layer1.1.bias")], LAYER1[:3]),  # its bias trains, and so do its statistics
         ([Name("layer1.1.weight"), Name("layer1.1.bias")], [], LAYER1[2:]),
         ([Name("norm")], [], ["norm"]),
+        ([Name("layer1.*.bias"), Name("layer?.1")], [], LAYER1[1:]),
         ([Name("tied")], [], ["head.weight"]),
         (
             [Name("", is_prefix=True)],
@@ -65,10 +66,11 @@ def test_names(chosen: list[Name], excepted: list[Name], frozen: list[str]) -> N
 
 def test_all_wrong_names_are_shown_at_once() -> None:
     with pytest.raises(ModuleValueError) as error:
-        choose(chosen=[Name("laier1"), Name("x", is_prefix=True)], excepted=[Name("hed")])
+        choose(chosen=[Name("laier1"), Name("x", is_prefix=True), Name("*.bais")], excepted=[Name("hed")])
     assert str(error.value).splitlines() == [
         "Freezer: no parameter's or module's name is `laier1`. Did you mean `layer1`?",
         "Freezer: no parameter's or module's name starts with `x`. There is: head, layer1, layer10, tied.",
+        "Freezer: no parameter's or module's name fits the pattern `*.bais`. Did you mean `*.bias`?",
         "Freezer: no parameter's or module's name is `hed`. Did you mean `head`?",
     ]
 

@@ -49,7 +49,8 @@ class Freezer(Callback):
     when the run ends stays frozen.
 
     Args:
-        names: modules (with all that is in them) and parameters to freeze, by their whole names.
+        names: modules (with all that is in them) and parameters to freeze, by their whole names; or patterns
+            of names, as in parameter groups.
         name_starts_with: likewise, by how their names begin: `layer` is layer1, layer2, ...; `""` is everything.
         except_names: modules and parameters that are not frozen nevertheless.
         except_name_starts_with: likewise, by how their names begin, beside `except_names`.

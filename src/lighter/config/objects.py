@@ -121,6 +121,12 @@ class Objects:
         self._resolver.add_item(_Component(definition, path, self))
         self._exchanged[path] = definition
 
+    def provide(self, path: str, made: Any) -> None:
+        """Let references to a path find an object that exists, unless they do: a process was sent these without it."""
+        if self.has(path) and not any(value is made for here, value in self._resolver.made() if here == path):
+            self._resolver.forget(path, below=False)
+            self._resolver.add_item(Item(made, id=path, source_location=place(path)))
+
     def called(self, path: str) -> Any:
         """The definition at a path, or what was exchanged for it where the config has none of its own."""
         try:
@@ -280,6 +286,10 @@ class Deferred:
         """The class or function that will be called."""
         return self._objects.target(self.path)
 
+    def provide(self, path: str, made: Any) -> None:
+        """Let references to a path find an object that exists."""
+        self._objects.provide(path, made)
+
     def argument(self, name: str) -> Any:
         """The value of one argument, worked out; lists and dicts may hold text that only the caller understands."""
         path = join(self.path, name)
@@ -301,6 +311,10 @@ class Definitions(Mapping[str, Any]):
         self._objects = objects
         self._content = content
         self.path = path
+
+    def provide(self, path: str, made: Any) -> None:
+        """Let references to a path find an object that exists."""
+        self._objects.provide(path, made)
 
     def __getitem__(self, key: str) -> Any:
         return self._content[key]

@@ -212,9 +212,9 @@ class _Reader:
             self.problem("safe mode reads no aliases", event.start_mark, hint)
             raise _UnusableError
         if event.anchor not in self.anchors:
-            self.problem(
-                f"there is no anchor `&{shortened(str(event.anchor), 60)}` before this alias", event.start_mark
-            )
+            name = shortened(str(event.anchor), 60)
+            hint = f'Text that begins with `*` is quoted: "*{name}"'
+            self.problem(f"there is no anchor `&{name}` before this alias", event.start_mark, hint)
             raise _UnusableError
         anchored = self.anchors[event.anchor]
         if anchored is None:
@@ -325,8 +325,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
+    if error.context == "while scanning an alias":  # the mark is behind the `*`
+        column -= 1
     rest = line[column - 1 :]
-    if rest[:1] in ("@", "%", "`"):
+    if rest[:1] in ("@", "%", "`", "*"):
         value = re.split(r"[,\]}]|\s#", rest)[0] if "{" in line or "[" in line else rest
         return f'Quote it: "{value.strip()}"'
     if "\t" in line[: len(line) - len(line.lstrip())] or rest.startswith("\t"):

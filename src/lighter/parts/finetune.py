@@ -7,7 +7,8 @@ from typing import Any
 
 from lighter.errors import MisfitError, ModuleTypeError
 from lighter.parts.describe import describe
-from lighter.parts.parameter_groups import Named, match_name, nearest_name
+from lighter.parts.parameter_groups import match_name, nearest_name, no_such_name
+from lighter.parts.parameter_types import Named
 
 _FORMS = """It is one of
   finetune_cfg: head                                    # only these parameters train
@@ -20,7 +21,8 @@ class Finetune:
 
     Args:
         given: a name, a list of names, or `{finetune: true, params: [...]}`; with `finetune: false` the named
-            parameters are frozen instead. A name means the module of that name, or all names that start with it.
+            parameters are frozen instead. A name means the module of that name, or all names that start with it; it may
+            be a pattern, as in parameter groups.
 
     Raises:
         ModuleTypeError: something else was given.
@@ -50,7 +52,7 @@ class Finetune:
             found = match_name(name, named, prefixes)
             if not found:
                 hint = nearest_name(name, named, prefixes)
-                raise MisfitError(f"`finetune_cfg`: no parameter's name starts with `{name}`. {hint}", "finetune_cfg")
+                raise MisfitError(f"`finetune_cfg`: {no_such_name(name)}. {hint}", "finetune_cfg")
             chosen |= found
         frozen = [
             (name, parameter)

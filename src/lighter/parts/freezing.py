@@ -10,14 +10,14 @@ from torch.nn import Parameter
 from torch.utils.weak import WeakIdKeyDictionary
 
 from lighter.errors import MisfitError
-from lighter.parts.parameter_groups import as_written, nearest_name
+from lighter.parts.parameter_groups import as_written, is_in, is_pattern, nearest_name
 
 _LEFT_FROZEN = WeakIdKeyDictionary()  # parameters that a run left frozen: it was a Freezer, not the user
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name that the user wrote: of a module or a parameter, or how such names begin."""
+    """A name that the user wrote: of a module or a parameter, a pattern of such names, or how they begin."""
 
     text: str
     is_prefix: bool = False
@@ -26,7 +26,12 @@ class Name:
         """Whether a module or parameter called so is meant."""
         if self.is_prefix:
             return spelling.startswith(self.text)
-        return spelling == self.text or spelling.startswith(f"{self.text}.")
+        return is_in(spelling, self.text)
+
+    @property
+    def relation(self) -> str:
+        """How the names that are meant relate to this one, for messages."""
+        return "starts with" if self.is_prefix else "fits the pattern" if is_pattern(self.text) else "is"
 
     def __str__(self) -> str:
         return (f"{self.text}*" if self.text else "everything") if self.is_prefix else self.text
@@ -201,8 +206,7 @@ class Choice:
 
     def _check(self, means: Mapping[Name, set[int]], chosen: set[int], inventory: Inventory) -> None:
         problems = [
-            f"no parameter's or module's name {'starts with' if name.is_prefix else 'is'} `{name.text}`."
-            f" {inventory.nearest(name)}"
+            f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}"
             for name, found in means.items()
             if not found
         ]

@@ -22,7 +22,7 @@ from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
-from lighter.parts.parameter_groups import as_written, match_name, nearest_name
+from lighter.parts.parameter_groups import as_written, match_name, nearest_name, no_such_name
 from lighter.storage import is_remote, normal, on_disk
 from lighter.trainer.saving.damage import verify
 
@@ -228,7 +228,7 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
-            raise MisfitError(f"`ckpt_path::skip`: no weight's name starts with `{name}`. {hint}", "ckpt_path")
+            raise MisfitError(f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}", "ckpt_path")
         found |= matching
     return [key for key, tensor in state.items() if id(tensor) in found]
 

@@ -14,8 +14,8 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lighter.parts.lr_schedules import ManualSchedules
-from lighter.parts.parameter_groups import Named
 from lighter.parts.parameter_names import shortened_names
+from lighter.parts.parameter_types import Named
 
 _WIDTH = 98
 _COLUMNS = ("optimizer", "parameters", "tensors", "elements", "lr", "weight decay", "schedule")

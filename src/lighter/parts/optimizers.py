@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from lighter.config.objects import Deferred, Definitions
 from lighter.errors import ModuleTypeError, ModuleValueError, NotBuiltError
 from lighter.parts.lr_schedules import ManualSchedule
-from lighter.parts.parameter_groups import Named, check_placed, group_parameters, is_by_name
+from lighter.parts.parameter_groups import check_placed, group_parameters, is_by_name
+from lighter.parts.parameter_types import Named
 from lighter.parts.schedulers import build_scheduler
 
 OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
@@ -108,6 +109,13 @@ class OwnOptimizers:
             return False
         self.definitions[name] = value
         return True
+
+    def provide(self, path: str, made: Any) -> None:
+        """Let what the definitions refer to by a path of the config be an object that exists."""
+        for given in self.definitions.values():
+            for item in given if isinstance(given, (list, tuple)) else [given]:
+                if isinstance(item, (Deferred, Definitions)):
+                    item.provide(path, made)
 
     def not_built(self, name: str) -> NotBuiltError:
         """Return the error for one that is asked for too early."""

@@ -1,28 +1,38 @@
-"""Parameter groups by name, as torch's optimizers take them.
+"""Parameter groups by name, pattern or type, as torch's optimizers take them.
 
-A name takes the parameters of the module of that name; where there is none, those whose name starts with it. The
-longest matching name wins, None takes what no group took. Each parameter is in one group at most.
+A name takes the parameters of the module of that name; where there is none, those whose name starts with it. A name
+with `*`, `?` or a range of numbers is a pattern of such names. `{type: norm, name: backbone}` takes parameters by what
+holds them. The narrower choice wins: `backbone.0` over `backbone`. None takes what no group took. Each parameter is in
+one group at most.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.nn import Parameter
 
+from lighter.config.problems import nearest
 from lighter.errors import ModuleValueError
+from lighter.parts.describe import describe
 from lighter.parts.parameter_names import shortened_names, with_modules, without_prefix
+from lighter.parts.parameter_types import KINDS, Named, matches_type, no_such_type
 
 Value = TypeVar("Value")
-Named = Sequence[tuple[str, Parameter]]
 Fail = Callable[[str, int, str], Exception]
 
 _ONCE = "A parameter is in one group of one optimizer."
+GROUP_HINT = "A name, a pattern like `*.bias`, a list of them, `{type: [norm, bias]}`, or null for the rest."
+SELECTION_KEYS = ("name", "type")
 
+_WILDCARD = re.compile(r"(\*|\?|\[\d+(?:[-,]\d+)+\])")  # a range as messages write it: `layer[1-4,7]`
 
 _WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compile put into names
 
@@ -50,7 +60,8 @@ def group_parameters(
     """Groups whose `params` are trainable tensors.
 
     Args:
-        groups: dicts with `params` (a name, a list of names, None, or tensors) and further options; or bare names.
+        groups: dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
+            `type` and `name`, a list of these, None, or tensors.
         named: the parameters to choose from, with their names.
         prefixes: what a name may leave out, `network.` say.
         fail: makes the error from a message, the group's index and a hint.
@@ -61,7 +72,7 @@ def group_parameters(
     dicts = [dict(group) if isinstance(group, Mapping) else {"params": group} for group in groups]
     for index, group in enumerate(dicts):
         if "params" not in group:
-            raise fail("a parameter group has `params`", index, "A name, a list of names, or null for the rest.")
+            raise fail("a parameter group has `params`", index, GROUP_HINT)
         if not _is_by_name(group["params"]):
             group["params"] = _tensors(group["params"])
     owners = _owners(dicts, named, prefixes, fail)
@@ -126,33 +137,137 @@ def is_by_name(groups: Any) -> bool:
     return isinstance(groups, (list, tuple)) and any(isinstance(group, (Mapping, str)) for group in groups)
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Parameters that a group names: the group's index, how the user wrote it, and the parameters' ids."""
+
+    index: int
+    label: str
+    ids: frozenset[int]
+
+
 def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
     """The index of the group that each parameter is in, by the parameter's id."""
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
-    wanted = [(name, index) for index, group in enumerate(groups) for name in _names(group["params"])]
-    for name, index in sorted(wanted, key=lambda want: len(want[0])):
-        found = match_name(name, named, prefixes)
-        if not found:
-            hint = nearest_name(name, named, prefixes)
-            raise fail(f"no parameter's name starts with `{name}`", index, hint)
-        owners |= dict.fromkeys(found, index)
+    choices = [
+        _choice(item, index, named, prefixes, fail)
+        for index, group in enumerate(groups)
+        if group["params"] is not None
+        for item in _selections(group["params"])
+    ]
+    for name, parameter in named:
+        choosing = [choice for choice in choices if id(parameter) in choice.ids]
+        if choosing:
+            owners[id(parameter)] = _narrowest(choosing, without_prefix(name, prefixes), fail).index
     rest = next((index for index, group in enumerate(groups) if group["params"] is None), None)
     if rest is not None:
         owners = {id(p): rest for _, p in named} | owners
     return owners
 
 
+def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
+    """The choice that is part of all the others; without one, the user has to say which group is meant."""
+    narrowest = min(choices, key=lambda choice: (len(choice.ids), -len(choice.label), -choice.index))
+    for other in choices:
+        if other.index != narrowest.index and not narrowest.ids <= other.ids:
+            raise fail(
+                f"`{narrowest.label}` and group {other.index}'s `{other.label}` both take `{name}`",
+                narrowest.index,
+                "The narrower choice wins, and neither is part of the other. Give what both take a group of its own,"
+                "\nfor example `{params: backbone.*.bias}` or `{params: {name: backbone, type: norm}}`.",
+            )
+    return narrowest
+
+
+def _choice(item: Any, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
+    """The parameters that one item of `params` stands for."""
+    selection = item if isinstance(item, Mapping) else {"name": item}
+    unknown = next((key for key in selection if key not in SELECTION_KEYS), None)
+    if unknown is not None or not selection:
+        hint = nearest(unknown, SELECTION_KEYS) if unknown is not None else GROUP_HINT
+        raise fail(f"`params` as a dict has `name` and `type`; found {list(selection)}", index, hint)
+    ids = {id(parameter) for _, parameter in named}
+    if "name" in selection:
+        ids &= _union(selection["name"], lambda name: _by_name(str(name), index, named, prefixes, fail))
+    if "type" in selection:
+        ids &= _union(selection["type"], lambda kind: _by_type(kind, index, named, fail))
+    label = str(item) if not isinstance(item, Mapping) else ", ".join(f"{key}: {selection[key]}" for key in selection)
+    if not ids:
+        raise fail(f"there is no parameter for `{label}`", index, "")
+    return _Choice(index, label, frozenset(ids))
+
+
+def _union(given: Any, find: Callable[[Any], set[int]]) -> set[int]:
+    return {each for item in (given if isinstance(given, (list, tuple)) else [given]) for each in find(item)}
+
+
+def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
+    found = match_name(name, named, prefixes)
+    if not found:
+        raise fail(no_such_name(name), index, nearest_name(name, named, prefixes))
+    return found
+
+
+def _by_type(kind: Any, index: int, named: Named, fail: Fail) -> set[int]:
+    if not isinstance(kind, (str, type)):
+        raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "")
+    found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
+    if not found and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
+        raise fail(*no_such_type(kind, named, index))
+    return found
+
+
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
-    """The ids of the parameters of the module with this name; where there is none, of those that start with it."""
+    """The ids of the parameters of the module with this name; where there is none, of those that start with it.
+
+    A pattern stands for all modules and parameters whose whole names fit it; its `*` goes across dots.
+    """
     plain = [(as_written(full), parameter) for full, parameter in named]
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
-    inside = {p for *both, p in spellings if any(each == name or each.startswith(f"{name}.") for each in both)}
-    return inside or {p for *both, p in spellings if any(each.startswith(name) for each in both)}
+    inside = {p for *both, p in spellings if any(is_in(each, name) for each in both)}
+    if inside or is_pattern(name):
+        return inside
+    return {p for *both, p in spellings if any(each.startswith(name) for each in both)}
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has wildcards: `*`, `?`, or a range of numbers such as `[0-5,7]`."""
+    return _WILDCARD.search(name) is not None
+
+
+def is_in(spelling: str, name: str) -> bool:
+    """Whether a parameter or module is the one with a name, or inside of it; the name may be a pattern."""
+    if not is_pattern(name):
+        return spelling == name or spelling.startswith(f"{name}.")
+    return any(_compiled(name).fullmatch(above) for above in with_modules(spelling))
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = _WILDCARD.split(pattern)
+    return re.compile("".join(_regex(part) if at % 2 else re.escape(part) for at, part in enumerate(parts)))
+
+
+def _regex(wildcard: str) -> str:
+    if not wildcard.startswith("["):
+        return {"*": ".*", "?": "."}[wildcard]
+    runs = [run.split("-") for run in wildcard[1:-1].split(",")]
+    return f"(?:{'|'.join(str(n) for run in runs for n in range(int(run[0]), int(run[-1]) + 1))})"
+
+
+def no_such_name(name: str, kind: str = "parameter") -> str:
+    """A sentence about a name or pattern that stands for nothing."""
+    return f"no {kind}'s name {'fits the pattern' if is_pattern(name) else 'starts with'} `{name}`"
 
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """A sentence with the closest name of a parameter or module, or with the topmost modules."""
     short = [without_prefix(as_written(full), prefixes) for full, _ in named]
+    beginning, dot, last = name.rpartition(".")
+    if is_pattern(name) and not is_pattern(last):
+        ends = get_close_matches(last, sorted({each.split(".")[-1] for each in short}), n=1)
+        if ends and match_name(f"{beginning}{dot}{ends[0]}", named, prefixes):
+            return f"Did you mean `{beginning}{dot}{ends[0]}`?"
     close = get_close_matches(name, sorted({part for each in short for part in with_modules(each)}), n=1)
     return (
         f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
@@ -160,13 +275,14 @@ def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Seque
 
 
 def _is_by_name(params: Any) -> bool:
-    return params is None or bool(_names(params))
+    return params is None or bool(_selections(params))
 
 
-def _names(params: Any) -> list[str]:
-    listed = params if isinstance(params, (list, tuple)) else [params]
-    by_name = all(isinstance(item, (str, int)) for item in listed)  # a Sequential's modules are called 0, 1, ...
-    return [str(item) for item in listed] if by_name else []
+def _selections(params: Any) -> list[Any]:
+    """Names and dicts that choose parameters; none where `params` are tensors."""
+    listed = list(params) if isinstance(params, (list, tuple)) else [params]
+    # a Sequential's modules are called 0, 1, ...
+    return listed if all(isinstance(item, (str, int, Mapping)) for item in listed) else []
 
 
 def _tensors(params: Any) -> list[Any]:

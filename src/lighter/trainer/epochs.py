@@ -150,6 +150,8 @@ class LeanFitLoop(_FitLoop):
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
+        if self._combined_loader is not None:  # `estimated_stepping_batches` made it, before the fit began
+            self._load_combined_loader_states()
 
     def setup_data(self) -> None:
         """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""

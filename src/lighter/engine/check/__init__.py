@@ -28,6 +28,7 @@ from lighter.engine.check.monitors import check_monitors
 from lighter.engine.check.own import check_own
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
+from lighter.engine.check.step_counts import check_step_counts
 from lighter.engine.check.trainer import check_trainer
 from lighter.engine.check.watchers import check_watchers
 from lighter.lightning_alias import refusal
@@ -75,6 +76,7 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
     check_metrics(found)
     check_watchers(found)
     check_trainer(found)
+    check_step_counts(found)
     if found.asks:
         check_constructors(found)
     check_settings(found)

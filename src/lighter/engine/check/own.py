@@ -84,6 +84,8 @@ def _check_scheduler(found: Found, path: str, node: Node) -> None:
 
 def _check_groups(found: Found, path: str) -> None:
     """Parameter groups name their parameters; an option that is nearly one of the optimizer's is misspelt."""
+    from lighter.parts.parameter_groups import GROUP_HINT
+
     groups, target = found.argument(path, "params"), found.targets.get(path)
     if groups is None or not isinstance(target, type):
         return
@@ -94,9 +96,24 @@ def _check_groups(found: Found, path: str) -> None:
         if not isinstance(group.value, dict) or is_target(group.value):
             continue
         if "params" not in group.value:
-            hint = "A name, a list of names, or null for the rest."
-            found.problem("a parameter group has `params`", place, hint)
+            found.problem("a parameter group has `params`", place, GROUP_HINT)
+        _check_selection(found, join(place, "params"))
         for key in group.value:
             hint = closest(key, options)
             if key not in options and hint:
                 found.problem(f"{target.__name__} has no option `{key}`", join(place, key), hint, at_key=True)
+
+
+def _check_selection(found: Found, path: str) -> None:
+    """A dict that chooses parameters has `name` and `type`."""
+    from lighter.parts.parameter_groups import SELECTION_KEYS
+
+    node = found.tree.find(path)
+    is_list = node is not None and isinstance(node.value, list)
+    for place in [join(path, step) for step in node.steps()] if node is not None and is_list else [path]:
+        chosen = found.tree.find(place)
+        given = chosen.value if chosen is not None else None
+        for key in given if isinstance(given, dict) and not is_target(given) else ():
+            if key not in SELECTION_KEYS:
+                hint = nearest(key, SELECTION_KEYS)
+                found.problem("`params` as a dict has `name` and `type`", join(place, key), hint, at_key=True)
