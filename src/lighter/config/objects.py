@@ -121,6 +121,10 @@ class Objects:
         self._resolver.add_item(_Component(definition, path, self))
         self._exchanged[path] = definition
 
+    def add_arguments(self, path: str, arguments: Mapping[str, Any]) -> None:
+        """Give the object at a path more arguments, or others, than its definition has by now."""
+        self.exchange(path, {**self._exchanged.get(path, self.definition(path)), **arguments})
+
     def called(self, path: str) -> Any:
         """The definition at a path, or what was exchanged for it where the config has none of its own."""
         try:
