@@ -214,7 +214,8 @@ class Objects:
             raise InstantiationError(f"{target} failed", source_location=place(path)) from error.value
         path = join(path, "_target_")
         if found is None:
-            message, hint = why_not_found(str(target))
+            written = self.tree.find(path)
+            message, hint = why_not_found(str(target), written.origin.source if written is not None else None)
             raise ConfigError([self.problem(message, path, hint)])
         if not callable(found):
             raise ConfigError([self.problem(not_callable(target, found), path)])
@@ -535,7 +536,7 @@ def _import_names(node: Node | None) -> _Names:
             add_note(failure, f"while `{child.value}` was imported for `{path}` ({child.origin})")
             raise failure from failure.__cause__
         if found is None:
-            message, hint = why_not_found(child.value)
+            message, hint = why_not_found(child.value, child.origin.source)
             problems.append(Problem(message, child.origin, path, hint))
         imported[str(name)] = child.value
     if problems:
