@@ -15,6 +15,8 @@ from lighter.config.check.calls import Targets
 from lighter.config.faults import why_not_found
 from lighter.config.locate import locate
 from lighter.config.safe import SafeMode
+from lighter.engine.check import check
+from lighter.engine.project import importable
 from lighter.signals import Stopped, stop_signals
 
 MODULE = "comes_to_no_end"
@@ -83,3 +85,26 @@ def test_a_module_that_leaves_python_has_failed(module: Callable[[str], Path]) -
     module("sys.exit(0)")
     with pytest.raises(pydoc.ErrorDuringImport):
         locate(f"{MODULE}.Net")
+
+
+@pytest.mark.parametrize(("folder", "project"), [("here", "."), ("here/configs", "..")])
+@pytest.mark.parametrize("text", ["model: {_target_: lone_nets.Net}", "_imports_: {nets: lone_nets.Net}"])
+def test_a_module_beside_the_config_is_named(tmp_path: Path, folder: str, project: str, text: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    file = tmp_path / "here" / "lone_nets.py"
+    file.write_text("class Net: pass\n")
+    config = tmp_path / folder / "config.yaml"
+
+    def not_imported(text: str) -> list[str]:
+        config.write_text(f"model: {{_target_: torch.nn.Linear}}\n{text}\n" if "model" not in text else text)
+        read, _ = examine([str(config)])
+        assert read is not None
+        with importable(read, tmp_path):
+            return [each.hint for each in check(read, "fit").problems if "cannot be imported" in each.message]
+
+    [hint] = not_imported(text)
+    assert hint == (
+        f"It is {file}, and Python looks in the working directory. In {config}: `project: {project}` at the top, and "
+        f"`project.lone_nets.Net` here. Or start from {file.parent}."
+    )
+    assert not not_imported(f"project: {project}\n{text.replace('lone_nets', 'project.lone_nets')}")

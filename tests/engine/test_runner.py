@@ -310,6 +310,20 @@ def failing(width: int) -> None:
     raise ZeroDivisionError(width / 0 if width == 0 else "no width is good")
 
 
+def test_a_variant_is_found_by_its_name(config: dict[str, Any], own_place: Path) -> None:
+    (own_place / "digits.yaml").write_text(yaml.safe_dump(config))
+    (own_place / "short.yaml").write_text("trainer: {max_epochs: 1}")
+    Runner().run("fit", ["digits.yaml", "short.yaml"])
+    Runner().run("fit", ["digits.yaml", "short.yaml", "run::name=fast"])
+    Runner().run("fit", ["digits.yaml", "run::name=trial", "trainer::fast_dev_run=true"])
+    with pytest.raises(CheckpointError) as caught:
+        Runner().run("test", ["digits.yaml"], ckpt_path="best")
+    text = str(caught.value)
+    assert text.startswith("there is no best checkpoint: there is no run of `digits` under outputs. A run is called")
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["run::name=fast", "run::name=short"]
+    Runner().run("test", ["digits.yaml", "run::name=short"], ckpt_path="best", verbose=False)
+
+
 def test_checkpoints_that_cannot_be_used(config: dict[str, Any], own_place: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no checkpoint nowhere\.ckpt"):
         Runner().run("test", [config], ckpt_path="nowhere.ckpt")

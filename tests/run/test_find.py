@@ -46,6 +46,8 @@ def root(tmp_path: Path) -> Path:
         ("10-00-01", NEW),
         ("09", OTHER),
         ("last", OTHER),
+        ("other", OTHER),
+        (" other/", OTHER),  # as `run::name` had it
         (f"runs/{NEW}", NEW),
         (f"runs/{NEW}/config.yaml", NEW),
     ],
@@ -143,6 +145,7 @@ def test_status_of_processes(tmp_path: Path) -> None:
         ({"status": ("failed",)}, [NEW]),
         ({"stage": "fit"}, [NEW, OLD]),
         ({"name": "other"}, [OTHER]),
+        ({"name": " other/"}, [OTHER]),
         ({"since": "2026-01-03"}, [OTHER]),
         ({"until": "2026-01-02"}, [NEW, OLD]),
         ({"where": ("val/loss/epoch<0.15",)}, [OTHER]),

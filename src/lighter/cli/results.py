@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lighter.engine.loggers import places as logger_places
 from lighter.engine.runner import Outcome
 from lighter.run import paths
 
@@ -48,6 +49,8 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     known = {*paths.OF_EVERY_RUN, paths.LOSSES, "hparams.yaml", paths.METRICS}
     places: list[tuple[str, Any]] = [("run", folder.path)]
     places += [("metrics", path) for path in [folder.metrics] if path.is_file()]
+    of_loggers = [(kind, where) for kind, where in logger_places(outcome.trainer) if where != str(folder.path)]
+    places += [("logger", f"{where} ({kind})") for kind, where in of_loggers]
     places += [("file", path) for path in sorted(folder.path.iterdir()) if path.is_file() and path.name not in known]
     places += [("predictions", _with_count(path)) for path in sorted(folder.predictions.glob("*")) if path.is_dir()]
     places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]

@@ -23,7 +23,7 @@ from lighter.config.annotations import UNKNOWN
 from lighter.config.locate import is_dotted, locate
 from lighter.config.problems import closest
 from lighter.config.signatures import KNOWN, Call, signature_of
-from lighter.config.tree import is_target, join
+from lighter.config.tree import Source, is_target, join
 from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
 
 if TYPE_CHECKING:
@@ -77,8 +77,12 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def why_not_found(name: str) -> tuple[str, str]:
-    """Message and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
+def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
+    """Message and hint for a dotted name that leads nowhere: how far it leads, and what is there.
+
+    Args:
+        source: the text that the name is written in: its module may be a file beside it.
+    """
     parts = name.split(".")
     if not is_dotted(name):
         meant = ".".join(filter(None, map(str.strip, parts)))
@@ -102,11 +106,26 @@ def why_not_found(name: str) -> tuple[str, str]:
         reason = str(error)
     else:
         reason = f"`{parts[0]}` is no package"
+    if source is not None and (beside := _beside(name, source)):
+        return f"`{name}` cannot be imported: {reason}", beside
     hint = closest(parts[0], {*sys.builtin_module_names, *(module.name for module in pkgutil.iter_modules())})
     if len(parts) == 1 and name[:1].isupper():
         hint = f"A class is written with its module: `package.module.{name}`."
     hint = hint or "Is it installed here? A module of your own is found in the working directory, or by `project:`."
     return f"`{name}` cannot be imported: {reason}", hint
+
+
+def _beside(name: str, source: Source) -> str:
+    """Return how a module is imported that is a file or a folder beside a config, or one folder up; else nothing."""
+    module = name.partition(".")[0]
+    for project, folder in ((".", source.folder), ("..", source.folder.parent)) if source.is_file else ():
+        for file in (folder / f"{module}.py", folder / module):
+            if file.is_file() or (file.is_dir() and any(file.glob("*.py"))):
+                return (
+                    f"It is {file}, and Python looks in the working directory. In {source.name}: "
+                    f"`project: {project}` at the top, and `project.{name}` here. Or start from {folder}."
+                )
+    return ""
 
 
 def is_of_safe_mode(error: BaseException) -> bool:

@@ -127,6 +127,10 @@ class Objects:
             self._resolver.forget(path, below=False)
             self._resolver.add_item(Item(made, id=path, source_location=place(path)))
 
+    def add_arguments(self, path: str, arguments: Mapping[str, Any]) -> None:
+        """Give the object at a path more arguments, or others, than its definition has by now."""
+        self.exchange(path, {**self._exchanged.get(path, self.definition(path)), **arguments})
+
     def called(self, path: str) -> Any:
         """The definition at a path, or what was exchanged for it where the config has none of its own."""
         try:
@@ -216,7 +220,8 @@ class Objects:
             raise InstantiationError(f"{target} failed", source_location=place(path)) from error.value
         path = join(path, "_target_")
         if found is None:
-            message, hint = why_not_found(str(target))
+            written = self.tree.find(path)
+            message, hint = why_not_found(str(target), written.origin.source if written is not None else None)
             raise ConfigError([self.problem(message, path, hint)])
         if not callable(found):
             raise ConfigError([self.problem(not_callable(target, found), path)])
@@ -545,7 +550,7 @@ def _import_names(node: Node | None) -> _Names:
             add_note(failure, f"while `{child.value}` was imported for `{path}` ({child.origin})")
             raise failure from failure.__cause__
         if found is None:
-            message, hint = why_not_found(child.value)
+            message, hint = why_not_found(child.value, child.origin.source)
             problems.append(Problem(message, child.origin, path, hint))
         imported[str(name)] = child.value
     if problems:

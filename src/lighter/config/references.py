@@ -226,6 +226,21 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
         return None
 
 
+def followed(root: Node, path: str) -> str:
+    """The path that a value leads to where it is a reference; otherwise its own."""
+    seen: set[str] = set()
+    while path not in seen:
+        seen.add(path)
+        node = root.find(path)
+        if node is None or not isinstance(node.value, str) or not node.value.startswith("@"):
+            break
+        try:
+            path = made_absolute(path, node.value)[1:].strip()
+        except ValueError:  # it goes up beyond the top: a problem of its shape
+            break
+    return path
+
+
 def drop_templates(merged: Node, expanded: Node) -> None:
     """Drop definitions under `vars` that only copies use, and whose relative references lead nowhere where they stand.
 

@@ -16,6 +16,7 @@ from lighter.config.problems import Problem
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
 from lighter.engine.lightning_classes import inherits, is_overridden
+from lighter.engine.loggers import keep_metrics_csv, write_into
 from lighter.errors import ConfigError
 from lighter.lightning_alias import refusal
 from lighter.run.paths import RunFolder
@@ -70,10 +71,12 @@ def build_trainer(objects: Objects, folder: RunFolder | None = None) -> Any:
     if given is None or isinstance(given, Mapping):
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
         objects.exchange(path, {"_target_": "lighter.Trainer", **root, **(given or {})})
+        write_into(objects, (given or {}).get("default_root_dir") or root.get("default_root_dir") or ".")
     trainer = objects.get("trainer")
     _require(objects, trainer, "Trainer", "trainer")
     if folder is not None and Path(trainer.default_root_dir).absolute() == folder.path.absolute():
         _save_into(folder, trainer)
+        keep_metrics_csv(trainer, folder.path)
     return trainer
 
 

@@ -15,7 +15,7 @@ import torch
 from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
 from lighter.parts.allocation import unfilled_memory
 from lighter.run.checkpoints import Checkpoints as RunCheckpoints
-from lighter.run.paths import RunFolder, runs_of
+from lighter.run.paths import RunFolder, all_runs, file_name, name_of, runs_of
 from lighter.run.read import read_run
 from lighter.storage import exists, is_remote, normal
 from lighter.trainer.saving import damage
@@ -24,6 +24,7 @@ from lighter.trainer.saving.io import ARCHIVE, OF_SHARDED, PICKLE
 
 log = logging.getLogger("lighter.run")
 
+_MOST_NAMES = 5
 _NEEDED, _NEEDED_TO_FIT = ("state_dict", "pytorch-lightning_version"), ("optimizer_states", "loops")
 _AS_WEIGHTS = "model::ckpt_path="
 _GLOBAL = re.compile(r"GLOBAL (\S+) was not")
@@ -58,7 +59,8 @@ def find(
     if wanted in ("last", "best"):
         runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
         meant = [run for run in runs if not run.are_of_trial]
-        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, fits=fits))
+        others = "" if any(run.newest for run in meant) else _other_names(root, name, besides)
+        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, others, fits=fits))
     text = str(wanted)
     if not text:
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
@@ -92,15 +94,32 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> RunCheckpoints:
     return RunCheckpoints(run, facts, inside=inside)
 
 
-def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Check, *, fits: bool) -> Path:
+def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Check, others: str, *, fits: bool) -> Path:
     good = first_good(_candidates(wanted, runs, fits=fits), check)
     if good is not None:
         return good
     if any(run.newest for run in runs):
         raise CheckpointError(f"there is no {wanted} checkpoint: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
-    hint = "Train first (lighter fit), or name a file with --ckpt_path"
+    hint = others or "Train first (lighter fit), or name a file with --ckpt_path"
     raise CheckpointError(f"there is no {wanted} checkpoint: {looked}. {hint}")
+
+
+def _other_names(root: Path, name: str, besides: RunFolder) -> str:
+    """The names of other runs with checkpoints, and how a run gets its name; empty if there are none."""
+    newest: dict[str, RunFolder] = {}
+    for run in all_runs(root):
+        if run != besides and name_of(run.path) not in (*newest, file_name(name)) and checkpoints_of(run).newest:
+            newest[name_of(run.path)] = run
+        if len(newest) == _MOST_NAMES:
+            break
+    if not newest:
+        return ""
+    shown = "".join(f"\n  run::name={other}   ({run.id})" for other, run in newest.items())
+    return (
+        "A run is called after the last config file, so a variant is found with the files that it was trained with,"
+        f" or by its name:{shown}"
+    )
 
 
 def _candidates(wanted: str, runs: Sequence[RunCheckpoints], *, fits: bool) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
+from lighter.config.defaults import FOLDER
 from lighter.config.load import Input, Inputs, is_url, listed
 from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.config.safe import SafeMode, guard
@@ -253,6 +254,7 @@ class Runner:
         seed_everything(config.seed, workers=True, verbose=False)
         saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
         objects, section = config.objects(), config.module_section
+        objects.define(FOLDER, str(folder.path))
         name_functions(objects)
         module = build_module(objects, section, stage)
         if config.safe is not None:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from lighter.errors import RunError
+from lighter.run.paths import file_name
 
 _OPERATORS = {
     "<=": operator.le,
@@ -36,7 +37,7 @@ def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
         for row in rows
         if (not options["status"] or row["status"] in options["status"])
         and options["stage"] in (None, row["stage"])
-        and options["name"] in (None, row["name"])
+        and (options["name"] is None or row["name"] in (options["name"], file_name(options["name"])))
         and set(options["tags"]) <= set(row["tags"])
         and (since is None or row["id"][:10] >= since)
         and (until is None or row["id"][:10] <= until)

@@ -184,7 +184,7 @@ def unfinished(root: Path) -> Iterator[RunFolder]:
 
 def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
     """The runs of this name under a root, the newest first."""
-    return (run for run in all_runs(root) if name_of(run.path) == file_name(name))
+    return (run for run in all_runs(root) if is_called(run.path, name))
 
 
 def all_runs(root: Path) -> Iterator[RunFolder]:
@@ -208,6 +208,11 @@ def name_of(folder: Path) -> str:
     """The name in a run's folder, and of any other folder its own."""
     match = _FOLDER_NAME.match(folder.name)
     return match["name"] if match else folder.name
+
+
+def is_called(folder: Path, name: str) -> bool:
+    """Return whether a run has this name, as `run::name` has it or as its folder does."""
+    return name_of(folder) in (name, file_name(name))
 
 
 def file_name(name: str) -> str:

@@ -45,7 +45,7 @@ def find_run(
         same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
         return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
     exact = [folder for folder in folders if text in _names(folder)]
-    exact = exact or [folder for folder in folders if text == paths.name_of(folder.path)]
+    exact = exact or [folder for folder in folders if text and paths.is_called(folder.path, text)]
     found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
     if len(found) == 1:
         return found[0]
@@ -96,7 +96,7 @@ def _names(folder: paths.RunFolder) -> tuple[str, str]:
 def _several(text: str, found: list[paths.RunFolder]) -> str:
     shown = [f"  {folder.id}" for folder in found[:_MOST_SHOWN]]
     more = [f"  ... and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
-    is_name = text == paths.name_of(found[0].path)
+    is_name = paths.is_called(found[0].path, text)
     which = ("the name", "take an id") if is_name else ("the beginning", "write more of it")
     return "\n".join([f"`{text}` is {which[0]} of {len(found)} runs; {which[1]}:", *shown, *more])
 

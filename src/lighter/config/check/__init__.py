@@ -15,6 +15,7 @@ from lighter.config.check.definitions import check_definitions
 from lighter.config.check.expressions import check_expressions
 from lighter.config.check.sections import check_expanded_sections, check_sections
 from lighter.config.check.unread import check_overrides
+from lighter.config.defaults import add_run_folder, name_loggers
 from lighter.config.problems import Problem
 from lighter.config.references import check_references, drop_templates, expand
 from lighter.config.tree import Node
@@ -26,6 +27,8 @@ def check_shape(merged: Node, problems: list[Problem]) -> Node:
     expanded = expand(merged, problems)
     drop_templates(merged, expanded)
     check_expanded_sections(expanded, problems)
+    name_loggers(expanded)
+    add_run_folder(expanded)
     check_references(expanded, problems)
     check_circles(expanded, problems)
     check_definitions(expanded, problems)

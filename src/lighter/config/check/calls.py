@@ -49,7 +49,7 @@ class Targets:
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
         """What a dotted name stands for."""
         if name not in self._found:
-            self._found[name] = self._import(name)
+            self._found[name] = self._import(name, node)
         if name in self._wrong:
             into, message, hint = self._wrong[name]
             into.append(Problem(message, node.origin, path, hint))
@@ -59,7 +59,7 @@ class Targets:
             return NOTHING
         return found
 
-    def _import(self, name: str) -> Any:
+    def _import(self, name: str, node: Node) -> Any:
         try:
             found = self._locate(name)
         except RefusedError as refused:
@@ -69,7 +69,7 @@ class Targets:
             self._wrong[name] = (self.failures, *_failure(name, error))
             return NOTHING
         if found is None:
-            self._wrong[name] = (self.problems, *why_not_found(name))
+            self._wrong[name] = (self.problems, *why_not_found(name, node.origin.source))
             return NOTHING
         return found
 

@@ -106,11 +106,18 @@ def _check_run(root: Node, problems: list[Problem]) -> None:
             problems.append(Problem("this option is unknown", where, path, nearest(key, RUN_OPTIONS)))
         elif not isinstance(node.value, str) or is_reference(node.value):
             message = f"`{path}` is text; found {indefinite(node.plain())}"
-            problems.append(Problem(message, node.origin, path))
+            problems.append(Problem(message, node.origin, path, _hint_of_text(key, node.value)))
         elif key == "dir" and is_remote(node.value):
             message = f"runs have their folders on a disk; {node.value} is in another storage"
             hint = "What the trainer saves may go there: `trainer::default_root_dir`."
             problems.append(Problem(message, node.origin, path, hint))
+
+
+def _hint_of_text(key: str, value: object) -> str:
+    """How an option of a run is written that is needed before anything is worked out."""
+    if isinstance(value, str):
+        return "It is needed before references and expressions are worked out: write it out."
+    return f'In quotes it is text: {key}: "{value}"' if isinstance(value, (int, float)) else ""
 
 
 def _check_imports(root: Node, problems: list[Problem]) -> None:

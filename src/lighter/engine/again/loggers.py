@@ -9,13 +9,14 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lighter.config.safe.paths import leads_out, outside
 from lighter.engine.again.state import State
+from lighter.engine.loggers import defined_loggers
 from lighter.errors import RunError
 from lighter.run.disk import write_whole
 from lighter.run.paths import METRICS, is_rank_zero
@@ -35,14 +36,14 @@ def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
         next_step: the first step that will be logged.
     """
     recorded = run.facts.get("loggers") or []
-    for index, path in enumerate(_definitions(objects)):
+    for index, path in enumerate(defined_loggers(objects)):
         before = recorded[index] if index < len(recorded) else {}
         if leads_out(before.get("version")) is not None:  # a part of the path that it writes to
             before = {}
         kinds = _kinds(objects.target_or_none(path))
         more = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
         if more is not None:
-            objects.exchange(path, {**objects.definition(path), **more})
+            objects.add_arguments(path, more)
         elif kinds:
             log.warning("%s cannot go on with its earlier run and starts another", kinds[0])
 
@@ -61,20 +62,6 @@ def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) 
         "MLFlowLogger": {"run_id": before.get("run_id")},
     }
     return next((known[kind] for kind in kinds if kind in known), None)
-
-
-def _definitions(objects: Any) -> Iterator[str]:
-    """The paths of the loggers that the config defines."""
-    trainer = objects.followed("trainer")
-    path = objects.followed(f"{trainer}::logger")
-    try:
-        given = objects.definition(path)
-    except KeyError:
-        return
-    several = [f"{path}::{index}" for index in range(len(given))] if isinstance(given, list) else [path]
-    for one in map(objects.followed, several):
-        if isinstance(objects.definition(one), Mapping):
-            yield one
 
 
 def _kinds(target: Any) -> list[str]:

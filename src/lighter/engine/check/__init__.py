@@ -31,6 +31,7 @@ from lighter.engine.check.sharing import check_sharing
 from lighter.engine.check.step_counts import check_step_counts
 from lighter.engine.check.trainer import check_trainer
 from lighter.engine.check.watchers import check_watchers
+from lighter.engine.loggers import folder_argument
 from lighter.lightning_alias import refusal
 
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
@@ -128,6 +129,20 @@ class _Walk:
         if node is not None and isinstance(node.value, dict) and not is_target(node.value):
             found.targets[path] = self.targets.named("lighter.Trainer", node, path)
         self.visit(path)
+        self.loggers(path)
+
+    def loggers(self, trainer: str) -> None:
+        """Those that are given no `save_dir` get the run's folder; those in a list may be names."""
+        found, path = self.found, self.found.followed(join(trainer, "logger"))
+        node = found.tree.find(path)
+        if node is None:
+            return
+        several = [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]
+        if isinstance(node.value, list) and any(isinstance(item.value, (str, int, float)) for item in node.value):
+            found.filled[found.followed(trainer)] = "logger"  # `check_trainer` tells which of them are none
+        for here in map(found.followed, several):
+            if here in found.targets and folder_argument(found.targets[here], found.node(here).value):
+                found.filled[here] = "save_dir"
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
         """A value and all that it needs, depth first and without recursion: chains may be long."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from lighter.config import expression
 from lighter.config.problems import ERROR, Problem, Problems
+from lighter.config.references import followed
 from lighter.config.tree import SEPARATOR, Node, is_target, join
 
 
@@ -45,14 +46,7 @@ class Found:
 
     def followed(self, path: str) -> str:
         """The path that a value leads to where it is a reference; otherwise its own."""
-        seen: set[str] = set()
-        while path not in seen:
-            seen.add(path)
-            node = self.tree.find(path)
-            if node is None or not isinstance(node.value, str) or not node.value.startswith("@"):
-                break
-            path = absolute(path, node.value)[1:].strip()
-        return path
+        return followed(self.tree, path)
 
     def kind(self, path: str) -> type | None:
         """The class of the object at a path, through references; None where that is not known."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
+from lighter.config.defaults import LOGGERS
 from lighter.config.problems import indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
@@ -42,7 +43,8 @@ def check_trainer(found: Found) -> None:
         return
     wrong = {problem.path for problem in found.problems}
     values = {str(key): plain(child) for key, child in node.value.items() if join(path, key) not in wrong}
-    for key, message, hint in [*_misnamed(values), *_out_of_range(values), *_against_callbacks(found, values)]:
+    of_values = [*_misnamed(values), *_out_of_range(values), *_no_loggers(values)]
+    for key, message, hint in [*of_values, *_against_callbacks(found, values)]:
         found.problem(message, join(path, key), hint)
         values.pop(key, None)
     if found.asks and set(values) <= _parameters() | _own_arguments():
@@ -97,18 +99,22 @@ def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield key, f"`{key}` is at least 1; found {indefinite(value)}", ""
     if values.get("val_check_interval") == 0 and isinstance(values["val_check_interval"], int):
         yield "val_check_interval", "`val_check_interval` is at least 1, or a part of an epoch; found 0", ""
-    if isinstance(values.get("logger"), (str, int, float)) and not isinstance(values["logger"], bool):
-        from pytorch_lightning import loggers
-
-        kinds = [*loggers.__all__]
-        named = str(values["logger"]).lower()
-        kind = next((kind for kind in kinds if named and kind.lower().startswith(named)), "CSVLogger")
-        hint = f"logger: {{_target_: pytorch_lightning.loggers.{kind}, save_dir: logs}}"
-        yield "logger", f"a logger is an object, or true or false; found {indefinite(values['logger'])}", hint
     devices = values.get("devices", "auto")
     if not _are_devices(devices):
         example = "How many (2, or -1 for all), which ([0, 2]), or `auto`."
         yield "devices", f"these are no devices: {indefinite(devices)}", example
+
+
+def _no_loggers(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what stands for a logger and is none; names that there are stand for definitions by now."""
+    given = values.get("logger")
+    several = isinstance(given, list)
+    for index, value in enumerate(given if isinstance(given, list) else [given]):
+        key = join("logger", index) if several else "logger"
+        if isinstance(value, str):
+            yield key, f"there is no logger `{value}`", nearest(value, LOGGERS)
+        elif several and isinstance(value, (int, float)):
+            yield key, f"a logger is an object or a name; found {indefinite(value)}", f"Names: {', '.join(LOGGERS)}."
 
 
 def _are_devices(value: Any) -> bool:
