@@ -412,6 +412,11 @@ class Mortal(Dataset):
         return torch.zeros(64), torch.tensor(index % 10)
 
 
+# torch raises in a handler of signals, perhaps while it opens files to see whether there are too many
+OPENED = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@OPENED
 @pytest.mark.parametrize(
     ("stage", "how", "said"),
     [
@@ -433,6 +438,7 @@ def test_a_worker_that_died_is_named(stage: str, how: str, said: str, tmp_path: 
     assert data.multiprocessing_context is None
 
 
+@OPENED
 def test_a_worker_of_a_validation_that_died_is_named(tmp_path: Path) -> None:
     data = [loader(0, 64), DataLoader(Mortal("SIGKILL"), batch_size=4, num_workers=2)]
     with pytest.raises(WorkerError, match="Worker 0 of 2 of the val dataloader 1"):
