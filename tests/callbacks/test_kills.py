@@ -111,7 +111,8 @@ def kill_until_whole(writer: str, processes: int, moments: random.Random, lasts:
     kills, resume = 0, None
     while True:
         job = lambda: predict(processes, resume, writer, calls=os.path.abspath("calls.txt"), seconds=0.002)  # noqa: B023, E731
-        ended = launch(job, processes, moments.uniform(0, lasts))
+        # later and later: a start may take longer than the undisturbed ones that were timed
+        ended = launch(job, processes, moments.uniform(0, lasts * (1 + kills / 10)))
         folders = list(Path.cwd().glob("*-*-*/*"))
         has_begun = any(
             any(folder.glob(f"*{kind}*")) for folder in folders for kind in (".progress", "rows.", "files.index")
