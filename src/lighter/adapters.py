@@ -110,7 +110,7 @@ def _check_accessor(name: str, accessor: Any, *, several: bool) -> None:
 
 
 def _taken(batch: Any, accessor: Any, name: str) -> Any:
-    """What an accessor takes out of a batch: of a list of them a tuple, of a dict a dict."""
+    """Take values out of a batch by an accessor: a tuple for a list of accessors, a dict for a dict."""
     if accessor is None:
         return None
     if isinstance(accessor, Mapping):
@@ -225,7 +225,7 @@ class _Passed:
 
     @property
     def label(self) -> str:
-        """How messages call it: `target`, or `target[length]`."""
+        """Return the name that messages use: `target`, or `target[length]`."""
         return self.name if self.key is None else f"{self.name}[{self.key}]"
 
     def of(self, value: Any) -> Any:

@@ -285,7 +285,7 @@ _CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEn
 
 
 def _described(input: Any) -> str:
-    """How messages show what the model was called with."""
+    """Format the inputs of the model for messages."""
     if isinstance(input, NamedInputs):
         return f"({', '.join(f'{name}={describe(value)}' for name, value in input.items())})"
     return f"({', '.join(map(describe, input))})" if isinstance(input, PositionalInputs) else describe(input)

@@ -1,4 +1,4 @@
-"""What an expanded tree has beside what was written: the run's folder, and loggers in the place of their names."""
+"""Defaults added to an expanded tree: the run's folder, and logger definitions for short names."""
 
 from __future__ import annotations
 

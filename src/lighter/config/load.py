@@ -28,7 +28,7 @@ Input = str | PathLike[str] | Mapping[str, Any]
 Inputs = Input | Sequence[Input]
 
 ONLY_ANCHORS = ("x-", ".")
-"""How top-level keys begin that hold nothing but what YAML's anchors name."""
+"""Prefixes of top-level keys that only hold YAML anchors."""
 
 MAX_BYTES = 10 * 1024 * 1024
 

@@ -35,7 +35,7 @@ LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predic
 
 @dataclass(frozen=True)
 class Parts:
-    """What Lightning runs."""
+    """The objects that Lightning runs."""
 
     module: Any
     data: Any

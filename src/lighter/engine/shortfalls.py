@@ -1,4 +1,4 @@
-"""What a fit that ended well did not do: validate, count a step, save a checkpoint, train at all."""
+"""Warnings at the end of a successful fit that did not validate, step, save or train."""
 
 from __future__ import annotations
 

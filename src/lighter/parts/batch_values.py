@@ -76,7 +76,7 @@ class BatchValues:
         self._reduces = False
 
     def _is_known(self) -> bool:
-        """Whether torchmetrics itself changes nothing more by a value; looked at once an epoch."""
+        """Return whether torchmetrics itself changes nothing more by a value; looked at once an epoch."""
         if not self._parts:
             self._parts = [one for one in self.metrics.modules() if _is_metric(one)]
             self._reduces = all(_is_plain(one) and _adds_up(one) for one in self._parts)
@@ -187,12 +187,12 @@ def _is_metric(module: nn.Module) -> bool:
 
 
 def _adds_up(metric: Any) -> bool:
-    """Whether torchmetrics adds a batch's state to that of the batches before, and does not update twice."""
+    """Return whether torchmetrics adds a batch's state to that of the batches before, and does not update twice."""
     return isinstance(metric, MetricCollection) or (metric.full_state_update is False and not metric.dist_sync_on_step)
 
 
 def _is_plain(metric: Any) -> bool:
-    """Whether a metric is known to forget all by `reset`, and to draw nothing."""
+    """Return whether a metric is known to forget all by `reset`, and to draw nothing."""
     kind = type(metric)
     if kind is MetricCollection:
         return True

@@ -30,7 +30,7 @@ class Name:
 
     @property
     def relation(self) -> str:
-        """How the names that are meant relate to this one, for messages."""
+        """Describe for messages how the matching names relate to this one."""
         return "starts with" if self.is_prefix else "fits the pattern" if is_pattern(self.text) else "is"
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ def materialize(module: nn.Module, device: torch.device) -> int:
 
 
 def has_no_weights(module: nn.Module) -> bool:
-    """Whether a part of a module is on the meta device."""
+    """Return whether a part of a module is on the meta device."""
     return any(map(_is_meta, module.modules()))
 
 

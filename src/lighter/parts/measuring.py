@@ -179,7 +179,7 @@ class Measuring:
             self._log_step(meter, mode, loader_idx, losses, batch_values)
 
     def _is_next_of_batch(self, trainer: pl.Trainer) -> bool:
-        """Whether the training step runs on a batch that was measured."""
+        """Return whether the training step runs on a batch that was measured."""
         before, self._batch = self._batch, batches_started(trainer)
         return self._batch == before
 
@@ -305,7 +305,7 @@ def _has_logging_hook(kind: type) -> bool:
 
 
 def _calls_closure_once(optimizer: Any) -> bool:
-    """Whether an optimizer is known to run the training step once a step: those of torch are, but LBFGS."""
+    """Return whether an optimizer is known to run the training step once a step: those of torch are, but LBFGS."""
     return type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, torch.optim.LBFGS)
 
 

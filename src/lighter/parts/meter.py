@@ -213,12 +213,12 @@ def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
 
 
 def kind_of_value(value: Any) -> str:
-    """How messages name a value that is no single number."""
+    """Describe a value that is no single number, for messages."""
     return f"a value of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def advice_on(value: Any, *, may_wrap: bool) -> str:
-    """What to do about a value that is no single number."""
+    """Return a hint for a value that is no single number."""
     if may_wrap and isinstance(value, Tensor) and value.ndim == 1:
         return "Average it, or wrap it in torchmetrics.wrappers.ClasswiseWrapper for a number of each class."
     return "Leave it out here: a module or callback of your own can hold such a metric, and save what it computes."

@@ -81,7 +81,7 @@ class OwnOptimizers:
         self._configured: tuple[Any, list[ManualSchedule]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: nothing that was built for the parameters of the original."""
+        """Leave out of a copy whatever was built for the original's parameters."""
         return {"definitions": dict(self.definitions)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -231,12 +231,12 @@ def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequenc
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name has wildcards: `*`, `?`, or a range of numbers such as `[0-5,7]`."""
+    """Return whether a name has wildcards: `*`, `?`, or a range of numbers such as `[0-5,7]`."""
     return _WILDCARD.search(name) is not None
 
 
 def is_in(spelling: str, name: str) -> bool:
-    """Whether a parameter or module is the one with a name, or inside of it; the name may be a pattern."""
+    """Return whether a parameter or module is the one with a name, or inside of it; the name may be a pattern."""
     if not is_pattern(name):
         return spelling == name or spelling.startswith(f"{name}.")
     return any(_compiled(name).fullmatch(above) for above in with_modules(spelling))

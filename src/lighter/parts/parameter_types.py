@@ -39,7 +39,7 @@ class NamedParameters(list[tuple[str, Parameter]]):
 
 
 def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named) -> bool:
-    """Whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its subclasses.
+    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its subclasses.
 
     Args:
         kind: the kind; or a class, its name, or its dotted name.

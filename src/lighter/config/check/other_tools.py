@@ -38,7 +38,7 @@ _RESOLVERS = ("oc", "env", "now", "hydra")
 
 
 def hint_of_section(name: str, *, module: str) -> str:
-    """What is meant by a key at the top that other tools have there; nothing where none is known.
+    """Return a hint for a top-level key of another tool; an empty text for other keys.
 
     Args:
         name: the key.

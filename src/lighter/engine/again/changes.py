@@ -1,4 +1,4 @@
-"""What changed in a config since a checkpoint was saved, and whether its state means anything with it."""
+"""Config changes since a checkpoint was saved, and which of them its state contradicts."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, 
 
 
 def _is_setting(change: Change) -> bool:
-    """Whether a change is of a value that optimizers have in their parameter groups, a learning rate say."""
+    """Return whether a change is of a value that optimizers have in their parameter groups, a learning rate say."""
     name = next(step for step in reversed(change.path.split("::")) if not step.isdigit())
     values = [value for value in (change.was, change.now) if value is not None]
     return name not in _WITH_STATE and all(isinstance(value, (int, float, list)) for value in values)

@@ -132,7 +132,7 @@ class _Walk:
         self.loggers(path)
 
     def loggers(self, trainer: str) -> None:
-        """Those that are given no `save_dir` get the run's folder; those in a list may be names."""
+        """Give loggers without `save_dir` the run's folder; items of a list may be short names."""
         found, path = self.found, self.found.followed(join(trainer, "logger"))
         node = found.tree.find(path)
         if node is None:

@@ -99,7 +99,7 @@ class Iteration(NamedTuple):
 
     @property
     def is_first(self) -> bool:
-        """Whether it is the epoch's first of the loader."""
+        """Return whether it is the epoch's first of the loader."""
         return not self.repeat
 
     def key(self, purpose: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a dataset's own code counts while it serves samples: in workers, this process sees nothing of it."""
+"""Attributes that a dataset's code changes per sample, which are invisible when workers load it."""
 
 from __future__ import annotations
 
