@@ -154,7 +154,7 @@ def _wrong(found: Found, name: str) -> tuple[str, str] | None:
 
 
 def _wrong_loader(name: str, count: int | None) -> tuple[str, str] | None:
-    """Check that names say which of several loaders a value is of."""
+    """Return the message and hint for a name whose loader suffix does not fit the loaders; None if it fits."""
     suffix = _LOADER.search(name)
     if count == 0:
         return ": there is no val dataloader", "Add `system::dataloaders::val`."

@@ -17,11 +17,11 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lighter.errors import StorageError
-from lighter.trainer.saving.averages import training_weights
 from lighter.trainer.saving.failures import NO_ROOM, storage_error
 from lighter.trainer.saving.guarded import GuardedFiles
 from lighter.trainer.saving.io import CheckpointFiles
 from lighter.trainer.saving.left_over import STOPPED, LeftOver
+from lighter.trainer.saving.training_weights import training_weights
 
 log = logging.getLogger("lighter.run")
 
