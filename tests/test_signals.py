@@ -87,6 +87,33 @@ def test_both_threads_hear_the_second_signal_and_one_of_them_ends_the_process(
     assert capfd.readouterr().err.count("Ctrl-C again: ending now.") == 1
 
 
+def test_no_dead_worker_interrupts_the_last_words(own_place: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        signals.ONE_REQUEST = 0.0
+
+        def torchs(*_: Any) -> None:
+            raise RuntimeError("DataLoader worker is killed")
+
+        def last_words() -> None:
+            signal.raise_signal(signal.SIGCHLD)
+            Path("record").touch()
+
+        signal.signal(signal.SIGCHLD, torchs)
+        with stop_signals() as caught, caught.deferred(lambda: True):
+            caught.last_words.append(last_words)
+            caught._watcher, watcher = None, caught._watcher  # what a main thread does that nobody precedes
+            assert watcher is not None
+            watcher.end()
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert Path("record").exists()
+
+
 @pytest.mark.parametrize(("sent", "said"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
 @pytest.mark.parametrize("words", [["check"], ["check", "--probe"], ["summary"], ["fit"]])
 def test_every_command_ends_with_the_signals_code(

@@ -153,10 +153,13 @@ class StopSignals:
         raise Stopped(signum)
 
     def _again(self, signum: int) -> None:
+        """In the main thread, where the last words must not be interrupted: torch's handler for dead workers raises."""
         if time.monotonic() - self._since < ONE_REQUEST:
             return
         if signum == signal.SIGINT and _is_interactive():
             raise KeyboardInterrupt
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._end_now(signum)
 
     def _heard(self, signum: int, seconds: float) -> None:

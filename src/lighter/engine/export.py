@@ -20,6 +20,7 @@ from lighter.engine.checkpoints import checkpoints_of, no_best, refuse_other_fil
 from lighter.errors import CheckpointError, ConfigError, StorageError
 from lighter.parts.parameter_groups import as_written
 from lighter.run.disk import sync_folder
+from lighter.run.partials import partial_of, sweep
 from lighter.run.paths import RunFolder
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.manifest import describe
@@ -195,7 +196,7 @@ def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str
 
 
 def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *, force: bool) -> None:
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    aside = partial_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside.touch()
@@ -205,6 +206,7 @@ def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *
             os.replace(aside, target)
         elif not publish(aside, target):
             raise _is_there(target)
+        sweep(target.parent)
         sync_folder(target.parent)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}", error.errno) from error

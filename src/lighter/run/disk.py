@@ -8,17 +8,22 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from lighter.run.partials import partial_of, sweep
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file aside and rename it, so that whoever reads it finds the old or the new one, never a part.
 
+    What a process that was killed has left of doing so in this folder is deleted.
+
     Raises:
         OSError: it cannot be written; what was there is there still.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = partial_of(path)
     try:
         aside.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
         os.replace(aside, path)
+        sweep(path.parent)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:  # a full disk, say, does not tell
             error.filename = str(path)

@@ -15,12 +15,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from lighter.errors import CheckpointError
 from lighter.parts.parameter_groups import renamed_as_in
+from lighter.run.partials import sweep
 from lighter.run.slurm import no_srun_hint
 from lighter.trainer.saving.choosing import beside, first_good, refuse_damaged
 from lighter.trainer.saving.damage import verify
 from lighter.trainer.saving.defaults import are_default, left_by_exception, on_exception
 from lighter.trainer.saving.dtypes import CastValues
-from lighter.trainer.saving.partials import sweep
 from lighter.trainer.saving.restored import keep_own_files
 
 log = logging.getLogger("lighter.run")

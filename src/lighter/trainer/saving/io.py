@@ -14,9 +14,9 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
 from lighter.parts.allocation import unfilled_memory
+from lighter.run.partials import sweep
 from lighter.trainer.saving.connector import install_connector
 from lighter.trainer.saving.damage import verify
-from lighter.trainer.saving.partials import sweep
 from lighter.trainer.saving.plain import plain, what_to_do
 from lighter.trainer.saving.writing import write
 

@@ -16,8 +16,8 @@ import torch
 
 from lighter.run.disk import sync_folder
 from lighter.run.manifest import END_SIZE
+from lighter.run.partials import partial_of
 from lighter.trainer.saving.manifest import describe, seal
-from lighter.trainer.saving.partials import partial_of
 from lighter.trainer.saving.plain import refused
 
 _LARGE = 1 << 20  # bytes; what is smaller is gathered, as torch writes each tensor in four pieces

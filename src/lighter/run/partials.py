@@ -1,4 +1,4 @@
-"""Files that are not checkpoints yet: what they are called, and which of them nobody will finish."""
+"""Files that are not whole yet: what they are called, and which of them nobody will finish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lighter.run.process import started
 
 _NAME = re.compile(r"\..+\.partial-(?P<pid>\d+)-(?P<place>[0-9a-f]{8})-(?P<began>[0-9a-f]{8})")
 _UNKNOWN = "00000000"
-_LONGEST_NAME = 200  # bytes, of the checkpoint's name in it; file systems have 255 for all
+_LONGEST_NAME = 200  # bytes, of the file's name in it; file systems have 255 for all
 _OLD = 24 * 3600.0  # seconds without a byte, after which a process elsewhere does not write any more
 
 

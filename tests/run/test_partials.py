@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lighter.trainer.saving import partials
-from lighter.trainer.saving.partials import partial_of, sweep
+from lighter.run import partials
+from lighter.run.disk import write_whole
+from lighter.run.partials import partial_of, sweep
 
-OF_ANOTHER = "import sys; from pathlib import Path; from lighter.trainer.saving.partials import partial_of\n"
+OF_ANOTHER = "import sys; from pathlib import Path; from lighter.run.partials import partial_of\n"
 
 
 def test_only_what_nobody_will_finish_is_swept(own_place: Path) -> None:
@@ -48,3 +50,12 @@ def test_those_of_another_machine_are_left_for_a_day(own_place: Path, monkeypatc
 
 def test_a_folder_that_is_not_there() -> None:
     assert sweep(Path("nowhere")) == []
+
+
+def test_the_next_who_writes_deletes_what_a_killed_process_left(own_place: Path) -> None:
+    killed = "import os, signal\n\nos.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code = f"{killed}from pathlib import Path\nfrom lighter.run.disk import write_whole\nwrite_whole(Path('a'), 'a')"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(list(own_place.iterdir())) == 1
+    write_whole(Path("b"), "b")
+    assert [path.name for path in own_place.iterdir()] == ["b"]
