@@ -44,7 +44,7 @@ OURS = [  # variables that every run sets, and those of safe mode
     *((b"PYTHONPATH",), (b"PYTHONSAFEPATH",), (b"LIGHTER_SAFE_FOLDERS",)),
 ]
 OF_THE_RECORD = re.compile(
-    r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.\d+"
+    r"outputs/[\w./-]+/\.(run\.json|config\.yaml|origins\.yaml|losses\.csv)\.partial-[\w-]+"
     r"|/[\w./-]+/outputs/[\w./-]+/checkpoints/\.(last|best)\.ckpt\.partial-[\w-]+"
 )
 BASE = """
