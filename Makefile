@@ -28,7 +28,7 @@ faults-all: $(READY)
 	$(BIN)/python -m tests.faults.all
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -145,7 +145,7 @@ def test_a_few_kills(writer: str, own_place: Path) -> None:
     kill_often(writer, 4, 1, seed=1, place=own_place)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_few_kills_of_two_processes(own_place: Path) -> None:
     kill_often("csv", 3, 2, seed=1, place=own_place)
 

@@ -45,7 +45,7 @@ def net():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
     (own_place / "slow.py").write_text(SLOW_DATA)
     config["data"]["train_dataloader"]["dataset"] = {"_target_": "slow.Slow"}

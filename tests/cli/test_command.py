@@ -110,7 +110,7 @@ def test_a_failure_in_the_users_code_shows_the_users_frames(file: str, own_place
     assert len(done.stderr.splitlines()) < 20
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("sent", "code", "noted"), [("SIGINT", 130, "stopped by Ctrl-C"), ("SIGTERM", 143, "stopped by SIGTERM")]
 )

@@ -15,7 +15,7 @@ from tests.callbacks.jobs import Samples, config
 from tests.cli.test_command import ROOT, command, os, wait_for
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("sent", "code", "noted"), [("SIGINT", 130, "stopped by Ctrl-C"), ("SIGTERM", 143, "stopped by SIGTERM")]
 )

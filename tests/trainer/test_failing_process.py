@@ -62,7 +62,7 @@ def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("rank", "last"),
     [

@@ -16,7 +16,7 @@ from lighter.config.yaml import dump
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 @pytest.mark.parametrize(("policy", "async_save"), [("stop", False), ("continue", True)])
