@@ -28,7 +28,7 @@ from lighter.config.tree import COMMAND_LINE, Node, Origin, Source
 from lighter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lighter.config.objects import Objects
+    from lighter.config.objects import Objects, PlainDefinitions
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Config:
         from lighter.config.objects import Objects
 
         return Objects(self.expanded, self.safe)
+
+    def definitions(self) -> PlainDefinitions:
+        """Return the definitions as plain data; nothing is imported, so the user's code need not be importable."""
+        from lighter.config.objects import PlainDefinitions
+
+        return PlainDefinitions(self.expanded)
 
     def dump(self) -> str:
         """The merged config as YAML."""

@@ -30,30 +30,17 @@ from lighter.errors import ConfigError, add_note
 from lighter.signals import Stopped
 
 
-class Objects:
-    """The objects that a config defines, each made when it is first asked for.
+class PlainDefinitions:
+    """The definitions in a config, as plain data with absolute references. Nothing is imported.
 
     Args:
         tree: an expanded tree whose references were checked.
-        safe: what the config may do, if it is a stranger's: then nothing is imported, evaluated or called past it.
     """
 
-    def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
+    def __init__(self, tree: Node) -> None:
         self.tree = tree
-        self.safe = safe
-        self._work = Work()
-        self.names = _import_names(tree.child("_imports_") if safe is None else None)
-        self._resolver = _Resolver()
-        self._exchanged: dict[str, Mapping[str, Any]] = {}
         self._data = _with_absolute_references(tree.plain(), "")
         self._data.pop("_imports_", None)
-        self._referred = {
-            ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in referred(value)
-        }
-        self._add("", self._data)
-        for path in self._referred:  # what is inside of a disabled definition
-            if not self._resolver.knows(path):
-                self._add(path, self.definition(path))
 
     @property
     def sections(self) -> list[str]:
@@ -95,6 +82,30 @@ class Objects:
                 return path
             path = reference
             seen.add(path)
+
+
+class Objects(PlainDefinitions):
+    """The objects that a config defines, each made when it is first asked for.
+
+    Args:
+        tree: an expanded tree whose references were checked.
+        safe: what the config may do, if it is a stranger's: then nothing is imported, evaluated or called past it.
+    """
+
+    def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
+        super().__init__(tree)
+        self.safe = safe
+        self._work = Work()
+        self.names = _import_names(tree.child("_imports_") if safe is None else None)
+        self._resolver = _Resolver()
+        self._exchanged: dict[str, Mapping[str, Any]] = {}
+        self._referred = {
+            ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in referred(value)
+        }
+        self._add("", self._data)
+        for path in self._referred:  # what is inside of a disabled definition
+            if not self._resolver.knows(path):
+                self._add(path, self.definition(path))
 
     def target_or_none(self, path: str) -> Any:
         """What the definition at a path names; None where that cannot be had, no mistake before it is used."""

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from lighter import Runner
+from lighter.engine import project
 from lighter.errors import CheckpointError, ConfigError, RunError
 from lighter.run import lock
 from lighter.run.lock import owned
@@ -212,6 +213,37 @@ def test_changes_that_make_the_state_meaningless_are_refused(job: dict[str, Any]
     with pytest.raises(ConfigError, match=message):
         Runner().resume("last", [override], take)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+STEPS = {"_target_": "torch.optim.lr_scheduler.LinearLR", "total_iters": "$@trainer.estimated_stepping_batches"}
+USED = "trainer::max_epochs: this was 3, and is 4, and `model::scheduler::total_iters` refers to it"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer::enable_progress_bar=false"], ""),
+        (["trainer::max_epochs=4"], USED),
+        (["trainer::max_epochs=4", "model::scheduler::total_iters=9"], r"and is 9;[^;]*total_iters=\$@trainer\.\w+$"),
+    ],
+)
+def test_a_schedule_refers_to_the_number_of_steps(job: dict[str, Any], overrides: list[str], message: str) -> None:
+    job["model"]["scheduler"] = STEPS
+    folder = fit_until(15, [job])
+    with pytest.raises(ConfigError, match=message) if message else nullcontext():
+        Runner().resume("last", overrides)
+    assert message or record(folder)["status"] == "finished"
+
+
+def test_names_of_the_project_are_imported_when_it_is_importable(job: dict[str, Any], own_place: Path) -> None:
+    """A resume compares the configs before it is."""
+    (own_place / "numbers_of_mine.py").write_text("RATE = 0.02\n")
+    job |= {"project": str(own_place), "_imports_": {"RATE": "project.numbers_of_mine.RATE"}}
+    job["model"]["optimizer"]["lr"] = "$RATE"
+    folder = fit_until(15, [job])
+    project._forget()
+    Runner().resume("last")
+    assert record(folder)["status"] == "finished"
 
 
 def test_weights_of_another_shape_are_refused_by_name(job: dict[str, Any]) -> None:

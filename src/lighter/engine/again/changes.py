@@ -11,9 +11,10 @@ from typing import Any
 
 from lighter.config import Config, read
 from lighter.config.expression import referred
+from lighter.config.objects import PlainDefinitions
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe import SafeMode
-from lighter.config.tree import join
+from lighter.config.tree import SEPARATOR, join
 from lighter.engine.again.schedule_ends import NEW_SCHEDULE, ends_of
 from lighter.errors import ConfigError
 from lighter.run.record import CHECKPOINT_KEY, saved_form
@@ -28,17 +29,29 @@ _HARMLESS = {  # arguments of loaders that change how data is fetched, not which
 }
 _HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
 _WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
+_COUNTS_STEPS = {  # of the trainer: what the numbers of steps and batches follow from that an expression takes from it
+    *("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches", "fast_dev_run"),
+    *("devices", "num_nodes"),
+}
 _MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weights|adapters|predict_tasks|finetune_cfg")
 _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
 
 @dataclass(frozen=True)
 class Change:
-    """A value that is another now: its path, and what it was and is (None where there is none)."""
+    """A value that is another now.
+
+    Attributes:
+        path: where it is used.
+        was: what it was; None if there was none.
+        now: what it is; None if there is none.
+        written: the path where it stands, if that is another: it is used by a reference.
+    """
 
     path: str
     was: Any
     now: Any
+    written: str
 
 
 @dataclass(frozen=True)
@@ -122,9 +135,9 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
     """The changes that matter, each with its rule. Settings of optimizers have none: see `optimizer_settings.py`."""
     section = now.module_section
     if before.module_section != section:
-        yield _MODULE, Change(section, before.module_section, section)
+        yield _MODULE, Change(section, before.module_section, section, section)
         return
-    was, is_now = before.objects(), now.objects()
+    was, is_now = before.definitions(), now.definitions()
     for change in _changes(was, is_now, section, aside=("optimizer", "scheduler", "dataloaders")):
         key, last = change.path.split("::")[1], change.path.rpartition("::")[2]
         if last == "_target_" and not _MEASURES.fullmatch(key):
@@ -142,8 +155,8 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
 
 
 def _changes(
-    was: Any,
-    now: Any,
+    was: PlainDefinitions,
+    now: PlainDefinitions,
     path: str,
     *,
     aside: tuple[str, ...] = (),
@@ -153,8 +166,8 @@ def _changes(
     """What differs in all that a path leads to, but for some keys below it and for references into a section.
 
     Args:
-        was: the objects of the config before.
-        now: those of the config now.
+        was: the config before.
+        now: the config now.
         path: where to look.
         aside: keys below it that are left out.
         outside: a section into which no reference is followed.
@@ -162,17 +175,18 @@ def _changes(
     """
     one, other = (
         {
-            spelt(key.removeprefix(f"{path}::")): (key, value)
-            for key, value in _values(objects, path, path, outside, (path,))
+            spelt(key.removeprefix(f"{path}::")): (key, written, value)
+            for key, written, value in _values(objects, path, path, outside, (path,))
         }
         for objects in (was, now)
     )
-    skipped = tuple(f"{key}::" for key in aside)
+    skipped = [*aside]
     for name in (name for name in {**one, **other} if name):
-        (before, old), (after, new) = one.get(name, ("", None)), other.get(name, ("", None))
+        (before, once, old), (after, written, new) = one.get(name, ("", "", None)), other.get(name, ("", "", None))
         is_secret = REDACTED in str(old)  # which is given anew
-        if old != new and not f"{name}::".startswith(skipped) and not is_secret:
-            yield Change(after or before, old, new)
+        if old != new and not is_secret and not any(f"{name}::".startswith(f"{key}::") for key in skipped):
+            skipped.append(name)  # and what an expression refers to, which is below it
+            yield Change(after or before, old, new, written or once)
 
 
 def _of_scheduler(key: str) -> str:
@@ -185,22 +199,25 @@ def _of_scheduler(key: str) -> str:
     return rest if first == "scheduler" else key
 
 
-def _values(objects: Any, path: str, shown: str, outside: str, seen: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """The values at and below a path, references followed, each by the path at which it is used."""
+def _values(
+    objects: PlainDefinitions, path: str, shown: str, outside: str, seen: tuple[str, ...]
+) -> Iterator[tuple[str, str, Any]]:
+    """The values at and below a path, references followed: where each is used, where it is written, and what it is."""
     try:
         value = objects.definition(path)
     except KeyError:
         return
     if isinstance(value, Mapping):
         for key in value:
-            yield from _values(objects, join(path, key), join(shown, key), outside, seen)
+            if path != "trainer" or key in _COUNTS_STEPS:
+                yield from _values(objects, join(path, key), join(shown, key), outside, seen)
     elif isinstance(value, list):
         for index in range(len(value)):
             yield from _values(objects, join(path, index), join(shown, index), outside, seen)
     else:
         refers = referred(value) if isinstance(value, str) else []
         if not refers or value[:1] == "$":
-            yield shown, value
+            yield shown, path, value
         for reference in refers:
             if reference not in seen and not (outside and f"{reference}::".startswith(f"{outside}::")):
                 yield from _values(objects, reference, shown, outside, (*seen, reference))
@@ -215,7 +232,20 @@ def _is_setting(change: Change) -> bool:
 
 def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
     was, is_now = ("not there" if value is None else indefinite(value) for value in (change.was, change.now))
-    node = now.merged.find(change.path)
+    node = now.merged.find(change.written)
     message = f"this was {was}, and is {is_now}; {rule.reason}"
-    hint = rule.hint.format(path=change.path, was=change.was) if not ends else f"{NEW_SCHEDULE}.{ends}"
-    return Problem(message, node.origin if node else None, change.path, hint)
+    if ends:
+        hint = f"{NEW_SCHEDULE}.{ends}"
+    else:
+        hint = rule.hint.format(path=change.written, was="null" if change.was is None else change.was)
+    if change.written != change.path:
+        used = next(path for path in _upwards(change.path) if now.merged.find(path) is not None)
+        message = f"this was {was}, and is {is_now}, and `{used}` refers to it; {rule.reason}"
+        hint += f" (or another value for {used}, without the reference)" if rule is _SCHEDULER else ""
+    return Problem(message, node.origin if node else None, change.written, hint)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path and those of what it is in."""
+    steps = path.split(SEPARATOR)
+    return (SEPARATOR.join(steps[:end]) for end in range(len(steps), 0, -1))
