@@ -54,6 +54,7 @@ def of(name: str) -> str:
     return f"{{_target_: {__name__}.{name}}}"
 
 
+LAST = "_target_: pytorch_lightning.callbacks.ModelCheckpoint, save_last: true"
 SHORTFALLS = {
     "nothing": ([], []),
     "a short epoch": (
@@ -74,6 +75,13 @@ SHORTFALLS = {
         ["no step of an optimizer was counted in 20 batches. Lightning counts the steps of `self.optimizers()` only"],
     ),
     "no epoch": (["trainer::max_epochs=0"], ["nothing was trained: trainer::max_epochs or trainer::max_steps is 0"]),
+    "an old last checkpoint": (
+        [f"trainer::callbacks=[{{{LAST}, monitor: train/loss/epoch, mode: max}}]"],
+        ["last.ckpt is of step 10, and 20 steps were taken: with `monitor`, `save_last` saves only what is among the"],
+    ),
+    "one of each epoch": (
+        [f"trainer::callbacks=[{{{LAST}, monitor: train/loss/epoch}}, {{{LAST}, save_top_k: 0}}]"], []
+    ),
     "asked for": (["trainer::limit_train_batches=0"], []),
     "no validation asked for": (["trainer::limit_val_batches=0"], []),
     "a trial": (["trainer::fast_dev_run=true", "trainer::check_val_every_n_epoch=5"], []),
@@ -89,7 +97,9 @@ def test_what_a_fit_did_not_do_is_said_at_its_end(config: dict[str, Any], case: 
     Runner().run("fit", [config, *overrides])
     said = [one.getMessage() for one in caplog.records if one.name == "lighter.run" and one.levelname == "WARNING"]
     found = [
-        message for message in said if message.startswith(("validation never", "no step", "nothing was", "no check"))
+        message
+        for message in said
+        if message.startswith(("validation never", "no step", "nothing was", "no check", "last.ckpt"))
     ]
     assert len(found) == len(expected) + ("no checkpoint was saved" in found)
     for message, start in zip(found, expected, strict=False):

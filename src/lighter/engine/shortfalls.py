@@ -1,15 +1,18 @@
-"""Warnings at the end of a successful fit that did not validate, step, save or train."""
+"""Warnings at the end of a successful fit that did not train, step or validate, or save its last state."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 log = logging.getLogger("lighter.run")
 
+_OF_EACH_EPOCH = "For one of each epoch, add a second ModelCheckpoint with save_last: true, save_top_k: 0"
 _BY_HAND = (
     "Lightning counts the steps of `self.optimizers()` only, and logs and saves by that count: take the optimizers from"
     " there"
@@ -52,6 +55,19 @@ class Shortfalls(Callback):
         callbacks = trainer.checkpoint_callbacks
         if callbacks and not any(_has_saved(callback) for callback in callbacks):
             yield "no checkpoint was saved"
+        for callback in callbacks:
+            yield from _stale_last(callback, trainer.global_step)
+
+
+def _stale_last(callback: Any, step: int) -> Iterator[str]:
+    """Lightning saves the last checkpoint with those that are among the best, and at no other time."""
+    saved = getattr(callback, "_last_global_step_saved", step)
+    if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor and 0 < saved < step:
+        name, taken = Path(callback.last_model_path).name, _several(step, "step was taken", "steps were taken")
+        yield (
+            f"{name} is of step {saved:,}, and {taken}: with `monitor`, `save_last` saves only what is among the"
+            f" best. {_OF_EACH_EPOCH}"
+        )
 
 
 def _batches(trainer: Any) -> int:
