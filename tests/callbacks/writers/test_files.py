@@ -17,6 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lighter.callbacks import FileWriter, writer_registry
+from lighter.callbacks.writers.functions import write_tensor
 from lighter.callbacks.writers.names import file_name
 from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
 from tests.callbacks.jobs import HATED, Predictor, Samples, loader, stream
@@ -233,3 +234,11 @@ def test_an_error_of_a_function_names_the_sample(predict: Any) -> None:
     with pytest.raises(io.UnsupportedOperation) as caught:
         predict(FileWriter("files", "x", fails, "name"), data=DataLoader(Samples(), batch_size=2))
     assert "while FileWriter wrote `x` of the sample 'plain'" in caught.value.__notes__[0]
+
+
+def test_tensors_of_a_subclass_are_saved_as_plain_ones(own_place: Path) -> None:
+    class Named(torch.Tensor):
+        pass
+
+    write_tensor(own_place / "a", {"x": torch.ones(2).as_subclass(Named)})
+    assert type(torch.load(own_place / "a.pt", weights_only=True)["x"]) is torch.Tensor

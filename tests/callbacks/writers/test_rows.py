@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lighter.callbacks import CsvWriter, TableWriter
+from lighter.callbacks import CsvWriter, FileWriter, TableWriter
 from lighter.callbacks.writers.formats import CsvFormat
 from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
 from tests.callbacks.jobs import HATED, Predictor, Samples, loader, outputs, stream, system
@@ -113,13 +113,22 @@ def test_table_of_a_system(predict: Any) -> None:
     assert len(json.loads(rows[0][1])) == 3
 
 
-def test_table_without_identifiers_counts(predict: Any) -> None:
+@pytest.mark.parametrize(
+    "writer",
+    [
+        TableWriter("table.csv"),
+        CsvWriter("table.csv", ["identifier", "pred"]),
+        FileWriter("table", "pred", "text", "identifier"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_samples_without_identifiers_are_counted(predict: Any, writer: Any) -> None:
     class NoNames(Predictor):
         def predict_step(self, batch, batch_idx):
             return {"identifier": None, "pred": batch["x"][:, 0]}
 
-    predict(TableWriter("table.csv"), module=NoNames())
-    assert [row[0] for row in rows_of("table.csv")[1]] == [str(i) for i in range(100)]
+    predict(writer, module=NoNames())
+    assert [row[0] for row in rows_of(str(writer.rows_path))[1]] == [str(i) for i in range(100)]
 
 
 def test_plain_lightning_modules() -> None:

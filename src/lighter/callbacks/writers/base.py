@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import in_order, is_in_order
 from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.progress import Place
+from lighter.callbacks.writers.samples import columns
 from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
 from lighter.parts.describe import describe
 from lighter.run import paths
@@ -92,6 +93,18 @@ class BaseWriter(Callback):
         raise NotImplementedError(
             f"{type(self).__name__} is to have `write(outputs, batch, batch_idx, dataloader_idx)`"
         )
+
+    def columns(self, outputs: Any, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the values under some keys of what `predict_step` returned: see `samples.columns`.
+
+        An `identifier` of None, that of a `System` without `identifier_accessor`, is the sample's index in the dataset.
+
+        Raises:
+            PredictionError: the output is no dict, a key is not there, or the lengths differ.
+        """
+        if self.samples is not None and isinstance(outputs, Mapping) and outputs.get("identifier", "") is None:
+            outputs = {**outputs, "identifier": self.samples}
+        return columns(outputs, keys, type(self).__name__)
 
     def add_rows(self, columns: Mapping[str, Any]) -> None:
         """Add rows, one for each sample of the batch, to the file of a writer that has a `format`.
@@ -282,7 +295,7 @@ class BaseWriter(Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave what is written as it is, and say how to go on."""
         part = self._part
-        if part is not None and part.is_open and self.rank == 0:
+        if part is not None and part.is_open and part.samples and self.rank == 0:
             log.info("%s is not whole: %d samples are in %s", self.path, part.samples, part.rows or part.progress)
             if self is _writers(trainer)[-1]:
                 log.info("to go on: lighter predict --resume %s", trainer.default_root_dir)

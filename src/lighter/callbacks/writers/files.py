@@ -19,7 +19,7 @@ from lighter.callbacks.writers.formats import CsvFormat
 from lighter.callbacks.writers.functions import WriterFunction, writer_registry
 from lighter.callbacks.writers.names import file_name
 from lighter.callbacks.writers.part import Part
-from lighter.callbacks.writers.samples import cells, columns
+from lighter.callbacks.writers.samples import cells
 from lighter.errors import ModuleTypeError, PredictionError, add_note
 from lighter.parts.describe import describe
 from lighter.run.disk import sync_folder
@@ -97,7 +97,7 @@ class FileWriter(BaseWriter):
         """Write the files of a batch: all of them aside, then each under its name."""
         assert self._part is not None
         keys = [self.value_key] if self.name_key is None else [self.value_key, self.name_key]
-        found = columns(outputs, keys, type(self).__name__)
+        found = self.columns(outputs, keys)
         values = found[self.value_key]
         names = self._names(found, len(values), dataloader_idx)
         written = [self._write_aside(number, name, values[number]) for number, name in enumerate(names)]

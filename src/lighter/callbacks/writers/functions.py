@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from lighter.config.problems import nearest
 from lighter.errors import ModuleValueError, PredictionError
 from lighter.parts.describe import describe
+from lighter.parts.plain_tensors import plain_tensor
 
 WriterFunction = Callable[[Path, Any], Any]
 _CHANNELS = (1, 2, 3, 4)
@@ -58,8 +60,8 @@ writer_registry = WriterRegistry()
 
 @writer_registry.register("tensor")
 def write_tensor(path: Path, value: Any) -> None:
-    """A tensor, or anything else that `torch.save` takes, in a `.pt` file."""
-    torch.save(value, path.with_suffix(".pt"))
+    """A tensor, or anything else that `torch.save` takes, in a `.pt` file. Tensors of a subclass become plain ones."""
+    torch.save(tree_map_only(Tensor, plain_tensor, value), path.with_suffix(".pt"))
 
 
 @writer_registry.register("text")

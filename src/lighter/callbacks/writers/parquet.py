@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from lighter.callbacks.writers.base import BaseWriter
-from lighter.callbacks.writers.samples import columns, plain
+from lighter.callbacks.writers.samples import plain
 from lighter.callbacks.writers.table import keys_of
 from lighter.errors import ModuleValueError, PredictionError
 from lighter.parts.describe import describe
@@ -55,7 +55,7 @@ class ParquetWriter(BaseWriter):
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         """Add the rows of a batch."""
-        self.add_rows(columns(outputs, self.keys, type(self).__name__))
+        self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
         """What a run that goes on must have in common."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from lighter.callbacks.writers.base import BaseWriter
 from lighter.callbacks.writers.formats import CsvFormat
-from lighter.callbacks.writers.samples import columns
 from lighter.errors import ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
 
@@ -36,7 +35,7 @@ class CsvWriter(BaseWriter):
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         """Add the rows of a batch."""
-        self.add_rows(columns(outputs, self.keys, type(self).__name__))
+        self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
         """What a run that goes on must have in common."""
@@ -46,20 +45,12 @@ class CsvWriter(BaseWriter):
 class TableWriter(CsvWriter):
     """A CSV file with the columns `identifier` and `pred`, for what a `System` returns: a thin face of `CsvWriter`.
 
-    Where the batch adapter has no `identifier_accessor`, the identifier is the sample's index in the dataset.
-
     Args:
         path: the file; see `BaseWriter`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, ["identifier", "pred"])
-
-    def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Add the rows of a batch."""
-        if isinstance(outputs, dict) and outputs.get("identifier") is None and self.samples is not None:
-            outputs = {**outputs, "identifier": self.samples}
-        super().write(outputs, batch, batch_idx, dataloader_idx)
 
 
 def keys_of(keys: Any) -> list[str]:
