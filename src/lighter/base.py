@@ -371,7 +371,12 @@ class BaseModule(LightningModule):
             log.info("%s", message)
         if log.isEnabledFor(logging.INFO):  # a table takes some milliseconds
             table = optimizer_table(
-                trainer.optimizers, self._named(), PREFIXES, trainer.lr_scheduler_configs, self._schedules
+                trainer.optimizers,
+                self._named(),
+                PREFIXES,
+                trainer.lr_scheduler_configs,
+                self._schedules,
+                automatic=self.automatic_optimization,
             )
             log.info("%s", table)
 

@@ -99,6 +99,8 @@ def test_a_deep_network_stays_in_100_columns() -> None:
     assert len(text.splitlines()) > 100
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "ReduceLROnPlateau" in text
+    by_hand = optimizer_table([of], [], (), [config], ManualSchedules(), automatic=False)
+    assert "ReduceLROnPlateau, stepped by your code" in " ".join(by_hand.split())
 
 
 LEFT_OUT = r"2 parameters are trainable, but in no parameter group: head\. An .* `\{params: null\}` takes the rest"

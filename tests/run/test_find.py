@@ -64,6 +64,7 @@ def test_the_working_directory_can_be_the_run(root: Path, monkeypatch: Any) -> N
 def test_last_can_be_the_last_of_a_kind(root: Path) -> None:
     fits = lambda folder: read_run(folder.path).facts["stage"] == "fit"  # noqa: E731
     assert find_run("last", root, accepts=fits).id == NEW
+    assert find_run("10-00", root, accepts=lambda folder: folder.id == OLD).id == OLD  # of two that begin so
 
 
 @pytest.mark.parametrize(

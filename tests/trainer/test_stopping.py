@@ -178,7 +178,7 @@ def test_what_is_saved(case: str, own_place: Path, caplog: pytest.LogCaptureFixt
         fit(trainer(callbacks, None if "barebones" in options else own_place, **options))
     assert [str(path.relative_to(own_place)) for path in own_place.rglob("*.ckpt")] == ([saved] if saved else [])
     said = f"saved {own_place / saved}" if saved else "nothing saved, as checkpoints are off"
-    assert f"stopped by SIGTERM in epoch 0, after 1 steps{'; ' if saved else ': '}{said}" in caplog.text
+    assert f"stopped by SIGTERM in epoch 1, after 1 steps{'; ' if saved else ': '}{said}" in caplog.text
 
 
 def test_without_a_folder_it_saves_where_the_callbacks_do(own_place: Path) -> None:
@@ -376,7 +376,7 @@ def test_the_command_says_what_was_saved_and_how_to_go_on(
     shown = run.relative_to(own_place)
     said = capfd.readouterr().err
     assert "Ctrl-C: stopping after this step; a second signal ends the process at once." in said
-    assert f"stopped by Ctrl-C in epoch 0, after 3 steps; saved {shown}/checkpoints/last.ckpt" in said
+    assert f"stopped by Ctrl-C in epoch 1, after 3 steps; saved {shown}/checkpoints/last.ckpt" in said
     assert f"to go on: lighter resume {shown}" in said
     assert "stopped by Ctrl-C" in (run / "run.log").read_text()
 

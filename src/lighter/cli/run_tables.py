@@ -89,7 +89,7 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
     elif metrics:
         there = ", ".join(curve.name for curve in curves_of(run)) or "none"
         console.print(f"There is no curve of {' or '.join(metrics)}; there is: {there}", highlight=False)
-    if facts.get("error"):
+    if facts.get("error") and not facts.get("signal"):  # of a stop, the signal says it all
         console.print(f"\n{facts['error']['type']}: {facts['error']['message']}", style="red", highlight=False)
 
 

@@ -74,15 +74,13 @@ def list_runs(**options: Any) -> None:
     """The runs, newest first."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.filter import known_metric, select_rows, sort_rows
+    from lighter.run.filter import full_name, select_rows, sort_rows
     from lighter.run.index import summaries
 
     with mistakes_shown():
         rows = select_rows(summaries(options["root"], _tell), options)
         rows = sort_rows(rows, options["sort"], reverse=options["reverse"])
-        for name in options["metrics"]:
-            if "::" not in name:
-                known_metric(name, rows)
+        options["metrics"] = [name if "::" in name else full_name(name, rows) for name in options["metrics"]]
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])
     else:
@@ -149,13 +147,14 @@ def best(metric: str, **options: Any) -> None:
     """The runs with the best value of a metric."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.filter import best_rows, select_rows
+    from lighter.run.filter import best_rows, full_name, select_rows
     from lighter.run.index import summaries
 
     with mistakes_shown():
         rows, mode = best_rows(
             select_rows(summaries(options["root"], _tell), options), metric, options["mode"], options["epoch"]
         )
+        metric = full_name(metric, rows)
     rows = rows[: options["limit"] or None]
     if options["as_json"]:
         run_tables.print_json([run_tables.public(row) for row in rows])

@@ -28,6 +28,8 @@ def optimizer_table(
     prefixes: Sequence[str],
     configs: Iterable[Any],
     manual: ManualSchedules,
+    *,
+    automatic: bool = True,
 ) -> str:
     """A table with a line for each parameter group, and for what does not train; plain text, at most 100 columns.
 
@@ -37,12 +39,14 @@ def optimizer_table(
         prefixes: what names may leave out, `network.` say.
         configs: Lightning's schedulers, each with how it is stepped.
         manual: the schedulers that Lightning does not know.
+        automatic: whether Lightning steps its schedulers; otherwise the user's code does.
     """
     table = Table(box=None, pad_edge=False, header_style="")
     for column in _COLUMNS:
         number = column in _NUMBERS
         table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    for row in _rows(optimizers, named, prefixes, list(configs), manual):
+    schedules = [(config.scheduler.optimizer, _stepped(config, automatic)) for config in configs]
+    for row in _rows(optimizers, named, prefixes, schedules, manual):
         table.add_row(*(Text(cell) for cell in row))
     text = StringIO()
     Console(file=text, width=_WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(table)
@@ -50,10 +54,14 @@ def optimizer_table(
 
 
 def _rows(
-    optimizers: Sequence[Optimizer], named: Named, prefixes: Sequence[str], configs: list[Any], manual: ManualSchedules
+    optimizers: Sequence[Optimizer],
+    named: Named,
+    prefixes: Sequence[str],
+    stepped: Sequence[tuple[Optimizer, str]],
+    manual: ManualSchedules,
 ) -> Iterator[list[str]]:
     for optimizer in optimizers:
-        schedules = [_stepped(config) for config in configs if config.scheduler.optimizer is optimizer]
+        schedules = [schedule for owner, schedule in stepped if owner is optimizer]
         schedules += [str(schedule) for schedule in manual.of(optimizer)]
         rates = manual.learning_rates(optimizer)
         for index, (group, lr) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
@@ -79,8 +87,10 @@ def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> 
     return [names, f"{len(tensors):,}", elements]
 
 
-def _stepped(config: Any) -> str:
-    """A scheduler of Lightning's, in words."""
+def _stepped(config: Any, automatic: bool) -> str:
+    """Describe a scheduler that Lightning knows."""
+    if not automatic:
+        return f"{type(config.scheduler).__name__}, stepped by your code"
     often = config.interval if config.frequency == 1 else f"{config.frequency} {config.interval}s"
     watched = f" by {config.monitor}" if config.reduce_on_plateau else ""
     return f"{type(config.scheduler).__name__}{watched}, every {often}"

@@ -54,7 +54,7 @@ def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) ->
     if key is None:
         return list(reversed(rows)) if reverse else list(rows)
     if key not in _FIELDS:
-        known_metric(key, rows)
+        key = full_name(key, rows)
     having = [row for row in rows if _value(row, key) is not None]
     without = [row for row in rows if _value(row, key) is None]
     return [*sorted(having, key=lambda row: _value(row, key), reverse=reverse), *without]
@@ -69,7 +69,7 @@ def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "
     Raises:
         RunError: none of them has it.
     """
-    known_metric(metric, rows)
+    metric = full_name(metric, rows)
     mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
     if epoch == "best":
         end = 0 if mode == "min" else 1
@@ -87,6 +87,23 @@ def _value(row: Row, key: str) -> Any:
     return None if value != value else value
 
 
+def full_name(metric: str, rows: Sequence[Row]) -> str:
+    """Return a metric's name in the runs, for one that leaves out `/epoch`, as tables do.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    names = {name for row in rows for name in row["metrics"]}
+    if metric in names or not rows:
+        return metric
+    if f"{metric}/epoch" in names:
+        return f"{metric}/epoch"
+    from lighter.config.problems import nearest
+
+    useful_first = sorted(names, key=lambda name: ("/optimizer/" in name, name))
+    raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, useful_first)}".strip())
+
+
 def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
     match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*", text)
     try:
@@ -94,25 +111,11 @@ def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
         number = float(value)
     except ValueError:
         raise RunError(f"`{text}` is no condition. For example: --where 'val/loss/epoch<0.3'") from None
-    known_metric(metric, rows)
-    return metric, _OPERATORS[sign], number
+    return full_name(metric, rows), _OPERATORS[sign], number
 
 
 def _holds(row: Row, metric: str, compare: Any, number: float) -> bool:
     return metric in row["metrics"] and compare(row["metrics"][metric], number)
-
-
-def known_metric(metric: str, rows: Sequence[Row]) -> None:
-    """See that a metric is one of these runs.
-
-    Raises:
-        RunError: none of them has it.
-    """
-    names = {name for row in rows for name in row["metrics"]}
-    if metric not in names and rows:
-        from lighter.config.problems import nearest
-
-        raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, sorted(names))}".strip())
 
 
 def _day(text: str | None) -> str | None:

@@ -25,7 +25,7 @@ def find_run(
         wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
             id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
         root: where the runs are.
-        accepts: which runs `last` may be, told from their folders.
+        accepts: which runs are meant by `last`, and of several with a name, told from their folders.
         kind: how messages call those.
 
     Raises:
@@ -47,6 +47,8 @@ def find_run(
     exact = [folder for folder in folders if text in _names(folder)]
     exact = exact or [folder for folder in folders if text and paths.is_called(folder.path, text)]
     found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
+    if len(found) > 1:  # a test has the name of its fit
+        found = [folder for folder in found if accepts(folder)] or found
     if len(found) == 1:
         return found[0]
     raise RunError(_several(text, found) if found else _none(text, folders, root))

@@ -327,7 +327,7 @@ def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
         return ""
     if trainer.sanity_checking:
         return " before the training began: nothing to save"
-    where = f" in epoch {trainer.current_epoch}, after {trainer.global_step} steps"
+    where = f" in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps"
     path = _last_checkpoint(trainer, folder)
     if path is None or trainer.fast_dev_run:
         return f"{where}: nothing saved, as checkpoints are off"
