@@ -156,7 +156,8 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if misfit is None and called and isinstance(cause, TypeError):
         return f"{definition['_target_']} cannot be called like this: {cause}", "", path
     if misfit is None and is_refusal(cause, _frames_of_call(cause)):
-        return f"{definition['_target_']}: {cause}", "", join_if(path, argument_in(str(cause), definition))
+        key = argument_in(str(cause), definition) or argument_by_value(str(cause), definition)
+        return f"{definition['_target_']}: {cause}", "", join_if(path, key)
     return misfit
 
 
@@ -209,6 +210,17 @@ def argument_in(message: str, names: Iterable[str]) -> str:
         if named is not None:
             places[str(name)] = named.start()
     return min(places, key=lambda name: places[name], default="")
+
+
+def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
+    """Return the one argument whose text a message has as a word; empty where there is none, or are several."""
+    told = [
+        str(name)
+        for name, value in definition.items()
+        if name not in _NOT_ARGUMENTS and isinstance(value, str) and value
+        if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", message, re.IGNORECASE)
+    ]
+    return told[0] if len(told) == 1 else ""
 
 
 def join_if(path: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from lighter.config.check.sections import STAGES
-from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, join_if, traces
+from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
-from lighter.config.problems import Problem, shortened
+from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
 from lighter.engine.lightning_classes import NAMES
 from lighter.errors import ConfigError, LighterError, add_note
@@ -47,9 +48,14 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
     """Return Lightning's complaint about an argument of the trainer or stage, or about the batch; None otherwise."""
     frames = traces(error)
+    lacks = _missing_attribute(error, frames)
+    while lacks is not None and frames[-1].tb_frame.f_code.co_name == "__getattr__":
+        frames = frames[:-1]
     innermost = str(frames[-1].tb_frame.f_globals.get("__name__")) if frames else ""
     if innermost.partition(".")[0] not in LIGHTNING or not is_refusal(error, frames):
         return None
+    if lacks is not None:
+        return _of_missing_attribute(objects, frames, *lacks)
     trainer = objects.followed("trainer")
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
         written = objects.called(path) if objects.has(path) else None
@@ -63,13 +69,55 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
         return objects.problem(str(error), section)
     callback = _callback(objects, frames)
     if callback:
-        named = argument_in(str(error), objects.called(callback)) or (
-            "monitor" if "conditioned on" in str(error) else ""
-        )
-        return objects.problem(str(error).strip(), join_if(callback, named))
+        return _of_callback(objects, callback, str(error).strip())
     if type(error).__name__ == MISCONFIGURED:
         return objects.problem(str(error).strip(), trainer)
     return None
+
+
+def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
+    """Return a callback's complaint, at the argument that it is about, with the nearest name that there is."""
+    definition = objects.called(callback)
+    key = argument_in(message, definition) or ("monitor" if "conditioned on" in message else "")
+    key = key or argument_by_value(message, definition)
+    value = definition.get(key) if isinstance(definition, Mapping) else None
+    quoted = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (key, value)]
+    attributes = () if key == "monitor" else _attributes(objects.get(objects.followed(_section(objects))))
+    hint = closest(value, [*quoted, *attributes]) if isinstance(value, str) else ""
+    return objects.problem(message, join_if(callback, key), hint)
+
+
+def _missing_attribute(error: Exception, frames: Sequence[TracebackType]) -> tuple[object, str] | None:
+    """Return an object and the name of the attribute that it does not have, if that is the error."""
+    named = re.search(r"has no attribute '(\w+)'", str(error)) if isinstance(error, AttributeError) else None
+    if named is None:
+        return None
+    is_modules = frames[-1].tb_frame.f_code.co_name == "__getattr__"
+    return (_self(frames[-1].tb_frame) if is_modules else error.obj), named[1]
+
+
+def _of_missing_attribute(
+    objects: Objects, frames: Sequence[TracebackType], lacking: object, name: str
+) -> Problem | None:
+    """Return the problem of a callback of Lightning's that asks the module or the data for what it does not have."""
+    callback, path = _callback(objects, frames), objects.made().get(id(lacking))
+    if not callback or path is None:
+        return None
+    needing = str(objects.called(callback)["_target_"]).rpartition(".")[2]
+    message = f"{needing} needs an attribute `{name}` of `{path}`, and {type(lacking).__name__} has none"
+    names = _attributes(lacking)
+    parts = [*getattr(lacking, "_modules", ())] or names
+    return objects.problem(message, callback, closest(name, names) or f"It has: {', '.join(parts) or 'none'}.")
+
+
+def _section(objects: Objects) -> str:
+    return "system" if objects.has("system") else "model"
+
+
+def _attributes(holder: Any) -> list[str]:
+    """The attributes that a module or its hyperparameters were given; submodules first."""
+    given = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
+    return [name for name in dict.fromkeys(given) if not name.startswith("_")]
 
 
 def _callback(objects: Objects, frames: Sequence[TracebackType]) -> str:
