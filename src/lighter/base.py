@@ -294,7 +294,7 @@ class BaseModule(LightningModule):
 
         They would call `configure_model`, and warn that it may shard the network.
         """
-        trainer = self._trainer
+        trainer: Any = self._trainer
         if trainer is None or isinstance(trainer.strategy, SHARDING):
             return
         is_ours = isinstance(inspect.getattr_static(type(self), "configure_model"), OverriddenIf)

@@ -190,7 +190,8 @@ def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
         return False
     innermost = modules[-1] if modules else ""
     if innermost.partition(".")[0] in LIGHTNING:
-        return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == MISCONFIGURED
+        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
+        return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
     # of a size of -1, say
     of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
     return of_a_layer or isinstance(error, _REFUSALS)
@@ -214,6 +215,8 @@ def argument_in(message: str, names: Iterable[str]) -> str:
 
 def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
     """Return the one argument whose text a message has as a word; empty where there is none, or are several."""
+    if "your machine only has" in message:  # Lightning's, of GPUs
+        return "devices" if "devices" in definition else ""
     told = [
         str(name)
         for name, value in definition.items()

@@ -92,7 +92,7 @@ def _tell_not_renewed(states: Sequence[Mapping[str, Any]], built: Sequence[Seque
     if differ:
         more = f"; and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
         log.warning(
-            "the checkpoint, of Lightning's own or of an earlier version, does not say how its optimizers were built, so"
+            "the checkpoint, of Lightning's or of an earlier version, does not say how its optimizers were built, so"
             " their settings are those that it has: %s. To train with others: lighter resume RUN --take no-optimizer",
             "; ".join(differ[:_SHOWN]) + more,
         )
