@@ -56,11 +56,21 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
         return None
     innermost, callback = str(frames[-1].tb_frame.f_globals.get("__name__")), _that_ran(objects, frames, "callbacks")
     if innermost.partition(".")[0] not in LIGHTNING:
-        return _of_callback(objects, callback, str(error).strip()) if callback else None
+        asks = callback and _asks_torch(objects, callback, frames)
+        return _of_callback(objects, callback, str(error).strip()) if asks else None
     if lacks is not None:
         return _of_missing_attribute(objects, callback, *lacks)
     strategy = _that_ran(objects, frames, "strategy") if isinstance(error, TypeError) else ""
     return _of_lightning(objects, error, callback, strategy)
+
+
+def _asks_torch(objects: Objects, callback: str, frames: Sequence[TracebackType]) -> bool:
+    """Return whether a callback of Lightning's itself called what failed in torch, with nothing in between."""
+    names = [str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] for trace in frames]
+    others = [trace for trace, name in zip(frames, names, strict=True) if name != "torch"]
+    calls = others[-1:] == frames[len(others) - 1 : len(others)]  # all of torch's come after it
+    is_lightnings = str(objects.called(callback)["_target_"]).partition(".")[0] in LIGHTNING
+    return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
 
 
 def _of_lightning(objects: Objects, error: Exception, callback: str, strategy: str) -> Problem | None:
@@ -90,7 +100,8 @@ def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
     definition = objects.called(callback)
     key = argument_in(message, definition) or ("monitor" if "conditioned on" in message else "")
     key = key or argument_by_value(message, definition)
-    attributes = () if key == "monitor" else _attributes(objects.get(objects.followed(_section(objects))))
+    section = objects.followed(_section(objects))
+    attributes = _attributes(objects.get(section)) if key != "monitor" and objects.has(section) else ()
     return _at_value(objects, join_if(callback, key), message, attributes)
 
 
