@@ -289,6 +289,20 @@ def test_safe_mode_takes_either_spelling() -> None:
             assert not mode.permits(f"{written}.callbacks.OnExceptionCheckpoint")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("package", SPELLINGS)
+@pytest.mark.parametrize("start", ["import lighter; lighter.Runner", "import {package}, lighter; lighter.Runner"])
+def test_a_checkpoint_of_either_cli_may_make_its_module(start: str, package: str) -> None:
+    code = (
+        start.format(package=package)
+        + f"""
+from {package}.core import saving
+print(sorted(saving._ALLOWED_INSTANTIATORS))
+"""
+    )
+    assert python("-c", code).strip() == str([f"{name}.cli.instantiate_module" for name in sorted(SPELLINGS)])
+
+
 def test_an_enum_of_lightnings_is_saved_under_one_name() -> None:
     from lightning.pytorch.trainer.states import RunningStage
 

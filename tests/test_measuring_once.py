@@ -256,12 +256,15 @@ class Tracking(PlainClassifier):
         self.best.reset()
 
 
-def test_the_sanity_check_leaves_no_trace_in_a_plain_module() -> None:
+@pytest.mark.parametrize("package", ["lighter", "pytorch_lightning"])
+def test_the_sanity_check_leaves_no_trace_in_a_plain_module(package: str) -> None:
     def run(sanity: int) -> Any:
         pl.seed_everything(5, verbose=False)
+        options = {"max_epochs": 1, "accelerator": "cpu", "num_sanity_val_steps": sanity, **QUIET}
+        trainer = {"_target_": f"{package}.Trainer", **options}
         module = Tracking()
-        trains = lighter.Trainer(max_epochs=1, accelerator="cpu", num_sanity_val_steps=sanity, **QUIET)
-        trains.fit(module, loader(0, 64), loader(300, 390))
+        data = {"train_dataloaders": loader(0, 64), "val_dataloaders": loader(300, 390)}
+        lighter.Runner().run("fit", {"seed": 5, "model": module, "trainer": trainer}, **data)
         return float(module.best.min_val), float(module.best.max_val), module.tracked.n_steps, module.kept[0].seen
 
     assert run(2) == run(0)

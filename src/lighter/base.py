@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ PREFIXES = ("network.", "model.")  # what the names of parameters may leave out 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
+    "configure_callbacks": "_prepare_for_averages",
     "setup": "_prepare_after_setup",
     "configure_model": "_prepare",
     "on_load_checkpoint": "_load_schedules",
@@ -64,7 +66,6 @@ def _configure_model(self: BaseModule) -> None:
 
 
 _configure_model.__name__ = "configure_model"
-# what averages weights calls this hook where it is overridden, and so copies a network that has its weights by then
 _CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["configure_model"]), has_no_weights)
 
 
@@ -287,6 +288,18 @@ class BaseModule(LightningModule):
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
     configure_model = _CONFIGURE_MODEL
+
+    def _prepare_for_averages(self) -> None:
+        """Give the network its weights before callbacks that average them copy it in their `setup`.
+
+        They would call `configure_model`, and warn that it may shard the network.
+        """
+        trainer: Any = self._trainer
+        if trainer is None or isinstance(trainer.strategy, SHARDING):
+            return
+        is_ours = isinstance(inspect.getattr_static(type(self), "configure_model"), OverriddenIf)
+        if is_ours and any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            materialize(self, trainer.strategy.root_device)
 
     def _prepare_after_setup(self, stage: str) -> None:
         """Prepare the network where no `configure_model` does, which comes next and may make more of it."""

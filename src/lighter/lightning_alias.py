@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -26,6 +26,7 @@ from lighter.errors import ModuleTypeError
 _SPELLINGS = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 _COUNTERPARTS = {**_SPELLINGS, **{name: other for other, name in _SPELLINGS.items()}}
 _DISTRIBUTIONS = ("lightning", "pytorch-lightning", "lightning-fabric")  # the third may be part of the second
+_SAVING = tuple(f"{package}.core.saving" for package in ("lightning.pytorch", "pytorch_lightning"))
 _INHERITED = "LIGHTER_LIGHTNING_ALIAS"  # read by `lighter/__init__.py`
 
 
@@ -33,6 +34,9 @@ def install() -> None:
     """Make the two packages one, in this process and in those that it starts."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+    for name in _SAVING:
+        if name in sys.modules:
+            _allow_instantiators(sys.modules[name])
     if _INHERITED not in os.environ:  # a spawned worker or rank imports the user's modules before it calls anything
         os.environ[_INHERITED] = "1"
 
@@ -108,6 +112,8 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package = _package(fullname)
+        if fullname in _SAVING and _is_loaded(package):
+            return _spec_of_saving(fullname, path)
         if not package or _is_loaded(package) or not _is_loaded(_COUNTERPARTS[package]):
             return None
         if len(set(_versions().values())) > 1:
@@ -138,6 +144,32 @@ class _Loader(Loader):
         module.__spec__ = self._spec
         if self._name in _COUNTERPARTS:
             _alias_loggers(self._name)
+
+
+class _SavingLoader(SourceFileLoader):
+    """Loads Lightning's module that loads checkpoints."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        _allow_instantiators(module)
+
+
+def _spec_of_saving(fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    spec = PathFinder.find_spec(fullname, path)
+    if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _SavingLoader(fullname, spec.loader.path)
+    return spec
+
+
+def _allow_instantiators(saving: ModuleType) -> None:
+    """Let `load_from_checkpoint` take checkpoints of a `LightningCLI` of either package.
+
+    Private: a checkpoint names the function that makes the module, and `pytorch_lightning` has its own name twice in
+    the list of those that it allows, as the two packages are made from one source by replacing one name by the other.
+    """
+    allowed = getattr(saving, "_ALLOWED_INSTANTIATORS", None)  # since Lightning 2.6.2
+    if isinstance(allowed, set):
+        allowed.update(f"{package}.cli.instantiate_module" for package in ("lightning.pytorch", "pytorch_lightning"))
 
 
 def _alias_loggers(package: str) -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lighter.errors import RunError
-from lighter.run import index
+from lighter.run import index, lock
 from lighter.run.compare import differences
 from lighter.run.curves import curves_of, drawn
 from lighter.run.filter import best_rows, select_rows, sort_rows
@@ -187,6 +188,18 @@ def test_a_running_run_is_not_removed(root: Path) -> None:
     remove(removable([find_run(OTHER, root), find_run("09", root)]))
     assert not (root / OTHER).exists()
     assert (root / OLD).is_dir()
+
+
+@pytest.mark.parametrize(("kind", "is_removed"), [("ext4", True), ("fuse.sshfs", False)])
+def test_a_run_of_another_host_is_removed_if_it_is_known_to_be_over(
+    kind: str, is_removed: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "mounts").write_text(f"21 1 0:20 / / rw,relatime - {kind} /dev/sda rw\n")
+    monkeypatch.setattr(lock, "_MOUNTS", root / "mounts")
+    folder = make_run(root, "2026-01-04/10-00-00-x", status="running", host="another", pid=7)
+    with nullcontext() if is_removed else pytest.raises(RunError, match=r'write "lost" for "running" as the status'):
+        remove(removable([find_run("2026-01-04", root)]))
+    assert folder.exists() is not is_removed
 
 
 def test_what_differs(root: Path) -> None:

@@ -94,7 +94,9 @@ def test_a_module_that_makes_nothing_in_configure_model_is_not_warned_of_it(kind
     """And one that does is: warnings are errors here."""
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     adam = lambda params: torch.optim.Adam(params)  # noqa: E731
-    for make, network in ((Classifier, mlp()), (Late, None)):
+    with torch.device("meta"):
+        without_weights = mlp()
+    for make, network in ((Classifier, mlp()), (Classifier, without_weights), (Late, None)):
         module = make(network, nn.CrossEntropyLoss(), optimizer=adam)
         trainer = kind(
             max_epochs=1, limit_train_batches=1, accelerator="cpu", callbacks=[EMAWeightAveraging()], **quiet

@@ -1,9 +1,13 @@
-"""Two processes (CPU, gloo): the first ends with the error of the one that failed; one may have more to validate."""
+"""Two processes (CPU, gloo): the first ends with the error of the one that failed; one may have more to validate.
+
+A signal to one of them ends both, also where they wait for each other in each batch.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +55,33 @@ if __name__ == "__main__":  # log_every_n_steps: where they meet in each batch, 
     options |= {"num_sanity_val_steps": 0, "use_distributed_sampler": False}
     lighter.Trainer(accelerator="cpu", devices=2, strategy="ddp", **options).fit(Normalizes(), loader(0, 64))
 """
+SHARDED = """
+import os
+import signal
+import sys
+
+import lighter
+from pytorch_lightning.strategies import ModelParallelStrategy
+from tests.jobs import PlainClassifier, loader
+from torch.distributed.fsdp import fully_shard
+
+class Shards(PlainClassifier):
+    def configure_model(self):
+        fully_shard(self.network, mesh=self.device_mesh["data_parallel"])
+
+    def validation_step(self, batch, batch_idx):
+        if self.global_rank == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.network(batch[0])
+
+    predict_step = validation_step
+
+if __name__ == "__main__":
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+    options = {"logger": False, "enable_model_summary": False, "log_every_n_steps": 1}
+    trainer = lighter.Trainer(accelerator="cpu", devices=2, strategy=strategy, **options)
+    getattr(trainer, sys.argv[1])(Shards(), loader(0, 320))
+"""
 
 
 def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,3 +115,11 @@ def test_one_process_may_have_more_validation_batches(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = sorted(re.findall(r"rank \d: \d batches", done.stdout))  # two processes may write into one line
     assert said == [*["rank 0: 2 batches"] * 2, *["rank 1: 8 batches"] * 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["validate", "predict"])
+def test_processes_that_share_layers_stop_at_the_same_batch(stage: str, tmp_path: Path) -> None:
+    done = run(SHARDED, tmp_path, stage)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert done.stderr.splitlines()[-1] == "stopped by SIGTERM"

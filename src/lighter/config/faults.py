@@ -156,7 +156,8 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
     if misfit is None and called and isinstance(cause, TypeError):
         return f"{definition['_target_']} cannot be called like this: {cause}", "", path
     if misfit is None and is_refusal(cause, _frames_of_call(cause)):
-        return f"{definition['_target_']}: {cause}", "", join_if(path, argument_in(str(cause), definition))
+        key = argument_in(str(cause), definition) or argument_by_value(str(cause), definition)
+        return f"{definition['_target_']}: {cause}", "", join_if(path, key)
     return misfit
 
 
@@ -189,7 +190,8 @@ def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
         return False
     innermost = modules[-1] if modules else ""
     if innermost.partition(".")[0] in LIGHTNING:
-        return isinstance(error, (*_REFUSALS, AttributeError, RuntimeError)) or type(error).__name__ == MISCONFIGURED
+        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
+        return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
     # of a size of -1, say
     of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
     return of_a_layer or isinstance(error, _REFUSALS)
@@ -209,6 +211,19 @@ def argument_in(message: str, names: Iterable[str]) -> str:
         if named is not None:
             places[str(name)] = named.start()
     return min(places, key=lambda name: places[name], default="")
+
+
+def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
+    """Return the one argument whose text a message has as a word; empty where there is none, or are several."""
+    if "your machine only has" in message:  # Lightning's, of GPUs
+        return "devices" if "devices" in definition else ""
+    told = [
+        str(name)
+        for name, value in definition.items()
+        if name not in _NOT_ARGUMENTS and isinstance(value, str) and value
+        if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", message, re.IGNORECASE)
+    ]
+    return told[0] if len(told) == 1 else ""
 
 
 def join_if(path: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,15 +10,16 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from lighter.config.check.sections import STAGES
-from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, join_if, traces
+from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
-from lighter.config.problems import Problem, shortened
+from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
 from lighter.engine.lightning_classes import NAMES
 from lighter.errors import ConfigError, LighterError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
+_MOST_SCHEDULERS = 9  # of which a monitor is looked for
 _BETWEEN = (  # what calls the user's code, rather than what the config names
     "lighter.",
     *(f"{package}.{part}" for package in NAMES for part in ("core", "trainer")),
@@ -45,38 +47,121 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 
 
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
-    """Return Lightning's complaint about an argument of the trainer or stage, or about the batch; None otherwise."""
+    """Return a complaint of Lightning's about the config, or of torch's that a callback causes; None otherwise."""
     frames = traces(error)
-    innermost = str(frames[-1].tb_frame.f_globals.get("__name__")) if frames else ""
-    if innermost.partition(".")[0] not in LIGHTNING or not is_refusal(error, frames):
+    lacks = _missing_attribute(error, frames)
+    while lacks is not None and frames and frames[-1].tb_frame.f_code.co_name == "__getattr__":
+        frames = frames[:-1]
+    if not frames or not is_refusal(error, frames):
         return None
-    trainer = objects.followed("trainer")
+    innermost, callback = str(frames[-1].tb_frame.f_globals.get("__name__")), _that_ran(objects, frames, "callbacks")
+    if innermost.partition(".")[0] not in LIGHTNING:
+        asks = callback and _asks_torch(objects, callback, frames)
+        return _of_callback(objects, callback, str(error).strip()) if asks else None
+    if lacks is not None:
+        return _of_missing_attribute(objects, callback, *lacks)
+    strategy = _that_ran(objects, frames, "strategy") if isinstance(error, TypeError) else ""
+    return _of_lightning(objects, error, callback, strategy)
+
+
+def _asks_torch(objects: Objects, callback: str, frames: Sequence[TracebackType]) -> bool:
+    """Return whether a callback of Lightning's itself called what failed in torch, with nothing in between."""
+    names = [str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] for trace in frames]
+    others = [trace for trace, name in zip(frames, names, strict=True) if name != "torch"]
+    calls = others[-1:] == frames[len(others) - 1 : len(others)]  # all of torch's come after it
+    is_lightnings = str(objects.called(callback)["_target_"]).partition(".")[0] in LIGHTNING
+    return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
+
+
+def _of_lightning(objects: Objects, error: Exception, callback: str, strategy: str) -> Problem | None:
+    """Return a complaint at the argument of the trainer or stage, the callback, the monitor or the data it is about."""
+    message, trainer = str(error).strip(), objects.followed("trainer")
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
         written = objects.called(path) if objects.has(path) else None
-        key = argument_in(str(error), written) if isinstance(written, Mapping) else ""
+        key = argument_in(message, written) if isinstance(written, Mapping) else ""
         if key:
-            return objects.problem(f"Trainer: {str(error).strip()}", join(path, key))
+            return objects.problem(f"Trainer: {message}", join(path, key))
     section = "system" if objects.has("system") else "data"
-    if "apply_to_collection" in str(error):
-        return objects.problem(f"a batch cannot be moved to the device: {error}", section)
-    if "invalid dataloader" in str(error):
-        return objects.problem(str(error), section)
-    callback = _callback(objects, frames)
+    if "apply_to_collection" in message:
+        return objects.problem(f"a batch cannot be moved to the device: {message}", section)
+    if "invalid dataloader" in message:
+        return objects.problem(message, section)
     if callback:
-        named = argument_in(str(error), objects.called(callback)) or (
-            "monitor" if "conditioned on" in str(error) else ""
-        )
-        return objects.problem(str(error).strip(), join_if(callback, named))
-    if type(error).__name__ == MISCONFIGURED:
-        return objects.problem(str(error).strip(), trainer)
-    return None
+        return _of_callback(objects, callback, message)
+    monitor = _monitor_of_scheduler(objects, message)
+    if monitor:
+        return _at_value(objects, monitor, message)
+    is_complaint = strategy or type(error).__name__ == MISCONFIGURED
+    return objects.problem(message, strategy or trainer) if is_complaint else None
 
 
-def _callback(objects: Objects, frames: Sequence[TracebackType]) -> str:
-    """Return the path of the innermost callback of the config's that ran; empty if none did."""
+def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
+    """Return a callback's complaint, at the argument that it is about, with the nearest name that there is."""
+    definition = objects.called(callback)
+    key = argument_in(message, definition) or ("monitor" if "conditioned on" in message else "")
+    key = key or argument_by_value(message, definition)
+    section = objects.followed(_section(objects))
+    attributes = _attributes(objects.get(section)) if key != "monitor" and objects.has(section) else ()
+    return _at_value(objects, join_if(callback, key), message, attributes)
+
+
+def _at_value(objects: Objects, path: str, message: str, names: Sequence[str] = ()) -> Problem:
+    """Return a complaint about a value, with the nearest of some names and of those that the complaint has."""
+    try:
+        value = objects.definition(path)
+    except KeyError:  # an argument that was given in no config
+        value = None
+    quoted = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (split(path)[-1], value)]
+    return objects.problem(message, path, closest(value, [*quoted, *names]) if isinstance(value, str) else "")
+
+
+def _monitor_of_scheduler(objects: Objects, message: str) -> str:
+    """Return the path of a scheduler's monitor that is not there when the scheduler steps; empty for other messages."""
+    named = re.search(r"ReduceLROnPlateau conditioned on metric (\S+) which is not available", message)
+    schedulers = join(objects.followed(_section(objects)), "scheduler")
+    for entry in (schedulers, *(join(schedulers, index) for index in range(_MOST_SCHEDULERS))):
+        path = join(entry, "monitor")
+        if named is not None and objects.has(path) and objects.definition(path) == named[1]:
+            return path
+    return ""
+
+
+def _missing_attribute(error: Exception, frames: Sequence[TracebackType]) -> tuple[object, str] | None:
+    """Return an object and the name of the attribute that it does not have, if that is the error."""
+    if not isinstance(error, AttributeError) or not frames:
+        return None
+    named = re.search(r"has no attribute '(\w+)'", str(error))
+    is_modules = frames[-1].tb_frame.f_code.co_name == "__getattr__"
+    return (_self(frames[-1].tb_frame) if is_modules else error.obj, named[1]) if named is not None else None
+
+
+def _of_missing_attribute(objects: Objects, callback: str, lacking: object, name: str) -> Problem | None:
+    """Return the problem of a callback of Lightning's that asks the module or the data for what it does not have."""
+    path = objects.made().get(id(lacking))
+    if not callback or path is None:
+        return None
+    needing = str(objects.called(callback)["_target_"]).rpartition(".")[2]
+    message = f"{needing} needs an attribute `{name}` of `{path}`, and {type(lacking).__name__} has none"
+    names = _attributes(lacking)
+    parts = [*getattr(lacking, "_modules", ())] or names
+    return objects.problem(message, callback, closest(name, names) or f"It has: {', '.join(parts) or 'none'}.")
+
+
+def _section(objects: Objects) -> str:
+    return "system" if objects.has("system") else "model"
+
+
+def _attributes(holder: Any) -> list[str]:
+    """The attributes that a module or its hyperparameters were given; submodules first."""
+    given = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
+    return [name for name in dict.fromkeys(given) if not name.startswith("_")]
+
+
+def _that_ran(objects: Objects, frames: Sequence[TracebackType], kind: str) -> str:
+    """Return the path of the innermost object of the config's below such a key that ran; empty if none did."""
     made = objects.made()
     ran = [made.get(id(_self(trace.tb_frame)), "") for trace in frames]
-    return next((path for path in reversed(ran) if "callbacks" in split(path)), "")
+    return next((path for path in reversed(ran) if kind in split(path)), "")
 
 
 def _notes(objects: Objects, error: BaseException) -> list[str]:

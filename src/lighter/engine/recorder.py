@@ -20,6 +20,7 @@ from lighter.engine.again.optimizer_settings import OptimizerSettings
 from lighter.engine.again.schedule_ends import ScheduleEnds
 from lighter.engine.epoch_lines import EpochLines
 from lighter.engine.fingerprint import fingerprint
+from lighter.engine.sanity_check import MetricsAfterSanityCheck, MonitorsInSanityCheck
 from lighter.engine.shortfalls import Shortfalls
 from lighter.run import paths
 from lighter.run.disk import write_whole
@@ -46,8 +47,9 @@ def attach(
 ) -> None:
     """Have a trainer record its run, whose saved config this is; `begun` is called when the loops begin."""
     trainer.callbacks[:0] = [ScheduleEnds(), Recorder(journal, saved, begun), OptimizerSettings(), Shortfalls()]
+    trainer.callbacks.insert(0, MonitorsInSanityCheck())
     if not isinstance(trainer, Trainer):
-        trainer.callbacks[:0] = [KeepsOwnFiles(), AveragesFollow()]
+        trainer.callbacks[:0] = [KeepsOwnFiles(), AveragesFollow(), MetricsAfterSanityCheck()]
     if paths.is_rank_zero():
         trainer.callbacks.insert(0, EpochLines())
         trainer.callbacks.insert(0, FirstLosses(journal.folder.path / paths.LOSSES))

@@ -127,11 +127,22 @@ def own_attributes(holder: object) -> list[tuple[str, Any]]:
         return [("training", holder.training)]
     ignored = _ignored(type(holder))
     found = [(name, value) for name, value in list(attributes.items()) if name not in ignored]
+    found = [(name, value) for name, value in found if not _is_method_of(holder, name, value)]
     if isinstance(holder, Metric):  # their states are saved by themselves
         found = [(name, value) for name, value in found if name not in holder._defaults]
     if _is_own_container(holder):
         found.append((CONTENT, _content(holder)))
     return found + [(name, getattr(holder, name)) for name in _slots(type(holder)) if hasattr(holder, name)]
+
+
+def _is_method_of(holder: object, name: str, value: object) -> bool:
+    """Return whether an attribute is the method that its class has anyway.
+
+    Lightning leaves `forward` so, which it exchanges for the length of a step where a strategy wraps the module.
+    """
+    if not isinstance(value, MethodType) or value.__self__ is not holder:
+        return False
+    return value.__func__ is inspect.getattr_static(type(holder), name, None)
 
 
 def _remembered(function: Any) -> list[tuple[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.run import paths
 from lighter.run.lock import LOCK, owned, release
-from lighter.run.read import RUNNING, read_run
+from lighter.run.process import is_here
+from lighter.run.read import RUNNING, read_run, refuse_running
 
 
 def removable(folders: Sequence[paths.RunFolder]) -> list[paths.RunFolder]:
@@ -20,18 +21,31 @@ def removable(folders: Sequence[paths.RunFolder]) -> list[paths.RunFolder]:
         RunError: one of them runs, or is no run's folder; nothing is to be removed then.
     """
     unique = list({folder.path.resolve(): folder for folder in folders}.values())
-    wrong = [reason for folder in unique if (reason := _reason_against(folder))]
-    if wrong:
-        raise RunError("\n".join(["nothing is removed:", *(f"  {reason}" for reason in wrong)]))
+    _refuse([reason for folder in unique if (reason := _reason_against(folder, owns=False))])
     return unique
 
 
-def _reason_against(folder: paths.RunFolder) -> str | None:
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise RunError("\n".join(["nothing is removed:", *(f"  {reason}" for reason in wrong)]))
+
+
+def _reason_against(folder: paths.RunFolder, *, owns: bool) -> str | None:
+    """Return why a run cannot be removed; its lock tells of one that ran on another host.
+
+    Args:
+        owns: whether this process holds the lock.
+    """
     if folder.path.is_symlink() or not paths.is_run(folder.path.resolve().name):
         return f"{folder.path} is not called as runs are, DATE/TIME-NAME; remove it yourself if you mean to"
     run = read_run(folder.path)
-    if run.status == RUNNING:
-        return f"{run.id} is running (process {run.facts.get('pid')} on {run.facts.get('host')})"
+    if run.status != RUNNING:
+        return None
+    try:
+        with nullcontext() if owns or is_here(run.facts.get("host")) else owned(folder.path, folder.id):
+            refuse_running(run)
+    except RunError as error:
+        return str(error)
     return None
 
 
@@ -44,7 +58,8 @@ def remove(folders: Sequence[paths.RunFolder]) -> None:
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(owned(folder.path, folder.id))
-        for folder in removable(folders):
+        _refuse([reason for folder in folders if (reason := _reason_against(folder, owns=True))])
+        for folder in folders:
             _remove(folder)
 
 

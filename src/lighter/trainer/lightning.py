@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.states import RunningStage
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
@@ -301,9 +302,12 @@ def leave_handlers(trainer: Any) -> None:
 def meet_in_each_batch(trainer: Any) -> bool:
     """Return whether the processes wait for each other in the forward pass of each batch, of an evaluation too.
 
-    Strategies that shard do. DDP does in the first batch after training, to give all the buffers of the first process;
-    without gradients there is nothing new to give afterwards, so one process may have more batches than another.
+    Strategies that shard do: FSDP and DeepSpeed wrap the module, and with `ModelParallelStrategy` the module shards its
+    layers in place. DDP does in the first batch after training, to give all the buffers of the first process; without
+    gradients there is nothing new to give afterwards, so one process may have more batches than another.
     """
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        return True
     model = trainer.strategy.model
     return model is not trainer.lightning_module and not isinstance(model, DistributedDataParallel)
 

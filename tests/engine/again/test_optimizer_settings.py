@@ -176,3 +176,19 @@ def test_a_schedule_that_ends_before_the_fit_is_refused_with_its_steps(job: dict
     Runner().resume(folder, ["trainer::max_epochs=3"], "no-optimizer")
     assert len(Seen.lrs) == 10
     assert Seen.lrs[0] == pytest.approx(0.01 / 25)
+
+
+@pytest.mark.parametrize("override", [LR, "trainer::max_epochs=3"])
+def test_a_checkpoint_without_the_settings_of_then_says_what_does_not_count(
+    override: str, job: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As earlier versions and Lightning save it."""
+    folder = fit_until(15, [job])
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        del content["lighter"]["optimizers"]
+        torch.save(content, path)
+    resume_by("resume", job, [override])
+    assert set(Seen.lrs) == {0.01}
+    told = "lr of optimizer 0, group 0 stays 0.01, and is not 0.001" in caplog.text
+    assert told is (override == LR)

@@ -324,6 +324,17 @@ def test_a_fit_that_ran_on_another_host_goes_on_if_it_is_known_to_be_over(
     assert len(list(Path("outputs").glob("*/*"))) == 1
 
 
+def test_weights_may_be_taken_of_a_fit_of_which_nobody_knows_whether_it_runs(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fit_until(17, [job])
+    (folder / "run.json").write_text(json.dumps({**record(folder), "status": "running", "host": "another"}))
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+    Runner().resume("last", take="weights")
+    assert record(newest())["status"] == "finished"
+    assert record(folder)["status"] == "running"
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fit_until(12, [job])
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)

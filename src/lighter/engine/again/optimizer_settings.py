@@ -24,6 +24,7 @@ log = logging.getLogger("lighter")
 Settings: TypeAlias = dict[str, Any]  # of a parameter group
 
 _BUILT = "optimizers"  # in a checkpoint of ours
+_SHOWN = 3
 _OF_SCHEDULES = ("base_lrs", "unwarmed", "_last_lr")  # learning rates by group, in the states of schedulers
 
 
@@ -66,14 +67,40 @@ class OptimizerSettings(Callback):
     def _renew(self, trainer: Any) -> None:
         checkpoint, self._checkpoint = self._checkpoint or {}, None
         own = checkpoint.get(CHECKPOINT_KEY)
-        before = own.get(_BUILT, []) if isinstance(own, Mapping) else []
+        before = own.get(_BUILT) if isinstance(own, Mapping) else None
         states = checkpoint.get("optimizer_states") or []
+        if before is None:
+            _tell_not_renewed(states, self._built or [])
+            return
         for number, (state, was, now) in enumerate(zip(states, before, self._built or [], strict=False)):
             schedules = list(_schedules_of(trainer, number, checkpoint))
             for index, groups in enumerate(zip(state["param_groups"], was, now, strict=False)):
                 renewed = _renew_group(*groups, index, schedules)
                 for name, (old, new) in renewed.items():
                     log.info("optimizer %d, group %d: %s is %s, which was %s", number, index, name, new, old)
+
+
+def _tell_not_renewed(states: Sequence[Mapping[str, Any]], built: Sequence[Sequence[Settings]]) -> None:
+    """Say which settings of now do not count, as nobody knows whether the user or a schedule has changed them."""
+    differ = [
+        f"{name} of optimizer {number}, group {index} stays {_first(saved, name)}, and is not {now[name]}"
+        for number, (state, groups) in enumerate(zip(states, built, strict=False))
+        for index, (saved, now) in enumerate(zip(state["param_groups"], groups, strict=False))
+        for name in now
+        if name in saved and _is_plain(now[name]) and _listed(_first(saved, name)) != _listed(now[name])
+    ]
+    if differ:
+        more = f"; and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+        log.warning(
+            "the checkpoint, of Lightning's or of an earlier version, does not say how its optimizers were built, so"
+            " their settings are those that it has: %s. To train with others: lighter resume RUN --take no-optimizer",
+            "; ".join(differ[:_SHOWN]) + more,
+        )
+
+
+def _first(saved: Mapping[str, Any], name: str) -> Any:
+    """Return a saved setting; of learning rates the one that schedules started from."""
+    return saved.get("initial_lr", saved[name]) if name == "lr" else saved[name]
 
 
 def _settings(group: Mapping[str, Any]) -> Settings:

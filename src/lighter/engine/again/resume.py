@@ -31,6 +31,7 @@ from lighter.parts.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
 from lighter.run import paths
 from lighter.run.checkpoints import Checkpoints
 from lighter.run.lock import only_one, owned
+from lighter.run.process import is_here
 from lighter.run.read import FINISHED, Run, read_run, refuse_running, trusted
 from lighter.run.record import saved_form
 from lighter.run.secrets import Secrets
@@ -206,7 +207,7 @@ def going_on(
     if wrong:
         raise ConfigError(wrong)
     if paths.is_rank_zero():
-        _refuse_run(run, overrides)
+        _refuse_run(run, overrides, take)
     state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
     now = read(inputs)
@@ -301,12 +302,14 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("project", "run")}
 
 
-def _refuse_run(run: Run, overrides: Sequence[str]) -> None:
+def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
     stage = run.facts.get("stage")
     if stage != "fit":
         raise RunError(f"{run.id} was a {stage}, and only a fit goes on; run it again: lighter reproduce {run.id}")
-    refuse_running(run)
-    if not os.access(run.folder.path, os.W_OK):
+    is_only_read = take == WEIGHTS
+    if not is_only_read or is_here(run.facts.get("host")):  # a run that is here may delete what is about to be read
+        refuse_running(run)
+    if not is_only_read and not os.access(run.folder.path, os.W_OK):
         raise RunError(f"{run.folder.path} cannot be written to, and a fit goes on in its folder")
     if run.status == FINISHED and not overrides:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")

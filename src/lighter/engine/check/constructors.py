@@ -87,7 +87,8 @@ def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exceptio
     try:
         make(**arguments)
     except Exception as error:  # noqa: BLE001
-        return error if is_refusal(error, traces(error)[1:]) else None
+        is_of_machine = isinstance(error, ImportError)
+        return error if is_refusal(error, traces(error)[1:]) and not is_of_machine else None
     return None
 
 
