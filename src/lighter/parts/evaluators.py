@@ -197,7 +197,9 @@ def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: b
         members = copy.deepcopy(members)
     seen |= {id(evaluator) for evaluator in members.values()}
     if adopt:
-        members = {name: as_metric(evaluator) for name, evaluator in members.items()}
+        # a module's own buffers keep their names in checkpoints
+        keeps = {key for key, one in members.items() if isinstance(one, nn.Module) and hasattr(one, "update")}
+        members = {key: one if key in keeps else as_metric(one) for key, one in members.items()}
     if named and all(isinstance(evaluator, (Metric, MetricCollection)) for evaluator in members.values()):
         return {"": collection_of(members)} if members else {}
     return members

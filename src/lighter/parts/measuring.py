@@ -172,7 +172,8 @@ class Measuring:
                 suffix = loader_suffix(trainer, mode, loader_idx)
                 self.log_late(mode, suffix, meter.unannounced_values(), sync_dist=True)
                 arrays |= {name + suffix: array for name, array in meter.arrays.items()}
-                meter.release_foreign()
+                if mode != "train":  # a checkpoint at the end of a training epoch has what that has measured
+                    meter.release_foreign()
         keep_arrays(trainer, mode, arrays)
 
     def log_late(self, mode: str, suffix: str, values: Mapping[str, Tensor], *, sync_dist: bool = False) -> None:

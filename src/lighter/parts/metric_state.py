@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 
-from lighter.parts.foreign_metrics import has_methods, without_foreign
+from lighter.parts.foreign_metrics import ForeignMetric, has_methods, without_foreign
 from lighter.parts.holders import held_modules, holders
 
 _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
@@ -35,7 +35,7 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
     for name, metric in _metrics(root):
         is_reset = id(metric) in are_reset
         held = {key: _kept(getattr(metric, key)) for key in _keys(metric, is_reset)}
-        if held:
+        if held or (isinstance(metric, ForeignMetric) and metric.update_count and not is_reset):
             states[name] = {"updates": 0 if is_reset else metric.update_count, "states": held}
     return states
 

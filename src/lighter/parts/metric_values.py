@@ -65,11 +65,9 @@ def _sorted(name: str, value: Any) -> Iterator[tuple[str, Tensor, bool]]:
         if len(value) == 1:
             yield from _sorted(name, value[0])
             return
-        items = [each for number, item in enumerate(value) for each in _sorted(f"{name}_{number}", item)]
-        if all(tensor.numel() == 1 for _, tensor, _ in items):
-            yield from items
-        else:
-            yield from ((each, tensor, False) for each, tensor in _arrays(name, value))
+        items = list(_arrays(name, value))
+        are_numbers = all(tensor.numel() == 1 for _, tensor in items)
+        yield from ((each, tensor.reshape(()) if are_numbers else tensor, are_numbers) for each, tensor in items)
     else:
         tensor = _tensor(name, value)
         if tensor.numel() == 1:
