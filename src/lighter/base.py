@@ -355,6 +355,7 @@ class BaseModule(LightningModule):
         self._schedules.release()
         if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
             self._own_optimizers.provide("trainer", self._trainer)
+            self._own_optimizers.check_steps(self._trainer)
         configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured

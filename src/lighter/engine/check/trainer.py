@@ -74,8 +74,9 @@ def _check_kinds(found: Found) -> None:
 def _check_packages(found: Found) -> None:
     """Add a problem for each logger of Lightning's whose package is not installed: it says so only when it is made."""
     for path, kind in _objects(found, "logger"):
-        names = [each.__name__ for each in kind.__mro__] if isinstance(kind, type) else []
-        for needed in filter(None, map(_PACKAGES.get, names)):
+        if not isinstance(kind, type):
+            continue
+        for needed in filter(None, (_PACKAGES.get(each.__name__) for each in kind.__mro__)):
             if not any(name in sys.modules or find_spec(name) for name in needed):
                 package = needed[0].replace("_", "-")
                 hint = f"pip install {package}"
