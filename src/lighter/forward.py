@@ -65,10 +65,10 @@ class ForwardModule(BaseModule):
         criterion: the loss function, if your `forward` uses `self.criterion`.
         optimizer: as for every module; see `LighterModule`.
         scheduler: likewise.
-        evaluator_cfg: what turns `metric_dict` into metrics: an evaluator (anything with torchmetrics'
-            `update`, `compute` and `reset`, or MONAI's `__call__`, `aggregate` and `reset`), or a dict of them by name, for all splits; or by split (`train`, `val`, `test`),
-            where a split without its own has that of the one before it, and one without a `_target_` changes some
-            keys of that. A list has one for each dataloader of the split.
+        evaluator_cfg: what turns `metric_dict` into metrics: an evaluator (anything with torchmetrics' `update`,
+            `compute` and `reset`, or MONAI's `__call__`, `aggregate` and `reset`), or a dict of them by name, for all
+            splits; or by split (`train`, `val`, `test`), where a split without its own has that of the one before it,
+            and one without a `_target_` changes some keys of that. A list has one for each dataloader of the split.
         evaluator_as_submodule: whether evaluators are submodules, which move to the device with the module.
         finetune_cfg: which parameters train; see `LighterModule`.
         loss_weights: `{name: weight}` of entries of `loss_dict`.

@@ -1,7 +1,8 @@
 """Evaluators: what makes metrics of the `metric_dict` of a forward module, for each split and dataloader.
 
-An evaluator is anything with torchmetrics' or MONAI's methods: see `foreign_metrics.py`. Several, in a dict, are told apart by
-their names; where all of them are torchmetrics', they become a `MetricCollection`, which shares their common work.
+An evaluator is anything with torchmetrics' or MONAI's methods: see `foreign_metrics.py`. Several, in a dict, are told
+apart by their names; where they can be metrics of torchmetrics, they become a `MetricCollection`, which shares their
+common work.
 """
 
 from __future__ import annotations
