@@ -222,11 +222,11 @@ class ForwardModule(BaseModule):
 
         Override it, and `compute_evaluator`, for evaluators that have not torchmetrics' methods.
         """
-        evaluator.update(**metric_dict)
+        getattr(evaluator, "update", evaluator)(**metric_dict)
 
     def compute_evaluator(self, evaluator: Any) -> Any:
-        """An evaluator's value of the epoch: a number, or a dict of numbers. It is reset afterwards."""
-        return evaluator.compute()
+        """An evaluator's value of the epoch: numbers and arrays, in a dict or alone. It is reset afterwards."""
+        return evaluator.compute() if hasattr(evaluator, "compute") else evaluator.aggregate()
 
     def on_forward_epoch_end(self, mode: str) -> None:
         """Called when an epoch of train, val or test is over."""

@@ -56,7 +56,8 @@ def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
 
 def metrics_in(root: nn.Module) -> list[Any]:
     """The metrics in a module: of torchmetrics, and objects of any other class that has the methods of one."""
-    return [one for _, one in holders(root) if has_methods(one)]
+    found = [one for _, one in holders(root) if has_methods(one)]
+    return [one for one in found if not isinstance(one, ForeignMetric)]  # their objects are found by themselves
 
 
 @contextmanager
