@@ -158,7 +158,7 @@ def test_the_quickstart_does_what_it_says(desk, capsys):
     runpy.run_path("sweep.py", run_name="__main__")
     assert "0.01 0.9" in capsys.readouterr().out
     runpy.run_path("load.py", run_name="__main__")
-    assert capsys.readouterr().out == "Classifier 4810\n"
+    assert capsys.readouterr().out.startswith("Classifier tensor([")
 
 
 @pytest.mark.slow

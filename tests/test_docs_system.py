@@ -290,6 +290,12 @@ def one_hot(t: Tensor) -> Tensor:
     return F.one_hot(t, CLASSES).permute(0, 3, 1, 2).float()
 
 
+def dice_of_classes(p: Tensor, t: Tensor) -> Tensor:
+    """As MONAI means it: the mean over images, of each over the classes that it has."""
+    values = dice(p, t, smooth=0)
+    return torch.stack([of_image[has].mean() for of_image, has in zip(values, t.sum((2, 3)) > 0, strict=True)]).mean()
+
+
 def jaccard(p: Tensor, t: Tensor) -> Tensor:
     return (p & t).sum() / (p | t).sum()
 
@@ -341,6 +347,7 @@ BY_HAND: dict[str, Callable[[Tensor, Tensor], Any]] = {
         [jaccard(p.argmax(1) == number, t[:, 0] == number) for number in range(CLASSES)]
     ).mean(),
     "DiceScore-maps": lambda p, t: dice(one_hot(p.argmax(1)), one_hot(t[:, 0]), smooth=0).mean(),
+    "DiceMetric-maps": lambda p, t: dice_of_classes(one_hot(p.argmax(1)), one_hot(t[:, 0])),
     "MeanSquaredError-numbers": lambda p, t: squares(p, t).mean(),
     "MeanAbsoluteError-numbers": lambda p, t: distances(p, t).mean(),
     "R2Score-numbers": lambda p, t: 1 - squares(p, t).mean() / t.var(correction=0),

@@ -194,7 +194,7 @@ class OwnWay(ForwardClassifier):
 def test_other_kinds_of_evaluators() -> None:
     values = epoch_values(fit(forward_module(OwnWay, evaluator_cfg=Seen()), trainer(max_epochs=2)))
     assert values["val/metrics/classes/epoch"] == 10
-    with pytest.raises(ModuleTypeError, match="an evaluator has the methods update, compute, reset"):
+    with pytest.raises(ModuleTypeError, match="an evaluator has the methods `update`, `compute` and `reset`, or"):
         forward_module(evaluator_cfg=Seen())
 
 

@@ -17,8 +17,8 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loops.optimization.automatic import Closure
 from torch import nn
 from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
 
 import lighter
@@ -353,15 +353,21 @@ def test_metrics_that_return_several_values_are_logged_by_their_keys() -> None:
     assert all(name.endswith("/epoch") for name in names)
 
 
-def test_a_metric_with_several_numbers_says_what_to_do() -> None:
+def test_a_value_for_each_class_is_logged_by_its_index() -> None:
     module = classifier(val_metrics=MulticlassAccuracy(10, average=None))
-    with pytest.raises(
-        ModuleValueError, match=r"`MulticlassAccuracy` gives a value of shape \(10,\).*ClasswiseWrapper"
-    ):
-        trainer().validate(module, loader(320, 390), verbose=False)
+    [values] = trainer().validate(module, loader(320, 390), verbose=False)
+    names = [f"val/metrics/MulticlassAccuracy_{number}/epoch" for number in range(10)]
+    assert [name for name in values if "Accuracy" in name] == names
 
 
-def test_a_metric_with_several_numbers_fails_at_the_first_batch() -> None:
+class Text(Metric):
+    def update(self, preds: Any, target: Any) -> None: ...
+
+    def compute(self) -> Any:
+        return "good"
+
+
+def test_a_metric_without_numbers_fails_at_the_first_batch() -> None:
     class Counts(Classifier):
         batches = 0
 
@@ -369,8 +375,8 @@ def test_a_metric_with_several_numbers_fails_at_the_first_batch() -> None:
             self.batches += 1
             return super().validation_step(batch, batch_idx)
 
-    module = classifier(Counts, val_metrics={"matrix": MulticlassConfusionMatrix(10)})
-    with pytest.raises(ModuleValueError, match=r"`matrix` gives a value of shape \(10, 10\).*Leave it out here"):
+    module = classifier(Counts, val_metrics={"text": Text()})
+    with pytest.raises(ModuleValueError, match=r"`text` gives a str; a metric gives numbers, tensors or arrays"):
         trainer().validate(module, loader(320, 440), verbose=False)
     assert module.batches == 1
 

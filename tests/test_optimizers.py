@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import IterableDataset
 
 import lighter
 from lighter import Runner
@@ -183,6 +184,29 @@ def test_the_number_of_optimizer_steps(config: dict[str, Any], trainer: dict[str
     module = run(config, *overrides, optimizer=ADAM, scheduler=scheduler)
     assert module.configured["lr_scheduler"]["scheduler"].total_steps == steps == module.trainer.global_step
     assert module.trainer.resume_choice.name == "exact"
+
+
+@pytest.mark.parametrize("scheduler", [{"scheduler": ONE_CYCLE, "interval": "step"}, ONE_CYCLE])
+def test_the_number_of_steps_of_data_without_a_length(config: dict[str, Any], scheduler: dict[str, Any]) -> None:
+    config["model"] |= {"optimizer": ADAM, "scheduler": scheduler}
+    loader = config["data"]["train_dataloader"]
+    loader.pop("shuffle", None)
+    loader["dataset"] = {"_target_": "tests.test_optimizers.Stream", "rows": loader["dataset"]}
+    with pytest.raises(ConfigError, match=r"total_steps: the number of optimizer steps is not known") as caught:
+        Runner().run("fit", [config])
+    assert "limit_train_batches" in str(caught.value)
+    outcome = Runner().execute("fit", [config, {"trainer": {"limit_train_batches": 2, "max_epochs": 1}}])
+    assert outcome.trainer.global_step == 2
+
+
+class Stream(IterableDataset):
+    """Samples of a dataset, with no length."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Any:
+        return (self.rows[index] for index in range(len(self.rows)))
 
 
 def test_definitions_in_another_process_refer_to_its_trainer(config: dict[str, Any]) -> None:

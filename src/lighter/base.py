@@ -27,13 +27,14 @@ from lighter.config.objects import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.parts.finetune import Finetune
+from lighter.parts.foreign_metrics import states_in
 from lighter.parts.hooks import OverriddenIf, followed_by, is_marked
 from lighter.parts.initial_weights import InitialWeights
 from lighter.parts.loss_weights import LossWeights
 from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
 from lighter.parts.materialize import has_no_weights, materialize
 from lighter.parts.measuring import STEPS, Measuring, measure_steps, prepare_metrics
-from lighter.parts.meter import Metrics, samples_in
+from lighter.parts.meter import samples_in
 from lighter.parts.optimizer_table import optimizer_table
 from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
 from lighter.parts.parameter_groups import as_written, renamed_as_in
@@ -55,6 +56,7 @@ FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after
     "on_load_checkpoint": "_load_schedules",
     "on_train_start": "_start_optimizers",
     "on_save_checkpoint": "_save_schedules",
+    **{f"on_{stage}_epoch_end": "_end_epoch" for stage in ("train", "validation", "test")},
     "on_predict_start": "_start_predict_tasks",
     "on_predict_end": "_end_predict_tasks",
 }
@@ -150,13 +152,14 @@ class BaseModule(LightningModule):
         self.scheduler = scheduler
         self._schedules = ManualSchedules()
         self._measure = Measuring(self, self._loss_weights)
-        prepared: list[Metrics] = []
+        prepared: set[int] = set()
         for mode, given in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
             metrics = prepare_metrics(given, f"{mode}_metrics")
             if metrics is not None:
                 # one object for two modes would mix their states
-                metrics = metrics.clone() if any(metrics is other for other in prepared) else metrics
-                prepared.append(metrics)
+                objects = set(map(id, states_in(metrics)))
+                metrics = metrics.clone() if objects & prepared else metrics
+                prepared |= objects
             setattr(self, f"{mode}_metrics", metrics)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -267,6 +270,9 @@ class BaseModule(LightningModule):
         inside = [module for part in parts for module in part.modules() if id(module) not in busy]
         return [module for module in inside if isinstance(module, Metric)]
 
+    def _end_epoch(self) -> None:
+        self._measure.end_epoch(self.mode)
+
     def count_samples(self, batch: Any) -> int | None:
         """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
 
@@ -362,6 +368,7 @@ class BaseModule(LightningModule):
         self._schedules.release()
         if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
             self._own_optimizers.provide("trainer", self._trainer)
+            self._own_optimizers.check_steps(self._trainer)
         configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured

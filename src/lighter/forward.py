@@ -11,19 +11,21 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
+from lighter.parts.arrays import keep_arrays
 from lighter.parts.describe import describe
 from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
 from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
-from lighter.parts.log_names import at_epoch, metric_name
+from lighter.parts.log_names import metric_name
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.measuring import measured
+from lighter.parts.measuring import loader_count, loader_suffix, measured
 from lighter.parts.meter import tell_of_no_value
 from lighter.trainer.lightning import fits_without_validation
 
@@ -64,9 +66,9 @@ class ForwardModule(BaseModule):
         optimizer: as for every module; see `LighterModule`.
         scheduler: likewise.
         evaluator_cfg: what turns `metric_dict` into metrics: an evaluator (anything with torchmetrics' `update`,
-            `compute` and `reset`), or a dict of them by name, for all splits; or by split (`train`, `val`, `test`),
-            where a split without its own has that of the one before it, and one without a `_target_` changes some
-            keys of that. A list has one for each dataloader of the split.
+            `compute` and `reset`, or MONAI's `__call__`, `aggregate` and `reset`), or a dict of them by name, for all
+            splits; or by split (`train`, `val`, `test`), where a split without its own has that of the one before it,
+            and one without a `_target_` changes some keys of that. A list has one for each dataloader of the split.
         evaluator_as_submodule: whether evaluators are submodules, which move to the device with the module.
         finetune_cfg: which parameters train; see `LighterModule`.
         loss_weights: `{name: weight}` of entries of `loss_dict`.
@@ -92,7 +94,6 @@ class ForwardModule(BaseModule):
     followed_by: ClassVar = {
         **FOLLOWED_BY,
         **{f"on_{hook}_epoch_start": "_begin_forward_epoch" for hook in ("train", "validation", "test")},
-        **{f"on_{hook}_epoch_end": "_end_forward_epoch" for hook in ("train", "validation", "test")},
     }
 
     def __init__(
@@ -124,8 +125,11 @@ class ForwardModule(BaseModule):
             raise ModuleValueError(f"{type(self).__name__} has no `forward` and no `model`. {_EXAMPLE}")
         self.model = model
         self.loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
-        ordinary = type(self).update_evaluator is ForwardModule.update_evaluator
-        evaluators = Evaluators(evaluator_cfg, check_methods if ordinary else lambda evaluator: None)
+        kind = type(self)
+        updates, computes = kind.update_evaluator, kind.compute_evaluator
+        is_ordinary = updates is ForwardModule.update_evaluator and computes is ForwardModule.compute_evaluator
+        check = check_methods if updates is ForwardModule.update_evaluator else lambda evaluator: None
+        evaluators = Evaluators(evaluator_cfg, check, adopt=is_ordinary)
         if evaluator_as_submodule:
             self.evaluators = evaluators
         else:
@@ -218,11 +222,11 @@ class ForwardModule(BaseModule):
 
         Override it, and `compute_evaluator`, for evaluators that have not torchmetrics' methods.
         """
-        evaluator.update(**metric_dict)
+        getattr(evaluator, "update", evaluator)(**metric_dict)
 
     def compute_evaluator(self, evaluator: Any) -> Any:
-        """An evaluator's value of the epoch: a number, or a dict of numbers. It is reset afterwards."""
-        return evaluator.compute()
+        """An evaluator's value of the epoch: numbers and arrays, in a dict or alone. It is reset afterwards."""
+        return evaluator.compute() if hasattr(evaluator, "compute") else evaluator.aggregate()
 
     def on_forward_epoch_end(self, mode: str) -> None:
         """Called when an epoch of train, val or test is over."""
@@ -230,22 +234,19 @@ class ForwardModule(BaseModule):
 
     def on_metric_epoch_end(self, mode: str) -> None:
         """Compute the evaluators of a split, log what they give and reset them."""
-        several = self._loaders(mode) > 1
+        arrays: dict[str, Tensor] = {}
         for loader, group in self.evaluators.fed(mode):
-            suffix = f"/dataloader_idx_{loader}" if several else ""
+            suffix = loader_suffix(self.trainer, mode, loader)
             for name, evaluator in group.items():
-                computed = epoch_values(name, evaluator, self._computed(evaluator))
-                for value_name, value in computed.items():
-                    self.log(
-                        at_epoch(mode, metric_name(value_name)) + suffix,
-                        value,
-                        on_epoch=True,
-                        prog_bar=mode != "train",
-                        batch_size=1,
-                        add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
-                        sync_dist=not isinstance(evaluator, (Metric, MetricCollection)),  # those have added up
-                    )
+                values = epoch_values(name, evaluator, self._computed(evaluator))
+                has_added_up = isinstance(evaluator, (Metric, MetricCollection))
+                numbers = {metric_name(key): value for key, value in values.numbers.items()}
+                self._measure.log_late(mode, suffix, numbers, sync_dist=not has_added_up)
+                arrays |= {key + suffix: array for key, array in values.arrays.items()}
+                if values.arrays and not has_added_up and self.trainer.world_size > 1:
+                    rank_zero_warn(f"arrays of {type(evaluator).__name__} are those of the first process alone")
             self.evaluators.end(mode, loader)
+        keep_arrays(self.trainer, mode, arrays)
 
     def _computed(self, evaluator: Any) -> Any:
         """An evaluator's value; None where it has none for the few samples of the sanity check, which nobody sees."""
@@ -279,11 +280,11 @@ class ForwardModule(BaseModule):
     def _begin_forward_epoch(self) -> None:
         self.evaluators.begin(self.mode, self._loaders(self.mode))
 
-    def _end_forward_epoch(self) -> None:
+    def _end_epoch(self) -> None:
+        super()._end_epoch()
         if not self.trainer.barebones:  # there, nothing may be logged
             self.on_forward_epoch_end(self.mode)
 
     def _loaders(self, mode: str) -> int:
         """The number of dataloaders of a mode."""
-        trainer = self.trainer
-        return {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode]
+        return loader_count(self.trainer, mode)

@@ -28,7 +28,7 @@ class LighterModule(BaseModule):
         criterion: the loss function.
         optimizer: the optimizer; in a config, its definition. Without `params` it takes all trainable parameters.
         scheduler: the learning rate scheduler, or Lightning's dict around it (`scheduler`, `monitor`, `interval`, ...).
-        train_metrics: a `Metric`, a `MetricCollection`, or a list or dict of metrics.
+        train_metrics: a metric of torchmetrics or another library, a `MetricCollection`, or a list or dict of these.
         val_metrics: the same for validation.
         test_metrics: the same for test.
         finetune_cfg: which parameters train: a name or names (of modules of the network), or

@@ -203,7 +203,7 @@ def test_without_the_package_it_says_what_to_install(run: RunFolder, monkeypatch
     found = export(RUN)
     assert (found.exit_code, found.output) == (
         2,
-        'this needs the package safetensors: pip install "lighter[safetensors]"\n',
+        "this needs the package safetensors: pip install safetensors\n",
     )
 
 

@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import Logger
 import lighter
 from lighter import Runner
 from lighter.engine.loggers import folder_argument, places
+from lighter.errors import ConfigError
 from lighter.run.paths import RunFolder, all_runs
 from tests.engine.again.jobs import fit_until, logged, newest
 
@@ -132,3 +133,27 @@ def test_a_relative_default_is_within_the_folder() -> None:
     assert folder_argument(Tracker, {}) == "mlruns"
     assert folder_argument(Tracker, {"save_dir": "x"}) is None
     assert folder_argument(dict, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("logger", "$'wandb'", r"trainer::logger: this is no logger"),
+        ("logger", "$5", r"trainer::logger: this is no logger"),
+        ("logger", ["$None", "csv"], r"trainer::logger::0: this is no logger"),
+        ("callbacks", ["$5"], r"trainer::callbacks.*: this is no callback"),
+        ("logger", "wandb", r"trainer::logger: WandbLogger needs the package `wandb`, which is not installed"),
+        ("logger", ["csv", "mlflow"], r"trainer::logger::1: MLFlowLogger needs the package `mlflow`"),
+    ],
+)
+def test_what_is_no_logger_is_a_mistake_of_the_config(job: dict[str, Any], key: str, value: Any, message: str) -> None:
+    job["trainer"][key] = value
+    with pytest.raises(ConfigError, match=message) as caught:
+        Runner().execute("fit", [job])
+    assert len(caught.value.problems) == 1
+
+
+def test_a_logger_of_an_expression(job: dict[str, Any]) -> None:
+    job["_imports_"] = {"loggers": "pytorch_lightning.loggers"}
+    _, trainer = run(job, "$loggers.CSVLogger('mine')")
+    assert trainer.loggers[0].save_dir == "mine"

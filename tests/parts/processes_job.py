@@ -14,7 +14,9 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 from torchmetrics.wrappers import MinMaxMetric
 
+from lighter.parts.foreign_metrics import as_members
 from lighter.parts.meter import Meter
+from tests.parts.test_foreign_metrics import Updates
 
 EXCHANGES = ("all_reduce", "all_gather", "all_gather_object", "barrier")
 
@@ -49,6 +51,7 @@ METRICS: dict[str, Any] = {
     "updates of one": digits,
     "a metric of lists": BinaryAUROC,
     "a mean": MeanMetric,
+    "of another library": lambda: MetricCollection(as_members({"mine": Updates()})),
     "a metric in another": lambda: digits(best=MinMaxMetric(MulticlassAccuracy(5))),
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
+from lighter.errors import ModuleTypeError, ModuleValueError
 from lighter.parts.evaluators import SPLITS, Evaluators, check_methods, epoch_values
 
 
@@ -89,7 +89,7 @@ def test_what_was_left_in_them_is_gone_when_an_epoch_begins() -> None:
 
 @pytest.mark.parametrize("given", [3, nn.Linear(1, 1), "accuracy", {"a": 3}, {"train": 3}, [3]])
 def test_what_is_none(given: Any) -> None:
-    with pytest.raises(ModuleTypeError, match="an evaluator has the methods update, compute, reset"):
+    with pytest.raises(ModuleTypeError, match="an evaluator has the methods `update`, `compute` and `reset`, or"):
         Evaluators(given)
     Evaluators(given, check=lambda evaluator: None)
 
@@ -114,9 +114,9 @@ def test_a_split_that_there_is_not() -> None:
     ],
 )
 def test_names_of_values(name: str, computed: Any, expected: dict[str, float]) -> None:
-    assert epoch_values(name, Count(), computed) == expected
+    assert epoch_values(name, Count(), computed).numbers == expected
 
 
-def test_a_value_is_one_number() -> None:
-    with pytest.raises(MisfitError, match=r"the metric `mine` gives a value of shape \(3,\)"):
-        epoch_values("mine", Count(), torch.zeros(3))
+def test_a_value_of_several_numbers_is_several_or_an_array() -> None:
+    assert [*epoch_values("mine", Count(), torch.zeros(3)).numbers] == ["mine_0", "mine_1", "mine_2"]
+    assert [*epoch_values("mine", Count(), {"a": torch.zeros(3, 3)}).arrays] == ["mine/a"]

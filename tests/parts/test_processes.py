@@ -43,6 +43,12 @@ def test_values_are_those_of_torchmetrics(case: str, found: list[dict[str, Any]]
         assert process["gathers_itself"]
 
 
+def test_what_another_library_does_not_add_up_is_a_mean(found: list[dict[str, Any]]) -> None:
+    values = found[0]["of another library"]["ours"]
+    assert values["metrics/count"] == 40  # of each process
+    assert values["metrics/share"] * 80 == pytest.approx(round(values["metrics/share"] * 80))
+
+
 def test_states_that_add_up_take_an_exchange_for_all_of_them(found: list[dict[str, Any]]) -> None:
     # whether all agree, the losses, and the counts of all metrics
     assert found[0]["sums"]["exchanges"] == {"all_reduce": 3}

@@ -52,6 +52,7 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     of_loggers = [(kind, where) for kind, where in logger_places(outcome.trainer) if where != str(folder.path)]
     places += [("logger", f"{where} ({kind})") for kind, where in of_loggers]
     places += [("file", path) for path in sorted(folder.path.iterdir()) if path.is_file() and path.name not in known]
+    places += [("arrays", _with_count(path)) for path in [folder.arrays] if path.is_dir()]
     places += [("predictions", _with_count(path)) for path in sorted(folder.predictions.glob("*")) if path.is_dir()]
     places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]
     return places[:12]

@@ -78,7 +78,7 @@ def _lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
     else:
         _print("paste", "the config has no key for it: set it where the optimizer is made")
     _print("curve", found.folder.lr_curve)
-    _print("plot", picture or 'needs matplotlib: pip install "lighter[plots]"')
+    _print("plot", picture or "needs matplotlib: pip install matplotlib")
 
 
 def _batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ LOGGERS: dict[str, dict[str, Any]] = {
     "wandb": {"_target_": f"{_LIGHTNINGS}.WandbLogger"},
     "mlflow": {"_target_": f"{_LIGHTNINGS}.MLFlowLogger"},
     "comet": {"_target_": f"{_LIGHTNINGS}.CometLogger"},
-    "neptune": {"_target_": f"{_LIGHTNINGS}.NeptuneLogger"},
 }
 """The definitions that short names stand for."""
 

@@ -346,6 +346,13 @@ class Definitions(Mapping[str, Any]):
         return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
 
 
+def expressions_in(definition: Deferred | Definitions) -> Iterator[tuple[str, str]]:
+    """Yield the expressions that are written in a definition, each with its path in it."""
+    for path, value in _walk(definition._objects.definition(definition.path), ""):
+        if isinstance(value, str) and value.startswith("$"):
+            yield path, value
+
+
 def defer(objects: Objects, path: str) -> Any:
     """What stands at a path with each object in it replaced by a `Deferred`; plain values stay as they are."""
 

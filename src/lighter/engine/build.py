@@ -10,9 +10,10 @@ from types import FunctionType, MappingProxyType
 from typing import Any
 
 from lighter.base import BaseModule
+from lighter.config.defaults import LOGGERS
 from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects, defer
-from lighter.config.problems import Problem
+from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
 from lighter.engine.lightning_classes import inherits, is_overridden
@@ -107,7 +108,7 @@ def check_parts(
     Raises:
         ConfigError: with all that is missing.
     """
-    problems = _second_copies(objects, parts.trainer) or _missing(objects, section, parts, stage, call)
+    problems = _wrong_objects(objects, parts.trainer) or _missing(objects, section, parts, stage, call)
     if problems:
         raise ConfigError(problems)
 
@@ -211,12 +212,27 @@ def is_a(kind: type) -> bool:
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
-def _second_copies(objects: Objects, trainer: Any) -> list[Problem]:
-    """Callbacks and loggers of a second copy of Lightning, where `lightning_alias` could not make them one."""
-    built = {f"trainer::callbacks::{index}": item for index, item in enumerate(trainer.callbacks)}
-    built |= {f"trainer::logger::{index}": item for index, item in enumerate(trainer.loggers)}
-    found = {path: wrong for path, item in built.items() if (wrong := refusal(type(item))) is not None}
-    return [objects.problem(message, path, hint) for path, (message, hint) in found.items()]
+_OBJECTS = {  # what every one of these has, and a hint where something else was given
+    "callbacks": ("state_key", "A callback: {_target_: pytorch_lightning.callbacks.LearningRateMonitor}"),
+    "logger": ("log_hyperparams", f"Write a name without `$`, one of {', '.join(LOGGERS)}, or a definition."),
+}
+
+
+def _wrong_objects(objects: Objects, trainer: Any) -> list[Problem]:
+    """Callbacks and loggers that are none, or of a second copy of Lightning that `lightning_alias` found loaded."""
+    found = []
+    for key, built in {"callbacks": trainer.callbacks, "logger": trainer.loggers}.items():
+        attribute, hint = _OBJECTS[key]
+        for index, item in enumerate(built):
+            inside = join(f"trainer::{key}", index)
+            path = inside if objects.has(inside) else f"trainer::{key}"
+            second_copy = refusal(type(item))
+            if second_copy is not None:
+                found.append(objects.problem(second_copy[0], path, second_copy[1]))
+            elif not hasattr(item, attribute):
+                message = f"this is no {key.removesuffix('s')}: {indefinite(item)}"
+                found.append(objects.problem(message, path, hint))
+    return [*{problem.path: problem for problem in reversed(found)}.values()]  # of a text, Lightning takes the letters
 
 
 def _missing(objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object]) -> list[Problem]:

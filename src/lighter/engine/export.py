@@ -155,7 +155,7 @@ def _require_safetensors() -> None:
     try:
         import safetensors  # noqa: F401
     except ImportError as error:
-        message = 'this needs the package safetensors: pip install "lighter[safetensors]"'
+        message = "this needs the package safetensors: pip install safetensors"
         raise ConfigError([Problem(message)]) from error
 
 

@@ -125,7 +125,7 @@ class BatchValues:
 class MetricCopy:
     """An empty copy of metrics, which works out values of single batches and remembers none of them.
 
-    Networks that metrics hold are shared with the original.
+    Networks that metrics hold are shared with the original. Metrics of other libraries have no values of batches.
     """
 
     def __init__(self, metrics: Metric | MetricCollection) -> None:

@@ -1,7 +1,8 @@
 """Evaluators: what makes metrics of the `metric_dict` of a forward module, for each split and dataloader.
 
-An evaluator is anything with torchmetrics' `update`, `compute` and `reset`. Several, in a dict, are told apart by
-their names; where all of them are torchmetrics', they become a `MetricCollection`, which shares their common work.
+An evaluator is anything with torchmetrics' or MONAI's methods: see `foreign_metrics.py`. Several, in a dict, are told
+apart by their names; where they can be metrics of torchmetrics, they become a `MetricCollection`, which shares their
+common work.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, ClassVar, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config.inherit import is_by_mode
 from lighter.config.problems import nearest
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.meter import scalars
+from lighter.parts.foreign_metrics import EXPECTED, ForeignMetric, as_metric, has_methods
 from lighter.parts.metric_groups import check_labels, collection_of, share_updates
 from lighter.parts.metric_state import load_metric_states, metric_states
+from lighter.parts.metric_values import Values, sort_values
 
 SPLITS = ("train", "val", "test")
-METHODS = ("update", "compute", "reset")
 Group: TypeAlias = dict[str, Any]  # evaluators by name; the only one has the empty name
 _EXAMPLE = """For example:
   evaluator_cfg:
@@ -34,12 +35,9 @@ _EXAMPLE = """For example:
 
 def check_methods(evaluator: Any) -> None:
     """Raise a ModuleTypeError if something has not the methods of an evaluator."""
-    missing = [name for name in METHODS if not callable(getattr(evaluator, name, None))]
-    if missing:
+    if isinstance(evaluator, type) or not has_methods(evaluator):
         raise ModuleTypeError(
-            f"an evaluator has the methods {', '.join(METHODS)}, as a torchmetrics.Metric has;"
-            f" found {describe(evaluator)} without {', '.join(missing)}. {_EXAMPLE}",
-            "evaluator_cfg",
+            f"an evaluator has the methods {EXPECTED}; found {describe(evaluator)}. {_EXAMPLE}", "evaluator_cfg"
         )
 
 
@@ -50,6 +48,7 @@ class Evaluators(nn.Module):
         given: one evaluator or a dict of them for all splits; or a dict by split of these, or of lists of these, one
             for each dataloader. A split without an entry has copies of those of the split before it.
         check: raises if something is no evaluator.
+        adopt: whether evaluators of other libraries become metrics of torchmetrics, by `as_metric`.
 
     Raises:
         ModuleTypeError: something is no evaluator.
@@ -58,7 +57,7 @@ class Evaluators(nn.Module):
 
     transient: ClassVar[Set[str]] = frozenset({"_fed"})  # of an epoch, and saved with what that has measured
 
-    def __init__(self, given: Any, check: Callable[[Any], None] = check_methods) -> None:
+    def __init__(self, given: Any, check: Callable[[Any], None] = check_methods, *, adopt: bool = False) -> None:
         super().__init__()
         self._groups: dict[str, list[Group]] = {}
         self._is_list: dict[str, bool] = {}
@@ -67,7 +66,7 @@ class Evaluators(nn.Module):
         seen: set[int] = set()
         for split, entry in _entries(given).items():
             items = entry if isinstance(entry, list) else [entry]
-            groups = [_group(item, seen, check) for item in items]
+            groups = [_group(item, seen, check, adopt=adopt) for item in items]
             self._groups[split] = []
             self._is_list[split] = isinstance(entry, list)
             self._training[split] = [module.training for module in _modules(groups[0])] if groups else []
@@ -155,27 +154,19 @@ def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inputs.items() if key in takes}
 
 
-def epoch_values(name: str, evaluator: Any, computed: Any) -> dict[str, Tensor]:
-    """What an evaluator computed as scalars by name: its own keys, or its name in the config, or that of its class.
+def epoch_values(name: str, evaluator: Any, computed: Any) -> Values:
+    """What an evaluator computed, by name: its own keys, or its name in the config, or that of its class.
 
     Raises:
-        ModuleValueError: a value is not one number.
-        MisfitError: the labels of a ClasswiseWrapper are not those of its classes.
+        MisfitError: a value is neither numbers nor arrays; the labels of a ClasswiseWrapper are not those of its
+            classes.
     """
-    if computed is None:
-        return {}
     if isinstance(evaluator, (Metric, MetricCollection)):
         check_labels(evaluator)
-    values = computed if isinstance(computed, Mapping) else {"": computed}
-    tensors = {}
-    for key, value in values.items():
-        full = "/".join(part for part in (name, str(key)) if part) or type(evaluator).__name__
-        tensors[full] = torch.as_tensor(value) if _is_number(value) else value
-    return {key: value.float() for key, value in scalars(evaluator, tensors).items()}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) or type(value).__module__ == "numpy"
+    kind = type(evaluator.metric if isinstance(evaluator, ForeignMetric) else evaluator).__name__
+    if isinstance(computed, Mapping) and name:
+        computed = {f"{name}/{key}": value for key, value in computed.items()}
+    return sort_values(name or kind, computed)
 
 
 def _entries(given: Any) -> dict[str, Any]:
@@ -195,7 +186,7 @@ def _entries(given: Any) -> dict[str, Any]:
     return entries
 
 
-def _group(given: Any, seen: set[int], check: Callable[[Any], None]) -> Group:
+def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: bool) -> Group:
     """Evaluators that belong to one dataloader alone."""
     named = isinstance(given, Mapping) and not isinstance(given, nn.Module)
     members = {str(key): value for key, value in given.items() if value is not None} if named else {"": given}
@@ -206,6 +197,10 @@ def _group(given: Any, seen: set[int], check: Callable[[Any], None]) -> Group:
     if any(id(evaluator) in seen for evaluator in members.values()):  # two splits would mix their states
         members = copy.deepcopy(members)
     seen |= {id(evaluator) for evaluator in members.values()}
+    if adopt:
+        # a module's own buffers keep their names in checkpoints
+        keeps = {key for key, one in members.items() if isinstance(one, nn.Module) and hasattr(one, "update")}
+        members = {key: one if key in keeps else as_metric(one) for key, one in members.items()}
     if named and all(isinstance(evaluator, (Metric, MetricCollection)) for evaluator in members.values()):
         return {"": collection_of(members)} if members else {}
     return members

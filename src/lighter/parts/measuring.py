@@ -20,11 +20,13 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lighter.errors import ModuleTypeError, add_note
+from lighter.parts.arrays import keep_arrays
 from lighter.parts.describe import describe
+from lighter.parts.foreign_metrics import EXPECTED, as_members, has_methods
 from lighter.parts.hooks import ExistsIf, is_marked
 from lighter.parts.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
 from lighter.parts.loss_weights import LossWeights
-from lighter.parts.meter import EpochValue, Meter, Metrics, scalars, sizes_that_differ, warn_of_repeats
+from lighter.parts.meter import EpochValue, Meter, Metrics, sizes_that_differ, values_of, warn_of_repeats
 from lighter.parts.metric_groups import collection_of, share_updates
 from lighter.parts.metric_state import unchanged
 from lighter.parts.step_output import as_dict, sort_output
@@ -159,6 +161,34 @@ class Measuring:
         for log in pending:
             log()
 
+    def end_epoch(self, mode: str) -> None:
+        """Log the values whose names were not known before, and keep those that are no numbers."""
+        module, arrays = self._module, dict[str, Tensor]()
+        trainer = module.trainer
+        if trainer.barebones:
+            return
+        for (of, loader_idx), meter in sorted(self._meters.items(), key=lambda item: item[0]):
+            if of == mode and meter.is_open and meter.metrics is not None:
+                suffix = loader_suffix(trainer, mode, loader_idx)
+                self.log_late(mode, suffix, meter.unannounced_values(), sync_dist=True)
+                arrays |= {name + suffix: array for name, array in meter.arrays.items()}
+                if mode != "train":  # a checkpoint at the end of a training epoch has what that has measured
+                    meter.release_foreign()
+        keep_arrays(trainer, mode, arrays)
+
+    def log_late(self, mode: str, suffix: str, values: Mapping[str, Tensor], *, sync_dist: bool = False) -> None:
+        """Log values of an epoch when it is over; with `sync_dist`, their means over processes."""
+        for name, value in values.items():
+            self._module.log(
+                at_epoch(mode, name) + suffix,
+                value.float(),
+                on_epoch=True,
+                prog_bar=mode != "train",
+                batch_size=1,
+                add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
+                sync_dist=sync_dist,
+            )
+
     def _log(
         self,
         meter: Meter,
@@ -274,12 +304,12 @@ class Measuring:
         """Give the values of this step to the loggers and the progress bar: the one transfer to the host."""
         values = {loss_name(name): loss for name, loss in losses.items()}
         if meter.metrics is not None and batch_values is not None:
-            values |= {metric_name(name): value for name, value in scalars(meter.metrics, batch_values).items()}
+            of_batch = values_of(meter.metrics, batch_values).numbers
+            values |= {metric_name(name): value for name, value in of_batch.items()}
         if not values:
             return
         trainer = self._module.trainer
-        several = {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode] > 1
-        suffix = f"/dataloader_idx_{loader_idx}" if several else ""
+        suffix = loader_suffix(trainer, mode, loader_idx)
         device = next(iter(values.values())).device
         numbers = torch.stack([value.detach().float().to(device) for value in values.values()]).tolist()
         row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
@@ -296,6 +326,16 @@ class Measuring:
             trainer.callback_metrics.update(tensors)
         for logger in trainer.loggers:
             logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
+
+
+def loader_count(trainer: pl.Trainer, mode: str) -> int:
+    """The number of dataloaders of a mode."""
+    return {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode]
+
+
+def loader_suffix(trainer: pl.Trainer, mode: str, loader_idx: int) -> str:
+    """The end of the names of a dataloader's values, where there are several."""
+    return f"/dataloader_idx_{loader_idx}" if loader_count(trainer, mode) > 1 else ""
 
 
 def _has_logging_hook(kind: type) -> bool:
@@ -321,13 +361,13 @@ def prepare_metrics(given: Any, name: str) -> Metrics | None:
         return given
     members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
     for member in members:
-        if not isinstance(member, (Metric, MetricCollection)):
+        if not isinstance(member, (Metric, MetricCollection)) and (isinstance(member, type) or not has_methods(member)):
             where = "" if member is given else f" among {name}'s members"
             raise ModuleTypeError(
-                f"`{name}` takes a torchmetrics.Metric, a MetricCollection, or a list or dict of metrics; "
-                f"found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
+                f"`{name}` takes a torchmetrics.Metric, a MetricCollection, another object with {EXPECTED}, or a list"
+                f" or dict of metrics; found a {type(member).__name__}{where}. {_METRICS_EXAMPLE}"
             )
-    return collection_of(dict(given) if isinstance(given, Mapping) else list(given)) if members else None
+    return collection_of(as_members(given if isinstance(given, Mapping) else list(members))) if members else None
 
 
 def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:

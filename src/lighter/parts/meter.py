@@ -23,9 +23,10 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lighter.errors import MisfitError
 from lighter.parts.batch_values import intercept
+from lighter.parts.foreign_metrics import ForeignMetric, foreign_in, without_foreign
 from lighter.parts.log_names import loss_name, metric_name
 from lighter.parts.metric_groups import check_labels
-from lighter.parts.plain_tensors import plain_tensor
+from lighter.parts.metric_values import Values, sort_values
 from lighter.parts.processes import gathered, measured_everywhere
 from lighter.trainer.finite.values import tensors_in
 
@@ -56,6 +57,7 @@ class Meter:
         metrics: the metrics of the mode, which the user's step updates; None if there are none.
         is_open: whether an epoch is being measured.
         steps_seen: the number of steps over all epochs, counted by the owner.
+        arrays: the values of the epoch that are no single numbers, once `values` was called.
     """
 
     def __init__(self, metrics: Metrics | None) -> None:
@@ -63,6 +65,7 @@ class Meter:
         self._batch_values = intercept(metrics) if metrics is not None else None
         self.is_open = self._is_trial = False
         self.steps_seen = 0
+        self.arrays: dict[str, Tensor] = {}
         self._losses: dict[str, LossMean] = {}
         self._values: dict[str, Tensor] | None = None
         self._announced_losses = 0
@@ -77,7 +80,7 @@ class Meter:
             is_trial: whether nobody will see its values: metrics that have none for so few samples may fail.
         """
         self._is_trial = is_trial
-        self._losses, self._values = {}, None
+        self._losses, self._values, self.arrays = {}, None, {}
         self._announced_losses, self._metrics_announced = 0, self.metrics is None
         if self.metrics is not None and self._batch_values is not None:
             self.metrics.reset()
@@ -120,6 +123,17 @@ class Meter:
             names += [metric_name(name) for name in self._metric_names]
             self._metrics_announced = True
         return names
+
+    def unannounced_values(self) -> dict[str, Tensor]:
+        """The values of the epoch whose names were not known at its first step; all processes must ask for them."""
+        names = {metric_name(name) for name in self._metric_names or ()}
+        metrics = {name: value for name, value in self.values().items() if name.startswith(metric_name(""))}
+        return {name: value for name, value in metrics.items() if name not in names}
+
+    def release_foreign(self) -> None:
+        """Empty the metrics of other libraries, whose epoch is over: what they hold would be saved in checkpoints."""
+        for metric in foreign_in(self.metrics.modules() if self.metrics is not None else ()):
+            metric.reset()
 
     def epoch_value(self, name: str) -> EpochValue:
         """One of this epoch's values, which can be asked for when the epoch is over."""
@@ -172,16 +186,14 @@ class Meter:
 
     def _metric_values(self, metrics: Metrics) -> dict[str, Tensor]:
         try:
-            computed = scalars(metrics, metrics.compute())
+            computed = values_of(metrics, metrics.compute())
         except Exception as error:  # of any metric
             if not self._is_trial or isinstance(error, MisfitError):
                 raise
             tell_of_no_value(metrics, error)
             return {}
-        unknown = [name for name in computed if name not in (self._metric_names or computed)]
-        if unknown:
-            rank_zero_warn(f"the metrics {unknown} were not there at the first step, so they are not logged")
-        return {metric_name(name): value for name, value in computed.items()}
+        self.arrays = computed.arrays
+        return {metric_name(name): value for name, value in computed.numbers.items()}
 
 
 def tell_of_no_value(metric: Any, error: Exception) -> None:
@@ -192,49 +204,29 @@ def tell_of_no_value(metric: Any, error: Exception) -> None:
     )  # fmt: skip
 
 
-def scalars(metrics: Metrics, computed: Any) -> dict[str, Tensor]:
+def values_of(metrics: Metrics, computed: Any) -> Values:
     """What metrics computed, by name: the keys of a collection, the class name of a single metric.
 
     Raises:
-        MisfitError: a value has several numbers, which no logger can take.
+        MisfitError: a value is neither numbers nor arrays.
     """
-    values = computed if isinstance(computed, Mapping) else {type(metrics).__name__: computed}
-    for name, value in values.items():
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            shape = kind_of_value(value)
-            of_wrapper = isinstance(metrics, WrapperMetric) or (
-                isinstance(metrics, MetricCollection) and name not in metrics.keys(keep_base=False)
-            )
-            raise MisfitError(
-                f"the metric `{name}` gives {shape}; only single numbers can be logged."
-                f" {advice_on(value, may_wrap=not of_wrapper)}"
-            )
-    return {str(name): plain_tensor(value).reshape(()) for name, value in values.items()}
-
-
-def kind_of_value(value: Any) -> str:
-    """Describe a value that is no single number, for messages."""
-    return f"a value of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-def advice_on(value: Any, *, may_wrap: bool) -> str:
-    """Return a hint for a value that is no single number."""
-    if may_wrap and isinstance(value, Tensor) and value.ndim == 1:
-        return "Average it, or wrap it in torchmetrics.wrappers.ClasswiseWrapper for a number of each class."
-    return "Leave it out here: a module or callback of your own can hold such a metric, and save what it computes."
+    return sort_values(type(metrics).__name__, computed)
 
 
 def output_names(metrics: Metrics) -> list[str]:
-    """The names that metrics will compute. Metrics that return several values are asked once, after an update.
+    """The names of numbers that metrics will compute. They are asked once, after an update.
+
+    Those of other libraries are not: what they are called is known when the epoch is over.
 
     Raises:
-        MisfitError: a value has several numbers, which is told at the first step rather than at the epoch's end.
+        MisfitError: a value is none, which is told at the first step rather than at the epoch's end.
     """
     members = dict(metrics.items(keep_base=False, copy_state=False)) if isinstance(metrics, MetricCollection) else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fresh = metrics.clone()
+            with without_foreign(metrics.modules()):
+                fresh = metrics.clone()
             for metric in fresh.modules():  # this process alone: the others may have nothing to compute yet
                 if isinstance(metric, Metric):
                     metric.distributed_available_fn = _alone
@@ -243,8 +235,10 @@ def output_names(metrics: Metrics) -> list[str]:
     except MisfitError:
         raise
     except Exception:  # noqa: BLE001 - a metric that needs more samples: it will be a single number
-        return list(members) if members is not None else [type(metrics).__name__]
-    return [*scalars(metrics, computed)]
+        if members is None:
+            return [type(metrics).__name__]
+        return [name for name, member in members.items() if not isinstance(member, ForeignMetric)]
+    return [*values_of(metrics, computed).numbers]
 
 
 def _alone() -> bool:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 
+from lighter.parts.foreign_metrics import ForeignMetric, has_methods, without_foreign
 from lighter.parts.holders import held_modules, holders
 
-_METHODS = ("update", "compute", "reset")
 _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 
 
@@ -35,7 +35,7 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
     for name, metric in _metrics(root):
         is_reset = id(metric) in are_reset
         held = {key: _kept(getattr(metric, key)) for key in _keys(metric, is_reset)}
-        if held:
+        if held or (isinstance(metric, ForeignMetric) and metric.update_count and not is_reset):
             states[name] = {"updates": 0 if is_reset else metric.update_count, "states": held}
     return states
 
@@ -56,20 +56,30 @@ def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
 
 def metrics_in(root: nn.Module) -> list[Any]:
     """The metrics in a module: of torchmetrics, and objects of any other class that has the methods of one."""
-    return [one for _, one in holders(root) if all(callable(getattr(type(one), name, None)) for name in _METHODS)]
+    found = [one for _, one in holders(root) if has_methods(one)]
+    return [one for one in found if not isinstance(one, ForeignMetric)]  # their objects are found by themselves
 
 
 @contextmanager
 def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
-    """Put back afterwards what these metrics have in their attributes, each list and dict of them being the same."""
-    before = [(vars(one), _remembered(vars(one), {})) for one in metrics if hasattr(one, "__dict__")]
-    try:
-        yield
-    finally:
-        for attributes, put_back in before:
-            intercepted = {key: attributes[key] for key in ("forward",) if key in attributes}  # since then, perhaps
-            put_back()
-            attributes.update(intercepted)
+    """Put back afterwards what these metrics have in their attributes, each list and dict of them being the same.
+
+    What is done to a `ForeignMetric` meanwhile does not reach the object of another library.
+    """
+    metrics = list(metrics)
+    with without_foreign(metrics):
+        before = [(vars(one), _remembered(vars(one), {})) for one in metrics if hasattr(one, "__dict__")]
+        try:
+            yield
+        finally:
+            _put_back(before)
+
+
+def _put_back(before: Iterable[tuple[dict[str, Any], Callable[[], Any]]]) -> None:
+    for attributes, put_back in before:
+        intercepted = {key: attributes[key] for key in ("forward",) if key in attributes}  # since then, perhaps
+        put_back()
+        attributes.update(intercepted)
 
 
 def _remembered(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:

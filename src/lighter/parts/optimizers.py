@@ -7,21 +7,24 @@ the parameters (or, for a scheduler, the optimizer), Lightning's dict around a s
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pytorch_lightning import Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lighter.config.objects import Deferred, Definitions
+from lighter.config.objects import Deferred, Definitions, expressions_in
 from lighter.errors import ModuleTypeError, ModuleValueError, NotBuiltError
 from lighter.parts.lr_schedules import ManualSchedule
 from lighter.parts.parameter_groups import check_placed, group_parameters, is_by_name
 from lighter.parts.parameter_types import Named
 from lighter.parts.schedulers import build_scheduler
 
+_STEPS = "@trainer.estimated_stepping_batches"
 OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
 
 
@@ -112,10 +115,29 @@ class OwnOptimizers:
 
     def provide(self, path: str, made: Any) -> None:
         """Let what the definitions refer to by a path of the config be an object that exists."""
+        for definition in self._of_config():
+            definition.provide(path, made)
+
+    def _of_config(self) -> Iterator[Deferred | Definitions]:
         for given in self.definitions.values():
             for item in given if isinstance(given, (list, tuple)) else [given]:
                 if isinstance(item, (Deferred, Definitions)):
-                    item.provide(path, made)
+                    yield item
+
+    def check_steps(self, trainer: Trainer) -> None:
+        """See that the trainer knows the number of its optimizer steps, where an expression asks for it.
+
+        Of data without a length, Lightning's answer is `max_steps`, which may be -1.
+
+        Raises:
+            ConfigError: it does not, at the expression.
+        """
+        for definition in self._of_config():
+            for path, text in expressions_in(definition):
+                if _STEPS in text and trainer.estimated_stepping_batches in (-1, math.inf):
+                    message = "the number of optimizer steps is not known: the training data has no length"
+                    hint = "Give `trainer::max_steps`, or `trainer::limit_train_batches` as a number of batches."
+                    raise definition.problem(message, key=path, hint=hint)
 
     def not_built(self, name: str) -> NotBuiltError:
         """Return the error for one that is asked for too early."""

@@ -12,6 +12,7 @@ outputs/2026-11-22/14-03-55-digits/
     run.log           what was logged while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
     predictions/      a folder for each prediction task
+    arrays/           values of metrics that are no single numbers, a file for each evaluation: val-epoch3-step40.npz
     .lock             while a process has the run: see `lock.py`
 
 and while a writer's file grows, here or wherever it was told to write:
@@ -49,6 +50,7 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
+ARRAYS = "arrays"
 PROGRESS = ".progress"
 PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
 LR_CURVE = "lr.csv"
@@ -101,6 +103,11 @@ class RunFolder:
     def predictions(self) -> Path:
         """The folder of the prediction tasks' outputs."""
         return self.path / PREDICTIONS
+
+    @property
+    def arrays(self) -> Path:
+        """The folder of the metrics' values that are no single numbers."""
+        return self.path / ARRAYS
 
     @property
     def lr_curve(self) -> Path:

@@ -96,7 +96,7 @@ def write_video(path: Path, value: Any, *, fps: int = 24) -> None:
     try:
         import av
     except ImportError as error:
-        raise PredictionError('writing videos needs PyAV: pip install "lighter[video]"') from error
+        raise PredictionError("writing videos needs PyAV: pip install av") from error
     pixels = _pixels(value, "CTHW", (1, 3))
     even = pixels.shape[1] % 2 == 0 and pixels.shape[2] % 2 == 0
     with av.open(str(path.with_suffix(".mp4")), "w") as container:
@@ -143,6 +143,6 @@ def _save_png(path: Path, pixels: Any) -> None:
     try:
         from PIL import Image
     except ImportError as error:
-        raise PredictionError('writing images needs Pillow: pip install "lighter[images]"') from error
+        raise PredictionError("writing images needs Pillow: pip install pillow") from error
     is_grey = pixels.shape[-1] == 1
     Image.fromarray(pixels[..., 0] if is_grey else pixels).save(path.with_suffix(".png"))

@@ -25,7 +25,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise ModuleValueError('ParquetWriter needs pyarrow: pip install "lighter[parquet]"') from error
+    raise ModuleValueError("ParquetWriter needs pyarrow: pip install pyarrow") from error
 
 ROW_GROUP = 65_536
 

@@ -1,4 +1,4 @@
-"""The metrics that a config gives to its module: what they are called when they are logged, and which are none.
+"""The metrics that a config gives to its module: what they are called when they are logged, and what is none.
 
 Metrics of torchmetrics whose arguments are all written are made on the meta device, where they have no size, and asked
 for the value of no data: its shape and its names. What is made is thrown away.
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
@@ -21,11 +21,13 @@ from lighter.engine.check.constructors import is_known
 from lighter.engine.check.found import Found
 from lighter.engine.check.missing import is_ours
 
+if TYPE_CHECKING:
+    from lighter.parts.metric_values import Values
+
 _MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 _OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
 _MADE = (*_OF_ONE_NUMBER, "torchmetrics.wrappers.", "torchmetrics.collections")
 _EXAMPLE = "accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}"
-_METHODS = ("update", "compute", "reset")
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,37 @@ class Written:
 
     def names(self) -> list[str] | None:
         """Return the names that it is logged by; None where they cannot be told."""
-        computed = self.computed()
-        if isinstance(computed, Mapping):  # in a dict, they may get its key in front
-            return None if self.key else [str(name) for name in computed]
+        values = self.values()
+        if isinstance(self.computed(), Mapping):  # in a dict, they may get its key in front
+            return [*values.numbers] if values is not None and not self.key else None
+        if values is not None and (self.key or not self._is_factory):
+            return [*values.numbers]
         kind = type(self.made) if self.made is not None else self.kind
         known = kind is not None and kind.__module__.startswith(_OF_ONE_NUMBER)
-        is_factory = self.made is None and kind is not None and "__new__" in vars(kind)
-        if kind is None or not known or (is_factory and not self.key):
+        if kind is None or not known or (self._is_factory and not self.key):
             return None
-        return [self.key or kind.__name__]
+        return [] if _always_several(kind) else [self.key or kind.__name__]
+
+    @property
+    def _is_factory(self) -> bool:
+        return self.made is None and self.kind is not None and "__new__" in vars(self.kind)
+
+    def values(self) -> Values | None:
+        """Return the values of no data, as they will be logged or kept in files; None where they cannot be told."""
+        from lighter.errors import MisfitError
+        from lighter.parts.metric_values import sort_values
+
+        computed = self.computed()
+        try:
+            return None if computed is None else sort_values(self.key or type(self.made).__name__, computed)
+        except MisfitError:
+            return None
+
+    def array_names(self) -> list[str]:
+        """Return the names of its values that are known to be no single numbers."""
+        values = self.values()
+        several = [self.key or self.kind.__name__] if self.kind is not None and _always_several(self.kind) else []
+        return [*values.arrays, *several] if values is not None else several
 
     def computed(self) -> Any:
         """Return the value of no data; None where it cannot be computed."""
@@ -93,7 +117,7 @@ def metrics_of(found: Found, mode: str) -> list[Written] | None:
 
 
 def check_metrics(found: Found) -> None:
-    """Add a problem for each metric or evaluator that the module will not take, and for values of several numbers."""
+    """Add a problem for each metric or evaluator that the module will not take."""
     kind, torchmetrics = found.kind(found.section), sys.modules.get("torchmetrics")
     base: Any = sys.modules.get("lighter.base")
     if kind is None or base is None or torchmetrics is None or not issubclass(kind, base.BaseModule):
@@ -103,7 +127,7 @@ def check_metrics(found: Found) -> None:
     for mode in _MODES_OF[found.stage]:
         given = _given(found, mode)
         for path in _members(found, *given) if given is not None else ():
-            _check_metric(found, path, (torchmetrics.Metric, torchmetrics.MetricCollection))
+            _check_metric(found, path, "a metric")
     if hasattr(kind, "update_evaluator"):
         _check_evaluators(found, kind)
 
@@ -123,43 +147,30 @@ def _members(found: Found, path: str, node: Node) -> Iterator[str]:
         yield from (join(path, step) for step in node.steps())
 
 
-def _check_metric(found: Found, path: str, kinds: tuple[type, ...]) -> None:
+def _check_metric(found: Found, path: str, called: str) -> None:
+    from lighter.parts.foreign_metrics import EXPECTED
+
     followed = found.followed(path)
     node = found.tree.find(followed)
     if node is None or is_reference(node.value) or (is_target(node.value) and "_disabled_" in node.value):
         return
     kind = found.kind(followed)
     if not is_target(node.value):
-        found.problem(f"a metric is an object; found {indefinite(node.value)}", path, _EXAMPLE)
-    elif kind is not None and "_mode_" not in node.value and not issubclass(kind, kinds) and not is_factory(kind):
-        message = f"a metric is a torchmetrics.Metric or MetricCollection; found a {kind.__name__}"
-        found.problem(message, path, _EXAMPLE)
-    else:
-        _check_value(found, _written(found, path, ""))
+        found.problem(f"{called} is an object; found {indefinite(node.value)}", path, _EXAMPLE)
+    elif kind is not None and "_mode_" not in node.value and not _is_metric(kind):
+        found.problem(f"{called} has the methods {EXPECTED}; found a {kind.__name__}", path, _EXAMPLE)
+
+
+def _is_metric(kind: type) -> bool:
+    from lighter.parts.foreign_metrics import has_methods
+
+    torchmetrics: Any = sys.modules["torchmetrics"]
+    return has_methods(kind) or issubclass(kind, torchmetrics.MetricCollection) or is_factory(kind)
 
 
 def is_factory(kind: type) -> bool:
     """Return whether calling a class may give an object of another."""
     return any("__new__" in vars(each) for each in kind.__mro__[:-1])
-
-
-def _check_value(found: Found, metric: Written) -> None:
-    """Add a problem for a metric of which it is known that its value is no single number."""
-    from lighter.parts.meter import advice_on, kind_of_value
-
-    computed = metric.computed()
-    if computed is None and _always_several(metric.kind):
-        computed = ()
-    values = [*computed.values()] if isinstance(computed, Mapping) else [computed]
-    wrong = [value for value in values if value is not None and not _is_number(value)]
-    if wrong:
-        message = f"this metric gives {kind_of_value(wrong[0])}; only single numbers can be logged"
-        hint = advice_on(wrong[0], may_wrap=not isinstance(computed, Mapping))
-        found.problem(message, metric.path, hint)
-
-
-def _is_number(value: Any) -> bool:
-    return hasattr(value, "numel") and value.numel() == 1
 
 
 def _always_several(kind: type | None) -> bool:
@@ -175,22 +186,14 @@ def _always_several(kind: type | None) -> bool:
 
 
 def _check_evaluators(found: Found, kind: Any) -> None:
-    """Add a problem for each evaluator that lacks a method by which it is asked, or gives several numbers."""
+    """Add a problem for each evaluator that lacks a method by which it is asked."""
     base: Any = sys.modules["lighter.forward"].ForwardModule
     given = found.argument(found.section, "evaluator_cfg")
     if given is None or kind.update_evaluator is not base.update_evaluator:
         return
     first = found.argument(given[0], "train") or given  # the other splits may have changes of it, which are arguments
     for path in _definitions(found, *first):
-        target, node = found.kind(path), found.node(path)
-        missing = [name for name in _METHODS if not callable(getattr(target, name, None))]
-        if target is None or "_mode_" in node.value or is_factory(target):
-            continue
-        if missing:
-            message = f"an evaluator has {', '.join(_METHODS)}; {target.__name__} lacks {', '.join(missing)}"
-            found.problem(message, path, _EXAMPLE)
-        elif kind.compute_evaluator is base.compute_evaluator:
-            _check_value(found, _written(found, path, ""))
+        _check_metric(found, path, "an evaluator")
 
 
 def _definitions(found: Found, path: str, node: Node) -> Iterator[str]:

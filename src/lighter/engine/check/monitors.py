@@ -149,6 +149,9 @@ def _wrong(found: Found, name: str) -> tuple[str, str] | None:
     metric = _METRIC.match(name)
     names = metric_names(found, metric[1]) if metric else None
     if metric and names is not None and metric[2] not in names:
+        arrays = {key for each in metrics_of(found, metric[1]) or () for key in each.array_names()}
+        if metric[2] in arrays:
+            return ": it is no single number, and kept in `arrays/` of the run's folder", ""
         return f": the metrics of {metric[1]} are: {', '.join(names) or 'none'}", ""
     return None
 

@@ -14,15 +14,13 @@ _MODES = ("train", "val", "test")
 
 def check_sharing(found: Found) -> None:
     """A problem for each reference by which a mode gets a metric that another mode has."""
-    torchmetrics = sys.modules.get("torchmetrics")
-    if torchmetrics is None:
+    if "torchmetrics" not in sys.modules:
         return
-    kinds = (torchmetrics.Metric, torchmetrics.MetricCollection)
     owners: dict[str, str] = {}
     told: set[str] = set()
     for mode in _MODES:
         path = f"{found.section}::metrics::{mode}" if found.section == "system" else f"model::{mode}_metrics"
-        for metric, by in _metrics(found, path, None, kinds) if found.tree.find(path) is not None else ():
+        for metric, by in _metrics(found, path, None) if found.tree.find(path) is not None else ():
             owner = owners.setdefault(metric, mode)
             if owner != mode and by is not None and by not in told:
                 told.add(by)
@@ -31,8 +29,11 @@ def check_sharing(found: Found) -> None:
                 found.problem(message, by, f"Copy the definition: `%{text[1:]}`")
 
 
-def _metrics(found: Found, path: str, by: str | None, kinds: Any) -> Iterator[tuple[str, str | None]]:
+def _metrics(found: Found, path: str, by: str | None) -> Iterator[tuple[str, str | None]]:
     """The path of each metric that a value has, and of the reference that leads to it, if one does."""
+    from lighter.parts.foreign_metrics import has_methods
+
+    torchmetrics: Any = sys.modules["torchmetrics"]
     ahead = [(path, by)]
     seen: set[str] = set()  # references may go round in a circle
     while ahead:
@@ -44,6 +45,6 @@ def _metrics(found: Found, path: str, by: str | None, kinds: Any) -> Iterator[tu
             continue
         seen.add(followed)
         kind = found.kind(followed)
-        if kind is not None and issubclass(kind, kinds):
+        if kind is not None and (has_methods(kind) or issubclass(kind, torchmetrics.MetricCollection)):
             yield followed, by
         ahead += [(join(followed, step), by) for step in reversed([*node.steps()])]

@@ -7,7 +7,9 @@ values, Lightning is asked: a trainer of one CPU process is made of them and thr
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
@@ -32,6 +34,12 @@ _KINDS = {  # what Lightning asks of the objects that it is given
     "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
     "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
 }
+_PACKAGES = {  # what has to be installed for Lightning's loggers, one of these, by the names of their modules
+    "TensorBoardLogger": ("tensorboard", "tensorboardX"),
+    "WandbLogger": ("wandb",),
+    "MLFlowLogger": ("mlflow",),
+    "CometLogger": ("comet_ml",),
+}
 _SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
 
 
@@ -51,6 +59,7 @@ def check_trainer(found: Found) -> None:
         for key, message, hint in _refused_by_lightning(values):
             found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
     _check_kinds(found)
+    _check_packages(found)
     _check_twice(found)
 
 
@@ -60,6 +69,18 @@ def _check_kinds(found: Found) -> None:
         for path, kind in _objects(found, key):
             if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
                 found.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
+
+
+def _check_packages(found: Found) -> None:
+    """Add a problem for each logger of Lightning's whose package is not installed: it says so only when it is made."""
+    for path, kind in _objects(found, "logger"):
+        if not isinstance(kind, type):
+            continue
+        for needed in filter(None, (_PACKAGES.get(each.__name__) for each in kind.__mro__)):
+            if not any(name in sys.modules or find_spec(name) for name in needed):
+                package = needed[0].replace("_", "-")
+                hint = f"pip install {package}"
+                found.problem(f"{kind.__name__} needs the package `{package}`, which is not installed", path, hint)
 
 
 def _parameters() -> set[str]:

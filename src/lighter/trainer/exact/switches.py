@@ -15,9 +15,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from lighter.errors import CheckpointError
+from lighter.parts.foreign_metrics import has_methods
 from lighter.parts.holders import (
     holders,
     is_holder,
@@ -72,9 +73,10 @@ class Attribute:
 
     @property
     def is_users(self) -> bool:
-        """Return whether a change that cannot be saved is told: objects of libraries keep caches."""
+        """Return whether a change that cannot be saved is told: objects of libraries keep caches, metrics sums."""
+        is_foreign = not isinstance(self.holder, (Metric, MetricCollection))
         has_state = isinstance(self.holder, nn.Module) and type(self.holder).get_extra_state is not _NO_EXTRA_STATE
-        return not has_state and is_of_users(self.holder)
+        return not has_state and (is_of_users(self.holder) or (is_foreign and has_methods(self.holder)))
 
     @property
     def kind(self) -> str:
