@@ -40,6 +40,12 @@ def test_list(root: Path) -> None:
     assert lighter("list", "--name", "x").output == "There is no such run under outputs.\n"
 
 
+def test_in_a_narrow_terminal_names_break_before_values(root: Path) -> None:
+    lines = CliRunner().invoke(cli, ["runs", "list"], env={"COLUMNS": "57"}).output.splitlines()
+    assert [line.split() for line in lines[:2]] == [["val/"], ["run", "stage", "status", "time", "loss"]]
+    assert lines[2].split() == [SECOND, "fit", "failed", "1.5s", "0.5"]
+
+
 def test_show(root: Path) -> None:
     (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch\n0,4,3.0\n1,9,1.0\n")
     shown = lighter("show", "last").output

@@ -22,6 +22,7 @@ from lighter.run.read import Run
 _COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "lost": "red"}
 _MOST_METRICS = 3
 _MOST_CURVES = 12
+_UNLIMITED = 10_000
 _WIDEST = 60
 
 
@@ -55,6 +56,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
         values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
         cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
         table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
+    wide = table.__rich_measure__(console, console.options.update(max_width=_UNLIMITED)).maximum
+    if wide > console.width:  # names break at their slashes before values do anywhere
+        for column, head in zip(table.columns[4:], heads, strict=False):
+            column.header = head.replace("/", "/\n").replace("::", "::\n")
     console.print(table)
     rest = len(rows) - len(shown)
     more = f"{rest} more: --limit 0 shows all" if rest > 0 else ""
