@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Protoc
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassF1Score as Dice
 
 from lighter import LighterModule
@@ -231,3 +232,52 @@ class Own(LighterModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self(batch[0]).sum()
+
+
+class MeanDistance(Metric):
+    """A metric of one number, which no annotation says."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds, target):
+        self.total += (preds.argmax(1) - target).abs().sum()
+        self.count += len(target)
+
+    def compute(self):
+        mean = torch.tensor(0.0)
+        if self.count:
+            mean = self.total / self.count
+        return mean
+
+
+class Spread(MeanDistance):
+    """A metric of several numbers by name."""
+
+    def compute(self):
+        return {"mean": self.total / self.count, "sum": self.total}
+
+
+class Opaque(MeanDistance):
+    """A metric of which it is not known what it computes."""
+
+    def compute(self):
+        return _anything(self)
+
+
+def _anything(metric):
+    return metric.total
+
+
+class OwnEvaluator:
+    """No metric of torchmetrics, so that its values are named by its key."""
+
+    update = compute = reset = _anything
+
+
+class SeveralLosses(nn.Module):
+    def forward(self, pred, target):
+        loss = nn.functional.cross_entropy(pred, target)
+        return {"total": loss, "ce": loss}

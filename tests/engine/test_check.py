@@ -192,6 +192,12 @@ LEGAL = {
     "of a wrapper": "system: {metrics: {=val: [{_target_: torchmetrics.wrappers.ClasswiseWrapper, metric: "
     "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3, average: none}}]}}\n"
     f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/multiclassf1score_2/epoch, mode: max'}]}}",
+    "of a dict": f"system: {{metrics: {{=val: {{spread: {{_target_: {CALLABLES}.Spread}}}}}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/sum/epoch'}]}}",
+    "of what is not known": f"system: {{metrics: {{=val: {{one: {{_target_: {CALLABLES}.Opaque}}}}}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/other/epoch'}]}}",
+    "of one of several losses": f"system: {{criterion: {{=_target_: {CALLABLES}.SeveralLosses}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/loss/ce/epoch'}]}}",
     "step": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: step, mode: max'}]}}",
     "epoch": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: epoch, mode: max'}]}}",
     "learning rate": f"trainer: {{callbacks: [{RATES}, {CHECKPOINT % 'monitor: lr-Adam'}]}}",

@@ -357,6 +357,24 @@ def test_the_users_own_checkpoints_save_into_the_run(config: dict[str, Any]) -> 
     assert [path.name for path in newest().checkpoints.iterdir()] == ["mine.ckpt"]
 
 
+@pytest.mark.parametrize("by", ["EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"])
+def test_a_monitor_that_nothing_logged_is_told_what_there_is(config: dict[str, Any], by: str) -> None:
+    """Losses and metrics come first: the optimizers' values are logged before them, and hide them in a long list."""
+    if by == "ReduceLROnPlateau":
+        scheduler = {"_target_": f"torch.optim.lr_scheduler.{by}"}
+        config["model"]["scheduler"] = {"scheduler": scheduler, "monitor": "val/loss/total/epoch"}
+    else:
+        callback = {"_target_": f"pytorch_lightning.callbacks.{by}", "monitor": "val/loss/total/epoch"}
+        config["trainer"]["callbacks"] = [callback]
+    with pytest.raises(ConfigError) as caught:
+        Runner().run("fit", [config])
+    where = "model::scheduler" if by == "ReduceLROnPlateau" else "trainer::callbacks::0"
+    first, *_, last = [line.strip() for line in str(caught.value).splitlines()]
+    assert first.endswith(f"{where}::monitor: nothing has logged `val/loss/total/epoch`")
+    assert "There is: val/loss/epoch, val/metrics/accuracy/epoch," in str(caught.value)
+    assert last.endswith("train/lr.")
+
+
 def test_an_unknown_stage(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="`train` is no stage"):
         Runner().run("train", [config])

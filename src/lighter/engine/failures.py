@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -11,13 +13,15 @@ from typing import Any
 from lighter.config.check.sections import STAGES
 from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
-from lighter.config.problems import Problem, shortened
+from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
-from lighter.engine.lightning_classes import NAMES
+from lighter.engine.lightning_classes import NAMES, inherits
 from lighter.errors import ConfigError, LighterError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
+_MOST_LINES, _WIDEST_LINE = 10, 110
+_MONITOR = re.compile(r"(?:conditioned on metric `?|ModelCheckpoint\(monitor=')([^`'\s]+)")
 _BETWEEN = (  # what calls the user's code, rather than what the config names
     "lighter.",
     *(f"{package}.{part}" for package in NAMES for part in ("core", "trainer")),
@@ -62,14 +66,34 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
     if "invalid dataloader" in str(error):
         return objects.problem(str(error), section)
     callback = _callback(objects, frames)
+    monitor = _MONITOR.search(str(error))
+    if monitor is not None:
+        return _unlogged(objects, monitor[1], callback, frames)
     if callback:
-        named = argument_in(str(error), objects.called(callback)) or (
-            "monitor" if "conditioned on" in str(error) else ""
-        )
+        named = argument_in(str(error), objects.called(callback))
         return objects.problem(str(error).strip(), join_if(callback, named))
     if type(error).__name__ == MISCONFIGURED:
         return objects.problem(str(error).strip(), trainer)
     return None
+
+
+def _unlogged(objects: Objects, name: str, callback: str, frames: Sequence[TracebackType]) -> Problem:
+    """Return the problem of a monitor that nothing has logged: Lightning lists all names, the least useful first."""
+    ran = [_self(trace.tb_frame) for trace in frames]
+    trainer = next((one for one in ran if inherits(type(one), "Trainer")), None)
+    names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
+    values = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
+    written = [path for path in values if path.startswith(callback)] or values
+    lines = textwrap.wrap(
+        f"There is: {', '.join(names) or 'nothing'}.", 110, break_long_words=False, break_on_hyphens=False
+    )
+    hint = "\n".join(filter(None, [closest(name, names), *lines[:_MOST_LINES]]))
+    return objects.problem(f"nothing has logged `{name}`", written[0] if written else callback or "trainer", hint)
+
+
+def _rank(name: str) -> tuple[bool, bool, bool]:
+    """Put losses and metrics of epochs first, those of validations before others, and the optimizers' values last."""
+    return name.startswith(("train/optimizer/", "train/lr")), name.endswith("/step"), not name.startswith("val")
 
 
 def _callback(objects: Objects, frames: Sequence[TracebackType]) -> str:
