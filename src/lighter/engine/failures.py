@@ -16,7 +16,7 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
 from lighter.engine.lightning_classes import NAMES, inherits
-from lighter.errors import ConfigError, LighterError, add_note
+from lighter.errors import ConfigError, LighterError, MisfitError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
@@ -33,10 +33,16 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
     """Let an exception say which object of the config failed, where that is written, and how it was called.
 
     Raises:
-        ConfigError: Lightning complains of the config, and no code of the user's asked it to do anything.
+        ConfigError: the config does not fit the module; or Lightning complains of the config, and no code of the user's
+            asked it to do anything.
     """
     try:
         yield
+    except MisfitError as error:
+        problems = _misfits(objects, error)
+        if not problems:
+            raise
+        raise ConfigError(problems) from error
     except LighterError:
         raise
     except Exception as error:
@@ -46,6 +52,14 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
         for note in _notes(objects, error):
             add_note(error, note)
         raise
+
+
+def _misfits(objects: Objects, error: MisfitError) -> list[Problem]:
+    """Return the problems of a config that does not fit the module, where it is known what of the config that is."""
+    section = objects.followed("system" if objects.has("system") else "model")
+    path = join(section, error.key) if error.key else _callback(objects, traces(error))
+    details = error.details or [(str(error), "")]
+    return [objects.problem(text, objects.written_at(path, name) if name else path) for text, name in details if path]
 
 
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
