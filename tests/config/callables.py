@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassF1Score as Dice
 
-from lighter import LighterModule
+from lighter import LighterModule, System
+from lighter.callbacks import CsvWriter
 
 T = TypeVar("T")
 Rate = NewType("Rate", float)
@@ -281,3 +282,41 @@ class SeveralLosses(nn.Module):
     def forward(self, pred, target):
         loss = nn.functional.cross_entropy(pred, target)
         return {"total": loss, "ce": loss}
+
+
+class PassesAllOn(LighterModule):
+    def __init__(self, width: int = 2, **kwargs):
+        super().__init__(network=nn.Linear(width, width), **kwargs)
+
+
+class Warm(PassesAllOn):
+    def __init__(self, temperature: float = 1.0, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.temperature = temperature
+
+
+class TakesSomeOut(LighterModule):
+    def __init__(self, **kwargs):
+        self.extra = kwargs.pop("extra", None)
+        super().__init__(**kwargs)
+
+
+class Keeps(LighterModule):
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+
+class PassesOnOne(PassesAllOn):
+    def __init__(self, **kwargs):
+        super().__init__(width=kwargs["width"])
+
+
+class OwnSystem(System):
+    def __init__(self, depth: int, **kwargs):
+        super().__init__(nn.Linear(depth, depth), **kwargs)
+
+
+class OwnWriter(CsvWriter):
+    def __init__(self, note: str = "", **kwargs):
+        super().__init__(**kwargs)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from lighter.config.passed_on import syntax_of
 
 _CALLS = ("float", "int", "bool")
 
@@ -17,7 +17,7 @@ def returns_no_dict(function: Any) -> bool:
     options = _annotated(function)
     if options is not None:
         return all(_is_no_dict(option) for option in options)
-    body = _body(function)
+    body = syntax_of(function)
     returned = _returned(body) if body is not None else []
     return body is not None and bool(returned) and all(_computes(value, body, ()) for value in returned)
 
@@ -27,7 +27,7 @@ def returns_dict(function: Any) -> bool:
     options = _annotated(function)
     if options is not None:
         return all(_is_class(get_origin(option) or option, Mapping) for option in options)
-    body = _body(function)
+    body = syntax_of(function)
     returned = _returned(body) if body is not None else []
     return bool(returned) and all(isinstance(value, ast.Dict) for value in returned)
 
@@ -50,17 +50,6 @@ def _is_no_dict(option: Any) -> bool:
 
 def _is_class(option: Any, kinds: Any) -> bool:
     return isinstance(option, type) and issubclass(option, kinds)
-
-
-def _body(function: Any) -> ast.FunctionDef | None:
-    """Return the syntax tree of a function that Python runs as it is written; None where it cannot be told."""
-    try:
-        if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
-            return None
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):  # a lambda in the middle of a line, say
-        return None
-    return tree if isinstance(tree, ast.FunctionDef) and not tree.decorator_list else None
 
 
 def _returned(body: ast.FunctionDef) -> list[ast.expr | None]:
