@@ -278,9 +278,8 @@ def test_metrics_of_the_wrong_kind(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="val_metrics::accuracy: a metric is an object; found 'f1'"):
         Runner().run("fit", [config])
     config["model"]["val_metrics"] = {"accuracy": "$'f1'"}  # which is known when it is made
-    with pytest.raises(
-        ConfigError, match=r"model: `val_metrics` takes .* found a str among .*\n(.*\n)*.*MulticlassF1Score"
-    ):
+    message = r"model::val_metrics: `val_metrics` takes .* found a str among .*\n(.*\n)*.*MulticlassF1Score"
+    with pytest.raises(ConfigError, match=message):
         Runner().run("fit", [config])
 
 
