@@ -380,9 +380,8 @@ def test_a_wrong_name_shows_its_place_in_the_config(config: dict[str, Any], own_
     config["model"]["optimizer"] = dict(ADAM)
     with pytest.raises(ConfigError) as caught:
         Runner().run("fit", [config, file])
-    assert "groups.yaml:5:9: model::optimizer::params::1: no parameter's name starts with `netwrok`" in str(
-        caught.value
-    )
+    where = "groups.yaml:5:18: model::optimizer::params::1::params"
+    assert f"{where}: no parameter's name starts with `netwrok`" in str(caught.value)
 
 
 def test_several_optimizers_each_with_its_scheduler(config: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_wrong_parts_have_a_place_in_the_config(rung: tuple[dict[str, Any], str]
     with pytest.raises(ConfigError, match=rf"{section}::finetune_cfg: `finetune_cfg` leaves no parameter to train"):
         Runner().run("fit", [config, f"{section}::finetune_cfg={{finetune: false, params: ['0', '2']}}"])
     torch.save(mlp().state_dict(), "pretrained.pt")
-    with pytest.raises(ConfigError, match=rf"{section}::ckpt_path: `ckpt_path::skip`: no weight's .* There is: 0, 2"):
+    with pytest.raises(ConfigError, match=rf"{section}::ckpt_path::skip: `ckpt_path::skip`: no weight's .*: 0, 2"):
         Runner().run("fit", [config, f"{section}::ckpt_path={{path: pretrained.pt, skip: hed}}"])
 
 

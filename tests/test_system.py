@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -477,7 +478,7 @@ def test_a_loss_that_does_not_take_its_arguments_shows_them() -> None:
     assert caught.value.__notes__ == [
         "the criterion was called with (pred: a tensor of shape (32, 10) and dtype float32, target: a tensor of shape"
         " (32,) and dtype int64)",
-        "in the config, this adapter is `system::adapters::val::criterion`",
+        "in the config, this adapter is the default of `system::adapters::val::criterion`",
     ]
 
 
@@ -518,7 +519,29 @@ def test_a_model_that_gets_the_whole_batch_says_so() -> None:
     with pytest.raises(TypeError) as caught:
         run(system, "predict")
     assert caught.value.__notes__[0].startswith("the model was called with a list of 2: [a tensor of shape (32, 64)")
-    assert caught.value.__notes__[0].endswith("`system::adapters::predict::batch` chose that")
+    assert caught.value.__notes__[0].endswith("; the default of `system::adapters::predict::batch` chose that")
+    assert caught.value.__notes__[1].startswith("it takes one input, and got all of these; `input_accessor: 0` passes")
+
+
+@pytest.mark.parametrize(
+    ("network", "batch", "advice"),
+    [
+        (nn.Flatten(), [None, None], "it takes one input, and got all of these; `input_accessor: 0` passes"),
+        (nn.Linear(2, 2), {"image": None, "label": None}, "it takes one input, .*`input_accessor: image` passes"),
+        (nn.Linear(2, 2), ([None],), "it takes one input"),
+        (TwoInputs(), {"a": None}, r"it got this as one argument; `input_accessor: \[0, 1\]`"),
+    ],
+)
+def test_how_a_model_gets_less_than_the_whole_batch(network: nn.Module, batch: Any, advice: str) -> None:
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        lighter.System(network).step(batch, "predict")
+    assert re.match(advice, caught.value.__notes__[1])
+
+
+def test_an_input_that_is_a_list_itself_is_not_advised_on() -> None:
+    with pytest.raises(TypeError) as caught:
+        lighter.System(nn.Linear(2, 2)).step([[None], None], "val")
+    assert len(caught.value.__notes__) == 1
 
 
 @pytest.mark.parametrize("wrap", ["MinMaxMetric", "BootStrapper", "Running"])

@@ -137,9 +137,17 @@ class ModuleValueError(ModuleError, ValueError):
 
 
 class MisfitError(ModuleValueError):
-    """The config does not fit the module, which showed when the module was there: a name that it does not have, say."""
+    """The config does not fit the module, which showed when the module was there: a name that it does not have, say.
+
+    `details` are the single messages, each with the name in the config that it is about, by which the engine finds the
+    places; empty where there is one message about `key`.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, key: str = "", details: Sequence[tuple[str, str]] = ()) -> None:
+        self.details = tuple(details)
+        super().__init__(message, key)
 
 
 class ModeError(ModuleError, RuntimeError):

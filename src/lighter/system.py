@@ -157,8 +157,14 @@ class System(BaseModule):
         self.inferer = inferer
         self.dataloaders = _Shared((mode, loader) for mode, loader in (dataloaders or {}).items() if loader is not None)
         self.adapters = {mode: _adapters_of(mode, (adapters or {}).get(mode)) for mode in MODES}
+        self._given_adapters = frozenset(
+            (mode, key) for mode, given in (adapters or {}).items() for key in given or () if given[key] is not None
+        )
         accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # also if compiled
         self._injected = tuple(name for name in ("epoch", "step") if name in accepted)
+        inputs = [item for name, item in accepted.items() if name not in self._injected and item.kind in _BY_POSITION]
+        takes_any = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in accepted.values())
+        self._takes_one = not takes_any and sum(item.default is inspect.Parameter.empty for item in inputs) <= 1
 
     training_step = _step_of("train", "training_step")
     validation_step = _step_of("val", "validation_step")
@@ -184,11 +190,12 @@ class System(BaseModule):
         try:
             pred = self.forward(input)
         except Exception as error:
-            add_note(
-                error, f"the model was called with {_described(input)}; `system::adapters::{mode}::batch` chose that"
-            )
-            if isinstance(error, TypeError) and type(input) in (dict, list, tuple):
-                add_note(error, _SEVERAL_INPUTS)
+            add_note(error, f"the model was called with {_described(input)}; {self._adapter(mode, 'batch')} chose that")
+            if isinstance(error, (TypeError, AttributeError)) and type(input) in (dict, list, tuple) and input:
+                if not self._takes_one:
+                    add_note(error, _SEVERAL_INPUTS)
+                elif input is batch:
+                    add_note(error, _one_input(input))
             raise
         loss = self.compute_loss(input, target, pred, mode) if mode in ("train", "val") else None
         metrics = self.compute_metrics(input, target, pred, mode) if mode != "predict" else None
@@ -267,8 +274,12 @@ class System(BaseModule):
         try:
             return self.adapters[mode][key](*values)
         except Exception as error:
-            add_note(error, f"in the config, this adapter is `system::adapters::{mode}::{key}`")
+            add_note(error, f"in the config, this adapter is {self._adapter(mode, key)}")
             raise
+
+    def _adapter(self, mode: str, key: str) -> str:
+        """Return what an adapter is called in messages: the config may not have it."""
+        return f"{'' if (mode, key) in self._given_adapters else 'the default of '}`system::adapters::{mode}::{key}`"
 
     def _is_evaluating(self) -> bool:
         trainer = self._trainer
@@ -282,6 +293,16 @@ _SEVERAL_INPUTS = (
     " `input_accessor: {image: 0, age: 2}` by name"
 )
 _CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEntropyLoss"
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _one_input(batch: Any) -> str:
+    """Return how a model that takes one input gets that in place of the whole batch."""
+    first = next(iter(batch)) if isinstance(batch, dict) else 0
+    return (
+        f"it takes one input, and got all of these; `input_accessor: {first}` passes the first alone:"
+        f" `batch: {{_target_: lighter.adapters.BatchAdapter, input_accessor: {first}}}`"
+    )
 
 
 def _described(input: Any) -> str:

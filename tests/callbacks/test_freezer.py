@@ -411,7 +411,8 @@ def test_from_a_config_on_every_rung(rung: tuple[dict[str, Any], str]) -> None:
     assert Watch.trained == [f"{prefix}0.weight", f"{prefix}0.bias"]
     logged = "".join(path.read_text() for path in Path("outputs").glob("*/*/run.log"))
     assert f"Freezer: frozen until epoch 9: {inside}2.bias (10 parameters in 1 tensor)" in logged
-    with pytest.raises(ModuleValueError, match=rf"name is `{inside}0.wait`. Did you mean `{inside}0.weight`\?"):
+    message = rf"^command line: trainer::callbacks::0::names: .* `{inside}0.wait`. Did you mean `{inside}0.weight`\?"
+    with pytest.raises(ConfigError, match=message):
         Runner().run("fit", [config, f"trainer::callbacks::0::names={inside}0.wait"])
 
 

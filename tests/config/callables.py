@@ -13,9 +13,11 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Protoc
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassF1Score as Dice
 
-from lighter import LighterModule
+from lighter import LighterModule, System
+from lighter.callbacks import CsvWriter
 
 T = TypeVar("T")
 Rate = NewType("Rate", float)
@@ -231,3 +233,90 @@ class Own(LighterModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self(batch[0]).sum()
+
+
+class MeanDistance(Metric):
+    """A metric of one number, which no annotation says."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds, target):
+        self.total += (preds.argmax(1) - target).abs().sum()
+        self.count += len(target)
+
+    def compute(self):
+        mean = torch.tensor(0.0)
+        if self.count:
+            mean = self.total / self.count
+        return mean
+
+
+class Spread(MeanDistance):
+    """A metric of several numbers by name."""
+
+    def compute(self):
+        return {"mean": self.total / self.count, "sum": self.total}
+
+
+class Opaque(MeanDistance):
+    """A metric of which it is not known what it computes."""
+
+    def compute(self):
+        return _anything(self)
+
+
+def _anything(metric):
+    return metric.total
+
+
+class OwnEvaluator:
+    """No metric of torchmetrics, so that its values are named by its key."""
+
+    update = compute = reset = _anything
+
+
+class SeveralLosses(nn.Module):
+    def forward(self, pred, target):
+        loss = nn.functional.cross_entropy(pred, target)
+        return {"total": loss, "ce": loss}
+
+
+class PassesAllOn(LighterModule):
+    def __init__(self, width: int = 2, **kwargs):
+        super().__init__(network=nn.Linear(width, width), **kwargs)
+
+
+class Warm(PassesAllOn):
+    def __init__(self, temperature: float = 1.0, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.temperature = temperature
+
+
+class TakesSomeOut(LighterModule):
+    def __init__(self, **kwargs):
+        self.extra = kwargs.pop("extra", None)
+        super().__init__(**kwargs)
+
+
+class Keeps(LighterModule):
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+
+class PassesOnOne(PassesAllOn):
+    def __init__(self, **kwargs):
+        super().__init__(width=kwargs["width"])
+
+
+class OwnSystem(System):
+    def __init__(self, depth: int, **kwargs):
+        super().__init__(nn.Linear(depth, depth), **kwargs)
+
+
+class OwnWriter(CsvWriter):
+    def __init__(self, note: str = "", **kwargs):
+        super().__init__(**kwargs)

@@ -39,6 +39,13 @@ FINE = [
     "{_target_: HERE.NewOnly, size: 1}",
     "{_target_: HERE.Called}",
     "{_target_: HERE.instance, size: 1}",
+    "{_target_: HERE.PassesAllOn, width: 1, optimizer: null}",
+    "{_target_: HERE.Warm, temperature: 2, width: 1, ckpt_match: 0.5}",
+    "{_target_: HERE.TakesSomeOut, extra: 1, optimizr: 2}",
+    "{_target_: HERE.Keeps, anything: 1}",
+    "{_target_: HERE.PassesOnOne, anything: 1, width: 2}",
+    "{_target_: HERE.OwnSystem, depth: 2, dataloaders: {}}",
+    "{_target_: HERE.OwnWriter, path: a.csv, keys: [pred]}",
     "{_target_: HERE.Data, size: 1, items: [1, 2]}",
     "{_target_: HERE.Named, size: 1}",
     "{_target_: HERE.Box, value: {a: [1]}}",
@@ -192,6 +199,12 @@ LEGAL = {
     "of a wrapper": "system: {metrics: {=val: [{_target_: torchmetrics.wrappers.ClasswiseWrapper, metric: "
     "{_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 3, average: none}}]}}\n"
     f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/multiclassf1score_2/epoch, mode: max'}]}}",
+    "of a dict": f"system: {{metrics: {{=val: {{spread: {{_target_: {CALLABLES}.Spread}}}}}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/sum/epoch'}]}}",
+    "of what is not known": f"system: {{metrics: {{=val: {{one: {{_target_: {CALLABLES}.Opaque}}}}}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/metrics/other/epoch'}]}}",
+    "of one of several losses": f"system: {{criterion: {{=_target_: {CALLABLES}.SeveralLosses}}}}\n"
+    f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: val/loss/ce/epoch'}]}}",
     "step": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: step, mode: max'}]}}",
     "epoch": f"trainer: {{callbacks: [{CHECKPOINT % 'monitor: epoch, mode: max'}]}}",
     "learning rate": f"trainer: {{callbacks: [{RATES}, {CHECKPOINT % 'monitor: lr-Adam'}]}}",

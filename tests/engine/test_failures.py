@@ -41,11 +41,11 @@ COMPLAINTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a monitor": (
         callback("EarlyStopping", monitor="val_scor"), "trainer::callbacks::0::monitor",
-        "Early stopping conditioned on metric `val_scor`", "Did you mean `val_score`?",
+        "nothing has logged `val_scor`", "Did you mean `val_score`?",
     ),
     "a monitor of a scheduler": (
         {"model": {"scheduler": PLATEAU}}, "model::scheduler::monitor",
-        "ReduceLROnPlateau conditioned on metric val_scores", "Did you mean `val_score`?",
+        "nothing has logged `val_scores`", "Did you mean `val_score`?",
     ),
     "learning rates for groups that are not there": (
         callback("StochasticWeightAveraging", swa_lrs=[0.1, 0.1], swa_epoch_start=1), "trainer::callbacks::0",

@@ -140,9 +140,10 @@ def _fault(objects: Objects, cause: BaseException, path: str) -> tuple[str, str,
         return "these references go round in a circle", str(cause._original_message), path
     if isinstance(cause, BaseError):
         return str(cause._original_message), "", path
-    if isinstance(cause, ModuleError):
-        return str(cause), "", join(path, cause.key) if cause.key else path
     definition = objects.called(path)
+    if isinstance(cause, ModuleError):
+        named = argument_in(without_example(str(cause)), definition) if is_target(definition) else ""
+        return str(cause), "", join_if(path, cause.key or named)
     if _is_of_expression(cause):
         return f"this expression fails: {_said(cause)}", _of_environment(cause), path
     innermost = _innermost(cause)
@@ -224,6 +225,11 @@ def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
         if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", message, re.IGNORECASE)
     ]
     return told[0] if len(told) == 1 else ""
+
+
+def without_example(message: str) -> str:
+    """Return a message of ours without the example at its end, which has other arguments in it."""
+    return message.partition("For example")[0]
 
 
 def join_if(path: str, key: str) -> str:

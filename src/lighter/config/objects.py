@@ -181,6 +181,20 @@ class Objects(PlainDefinitions):
             origin = node.key_origin or origin
         return Problem(message, origin, path, hint)
 
+    def written_at(self, path: str, value: str) -> str:
+        """Return the first path, at or below a path, at which a value is written; without one, the path itself."""
+        ahead, seen = [path], set()
+        while ahead:
+            here = self.followed(ahead.pop())
+            node = self.tree.find(here)
+            if node is None or here in seen:
+                continue
+            seen.add(here)
+            if not isinstance(node.value, (dict, list)) and str(node.value) == value:
+                return here
+            ahead += reversed([join(here, step) for step in node.steps()])
+        return path
+
     def get(self, path: str) -> Any:
         """The object at a path.
 
@@ -315,9 +329,11 @@ class Deferred:
         """A new object, with these arguments in place of, or beside, those of the config."""
         return self._objects.build(self.path, arguments)
 
-    def problem(self, message: str, *, key: str = "", hint: str = "") -> ConfigError:
-        """An error that shows where in the config this definition stands."""
-        return ConfigError([self._objects.problem(message, join(self.path, key) if key else self.path, hint)])
+    def problem(self, message: str, *, key: str = "", hint: str = "", written: str = "") -> ConfigError:
+        """An error that shows where in the config this definition stands, or a value in it that is written so."""
+        path = join(self.path, key) if key else self.path
+        path = self._objects.written_at(path, written) if written else path
+        return ConfigError([self._objects.problem(message, path, hint)])
 
 
 class Definitions(Mapping[str, Any]):

@@ -15,12 +15,23 @@ from inspect import Parameter
 from typing import Any
 
 from lighter.config.annotations import as_written, choices, fits, shown
+from lighter.config.passed_on import owners_of, parameters_of
 from lighter.config.problems import close_to, closest, nearest
 
 KNOWN = frozenset(sys.stdlib_module_names) | {
     *("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "lighter"),
     *("sklearn", "numpy", "monai"),
 }
+_WORDS = {  # that people and other tools use for Lightning's `precision`
+    "16-mixed": "fp16 float16 f16 half amp apex mixed mixed16 mixed_float16 mixed-16 16bit 16-bit fp16-mixed",
+    "bf16-mixed": "bfloat16 bfloat bfp16 brain mixed_bfloat16 bfloat16-mixed bfloat16_mixed mixed-bf16 bf16-amp",
+    "32-true": "fp32 float32 f32 float single full tf32 no none 32bit 32-bit fp32-true float32-true",
+    "64-true": "fp64 float64 f64 double 64bit 64-bit fp64-true double-true",
+    "16-true": "fp16-true fp16_true float16-true half-true",
+    "bf16-true": "bfloat16-true bfloat16_true",
+    "transformer-engine": "fp8 float8",
+}
+PRECISIONS = {word: meant for meant, words in _WORDS.items() for word in words.split()}
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
@@ -160,8 +171,10 @@ def signature_of(target: Any) -> Signature | None:
     functions = list(_functions(target))
     extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
-    scope = {name: value for each in scopes for name, value in each.items()} if _has_text(found) else {}
-    resolved = {name: _resolved(item, scope) for name, item in found.parameters.items()}
+    parameters, bases = _with_passed_on(target, found.parameters)
+    scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
+    scope = {name: value for each in scopes for name, value in each.items()} if _has_text(parameters) else {}
+    resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
     own = "__signature__" in getattr(target, "__dict__", {})
     is_exact = not own and not extra and not any(_is_decorated(function) for function in functions)
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
@@ -205,8 +218,17 @@ def _is_known(function: Any) -> bool:
     return str(module).partition(".")[0] in KNOWN
 
 
-def _has_text(signature: inspect.Signature) -> bool:
-    return any(isinstance(item.annotation, str) for item in signature.parameters.values())
+def _has_text(parameters: Mapping[str, Parameter]) -> bool:
+    return any(isinstance(item.annotation, str) for item in parameters.values())
+
+
+def _with_passed_on(target: Any, own: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
+    """Return the parameters of a target, those of Lighter's constructor among them, and the classes that have them."""
+    has_more = any(item.kind is Parameter.VAR_KEYWORD for item in own.values())
+    if not has_more or not isinstance(target, type) or "__new__" in vars(target):
+        return own, []
+    passed_on = parameters_of(target)
+    return (passed_on, owners_of(target)) if passed_on is not None else (own, [])
 
 
 def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
@@ -231,7 +253,10 @@ def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
     if default is not Parameter.empty and default is not None and not _default_fits(default, annotation):
         return None
     options = [*choices(annotation)]
-    hint = closest(value, options) if options and isinstance(value, (str, int)) else ""
+    meant = PRECISIONS.get(str(value).lower()) if item.name == "precision" else None
+    hint = f"Did you mean `{meant}`?" if meant in options else ""
+    if not hint and options and isinstance(value, (str, int)):
+        hint = closest(value, options)
     return f"`{item.name}` is {shown(annotation)}; found {as_written(value)}", hint
 
 

@@ -314,6 +314,9 @@ _CONSTRUCT: dict[str, Any] = {
 }
 
 
+_EXPRESSION = re.compile(r"[\s{\[,](?=[$@%])")  # begins after this, unless it is quoted
+
+
 def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
     source, mark = reader.source, error.problem_mark or error.context_mark
     origin = reader.origin(mark) if mark is not None else Origin(source, 1, reader.offset + 1)
@@ -329,13 +332,43 @@ def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
         column -= 1
     rest = line[column - 1 :]
     if rest[:1] in ("@", "%", "`", "*"):
-        value = re.split(r"[,\]}]|\s#", rest)[0] if "{" in line or "[" in line else rest
-        return f'Quote it: "{value.strip()}"'
+        return _quoted(_in_brackets(rest) if "{" in line or "[" in line else rest)
+    if error.context in ("while parsing a flow mapping", "while parsing a flow sequence"):
+        for start in (match.end() for match in _EXPRESSION.finditer(line, 0, column)):
+            value = _in_brackets(line[start:])
+            if start < column <= start + len(value):
+                return _quoted(value)
     if "\t" in line[: len(line) - len(line.lstrip())] or rest.startswith("\t"):
         return "YAML is indented with spaces, not tabs."
     if "mapping values are not allowed" in (error.problem or ""):
         return "Is the line before indented otherwise, or does a text with `: ` need quotes?"
     return ""
+
+
+def _in_brackets(text: str) -> str:
+    """Return the beginning of a text up to what ends it in flow style: a comma, or a bracket that it did not open."""
+    depth = 0
+    for index, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth < 0 or (letter == "," and depth == 0) or text[index : index + 2] == " #":
+            return text[:index]
+    return text
+
+
+def quote_whole(origin: Origin, value: str) -> str:
+    """Return the hint for a value that a comma ended, because it is not quoted; empty for others."""
+    lines = origin.source.lines
+    line = lines[origin.line - 1] if 0 < origin.line <= len(lines) else ""
+    whole = _in_brackets(line[origin.column - 1 :])
+    return _quoted(whole) if whole.startswith(f"{value},") else ""
+
+
+def _quoted(value: str) -> str:
+    value = value.strip()
+    if sum(map(value.count, "([{")) > sum(map(value.count, ")]}")):  # it goes on in the next line
+        return "Quote the whole expression: commas and brackets within `{}` and `[]` end a text without quotes."
+    escaped = value.replace("'", "''")
+    return f"Quote it: '{escaped}'" if '"' in value else f'Quote it: "{value}"'
 
 
 def _character_problem(source: Source, offset: int, message: str) -> Problem:

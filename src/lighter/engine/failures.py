@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -14,12 +15,13 @@ from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, a
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
-from lighter.engine.lightning_classes import NAMES
-from lighter.errors import ConfigError, LighterError, add_note
+from lighter.engine.lightning_classes import NAMES, inherits
+from lighter.errors import ConfigError, LighterError, MisfitError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
-_MOST_SCHEDULERS = 9  # of which a monitor is looked for
+_MOST_LINES, _WIDEST_LINE = 10, 110
+_MONITOR = re.compile(r"(?:conditioned on metric `?|ModelCheckpoint\(monitor=')([^`'\s]+)")
 _BETWEEN = (  # what calls the user's code, rather than what the config names
     "lighter.",
     *(f"{package}.{part}" for package in NAMES for part in ("core", "trainer")),
@@ -31,10 +33,16 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
     """Let an exception say which object of the config failed, where that is written, and how it was called.
 
     Raises:
-        ConfigError: Lightning complains of the config, and no code of the user's asked it to do anything.
+        ConfigError: the config does not fit the module; or Lightning complains of the config, and no code of the user's
+            asked it to do anything.
     """
     try:
         yield
+    except MisfitError as error:
+        problems = _misfits(objects, error)
+        if not problems:
+            raise
+        raise ConfigError(problems) from error
     except LighterError:
         raise
     except Exception as error:
@@ -44,6 +52,14 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
         for note in _notes(objects, error):
             add_note(error, note)
         raise
+
+
+def _misfits(objects: Objects, error: MisfitError) -> list[Problem]:
+    """Return the problems of a config that does not fit the module, where it is known what of the config that is."""
+    section = objects.followed("system" if objects.has("system") else "model")
+    path = join(section, error.key) if error.key else _that_ran(objects, traces(error), "callbacks")
+    details = error.details or [(str(error), "")]
+    return [objects.problem(text, objects.written_at(path, name) if name else path) for text, name in details if path]
 
 
 def _complaint(objects: Objects, error: Exception) -> Problem | None:
@@ -61,7 +77,7 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
     if lacks is not None:
         return _of_missing_attribute(objects, callback, *lacks)
     strategy = _that_ran(objects, frames, "strategy") if isinstance(error, TypeError) else ""
-    return _of_lightning(objects, error, callback, strategy)
+    return _of_lightning(objects, error, callback, strategy, frames)
 
 
 def _asks_torch(objects: Objects, callback: str, frames: Sequence[TracebackType]) -> bool:
@@ -73,7 +89,9 @@ def _asks_torch(objects: Objects, callback: str, frames: Sequence[TracebackType]
     return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
 
 
-def _of_lightning(objects: Objects, error: Exception, callback: str, strategy: str) -> Problem | None:
+def _of_lightning(
+    objects: Objects, error: Exception, callback: str, strategy: str, frames: Sequence[TracebackType]
+) -> Problem | None:
     """Return a complaint at the argument of the trainer or stage, the callback, the monitor or the data it is about."""
     message, trainer = str(error).strip(), objects.followed("trainer")
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
@@ -86,11 +104,11 @@ def _of_lightning(objects: Objects, error: Exception, callback: str, strategy: s
         return objects.problem(f"a batch cannot be moved to the device: {message}", section)
     if "invalid dataloader" in message:
         return objects.problem(message, section)
+    monitor = _MONITOR.search(message)
+    if monitor is not None:
+        return _unlogged(objects, monitor[1], callback, frames)
     if callback:
         return _of_callback(objects, callback, message)
-    monitor = _monitor_of_scheduler(objects, message)
-    if monitor:
-        return _at_value(objects, monitor, message)
     is_complaint = strategy or type(error).__name__ == MISCONFIGURED
     return objects.problem(message, strategy or trainer) if is_complaint else None
 
@@ -98,10 +116,9 @@ def _of_lightning(objects: Objects, error: Exception, callback: str, strategy: s
 def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
     """Return a callback's complaint, at the argument that it is about, with the nearest name that there is."""
     definition = objects.called(callback)
-    key = argument_in(message, definition) or ("monitor" if "conditioned on" in message else "")
-    key = key or argument_by_value(message, definition)
+    key = argument_in(message, definition) or argument_by_value(message, definition)
     section = objects.followed(_section(objects))
-    attributes = _attributes(objects.get(section)) if key != "monitor" and objects.has(section) else ()
+    attributes = _attributes(objects.get(section)) if objects.has(section) else ()
     return _at_value(objects, join_if(callback, key), message, attributes)
 
 
@@ -113,17 +130,6 @@ def _at_value(objects: Objects, path: str, message: str, names: Sequence[str] = 
         value = None
     quoted = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (split(path)[-1], value)]
     return objects.problem(message, path, closest(value, [*quoted, *names]) if isinstance(value, str) else "")
-
-
-def _monitor_of_scheduler(objects: Objects, message: str) -> str:
-    """Return the path of a scheduler's monitor that is not there when the scheduler steps; empty for other messages."""
-    named = re.search(r"ReduceLROnPlateau conditioned on metric (\S+) which is not available", message)
-    schedulers = join(objects.followed(_section(objects)), "scheduler")
-    for entry in (schedulers, *(join(schedulers, index) for index in range(_MOST_SCHEDULERS))):
-        path = join(entry, "monitor")
-        if named is not None and objects.has(path) and objects.definition(path) == named[1]:
-            return path
-    return ""
 
 
 def _missing_attribute(error: Exception, frames: Sequence[TracebackType]) -> tuple[object, str] | None:
@@ -155,6 +161,25 @@ def _attributes(holder: Any) -> list[str]:
     """The attributes that a module or its hyperparameters were given; submodules first."""
     given = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
     return [name for name in dict.fromkeys(given) if not name.startswith("_")]
+
+
+def _unlogged(objects: Objects, name: str, callback: str, frames: Sequence[TracebackType]) -> Problem:
+    """Return the problem of a monitor that nothing has logged: Lightning lists all names, the least useful first."""
+    ran = [_self(trace.tb_frame) for trace in frames]
+    trainer = next((one for one in ran if inherits(type(one), "Trainer")), None)
+    names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
+    values = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
+    written = [path for path in values if path.startswith(callback)] or values
+    lines = textwrap.wrap(
+        f"There is: {', '.join(names) or 'nothing'}.", _WIDEST_LINE, break_long_words=False, break_on_hyphens=False
+    )
+    hint = "\n".join(filter(None, [closest(name, names), *lines[:_MOST_LINES]]))
+    return objects.problem(f"nothing has logged `{name}`", written[0] if written else callback or "trainer", hint)
+
+
+def _rank(name: str) -> tuple[bool, bool, bool]:
+    """Put losses and metrics of epochs first, those of validations before others, and the optimizers' values last."""
+    return name.startswith(("train/optimizer/", "train/lr")), name.endswith("/step"), not name.startswith("val")
 
 
 def _that_ran(objects: Objects, frames: Sequence[TracebackType], kind: str) -> str:

@@ -23,10 +23,9 @@ from lighter.config.load import Input, Inputs, is_url, listed
 from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
-from lighter.config.tree import join
 from lighter.engine.project import confined, importable
 from lighter.engine.resume import inputs_of, stopped_prediction
-from lighter.errors import CheckpointError, ConfigError, LighterError, MisfitError
+from lighter.errors import CheckpointError, ConfigError, LighterError
 from lighter.run import paths
 from lighter.run.journal import Journal, recorded
 from lighter.run.lock import owned
@@ -279,14 +278,8 @@ class Runner:
         if going_on is not None:
             going_on.prepare(module, trainer)
             job.journal.note(resumed=going_on.facts)
-        try:
-            with where_it_failed(objects):
-                return _go(job, saved_form(saved, job.journal.secrets), parts, call)
-        except MisfitError as error:
-            if not error.key:
-                raise
-            path = join(objects.followed(section), error.key)
-            raise ConfigError([objects.problem(str(error), path)]) from error
+        with where_it_failed(objects):
+            return _go(job, saved_form(saved, job.journal.secrets), parts, call)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class Finetune:
             found = match_name(name, named, prefixes)
             if not found:
                 hint = nearest_name(name, named, prefixes)
-                raise MisfitError(f"`finetune_cfg`: {no_such_name(name)}. {hint}", "finetune_cfg")
+                message = f"`finetune_cfg`: {no_such_name(name)}. {hint}"
+                raise MisfitError(message, "finetune_cfg", [(message, name)])
             chosen |= found
         frozen = [
             (name, parameter)

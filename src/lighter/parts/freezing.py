@@ -206,19 +206,20 @@ class Choice:
 
     def _check(self, means: Mapping[Name, set[int]], chosen: set[int], inventory: Inventory) -> None:
         problems = [
-            f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}"
+            (f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}", name.text)
             for name, found in means.items()
             if not found
         ]
         if not chosen and not problems:
-            problems = ["nothing is left to freeze: all that is named is excepted"]
+            problems = [("nothing is left to freeze: all that is named is excepted", "")]
         problems += [
-            f"`schedule` has `{name}`, which is not among what is frozen"
+            (f"`schedule` has `{name}`, which is not among what is frozen", name.text)
             for name in self.schedule
             if means[name] and chosen and not means[name] & chosen
         ]
         if problems:
-            raise MisfitError("\n".join(f"Freezer: {problem}" for problem in problems))
+            details = [(f"Freezer: {message}", name) for message, name in problems]
+            raise MisfitError("\n".join(message for message, _ in details), details=details)
 
 
 def _several(count: int, what: str) -> str:

@@ -104,6 +104,12 @@ class Report:
         return "\n".join(lines)
 
 
+def check_match(match: Any) -> None:
+    """Raise a ModuleTypeError for what is no share."""
+    if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
+        raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
+
+
 class InitialWeights:
     """One or more checkpoints, loaded in order.
 
@@ -124,8 +130,7 @@ class InitialWeights:
         if not listed:
             raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
         self.sources = [_source(item) for item in listed]
-        if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
-            raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
+        check_match(match)
         self.match = match
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
@@ -228,7 +233,8 @@ def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequen
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
-            raise MisfitError(f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}", "ckpt_path")
+            message = f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}"
+            raise MisfitError(message, "ckpt_path", [(message, name)])
         found |= matching
     return [key for key, tensor in state.items() if id(tensor) in found]
 

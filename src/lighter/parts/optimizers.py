@@ -229,9 +229,13 @@ def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[s
     if not is_by_name(groups):
         return {"params": groups}
 
-    def fail(message: str, index: int, hint: str) -> Exception:
-        written = isinstance(definition["params"], list)
-        error: Exception = optimizer.problem(message, key=f"params::{index}" if written else "params", hint=hint)
+    def fail(message: str, index: int, hint: str, written: str = "") -> Exception:
+        given = definition["params"]
+        key = f"params::{index}" if isinstance(given, list) else "params"
+        group = given[index] if isinstance(given, list) else given
+        if written and isinstance(group, Mapping) and "params" in group:  # and not a learning rate of 1, say
+            key = f"{key}::params"
+        error: Exception = optimizer.problem(message, key=key, hint=hint, written=written)
         return error
 
     return {"params": group_parameters(groups, named, prefixes, fail)}

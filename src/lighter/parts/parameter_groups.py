@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -26,7 +26,13 @@ from lighter.parts.parameter_names import shortened_names, with_modules, without
 from lighter.parts.parameter_types import KINDS, Named, matches_type, no_such_type
 
 Value = TypeVar("Value")
-Fail = Callable[[str, int, str], Exception]
+
+
+class Fail(Protocol):
+    """Makes an error from a message, the group's index, a hint, and the name in the config that it is about."""
+
+    def __call__(self, message: str, index: int, hint: str, written: str = "") -> Exception: ...
+
 
 _ONCE = "A parameter is in one group of one optimizer."
 GROUP_HINT = "A name, a pattern like `*.bias`, a list of them, `{type: [norm, bias]}`, or null for the rest."
@@ -50,7 +56,7 @@ def renamed_as_in(own: Collection[str], state: Mapping[str, Value]) -> dict[str,
     return {name if name in own else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
 
-def _plain_error(message: str, index: int, hint: str) -> Exception:
+def _plain_error(message: str, index: int, hint: str, written: str = "") -> Exception:
     return ModuleValueError(f"parameter group {index}: {message}. {hint}")
 
 
@@ -64,7 +70,7 @@ def group_parameters(
             `type` and `name`, a list of these, None, or tensors.
         named: the parameters to choose from, with their names.
         prefixes: what a name may leave out, `network.` say.
-        fail: makes the error from a message, the group's index and a hint.
+        fail: makes the error.
 
     Raises:
         ModuleValueError: or what `fail` makes: a name that matches nothing, a group without `params` or left empty.
@@ -204,16 +210,16 @@ def _union(given: Any, find: Callable[[Any], set[int]]) -> set[int]:
 def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
     found = match_name(name, named, prefixes)
     if not found:
-        raise fail(no_such_name(name), index, nearest_name(name, named, prefixes))
+        raise fail(no_such_name(name), index, nearest_name(name, named, prefixes), name)
     return found
 
 
 def _by_type(kind: Any, index: int, named: Named, fail: Fail) -> set[int]:
     if not isinstance(kind, (str, type)):
-        raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "")
+        raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "", str(kind))
     found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
     if not found and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
-        raise fail(*no_such_type(kind, named, index))
+        raise fail(*no_such_type(kind, named, index), str(kind))
     return found
 
 

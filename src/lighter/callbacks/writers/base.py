@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_lightning import Callback
 
@@ -67,11 +67,14 @@ class BaseWriter(Callback):
     format: Format | None = None
     """How rows that `add_rows` gets are written; None for a writer that writes all files in `write`."""
 
+    path_argument: ClassVar = "path"  # as constructors call it, for messages
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            raise ModuleTypeError(f"`path` says where {type(self).__name__} writes; found {describe(path)}")
+            message = f"`{self.path_argument}` says where {type(self).__name__} writes; found {describe(path)}"
+            raise ModuleTypeError(message)
         if is_remote(path):
-            raise ModuleValueError(f"{type(self).__name__} writes to a disk; `path` is {normal(path)}")
+            raise ModuleValueError(f"{type(self).__name__} writes to a disk; `{self.path_argument}` is {normal(path)}")
         self.path = on_disk(path) or Path(path)
         self.resume = False
         self.samples: list[int] | None = None

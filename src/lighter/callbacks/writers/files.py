@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -47,6 +47,8 @@ class FileWriter(BaseWriter):
         ModuleTypeError: `writer_fn` is neither a name nor a function.
         ModuleValueError: there is no function of that name.
     """
+
+    path_argument: ClassVar = "directory"
 
     def __init__(
         self,

@@ -51,7 +51,8 @@ class WriterRegistry:
             ModuleValueError: there is none.
         """
         if name not in self._functions:
-            raise ModuleValueError(f"there is no writer function `{name}`. {nearest(name, self._functions)}")
+            message = f"there is no writer function `{name}`. {nearest(name, self._functions)}"
+            raise ModuleValueError(message, "writer_fn")
         return self._functions[name]
 
 

@@ -13,6 +13,7 @@ from lighter.config.check.other_tools import interpolation_in
 from lighter.config.expression import STAND_IN, stand_ins
 from lighter.config.problems import Problem, close_to, closest, shortened
 from lighter.config.tree import SEPARATOR, Node, is_reference, join
+from lighter.config.yaml import quote_whole
 
 
 def check_expressions(root: Node, problems: list[Problem]) -> None:
@@ -65,7 +66,8 @@ def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "it is nested too deeply"
     if reason is not None:
-        problems.append(Problem(f"this expression is not Python: {shortened(reason, 100)}", node.origin, path))
+        hint = quote_whole(node.origin, str(node.value))
+        problems.append(Problem(f"this expression is not Python: {shortened(reason, 100)}", node.origin, path, hint))
     return reason is None
 
 

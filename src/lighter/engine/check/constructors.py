@@ -1,4 +1,4 @@
-"""Constructors of torch, torchmetrics and Lightning, asked whether they take the plain values of a config.
+"""Constructors of torch, torchmetrics, Lightning and Lighter, asked whether they take the plain values of a config.
 
 Their layers are made on the meta device, where they have no size; their dataloaders and optimizers get a stand-in for
 the data and the parameters. What is made is thrown away. No code of the user's is called.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
 from lighter.config.check.definitions import SPECIAL
-from lighter.config.faults import argument_in, is_refusal, traces
+from lighter.config.faults import argument_in, is_refusal, traces, without_example
 from lighter.config.problems import closest
 from lighter.config.tree import join
 from lighter.engine.build import required
 from lighter.engine.check.found import Found
+from lighter.errors import ModuleError
 
 _LAYERS = ("torch.nn.modules.", "torchmetrics.classification.", "torchmetrics.regression.")
+_OURS = ("lighter.callbacks.", "lighter.adapters")  # their constructors check arguments, and do nothing else
+_PATHS = ("path", "directory")
 _OF_OBJECTS = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator")  # of a DataLoader
 
 
@@ -45,7 +48,8 @@ def check_constructors(found: Found) -> None:
             asked = {key: value for key, value in values.items() if is_known(value)}
             for key, message, hint in islice(refused(make, asked), 1):
                 where = join(path, key) if key in node.value else path
-                found.problem(f"{target.__name__}: {message}", where, hint)
+                named = message if target.__name__ in message else f"{target.__name__}: {message}"
+                found.problem(named, where, hint)
 
 
 def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None:
@@ -60,17 +64,28 @@ def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None
     if target.__module__.startswith("torch.optim.") and issubclass(target, torch.optim.Optimizer):
         parameters = [torch.nn.Parameter(torch.empty(1, device="cpu"))]
         return None if unknown - {"params"} else lambda **given: target(**{**given, "params": parameters})
+    if target.__module__.startswith(_OURS):
+        return _ours(target, unknown)
     is_lightnings = ".callbacks." in target.__module__ and target.__module__.startswith(
         ("pytorch_lightning", "lightning")
     )
     return target if not unknown and (is_lightnings or target.__module__.startswith(_LAYERS)) else None
 
 
+def _ours(target: type, unknown: Collection[str]) -> Callable[..., Any] | None:
+    """Return the function for a callback or an adapter: paths and transforms are the same to it, whatever they are."""
+    functions = getattr(target, "functions", ())
+    if not set(unknown) <= {*functions, *_PATHS}:
+        return None
+    stand_ins = {key: [len] if key in functions else "stand-in" for key in unknown}
+    return lambda **given: target(**{**given, **stand_ins})
+
+
 def refused(make: Callable[..., Any], asked: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the arguments that a class refuses, one after the other."""
     error = _refusal(make, asked)
     while error is not None:
-        key = argument_in(str(error), asked)
+        key = (isinstance(error, ModuleError) and error.key) or argument_in(without_example(str(error)), asked)
         without = ({name: value for name, value in asked.items() if name != each} for each in asked)
         named = dict(zip(asked, without, strict=True)) if not key else {}
         key = key or next((each for each, rest in named.items() if _refusal(make, rest) is None), "")

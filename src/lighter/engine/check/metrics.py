@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
 from lighter.config.check.definitions import SPECIAL
+from lighter.config.inherit import is_by_mode
 from lighter.config.problems import indefinite
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known
 from lighter.engine.check.found import Found
 from lighter.engine.check.missing import is_ours
+from lighter.engine.check.returned import returns_no_dict
 
 if TYPE_CHECKING:
     from lighter.parts.metric_values import Values
@@ -28,6 +30,25 @@ _MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "
 _OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
 _MADE = (*_OF_ONE_NUMBER, "torchmetrics.wrappers.", "torchmetrics.collections")
 _EXAMPLE = "accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}"
+_SPLITS = ("train", "val", "test")
+
+
+class Names(NamedTuple):
+    """Names by which something is logged.
+
+    Attributes:
+        certain: those that are known.
+        possible: all that there may be; one that ends in `/` or `_` stands for all that begin so. None: any.
+    """
+
+    certain: tuple[str, ...]
+    possible: tuple[str, ...] | None
+
+    def may_have(self, name: str) -> bool:
+        """Return whether something may be logged by a name."""
+        return self.possible is None or any(
+            name == each or (each.endswith(("/", "_")) and name.startswith(each)) for each in self.possible
+        )
 
 
 @dataclass(frozen=True)
@@ -39,12 +60,14 @@ class Written:
         key: its key in a dict; empty in a list or alone.
         kind: its class, if that is known.
         made: the metric itself on the meta device, if it could be made.
+        is_apart: whether it is in no collection, so that all of its values begin with its key and `/`.
     """
 
     path: str
     key: str
     kind: type | None
     made: Any = None
+    is_apart: bool = False
 
     @property
     def higher_is_better(self) -> bool | None:
@@ -52,18 +75,21 @@ class Written:
         better = getattr(self.made if self.made is not None else self.kind, "higher_is_better", None)
         return better if isinstance(better, bool) else None
 
-    def names(self) -> list[str] | None:
-        """Return the names that it is logged by; None where they cannot be told."""
+    def names(self) -> Names:
+        """Return the names that it is logged by."""
         values = self.values()
-        if isinstance(self.computed(), Mapping):  # in a dict, they may get its key in front
-            return [*values.numbers] if values is not None and not self.key else None
+        computed = self.computed()
+        if isinstance(computed, Mapping):
+            inner = tuple(values.numbers if values is not None else map(str, computed))
+            prefixed = tuple(f"{self.key}{'/' if self.is_apart else '_'}{name}" for name in inner)
+            return Names((), inner * (not self.is_apart) + prefixed) if self.key else Names(inner, inner)
         if values is not None and (self.key or not self._is_factory):
-            return [*values.numbers]
+            return Names(tuple(values.numbers), tuple(values.numbers))
         kind = type(self.made) if self.made is not None else self.kind
-        known = kind is not None and kind.__module__.startswith(_OF_ONE_NUMBER)
-        if kind is None or not known or (self._is_factory and not self.key):
-            return None
-        return [] if _always_several(kind) else [self.key or kind.__name__]
+        if kind is None or not _has_one_name(kind) or (self._is_factory and not self.key):
+            return Names((), (self.key, f"{self.key}/") if self.is_apart and self.key else None)
+        name = self.key or kind.__name__
+        return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))  # numbers of a vector
 
     @property
     def _is_factory(self) -> bool:
@@ -102,8 +128,10 @@ class Written:
 def metrics_of(found: Found, mode: str) -> list[Written] | None:
     """Return the metrics that the config gives for a mode; None where it is not known which they are."""
     kind = found.kind(found.section)
-    if kind is None or not is_ours(kind) or hasattr(kind, "update_evaluator"):  # of a `forward_step`'s, say
+    if kind is None or not is_ours(kind):
         return None
+    if hasattr(kind, "update_evaluator"):
+        return _evaluators_of(found, kind, mode)
     given = _given(found, mode)
     if given is None:
         return []
@@ -114,6 +142,51 @@ def metrics_of(found: Found, mode: str) -> list[Written] | None:
         return None
     keys = [str(step) if isinstance(node.value, dict) else "" for step in node.steps()]
     return [_written(found, join(path, step), key) for step, key in zip(node.steps(), keys, strict=True)]
+
+
+def _evaluators_of(found: Found, kind: Any, mode: str) -> list[Written] | None:
+    base: Any = sys.modules["lighter.forward"].ForwardModule
+    given = found.argument(found.section, "evaluator_cfg")
+    methods = ("metric_step", "forward_step", "compute_evaluator", "on_metric_epoch_end")
+    if given is None or any(getattr(kind, name) is not getattr(base, name) for name in methods):
+        return None
+    paths = _by_mode(found, *given)[mode]
+    if not paths:  # a class of the user's may make them
+        return None
+    torchmetrics: Any = sys.modules.get("torchmetrics")
+    kinds = [found.kind(path) for path in paths.values()]
+    others = [one for one in kinds if one is not None and not is_factory(one)]
+    is_apart = not all(
+        torchmetrics and issubclass(one, torchmetrics.Metric | torchmetrics.MetricCollection) for one in others
+    )
+    return [replace(_written(found, path, key), is_apart=is_apart) for key, path in paths.items()]
+
+
+def _by_mode(found: Found, path: str, node: Node) -> dict[str, dict[str, str]]:
+    """Return the paths of evaluators by split and name, an empty name for one alone; none where they cannot be told."""
+    if not is_by_mode(node.value, _SPLITS):
+        return dict.fromkeys(_SPLITS, _paths(found, path, node, {}))
+    entries: dict[str, dict[str, str]] = {}
+    before: dict[str, str] = {}
+    for split in _SPLITS:
+        inner = found.argument(path, split)
+        if inner is not None:
+            before = _paths(found, *inner, before)
+        elif split in node.value:  # null
+            before = {}
+        entries[split] = before
+    return entries
+
+
+def _paths(found: Found, path: str, node: Node, before: Mapping[str, str]) -> dict[str, str]:
+    """Return the paths of the evaluators of a split: its own, and those of the split before it that it changes."""
+    if is_target(node.value):
+        return {"": path}
+    if not isinstance(node.value, dict) or "" in before:  # a change of the only one is arguments
+        return dict(before) if isinstance(node.value, dict) else {}
+    own = {str(step): found.argument(path, step) for step in node.steps()}
+    given = {key: each[0] for key, each in own.items() if each is not None and is_target(each[1].value)}
+    return {key: each for key, each in {**before, **given}.items() if own.get(key, ()) is not None}
 
 
 def check_metrics(found: Found) -> None:
@@ -171,6 +244,11 @@ def _is_metric(kind: type) -> bool:
 def is_factory(kind: type) -> bool:
     """Return whether calling a class may give an object of another."""
     return any("__new__" in vars(each) for each in kind.__mro__[:-1])
+
+
+def _has_one_name(kind: type) -> bool:
+    """Return whether a class of metrics is known to compute one value, and not a dict of them."""
+    return kind.__module__.startswith(_OF_ONE_NUMBER) or returns_no_dict(getattr(kind, "compute", None))
 
 
 def _always_several(kind: type | None) -> bool:

@@ -1,7 +1,7 @@
 """Monitors whose name nothing logs, as far as that can be known.
 
-A `System` logs what the measurement contract names, and nothing else unless a callback of the user's logs too. Code of
-the user's may log anything: then a monitor is doubted only if that code does not log at all.
+A module of Lighter's own logs what the measurement contract names, and nothing else unless a callback of the user's
+logs too. Code of the user's may log anything: then a monitor is doubted only if that code does not log at all.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 
-from lighter.config.problems import ERROR, WARNING, closest, nearest
+from lighter.config.problems import ERROR, WARNING, close_to, closest, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.found import Found
+from lighter.engine.check.logged import certain_names, loss_names, metric_names
 from lighter.engine.check.metrics import metrics_of
 from lighter.engine.check.missing import is_ours
-from lighter.trainer import DEFAULT_MONITORS
 
 _LOGGED = re.compile(
     r"(?:(?:train|val)/(?:loss|metrics)(?:/.+)?/epoch|train/(?:loss|metrics)(?:/.+)?/step|train/lr|train/optimizer/.+)"
     r"(?:/dataloader_idx_\d+)?"
 )
-_METRIC = re.compile(r"(train|val)/metrics/(.+)/(?:epoch|step)")
+_VALUE = re.compile(r"(train|val)/(metrics|loss)/?(|.+)/(?:epoch|step)")
+_NEARLY = 0.85
 _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
 _OF_CHECKPOINTS = ("epoch", "step")  # what `ModelCheckpoint` finds beside what is logged
 _LOADER = re.compile(r"/dataloader_idx_(\d+)\Z")
@@ -33,7 +34,6 @@ _KNOWN = ("pytorch_lightning", "lightning", "lighter", "torch", "builtins")
 
 def check_monitors(found: Found) -> None:
     """Look at the monitors of callbacks and schedulers."""
-    system = sys.modules.get("lighter.system")
     base = sys.modules.get("lighter.base")
     kind = found.kind(found.section)
     if found.stage != "fit" or kind is None or base is None or not issubclass(kind, base.BaseModule):
@@ -41,7 +41,7 @@ def check_monitors(found: Found) -> None:
     callbacks = [*_callbacks(found)]
     if _logs(kind) or not all(kind is not None and not _logs(kind) for kind in callbacks):
         return
-    severity = ERROR if system is not None and kind is system.System else WARNING
+    severity = ERROR if kind.__module__.startswith("lighter.") else WARNING  # a module of the user's may do more
     has_rates = any(kind is not None and kind.__name__ == "LearningRateMonitor" for kind in callbacks)
     for watcher in watchers(found):
         path, name = watcher.path, watcher.monitor
@@ -146,14 +146,19 @@ def _wrong(found: Found, name: str) -> tuple[str, str] | None:
         wrong = _wrong_loader(name, val_loaders(found))
         if wrong is not None:
             return wrong
-    metric = _METRIC.match(name)
-    names = metric_names(found, metric[1]) if metric else None
-    if metric and names is not None and metric[2] not in names:
-        arrays = {key for each in metrics_of(found, metric[1]) or () for key in each.array_names()}
-        if metric[2] in arrays:
+    value = _VALUE.match(name)
+    if value is None:
+        return None
+    mode, kind, inner = value.groups()
+    names = metric_names(found, mode) if kind == "metrics" else loss_names(found, mode)
+    if names.may_have(inner if kind == "metrics" else f"loss{inner and '/'}{inner}"):
+        return None
+    if kind == "metrics":
+        if inner in {key for each in metrics_of(found, mode) or () for key in each.array_names()}:
             return ": it is no single number, and kept in `arrays/` of the run's folder", ""
-        return f": the metrics of {metric[1]} are: {', '.join(names) or 'none'}", ""
-    return None
+        listed = dict.fromkeys(each.rstrip("/_") for each in names.possible or ())
+        return f": the metrics of {mode} are: {', '.join(listed) or 'none'}", ""
+    return ": there is one loss" if inner else ": losses have names, and there is their total", ""
 
 
 def _wrong_loader(name: str, count: int | None) -> tuple[str, str] | None:
@@ -191,23 +196,21 @@ def val_loaders(found: Found) -> int | None:
     return len(node.value) if isinstance(node.value, (list, dict)) else None
 
 
-def metric_names(found: Found, mode: str) -> list[str] | None:
-    """The names of the metrics of a mode; None where they cannot be told from the config."""
-    metrics = metrics_of(found, mode)
-    names = [metric.names() for metric in metrics] if metrics is not None else [None]
-    return [name for each in names for name in each or ()] if None not in names else None
-
-
-def _candidates(found: Found) -> list[str]:
-    names = [*DEFAULT_MONITORS, "train/loss/epoch", "train/lr"]
-    for mode in ("val", "train"):
-        names += [f"{mode}/metrics/{name}/epoch" for name in metric_names(found, mode) or ()]
-    return names
-
-
 def _hint(found: Found, name: str) -> str:
-    """The nearest name of the same mode, or else of any, or else all of them."""
-    names = _candidates(found)
-    mode = name.partition("/")[0].replace("test", "val")
-    of_mode = closest(name, [each for each in names if each.startswith(f"{mode}/") and name != each])
-    return of_mode or closest(name, names) or nearest("", [each for each in names if each != DEFAULT_MONITORS[1]])
+    """The nearest name of the same mode and kind, or else of any, or else all of them."""
+    names = [each for each in certain_names(found, val_loaders(found)) if each != name]
+    mode, _, rest = name.partition("/")
+    mode, kind = mode.replace("test", "val"), rest.partition("/")[0]
+    whole = f"{mode}/{rest}/epoch"
+    alike = [each for each in names if each.startswith(f"{mode}/{kind}/" if kind in ("loss", "metrics") else mode)]
+    near = close_to(whole, alike, cutoff=_NEARLY)
+    if near is not None:
+        return f"Did you mean `{near}`?"
+    if not _LOGGED.fullmatch(name) and _LOGGED.fullmatch(whole) and _wrong(found, whole) is None:
+        return f"Values of an epoch end in `/epoch`: `{whole}`, if that is logged."
+    close = closest(name, alike) or (closest(name, names) if kind not in ("loss", "metrics") else "")
+    if close:
+        return close
+    losses = "A loss is `val/loss/epoch`, or of several `val/loss/total/epoch` and `val/loss/NAME/epoch`."
+    is_known = bool(loss_names(found, "val").certain)
+    return "\n".join(filter(None, [nearest("", names), "" if is_known else losses]))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
-from lighter.config.problems import closest, indefinite, nearest
+from lighter.config.problems import close_to, closest, indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.engine.check.constructors import is_known
 from lighter.engine.check.found import Found
 from lighter.engine.check.missing import is_ours
+from lighter.errors import ModuleError
 
 _OPTIMIZER = "optimizer: {_target_: torch.optim.Adam, lr: 0.001}"
 INTERVALS = ("epoch", "step")
@@ -26,6 +28,8 @@ def check_own(found: Found) -> None:
         return
     if found.section == "system" and is_ours(kind):
         _check_modes(found)
+    if is_ours(kind):
+        _check_values(found, kind)
     if kind.configure_optimizers is base.BaseModule.configure_optimizers:
         for path, node in _each(found, "scheduler"):
             if isinstance(node.value, dict) and not is_target(node.value):
@@ -48,6 +52,32 @@ def _each(found: Found, key: str) -> list[tuple[str, Node]]:
         return [given]
     paths = [found.followed(join(path, step)) for step in node.steps()]
     return [(here, found.node(here)) for here in paths if found.tree.find(here) is not None]
+
+
+def _check_values(found: Found, kind: type) -> None:
+    """The arguments that are checked when the module is made, by what they say alone."""
+    from lighter.parts.finetune import Finetune
+    from lighter.parts.initial_weights import check_match
+    from lighter.parts.loss_weights import LossWeights
+    from lighter.parts.predict_tasks import PredictTasks
+
+    checks: dict[str, Callable[[Any], object]] = {
+        "finetune_cfg": Finetune,
+        "ckpt_match": check_match,
+        "loss_weights": LossWeights,
+        "predict_tasks": lambda names: PredictTasks(names, kind),
+    }
+    for key, check in checks.items():
+        given = found.argument(found.section, key)
+        value = plain(given[1]) if given is not None else UNKNOWN
+        if given is None or not is_known(value) or any(problem.path == given[0] for problem in found.problems):
+            continue
+        try:
+            check(value)
+        except ModuleError as error:
+            where = join(found.section, error.key)
+            message, _, hint = str(error).partition("\n")
+            found.problem(message, where if found.tree.find(where) is not None else given[0], hint)
 
 
 def _check_modes(found: Found) -> None:
@@ -105,7 +135,7 @@ def _check_groups(found: Found, path: str) -> None:
 
 
 def _check_selection(found: Found, path: str) -> None:
-    """A dict that chooses parameters has `name` and `type`."""
+    """A dict that chooses parameters has `name` and `type`, and a type is of a kind or a class, by its name."""
     from lighter.parts.parameter_groups import SELECTION_KEYS
 
     node = found.tree.find(path)
@@ -117,3 +147,20 @@ def _check_selection(found: Found, path: str) -> None:
             if key not in SELECTION_KEYS:
                 hint = nearest(key, SELECTION_KEYS)
                 found.problem("`params` as a dict has `name` and `type`", join(place, key), hint, at_key=True)
+        _check_types(found, join(place, "type"))
+
+
+def _check_types(found: Found, path: str) -> None:
+    """A type that is nearly `norm` or `bias`; others may be classes, whose names are not in lower case."""
+    from lighter.parts.parameter_types import KINDS
+
+    node = found.tree.find(path)
+    is_list = node is not None and isinstance(node.value, list)
+    for place in [join(path, step) for step in node.steps()] if node is not None and is_list else [path]:
+        kind = found.tree.find(place)
+        if kind is None or is_target(kind.value) or is_reference(kind.value):
+            continue
+        close = close_to(kind.value, KINDS) if isinstance(kind.value, str) and kind.value.islower() else None
+        if not isinstance(kind.value, str) or (close is not None and kind.value not in KINDS):
+            message = f"`type` is `norm`, `bias` or the name of a class; found {indefinite(kind.value)}"
+            found.problem(message, place, f"Did you mean `{close}`?" if close is not None else "")

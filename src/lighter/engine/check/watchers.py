@@ -68,7 +68,7 @@ def _higher_is_better(found: Found, name: str) -> bool | None:
         return False
     metric = _METRIC.fullmatch(name)
     for written in (metrics_of(found, metric[1]) or ()) if metric else ():
-        if metric is not None and metric[2] in (written.names() or ()):
+        if metric is not None and metric[2] in written.names().certain:
             return written.higher_is_better
     return None
 
