@@ -80,7 +80,7 @@ SHORTFALLS = {
         ["last.ckpt is of step 10, and 20 steps were taken: with `monitor`, `save_last` saves only what is among the"],
     ),
     "one of each epoch": (
-        [f"trainer::callbacks=[{{{LAST}, monitor: train/loss/epoch}}, {{{LAST}, save_top_k: 0}}]"], []
+        ["trainer::callbacks=[{_target_: pytorch_lightning.callbacks.ModelCheckpoint, filename: last}]"], []
     ),
     "asked for": (["trainer::limit_train_batches=0"], []),
     "no validation asked for": (["trainer::limit_val_batches=0"], []),

@@ -48,6 +48,15 @@ def test_the_last_is_the_one_that_was_trained_for_longest(own_place: Path) -> No
     assert names()[0] == "by-lightning.ckpt", "which says nothing of itself, so times tell"
 
 
+def test_the_path_of_a_run_may_go_up(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved("last.ckpt", 5)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for inside in (False, True):
+        [one] = Checkpoints(RunFolder(Path("..", RUN)), {}, inside=inside).newest
+        assert one.path == own_place / RUN / "checkpoints/last.ckpt"
+
+
 def test_files_that_are_none(own_place: Path) -> None:
     saved("a.ckpt", 1)
     folder = Path(RUN, "checkpoints")

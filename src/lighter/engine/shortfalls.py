@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 log = logging.getLogger("lighter.run")
 
-_OF_EACH_EPOCH = "For one of each epoch, add a second ModelCheckpoint with save_last: true, save_top_k: 0"
+_OF_EACH_EPOCH = "For one of each epoch, add another with filename: last, enable_version_counter: false"
 _BY_HAND = (
     "Lightning counts the steps of `self.optimizers()` only, and logs and saves by that count: take the optimizers from"
     " there"

@@ -69,6 +69,11 @@ class RunFolder:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        """Resolve `..`: paths in the folder are compared with it."""
+        if ".." in self.path.parts:
+            object.__setattr__(self, "path", self.path.resolve())
+
     @property
     def record(self) -> Path:
         """What is known of the run."""

@@ -205,6 +205,17 @@ def test_a_fit_elsewhere_takes_over_and_deletes_nothing(own_place: Path) -> None
     assert float(other.best_model_score) == 8.0
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("folder", ["checkpoints", "other"])
+def test_a_longer_fit_saves_what_is_saved_at_its_end_alone(own_place: Path, folder: str) -> None:
+    goes_on(checkpoint(**CALLBACKS["none, but last"][0]))
+    source = Path("checkpoints/last.ckpt").absolute()
+    again = ModelCheckpoint(folder, monitor="score", save_last=True, save_top_k=0)
+    found = lighter.Trainer(default_root_dir=".", callbacks=[again], logger=False, max_epochs=8, accelerator="cpu")
+    found.fit(Scored([*SCORES, 9.0, 8.0]), DataLoader(torch.arange(8.0).view(2, 4), batch_size=2), ckpt_path=source)
+    assert torch.load(f"{folder}/last.ckpt")["global_step"] == 8
+
+
 class Fails(At):
     def __init__(self, epoch: int) -> None:
         def fail() -> None:

@@ -16,6 +16,7 @@ from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.exact.buffers import buffers_of_process, load_buffers
 from lighter.trainer.exact.measured import measured, show_again, take_up
 from lighter.trainer.exact.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
+from lighter.trainer.saving.restored import is_of_this_fit
 
 log = logging.getLogger("lighter")
 
@@ -82,6 +83,8 @@ def go_on(trainer: Any, saved: Saved) -> None:
         if isinstance(callback, ModelCheckpoint):
             for name, value in saved.checkpoints.get(callback.state_key, {}).items():
                 setattr(callback, name, value)
+            if callback.save_top_k == 0 or not is_of_this_fit(trainer.ckpt_path, callback, trainer.stopping.folder):
+                callback._last_checkpoint_saved = ""  # it saves `last` at the end of the fit if it has saved nothing
     _set_gradients(trainer.lightning_module, own["gradients"])
     load_buffers(trainer, own.get("buffers", {}))
     if saved.is_within:

@@ -74,8 +74,7 @@ class _Place:
     @property
     def is_same(self) -> bool:
         """Return whether the checkpoint lies in the folder, or beside it in that of the run: so it is of this fit."""
-        run = Path(self.run) / CHECKPOINTS if self.run is not None else None
-        return is_below(self.source, self.folder) or is_below(self.source, run)
+        return is_of_this_fit(self.source, self.callback, self.run)
 
     def own(self, text: str) -> str | None:
         """The path that a path has now; None if it is not one of the callback's own."""
@@ -94,6 +93,17 @@ class _Place:
         if self.folder is None:
             return text if is_below(text, self.run) else None
         return self.own(text)
+
+
+def is_of_this_fit(source: Any, callback: Any, run: str | Path | None) -> bool:
+    """Return whether a checkpoint lies in a callback's folder, or beside it in that of the run.
+
+    Args:
+        source: the checkpoint that a fit is resumed from.
+        run: the run's folder, if it has one.
+    """
+    folder = Path(run) / CHECKPOINTS if run is not None else None
+    return is_below(source, getattr(callback, "dirpath", None)) or is_below(source, folder)
 
 
 def is_below(path: Any, folder: Any) -> bool:
