@@ -45,8 +45,9 @@ class CheckpointConnector(_CheckpointConnector):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
         checkpoint = self._loaded_checkpoint
-        if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:  # others shard the weights
-            names = trainer.lightning_module.state_dict()
+        module = trainer.lightning_module  # none for who asks this connector alone
+        if checkpoint and module is not None and not trainer.strategy.restore_checkpoint_after_setup:  # others shard
+            names = module.state_dict()
             checkpoint |= {key: renamed_as_in(names, checkpoint[key]) for key in _WEIGHTS & checkpoint.keys()}
 
     def restore_callbacks(self) -> None:
