@@ -66,7 +66,8 @@ COMPLAINTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
 @pytest.mark.parametrize("case", COMPLAINTS)
 def test_it_is_a_problem_of_the_config(case: str, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):  # Lightning sets them for a strategy
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # otherwise Lightning sets it for a strategy
+    for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):  # as it does these
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
     change, path, message, hint = COMPLAINTS[case]

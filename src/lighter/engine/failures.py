@@ -169,7 +169,10 @@ def _unlogged(objects: Objects, name: str, callback: str, frames: Sequence[Trace
     trainer = next((one for one in ran if inherits(type(one), "Trainer")), None)
     names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
     values = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
-    written = [path for path in values if path.startswith(callback)] or values
+    of_callback = join(callback, "monitor") if callback else ""  # whose value may be an expression
+    written = (
+        [path for path in values if path.startswith(callback)] or [of_callback] * objects.has(of_callback) or values
+    )
     lines = textwrap.wrap(
         f"There is: {', '.join(names) or 'nothing'}.", _WIDEST_LINE, break_long_words=False, break_on_hyphens=False
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -170,7 +171,7 @@ class Measuring:
         for (of, loader_idx), meter in sorted(self._meters.items(), key=lambda item: item[0]):
             if of == mode and meter.is_open and meter.metrics is not None:
                 suffix = loader_suffix(trainer, mode, loader_idx)
-                self.log_late(mode, suffix, meter.unannounced_values(), sync_dist=True)
+                self.log_late(mode, suffix, meter.unannounced_values())
                 arrays |= {name + suffix: array for name, array in meter.arrays.items()}
                 if mode != "train":  # a checkpoint at the end of a training epoch has what that has measured
                     meter.release_foreign()
@@ -178,16 +179,18 @@ class Measuring:
 
     def log_late(self, mode: str, suffix: str, values: Mapping[str, Tensor], *, sync_dist: bool = False) -> None:
         """Log values of an epoch when it is over; with `sync_dist`, their means over processes."""
-        for name, value in values.items():
-            self._module.log(
-                at_epoch(mode, name) + suffix,
-                value.float(),
-                on_epoch=True,
-                prog_bar=mode != "train",
-                batch_size=1,
-                add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
-                sync_dist=sync_dist,
-            )
+        with warnings.catch_warnings():  # the values are those of all processes, and not all of them may log them
+            warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True")
+            for name, value in values.items():
+                self._module.log(
+                    at_epoch(mode, name) + suffix,
+                    value.float(),
+                    on_epoch=True,
+                    prog_bar=mode != "train",
+                    batch_size=1,
+                    add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
+                    sync_dist=sync_dist,
+                )
 
     def _log(
         self,

@@ -125,9 +125,16 @@ class Meter:
         return names
 
     def unannounced_values(self) -> dict[str, Tensor]:
-        """The values of the epoch whose names were not known at its first step; all processes must ask for them."""
+        """The values of the epoch whose names were not known at its first step; all processes must ask for them.
+
+        None in a process that has announced nothing: one that measured nothing, or whose user logs himself.
+        """
+        values = self.values()
+        if not self._metrics_announced:
+            self.arrays = {}
+            return {}
         names = {metric_name(name) for name in self._metric_names or ()}
-        metrics = {name: value for name, value in self.values().items() if name.startswith(metric_name(""))}
+        metrics = {name: value for name, value in values.items() if name.startswith(metric_name(""))}
         return {name: value for name, value in metrics.items() if name not in names}
 
     def release_foreign(self) -> None:
