@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -56,7 +57,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
         values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
         cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
         table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
-    wide = table.__rich_measure__(console, console.options.update(max_width=_UNLIMITED)).maximum
+    wide = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
     if wide > console.width:  # names break at their slashes before values do anywhere
         for column, head in zip(table.columns[4:], heads, strict=False):
             column.header = head.replace("/", "/\n").replace("::", "::\n")

@@ -56,7 +56,7 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 
 def _misfits(objects: Objects, error: MisfitError) -> list[Problem]:
     """Return the problems of a config that does not fit the module, where it is known what of the config that is."""
-    section = objects.followed("system" if objects.has("system") else "model")
+    section = objects.followed(_section(objects))
     path = join(section, error.key) if error.key else _that_ran(objects, traces(error), "callbacks")
     details = error.details or [(str(error), "")]
     return [objects.problem(text, objects.written_at(path, name) if name else path) for text, name in details if path]
@@ -169,10 +169,9 @@ def _unlogged(objects: Objects, name: str, callback: str, frames: Sequence[Trace
     trainer = next((one for one in ran if inherits(type(one), "Trainer")), None)
     names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
     values = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
-    of_callback = join(callback, "monitor") if callback else ""  # whose value may be an expression
-    written = (
-        [path for path in values if path.startswith(callback)] or [of_callback] * objects.has(of_callback) or values
-    )
+    written = [path for path in values if path.startswith(callback)] or values
+    if callback and objects.has(join(callback, "monitor")):  # whose value may be an expression
+        written = [join(callback, "monitor")]
     lines = textwrap.wrap(
         f"There is: {', '.join(names) or 'nothing'}.", _WIDEST_LINE, break_long_words=False, break_on_hyphens=False
     )

@@ -6,7 +6,6 @@ Loggers that show pictures get those of matrices.
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +24,6 @@ from lighter.trainer.lightning import logging_step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-log = logging.getLogger("lighter")
 
 
 def keep_arrays(trainer: pl.Trainer, mode: str, arrays: Mapping[str, Tensor]) -> None:

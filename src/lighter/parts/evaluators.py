@@ -155,7 +155,7 @@ def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def epoch_values(name: str, evaluator: Any, computed: Any) -> Values:
-    """What an evaluator computed, by name: its own keys, or its name in the config, or that of its class.
+    """Sort the values of an evaluator, named by its own keys, by its name in the config, or by its class.
 
     Raises:
         MisfitError: a value is neither numbers nor arrays; the labels of a ClasswiseWrapper are not those of its

@@ -212,7 +212,7 @@ def tell_of_no_value(metric: Any, error: Exception) -> None:
 
 
 def values_of(metrics: Metrics, computed: Any) -> Values:
-    """What metrics computed, by name: the keys of a collection, the class name of a single metric.
+    """Sort computed values by name: the keys of a collection, the class name of a single metric.
 
     Raises:
         MisfitError: a value is neither numbers nor arrays.

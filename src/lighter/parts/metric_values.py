@@ -1,4 +1,4 @@
-"""What metrics computed, sorted: numbers, which can be logged, and arrays, which are kept in files.
+"""Sort values of metrics into numbers, which can be logged, and arrays, which are kept in files.
 
 | value | becomes |
 | --- | --- |

@@ -40,6 +40,10 @@ CALLBACKS: dict[str, list[dict[str, Any]]] = {
     "none, but last": [{"save_top_k": 0, "save_last": True}],
     "weights beside": [NEWEST, {"filename": "best", "save_weights_only": True}],
     "weights before": [{"filename": "best", "save_weights_only": True}, NEWEST],
+    "best, and last of each epoch": [
+        {"filename": "best"},
+        {"filename": "last", "monitor": None, "enable_version_counter": False},
+    ],
     "two with last": [ONE_NAME, {**NEWEST, "save_last": True}],
 }
 

@@ -1,4 +1,4 @@
-"""What a function of somebody's returns, as its annotation or its source tells: a dict, or none."""
+"""Whether a function returns a dict, by its annotation or its source."""
 
 from __future__ import annotations
 
