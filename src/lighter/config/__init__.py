@@ -28,7 +28,8 @@ from lighter.config.tree import COMMAND_LINE, Node, Origin, Source
 from lighter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lighter.config.objects import Objects, PlainDefinitions
+    from lighter.config.objects import Objects
+    from lighter.config.plain_definitions import PlainDefinitions
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Config:
 
     def definitions(self) -> PlainDefinitions:
         """Return the definitions as plain data; nothing is imported, so the user's code need not be importable."""
-        from lighter.config.objects import PlainDefinitions
+        from lighter.config.plain_definitions import PlainDefinitions
 
         return PlainDefinitions(self.expanded)
 

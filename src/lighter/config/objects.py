@@ -16,72 +16,19 @@ from typing import Any
 from sparkwheel import Component, Expression, InstantiationError, Item, Location, Resolver
 
 from lighter.config.conversion import converted
-from lighter.config.expression import REFERENCES, absolute, referred, syntax_tree
+from lighter.config.expression import REFERENCES, referred, syntax_tree
 from lighter.config.faults import OF_EXPRESSIONS, as_exception, explained, is_of_safe_mode, why_not_found
 from lighter.config.locate import locate, not_callable
+from lighter.config.plain_definitions import PlainDefinitions, walk
 from lighter.config.problems import Problem
 from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import evaluate
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.refusals import imports_of
 from lighter.config.safe.values import Work
-from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, same_key, split
+from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 from lighter.errors import ConfigError, add_note
 from lighter.signals import Stopped
-
-
-class PlainDefinitions:
-    """The definitions in a config, as plain data with absolute references. Nothing is imported.
-
-    Args:
-        tree: an expanded tree whose references were checked.
-    """
-
-    def __init__(self, tree: Node) -> None:
-        self.tree = tree
-        self._data = _with_absolute_references(tree.plain(), "")
-        self._data.pop("_imports_", None)
-
-    @property
-    def sections(self) -> list[str]:
-        """The top-level keys."""
-        return list(self._data)
-
-    def definition(self, path: str) -> Any:
-        """What stands at a path, as plain data.
-
-        Raises:
-            KeyError: nothing stands there.
-        """
-        data = self._data
-        try:
-            for step in split(path):
-                data = data[int(step)] if isinstance(data, list) else data[same_key(data, step)]
-        except (LookupError, TypeError, ValueError):
-            raise KeyError(path) from None
-        return data
-
-    def has(self, path: str) -> bool:
-        """Return whether something stands at a path."""
-        return self.tree.find(path) is not None
-
-    def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Every definition of an object, with its path."""
-        return [(path, value) for path, value in _walk(self._data, "") if is_target(value)]
-
-    def followed(self, path: str) -> str:
-        """The path that a value leads to where it is a reference to a definition; otherwise its own."""
-        seen = {path}
-        while True:
-            try:
-                value = self.definition(path)
-            except KeyError:
-                return path
-            reference = value.strip().removeprefix("@") if isinstance(value, str) and value.startswith("@") else ""
-            if not reference or reference in seen:
-                return path
-            path = reference
-            seen.add(path)
 
 
 class Objects(PlainDefinitions):
@@ -99,9 +46,7 @@ class Objects(PlainDefinitions):
         self.names = _import_names(tree.child("_imports_") if safe is None else None)
         self._resolver = _Resolver()
         self._exchanged: dict[str, Mapping[str, Any]] = {}
-        self._referred = {
-            ref for _, value in _walk(self._data, "") if isinstance(value, str) for ref in referred(value)
-        }
+        self._referred = {ref for _, value in walk(self._data, "") if isinstance(value, str) for ref in referred(value)}
         self._add("", self._data)
         for path in self._referred:  # what is inside of a disabled definition
             if not self._resolver.knows(path):
@@ -164,7 +109,7 @@ class Objects(PlainDefinitions):
     def references_to(self, path: str, *, outside: Collection[str]) -> list[str]:
         """The paths of the values that refer to the object at a path, but for those within some others."""
         found = []
-        for here, value in _walk(self._data, ""):
+        for here, value in walk(self._data, ""):
             within = any(here == inner or here.startswith(inner + SEPARATOR) for inner in outside)
             if not within and isinstance(value, str) and path in referred(value):
                 found.append(here)
@@ -219,7 +164,7 @@ class Objects(PlainDefinitions):
 
     def _add(self, path: str, value: Any) -> None:
         """Tell the resolver of everything at and below a path that it may be asked for."""
-        for here, part in _walk(_enabled(value), path):
+        for here, part in walk(_enabled(value), path):
             if self._resolver.knows(here):
                 continue
             if is_target(part):
@@ -364,7 +309,7 @@ class Definitions(Mapping[str, Any]):
 
 def expressions_in(definition: Deferred | Definitions) -> Iterator[tuple[str, str]]:
     """Yield the expressions that are written in a definition, each with its path in it."""
-    for path, value in _walk(definition._objects.definition(definition.path), ""):
+    for path, value in walk(definition._objects.definition(definition.path), ""):
         if isinstance(value, str) and value.startswith("$"):
             yield path, value
 
@@ -537,17 +482,6 @@ def place(path: str) -> Location:
     return Location(filepath="config", line=1, id=path)
 
 
-def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if path:
-        yield path, value
-    if isinstance(value, dict):
-        for key, child in value.items():
-            yield from _walk(child, join(path, key))
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _walk(child, join(path, index))
-
-
 def _enabled(value: Any) -> Any:
     """The same without what is in disabled definitions, so that none of it is built."""
     if isinstance(value, dict):
@@ -555,14 +489,6 @@ def _enabled(value: Any) -> Any:
             return {"_target_": value["_target_"], "_disabled_": True}
         return {key: _enabled(child) for key, child in value.items()}
     return [_enabled(child) for child in value] if type(value) is list else value
-
-
-def _with_absolute_references(value: Any, path: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_absolute_references(child, join(path, key)) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_with_absolute_references(child, join(path, index)) for index, child in enumerate(value)]
-    return absolute(path, value) if isinstance(value, str) and value[:1] in ("@", "$") else value
 
 
 def _is_network(made: Any) -> bool:

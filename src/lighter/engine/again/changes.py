@@ -11,7 +11,7 @@ from typing import Any
 
 from lighter.config import Config, read
 from lighter.config.expression import referred
-from lighter.config.objects import PlainDefinitions
+from lighter.config.plain_definitions import PlainDefinitions
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe import SafeMode
 from lighter.config.tree import SEPARATOR, join

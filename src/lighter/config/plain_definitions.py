@@ -1,0 +1,83 @@
+"""The definitions in a config as plain data: what configs are compared by, and objects are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lighter.config.expression import absolute
+from lighter.config.tree import Node, is_target, join, same_key, split
+
+
+class PlainDefinitions:
+    """The definitions in a config, as plain data with absolute references. Nothing is imported.
+
+    Args:
+        tree: an expanded tree whose references were checked.
+    """
+
+    def __init__(self, tree: Node) -> None:
+        self.tree = tree
+        self._data = _with_absolute_references(tree.plain(), "")
+        self._data.pop("_imports_", None)
+
+    @property
+    def sections(self) -> list[str]:
+        """The top-level keys."""
+        return list(self._data)
+
+    def definition(self, path: str) -> Any:
+        """What stands at a path, as plain data.
+
+        Raises:
+            KeyError: nothing stands there.
+        """
+        data = self._data
+        try:
+            for step in split(path):
+                data = data[int(step)] if isinstance(data, list) else data[same_key(data, step)]
+        except (LookupError, TypeError, ValueError):
+            raise KeyError(path) from None
+        return data
+
+    def has(self, path: str) -> bool:
+        """Return whether something stands at a path."""
+        return self.tree.find(path) is not None
+
+    def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Every definition of an object, with its path."""
+        return [(path, value) for path, value in walk(self._data, "") if is_target(value)]
+
+    def followed(self, path: str) -> str:
+        """The path that a value leads to where it is a reference to a definition; otherwise its own."""
+        seen = {path}
+        while True:
+            try:
+                value = self.definition(path)
+            except KeyError:
+                return path
+            reference = value.strip().removeprefix("@") if isinstance(value, str) and value.startswith("@") else ""
+            if not reference or reference in seen:
+                return path
+            path = reference
+            seen.add(path)
+
+
+def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield a value and all that is in it, each with its path; the value itself only if it has one."""
+    if path:
+        yield path, value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from walk(child, join(path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from walk(child, join(path, index))
+
+
+def _with_absolute_references(value: Any, path: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_absolute_references(child, join(path, key)) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_with_absolute_references(child, join(path, index)) for index, child in enumerate(value)]
+    return absolute(path, value) if isinstance(value, str) and value[:1] in ("@", "$") else value
