@@ -23,11 +23,19 @@ from lighter.run.paths import claim
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from lighter.run.lock import owned
-with owned(Path(sys.argv[1]), "the run"):
-    pid = os.fork() if sys.argv[2] == "fork" else 0
-    if pid or sys.argv[2] != "fork":
+from lighter.run import lock
+parent = os.getpid()
+with lock.owned(Path(sys.argv[1]), "the run"):
+    if sys.argv[2] == "slow":  # a child that has not come to closing its copy yet
+        copy = os.dup(*lock._descriptors.values())
+    pid = os.fork() if sys.argv[2] != "alone" else 0
+    if pid or sys.argv[2] == "alone":
         print(pid, flush=True)
+    elif sys.argv[2] == "slow":
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.close(copy)
     time.sleep(60)
 """
 
@@ -59,8 +67,9 @@ def test_the_second_is_told_who_has_it_and_changes_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
-def test_it_ends_with_its_process_though_children_live_on(tmp_path: Path) -> None:
-    process, child = holder(tmp_path, "fork")
+@pytest.mark.parametrize("how", ["fork", "slow"])
+def test_it_ends_with_its_process_though_children_live_on(tmp_path: Path, how: str) -> None:
+    process, child = holder(tmp_path, how)
     try:
         process.kill()
         process.wait()

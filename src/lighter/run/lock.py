@@ -139,14 +139,14 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
         return
     try:
         was_there = path.exists()
-        if acquire(path):
+        if _acquire_unless_held(path):
             _sign(path)
         else:
             log.warning("%s is on a file system without locks: only its record tells who uses the run", path.parent)
             if not was_there:
                 path.unlink(missing_ok=True)
-    except BlockingIOError:
-        raise RunError(f"{name} is running ({_holder(path)}); {why}") from None
+    except BlockingIOError as error:
+        raise RunError(f"{name} is running ({error.strerror}); {why}") from None
     except FileNotFoundError:
         raise RunError(f"{path.parent} is not there any more") from None
     except PermissionError as error:
@@ -209,15 +209,33 @@ def _sign(path: Path) -> None:
         os.pwrite(descriptor, json.dumps(facts).encode(), 0)
 
 
-def _holder(path: Path) -> str:
-    """Who holds a lock. Whoever has just taken it may not have signed yet."""
-    for _ in range(20):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            facts = json.loads(path.read_bytes())
-            if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
-                return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+def _acquire_unless_held(path: Path) -> bool:
+    """Acquire a lock, after a while if no living process has signed it.
+
+    A process that has just taken it may not have signed yet, and a child that a killed holder has just forked
+    may not have closed its copy yet.
+
+    Raises:
+        BlockingIOError: another process has it; its text says which.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return acquire(path)
+        except BlockingIOError as error:
+            holder = _holder(path)
+            if holder or time.monotonic() > until:
+                raise BlockingIOError(error.errno, holder or "in another process") from None
         time.sleep(0.02)
-    return "in another process"
+
+
+def _holder(path: Path) -> str | None:
+    """Return the living process that has signed a lock, in words."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        facts = json.loads(path.read_bytes())
+        if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
+            return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+    return None
 
 
 def _close_in_child() -> None:
