@@ -219,27 +219,3 @@ def test_the_commands_of_the_configuration_page_run(desk):
     assert len(consoles) >= 2
     for block in consoles:
         run_console(block)
-
-
-def test_the_tree_of_architecture_is_the_tree():
-    tree = next(block.text for block in blocks(ROOT / "ARCHITECTURE.md") if block.text.startswith("src/lighter/"))
-    there = {path.relative_to(ROOT / "src/lighter") for path in (ROOT / "src/lighter").rglob("*.py")}
-    assert there
-    named = files_of_tree(tree)
-    assert named == there, f"ARCHITECTURE.md lacks {sorted(there - named)} and has {sorted(named - there)}"
-
-
-def files_of_tree(tree: str) -> set[Path]:
-    """The Python files of an indented tree: a folder's line ends its name with `/`, a phrase follows each name."""
-    found: set[Path] = set()
-    above: list[tuple[int, Path]] = [(0, Path())]
-    for line in tree.splitlines()[1:]:
-        indent = len(line) - len(line.lstrip())
-        while above[-1][0] >= indent > 0 and len(above) > 1:
-            above.pop()
-        name = line.split()[0]
-        if name.endswith("/"):
-            above.append((indent, above[-1][1] / name))
-        elif name.endswith(".py"):
-            found.add(above[-1][1] / name)
-    return found

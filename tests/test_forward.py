@@ -18,7 +18,7 @@ import lighter
 from lighter import Runner
 from lighter.errors import ConfigError, LighterError, ModuleTypeError, ModuleValueError
 from tests.jobs import ForwardClassifier, digits, loader, metrics, mlp
-from tests.parts.test_evaluators import Count
+from tests.parts.metrics.test_evaluators import Count
 from tests.test_measuring import classifier, epoch_values, fit, trainer
 
 ACCURACY = {"_target_": "torchmetrics.classification.MulticlassAccuracy", "num_classes": 10, "average": "micro"}
@@ -107,7 +107,7 @@ class Whole(nn.Module):
 
 def test_an_existing_network_needs_no_python(forward: dict[str, Any]) -> None:
     forward["model"] |= {"_target_": "lighter.ForwardModule", "model": {"_target_": "tests.test_forward.Whole"}}
-    forward["model"]["evaluator_cfg"] = {"_target_": "tests.parts.test_evaluators.Count"}
+    forward["model"]["evaluator_cfg"] = {"_target_": "tests.parts.metrics.test_evaluators.Count"}
     values = epoch_values(Runner().execute("fit", [forward]).trainer)
     assert (values["train/metrics/Count/epoch"], values["val/metrics/Count/epoch"]) == (320, 70)
 

@@ -14,7 +14,7 @@ import torch
 
 from lighter import Runner, SafeMode, lightning_alias
 from lighter.config.locate import locate
-from lighter.trainer.exact.values import restored
+from lighter.trainer.resume.encoding import restored
 
 SPELLINGS = ("pytorch_lightning", "lightning.pytorch")
 JOB = """

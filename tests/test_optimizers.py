@@ -18,8 +18,8 @@ from lighter import Runner
 from lighter.config import read
 from lighter.config.objects import Objects, defer
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
-from lighter.parts.parameter_groups import group_parameters
-from lighter.parts.parameter_types import NamedParameters
+from lighter.parts.optimization.parameter_groups import group_parameters
+from lighter.parts.optimization.parameter_types import NamedParameters
 from tests.jobs import Classifier, mlp
 from tests.test_parts_on_rungs import Rates
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from lighter import Runner
 from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
-from lighter.parts.finetune import Finetune
-from lighter.parts.loss_weights import LossWeights
+from lighter.parts.metrics.loss_weights import LossWeights
+from lighter.parts.weights.finetune import Finetune
 from tests.jobs import Classifier, ForwardClassifier, loader, mlp
 from tests.test_system import system  # noqa: F401  a fixture
 

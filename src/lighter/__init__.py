@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lighter.data import LighterDataModule as LighterDataModule
     from lighter.engine.load import build as build
     from lighter.engine.load import load as load
+    from lighter.engine.load import load_checkpoint as load_checkpoint
     from lighter.engine.runner import Runner as Runner
     from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
@@ -35,6 +36,7 @@ _HOME = {
     "Trainer": "lighter.trainer",
     "build": "lighter.engine.load",
     "load": "lighter.engine.load",
+    "load_checkpoint": "lighter.engine.load",
 }
 
 __all__ = [

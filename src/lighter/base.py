@@ -26,23 +26,23 @@ from torchmetrics import Metric
 from lighter.config.objects import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
-from lighter.parts.finetune import Finetune
-from lighter.parts.foreign_metrics import states_in
+from lighter.files.storage import is_remote
+from lighter.parts.batches import is_on
 from lighter.parts.hooks import OverriddenIf, followed_by, is_marked
-from lighter.parts.initial_weights import InitialWeights
-from lighter.parts.loss_weights import LossWeights
-from lighter.parts.lr_schedules import ManualSchedule, ManualSchedules
-from lighter.parts.materialize import has_no_weights, materialize
-from lighter.parts.measuring import STEPS, Measuring, measure_steps, prepare_metrics
-from lighter.parts.meter import samples_in
-from lighter.parts.optimizer_table import optimizer_table
-from lighter.parts.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
-from lighter.parts.parameter_groups import as_written, renamed_as_in
-from lighter.parts.parameter_types import NamedParameters
-from lighter.parts.predict_tasks import PredictStep, PredictTasks
+from lighter.parts.metrics.foreign import states_in
+from lighter.parts.metrics.loss_weights import LossWeights
+from lighter.parts.metrics.measuring import STEPS, Measuring, measure_steps, prepare_metrics
+from lighter.parts.metrics.meter import samples_in
+from lighter.parts.optimization.lr_schedules import ManualSchedule, ManualSchedules
+from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
+from lighter.parts.optimization.parameter_groups import as_written, renamed_as_in
+from lighter.parts.optimization.parameter_types import NamedParameters
+from lighter.parts.optimization.table import optimizer_table
+from lighter.parts.prediction.tasks import PredictStep, PredictTasks
 from lighter.parts.uncalled import refuse_uncalled
-from lighter.storage import is_remote
-from lighter.trainer.batches import is_there
+from lighter.parts.weights.finetune import Finetune
+from lighter.parts.weights.initial_weights import InitialWeights
+from lighter.parts.weights.materialize import has_no_weights, materialize
 
 log = logging.getLogger("lighter")
 
@@ -83,7 +83,7 @@ class BaseModule(LightningModule):
         loss_weights: the weights of named losses in their total.
         ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
         ckpt_match: the share of the weights that each of them must have.
-        predict_tasks: names of prediction tasks; see `lighter.parts.predict_tasks`.
+        predict_tasks: names of prediction tasks; see `lighter.parts.prediction.tasks`.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
@@ -286,7 +286,7 @@ class BaseModule(LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The batch on the device; at once where all of it is there already, tensors or text."""
         items = batch.values() if type(batch) is dict else batch if isinstance(batch, (list, tuple)) else ()
-        if items and all(is_there(item, device) for item in items):
+        if items and all(is_on(item, device) for item in items):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
@@ -445,7 +445,7 @@ class BaseModule(LightningModule):
             CheckpointError: it cannot be used, or its config makes a module of another class.
             ConfigError: the config makes no module any more.
         """
-        from lighter.engine.load import load_checkpoint  # modules need nothing of the engine to train
+        from lighter import load_checkpoint  # resolved by the root package, as the engine is above this one
 
         only_weights = weights_only is not False
         loaded = None

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
+from lighter._lightning.access import fits_without_validation
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
-from lighter.parts.arrays import keep_arrays
 from lighter.parts.describe import describe
-from lighter.parts.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
-from lighter.parts.forward_output import sort_forward, with_total
 from lighter.parts.hooks import ExistsIf
-from lighter.parts.log_names import metric_name
-from lighter.parts.loss_weights import LossWeights
-from lighter.parts.measuring import loader_count, loader_suffix, measured
-from lighter.parts.meter import tell_of_no_value
-from lighter.trainer.lightning import fits_without_validation
+from lighter.parts.metrics.arrays import keep_arrays
+from lighter.parts.metrics.evaluators import SPLITS, Evaluators, accepted_by, check_methods, epoch_values
+from lighter.parts.metrics.forward_output import sort_forward, with_total
+from lighter.parts.metrics.log_names import metric_name
+from lighter.parts.metrics.loss_weights import LossWeights
+from lighter.parts.metrics.measuring import loader_count, loader_suffix, measured
+from lighter.parts.metrics.meter import tell_of_no_value
 
 _EXAMPLE = """Write it, or give the network as `model`:
   def forward(self, batch):

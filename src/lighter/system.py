@@ -31,7 +31,7 @@ from lighter.modes import Mode as Mode
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
-from lighter.parts.measuring import measured
+from lighter.parts.metrics.measuring import measured
 
 MODES = ("train", "val", "test", "predict")
 ADAPTERS = {

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lighter.cli import cli
-from lighter.run import index
-from lighter.run.index import INDEX
-from tests.run.jobs import make_run
+from lighter.runs import index
+from lighter.runs.index import INDEX
+from tests.runs.jobs import make_run
 
 GOOD, BROKEN = "2026-01-02/10-00-00-digits", "2026-01-03/10-00-00-digits"
 FIELDS = (

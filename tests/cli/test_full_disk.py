@@ -12,7 +12,7 @@ from pytorch_lightning import Callback
 
 from lighter.cli import cli
 from lighter.config.yaml import dump
-from tests.trainer.saving.jobs import Disk, disk
+from tests.trainer.checkpointing.jobs import Disk, disk
 
 __all__ = ["disk"]
 

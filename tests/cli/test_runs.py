@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lighter.cli import cli
-from tests.run.jobs import make_run
+from tests.runs.jobs import make_run
 
 FIRST, SECOND = "2026-01-02/10-00-00-digits", "2026-01-03/10-00-00-digits"
 

@@ -25,7 +25,7 @@ from lighter.config.problems import ERROR
 from lighter.config.yaml import dump
 from lighter.engine.runner import Runner
 from lighter.errors import ConfigError, LighterError
-from lighter.signals import Stopped
+from lighter.processes.signals import Stopped
 
 HERE = Path(__file__).parent
 BASES = (HERE / "bad" / "good.yaml", HERE / "bad" / "system.yaml")

@@ -17,7 +17,7 @@ from lighter.config.locate import locate
 from lighter.config.safe import SafeMode
 from lighter.engine.check import check
 from lighter.engine.project import importable
-from lighter.signals import Stopped, stop_signals
+from lighter.processes.signals import Stopped, stop_signals
 
 MODULE = "comes_to_no_end"
 

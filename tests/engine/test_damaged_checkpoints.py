@@ -11,7 +11,7 @@ import pytest
 
 from lighter import Runner
 from lighter.errors import CheckpointError, DamagedCheckpointError
-from lighter.run.paths import RunFolder, runs_of
+from lighter.files.run_folder import RunFolder, runs_of
 from tests.engine.test_runner import newest
 
 
@@ -58,9 +58,9 @@ def test_the_newest_good_one_is_taken(job: dict[str, Any], caplog: pytest.LogCap
 def _said(caplog: pytest.LogCaptureFixture, job: dict[str, Any], wanted: str) -> list[str]:
     """What a test says of the checkpoints; its own run has none, and those before it are looked at again."""
     caplog.clear()
-    with caplog.at_level(logging.WARNING, "lighter.run"):
+    with caplog.at_level(logging.WARNING, "lighter.runs"):
         Runner().run("test", [job], ckpt_path=wanted, verbose=False)
-    return [record.getMessage() for record in caplog.records if record.name == "lighter.run"]
+    return [record.getMessage() for record in caplog.records if record.name == "lighter.runs"]
 
 
 def test_one_that_is_named_is_refused(job: dict[str, Any]) -> None:

@@ -18,10 +18,10 @@ import lighter
 from lighter.cli import cli
 from lighter.engine.export import export_weights, without_tied
 from lighter.errors import StorageError
-from lighter.parts.initial_weights import InitialWeights
-from lighter.run.paths import RunFolder
+from lighter.files.run_folder import RunFolder
+from lighter.parts.weights.initial_weights import InitialWeights
 from tests.jobs import mlp
-from tests.run.jobs import make_run
+from tests.runs.jobs import make_run
 
 RUN = "2026-01-02/10-00-00-digits"
 
@@ -77,7 +77,7 @@ def test_the_best_checkpoint_beside_itself(run: RunFolder, network: nn.Module) -
     assert metadata == {
         "format": "pt",
         "lighter.version": lighter.__version__,
-        "lighter.run": RUN,
+        "lighter.runs": RUN,
         "lighter.checkpoint": "best.ckpt",
         "lighter.epoch": "3",
         "lighter.step": "40",

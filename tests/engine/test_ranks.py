@@ -9,7 +9,7 @@ import pytest
 from torch.distributed import TCPStore
 
 from lighter.engine import ranks
-from lighter.run.paths import RunFolder
+from lighter.files.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import yaml
 from lighter import LighterDataModule, LighterModule, Runner
 from lighter.config.yaml import dump
 from lighter.errors import ConfigError
-from lighter.run import journal
-from lighter.run.secrets import REDACTED
+from lighter.runs import journal
+from lighter.runs.secrets import REDACTED
 from tests.jobs import Classifier, PlainClassifier, mlp
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ def test_what_cannot_be_recorded_is_a_warning(config: dict[str, Any], monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(journal, "write_whole", full)
-    monkeypatch.setattr("lighter.run.provenance.software", full)
+    monkeypatch.setattr("lighter.runs.provenance.software", full)
     Runner().run("fit", [config, *SHORT])
     assert "the run's record is not complete: OSError" in caplog.text
     assert not (folders()[0] / "run.json").exists()
@@ -231,7 +231,7 @@ def test_the_config_is_in_the_checkpoints_of_a_module_that_takes_anything(config
 
 @pytest.mark.slow
 def test_a_killed_run_is_found_lost(config: dict[str, Any], own_place: Path) -> None:
-    from lighter.run.read import read_run
+    from lighter.runs.read import read_run
 
     config["trainer"] |= {"max_epochs": 10_000, "enable_checkpointing": False}
     (own_place / "job.yaml").write_text(dump(config))

@@ -13,7 +13,7 @@ import yaml
 
 from lighter import LighterDataModule, Runner, Trainer
 from lighter.errors import CheckpointError, ConfigError
-from lighter.run.paths import RunFolder, runs_of
+from lighter.files.run_folder import RunFolder, runs_of
 from tests.jobs import Classifier, PlainClassifier, loader
 
 STAGES = ("fit", "validate", "test", "predict")

@@ -22,9 +22,9 @@ import torch
 from lighter import Runner, SafeMode
 from lighter.cli import cli
 from lighter.config import remote
-from lighter.engine import checkpoints
 from lighter.errors import CheckpointError, ConfigError, RunError
-from lighter.run.paths import RunFolder, runs_of
+from lighter.files.run_folder import RunFolder, runs_of
+from lighter.runs import find_checkpoint as checkpoints
 
 CONFIG = """
 vars:

@@ -95,7 +95,7 @@ def test_what_a_fit_did_not_do_is_said_at_its_end(config: dict[str, Any], case: 
     overrides, expected = SHORTFALLS[case]
     config["trainer"] |= {"_target_": target, "max_epochs": 2}
     Runner().run("fit", [config, *overrides])
-    said = [one.getMessage() for one in caplog.records if one.name == "lighter.run" and one.levelname == "WARNING"]
+    said = [one.getMessage() for one in caplog.records if one.name == "lighter.runs" and one.levelname == "WARNING"]
     found = [
         message
         for message in said

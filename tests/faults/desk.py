@@ -19,8 +19,8 @@ import torch
 import yaml
 
 from lighter import Runner
-from lighter.engine.again import resume
-from lighter.engine.again.state import State
+from lighter.runs.resume import fit as resume
+from lighter.runs.resume.saved_state import State
 from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED, SIGNAL_AT
 from tests.faults.outcome import Outcome, differences, outcome
 from tests.faults.processes import launch

@@ -14,7 +14,7 @@ import torch
 
 import lighter
 from lighter.errors import DamagedCheckpointError
-from lighter.trainer.saving.io import CheckpointFiles
+from lighter.trainer.checkpointing.io import CheckpointFiles
 from tests.faults.table import Results, main
 from tests.jobs import Classifier, digits, mlp
 

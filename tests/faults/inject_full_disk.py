@@ -29,7 +29,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import lighter
 from lighter.errors import StorageError
-from lighter.trainer.saving.damage import verify
+from lighter.files.integrity import verify
 from tests.faults.table import Results, main
 
 OFFSETS = 20
@@ -208,6 +208,6 @@ def in_a_namespace() -> None:
 
 if __name__ == "__main__":
     in_a_namespace()
-    for name in ("pytorch_lightning", "lightning_fabric", "lighter.run"):
+    for name in ("pytorch_lightning", "lightning_fabric", "lighter.runs"):
         logging.getLogger(name).setLevel(logging.ERROR)
     sys.exit(main(run))

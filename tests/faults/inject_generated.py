@@ -33,8 +33,8 @@ from unittest import mock
 import torch
 import yaml
 
-from lighter.signals import Stopped
-from lighter.trainer.saving.left_over import STOPPED
+from lighter.processes.signals import Stopped
+from lighter.trainer.checkpointing.earlier_starts import STOPPED
 from tests.faults.desk import Desk, Scenario, inside
 from tests.faults.generated import CALLS, PROMISES, begin_process, draw
 from tests.faults.jobs import KEEP_CUTS, SIGNAL_AT

@@ -30,8 +30,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lighter
-from lighter.trainer.saving.damage import verify
-from lighter.trainer.saving.io import CheckpointFiles
+from lighter.files.integrity import verify
+from lighter.trainer.checkpointing.io import CheckpointFiles
 from tests.faults.table import Results, main
 
 KILLS = 50  # of each of nine rows: two places for temporary files or beside the training, three settings

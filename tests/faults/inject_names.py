@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from lighter.run.checkpoints import Checkpoints
-from lighter.run.read import read_run
+from lighter.runs.checkpoint_files import Checkpoints
+from lighter.runs.read import read_run
 from tests.faults.desk import Desk, Scenario
 from tests.faults.table import Results, main
 

@@ -152,7 +152,7 @@ def _ended(folder: Path, rank: int = 0) -> str:
 
 def _device(case: Case) -> AbstractContextManager:
     """As on a device, where numbers are read at the logging interval."""
-    late = patch("lighter.trainer.finite.reads_cost_nothing", return_value=False)
+    late = patch("lighter.trainer.nonfinite.check.reads_cost_nothing", return_value=False)
     return late if case.loop == "device" else nullcontext()
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lighter.callbacks
-import lighter.engine.again.resume
 import lighter.engine.stopping
+import lighter.runs.resume.fit
 from tests.faults.inject_signals import Command, a_desk
 from tests.faults.table import Results, main
 
@@ -189,7 +189,7 @@ def inject(short: bool) -> Results:
     """All of it, or a share."""
     results = Results("Two at once")
     # what is imported here, no forked process has to import
-    _ = lighter.callbacks.CsvWriter, lighter.engine.stopping, lighter.engine.again.resume
+    _ = lighter.callbacks.CsvWriter, lighter.engine.stopping, lighter.runs.resume.fit
     pairs(results, 2 if short else 50)
     owners_with_workers(results, 1 if short else 10)
     return results

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import lighter
 from lighter.callbacks import CsvWriter, Freezer
-from lighter.trainer.batches import moved
+from lighter.trainer.loops.batches import moved
 from tests.jobs import loader
 from tests.trainer.recording import describe
 

@@ -28,9 +28,9 @@ from torch.optim import Optimizer
 from lighter.base import PREFIXES, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.describe import describe
-from lighter.parts.freezing import Choice, Frozen, Inventory, Name, Until
-from lighter.parts.parameter_groups import as_written
-from lighter.parts.parameter_names import shortened_names
+from lighter.parts.optimization.parameter_groups import as_written
+from lighter.parts.optimization.parameter_names import shortened_names
+from lighter.parts.weights.freezing import Choice, Frozen, Inventory, Name, Until
 
 log = logging.getLogger("lighter")
 

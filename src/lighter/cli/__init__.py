@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from lighter import __version__
-from lighter.cli.again import reproduce, resume
 from lighter.cli.export import export
 from lighter.cli.failures import with_traceback
+from lighter.cli.resume import reproduce, resume
 from lighter.cli.runs import runs
 from lighter.cli.summary import summary
 from lighter.cli.tune import tune
-from lighter.signals import stop_signals
+from lighter.processes.signals import stop_signals
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 _EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."

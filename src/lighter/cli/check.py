@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lighter.cli.safe import safe_mode
-from lighter.collector import without_collections
 from lighter.config import examine
 from lighter.config.check.sections import STAGES
 from lighter.config.problems import ERROR, Problem, closest, in_order
 from lighter.config.safe import SafeMode
 from lighter.errors import ConfigError
+from lighter.processes.garbage_collection import without_collections
 
 WRONG = 2
 

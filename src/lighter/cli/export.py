@@ -11,7 +11,7 @@ from lighter.cli.runs import disk_path, in_folder
 
 if TYPE_CHECKING:
     from lighter.engine.export import Exported
-    from lighter.run.paths import RunFolder
+    from lighter.files.run_folder import RunFolder
 
 _RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest run with checkpoints."
 
@@ -43,7 +43,7 @@ def weights(run: str, checkpoint: str | None, module: str | None, output: Path |
     """Write the weights of a checkpoint as a safetensors file."""
     from lighter.cli.messages import mistakes_shown
     from lighter.engine.export import export_weights
-    from lighter.run.select import find_run
+    from lighter.runs.select import find_run
 
     def has_checkpoints(folder: RunFolder) -> bool:
         return any(folder.checkpoints.glob("*.ckpt"))

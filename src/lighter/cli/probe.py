@@ -25,7 +25,7 @@ def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool =
 
     from lighter.engine.probe import probe
     from lighter.engine.project import confined, importable
-    from lighter.run.log import logging_to
+    from lighter.runs.log import logging_to
 
     config = read(inputs, safe)
     seed_everything(config.seed, workers=True, verbose=False)

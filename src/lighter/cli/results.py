@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lighter.engine.loggers import places as logger_places
 from lighter.engine.runner import Outcome
-from lighter.run import paths
+from lighter.files import run_folder as paths
+from lighter.runs.loggers import places as logger_places
 
 _MODES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 

@@ -13,12 +13,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lighter.run import paths
-from lighter.run.checkpoints import Checkpoints
-from lighter.run.compare import Difference, config_values
-from lighter.run.curves import curves_of, drawn
-from lighter.run.log import duration
-from lighter.run.read import Run
+from lighter.files import run_folder as paths
+from lighter.runs.checkpoint_files import Checkpoints
+from lighter.runs.compare import Difference, config_values
+from lighter.runs.curves import curves_of, drawn
+from lighter.runs.log import duration
+from lighter.runs.read import Run
 
 _COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "lost": "red"}
 _MOST_METRICS = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lighter.storage import is_remote, normal
+from lighter.files.storage import is_remote, normal
 
 _STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 _RUN = "A RUN is a path, an id, the beginning of one, a name, or `last`."
@@ -74,8 +74,8 @@ def list_runs(**options: Any) -> None:
     """The runs, newest first."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.filter import full_name, select_rows, sort_rows
-    from lighter.run.index import summaries
+    from lighter.runs.filter import full_name, select_rows, sort_rows
+    from lighter.runs.index import summaries
 
     with mistakes_shown():
         rows = select_rows(summaries(options["root"], _tell), options)
@@ -96,8 +96,8 @@ def show(run: str, root: Path, metrics: tuple[str, ...], as_json: bool) -> None:
     """All about a run, with its curves."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.read import read_run
-    from lighter.run.select import find_run
+    from lighter.runs.read import read_run
+    from lighter.runs.select import find_run
 
     with mistakes_shown():
         found = read_run(find_run(run, root).path)
@@ -117,9 +117,9 @@ def diff(first: str, second: str, root: Path, as_json: bool) -> None:
     """What two runs differ in: config, code, environment, data, results."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.compare import differences
-    from lighter.run.read import read_run
-    from lighter.run.select import find_run
+    from lighter.runs.compare import differences
+    from lighter.runs.read import read_run
+    from lighter.runs.select import find_run
 
     with mistakes_shown():
         one, other = (read_run(find_run(wanted, root).path) for wanted in (first, second))
@@ -147,8 +147,8 @@ def best(metric: str, **options: Any) -> None:
     """The runs with the best value of a metric."""
     from lighter.cli import run_tables
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.filter import best_rows, full_name, select_rows
-    from lighter.run.index import summaries
+    from lighter.runs.filter import best_rows, full_name, select_rows
+    from lighter.runs.index import summaries
 
     with mistakes_shown():
         rows, mode = best_rows(
@@ -172,8 +172,8 @@ def best(metric: str, **options: Any) -> None:
 def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) -> None:
     """Tag a run; print its tags."""
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.read import change_tags
-    from lighter.run.select import find_run
+    from lighter.runs.read import change_tags
+    from lighter.runs.select import find_run
 
     with mistakes_shown():
         found = change_tags(find_run(run, root), tags, remove)
@@ -187,8 +187,8 @@ def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) ->
 def rm(runs: tuple[str, ...], root: Path, yes: bool) -> None:
     """Remove runs with everything in their folders. Asks; never removes a running one."""
     from lighter.cli.messages import mistakes_shown
-    from lighter.run.remove import removable, remove, size_of
-    from lighter.run.select import find_run
+    from lighter.runs.remove import removable, remove, size_of
+    from lighter.runs.select import find_run
 
     with mistakes_shown():
         found = removable([find_run(run, root) for run in runs])

@@ -25,8 +25,8 @@ from lighter.errors import (
     StorageError,
     WorkerError,
 )
-from lighter.run.paths import is_rank_zero
-from lighter.signals import Stopped, stop_signals
+from lighter.files.run_folder import is_rank_zero
+from lighter.processes.signals import Stopped, stop_signals
 
 INTERRUPTED = 130
 _DISK = "The disk cannot be written to."
@@ -108,7 +108,7 @@ def _messages_shown() -> Iterator[None]:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.run")
+    return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.runs")
 
 
 def _title(error: LighterError) -> str:

@@ -22,10 +22,10 @@ from lighter.config.dump import dump
 from lighter.config.load import Input, is_override, is_url, load, load_what_can_be
 from lighter.config.problems import Problem, Problems, in_order
 from lighter.config.safe import SafeMode
-from lighter.config.safe.paths import RUNS
 from lighter.config.safe.refusals import refuse
 from lighter.config.tree import COMMAND_LINE, Node, Origin, Source
 from lighter.errors import ConfigError
+from lighter.files.run_folder import OUTPUTS
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
@@ -138,7 +138,7 @@ def _runs(root: Node) -> Path:
     node = root.find("run::dir")
     if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
         return Path(node.value).expanduser().resolve()
-    return Path.cwd().resolve() / RUNS
+    return Path.cwd().resolve() / OUTPUTS
 
 
 def _folders(inputs: Sequence[Input]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lighter.config.problems import indefinite
 from lighter.lightning_alias import canonical
-from lighter.signals import Stopped
+from lighter.processes.signals import Stopped
 
 
 def is_dotted(name: str) -> bool:

@@ -28,7 +28,7 @@ from lighter.config.safe.refusals import imports_of
 from lighter.config.safe.values import Work
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 from lighter.errors import ConfigError, add_note
-from lighter.signals import Stopped
+from lighter.processes.signals import Stopped
 
 
 class Objects(PlainDefinitions):

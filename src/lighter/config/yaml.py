@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from lighter.collector import without_collections
 from lighter.config.problems import Problem, indefinite, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, Source
+from lighter.processes.garbage_collection import without_collections
 
 MAX_NODES = 1_000_000
 _TOO_LONG = 10**4300

@@ -17,10 +17,10 @@ from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join
 from lighter.engine.lightning_classes import inherits, is_overridden
-from lighter.engine.loggers import keep_metrics_csv, write_into
 from lighter.errors import ConfigError
+from lighter.files.run_folder import RunFolder
 from lighter.lightning_alias import refusal
-from lighter.run.paths import RunFolder
+from lighter.runs.loggers import keep_metrics_csv, write_into
 
 _EXAMPLES = {
     "model": "model:\n  _target_: my_module.MyModule   # a LightningModule, a LighterModule, ...",

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from subprocess import Popen
 from typing import Any
 
+from lighter._lightning.access import child_processes
 from lighter.errors import ProcessError
-from lighter.run.journal import Journal
-from lighter.trainer.lightning import child_processes
-from lighter.trainer.stopping import Stopping
+from lighter.runs.journal import Journal
+from lighter.trainer.stopping.graceful import Stopping
 
-log = logging.getLogger("lighter.run")
+log = logging.getLogger("lighter.runs")
 _SECONDS = 0.1  # between two looks; a hang is recorded unless the observer looks within the same moment
 
 

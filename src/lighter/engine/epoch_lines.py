@@ -10,9 +10,9 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lighter.run.log import duration
+from lighter.runs.log import duration
 
-log = logging.getLogger("lighter.run")
+log = logging.getLogger("lighter.runs")
 
 _MOST = 6  # values
 

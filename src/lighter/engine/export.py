@@ -16,14 +16,14 @@ from torch import Tensor
 from lighter import __version__
 from lighter.callbacks.writers.disk import publish, sync
 from lighter.config.problems import Problem, nearest
-from lighter.engine.checkpoints import checkpoints_of, no_best, refuse_other_files
 from lighter.errors import CheckpointError, ConfigError, StorageError
-from lighter.parts.parameter_groups import as_written
-from lighter.run.disk import sync_folder
-from lighter.run.partials import partial_of, sweep
-from lighter.run.paths import RunFolder
-from lighter.trainer.saving.damage import verify
-from lighter.trainer.saving.manifest import describe
+from lighter.files.atomic import sync_folder
+from lighter.files.integrity import verify
+from lighter.files.partials import partial_of, sweep
+from lighter.files.run_folder import RunFolder
+from lighter.parts.optimization.parameter_groups import as_written
+from lighter.runs.find_checkpoint import checkpoints_of, no_best, refuse_other_files
+from lighter.trainer.checkpointing.manifest import describe
 
 SUFFIX = ".safetensors"
 
@@ -189,7 +189,7 @@ def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str
     return {
         "format": "pt",
         "lighter.version": __version__,
-        "lighter.run": run.id,
+        "lighter.runs": run.id,
         "lighter.checkpoint": source.name,
         **{f"lighter.{name}": str(value) for name, value in facts.items() if value is not None},
     }

@@ -17,18 +17,18 @@ from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
-from lighter.engine.checkpoints import checkpoints_of, verify
 from lighter.engine.export import find_checkpoint
 from lighter.engine.failures import where_it_failed
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.project import confined, importable
 from lighter.engine.runner import refuse_missing_secrets
 from lighter.errors import CheckpointError
-from lighter.parts.materialize import materialize
-from lighter.run.paths import OUTPUTS, RECORD
-from lighter.run.read import read_run, trusted
-from lighter.run.record import CHECKPOINT_KEY
-from lighter.run.select import LAST, find_run
+from lighter.files.run_folder import OUTPUTS, RECORD
+from lighter.parts.weights.materialize import materialize
+from lighter.runs.find_checkpoint import checkpoints_of, verify
+from lighter.runs.read import read_run, trusted
+from lighter.runs.record import CHECKPOINT_KEY
+from lighter.runs.select import LAST, find_run
 
 _EVALUATION = "predict"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.errors import PredictionError
-from lighter.run.paths import RunFolder
+from lighter.files.run_folder import RunFolder
 
 
 def prepare_prediction(trainer: Any, folder: RunFolder, *, goes_on: bool) -> None:

@@ -23,8 +23,8 @@ from lighter.config.objects import Objects
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
 from lighter.engine.failures import where_it_failed
 from lighter.engine.trial import without_advice
+from lighter.files.run_folder import RunFolder
 from lighter.parts.describe import describe
-from lighter.run.paths import RunFolder
 
 _NETWORK = {"model": "network", "system": "model"}
 

@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from lighter.run import paths
+from lighter.files import run_folder as paths
 
 _PATIENCE = timedelta(minutes=10)
 _runs = itertools.count()  # each run of a process is the same one in all processes

@@ -15,25 +15,25 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from lighter.engine.again.loggers import logged
-from lighter.engine.again.optimizer_settings import OptimizerSettings
-from lighter.engine.again.schedule_ends import ScheduleEnds
+from lighter._lightning.access import log_other_hparams
 from lighter.engine.epoch_lines import EpochLines
 from lighter.engine.fingerprint import fingerprint
 from lighter.engine.sanity_check import MetricsAfterSanityCheck, MonitorsInSanityCheck
 from lighter.engine.shortfalls import Shortfalls
-from lighter.run import paths
-from lighter.run.disk import write_whole
-from lighter.run.journal import Journal
-from lighter.run.record import CHECKPOINT_KEY
-from lighter.run.secrets import Secrets
-from lighter.storage import is_remote, joined
+from lighter.files import run_folder as paths
+from lighter.files.atomic import write_whole
+from lighter.files.storage import is_remote, joined
+from lighter.runs.journal import Journal
+from lighter.runs.record import CHECKPOINT_KEY
+from lighter.runs.resume.logger_arguments import logged
+from lighter.runs.resume.optimizer_settings import OptimizerSettings
+from lighter.runs.resume.schedule_lengths import ScheduleEnds
+from lighter.runs.secrets import Secrets
 from lighter.trainer import Trainer
-from lighter.trainer.averages import AveragesFollow
-from lighter.trainer.lightning import log_other_hparams
-from lighter.trainer.saving.restored import KeepsOwnFiles
+from lighter.trainer.checkpointing.restored import KeepsOwnFiles
+from lighter.trainer.weight_averaging import AveragesFollow
 
-log = logging.getLogger("lighter.run")
+log = logging.getLogger("lighter.runs")
 
 FIRST = 100  # losses
 _SECONDS = 5.0  # the record is not written more often while it runs

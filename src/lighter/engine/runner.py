@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lighter.collector import without_collections
 from lighter.config import Config, examine
 from lighter.config.check.sections import STAGES
 from lighter.config.defaults import FOLDER
@@ -24,23 +23,24 @@ from lighter.config.problems import ERROR, Problem, in_order, indefinite, neares
 from lighter.config.safe import SafeMode, guard
 from lighter.config.safe.mode import RefusedError
 from lighter.engine.project import confined, importable
-from lighter.engine.resume import inputs_of, stopped_prediction
 from lighter.errors import CheckpointError, ConfigError, LighterError
-from lighter.run import paths
-from lighter.run.journal import Journal, recorded
-from lighter.run.lock import owned
-from lighter.run.log import logging_to
-from lighter.run.read import read_run, trusted
-from lighter.run.record import NOT_SAVED, record, saved_form, write_config
-from lighter.run.secrets import REDACTED, Secrets, missing
-from lighter.run.slurm import no_srun_hint
-from lighter.signals import stop_signals
-from lighter.storage import is_remote, normal
+from lighter.files import run_folder as paths
+from lighter.files.lock import owned
+from lighter.files.storage import is_remote, normal
+from lighter.processes.garbage_collection import without_collections
+from lighter.processes.signals import stop_signals
+from lighter.processes.slurm import no_srun_hint
+from lighter.runs.journal import Journal, recorded
+from lighter.runs.log import logging_to
+from lighter.runs.read import read_run, trusted
+from lighter.runs.record import NOT_SAVED, record, saved_form, write_config
+from lighter.runs.resume.prediction import inputs_of, stopped_prediction
+from lighter.runs.secrets import REDACTED, Secrets, missing
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
-    from lighter.engine.again.resume import GoingOn
-    from lighter.run.checkpoints import Checkpoints
+    from lighter.runs.checkpoint_files import Checkpoints
+    from lighter.runs.resume.fit import GoingOn
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")
@@ -81,7 +81,7 @@ class Outcome:
     @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints: `last`, a path; `best`, its path, monitor and score; `newest`, all of them."""
-        from lighter.engine.checkpoints import checkpoints_of
+        from lighter.runs.find_checkpoint import checkpoints_of
 
         return checkpoints_of(self.folder)
 
@@ -145,7 +145,7 @@ class Runner:
             CheckpointError: it has no checkpoint that can be used.
             ConfigError: the overrides are wrong, or the checkpoint means nothing with them.
         """
-        from lighter.engine.again.resume import resumed
+        from lighter.runs.resume.fit import resumed
 
         with resumed(run, Path(root), overrides, take, weights_only=weights_only) as (found, inputs):
             return self.execute("fit", inputs, going_on=found).result
@@ -210,7 +210,7 @@ class Runner:
         secrets = Secrets(config.merged.plain())
         with confined(config, config.safe.runs if config.safe is not None else []):
             if auto_resume:
-                from lighter.engine.again.resume import unfinished_fit
+                from lighter.runs.resume.fit import unfinished_fit
 
                 weights_only = arguments.get("weights_only") is not False
                 unfinished = unfinished_fit(config, run.root, run.name, weights_only=weights_only)
@@ -477,8 +477,8 @@ def _configured_arguments(objects: Any, stage: str) -> dict[str, Any]:
 
 def _left_by_exception(trainer: Any) -> str | None:
     """Return the checkpoint that Lightning would resume from by itself, so that it is verified, logged and recorded."""
-    from lighter.trainer.saving.connector import LEFT_BY_EXCEPTION
-    from lighter.trainer.saving.defaults import left_by_exception
+    from lighter.trainer.checkpointing.connector import LEFT_BY_EXCEPTION
+    from lighter.trainer.checkpointing.defaults import left_by_exception
 
     found = left_by_exception(trainer)
     if found is not None:
@@ -488,7 +488,7 @@ def _left_by_exception(trainer: Any) -> str | None:
 
 def _checkpoint(job: _Job, trainer: Any, call: Mapping[str, Any]) -> str | None:
     """Return the file of the checkpoint that a run starts from, seen to be usable; None if it starts from none."""
-    from lighter.engine import checkpoints
+    from lighter.runs import find_checkpoint as checkpoints
 
     wanted, fits, is_safe = call.get("ckpt_path"), job.stage == "fit", job.config.safe is not None
     if wanted is None and fits and job.going_on is None:
@@ -507,8 +507,8 @@ def _checkpoint(job: _Job, trainer: Any, call: Mapping[str, Any]) -> str | None:
 
 def _refuse_changes(path: str, config: Config, *, weights_only: bool) -> None:
     """See that the state of a checkpoint means something with this config; of a URL or a folder, nothing is known."""
-    from lighter.engine.again.changes import CKPT_PATH, refuse_changes
-    from lighter.engine.again.state import content_of
+    from lighter.runs.resume.config_changes import CKPT_PATH, refuse_changes
+    from lighter.runs.resume.saved_state import content_of
 
     if not is_remote(path) and os.path.isfile(path):
         refuse_changes(content_of(Path(path), weights_only=weights_only), config, CKPT_PATH)
@@ -520,8 +520,9 @@ def _nothing() -> None:
 
 def _go(job: _Job, saved: dict[str, Any], parts: Any, call: dict[str, Any]) -> Outcome:
     """Record the run, and call the trainer. A prediction that goes on has its config on record."""
-    from lighter.engine import checkpoints, recorder
+    from lighter.engine import recorder
     from lighter.engine.stopping import stopped_by_signals
+    from lighter.runs import find_checkpoint as checkpoints
 
     stage, journal, folder = job.stage, job.journal, job.journal.folder
     log.info("%s, in %s", stage, folder.path)

@@ -11,8 +11,8 @@ from pytorch_lightning import Callback
 
 from lighter.base import BaseModule
 from lighter.config.problems import nearest
-from lighter.parts.metric_state import metrics_in, unchanged
-from lighter.trainer.saving.defaults import BestCheckpoint
+from lighter.parts.metrics.state import metrics_in, unchanged
+from lighter.trainer.checkpointing.defaults import BestCheckpoint
 
 log = logging.getLogger("lighter")
 

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-log = logging.getLogger("lighter.run")
+log = logging.getLogger("lighter.runs")
 
 _OF_EACH_EPOCH = "For one of each epoch, add another with filename: last, enable_version_counter: false"
 _BY_HAND = (

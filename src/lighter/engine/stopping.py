@@ -9,15 +9,15 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lighter import signals
 from lighter.engine.child_processes import failures_recorded
-from lighter.run.journal import Journal
-from lighter.run.paths import is_rank_zero
-from lighter.signals import Stopped
+from lighter.files.run_folder import is_rank_zero
+from lighter.processes import signals
+from lighter.processes.signals import Stopped
+from lighter.runs.journal import Journal
 from lighter.trainer import Trainer
-from lighter.trainer.stopping import Stopping
+from lighter.trainer.stopping.graceful import Stopping
 
-log = logging.getLogger("lighter.run")
+log = logging.getLogger("lighter.runs")
 
 
 @contextmanager

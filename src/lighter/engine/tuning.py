@@ -31,10 +31,10 @@ from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.runner import RunOptions, claimed
 from lighter.engine.trial import Trial, make_trial
 from lighter.errors import ConfigError
+from lighter.files.run_folder import RunFolder
 from lighter.parts.collate import keep_none
-from lighter.run.log import logging_to
-from lighter.run.paths import RunFolder
-from lighter.run.slurm import no_srun_hint
+from lighter.processes.slurm import no_srun_hint
+from lighter.runs.log import logging_to
 
 _NO_VALIDATION = {"check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."

@@ -14,26 +14,26 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar
 from pytorch_lightning.utilities.argparse import _defaults_from_env_vars  # private: reads `PL_TRAINER_LOGGER` and so on
 
+from lighter.files.run_folder import METRICS
+from lighter.files.storage import exists, joined, normal
 from lighter.lightning_alias import refuse_second_copies
-from lighter.parts.metric_state import metrics_in, unchanged
-from lighter.run.paths import METRICS
-from lighter.run.slurm import no_srun_hint
-from lighter.storage import exists, joined, normal
-from lighter.trainer.averages import AveragesFollow
-from lighter.trainer.choice import LoopChoice
-from lighter.trainer.csv_log import CSVLogger
-from lighter.trainer.exact.loaders import ResumeChoice
-from lighter.trainer.finite import FiniteCheck
-from lighter.trainer.loops import install_loops
+from lighter.parts.metrics.state import metrics_in, unchanged
+from lighter.processes.slurm import no_srun_hint
+from lighter.trainer.checkpointing.defaults import DEFAULT_MONITORS as DEFAULT_MONITORS
+from lighter.trainer.checkpointing.defaults import BestCheckpoint as BestCheckpoint
+from lighter.trainer.checkpointing.defaults import LastCheckpoint as LastCheckpoint
+from lighter.trainer.checkpointing.defaults import first_of, with_checkpoints
+from lighter.trainer.checkpointing.io import install_saving
+from lighter.trainer.checkpointing.save_guard import guard_saves
+from lighter.trainer.csv_logger import CSVLogger
+from lighter.trainer.loops.choice import LoopChoice
+from lighter.trainer.loops.install import install_loops
+from lighter.trainer.nonfinite.check import FiniteCheck
 from lighter.trainer.profilers import reporting_to
-from lighter.trainer.saving.attempts import guard_saves
-from lighter.trainer.saving.defaults import DEFAULT_MONITORS as DEFAULT_MONITORS
-from lighter.trainer.saving.defaults import BestCheckpoint as BestCheckpoint
-from lighter.trainer.saving.defaults import LastCheckpoint as LastCheckpoint
-from lighter.trainer.saving.defaults import first_of, with_checkpoints
-from lighter.trainer.saving.io import install_saving
-from lighter.trainer.stopping import Stopping, stops_cleanly
-from lighter.trainer.workers import dead_worker, is_worker_death
+from lighter.trainer.resume.dataloaders import ResumeChoice
+from lighter.trainer.stopping.dataloader_workers import dead_worker, is_worker_death
+from lighter.trainer.stopping.graceful import Stopping, stops_cleanly
+from lighter.trainer.weight_averaging import AveragesFollow
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
 OnNonFinite = Literal["stop", "skip", "continue"]

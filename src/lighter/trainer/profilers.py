@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from lighter.run.paths import PROFILE
+from lighter.files.run_folder import PROFILE
 
 _BY_NAME = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 

@@ -238,8 +238,8 @@ def files(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def checkpoint_attacks() -> Iterator[tuple[str, Callable[[], object]]]:
     """Every pickle in every kind of file, as the checkpoint of a run and as initial weights."""
-    from lighter.engine.checkpoints import verify
-    from lighter.parts.initial_weights import InitialWeights
+    from lighter.parts.weights.initial_weights import InitialWeights
+    from lighter.runs.find_checkpoint import verify
 
     for name, data in pickles():
         for file, content in files(data):
@@ -294,7 +294,7 @@ def main(folder: Path) -> None:
     os.chdir(folder)
     import torch
 
-    import lighter.parts.initial_weights  # noqa: F401
+    import lighter.parts.weights.initial_weights  # noqa: F401
 
     torch.set_num_threads(1)
     with torch.device("meta"):  # where safe mode looks at the sizes of what is made, by modules that torch imports then

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from pytorch_lightning import Callback
 
+from lighter._lightning.access import predicted_samples, start_predicting_at
 from lighter.callbacks.writers.disk import crc_of, publish, sync
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import in_order, is_in_order
@@ -24,14 +25,13 @@ from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.progress import Place
 from lighter.callbacks.writers.samples import columns
 from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
+from lighter.files import run_folder as paths
+from lighter.files.atomic import sync_folder
+from lighter.files.storage import is_remote, normal, on_disk
 from lighter.parts.describe import describe
-from lighter.run import paths
-from lighter.run.disk import sync_folder
-from lighter.storage import is_remote, normal, on_disk
-from lighter.trainer.lightning import predicted_samples, start_predicting_at
 
 log = logging.getLogger("lighter")
-run_log = logging.getLogger("lighter.run")  # whose warnings are shown on the terminal
+run_log = logging.getLogger("lighter.runs")  # whose warnings are shown on the terminal
 
 _END: Place = (2**62, 0)
 _TELLING = 1 << 20  # bytes at the end of a checkpoint: Lighter's manifest and torch's list of checksums are there

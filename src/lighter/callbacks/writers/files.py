@@ -21,8 +21,8 @@ from lighter.callbacks.writers.names import file_name
 from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.samples import cells
 from lighter.errors import ModuleTypeError, PredictionError, add_note
+from lighter.files.atomic import sync_folder
 from lighter.parts.describe import describe
-from lighter.run.disk import sync_folder
 
 _ASIDE = ".partial"
 _VALUE = "value"

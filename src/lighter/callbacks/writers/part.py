@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from lighter.callbacks.writers.progress import Batch, Place, after, batch_of, encoded, lines, verified
 from lighter.errors import PredictionError
-from lighter.run.lock import acquire, release
+from lighter.files.lock import acquire, release
 
 _CHUNK = 1 << 20
 _LOCKED = "another process writes {} now; wait for it, or stop it"

@@ -7,7 +7,7 @@ import re
 from lighter.config.check.other_tools import hint_of_section, is_of_cli
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
-from lighter.storage import is_remote
+from lighter.files.storage import is_remote
 
 SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
 STAGES = ("fit", "validate", "test", "predict")

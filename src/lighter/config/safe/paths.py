@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-RUNS = "outputs"  # where runs go, if nothing else is said
 PATH, PART, REFUSED = "path", "part", "refused"
 RULES = (PATH, PART, REFUSED)
 

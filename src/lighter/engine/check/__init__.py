@@ -31,8 +31,8 @@ from lighter.engine.check.sharing import check_sharing
 from lighter.engine.check.step_counts import check_step_counts
 from lighter.engine.check.trainer import check_trainer
 from lighter.engine.check.watchers import check_watchers
-from lighter.engine.loggers import folder_argument
 from lighter.lightning_alias import refusal
+from lighter.runs.loggers import folder_argument
 
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # what the module adds when it builds them
 

@@ -24,7 +24,7 @@ from lighter.engine.check.missing import is_ours
 from lighter.engine.check.returned import returns_no_dict
 
 if TYPE_CHECKING:
-    from lighter.parts.metric_values import Values
+    from lighter.parts.metrics.values import Values
 
 _MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 _OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
@@ -98,7 +98,7 @@ class Written:
     def values(self) -> Values | None:
         """Return the values of no data, as they will be logged or kept in files; None where they cannot be told."""
         from lighter.errors import MisfitError
-        from lighter.parts.metric_values import sort_values
+        from lighter.parts.metrics.values import sort_values
 
         computed = self.computed()
         try:
@@ -221,7 +221,7 @@ def _members(found: Found, path: str, node: Node) -> Iterator[str]:
 
 
 def _check_metric(found: Found, path: str, called: str) -> None:
-    from lighter.parts.foreign_metrics import EXPECTED
+    from lighter.parts.metrics.foreign import EXPECTED
 
     followed = found.followed(path)
     node = found.tree.find(followed)
@@ -235,7 +235,7 @@ def _check_metric(found: Found, path: str, called: str) -> None:
 
 
 def _is_metric(kind: type) -> bool:
-    from lighter.parts.foreign_metrics import has_methods
+    from lighter.parts.metrics.foreign import has_methods
 
     torchmetrics: Any = sys.modules["torchmetrics"]
     return has_methods(kind) or issubclass(kind, torchmetrics.MetricCollection) or is_factory(kind)

@@ -56,10 +56,10 @@ def _each(found: Found, key: str) -> list[tuple[str, Node]]:
 
 def _check_values(found: Found, kind: type) -> None:
     """The arguments that are checked when the module is made, by what they say alone."""
-    from lighter.parts.finetune import Finetune
-    from lighter.parts.initial_weights import check_match
-    from lighter.parts.loss_weights import LossWeights
-    from lighter.parts.predict_tasks import PredictTasks
+    from lighter.parts.metrics.loss_weights import LossWeights
+    from lighter.parts.prediction.tasks import PredictTasks
+    from lighter.parts.weights.finetune import Finetune
+    from lighter.parts.weights.initial_weights import check_match
 
     checks: dict[str, Callable[[Any], object]] = {
         "finetune_cfg": Finetune,
@@ -101,7 +101,7 @@ def _check_keys(found: Found, path: str, node: Node, allowed: Collection[str], w
 
 
 def _check_scheduler(found: Found, path: str, node: Node) -> None:
-    from lighter.parts.schedulers import mistakes_in
+    from lighter.parts.optimization.schedulers import mistakes_in
 
     written = {str(key): plain(child) for key, child in node.value.items()}
     for key, message, hint in mistakes_in(written, unknown=UNKNOWN):
@@ -114,7 +114,7 @@ def _check_scheduler(found: Found, path: str, node: Node) -> None:
 
 def _check_groups(found: Found, path: str) -> None:
     """Parameter groups name their parameters; an option that is nearly one of the optimizer's is misspelt."""
-    from lighter.parts.parameter_groups import GROUP_HINT
+    from lighter.parts.optimization.parameter_groups import GROUP_HINT
 
     groups, target = found.argument(path, "params"), found.targets.get(path)
     if groups is None or not isinstance(target, type):
@@ -136,7 +136,7 @@ def _check_groups(found: Found, path: str) -> None:
 
 def _check_selection(found: Found, path: str) -> None:
     """A dict that chooses parameters has `name` and `type`, and a type is of a kind or a class, by its name."""
-    from lighter.parts.parameter_groups import SELECTION_KEYS
+    from lighter.parts.optimization.parameter_groups import SELECTION_KEYS
 
     node = found.tree.find(path)
     is_list = node is not None and isinstance(node.value, list)
@@ -152,7 +152,7 @@ def _check_selection(found: Found, path: str) -> None:
 
 def _check_types(found: Found, path: str) -> None:
     """A type that is nearly `norm` or `bias`; others may be classes, whose names are not in lower case."""
-    from lighter.parts.parameter_types import KINDS
+    from lighter.parts.optimization.parameter_types import KINDS
 
     node = found.tree.find(path)
     is_list = node is not None and isinstance(node.value, list)

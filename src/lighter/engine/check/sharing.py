@@ -31,7 +31,7 @@ def check_sharing(found: Found) -> None:
 
 def _metrics(found: Found, path: str, by: str | None) -> Iterator[tuple[str, str | None]]:
     """The path of each metric that a value has, and of the reference that leads to it, if one does."""
-    from lighter.parts.foreign_metrics import has_methods
+    from lighter.parts.metrics.foreign import has_methods
 
     torchmetrics: Any = sys.modules["torchmetrics"]
     ahead = [(path, by)]

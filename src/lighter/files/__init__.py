@@ -1,0 +1,1 @@
+"""Files of a run: names, atomic writes, locks, remote storage; no torch."""

@@ -1,0 +1,249 @@
+"""Exclusive locks on files, which end with the process that holds them, however it ends.
+
+`flock` belongs to the open file, and a forked child shares that: dataloader workers outlive a killed parent by seconds
+and would keep its lock. So children close their copies as they are born. POSIX record locks are not inherited, but end
+when the process closes any other descriptor of the file, and whoever copies or hashes a folder does that.
+A lock is the kernel's, so a copied or left file is not locked. It works across hosts where the file system's do.
+
+The package `filelock` is not used: before version 4 forked children keep its locks, and where there is no `flock` it
+locks by a file's existence, which outlives a kill.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from lighter.errors import RunError
+from lighter.processes.identity import is_gone, this_process
+from lighter.processes.ranks import is_rank_zero
+
+log = logging.getLogger("lighter.runs")
+
+LOCK = ".lock"
+_HELD = (errno.EAGAIN, errno.EACCES)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+# file systems whose locks are the same for all processes that can open the file: on the disks of one machine, where
+# another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known
+_LOCK_FOR_ALL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "ceph", "gpfs", "gfs2", "ocfs2"}
+_LOCK_FOR_A_HOST = {"nolock", "local_lock=flock", "local_lock=all"}  # options of NFS
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_PATIENCE = 10.0  # seconds
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+_descriptors: dict[str, int] = {}
+
+
+def acquire(path: Path, *, create: bool = True) -> bool:
+    """Lock a file for this process; False where the file system has no locks, and nothing is kept apart.
+
+    Args:
+        create: whether to make the file if it is not there.
+
+    Raises:
+        BlockingIOError: another process has it, or this one.
+        OSError: the file cannot be opened, or is a link, which could lead to a file that is no lock.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | _NO_LINK | (os.O_CREAT if create else 0), 0o666)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise OSError(errno.ELOOP, "it is a link, or no regular file", str(path))
+            if not _flock(descriptor):
+                os.close(descriptor)
+                return False
+            if _is_of(descriptor, path):
+                _descriptors[os.path.abspath(path)] = descriptor
+                return True
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its name was taken away meanwhile, so others lock another file
+
+
+def release(path: Path, *, remove: bool = False) -> None:
+    """Give a lock back; nothing happens if this process does not hold it.
+
+    Args:
+        remove: whether to remove the file too.
+    """
+    descriptor = _descriptors.pop(os.path.abspath(path), None)
+    if descriptor is None:
+        return
+    if remove and _is_of(descriptor, path):
+        with suppress(OSError):
+            path.unlink()
+    os.close(descriptor)
+
+
+def excludes_other_hosts(path: Path) -> bool:
+    """Return whether this process holds a lock, and no process on another host can have it at the same time."""
+    if os.path.abspath(path) not in _descriptors:
+        return False
+    kind, options = _file_system(path)
+    if kind in ("nfs", "nfs4"):
+        return not options & _LOCK_FOR_A_HOST
+    return "flock" in options if kind == "lustre" else kind in _LOCK_FOR_ALL
+
+
+def _file_system(path: Path) -> tuple[str, set[str]]:
+    """The type and the options of the file system that a file is on; of none where nobody tells."""
+    found, longest, place = ("", set[str]()), 0, path.resolve()
+    with suppress(OSError):
+        for line in _MOUNTS.read_text(errors="replace").splitlines():
+            mount, _, system = line.partition(" - ")
+            kind, *_, options = system.split()
+            # a space in it is \040
+            point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4]))
+            if place.is_relative_to(point) and len(point.parts) >= longest:
+                found, longest = (kind, {*options.split(",")}), len(point.parts)
+    return found
+
+
+@contextmanager
+def owned(folder: Path, name: str) -> Iterator[None]:
+    """Be the only process that writes into a run's folder, for as long as this lasts.
+
+    The first process of a distributed run holds the lock for all of them.
+
+    Args:
+        name: what the message calls the run.
+
+    Raises:
+        RunError: another process is; nothing was changed.
+    """
+    with only_one(folder.absolute() / LOCK, name, "two processes cannot share its folder"):
+        yield
+
+
+@contextmanager
+def only_one(path: Path, name: str, why: str) -> Iterator[None]:
+    """Hold a lock whose file says who does.
+
+    Raises:
+        RunError: another process has it.
+    """
+    if not is_rank_zero():
+        yield
+        return
+    try:
+        was_there = path.exists()
+        if _acquire_unless_held(path):
+            _sign(path)
+        else:
+            log.warning("%s is on a file system without locks: only its record tells who uses the run", path.parent)
+            if not was_there:
+                path.unlink(missing_ok=True)
+    except BlockingIOError as error:
+        raise RunError(f"{name} is running ({error.strerror}); {why}") from None
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} is not there any more") from None
+    except PermissionError as error:
+        raise RunError(f"{path.parent} cannot be written to, and {name} goes on in it: {error.strerror}") from error
+    except OSError as error:  # a full disk: as with the record, the run is worth more
+        log.warning(
+            "%s cannot be locked: %s; only its record tells who uses the run", path.parent, error.strerror or error
+        )
+    try:
+        yield
+    finally:
+        release(path, remove=True)
+
+
+@contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Hold a lock for a moment, waiting for others that do; after some seconds go on without it."""
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        try:
+            acquire(path)
+            break
+        except BlockingIOError:
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        release(path, remove=True)
+
+
+def _flock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes are not kept apart there, but by the records of runs
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise BlockingIOError(error.errno, error.strerror) from None
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _is_of(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(path: Path) -> None:
+    """Say in the file who holds it."""
+    facts = {**this_process(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+    with suppress(OSError):
+        descriptor = _descriptors[os.path.abspath(path)]
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(facts).encode(), 0)
+
+
+def _acquire_unless_held(path: Path) -> bool:
+    """Acquire a lock, after a while if no living process has signed it.
+
+    A process that has just taken it may not have signed yet, and a child that a killed holder has just forked
+    may not have closed its copy yet.
+
+    Raises:
+        BlockingIOError: another process has it; its text says which.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return acquire(path)
+        except BlockingIOError as error:
+            holder = _holder(path)
+            if holder or time.monotonic() > until:
+                raise BlockingIOError(error.errno, holder or "in another process") from None
+        time.sleep(0.02)
+
+
+def _holder(path: Path) -> str | None:
+    """Return the living process that has signed a lock, in words."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        facts = json.loads(path.read_bytes())
+        if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
+            return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+    return None
+
+
+def _close_in_child() -> None:
+    for descriptor in _descriptors.values():
+        with suppress(OSError):
+            os.close(descriptor)
+    _descriptors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

@@ -1,0 +1,145 @@
+"""What the processes of a distributed run measured, as one: losses and metrics in as few exchanges as can be.
+
+torchmetrics gathers each state of each metric on its own, in three exchanges. At the end of a short epoch those take
+longer than its steps. States that add up are added here, all those of one type of number in one exchange.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, distributed
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities import dim_zero_sum
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+if TYPE_CHECKING:
+    from lighter.parts.metrics.meter import LossMean, Metrics
+
+_SUMMED = frozenset({torch.float32, torch.float64, torch.int32, torch.int64})  # what every backend can add
+
+
+class Measured(NamedTuple):
+    """What all processes measured.
+
+    Attributes:
+        means: the mean of each loss, over the samples of all processes.
+        updated: whether the metrics were updated in any of them.
+        sums: states of metrics, by the id of the process's own tensor: that tensor, and its sum over all processes.
+    """
+
+    means: dict[str, Tensor]
+    updated: bool
+    sums: dict[int, tuple[Tensor, Tensor]]
+
+
+def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None, updated: bool) -> Measured:
+    """What all processes measured. All of them take part, each with what it saw.
+
+    Args:
+        losses: those that this process saw; one that it did not see gets nothing from it.
+        metrics: the metrics, if there are any.
+        updated: whether this process updated them.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        means = {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}
+        return Measured(means, updated, {})
+    names, states = sorted(losses), states_that_add_up(metrics) if updated else []
+    if not all_agree((names, updated, [(tuple(state.shape), state.dtype) for state in states])):
+        seen: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(seen, (names, updated))
+        names, states = sorted({name for theirs, _ in seen for name in theirs}), []
+        updated = any(theirs for _, theirs in seen)
+    of_losses, *of_states = sum_everywhere([_loss_sums(names, losses), *states])
+    means = dict(zip(names, (of_losses[0] / of_losses[1]).float().unbind(), strict=True))
+    return Measured(means, updated, {id(mine): (mine, total) for mine, total in zip(states, of_states, strict=True)})
+
+
+def _loss_sums(names: Sequence[str], losses: Mapping[str, LossMean]) -> Tensor:
+    """The sums of the losses and of their weights: a tensor of shape (2, losses)."""
+    device = next((loss.total.device for loss in losses.values() if loss.total is not None), _device())
+    sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
+    for index, name in enumerate(names):
+        loss = losses.get(name)
+        if loss is not None and loss.total is not None:
+            sums[0, index], sums[1, index] = loss.total, loss.weight
+    return sums
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+
+
+def all_agree(what: object) -> bool:
+    """Whether all processes have the same, by the hash of its `repr`."""
+    digest = int.from_bytes(hashlib.blake2b(repr(what).encode(), digest_size=7).digest(), "big")
+    largest = torch.tensor([digest, -digest], device=_device())  # the largest, and minus the smallest
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    high, minus_low = largest.tolist()
+    return bool(high == -minus_low)
+
+
+def sum_everywhere(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The sums of tensors over all processes, which have tensors of the same shapes and types in the same order."""
+    kinds = {(tensor.dtype, tensor.device): None for tensor in tensors}
+    sums: dict[int, Tensor] = {}
+    for kind in kinds:
+        alike = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == kind]
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
+        distributed.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in alike])
+        sums |= {id(tensor): part.view(tensor.shape) for tensor, part in zip(alike, parts, strict=True)}
+    return [sums[id(tensor)] for tensor in tensors]
+
+
+def states_that_add_up(metrics: Metrics | None) -> list[Tensor]:
+    """The states of metrics that are tensors and are summed over processes; those of a compute group once.
+
+    Metrics of metrics are left out, and those that say themselves how they are gathered.
+    """
+    found = [state for metric in _members(metrics) if _adds_up(metric) for state in _states(metric)]
+    return list({id(state): state for state in found}.values())
+
+
+def _members(metrics: Metrics | None) -> list[Metric]:
+    if isinstance(metrics, MetricCollection):
+        return list(metrics.values(copy_state=False))  # members of a compute group get the states of its first
+    return [metrics] if metrics is not None else []
+
+
+def _states(metric: Metric) -> list[Any]:
+    return [getattr(metric, name) for name in metric._reductions]  # private: torchmetrics has no other way to ask
+
+
+def _adds_up(metric: Metric) -> bool:
+    return (
+        metric._to_sync
+        and not metric._is_synced
+        and metric.dist_sync_fn is None
+        and metric.process_group is None
+        and all(how is dim_zero_sum for how in metric._reductions.values())
+        and all(isinstance(state, Tensor) and state.dtype in _SUMMED for state in _states(metric))
+        and not any(isinstance(child, Metric) for child in metric.children())
+    )
+
+
+@contextmanager
+def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Within it, metrics compute from sums that are there already; what is not among them torchmetrics gathers."""
+
+    def gather(state: Tensor, group: Any = None) -> list[Tensor]:
+        mine, total = sums.get(id(state), (None, None))
+        return [total] if mine is state and total is not None else gather_all_tensors(state, group)
+
+    taken = [metric for metric in _members(metrics) if sums and _adds_up(metric)]
+    for metric in taken:
+        metric.dist_sync_fn = gather
+    try:
+        yield
+    finally:
+        for metric in taken:
+            metric.dist_sync_fn = None

@@ -1,0 +1,147 @@
+"""Learning rate schedules that step with their optimizer, unknown to Lightning.
+
+Lightning steps a scheduler by batches or epochs, and its LearningRateMonitor expects one for each optimizer. A manual
+schedule hangs on the optimizer itself: it steps after each step of it, so batches whose gradients are accumulated count
+once, batches that mixed precision skips do not count, and manual optimization needs no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from lighter.errors import CheckpointError
+from lighter.parts.optimization.warmup import Warmup, learning_rates, set_learning_rates
+
+CHECKPOINT_KEY = "lighter_manual_schedules"
+
+
+class ManualSchedule:
+    """A scheduler that steps after every `frequency`-th step of its optimizer.
+
+    Attributes:
+        key: what it is called in a checkpoint.
+        scheduler: the scheduler.
+        done: how many steps of the optimizer it has seen.
+    """
+
+    def __init__(self, key: str, scheduler: Any, optimizer: Optimizer, frequency: int = 1) -> None:
+        self.key, self.scheduler, self.optimizer, self.frequency = key, scheduler, optimizer, frequency
+        self.done = 0
+        self._hook = optimizer.register_step_post_hook(self._after_step)
+
+    def __str__(self) -> str:
+        name = str(self.scheduler) if isinstance(self.scheduler, Warmup) else type(self.scheduler).__name__
+        often = "step" if self.frequency == 1 else f"{self.frequency} steps"
+        plain = isinstance(self.scheduler, Warmup) and self.frequency == 1
+        return name if plain else f"{name}, every {often} of the optimizer"
+
+    def release(self) -> None:
+        """Let go of the optimizer, which may be used again; a warm-up leaves it the full learning rates."""
+        self._hook.remove()
+        if isinstance(self.scheduler, Warmup):
+            self.scheduler.end()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"kind": type(self.scheduler).__name__, "done": self.done, "scheduler": self.scheduler.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.done = state["done"]
+        self.scheduler.load_state_dict(state["scheduler"])
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if isinstance(self.scheduler, Warmup) and self.scheduler.is_over:
+            return
+        # fused optimizers are called even for a step that mixed precision skips, and skip it themselves
+        found_inf = getattr(optimizer, "found_inf", None)
+        if found_inf is not None and float(found_inf) > 0:
+            return
+        self.done += 1
+        if self.done % self.frequency == 0:
+            self.scheduler.step()
+
+
+class ManualSchedules:
+    """The manual schedules of a module, from `configure_optimizers` on, and their part in checkpoints."""
+
+    def __init__(self) -> None:
+        self._schedules: list[ManualSchedule] = []
+        self._saved: Mapping[str, Any] | None = None
+
+    def set(self, schedules: Sequence[ManualSchedule]) -> None:
+        """Take these in place of those of an earlier fit."""
+        self._schedules = list(schedules)
+
+    def release(self) -> None:
+        """Let go of the optimizers of an earlier fit."""
+        for schedule in self._schedules:
+            schedule.release()
+        self._schedules = []
+
+    def of(self, optimizer: Optimizer) -> list[ManualSchedule]:
+        """Those of an optimizer."""
+        return [schedule for schedule in self._schedules if schedule.optimizer is optimizer]
+
+    def learning_rates(self, optimizer: Optimizer) -> list[float]:
+        """The learning rates of an optimizer's groups, without the factor of a warm-up."""
+        warmups = [schedule.scheduler for schedule in self.of(optimizer) if isinstance(schedule.scheduler, Warmup)]
+        return next((list(w.unwarmed) for w in warmups if not w.is_over), learning_rates(optimizer))
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Put their states into a checkpoint."""
+        if self._schedules:
+            checkpoint[CHECKPOINT_KEY] = {schedule.key: schedule.state() for schedule in self._schedules}
+
+    def load(self, checkpoint: Mapping[str, Any] | None) -> None:
+        """Keep what a checkpoint has of them until `restore`; Lightning shows it before there are optimizers."""
+        self._saved = None if checkpoint is None else dict(checkpoint.get(CHECKPOINT_KEY, {}))
+
+    def restore(self, optimizers: Sequence[Optimizer]) -> Iterator[str]:
+        """Go on where the checkpoint was, if there is one. The optimizers have their own states already.
+
+        Yields:
+            what a person should know: schedules that the checkpoint does not have, or has beside those there are.
+
+        Raises:
+            CheckpointError: a scheduler that cannot go on without a state.
+        """
+        saved, self._saved = self._saved, None
+        if saved is None:
+            return
+        fitting = {s.key: s for s in self._schedules if saved.get(s.key, {}).get("kind") == type(s.scheduler).__name__}
+        for key, state in saved.items():
+            if key not in fitting:
+                yield from _leave_behind(key, state, optimizers)
+        for schedule in self._schedules:
+            if schedule.key in fitting:
+                schedule.restore(saved[schedule.key])
+            else:
+                yield _begun_anew(schedule)
+
+
+def _leave_behind(key: str, state: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> Iterator[str]:
+    """A checkpoint's state for which there is no schedule; a warm-up's factor is taken out of the learning rates."""
+    number = int(key.split("/")[0])
+    unwarmed = state["scheduler"].get("unwarmed")
+    if unwarmed is not None and number < len(optimizers):
+        if learning_rates(optimizers[number]) == unwarmed:
+            return  # it was over
+        set_learning_rates(optimizers[number], unwarmed)
+        yield "the checkpoint was saved during a warm-up that the config does not have: it ends here"
+    else:
+        yield f"the checkpoint has the state of a manual {state['kind']} that the config does not have"
+
+
+def _begun_anew(schedule: ManualSchedule) -> str:
+    if not isinstance(schedule.scheduler, Warmup):
+        raise CheckpointError(
+            f"the checkpoint has no state of the manual scheduler {type(schedule.scheduler).__name__}, which the config"
+            " has. Resume with the config that the checkpoint was made with, or start anew from its weights:"
+            " `ckpt_path` in the module's section."
+        )
+    schedule.scheduler.begin()
+    return f"the checkpoint has no state of the {schedule.scheduler}: it begins here"

@@ -1,0 +1,241 @@
+"""Optimizers and schedulers, built when Lightning asks for them, in the form that `configure_optimizers` returns.
+
+What comes in is what a module was given: a definition of the config (`Deferred`), an instance, a callable that takes
+the parameters (or, for a scheduler, the optimizer), Lightning's dict around a scheduler, or a list of these.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lighter.config.objects import Deferred, Definitions, expressions_in
+from lighter.errors import ModuleTypeError, ModuleValueError, NotBuiltError
+from lighter.parts.optimization.lr_schedules import ManualSchedule
+from lighter.parts.optimization.parameter_groups import check_placed, group_parameters, is_by_name
+from lighter.parts.optimization.parameter_types import Named
+from lighter.parts.optimization.schedulers import build_scheduler
+
+_STEPS = "@trainer.estimated_stepping_batches"
+OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\n    lr: 0.001"
+
+
+def build_optimizers(
+    optimizer: Any, scheduler: Any, named: Named, prefixes: Sequence[str] = ()
+) -> tuple[Any, list[ManualSchedule]]:
+    """What `configure_optimizers` returns, and the schedules that Lightning is not to know.
+
+    The first is a dict, or a list of dicts where several optimizers were given.
+
+    Args:
+        optimizer: one optimizer or a list of them, in any of this module's forms.
+        scheduler: the scheduler of the optimizer, or a list of one (or None) for each.
+        named: the parameters to optimize, with their names.
+        prefixes: what names in parameter groups may leave out: `network.`, say.
+
+    Raises:
+        ConfigError: something of the config is wrong.
+        ModuleError: something that was given in Python is wrong.
+    """
+    several = isinstance(optimizer, (list, tuple))
+    optimizers = list(optimizer) if several else [optimizer]
+    schedulers = list(scheduler) if isinstance(scheduler, (list, tuple)) else [scheduler]
+    if len(schedulers) > len(optimizers):
+        raise ModuleValueError(
+            f"there are {len(schedulers)} schedulers for {len(optimizers)} optimizers; give one each, or null"
+        )
+    schedulers += [None] * (len(optimizers) - len(schedulers))
+    built = [_build_optimizer(item, named, prefixes) for item in optimizers]
+    check_placed(
+        [parameter for made in built for group in made.param_groups for parameter in group["params"]],
+        named,
+        prefixes,
+        functools.partial(_about_parameters, optimizers),
+    )
+    configured, manual = [], []
+    for number, (made, item) in enumerate(zip(built, schedulers, strict=True)):
+        for_lightning, schedules = build_scheduler(item, made, number) if item is not None else (None, [])
+        configured.append({"optimizer": made, **({} if for_lightning is None else {"lr_scheduler": for_lightning})})
+        manual += schedules
+    return configured if several else configured[0], manual
+
+
+class OwnOptimizers:
+    """The `optimizer` and `scheduler` of a module: definitions at first, and real ones once they are configured.
+
+    Attributes:
+        definitions: what either of them is made of; not of one that was given ready-made.
+        built: what was made of them.
+        is_configuring: whether `configure_optimizers` runs, the user's own or Lighter's.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+        self.built: dict[str, Any] = {}
+        self.is_configuring = False
+        self._configured: tuple[Any, list[ManualSchedule]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of a copy whatever was built for the original's parameters."""
+        return {"definitions": dict(self.definitions)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self.definitions = state["definitions"]
+
+    @contextmanager
+    def configuring(self) -> Iterator[None]:
+        """Build what is asked for, anew, while this lasts: around the outermost `configure_optimizers`."""
+        if self.is_configuring:
+            yield
+            return
+        self.built, self._configured, self.is_configuring = {}, None, True
+        try:
+            yield
+        finally:
+            self.is_configuring = False
+
+    def takes(self, name: str, value: Any) -> bool:
+        """Keep a definition in the place of what there was; return false for what is ready-made."""
+        self.definitions.pop(name, None)
+        self.built.pop(name, None)
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if all(item is None or isinstance(item, (Optimizer, LRScheduler)) for item in items):
+            return False
+        self.definitions[name] = value
+        return True
+
+    def provide(self, path: str, made: Any) -> None:
+        """Let what the definitions refer to by a path of the config be an object that exists."""
+        for definition in self._of_config():
+            definition.provide(path, made)
+
+    def _of_config(self) -> Iterator[Deferred | Definitions]:
+        for given in self.definitions.values():
+            for item in given if isinstance(given, (list, tuple)) else [given]:
+                if isinstance(item, (Deferred, Definitions)):
+                    yield item
+
+    def check_steps(self, trainer: Trainer) -> None:
+        """See that the trainer knows the number of its optimizer steps, where an expression asks for it.
+
+        Of data without a length, Lightning's answer is `max_steps`, which may be -1.
+
+        Raises:
+            ConfigError: it does not, at the expression.
+        """
+        for definition in self._of_config():
+            for path, text in expressions_in(definition):
+                if _STEPS in text and trainer.estimated_stepping_batches in (-1, math.inf):
+                    message = "the number of optimizer steps is not known: the training data has no length"
+                    hint = "Give `trainer::max_steps`, or `trainer::limit_train_batches` as a number of batches."
+                    raise definition.problem(message, key=path, hint=hint)
+
+    def not_built(self, name: str) -> NotBuiltError:
+        """Return the error for one that is asked for too early."""
+        return NotBuiltError(
+            f"`self.{name}` is built when the trainer calls `configure_optimizers`, after the network is set up; until"
+            " then there is only its definition. Use it in `configure_optimizers`, or in a hook that comes later."
+        )
+
+    def build_optimizer(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> None:
+        """Build the optimizers alone, unless they are there: a user's `configure_optimizers` may need no more."""
+        if "optimizer" not in self.built:
+            given = self.definitions.get("optimizer", ready.get("optimizer"))
+            configured, _ = build_optimizers(given, None, named, prefixes)
+            several = isinstance(configured, list)
+            self.built["optimizer"] = [each["optimizer"] for each in configured] if several else configured["optimizer"]
+
+    def configured(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> Any:
+        """Build both, but for what is there; return what `build_optimizers` does.
+
+        Args:
+            ready: those that were given ready-made, by name.
+            named: as for `build_optimizers`.
+            prefixes: likewise.
+        """
+        self.build_optimizer(ready, named, prefixes)
+        if self._configured is None:
+            given = self.definitions.get("scheduler", ready.get("scheduler"))
+            self._configured = build_optimizers(self.built["optimizer"], given, named, prefixes)
+            self.built["scheduler"] = _schedulers_of(*self._configured)
+        return self._configured
+
+
+def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a `configure_optimizers`, in which `self.optimizer` and `self.scheduler` are built when asked for."""
+
+    @functools.wraps(method)
+    def configure(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._own_optimizers.configuring():
+            return method(self, *args, **kwargs)
+
+    configure.builds_on_use = True  # type: ignore[attr-defined]
+    return configure
+
+
+def _schedulers_of(configured: Any, manual: Sequence[ManualSchedule]) -> Any:
+    """The schedulers themselves, of several optimizers one each: those that Lightning steps, or the manual ones."""
+    by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
+    entries = configured if isinstance(configured, list) else [configured]
+    found = []
+    for number, entry in enumerate(entries):
+        given = entry.get("lr_scheduler")
+        own = given["scheduler"] if isinstance(given, Mapping) else given
+        found.append(own or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
+    return found if isinstance(configured, list) else found[0]
+
+
+def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> Optimizer:
+    made = optimizer.build(**_parameters(optimizer, named, prefixes)) if isinstance(optimizer, Deferred) else optimizer
+    if not isinstance(made, (Optimizer, nn.Module)) and callable(made):
+        made = made([parameter for _, parameter in named if parameter.requires_grad])
+    if isinstance(made, Optimizer):
+        return made
+    kind = "dict" if isinstance(made, Mapping) else type(made).__name__
+    message = f"an optimizer is a torch.optim.Optimizer; found a {kind}"
+    if isinstance(optimizer, (Deferred, Definitions)):
+        raise optimizer.problem(message, hint=OPTIMIZER_EXAMPLE)
+    raise ModuleTypeError(f"{message}. {OPTIMIZER_EXAMPLE}")
+
+
+def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exception:
+    """The error for parameters that the optimizers do not share out, at the first optimizer of the config."""
+    for optimizer in optimizers:
+        if isinstance(optimizer, Deferred):
+            written = isinstance(optimizer.definition, Mapping) and "params" in optimizer.definition
+            return optimizer.problem(message, key="params" if written else "", hint=hint)
+    return ModuleValueError(f"{message}. {hint}")
+
+
+def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[str, Any]:
+    """The `params` to put into a definition; nothing where it already says which, in a form that torch takes."""
+    definition = optimizer.definition
+    if not isinstance(definition, Mapping) or "_args_" in definition or definition.get("_mode_") == "callable":
+        return {}
+    if definition.get("params") is None:
+        return {"params": [parameter for _, parameter in named if parameter.requires_grad]}
+    groups = optimizer.argument("params")
+    if isinstance(groups, (str, Mapping)):
+        groups = [groups]
+    if not is_by_name(groups):
+        return {"params": groups}
+
+    def fail(message: str, index: int, hint: str, written: str = "") -> Exception:
+        given = definition["params"]
+        key = f"params::{index}" if isinstance(given, list) else "params"
+        group = given[index] if isinstance(given, list) else given
+        if written and isinstance(group, Mapping) and "params" in group:  # and not a learning rate of 1, say
+            key = f"{key}::params"
+        error: Exception = optimizer.problem(message, key=key, hint=hint, written=written)
+        return error
+
+    return {"params": group_parameters(groups, named, prefixes, fail)}

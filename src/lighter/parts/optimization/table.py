@@ -1,0 +1,96 @@
+"""What trains, and how: the optimizers of a fit as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from lighter.parts.optimization.lr_schedules import ManualSchedules
+from lighter.parts.optimization.parameter_names import shortened_names
+from lighter.parts.optimization.parameter_types import Named
+
+_WIDTH = 98
+_COLUMNS = ("optimizer", "parameters", "tensors", "elements", "lr", "weight decay", "schedule")
+_NUMBERS = _COLUMNS[2:6]
+
+
+def optimizer_table(
+    optimizers: Sequence[Optimizer],
+    named: Named,
+    prefixes: Sequence[str],
+    configs: Iterable[Any],
+    manual: ManualSchedules,
+    *,
+    automatic: bool = True,
+) -> str:
+    """A table with a line for each parameter group, and for what does not train; plain text, at most 100 columns.
+
+    Args:
+        optimizers: the optimizers.
+        named: the parameters of the module, with their names.
+        prefixes: what names may leave out, `network.` say.
+        configs: Lightning's schedulers, each with how it is stepped.
+        manual: the schedulers that Lightning does not know.
+        automatic: whether Lightning steps its schedulers; otherwise the user's code does.
+    """
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in _COLUMNS:
+        number = column in _NUMBERS
+        table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    schedules = [(config.scheduler.optimizer, _stepped(config, automatic)) for config in configs]
+    for row in _rows(optimizers, named, prefixes, schedules, manual):
+        table.add_row(*(Text(cell) for cell in row))
+    text = StringIO()
+    Console(file=text, width=_WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    return "\n".join(["optimizers:", *(f"  {line}".rstrip() for line in text.getvalue().splitlines())])
+
+
+def _rows(
+    optimizers: Sequence[Optimizer],
+    named: Named,
+    prefixes: Sequence[str],
+    stepped: Sequence[tuple[Optimizer, str]],
+    manual: ManualSchedules,
+) -> Iterator[list[str]]:
+    for optimizer in optimizers:
+        schedules = [schedule for owner, schedule in stepped if owner is optimizer]
+        schedules += [str(schedule) for schedule in manual.of(optimizer)]
+        rates = manual.learning_rates(optimizer)
+        for index, (group, lr) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+            head = type(optimizer).__name__ if index == 0 else ""
+            decay = f"{float(group['weight_decay']):.4g}" if "weight_decay" in group else ""
+            last = "\n".join(schedules) if index == 0 else ""
+            yield [head, *_about(group["params"], named, prefixes), f"{lr:.4g}", decay, last]
+    taken = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    for label, trains in (("frozen", False), ("in none", True)):
+        left = [p for _, p in named if p.requires_grad == trains and id(p) not in taken]
+        if left:
+            yield [label, *_about(left, named, prefixes), "", "", ""]
+
+
+def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> list[str]:
+    """Names, and how many tensors and elements."""
+    ids = {id(tensor) for tensor in tensors}
+    chosen = [name for name, parameter in named if id(parameter) in ids]
+    names = shortened_names(chosen, [name for name, _ in named], prefixes)
+    foreign = len(ids) - len(chosen)
+    names += (", " if names and foreign else "") + (f"{foreign} not of the module" if foreign else "")
+    elements = "?" if any(is_lazy(t) for t in tensors) else f"{sum(t.numel() for t in tensors):,}"
+    return [names, f"{len(tensors):,}", elements]
+
+
+def _stepped(config: Any, automatic: bool) -> str:
+    """Describe a scheduler that Lightning knows."""
+    if not automatic:
+        return f"{type(config.scheduler).__name__}, stepped by your code"
+    often = config.interval if config.frequency == 1 else f"{config.frequency} {config.interval}s"
+    watched = f" by {config.monitor}" if config.reduce_on_plateau else ""
+    return f"{type(config.scheduler).__name__}{watched}, every {often}"

@@ -1,0 +1,1 @@
+"""Initial, frozen and finetuned weights."""

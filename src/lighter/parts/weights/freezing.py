@@ -1,0 +1,235 @@
+"""What a `Freezer` freezes: parameters and normalisation layers, chosen by name, that train again at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.nn import Parameter
+from torch.utils.weak import WeakIdKeyDictionary
+
+from lighter.errors import MisfitError
+from lighter.parts.optimization.parameter_groups import as_written, is_in, is_pattern, nearest_name
+
+_LEFT_FROZEN = WeakIdKeyDictionary()  # parameters that a run left frozen: it was a Freezer, not the user
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name that the user wrote: of a module or a parameter, a pattern of such names, or how they begin."""
+
+    text: str
+    is_prefix: bool = False
+
+    def fits(self, spelling: str) -> bool:
+        """Whether a module or parameter called so is meant."""
+        if self.is_prefix:
+            return spelling.startswith(self.text)
+        return is_in(spelling, self.text)
+
+    @property
+    def relation(self) -> str:
+        """Describe for messages how the matching names relate to this one."""
+        return "starts with" if self.is_prefix else "fits the pattern" if is_pattern(self.text) else "is"
+
+    def __str__(self) -> str:
+        return (f"{self.text}*" if self.text else "everything") if self.is_prefix else self.text
+
+
+@dataclass(frozen=True)
+class Until:
+    """The moment from which on something trains; with neither of the two, never."""
+
+    step: int | None = None
+    epoch: int | None = None
+
+    def is_past(self, step: int, epoch: int) -> bool:
+        """Whether it has come, after so many optimizer steps and epochs."""
+        return (self.step is not None and step >= self.step) or (self.epoch is not None and epoch >= self.epoch)
+
+    def __str__(self) -> str:
+        moments = [f"step {self.step}"] * (self.step is not None) + [f"epoch {self.epoch}"] * (self.epoch is not None)
+        return f"until {' or '.join(moments)}" if moments else "for the whole run"
+
+
+@dataclass(eq=False)
+class Frozen:
+    """Parameters and layers that train again at one moment.
+
+    Attributes:
+        label: what they are called in messages.
+        until: the moment.
+        parameters: those that were chosen.
+        layers: normalisation layers whose running statistics are to stand still.
+        taken: the parameters that did train, and layers that were in training mode, by id.
+    """
+
+    label: str
+    until: Until
+    parameters: list[Parameter]
+    layers: list[nn.Module]
+    taken: dict[int, Parameter | nn.Module] = field(default_factory=dict)
+
+    def freeze(self, taken_by_others: Collection[int] = ()) -> bool:
+        """Freeze the parameters that train, and share those that others froze; whether that changed any."""
+        training = [parameter for parameter in self.parameters if parameter.requires_grad]
+        left = [parameter for parameter in self.parameters if parameter in _LEFT_FROZEN]
+        for parameter in training:
+            parameter.requires_grad_(False)
+            parameter.grad = None  # an optimizer moves whatever has a gradient, be it of zeros
+        shared = [item for item in self._items() if id(item) in taken_by_others]
+        self.taken.update({id(item): item for item in (*training, *left, *shared)})
+        return bool(training)
+
+    def hold_layers(self) -> None:
+        """Keep the running statistics of the layers as they are."""
+        for layer in self.layers:
+            if layer.training:
+                layer.training = False
+                self.taken[id(layer)] = layer
+
+    def release(self, kept: Collection[int] = ()) -> bool:
+        """Let train what did before, except for what others keep; whether that changed a parameter."""
+        free = [item for item in self.taken.values() if id(item) not in kept]
+        for item in free:
+            if isinstance(item, nn.Module):
+                item.training = True
+            else:
+                item.requires_grad_(True)
+                _LEFT_FROZEN.pop(item, None)  # type: ignore[no-untyped-call]
+        return any(isinstance(item, Parameter) for item in free)
+
+    def leave(self) -> None:
+        """Let the layers go and leave the parameters frozen: the run is over."""
+        for item in self.taken.values():
+            if isinstance(item, nn.Module):
+                item.training = True
+            else:
+                _LEFT_FROZEN[item] = True
+
+    def _items(self) -> Iterator[Parameter | nn.Module]:
+        yield from self.parameters
+        yield from self.layers
+
+    def __str__(self) -> str:
+        parts = [_several(sum(parameter.numel() for parameter in self.parameters), "parameter")]
+        parts[0] += f" in {_several(len(self.parameters), 'tensor')}"
+        if self.layers:
+            parts.append(_several(len(self.layers), "normalisation layer"))
+        before = sum(not (each.requires_grad or id(each) in self.taken) for each in self.parameters)
+        if before:
+            parts.append(f"{_several(before, 'tensor')} frozen by others")
+        return f"{self.label} ({', '.join(parts)})"
+
+
+class Inventory:
+    """The parameters and normalisation layers of a module, to be found by name.
+
+    Args:
+        module: the module.
+        prefixes: what a name may leave out in front: `network.`, say.
+        aside: how names begin that are not to be found.
+    """
+
+    def __init__(self, module: nn.Module, prefixes: Sequence[str] = (), aside: tuple[str, ...] = ()) -> None:
+        # what is shared has several names, and each of them means it
+        named = list(module.named_parameters(remove_duplicate=False))
+        layers = [pair for pair in module.named_modules(remove_duplicate=False) if _keeps_statistics(pair[1])]
+        self._parameters = [(as_written(name), item) for name, item in named if not name.startswith(aside)]
+        self._layers = [(as_written(name), layer) for name, layer in layers if not name.startswith(aside)]
+        self._prefixes = prefixes
+
+    def find(self, name: Name) -> set[int]:
+        """The ids of the parameters and layers that a name means."""
+        found = {id(item) for full, item in self._parameters if self._fits(name, full)}
+        return found | {id(layer) for full, layer in self._layers if self._fits(name, full)}
+
+    def nearest(self, name: Name) -> str:
+        """A sentence with the right spelling of a name that means nothing."""
+        return nearest_name(name.text, self._parameters, self._prefixes)
+
+    def only_whole_layers(self, chosen: Collection[int]) -> set[int]:
+        """The chosen ones without those layers of which a parameter trains, and with those of which none does."""
+        own = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
+        whole = {layer for layer, inside in own.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
+        return {item for item in chosen if item not in own} | whole
+
+    def frozen(self, label: str, until: Until, ids: Collection[int]) -> Frozen:
+        """The parameters and layers with these ids, as they are frozen together."""
+        parameters = {id(item): item for _, item in self._parameters if id(item) in ids}
+        layers = {id(layer): layer for _, layer in self._layers if id(layer) in ids}
+        return Frozen(label, until, list(parameters.values()), list(layers.values()))
+
+    def _fits(self, name: Name, full: str) -> bool:
+        return name.fits(full) or any(name.fits(full[len(p) :]) for p in self._prefixes if full.startswith(p))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is frozen and when each part of it trains again.
+
+    Attributes:
+        chosen: the names of what is frozen.
+        excepted: the names of what is not.
+        until: until when.
+        schedule: the epoch from which on a name trains; what is in no entry is frozen for the whole run.
+    """
+
+    chosen: Sequence[Name]
+    excepted: Sequence[Name] = ()
+    until: Until = Until()
+    schedule: Mapping[Name, int] = field(default_factory=dict)
+
+    def groups(self, inventory: Inventory) -> list[Frozen]:
+        """What trains again together, in the order in which it does.
+
+        Raises:
+            MisfitError: names that mean nothing or are not frozen; all of them in one message.
+        """
+        means = {name: inventory.find(name) for name in (*self.chosen, *self.excepted, *self.schedule)}
+        chosen = {item for name in self.chosen for item in means[name]}
+        chosen -= {item for name in self.excepted for item in means[name]}
+        self._check(means, chosen, inventory)
+        chosen = inventory.only_whole_layers(chosen)
+        if not self.schedule:
+            return [inventory.frozen(_listed(self.chosen), self.until, chosen)]
+        epochs: dict[int, int] = {}
+        for name in sorted(self.schedule, key=lambda name: len(name.text)):  # the longest has the last word
+            epochs |= dict.fromkeys(means[name] & chosen, self.schedule[name])
+        groups = []
+        for epoch in sorted(set(epochs.values())):
+            label = _listed([name for name in self.schedule if self.schedule[name] == epoch])
+            groups.append(inventory.frozen(label, Until(epoch=epoch), [i for i in epochs if epochs[i] == epoch]))
+        rest = chosen - set(epochs)
+        return [*groups, inventory.frozen("the rest", Until(), rest)] if rest else groups
+
+    def _check(self, means: Mapping[Name, set[int]], chosen: set[int], inventory: Inventory) -> None:
+        problems = [
+            (f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}", name.text)
+            for name, found in means.items()
+            if not found
+        ]
+        if not chosen and not problems:
+            problems = [("nothing is left to freeze: all that is named is excepted", "")]
+        problems += [
+            (f"`schedule` has `{name}`, which is not among what is frozen", name.text)
+            for name in self.schedule
+            if means[name] and chosen and not means[name] & chosen
+        ]
+        if problems:
+            details = [(f"Freezer: {message}", name) for message, name in problems]
+            raise MisfitError("\n".join(message for message, _ in details), details=details)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _listed(names: Sequence[Name]) -> str:
+    return ", ".join(str(name) for name in names)
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Whether a module keeps running statistics of its own, as batch normalisation does."""
+    return any(name == "running_mean" for name, _ in module.named_buffers(recurse=False))

@@ -1,0 +1,313 @@
+"""Initial weights from checkpoints: what is loaded, what is not, and what does not fit, in one list.
+
+Checkpoints of Lighter and of Lightning (`state_dict` inside), plain state dicts and safetensors files. They are
+opened with `weights_only=True`: a checkpoint that holds more than weights and plain data is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from lighter.config.problems import nearest
+from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
+from lighter.files.integrity import verify
+from lighter.files.storage import is_remote, normal, on_disk
+from lighter.parts.allocation import unfilled_memory
+from lighter.parts.describe import describe
+from lighter.parts.optimization.parameter_groups import as_written, match_name, nearest_name, no_such_name
+
+_FORMS = """It is a path, or a list of
+  ckpt_path:
+    - pretrained.ckpt
+    - {path: encoder.safetensors, drop_prefix: module., add_prefix: encoder., rename: {blocks.: layers.}}
+    - {path: "outputs/*/*-pretrain/checkpoints/best.ckpt", skip: [head]}   # the newest, without what is to be new"""
+_KEYS = ("path", "drop_prefix", "add_prefix", "rename", "skip")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """One checkpoint, and how its keys become those of the module."""
+
+    path: Path
+    drop_prefix: str = ""
+    add_prefix: str = ""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    skip: Sequence[str] = ()
+
+    @property
+    def says_how(self) -> bool:
+        """Whether the user said how keys change; otherwise it is found out which prefix to drop."""
+        return bool(self.drop_prefix or self.add_prefix or self.rename)
+
+    def key(self, key: str) -> str:
+        """A key of the checkpoint as the module calls it: dropped, renamed, added to, in this order."""
+        key = key.removeprefix(self.drop_prefix)
+        for old, new in self.rename.items():
+            if key.startswith(old):
+                key = new + key.removeprefix(old)
+                break
+        return self.add_prefix + key
+
+    def check(self, keys: Sequence[str]) -> None:
+        """See that what is to be dropped and renamed is there: a spelling mistake would leave weights as they are.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        dropped = [key.removeprefix(self.drop_prefix) for key in keys]
+        wanted = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
+        for option, start, found in wanted:
+            if not any(key.startswith(start) for key in found):
+                hint = nearest(start, _beginnings(found))
+                raise CheckpointError(f"`{option}` has `{start}`, and no key in {self.path} begins so. {hint}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the keys of a checkpoint and of a module."""
+
+    path: Path
+    how: str
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+    skipped: list[str]
+
+    @property
+    def share(self) -> float:
+        """The share of the module's keys that were loaded."""
+        return len(self.loaded) / max(1, len(self.loaded) + len(self.missing) + len(self.reshaped))
+
+    def __str__(self) -> str:
+        lines = [f"initial weights from {self.path}{self.how}:"]
+        for name, keys in (
+            ("loaded", self.loaded),
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("reshaped", self.reshaped),
+            *([("skipped", self.skipped)] if self.skipped else []),
+        ):
+            shown = "" if name == "loaded" else ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+            lines.append(f"  {name:<11}{len(keys):>5}  {shown}".rstrip())
+        return "\n".join(lines)
+
+
+def check_match(match: Any) -> None:
+    """Raise a ModuleTypeError for what is no share."""
+    if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
+        raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
+
+
+class InitialWeights:
+    """One or more checkpoints, loaded in order.
+
+    Args:
+        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. Where a path has a `*`, the
+            newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
+            keys is dropped by itself; what the keys lack in front is added in any case. Modules and parameters that
+            `skip` names keep their own weights.
+        match: the share of the module's keys that each checkpoint must have; at least one key must fit.
+
+    Raises:
+        ModuleTypeError: something else was given.
+        ModuleValueError: a path that does not exist.
+    """
+
+    def __init__(self, given: Any, match: float = 0.0) -> None:
+        listed = given if isinstance(given, (list, tuple)) else [given]
+        if not listed:
+            raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
+        self.sources = [_source(item) for item in listed]
+        check_match(match)
+        self.match = match
+
+    def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
+        """Copy the checkpoints' weights into a module's.
+
+        Args:
+            state: the module's own tensors, by name, as `state_dict()` gives them; they are written to.
+            prefixes: what the checkpoint's keys may lack in front: `network.`, say.
+
+        Raises:
+            CheckpointError: a file cannot be read, or too few of its keys fit.
+            MisfitError: `skip` names a weight that there is not.
+        """
+        return [self._load_one(source, state, prefixes) for source in self.sources]
+
+    def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
+        weights = _read(source.path)
+        source.check(list(weights))
+        state = {as_written(key): tensor for key, tensor in state.items()}
+        change, how = _best_change(source, weights, state, prefixes)
+        skipped = _skipped(source.skip, state, prefixes)
+        given = _changed(weights, change, state, source.path)
+        state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
+        fitting = {key: tensor for key, tensor in given.items() if key in state and _fits(tensor, state[key])}
+        report = Report(
+            source.path,
+            how,
+            loaded=list(fitting),
+            missing=[key for key in state if key not in given],
+            unexpected=[key for key in given if key not in state],
+            reshaped=[
+                f"{key} {tuple(tensor.shape)} for {tuple(state[key].shape)}"
+                for key, tensor in given.items()
+                if key in state and key not in fitting
+            ],
+            skipped=skipped,
+        )
+        if not fitting or report.share < self.match:
+            wanted = f"`ckpt_match` asks for {self.match:.0%}" if fitting else "no key fits"
+            raise CheckpointError(f"{report.share:.0%} of the weights are in the checkpoint, and {wanted}.\n{report}")
+        with torch.no_grad():
+            for key, tensor in fitting.items():
+                own: Any = state[key]
+                if is_lazy(own):
+                    own.materialize(tensor.shape)
+                own.copy_(tensor)
+        return report
+
+
+def _fits(tensor: Tensor, own: Tensor) -> bool:
+    """Return whether a weight has the shape of the module's; one of a lazy layer takes any."""
+    return is_lazy(own) or own.shape == tensor.shape
+
+
+def _source(given: Any) -> Source:
+    if isinstance(given, (str, Path)):
+        source = Source(Path(given))
+    elif (
+        isinstance(given, Mapping)
+        and set(given) <= set(_KEYS)
+        and isinstance(given.get("path"), (str, Path))
+        and all(isinstance(given.get(key, ""), str) for key in _KEYS[1:3])
+        and isinstance(given.get("rename", {}), Mapping)
+        and all(isinstance(word, str) for pair in given.get("rename", {}).items() for word in pair)
+        and all(isinstance(name, str) for name in _listed(given.get("skip", ())))
+    ):
+        source = Source(**{**given, "path": Path(given["path"]), "skip": _listed(given.get("skip", ()))})
+    else:
+        raise ModuleTypeError(f"`ckpt_path` is {describe(given)}. {_FORMS}", "ckpt_path")
+    return replace(source, path=_file(source.path))
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _file(path: Path) -> Path:
+    """The file that a path names; of several that a pattern matches, the newest."""
+    if is_remote(path):
+        raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
+    path = (on_disk(path) or path).expanduser()
+    if path.is_file():
+        return path
+    matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
+    return max(files, key=lambda file: file.stat().st_mtime)
+
+
+def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
+    """The module's own keys that some names of its modules or parameters stand for.
+
+    Raises:
+        MisfitError: a name stands for none.
+    """
+    named = list(state.items())
+    found: set[int] = set()
+    for name in names:
+        matching = match_name(name, named, prefixes)
+        if not matching:
+            hint = nearest_name(name, named, prefixes)
+            message = f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}"
+            raise MisfitError(message, "ckpt_path", [(message, name)])
+        found |= matching
+    return [key for key, tensor in state.items() if id(tensor) in found]
+
+
+@unfilled_memory()
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
+        verify(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except ImportError as error:
+        raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights and plain data, and loading that can run code"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    weights = found.get("state_dict", found) if isinstance(found, Mapping) else found
+    if isinstance(weights, Mapping):
+        tensors = {as_written(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+    raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, also under the names that its metadata has for tied ones, as safetensors writes it."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
+        tied = {key: kept for key, kept in (file.metadata() or {}).items() if kept in tensors}
+    return {**{key: tensors[kept] for key, kept in tied.items()}, **tensors}
+
+
+def _beginnings(keys: Sequence[str]) -> list[str]:
+    """What keys begin with, up to a dot: the shortest first."""
+    found = {key[: index + 1] for key in keys for index, letter in enumerate(key) if letter == "."}
+    return sorted(found, key=lambda each: (each.count("."), each))
+
+
+def _changed(
+    weights: Mapping[str, Tensor], change: Callable[[str], str], state: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The weights under their new keys, of which no two are the same key of the module."""
+    origins: dict[str, str] = {}
+    for key in weights:
+        other = origins.setdefault(change(key), key)
+        if other != key and change(key) in state:
+            raise CheckpointError(f"{path}: `{other}` and `{key}` would both become `{change(key)}`")
+    return {new: weights[key] for new, key in origins.items()}
+
+
+def _best_change(
+    source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
+) -> tuple[Callable[[str], str], str]:
+    """The change of keys that makes most of them fit, and how to call it; the user's own, or none, if it is as good."""
+    changes = list(_changes(source, prefixes))
+    return max(changes, key=lambda change: len({change[0](key) for key in weights} & state.keys()))
+
+
+def _changes(source: Source, prefixes: Sequence[str]) -> Iterator[tuple[Callable[[str], str], str]]:
+    wrapped = ("", *prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes))
+    for drop in ("",) if source.says_how else wrapped:
+        for add in ("", *prefixes):
+            words = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
+            how = f" ({' and '.join(words)} in front of the keys)" if words else ""
+            yield partial(_change, source, drop, add), how
+
+
+def _change(source: Source, drop: str, add: str, key: str) -> str:
+    return add + source.key(key.removeprefix(drop))

@@ -1,0 +1,1 @@
+"""Signals, process identity, ranks and SLURM jobs; no torch."""

@@ -1,0 +1,49 @@
+"""Which process a run is in, so that another can tell whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lighter.processes import slurm
+
+
+def this_process() -> dict[str, Any]:
+    """The host, the process id, when it was started, as process ids are used again, and the job of SLURM's."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid), "slurm": slurm.job()}
+
+
+def is_here(host: object) -> bool:
+    """Return whether a name is that of this host."""
+    return host == socket.gethostname()
+
+
+def is_gone(host: object, pid: object, began: object) -> bool:
+    """Whether a process is known not to run any more. Of a process on another host nothing is known."""
+    if not is_here(host) or not isinstance(pid, int) or began is None:
+        return False
+    return started(pid) != began
+
+
+def started(pid: int) -> str | None:
+    """Something that is the same as long as a process lives; None if there is no such process, or nobody can tell."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        with suppress(OSError, IndexError):
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return None if fields[0] == "Z" else f"{boot}/{fields[19]}"
+        return None
+    if os.name != "posix":
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        shown = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False
+        )
+        return shown.stdout.strip() or None
+    return None

@@ -1,0 +1,327 @@
+"""Signals that end a process: raised at once, or noted where what runs stops by itself; a second one ends it anyway.
+
+The signals are SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1; a handler of somebody else's is left in its place. They
+are caught while `stop_signals()` lasts, in the main thread, and in no child process. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from lighter.processes.ranks import is_rank_zero
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
+# Several signals within this time are one request: `timeout` sends to the process and to its group, torchrun passes on
+# what its processes were sent too, and a session that is closed sends SIGHUP and SIGTERM.
+ONE_REQUEST = 0.5
+_LAST_WORDS = 1.0  # seconds that a second signal leaves to the record and to the children
+_NOBODYS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class Stopped(SystemExit):
+    """A signal stopped what ran. The exit code is 128 + its number, as a shell has it.
+
+    Attributes:
+        signum: the signal.
+        name: what it is called.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum, self.name = signum, signal.Signals(signum).name
+
+
+def name_of(signum: int) -> str:
+    """`SIGTERM`, and `Ctrl-C` for what a keyboard sends."""
+    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+
+
+class StopSignals:
+    """The signals that came while they were caught.
+
+    Attributes:
+        received: the first one; None while there is none.
+        last_words: called before a second signal ends the process; they have a second.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.last_words: list[Callable[[], Any]] = []
+        self._since = 0.0
+        self._handler = self._handle  # one object: a bound method is another one each time
+        self._before: dict[int, Any] = {}
+        self._has_raised = False
+        self._ends = threading.Lock()
+        self._is_deferred: Callable[[], bool] = lambda: False
+        self._watcher: _Watcher | None = None
+
+    @contextmanager
+    def deferred(self, is_deferred: Callable[[], bool]) -> Iterator[None]:
+        """Within this, a signal raises nothing if what runs says that it stops by itself.
+
+        Args:
+            is_deferred: called in the handler, between any two instructions: it may set flags, and little else.
+        """
+        before, self._is_deferred = self._is_deferred, is_deferred
+        try:
+            yield
+        finally:
+            self._is_deferred = before
+
+    def raise_again(self) -> None:
+        """Where nothing is deferred yet: what a handler raises is lost in a destructor and in a callback from C.
+
+        Raises:
+            Stopped: a signal has come.
+        """
+        if self.received is not None:
+            self._raise(self.received)
+
+    @contextmanager
+    def prevailing(self) -> Iterator[None]:
+        """Within this, whatever fails after `Stopped` was raised fails for that.
+
+        Somebody has swallowed it: C code that imports a module does, and leaves it half imported.
+
+        Raises:
+            Stopped: in the place of what failed.
+        """
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if not self._has_raised or isinstance(error, Stopped):
+                raise
+            raise Stopped(self.received or 0) from error
+
+    def catch(self) -> None:
+        """Put the handlers where nobody's are; again, to take out Lightning's, which waits for other processes.
+
+        A handler that somebody has put there meanwhile stays.
+        """
+        for signum in STOPS:
+            there = signal.getsignal(signum)
+            handler = _without_lightnings(there)
+            if handler in _NOBODYS:
+                self._before[signum], handler = handler, self._handler
+            if handler is not there:
+                signal.signal(signum, handler)
+        if self._watcher is None:
+            self._watcher = _Watcher.start_for(self._heard)
+
+    def leave(self, signum: int) -> None:
+        """Let somebody else have a signal."""
+        if signal.getsignal(signum) is self._handler:
+            signal.signal(signum, self._before[signum])
+
+    def let_go(self) -> None:
+        """Put back the handlers that were there before, where nobody has put another one meanwhile."""
+        for signum in STOPS:
+            self.leave(signum)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # so Lightning leaves it after an interrupt
+        if self._watcher is not None:
+            self._watcher.end()
+
+    def let_go_in_child(self) -> None:
+        """A process that was forked ends by signals as any other."""
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+            for signum in STOPS:
+                self.leave(signum)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self._again(signum)
+            return
+        self.received, self._since = signum, time.monotonic()
+        is_deferred = self._is_deferred()
+        after = " after this step; a second signal ends the process at once" if is_deferred else ""
+        _say(f"{name_of(signum)}: stopping{after}.")
+        if not is_deferred:
+            self._raise(signum)
+
+    def _raise(self, signum: int) -> None:
+        self._has_raised = True
+        raise Stopped(signum)
+
+    def _again(self, signum: int) -> None:
+        """In the main thread, where the last words must not be interrupted: torch's handler for dead workers raises."""
+        if time.monotonic() - self._since < ONE_REQUEST:
+            return
+        if signum == signal.SIGINT and _is_interactive():
+            raise KeyboardInterrupt
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._end_now(signum)
+
+    def _heard(self, signum: int, seconds: float) -> None:
+        """A signal after the first, as the watching thread sees it: the main thread may be deep in a library."""
+        if seconds >= ONE_REQUEST and not (signum == signal.SIGINT and _is_interactive()):
+            self._end_now(signum)
+
+    def _end_now(self, signum: int) -> None:
+        self._ends.acquire()  # for good: both threads come here, and the other one waits for the end
+        code = 128 + signum
+        guard = threading.Timer(_LAST_WORDS, os._exit, (code,))
+        guard.daemon = True
+        guard.start()
+        _say(f"{name_of(signum)} again: ending now.")
+        for act in (_end_children, *self.last_words):
+            with suppress(Exception):
+                act()
+        os._exit(code)
+
+
+_current: StopSignals | None = None
+_forgets_in_children = False
+
+
+def current() -> StopSignals | None:
+    """What catches the signals now; None if nothing does."""
+    return _current
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Catch the signals. Within another one, that goes on catching them; in a thread, nothing does.
+
+    Raises:
+        Stopped: a signal came, and nothing within this deferred it.
+        KeyboardInterrupt: the same for Ctrl-C.
+    """
+    global _current
+    if _current is not None or threading.current_thread() is not threading.main_thread():
+        caught = _current or StopSignals()
+        with caught.prevailing():
+            yield caught
+        return
+    _forget_in_children()
+    _current = caught = StopSignals()
+    try:
+        caught.catch()
+        with caught.prevailing():
+            yield caught
+    except Stopped as stopped:
+        if stopped.signum == signal.SIGINT:
+            raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
+        raise
+    finally:
+        _current = None  # first: a signal may interrupt what follows
+        caught.let_go()
+
+
+def _forget_in_children() -> None:
+    """Once, and for good: there is no way to take such a hook away, and it does nothing while no signal is caught."""
+    global _forgets_in_children
+    if not _forgets_in_children and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_in_child)
+    _forgets_in_children = True
+
+
+def _in_child() -> None:
+    global _current
+    if _current is not None:
+        _current.let_go_in_child()
+        _current = None
+
+
+class _Watcher(threading.Thread):
+    """Hears of signals as they come. Python's handlers wait for the main thread, and that may wait for a device.
+
+    What the signal module writes into a pipe, this reads.
+    """
+
+    def __init__(self, heard: Callable[[int, float], None], read: int, write: int) -> None:
+        super().__init__(name="lighter-signals", daemon=True)
+        self._heard, self._read, self._write = heard, read, write
+
+    @classmethod
+    def start_for(cls, heard: Callable[[int, float], None]) -> _Watcher | None:
+        """A thread that watches; None where somebody, asyncio say, has the one place for that."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:
+            signal.set_wakeup_fd(before)
+            os.close(read)
+            os.close(write)
+            return None
+        watcher = cls(heard, read, write)
+        watcher.start()
+        return watcher
+
+    def run(self) -> None:
+        """Until `end` writes a zero. The end of the file comes later: processes that were forked hold it open."""
+        first: float | None = None
+        came = b""
+        while 0 not in came:
+            came, now = os.read(self._read, 64), time.monotonic()
+            for signum in (byte for byte in came if byte in STOPS):
+                first = now if first is None else first
+                self._heard(signum, now - first)
+
+    def end(self) -> None:
+        """Watch no more: the thread has ended when this returns."""
+        before = signal.set_wakeup_fd(-1)
+        if before not in (-1, self._write):
+            signal.set_wakeup_fd(before)
+        os.set_blocking(self._write, True)  # if the pipe is full, the thread is about to read
+        os.write(self._write, b"\0")
+        self.join()
+        os.close(self._write)
+        os.close(self._read)
+
+
+def is_lightnings(handler: Any) -> bool:
+    """Whether Lightning's trainer has put a handler in its place, be it with what was there before."""
+    return _is_connectors(handler) or _is_connectors(getattr(handler, "__self__", None))
+
+
+def _is_connectors(thing: Any) -> bool:
+    return type(thing).__module__.endswith(".trainer.connectors.signal_connector")
+
+
+def _without_lightnings(handler: Any) -> Any:
+    """The handler that Lightning calls after its own since it took its place; otherwise the handler itself."""
+    while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
+        handler = handler.signal_handlers[-1]
+    return handler
+
+
+def _say(message: str) -> None:
+    """One line on the terminal, by the first process, whatever is being printed; nothing where nobody can read it."""
+    if not is_rank_zero():
+        return
+    try:
+        os.write(2, f"\n{message}\n".encode())
+    except OSError:
+        _print_nowhere()
+
+
+def _print_nowhere() -> None:
+    """The terminal is gone, and a progress bar that cannot be drawn must not be what ends the run."""
+    with suppress(OSError):
+        nowhere, terminal = os.open(os.devnull, os.O_WRONLY), os.fstat(2).st_rdev
+        for stream in (1, 2):
+            if os.fstat(stream).st_rdev == terminal:
+                os.dup2(nowhere, stream)
+
+
+def _end_children() -> None:
+    """End the processes that were started by multiprocessing; whoever starts others says so in `last_words`."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    for child in multiprocessing.active_children() if multiprocessing is not None else ():
+        child.kill()
+
+
+def _is_interactive() -> bool:
+    """Whether a person types into this process: what is in it must not be lost."""
+    return hasattr(sys, "ps1") or "get_ipython" in vars(sys.modules["builtins"])

@@ -1,0 +1,125 @@
+"""Some of many runs, in some order."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from lighter.errors import RunError
+from lighter.files.run_folder import file_name
+
+_OPERATORS = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_FIELDS = ("seconds", "name", "status", "stage", "started")
+_LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
+Row = Mapping[str, Any]
+
+
+def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
+    """The rows that all given options hold for: `status`, `stage`, `name`, `tags`, `where`, `since`, `until`.
+
+    Raises:
+        RunError: a condition or a date cannot be read, or nothing has the metric of a condition.
+    """
+    conditions = [_condition(text, rows) for text in options["where"]]
+    since, until = _day(options["since"]), _day(options["until"])
+    return [
+        row
+        for row in rows
+        if (not options["status"] or row["status"] in options["status"])
+        and options["stage"] in (None, row["stage"])
+        and (options["name"] is None or row["name"] in (options["name"], file_name(options["name"])))
+        and set(options["tags"]) <= set(row["tags"])
+        and (since is None or row["id"][:10] >= since)
+        and (until is None or row["id"][:10] <= until)
+        and all(_holds(row, *condition) for condition in conditions)
+    ]
+
+
+def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) -> list[Row]:
+    """By a metric or a field, the lowest first; those without it last. Without a key, as they are.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    if key is None:
+        return list(reversed(rows)) if reverse else list(rows)
+    if key not in _FIELDS:
+        key = full_name(key, rows)
+    having = [row for row in rows if _value(row, key) is not None]
+    without = [row for row in rows if _value(row, key) is None]
+    return [*sorted(having, key=lambda row: _value(row, key), reverse=reverse), *without]
+
+
+def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "best") -> tuple[list[Row], str]:
+    """The runs that have a metric, the best first, and whether low or high was taken to be good.
+
+    Args:
+        epoch: by the value of which epoch they are ranked, and which their `metrics` then have: `best` or `last`.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    metric = full_name(metric, rows)
+    mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
+    if epoch == "best":
+        end = 0 if mode == "min" else 1
+        rows = [_with(row, metric, row["ranges"][metric][end]) if metric in row["ranges"] else row for row in rows]
+    having = [row for row in rows if _value(row, metric) is not None]
+    return sort_rows(having, metric, reverse=mode == "max"), mode
+
+
+def _with(row: Row, metric: str, value: float) -> Row:
+    return {**row, "metrics": {**row["metrics"], metric: value}}
+
+
+def _value(row: Row, key: str) -> Any:
+    value = row[key] if key in _FIELDS else row["metrics"].get(key)
+    return None if value != value else value
+
+
+def full_name(metric: str, rows: Sequence[Row]) -> str:
+    """Return a metric's name in the runs, for one that leaves out `/epoch`, as tables do.
+
+    Raises:
+        RunError: none of them has it.
+    """
+    names = {name for row in rows for name in row["metrics"]}
+    if metric in names or not rows:
+        return metric
+    if f"{metric}/epoch" in names:
+        return f"{metric}/epoch"
+    from lighter.config.problems import nearest
+
+    useful_first = sorted(names, key=lambda name: ("/optimizer/" in name, name))
+    raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, useful_first)}".strip())
+
+
+def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
+    match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*", text)
+    try:
+        metric, sign, value = match.groups() if match else ("", "", "")
+        number = float(value)
+    except ValueError:
+        raise RunError(f"`{text}` is no condition. For example: --where 'val/loss/epoch<0.3'") from None
+    return full_name(metric, rows), _OPERATORS[sign], number
+
+
+def _holds(row: Row, metric: str, compare: Any, number: float) -> bool:
+    return metric in row["metrics"] and compare(row["metrics"][metric], number)
+
+
+def _day(text: str | None) -> str | None:
+    try:
+        return date.fromisoformat(text).isoformat() if text else None
+    except ValueError:
+        raise RunError(f"`{text}` is no date. For example: 2026-11-22") from None

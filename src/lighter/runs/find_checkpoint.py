@@ -1,0 +1,254 @@
+"""Which checkpoint a run starts from, and whether it can be used at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
+from lighter.files import integrity as damage
+from lighter.files.run_folder import RunFolder, all_runs, file_name, name_of, runs_of
+from lighter.files.storage import exists, is_remote, normal
+from lighter.parts.allocation import unfilled_memory
+from lighter.runs.checkpoint_files import Checkpoints as RunCheckpoints
+from lighter.runs.read import read_run
+from lighter.trainer.checkpointing.fallback import Check, first_good, refuse_damaged
+from lighter.trainer.checkpointing.io import ARCHIVE, OF_SHARDED, PICKLE
+
+log = logging.getLogger("lighter.runs")
+
+_MOST_NAMES = 5
+_NEEDED, _NEEDED_TO_FIT = ("state_dict", "pytorch-lightning_version"), ("optimizer_states", "loops")
+_AS_WEIGHTS = "model::ckpt_path="
+_GLOBAL = re.compile(r"GLOBAL (\S+) was not")
+
+
+def find(
+    wanted: str | Path,
+    root: Path,
+    name: str,
+    *,
+    besides: RunFolder,
+    check: Check,
+    fits: bool = False,
+    inside: bool = False,
+) -> str:
+    """The checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
+
+    Where that is damaged, they mean the newest checkpoint that is good: of that run, or else of one before it.
+
+    Args:
+        wanted: a path, `last` or `best`.
+        root: where the runs are.
+        name: the name of the runs to look at.
+        besides: the run that asks.
+        check: what a checkpoint has to pass: see `verify`.
+        fits: whether a training is to go on from it.
+        inside: whether only files in the runs' folders are believed to be theirs.
+
+    Raises:
+        CheckpointError: there is none, or the one that is named cannot be used.
+    """
+    if wanted in ("last", "best"):
+        runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
+        meant = [run for run in runs if not run.are_of_trial]
+        others = "" if any(run.newest for run in meant) else _other_names(root, name, besides)
+        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, others, fits=fits))
+    text = str(wanted)
+    if not text:
+        raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
+    text = normal(text)
+    if not is_remote(text) and not Path(text).exists():
+        near = sorted(path.name for path in Path(text).parent.glob("*.ckpt") if path.exists())
+        hint = f" In its folder there is: {', '.join(near)}." if near else ""
+        raise CheckpointError(f"there is no checkpoint {text}.{hint}")
+    if text.endswith(".safetensors"):
+        hint = f"A fit starts with its weights: {_AS_WEIGHTS}{text}"
+        raise CheckpointError(f"{text} holds weights, and --ckpt_path takes checkpoints. {hint}")
+    refuse_damaged(text, check)
+    return text
+
+
+def _refuse_missing(url: str) -> None:
+    try:
+        there = exists(url)
+    except Exception as error:  # what a storage, or the lack of its package, may raise has no end
+        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
+    if not there:
+        raise CheckpointError(f"there is no checkpoint {url}")
+
+
+def checkpoints_of(run: RunFolder, *, inside: bool = False) -> RunCheckpoints:
+    """The checkpoints of a run, of whose record nothing need be readable."""
+    try:
+        facts = read_run(run.path).facts
+    except RunError:
+        facts = {}
+    return RunCheckpoints(run, facts, inside=inside)
+
+
+def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Check, others: str, *, fits: bool) -> Path:
+    good = first_good(_candidates(wanted, runs, fits=fits), check)
+    if good is not None:
+        return good
+    if any(run.newest for run in runs):
+        raise CheckpointError(f"there is no {wanted} checkpoint: all checkpoints of {which} are damaged")
+    looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
+    hint = others or "Train first (lighter fit), or name a file with --ckpt_path"
+    raise CheckpointError(f"there is no {wanted} checkpoint: {looked}. {hint}")
+
+
+def _other_names(root: Path, name: str, besides: RunFolder) -> str:
+    """The names of other runs with checkpoints, and how a run gets its name; empty if there are none."""
+    newest: dict[str, RunFolder] = {}
+    for run in all_runs(root):
+        if run != besides and name_of(run.path) not in (*newest, file_name(name)) and checkpoints_of(run).newest:
+            newest[name_of(run.path)] = run
+        if len(newest) == _MOST_NAMES:
+            break
+    if not newest:
+        return ""
+    shown = "".join(f"\n  run::name={other}   ({run.id})" for other, run in newest.items())
+    return (
+        "A run is called after the last config file, so a variant is found with the files that it was trained with,"
+        f" or by its name:{shown}"
+    )
+
+
+def _candidates(wanted: str, runs: Sequence[RunCheckpoints], *, fits: bool) -> Iterator[Path]:
+    """Run by run the file that is meant, and what may do where it is damaged."""
+    for run in runs:
+        usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
+        usable = usable or [one.path for one in run.newest]  # of which it will be said that they hold only weights
+        if wanted == "best" and usable:
+            best = run.best
+            if best is None:
+                raise CheckpointError(no_best(run))
+            if len(run.bests) > 1:
+                others = ", ".join(f"by {other.monitor}: {other.path}" for other in run.bests[1:])
+                log.info("best by %s; %s", best.monitor, others)
+            usable = [best.path, *(path for path in usable if path != best.path)]
+        yield from usable
+
+
+def no_best(run: RunCheckpoints) -> str:
+    """Why a run has no best checkpoint, and how it gets one."""
+    names = ", ".join(one.path.name for one in run.newest[::-1])
+    monitor = next(iter(run.monitors), "NAME")
+    why = (
+        " Each of the dataloaders has a value of its own, so one has to be chosen." if "dataloader_" in monitor else ""
+    )
+    return (
+        f"the newest run with checkpoints, {run.folder.path}, has no best one: none of its callbacks chose by a value."
+        f"{why} It has {names}: name one. Or train with trainer::callbacks:"
+        f" [{{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: {monitor}, save_last: true}}]"
+    )
+
+
+def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = False) -> None:
+    """See whether a checkpoint's bytes are those that were saved, and open it to see whether it can be read.
+
+    Args:
+        weights_only: whether it may hold weights and plain data only.
+        safe: whether it may be a stranger's: then it is a local file, and names no files to delete.
+        fits: whether a training is to go on from it.
+
+    Raises:
+        DamagedCheckpointError: it is torn, altered or unreadable.
+        CheckpointError: it may not be read, for what it holds; or it does not hold what is needed.
+    """
+    if is_remote(path):
+        if safe:
+            raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
+        _refuse_missing(path)
+        return  # Lightning fetches it, with the same `weights_only`
+    if Path(path).is_dir():
+        _verify_folder(Path(path), weights_only=weights_only)
+        return
+    damage.verify(path)
+    refuse_other_files(path)
+    found = _opened(path, weights_only=weights_only)
+    missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in found]
+    if missing:
+        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training goes on"
+        raise CheckpointError(
+            f"{path} {what}: it has no `{missing[0]}`. A fit starts with its weights: {_AS_WEIGHTS}{path}"
+        )
+    if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
+        raise CheckpointError(
+            f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
+        )
+
+
+def _verify_folder(path: Path, *, weights_only: bool) -> None:
+    if not any((path / name).exists() for name in OF_SHARDED):
+        there = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
+        hint = f"in it there is: {', '.join(map(str, there))}" if there else "there is none in it"
+        raise CheckpointError(f"{path} is a folder, and no checkpoint; {hint}")
+    if weights_only:
+        raise CheckpointError(
+            f"{path} is the folder of a distributed checkpoint; its metadata is a pickle, and loading that can run"
+            " code. If you trust its origin, add --no-weights_only"
+        )
+
+
+def refuse_other_files(path: str | Path) -> None:
+    """See that a file begins as one of torch's does: as an archive or, of earlier versions, as a pickle.
+
+    Raises:
+        DamagedCheckpointError: it does not.
+    """
+    with open(path, "rb") as file:
+        if not file.read(4).startswith((ARCHIVE, PICKLE)):
+            raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
+
+
+def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
+    """What to say of a file that holds what could run code."""
+    named = _GLOBAL.search(str(error))
+    what = f" ({named[1]})" if named is not None else ""
+    return RefusedCheckpointError(
+        f"{path} holds more than weights and plain data{what}, and loading that can run code. If you trust its origin,"
+        " add --no-weights_only"
+    )
+
+
+@unfilled_memory()
+def _opened(path: str, *, weights_only: bool) -> Any:
+    try:
+        found = torch.load(path, map_location="meta", weights_only=weights_only, mmap=_can_be_mapped(path))
+    except pickle.UnpicklingError as error:
+        raise refused(path, error) from error
+    except Exception as error:  # what a broken file may raise has no end
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    return found if isinstance(found, Mapping) else {}
+
+
+def _leads_elsewhere(text: str) -> bool:
+    """Whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    if "://" in text:  # an address to fsspec, `local:///home` too
+        return True
+    return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
+
+
+def _texts(value: Any, seen: set[int]) -> Iterator[str]:
+    """All text in nested data, which may hold itself."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:
+        seen.add(id(value))
+        for inner in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
+            yield from _texts(inner, seen)
+
+
+def _can_be_mapped(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == ARCHIVE

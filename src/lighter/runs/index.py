@@ -1,0 +1,94 @@
+"""All runs under a root, fast: a summary of each, kept in a file that can always be made again.
+
+A run's folder changes its time whenever a file in it is exchanged, as its record and its tags are; so a summary holds
+as long as that time is the same. A folder that changed just now is read anew: two changes may have one time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lighter import __version__
+from lighter.errors import RunError
+from lighter.files import run_folder as paths
+from lighter.files.atomic import read_text, write_whole
+from lighter.runs.read import read_run, status_of
+
+log = logging.getLogger("lighter.runs")
+
+INDEX = ".runs.json"
+_SETTLED = 2.0  # seconds
+_FORMAT = f"2 {__version__}"
+
+
+def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[dict[str, Any]]:
+    """A summary of every run under a root, the newest first; see `Run.summary`. Their status is as of now.
+
+    Args:
+        tell: called with a line for each run whose record cannot be used; that run is left out.
+    """
+    known = _read(root)
+    now, changed, rows = time.time(), False, {}
+    for name, modified in _folders(root):
+        entry = known.get(name)
+        if entry is None or entry["modified"] != modified:
+            row = _summary(root / name, tell)
+            settled = now - modified / 1e9 > _SETTLED
+            changed = changed or (settled and row is not None)
+            entry = {"modified": modified if settled else None, "row": row}
+        rows[name] = entry
+    if changed or len(rows) < len(known):
+        with suppress(OSError):  # a cache: without it the next one reads again
+            kept = {name: entry for name, entry in rows.items() if entry["row"] is not None}
+            text = json.dumps(kept)
+            write_whole(root / INDEX, f"{_head(text)}\n{text}")
+    found = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
+    for row in found:
+        row["status"] = status_of(row)
+    return sorted(found, key=lambda row: paths.age(Path(row["id"])), reverse=True)
+
+
+def _folders(root: Path) -> Iterator[tuple[str, int]]:
+    """Each run's folder, relative to the root, and when it changed."""
+    for day in _entries(root):
+        for run in _entries(day.path) if paths.is_day(day.name) and day.is_dir() else ():
+            if paths.is_run(run.name) and run.is_dir():
+                yield f"{day.name}/{run.name}", run.stat().st_mtime_ns
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """List a folder; nothing if it cannot be read."""
+    with suppress(OSError), os.scandir(folder) as found:
+        return list(found)
+    return []
+
+
+def _summary(folder: Path, tell: Callable[[str], object]) -> dict[str, Any] | None:
+    try:
+        return read_run(folder).summary()
+    except RunError as error:
+        if os.path.lexists(folder / paths.RECORD):  # without one, it is no run, or one that begins at this moment
+            tell(f"left out: {error}")
+        return None
+
+
+def _read(root: Path) -> dict[str, Any]:
+    """The entries of the index, if it is as it was written."""
+    try:
+        head, _, text = read_text(root / INDEX).partition("\n")
+        return dict(json.loads(text)) if head == _head(text) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _head(text: str) -> str:
+    """The format, and a checksum: an index that another program changed is made again, and not believed."""
+    return f"{_FORMAT} {hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,233 @@
+"""`run.json`: what ran, from what, on what, and what came of it.
+
+It is there before any of the user's code is imported, and is written anew, aside and then renamed, when something
+becomes known: the run began, an epoch ended, the run ended or failed. That a process is gone is not written: those
+who read it find out (`read.py`). What cannot be recorded is a warning, and never stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lighter.config import Config, yaml
+from lighter.config.load import Input
+from lighter.errors import LighterError
+from lighter.files import run_folder as paths
+from lighter.files.atomic import write_whole
+from lighter.processes.identity import this_process
+from lighter.processes.signals import Stopped
+from lighter.runs import provenance
+from lighter.runs.read import FAILED, FINISHED, INTERRUPTED, LOST, RUNNING
+from lighter.runs.secrets import Secrets
+from lighter.runs.source import Source, source_of
+
+log = logging.getLogger("lighter.runs")
+
+FORMAT = 1
+_THAT_MATTER = ("torch", "pytorch-lightning", "lightning", "torchmetrics", "lighter", "numpy")
+
+
+class Journal:
+    """The record of one run, as its process writes it. Processes that are not the first write nothing.
+
+    Attributes:
+        folder: the run's.
+        secrets: what must not be written.
+        facts: what is known so far.
+        has_begun: whether the stage runs; what fails before is a mistake of the config, and no run.
+        in_loops: whether the trainer's loops began; a resume that is refused before leaves the run as it was.
+    """
+
+    def __init__(self, folder: paths.RunFolder, secrets: Secrets) -> None:
+        self.folder, self.secrets = folder, secrets
+        self.has_begun = self.in_loops = False
+        self.facts: dict[str, Any] = {}
+        self._before: str | None = None
+        self._writes = paths.is_rank_zero()
+
+    def open(self, stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]) -> None:
+        """Write what is known before anything is imported."""
+        with self._warning():
+            self._before = self.folder.record.read_text(encoding="utf-8") if self.folder.record.is_file() else None
+        now = {
+            "command": provenance.command(),
+            "cwd": str(Path.cwd()),
+            **this_process(),
+            "started": _now(),
+            "overrides": provenance.overrides(inputs),
+        }
+        if self._before is None:
+            self._open_anew(now, stage, inputs, config, arguments)
+        else:
+            self._open_again(now)
+
+    def _open_anew(
+        self, now: dict[str, Any], stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]
+    ) -> None:
+        self.facts = {
+            "format": FORMAT,
+            "id": self.folder.id,
+            "name": paths.name_of(self.folder.path),
+            "stage": stage,
+            "status": RUNNING,
+            **now,
+            "seed": config.merged.value["seed"].plain(),
+            "safe": config.safe is not None,
+            "reproduces": os.environ.pop(paths.REPRODUCES, None),
+            "arguments": {key: value for key, value in arguments.items() if value is not None},
+        }
+        self.note(inputs=lambda: provenance.files(inputs, config))
+        with self._warning():
+            if self._writes:
+                origins = provenance.origins(config).items()
+                text = self.secrets.text  # a key or the URL of a file may have one
+                write_whole(self.folder.path / paths.ORIGINS, yaml.dump({text(k): text(v) for k, v in origins}))
+        if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
+            self.note(source=lambda: self._kept(self._source()))
+        self.note(software=provenance.software, hardware=provenance.hardware)
+
+    def _open_again(self, now: dict[str, Any]) -> None:
+        """A run that goes on: what was true of its last start is kept among its starts."""
+        with self._warning():
+            self.facts = json.loads(self._before or "{}")
+            kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
+            if kept["status"] == RUNNING:  # it was killed, and is known to have run when it last wrote
+                written = self.folder.record.stat().st_mtime - _time(kept["started"]).timestamp()
+                kept |= {"status": LOST, "seconds": round(max(written, 0.0), 1)}
+            self.facts["starts"] = [*self.facts.get("starts", []), kept]
+            for key in ("ended", "error", "seconds"):
+                self.facts.pop(key, None)
+        self.note(**now, status=RUNNING)
+        with self._warning():
+            source = self._source() if not self.facts.get("safe") else None
+            before = (self.facts.get("source") or {}).get("digest")
+            if source is not None and source.digest != before:
+                self.note(source_of_last_start={"commit": source.commit, "digest": source.digest})
+
+    def _source(self) -> Source | None:
+        return source_of(Path.cwd(), self.secrets, without=self.folder.path.parents[1])
+
+    def note(self, **facts: Any) -> None:
+        """Add facts, and write. A callable is called for its value; where it fails there is a warning instead."""
+        for name, value in facts.items():
+            with self._warning():
+                self.facts[name] = value() if callable(value) else value
+        with self._warning():
+            if self._writes:
+                facts = _plain(self.secrets.data(self.facts), self.secrets.text)
+                write_whole(self.folder.record, json.dumps(facts, indent=1, ensure_ascii=False))
+
+    def begin(self, **facts: Any) -> None:
+        """The stage runs now, and its code is imported."""
+        self.has_begun = True
+        with self._warning():
+            changed = self._changed_since()
+            if changed:
+                log.warning("not as it was when this run began: %s", ", ".join(changed))
+        self.note(code=self.facts.get("code") or provenance.code, **facts)
+
+    def _changed_since(self) -> list[str]:
+        """List imported code and packages that matter that changed since the start of a resumed run."""
+        if self._before is None:
+            return []
+        before, now = self.facts.get("code") or {}, provenance.code()
+        changed = [f"{name} (its file changed)" for name in before if name in now and now[name] != before[name]]
+        if not changed and self.facts.get("source_of_last_start"):
+            changed = ["the checkout (lighter runs show has the commit of then)"]
+        packages = ((self.facts.get("software") or {}).get("packages") or {}, provenance.versions(_THAT_MATTER))
+        pairs = [(name, *(one.get(name) for one in packages)) for name in _THAT_MATTER]
+        return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
+
+    def end(self, status: str, **facts: Any) -> None:
+        """The run is over."""
+        seconds = round((datetime.now().astimezone() - _time(self.facts.get("started"))).total_seconds(), 1)
+        self.note(status=status, ended=_now(), seconds=seconds, **facts)
+
+    def fail(self, error: BaseException) -> None:
+        """The run ended with an error. If that is a mistake of the config before it began, there was no run.
+
+        A resume that is refused before anything was trained leaves the run as it was.
+        """
+        has_begun = self.has_begun if self._before is None else self.in_loops
+        if isinstance(error, LighterError) and not has_begun:
+            self._take_back()
+        elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+            how = {"type": type(error).__name__, "message": str(error)}
+            self.end(INTERRUPTED, error=how, **({"signal": error.name} if isinstance(error, Stopped) else {}))
+        else:
+            self.end(FAILED, error={"type": type(error).__name__, "message": str(error)[:2000]})
+
+    def _take_back(self) -> None:
+        if self._before is None:
+            self.folder.abandon()
+        elif self._writes:
+            with self._warning():
+                write_whole(self.folder.record, self._before)
+
+    def _kept(self, source: Source | None) -> dict[str, Any] | None:
+        """What the record says of the source; its changes go into files beside the record."""
+        if source is None:
+            return None
+        if self._writes and source.patch:
+            write_whole(self.folder.path / paths.PATCH, source.patch)
+        for name, text in source.untracked.items() if self._writes else ():
+            path = self.folder.path / paths.SOURCE / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text)
+        return {
+            "root": str(source.root),
+            "commit": source.commit,
+            "changed": bool(source.patch),
+            "untracked": sorted(source.untracked),
+            "redacted": source.redacted,
+            "left_out": source.left_out,
+            "digest": source.digest,
+        }
+
+    @contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  a run is worth more than its record
+            log.warning("the run's record is not complete: %s: %s", type(error).__name__, error)
+
+
+@contextmanager
+def recorded(journal: Journal) -> Iterator[Journal]:
+    """Whatever happens within this is written at its end, if the run did not write it itself."""
+    try:
+        yield journal
+    except BaseException as error:
+        journal.fail(error)
+        raise
+    journal.end(FINISHED)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _time(text: object) -> datetime:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return datetime.now().astimezone()
+
+
+def _plain(data: Any, text: Callable[[str], str]) -> Any:
+    """What JSON can hold; numbers that are not finite are text."""
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value, text) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value, text) for value in data]
+    if isinstance(data, float):
+        return data if math.isfinite(data) else repr(data)
+    return data if isinstance(data, (int, bool, type(None))) else text(str(data))

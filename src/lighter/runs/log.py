@@ -1,0 +1,117 @@
+"""What a run logs, kept in its folder: the messages of Lightning and of Python's logging, warnings, the end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lighter.runs.secrets import Secrets
+
+_LOGGERS = (
+    "",
+    "lighter",
+    "pytorch_lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning_fabric",
+    "py.warnings",
+)
+_NOISE = (
+    "The dirpath has changed from",  # every run has a folder of its own
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13: nothing a user can change
+)
+_ADVERTISING = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning_fabric.utilities.rank_zero",
+)
+
+
+@contextmanager
+def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[None]:
+    """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. It all ends here."""
+    handlers: list[tuple[logging.Logger, logging.Handler]] = []
+    if path is not None:
+        handler: logging.Handler = _File(path, encoding="utf-8", delay=True)
+        handler.setFormatter(_Formatter(secrets or Secrets()))
+        handlers = [(logging.getLogger(name), handler) for name in _LOGGERS if not name or _is_apart(name)]
+    no_advertisement = logging.Filter()
+    no_advertisement.filter = lambda record: not str(record.msg).startswith("💡 Tip")  # type: ignore[method-assign]
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    for name in _ADVERTISING:
+        logging.getLogger(name).addFilter(no_advertisement)
+    lighter = logging.getLogger("lighter")
+    level = lighter.level
+    lighter.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        lighter.setLevel(level)
+        for name in _ADVERTISING:
+            logging.getLogger(name).removeFilter(no_advertisement)
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _File(logging.FileHandler):
+    """The log's file. That it cannot be written is said once, where Python would show a traceback for each line."""
+
+    _is_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one makes the file, if that can be."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  Python's name for it
+        """A line could not be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_told:
+            self._is_told = True
+            print(f"{self.baseFilename} cannot be written: {error.strerror or error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """What is not on the disk by then has been told."""
+        with suppress(OSError):
+            super().close()
+
+
+class _Formatter(logging.Formatter):
+    """Lines of a log, without secrets."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback that may come with it."""
+        return self._secrets.text(super().format(record))
+
+
+def _is_apart(name: str) -> bool:
+    """Whether a logger's messages do not reach the root logger."""
+    return not logging.getLogger(name).propagate
+
+
+def duration(seconds: Any) -> str:
+    """Write a time as people read it: `1h 05m`, `2m 10s`, `3.2s`; nothing for what is no number."""
+    if seconds is None or not math.isfinite(float(seconds)):
+        return ""
+    minutes, rest = divmod(float(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02.0f}s" if minutes else f"{rest:.1f}s"

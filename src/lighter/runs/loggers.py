@@ -1,0 +1,87 @@
+"""Where the loggers of a run write: into its folder, unless the config says otherwise, and always `metrics.csv`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lighter.config.objects import Objects
+from lighter.config.tree import is_reference, is_target, join
+from lighter.files.storage import is_remote, joined
+
+
+def defined_loggers(objects: Objects) -> Iterator[str]:
+    """The paths of the loggers that the config defines."""
+    path = objects.followed(join(objects.followed("trainer"), "logger"))
+    try:
+        given = objects.definition(path)
+    except KeyError:
+        return
+    several = [join(path, index) for index in range(len(given))] if isinstance(given, list) else [path]
+    for one in map(objects.followed, several):
+        if isinstance(objects.definition(one), Mapping):
+            yield one
+
+
+def write_into(objects: Objects, folder: str) -> None:
+    """Let the loggers that were given no `save_dir` write into a folder.
+
+    Args:
+        folder: a path, or a reference to one.
+    """
+    for path in defined_loggers(objects):
+        definition = objects.definition(path)
+        if not is_target(definition):
+            continue
+        default = folder_argument(objects.target_or_none(path), definition)
+        if default is not None:
+            inside = default != "." and not is_reference(folder)
+            objects.add_arguments(path, {"save_dir": joined(folder, default) if inside else folder})
+
+
+def keep_metrics_csv(trainer: Any, folder: Path) -> None:
+    """Give a trainer with loggers the default CSV logger beside them, unless one of them is a CSV logger.
+
+    It comes last: `self.logger` is the config's first.
+    """
+    from pytorch_lightning.loggers import CSVLogger
+
+    from lighter.trainer import Trainer, default_logger
+
+    if trainer.fast_dev_run or not trainer.loggers or not isinstance(trainer, Trainer):
+        return
+    if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
+        trainer.loggers = [*trainer.loggers, default_logger(folder)]
+
+
+def places(trainer: Any) -> list[tuple[str, str]]:
+    """The class of each logger of a trainer, and where it wrote: a folder, or what a server calls the run."""
+    found = [(type(one).__name__, _place(one)) for one in trainer.loggers]
+    return [(kind, str(where).rstrip("/")) for kind, where in found if where]
+
+
+def _place(logger: Any) -> Any:
+    """Public attributes of loggers, the most telling first: `url` is that of W&B's and Comet's runs."""
+    url = getattr(getattr(logger, "experiment", None), "url", None)
+    return (url if isinstance(url, str) else None) or logger.log_dir or logger.save_dir or logger.version
+
+
+def folder_argument(target: Any, definition: Mapping[str, Any]) -> str | None:
+    """Where in the run's folder a logger writes that takes a `save_dir` and is given none; None of any other.
+
+    A default of its own stays: MLflow's is `mlruns`.
+    """
+    if "save_dir" in definition or "_args_" in definition or not inspect.isclass(target):
+        return None
+    try:
+        parameter = inspect.signature(target).parameters.get("save_dir")
+    except (TypeError, ValueError):
+        return None
+    if parameter is None or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        return None
+    default = parameter.default
+    is_inside = isinstance(default, (str, os.PathLike)) and not is_remote(default) and not Path(default).is_absolute()
+    return os.path.normpath(default) if is_inside else "."

@@ -1,0 +1,182 @@
+"""A run as others see it: its record, its tags, and whether its process is still there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lighter.errors import RunError
+from lighter.files import run_folder as paths
+from lighter.files.atomic import read_text, write_whole
+from lighter.files.lock import LOCK, excludes_other_hosts, waited_for
+from lighter.processes import slurm
+from lighter.processes.identity import is_gone, is_here
+from lighter.runs.schema import RECORD, fault
+from lighter.runs.secrets import Secrets
+
+if TYPE_CHECKING:
+    from lighter.runs.curves import Curve
+
+RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and what is known of it.
+
+    Attributes:
+        facts: `run.json`.
+        tags: what the user wrote on it.
+    """
+
+    folder: paths.RunFolder
+    facts: dict[str, Any]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """What it is called."""
+        return self.folder.id
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`; of a run on another host whose process is gone, it is still `running`."""
+        return status_of(self.facts)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last values of the run; of one that did not come to its end, those that it logged of epochs."""
+        recorded = {name: float(value) for name, value in (self.facts.get("metrics") or {}).items()}
+        if self.facts.get("status") == FINISHED and "metrics" in self.facts:
+            return recorded
+        return {**recorded, **{curve.name: curve.values[-1] for curve in self._curves()}}
+
+    @property
+    def ranges(self) -> dict[str, list[float]]:
+        """The lowest and the highest value of each metric over the epochs; the last value of one that has no curve."""
+        found = {name: [value, value] for name, value in self.metrics.items()}
+        for curve in self._curves():
+            values = [value for value in curve.values if math.isfinite(value)]
+            found |= {curve.name: [min(values), max(values)]} if values else {}
+        return found
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, all its starts together."""
+        known = [one["seconds"] for one in (*(self.facts.get("starts") or []), self.facts) if one.get("seconds")]
+        return round(sum(map(float, known)), 1) if known else None
+
+    def _curves(self) -> list[Curve]:
+        from lighter.runs.curves import curves_of
+
+        return [curve for curve in curves_of(self) if "/step" not in curve.name]
+
+    def summary(self) -> dict[str, Any]:
+        """What a table of runs shows, and what the status is worked out from."""
+        kept = ("name", "stage", "status", "host", "pid", "process_started", "slurm", "started", "progress", "safe")
+        return {
+            "id": self.id,
+            **{key: self.facts.get(key) for key in kept},
+            "seconds": self.seconds,
+            "tags": list(self.tags),
+            "metrics": self.metrics,
+            "ranges": self.ranges,
+        }
+
+
+def trusted(run: Run) -> Run:
+    """The same run, if its config is not a stranger's: what goes on or is repeated runs outside of safe mode.
+
+    Raises:
+        RunError: it ran in safe mode.
+    """
+    if run.facts.get("safe"):
+        raise RunError(
+            f"{run.id} ran in safe mode, and this would run its config as one that you trust. Start from what it saved:"
+            f" lighter {run.facts.get('stage')} {run.folder.config} --safe --ckpt_path PATH"
+        )
+    return run
+
+
+def status_of(facts: dict[str, Any]) -> str:
+    """The status in a record; `lost` if it says that it runs, and its process is gone."""
+    status = str(facts.get("status"))
+    if status != RUNNING:
+        return status
+    gone = is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
+    return LOST if gone or slurm.is_over(facts.get("slurm")) else status
+
+
+def refuse_running(run: Run) -> None:
+    """See that a run does not run any more, before this process writes into its folder, whose lock it has.
+
+    What ran on another host is over if it would have that lock: the host went down, or the job was started elsewhere.
+
+    Raises:
+        RunError: it runs, or nobody can tell.
+    """
+    host = run.facts.get("host")
+    if run.status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
+        return
+    message = f"{run.id} is running (process {run.facts.get('pid')} on {host}); two processes cannot share its folder"
+    if not is_here(host):
+        message += (
+            f". Locks do not tell here whether that is so, as its file system may not have them across hosts. If it is"
+            f' gone, write "lost" for "running" as the status in {run.folder.record}'
+        )
+    raise RunError(message)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run's record.
+
+    Raises:
+        RunError: there is none, or it cannot be read.
+    """
+    folder = paths.RunFolder(path)
+    try:
+        facts = _loaded(folder.record)
+    except FileNotFoundError:
+        raise RunError(f"{path} has no {paths.RECORD}, so nothing is known of it as a run") from None
+    except (OSError, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{folder.record} cannot be read: {what}") from error
+    wrong = fault(facts, RECORD)
+    if wrong is not None:
+        raise RunError(f"{folder.record} is no record of a run: {wrong}")
+    return Run(folder, {"name": paths.name_of(path), **facts}, _tags(folder))
+
+
+def _loaded(file: Path) -> Mapping[str, Any]:
+    text = read_text(file)
+    data: Mapping[str, Any] = json.loads(text)
+    if "\\ud" in text.lower():  # half of a character, which JSON can spell and no terminal can print
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
+
+
+def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
+    """Change a run's tags, which are kept beside its record: a run that runs writes that one itself.
+
+    Two of these at once take turns, so that no tag is lost.
+    """
+    run = read_run(folder.path)
+    with waited_for(folder.path / f".{paths.TAGS}.lock"):
+        tags = _tags(folder)
+        named = {Secrets().text(tag) for tag in added}
+        kept = tuple(sorted({*tags, *named} - {*removed}))
+        if kept != tuple(sorted(tags)):
+            write_whole(folder.path / paths.TAGS, json.dumps(kept) + "\n")
+    return Run(folder, run.facts, kept)
+
+
+def _tags(folder: paths.RunFolder) -> tuple[str, ...]:
+    try:
+        tags = json.loads(read_text(folder.path / paths.TAGS))
+    except (OSError, ValueError, RecursionError):
+        return ()
+    return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

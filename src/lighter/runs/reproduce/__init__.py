@@ -1,0 +1,1 @@
+"""Repeat a recorded run and compare it with the record."""

@@ -1,0 +1,111 @@
+"""The code of a run, restored from its record into a folder beside the user's own checkout, which is left as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lighter.errors import RunError
+from lighter.files import run_folder as paths
+from lighter.runs.read import Run
+from lighter.runs.secrets import REDACTED
+from lighter.runs.source import git
+
+_NOT_LINKED = {".venv", "venv", "__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox"}
+_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+")
+
+
+@contextmanager
+def restored(run: Run, runs: Path) -> Iterator[Path]:
+    """A temporary checkout of the commit with the changes and the files of then; it is gone afterwards.
+
+    What git ignores, data above all, is linked from the user's checkout: it is on no record.
+
+    Args:
+        runs: the folder of the runs, which is not linked.
+
+    Raises:
+        RunError: the commit is in no checkout here, or the changes cannot be applied to it.
+    """
+    source = run.facts["source"]
+    origin = _repository(source)
+    with tempfile.TemporaryDirectory(prefix="lighter-") as folder:
+        checkout = Path(folder) / "checkout"
+        try:
+            if source.get("commit") is not None:
+                git(origin, "clone", "--quiet", "--shared", "--no-checkout", str(origin), str(checkout))
+                git(checkout, "checkout", "--quiet", "--detach", source.get("commit"))
+                _apply(run, source, checkout)
+            else:
+                git(origin, "init", "--quiet", str(checkout))
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stderr", b"") or str(error).encode()
+            raise RunError(
+                f"the code of {run.id} cannot be restored: {said.decode(errors='replace').strip()}"
+            ) from error
+        for name in source.get("untracked") or []:
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.folder.path / paths.SOURCE / name, checkout / name)
+        _link_the_rest(origin, checkout, runs.resolve())
+        yield checkout
+
+
+def _repository(source: Mapping[str, Any]) -> Path:
+    """A checkout that has the commit: where it was, or the one of the working directory."""
+    commit = source.get("commit") or "HEAD"
+    for folder in (Path(source["root"]), Path.cwd()):
+        try:
+            if folder.is_dir():
+                root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+                if source.get("commit") is not None:
+                    git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+                return root
+        except (OSError, subprocess.SubprocessError):
+            continue
+    raise RunError(f"the commit {commit} is neither in {source['root']} nor in the checkout of {Path.cwd()}")
+
+
+def _apply(run: Run, source: Mapping[str, Any], checkout: Path) -> None:
+    patch = run.folder.path / paths.PATCH
+    if not source.get("changed"):
+        return
+    text = patch.read_bytes().decode(errors="surrogateescape")
+    if source.get("redacted"):
+        text = _with_committed_lines(text, checkout)
+    git(checkout, "apply", "--whitespace=nowarn", "-", text=text)
+
+
+def _with_committed_lines(patch: str, checkout: Path) -> str:
+    """A patch in which a secret was left out fits again where the commit has it: those lines are taken from there."""
+    lines, old, number = patch.split("\n"), [""], 0
+    for index, line in enumerate(lines):
+        hunk = _HUNK.match(line)
+        if line.startswith("--- a/"):
+            file = checkout / line.removeprefix("--- a/").rstrip("\t")
+            old = ["", *file.read_bytes().decode(errors="surrogateescape").split("\n")] if file.is_file() else [""]
+        elif hunk:
+            number = int(hunk[1])
+        elif line[:1] in (" ", "-") and not line.startswith("--- ") and 0 < number < len(old):
+            if REDACTED in line:
+                lines[index] = line[0] + old[number]
+            number += 1
+    return "\n".join(lines)
+
+
+def _link_the_rest(origin: Path, checkout: Path, runs: Path) -> None:
+    """What git does not track in the user's checkout, as far as it is not restored, is there through links."""
+    words = ("ls-files", "--others", "--directory", "--no-empty-directory", "-z")
+    for name in git(origin, *words).split("\0"):
+        path, link = origin / name.rstrip("/"), checkout / name.rstrip("/")
+        is_code = path.suffix == ".py" or path.name in _NOT_LINKED or path.name.endswith(".egg-info")
+        if not name or is_code or os.path.lexists(link) or path.resolve() in (runs, *runs.parents):
+            continue
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())

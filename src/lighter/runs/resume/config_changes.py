@@ -1,0 +1,251 @@
+"""Config changes since a checkpoint was saved, and which of them its state contradicts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lighter.config import Config, read
+from lighter.config.expression import referred
+from lighter.config.plain_definitions import PlainDefinitions
+from lighter.config.problems import Problem, indefinite
+from lighter.config.safe import SafeMode
+from lighter.config.tree import SEPARATOR, join
+from lighter.errors import ConfigError
+from lighter.runs.record import CHECKPOINT_KEY, saved_form
+from lighter.runs.resume.schedule_lengths import NEW_SCHEDULE, ends_of
+from lighter.runs.secrets import REDACTED, Secrets
+
+ALL, WEIGHTS, NO_OPTIMIZER = TAKES = ("all", "weights", "no-optimizer")
+CKPT_PATH = "ckpt_path"  # all, in a new run: `lighter fit --ckpt_path`
+
+_HARMLESS = {  # arguments of loaders that change how data is fetched, not which
+    *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor", "timeout"),
+    *("multiprocessing_context", "worker_init_fn", "in_order"),
+}
+_HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
+_WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
+_COUNTS_STEPS = {  # of the trainer: what the numbers of steps and batches follow from that an expression takes from it
+    *("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches", "fast_dev_run"),
+    *("devices", "num_nodes"),
+}
+_MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weights|adapters|predict_tasks|finetune_cfg")
+_OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value that is another now.
+
+    Attributes:
+        path: where it is used.
+        was: what it was; None if there was none.
+        now: what it is; None if there is none.
+        written: the path where it stands, if that is another: it is used by a reference.
+    """
+
+    path: str
+    was: Any
+    now: Any
+    written: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A kind of change that some of a run's state does not survive.
+
+    Attributes:
+        reason: why.
+        takes: with which of `TAKES`, or `CKPT_PATH`, it is refused.
+        hint: what can be done instead.
+    """
+
+    reason: str
+    takes: tuple[str, ...]
+    hint: str
+
+
+_MODULE = Rule("its weights are those of another network", (ALL, NO_OPTIMIZER), "Only weights that fit: --take weights")
+_OPTIMIZER = Rule(
+    "the checkpoint has the state of the optimizer as it was",
+    (ALL, CKPT_PATH),
+    "Without that state: lighter resume RUN --take no-optimizer",
+)
+_SCHEDULER = Rule(
+    "a scheduler's settings are part of the state that is loaded, so this would not be heeded",
+    (ALL, CKPT_PATH),
+    f"{NEW_SCHEDULE}. To keep the old one: {{path}}={{was}}",
+)
+_DATA = Rule(
+    "the epoch and the step that it goes on from were counted on other data",
+    (ALL, NO_OPTIMIZER),
+    "To begin to count anew, in a new run: --take weights",
+)
+
+
+def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: Path | None = None) -> None:
+    """Compare the config of a checkpoint with what it is now.
+
+    Args:
+        checkpoint: its content.
+        now: the config that the fit is resumed with.
+        take: one of `TAKES`, or `CKPT_PATH`.
+        file: the config of a checkpoint that has none of its own.
+
+    Raises:
+        ConfigError: the state means nothing with these changes.
+    """
+    before, now_saved = _config_of(checkpoint, now.safe, file), _as_saved(now)
+    if before is None or now_saved is None:
+        return
+    ends = ends_of(checkpoint)
+    problems = [
+        _problem(rule, change, now, ends if rule is _SCHEDULER else "")
+        for rule, change in _ruled(before, now_saved)
+        if take in rule.takes
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path | None) -> Config | None:
+    """The config that a checkpoint was saved with; None where there is none, or none that can be read."""
+    own = checkpoint.get(CHECKPOINT_KEY)
+    written = own.get("config") if isinstance(own, Mapping) else None
+    if not isinstance(written, Mapping):
+        return read([file], safe) if file is not None else None
+    with suppress(ConfigError):  # a checkpoint may be of anybody
+        return read([dict(written)], safe)
+    return None
+
+
+def _as_saved(config: Config) -> Config | None:
+    """A config as a checkpoint has it, without objects of Python; None where it is none without them."""
+    plain = config.merged.plain()
+    with suppress(ConfigError):
+        return read([saved_form(plain, Secrets(plain))], config.safe)
+    return None
+
+
+def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
+    """The changes that matter, each with its rule. Settings of optimizers have none: see `optimizer_settings.py`."""
+    section = now.module_section
+    if before.module_section != section:
+        yield _MODULE, Change(section, before.module_section, section, section)
+        return
+    was, is_now = before.definitions(), now.definitions()
+    for change in _changes(was, is_now, section, aside=("optimizer", "scheduler", "dataloaders")):
+        key, last = change.path.split("::")[1], change.path.rpartition("::")[2]
+        if last == "_target_" and not _MEASURES.fullmatch(key):
+            yield _MODULE, change
+    for change in _changes(was, is_now, f"{section}::optimizer", outside=section):
+        if not _is_setting(change):
+            yield _OPTIMIZER, change
+    for change in _changes(was, is_now, f"{section}::scheduler", outside=section, spelt=_of_scheduler):
+        yield _SCHEDULER, change
+    data = "data" if section == "model" else "system::dataloaders"
+    for change in _changes(was, is_now, data, outside=section):
+        steps = change.path.removeprefix(f"{data}::").split("::")
+        if not _OTHER_DATA.fullmatch(steps[0]) and not _HARMLESS & set(steps):
+            yield _DATA, change
+
+
+def _changes(
+    was: PlainDefinitions,
+    now: PlainDefinitions,
+    path: str,
+    *,
+    aside: tuple[str, ...] = (),
+    outside: str = "",
+    spelt: Callable[[str], str] = lambda key: key,
+) -> Iterator[Change]:
+    """What differs in all that a path leads to, but for some keys below it and for references into a section.
+
+    Args:
+        was: the config before.
+        now: the config now.
+        path: where to look.
+        aside: keys below it that are left out.
+        outside: a section into which no reference is followed.
+        spelt: what to compare values by: the same for two ways to write one thing, and no text for what is left out.
+    """
+    one, other = (
+        {
+            spelt(key.removeprefix(f"{path}::")): (key, written, value)
+            for key, written, value in _values(objects, path, path, outside, (path,))
+        }
+        for objects in (was, now)
+    )
+    skipped = [*aside]
+    for name in (name for name in {**one, **other} if name):
+        (before, once, old), (after, written, new) = one.get(name, ("", "", None)), other.get(name, ("", "", None))
+        is_secret = REDACTED in str(old)  # which is given anew
+        if old != new and not is_secret and not any(f"{name}::".startswith(f"{key}::") for key in skipped):
+            skipped.append(name)  # and what an expression refers to, which is below it
+            yield Change(after or before, old, new, written or once)
+
+
+def _of_scheduler(key: str) -> str:
+    """A key below `scheduler` as that of the scheduler itself, which may stand in a dict with a warm-up beside it."""
+    first, _, rest = key.partition("::")
+    if first.isdigit():
+        return f"{first}::{_of_scheduler(rest)}" if _of_scheduler(rest) else ""
+    if first in _HEEDED:
+        return ""
+    return rest if first == "scheduler" else key
+
+
+def _values(
+    objects: PlainDefinitions, path: str, shown: str, outside: str, seen: tuple[str, ...]
+) -> Iterator[tuple[str, str, Any]]:
+    """The values at and below a path, references followed: where each is used, where it is written, and what it is."""
+    try:
+        value = objects.definition(path)
+    except KeyError:
+        return
+    if isinstance(value, Mapping):
+        for key in value:
+            if path != "trainer" or key in _COUNTS_STEPS:
+                yield from _values(objects, join(path, key), join(shown, key), outside, seen)
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from _values(objects, join(path, index), join(shown, index), outside, seen)
+    else:
+        refers = referred(value) if isinstance(value, str) else []
+        if not refers or value[:1] == "$":
+            yield shown, path, value
+        for reference in refers:
+            if reference not in seen and not (outside and f"{reference}::".startswith(f"{outside}::")):
+                yield from _values(objects, reference, shown, outside, (*seen, reference))
+
+
+def _is_setting(change: Change) -> bool:
+    """Return whether a change is of a value that optimizers have in their parameter groups, a learning rate say."""
+    name = next(step for step in reversed(change.path.split("::")) if not step.isdigit())
+    values = [value for value in (change.was, change.now) if value is not None]
+    return name not in _WITH_STATE and all(isinstance(value, (int, float, list)) for value in values)
+
+
+def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
+    was, is_now = ("not there" if value is None else indefinite(value) for value in (change.was, change.now))
+    node = now.merged.find(change.written)
+    message = f"this was {was}, and is {is_now}; {rule.reason}"
+    if ends:
+        hint = f"{NEW_SCHEDULE}.{ends}"
+    else:
+        hint = rule.hint.format(path=change.written, was="null" if change.was is None else change.was)
+    if change.written != change.path:
+        used = next(path for path in _upwards(change.path) if now.merged.find(path) is not None)
+        message = f"this was {was}, and is {is_now}, and `{used}` refers to it; {rule.reason}"
+        hint += f" (or another value for {used}, without the reference)" if rule is _SCHEDULER else ""
+    return Problem(message, node.origin if node else None, change.written, hint)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path and those of what it is in."""
+    steps = path.split(SEPARATOR)
+    return (SEPARATOR.join(steps[:end]) for end in range(len(steps), 0, -1))

@@ -1,0 +1,175 @@
+"""Settings of the optimizers, a learning rate say, that changed since a checkpoint was saved: the new ones count.
+
+A checkpoint holds the optimizers as they were when it was saved, and Lightning loads that over whatever the config says
+now. So each checkpoint also has the settings with which its optimizers were built. What differs between those and the
+settings that the optimizers are built with now was changed by the user, in the config or in the code; what a schedule
+or a callback has changed meanwhile does not differ, and is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pytorch_lightning import Callback
+from torch import Tensor
+
+from lighter.parts.optimization.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
+from lighter.runs.record import CHECKPOINT_KEY
+
+log = logging.getLogger("lighter")
+
+Settings: TypeAlias = dict[str, Any]  # of a parameter group
+
+_BUILT = "optimizers"  # in a checkpoint of ours
+_SHOWN = 3
+_OF_SCHEDULES = ("base_lrs", "unwarmed", "_last_lr")  # learning rates by group, in the states of schedulers
+
+
+class OptimizerSettings(Callback):
+    """Keeps the settings with which the optimizers were built, and puts those that are new into a checkpoint's state.
+
+    It does so between the moment when the optimizers are built and the moment when their states are loaded.
+    """
+
+    def __init__(self) -> None:
+        self._built: list[list[Settings]] | None = None
+        self._checkpoint: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Lightning takes the optimizers' states from here later on; strategies that shard load after the start."""
+        self._checkpoint = checkpoint
+        if self._built is not None:
+            self._renew(trainer)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """The optimizers are built, and have no state yet."""
+        self._built = [[_settings(group) for group in one.param_groups] for one in trainer.optimizers]
+        if self._checkpoint is not None:
+            self._renew(trainer)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The states are loaded."""
+        self._checkpoint = None
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """For the fit that starts from it."""
+        if self._built is not None:
+            plain = [[{k: v for k, v in group.items() if _is_plain(v)} for group in groups] for groups in self._built]
+            checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), _BUILT: plain}
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Another fit builds other optimizers."""
+        self._built = self._checkpoint = None
+
+    def _renew(self, trainer: Any) -> None:
+        checkpoint, self._checkpoint = self._checkpoint or {}, None
+        own = checkpoint.get(CHECKPOINT_KEY)
+        before = own.get(_BUILT) if isinstance(own, Mapping) else None
+        states = checkpoint.get("optimizer_states") or []
+        if before is None:
+            _tell_not_renewed(states, self._built or [])
+            return
+        for number, (state, was, now) in enumerate(zip(states, before, self._built or [], strict=False)):
+            schedules = list(_schedules_of(trainer, number, checkpoint))
+            for index, groups in enumerate(zip(state["param_groups"], was, now, strict=False)):
+                renewed = _renew_group(*groups, index, schedules)
+                for name, (old, new) in renewed.items():
+                    log.info("optimizer %d, group %d: %s is %s, which was %s", number, index, name, new, old)
+
+
+def _tell_not_renewed(states: Sequence[Mapping[str, Any]], built: Sequence[Sequence[Settings]]) -> None:
+    """Say which settings of now do not count, as nobody knows whether the user or a schedule has changed them."""
+    differ = [
+        f"{name} of optimizer {number}, group {index} stays {_first(saved, name)}, and is not {now[name]}"
+        for number, (state, groups) in enumerate(zip(states, built, strict=False))
+        for index, (saved, now) in enumerate(zip(state["param_groups"], groups, strict=False))
+        for name in now
+        if name in saved and _is_plain(now[name]) and _listed(_first(saved, name)) != _listed(now[name])
+    ]
+    if differ:
+        more = f"; and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+        log.warning(
+            "the checkpoint, of Lightning's or of an earlier version, does not say how its optimizers were built, so"
+            " their settings are those that it has: %s. To train with others: lighter resume RUN --take no-optimizer",
+            "; ".join(differ[:_SHOWN]) + more,
+        )
+
+
+def _first(saved: Mapping[str, Any], name: str) -> Any:
+    """Return a saved setting; of learning rates the one that schedules started from."""
+    return saved.get("initial_lr", saved[name]) if name == "lr" else saved[name]
+
+
+def _settings(group: Mapping[str, Any]) -> Settings:
+    """Settings by their names; the learning rate is the one that schedules start from."""
+    settings = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
+    first = settings.pop("initial_lr", settings.get("lr"))
+    return settings if first is None else {**settings, "lr": float(first)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _renew_group(
+    saved: dict[str, Any], was: Settings, now: Settings, index: int, schedules: Sequence[dict[str, Any]]
+) -> dict[str, tuple[Any, Any]]:
+    """Put the settings that are new into the saved state of a parameter group.
+
+    Returns:
+        these settings, each as it was and as it is.
+    """
+    renewed = {
+        name: (was[name], now[name])
+        for name in was
+        if name in now and name in saved and _is_plain(now[name]) and _listed(was[name]) != _listed(now[name])
+    }
+    for name, (old, new) in renewed.items():
+        if name == "lr":
+            _renew_lr(saved, old, new, index, schedules)
+        else:
+            saved[name] = new
+    return renewed
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _renew_lr(saved: dict[str, Any], was: float, now: float, index: int, schedules: Sequence[dict[str, Any]]) -> None:
+    """A schedule is resumed where it was, scaled to the new learning rate."""
+    is_scheduled = "initial_lr" in saved or bool(schedules)
+
+    def scaled(lr: Any) -> Any:
+        value = float(lr) * now / was if is_scheduled and was else now
+        return lr.new_full((), value) if isinstance(lr, Tensor) else value
+
+    for key in {"lr", "initial_lr"} & saved.keys():
+        saved[key] = scaled(saved[key])
+    for schedule in schedules:
+        for key in _OF_SCHEDULES:
+            if index < len(schedule.get(key) or ()):
+                schedule[key] = [scaled(lr) if at == index else lr for at, lr in enumerate(schedule[key])]
+
+
+def _schedules_of(trainer: Any, number: int, checkpoint: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The saved states of the schedules of an optimizer, with those that they consist of."""
+    optimizer = trainer.optimizers[number]
+    for config, state in zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers") or (), strict=False):
+        if getattr(config.scheduler, "optimizer", None) is optimizer:
+            yield from _with_inner(state)
+    for key, manual in (checkpoint.get(MANUAL_SCHEDULES) or {}).items():
+        if key.split("/")[0] == str(number):
+            yield from _with_inner(manual["scheduler"])
+
+
+def _with_inner(state: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(state, dict):
+        yield state
+        for inner in state.get("_schedulers") or ():
+            yield from _with_inner(inner)

@@ -1,0 +1,113 @@
+"""Find the run that is meant: by a path, an id, the beginning of one, a name, or `last`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from lighter.errors import RunError
+from lighter.files import run_folder as paths
+from lighter.runs.read import Run, read_run
+
+LAST = "last"
+_MOST_SHOWN = 8
+
+
+def find_run(
+    wanted: str | Path, root: Path, *, accepts: Callable[[paths.RunFolder], bool] = lambda _: True, kind: str = "run"
+) -> paths.RunFolder:
+    """The folder of a run.
+
+    Args:
+        wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
+            id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
+        root: where the runs are.
+        accepts: which runs are meant by `last`, and of several with a name, told from their folders.
+        kind: how messages call those.
+
+    Raises:
+        RunError: there is none, or several.
+    """
+    text = str(wanted)
+    given = _by_path(Path(text).expanduser()) if text not in ("", LAST) else None
+    if given is not None:
+        return given
+    folders = list(paths.all_runs(root))
+    if not folders:
+        raise RunError(f"there is no run under {root}. Runs elsewhere are found with --dir FOLDER")
+    if text == LAST:
+        newest = next((folder for folder in folders if accepts(folder)), None)
+        if newest is None:
+            raise RunError(f"there is no {kind} among the {len(folders)} runs under {root}")
+        same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
+        return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
+    exact = [folder for folder in folders if text in _names(folder)]
+    exact = exact or [folder for folder in folders if text and paths.is_called(folder.path, text)]
+    found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
+    if len(found) > 1:  # a test has the name of its fit
+        found = [folder for folder in found if accepts(folder)] or found
+    if len(found) == 1:
+        return found[0]
+    raise RunError(_several(text, found) if found else _none(text, folders, root))
+
+
+def newest_first(folders: Iterable[paths.RunFolder]) -> list[Run]:
+    """The runs that can be read, by when their records say that they were started, the newest first.
+
+    A folder's name says it only where nobody renamed it and no clock was wrong, and a run that goes on starts again.
+    """
+    found = []
+    for folder in folders:
+        with suppress(RunError):
+            found.append(read_run(folder.path))
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(run: Run) -> tuple[float, tuple[str, str, int]]:
+    try:
+        started = datetime.fromisoformat(str(run.facts.get("started"))).timestamp()
+    except (ValueError, OverflowError, OSError):
+        started = 0.0
+    return started, paths.age(run.folder.path)
+
+
+def _by_path(path: Path) -> paths.RunFolder | None:
+    """A run that a path leads to."""
+    for folder in (path, path.parent) if path.exists() else ():
+        is_run = paths.is_run(folder.name) and (folder / paths.CONFIG).is_file()
+        if is_run or (folder / paths.RECORD).is_file():
+            return paths.RunFolder(folder if folder.name else folder.resolve())
+    return None
+
+
+def _start(folder: paths.RunFolder) -> str:
+    """When a run started, more exactly than its name says."""
+    try:
+        return str(read_run(folder.path).facts.get("started"))
+    except RunError:
+        return ""
+
+
+def _names(folder: paths.RunFolder) -> tuple[str, str]:
+    return folder.id, folder.path.name
+
+
+def _several(text: str, found: list[paths.RunFolder]) -> str:
+    shown = [f"  {folder.id}" for folder in found[:_MOST_SHOWN]]
+    more = [f"  ... and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
+    is_name = paths.is_called(found[0].path, text)
+    which = ("the name", "take an id") if is_name else ("the beginning", "write more of it")
+    return "\n".join([f"`{text}` is {which[0]} of {len(found)} runs; {which[1]}:", *shown, *more])
+
+
+def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:
+    if os.sep in text and Path(text).expanduser().is_dir():
+        return f"{text} is no run's folder: it has no {paths.RECORD}"
+    from lighter.config.problems import closest
+
+    near = closest(text, [name for folder in folders[:500] for name in _names(folder)])
+    hint = near or f"The newest is {folders[0].id}; `lighter runs list` shows more."
+    return f"no run under {root} is called `{text}`. {hint}"

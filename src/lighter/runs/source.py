@@ -1,0 +1,133 @@
+"""The code that a run ran: the commit, what was changed since, and the source files that git does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lighter.runs.secrets import Secrets
+
+MOST_OF_PATCH = 10 * 2**20
+MOST_OF_FILE = 2**20
+MOST_OF_FILES = 10 * 2**20
+_SOURCES = {
+    *(".py", ".pyi", ".pyx", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".txt", ".sh", ".sql", ".jinja"),
+    *(".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp"),
+}
+_CODE = (".py", ".pyi", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
+_SECONDS = 30
+
+
+@dataclass
+class Source:
+    """The state of a checkout.
+
+    Attributes:
+        root: the folder of the checkout.
+        commit: the commit that is checked out; None where there is none yet.
+        patch: what `git diff` says against it, without secrets.
+        untracked: the source files that git does not know, without secrets, by their path from the root.
+        redacted: the files in which a secret was left out.
+        left_out: what was too large to be kept, and why.
+    """
+
+    root: Path
+    commit: str | None
+    patch: str = ""
+    untracked: dict[str, str] = field(default_factory=dict)
+    redacted: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same code, but for what is left out of it."""
+        hashed = hashlib.sha256(f"{self.commit}\0{self.patch}".encode(errors="surrogateescape"))
+        for name, text in sorted(self.untracked.items()):
+            hashed.update(f"\0{name}\0{text}".encode(errors="surrogateescape"))
+        return hashed.hexdigest()
+
+
+def git(folder: Path, *words: str, text: str | None = None) -> str:
+    """What a git command prints.
+
+    Raises:
+        OSError: there is no git.
+        subprocess.SubprocessError: it failed, or took too long.
+    """
+    run = subprocess.run(
+        ["git", "-C", str(folder), "-c", "core.quotePath=false", *words],
+        input=text.encode(errors="surrogateescape") if text is not None else None,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=True,
+    )
+    return run.stdout.decode(errors="surrogateescape")
+
+
+def source_of(folder: Path, secrets: Secrets, *, without: Path) -> Source | None:
+    """The state of the checkout that a folder is in; None if it is in none.
+
+    Args:
+        without: the folder of the runs, which are no source.
+    """
+    try:
+        root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    source = Source(root, _commit(root))
+    if source.commit is not None:
+        _add_patch(source, secrets)
+    _add_untracked(source, secrets, without.resolve())
+    return source
+
+
+def _commit(root: Path) -> str | None:
+    try:
+        return git(root, "rev-parse", "--verify", "HEAD").strip()
+    except subprocess.SubprocessError:  # nothing was committed yet
+        return None
+
+
+def _add_patch(source: Source, secrets: Secrets) -> None:
+    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+    patch = git(source.root, "diff", "HEAD", "--binary", *plain)
+    if len(patch) > MOST_OF_PATCH:
+        source.left_out.append(f"the uncommitted changes: {len(patch) / 2**20:.0f} MB")
+        return
+    parts = patch.split("\ndiff --git ")
+    for index, part in enumerate(parts):
+        name = part.split("\n")[0].rpartition(" b/")[2]
+        parts[index] = secrets.text(part, is_code=name.endswith(_CODE))
+        if parts[index] != part:
+            source.redacted.append(name)
+    source.patch = "\ndiff --git ".join(parts)
+
+
+def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
+    total = 0
+    for name in _untracked(source.root, runs):
+        path = source.root / name
+        size = path.stat().st_size
+        total += size if size <= MOST_OF_FILE else 0
+        if size > MOST_OF_FILE or total > MOST_OF_FILES:
+            source.left_out.append(f"{name}: {size / 2**20:.1f} MB")
+            continue
+        try:
+            text = path.read_bytes().decode()
+        except UnicodeDecodeError:
+            continue
+        source.untracked[name] = secrets.text(text, is_code=name.endswith(_CODE))
+        if source.untracked[name] != text:
+            source.redacted.append(name)
+
+
+def _untracked(root: Path, runs: Path) -> Iterator[str]:
+    """The source files that git neither knows nor ignores."""
+    for name in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
+        path = root / name
+        is_source = path.suffix in _SOURCES and not path.is_symlink() and path.is_file()
+        if is_source and runs not in path.resolve().parents:
+            yield name

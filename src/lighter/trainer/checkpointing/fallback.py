@@ -1,0 +1,67 @@
+"""Which checkpoint is taken where one is damaged: the newest that is good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from lighter.errors import CheckpointError, DamagedCheckpointError
+
+log = logging.getLogger("lighter.runs")
+
+Check = Callable[[str], object]
+"""Raises a `DamagedCheckpointError` for a checkpoint that is damaged."""
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    found = []
+    for path in folder.glob("*.ckpt"):
+        with suppress(OSError):  # a link to nothing, or what a running fit has just deleted
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def beside(path: Path) -> list[Path]:
+    """The other checkpoints in a file's folder, the newest first."""
+    return [other for other in checkpoints_in(path.parent) if other != path]
+
+
+def first_good(paths: Iterable[Path], check: Check) -> Path | None:
+    """The first that is not damaged; those before it are named on the terminal, and what is taken in their place."""
+    is_replaced = False
+    for path in paths:
+        try:
+            check(str(path))
+        except DamagedCheckpointError as error:
+            log.warning("%s. It is passed over", error)
+            is_replaced = True
+        else:
+            if is_replaced:
+                log.warning("%s is taken in its place, the newest that is good", path)
+            return path
+    return None
+
+
+def refuse_damaged(path: str, check: Check) -> None:
+    """See that the checkpoint that somebody asked for by its name is good.
+
+    Raises:
+        DamagedCheckpointError: it is not; the message names the newest good one beside it.
+    """
+    try:
+        check(path)
+    except DamagedCheckpointError as error:
+        good = next((other for other in beside(Path(path)) if _is_good(other, check)), None)
+        hint = f"The newest good one beside it is {good}" if good is not None else "There is no good one beside it"
+        raise DamagedCheckpointError(f"{error}. {hint}") from error
+
+
+def _is_good(path: Path, check: Check) -> bool:
+    try:
+        check(str(path))
+    except CheckpointError:
+        return False
+    return path.is_file()

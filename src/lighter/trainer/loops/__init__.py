@@ -1,0 +1,1 @@
+"""Lightning's loops with a lean path for a batch."""

@@ -1,0 +1,241 @@
+"""Automatic optimization: a training step, the gradients and the optimizer's step."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from pytorch_lightning.core.optimizer import do_nothing_closure
+from pytorch_lightning.loops.optimization.automatic import (  # private, as all of Lightning's loops are
+    Closure,
+    ClosureResult,
+    _AutomaticOptimization,
+)
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+
+from lighter.trainer.loops.hooks import find_hook, module_overrides
+from lighter.trainer.nonfinite.closure import checked
+
+HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+
+
+class LeanOptimization(_AutomaticOptimization):
+    """Lightning's automatic optimization, in which only those are called who override something.
+
+    Where the module overrides `optimizer_step`, or something scales the gradients, Lightning's own code runs.
+    """
+
+    trainer: Any
+    _plan: Plan | None = None
+
+    def plan(self, *, outputs_are_read: bool) -> None:
+        """Look at what the module, the callbacks and the strategy need, until this is called again.
+
+        Args:
+            outputs_are_read: whether somebody gets what `run` returns.
+        """
+        self._plan = Plan(self.trainer, outputs_are_read=outputs_are_read) if _is_plain(self.trainer) else None
+
+    def forget(self) -> None:
+        """Leave everything to Lightning."""
+        self._plan = None
+
+    def run(self, optimizer: Any, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
+        """Train on a batch, and step the optimizer unless gradients accumulate.
+
+        Returns:
+            the loss and what else the training step returned; nothing if nobody reads it.
+        """
+        plan = self._plan
+        if plan is None or self._skip_backward or plan.optimizer is not optimizer:
+            return super().run(optimizer, batch_idx, kwargs)
+        step = _Step(self, plan, batch_idx, kwargs)
+        if self.trainer.fit_loop._should_accumulate():
+            with plan.without_sync():
+                step.gradients()
+        else:
+            self._step_optimizer(plan, step)
+        return step.outputs
+
+    def _make_closure(self, kwargs: OrderedDict, optimizer: Any, batch_idx: int) -> Closure:
+        closure = super()._make_closure(kwargs, optimizer, batch_idx)
+        check = self.trainer.finite_check.steps
+        return closure if check is None else checked(closure, check, self.trainer, optimizer, kwargs)
+
+    def _step_optimizer(self, plan: Plan, step: _Step) -> None:
+        total, current = self.optim_progress.optimizer.step.total, self.optim_progress.optimizer.step.current
+        state = vars(plan.module)
+        before, state["_current_fx_name"] = state["_current_fx_name"], "optimizer_step"
+        total.ready += 1
+        current.ready += 1
+        plan.optimizer.step(closure=step.gradients_and_hooks)
+        if not step.was_run:
+            Closure(lambda: ClosureResult(None)).consume_result()  # raises what Lightning has to say to that
+        total.completed += 1
+        current.completed += 1
+        state["_current_fx_name"] = before
+
+
+class Plan:
+    """What a training step has to do besides the step itself, found once an epoch."""
+
+    def __init__(self, trainer: Any, *, outputs_are_read: bool) -> None:
+        self.trainer, self.module, strategy = trainer, trainer.lightning_module, trainer.strategy
+        self.optimizer = strategy.optimizers[0]
+        self.before_zero_grad, self.before_backward, self.after_backward, self.before_step = (
+            find_hook(trainer, name) for name in HOOKS
+        )
+        # a hook that gets the loss gets one that is not the step's own tensor, as in Lightning
+        self.copies_loss = self.before_backward is not None
+        self.outputs_are_read = outputs_are_read
+        self.clips_itself = module_overrides(trainer, "configure_gradient_clipping", "clip_gradients")
+        self.is_direct = strategy.model is self.module and type(trainer.precision_plugin) is Precision
+        self._ddp = strategy if isinstance(strategy, DDPStrategy) else None
+        self.check = trainer.finite_check.steps
+
+    def training_step(self, kwargs: Mapping[str, Any]) -> Any:
+        """The user's step, through the wrapper of a strategy and the context of a precision where there are such."""
+        if self.is_direct:
+            return self.module.training_step(*kwargs.values())
+        return self.trainer.strategy.training_step(*kwargs.values())
+
+    def without_sync(self) -> AbstractContextManager:
+        """Gradients that accumulate are not exchanged between processes."""
+        return self._ddp.block_backward_sync() if self._ddp is not None else nullcontext()
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped; a user may set that in the middle of an epoch."""
+        trainer = self.trainer
+        return self.clips_itself or trainer.gradient_clip_val is not None or trainer.gradient_clip_algorithm is not None
+
+    def clip_gradients(self) -> None:
+        """Clip gradients, if that was asked for."""
+        if not self.clips:
+            return
+        value, algorithm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
+        state = vars(self.module)
+        before, state["_current_fx_name"] = state["_current_fx_name"], "configure_gradient_clipping"
+        self.module.configure_gradient_clipping(
+            self.optimizer, gradient_clip_val=value, gradient_clip_algorithm=algorithm
+        )
+        state["_current_fx_name"] = before
+
+
+class _Step:
+    """One batch. Optimizers may ask for its gradients more than once."""
+
+    __slots__ = ("batch_idx", "check", "is_first", "kwargs", "loop", "outputs", "plan", "was_run")
+
+    def __init__(self, loop: LeanOptimization, plan: Plan, batch_idx: int, kwargs: Mapping[str, Any]) -> None:
+        self.loop, self.plan, self.batch_idx, self.kwargs = loop, plan, batch_idx, kwargs
+        self.is_first = batch_idx % plan.trainer.accumulate_grad_batches == 0  # of those whose gradients add up
+        self.outputs: dict[str, Any] = {}
+        self.was_run = False
+        self.check = plan.check
+
+    def gradients_and_hooks(self) -> Tensor | None:
+        """What an optimizer calls: new gradients, ready for its step."""
+        loss = self.gradients()
+        plan, check, batch = self.plan, self.check, self.kwargs["batch"]
+        if check is not None and (plan.before_step is not None or plan.clips):
+            check.note_gradients(plan.optimizer, batch)
+        if plan.before_step is not None:
+            plan.before_step(plan.optimizer)
+        plan.clip_gradients()
+        if check is not None:
+            check.gradients(plan.optimizer, batch)
+            self.check = None  # an optimizer that asks again is searching, and may go too far
+        return loss
+
+    def gradients(self) -> Tensor | None:
+        """Run the training step and back-propagate. Returns the detached loss."""
+        if torch.is_grad_enabled():
+            return self._gradients()
+        with torch.enable_grad():  # an optimizer may have switched it off
+            return self._gradients()
+
+    def _gradients(self) -> Tensor | None:
+        self.was_run = True
+        plan = self.plan
+        state = vars(plan.module)
+        if self.check is not None and self.is_first:
+            self.check.begin()
+        before, state["_current_fx_name"] = state["_current_fx_name"], "training_step"
+        output = plan.training_step(self.kwargs)
+        state["_current_fx_name"] = before
+        loss, detached = self._sort(output, plan.trainer.accumulate_grad_batches)
+        if self.is_first:
+            self._zero_grad(state)
+        if loss is not None:
+            if self.check is not None:
+                loss = self.check.loss(loss, output, self.kwargs["batch"])
+            state["_current_fx_name"] = "backward"
+            if plan.before_backward is not None:
+                plan.before_backward(loss)
+            plan.module.backward(loss)
+            if plan.after_backward is not None:
+                plan.after_backward()
+            state["_current_fx_name"] = before
+        return detached
+
+    def _sort(self, output: Any, batches: int) -> tuple[Tensor | None, Tensor | None]:
+        """The loss to back-propagate, and a detached one for all others."""
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if not isinstance(loss, Tensor):
+            return self._sort_as_lightning(output)
+        if batches != 1 or self.plan.copies_loss:  # a division by one changes no bit
+            loss = loss / batches
+        detached = loss.detach()
+        if self.plan.outputs_are_read:
+            detached = detached.clone()
+            others = output if isinstance(output, Mapping) else {}
+            self.outputs = {"loss": detached, **{key: value for key, value in others.items() if key != "loss"}}
+        return loss, detached
+
+    def _sort_as_lightning(self, output: Any) -> tuple[Tensor | None, Tensor | None]:
+        if output is None and self.plan.trainer.world_size > 1:
+            raise RuntimeError("`training_step` returned None in a distributed run: the other processes would wait")
+        result = ClosureResult.from_training_step_output(output, self.plan.trainer.accumulate_grad_batches)
+        if result.closure_loss is None:
+            Closure(lambda: result)()  # warns as Lightning does
+            self.outputs = {}
+        else:
+            self.outputs = result.asdict()
+        return result.closure_loss, result.loss
+
+    def _zero_grad(self, state: dict[str, Any]) -> None:
+        plan, progress = self.plan, self.loop.optim_progress.optimizer.zero_grad
+        total: Any = progress.total
+        current: Any = progress.current
+        total.ready += 1
+        current.ready += 1
+        if plan.before_zero_grad is not None:
+            plan.before_zero_grad(plan.optimizer)
+        total.started += 1
+        current.started += 1
+        before, state["_current_fx_name"] = state["_current_fx_name"], "optimizer_zero_grad"
+        plan.module.optimizer_zero_grad(plan.trainer.current_epoch, self.batch_idx, plan.optimizer)
+        state["_current_fx_name"] = before
+        total.completed += 1
+        current.completed += 1
+
+
+def _is_plain(trainer: Any) -> bool:
+    """Whether nothing stands between the module and its optimizer that needs Lightning's own code."""
+    strategy = trainer.strategy
+    if not trainer.lightning_module.automatic_optimization or module_overrides(trainer, "optimizer_step"):
+        return False
+    wrapped = strategy._lightning_optimizers[0]  # the wrapper that Lightning steps, where a user may have given one
+    return (
+        wrapped._optimizer is strategy.optimizers[0]
+        and wrapped._on_before_step is do_nothing_closure
+        and wrapped._on_after_step is do_nothing_closure
+        and getattr(trainer.precision_plugin, "scaler", None) is None
+        and getattr(strategy, "_model_averager", None) is None  # DDP's, which averages after the step
+    )

@@ -1,0 +1,60 @@
+"""Batches on their way to a GPU while it still computes.
+
+A copy that is queued where the steps are queued begins when the GPU has done all steps before it. Queued on a stream
+of its own it begins at once, as long as the host is ahead of the GPU, and the next step alone waits for it. Nothing
+is fetched earlier: the same batches come in the same order, and draw the same random numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from lighter.parts.batches import HAS_NO_DEVICE
+
+
+class AheadOfNeed:
+    """Copies batches to a GPU on a stream of its own.
+
+    Args:
+        device: the GPU that the steps run on.
+        cuda: what has CUDA's streams; `torch.cuda`, but for tests.
+    """
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        self._device, self._cuda = device, cuda
+        self._stream = _stream_of(device, cuda)
+
+    def can_move(self, batch: Any) -> bool:
+        """Whether it is tensors of the host, in lists and dicts, beside which there is nothing with a device.
+
+        What is on a GPU already may still be computed by what was queued before, and a type of the user's may move
+        more than is seen here.
+        """
+        leaves = tree_leaves(batch)
+        tensors = [leaf for leaf in leaves if type(leaf) is Tensor]
+        return all(tensor.device.type == "cpu" for tensor in tensors) and all(
+            type(leaf) is Tensor or type(leaf) in HAS_NO_DEVICE for leaf in leaves
+        )
+
+    def move(self, batch: Any) -> Any:
+        """The batch on the GPU, for what is queued from now on. The host waits only for memory that is not pinned."""
+        with self._cuda.stream(self._stream):
+            there = move_data_to_device(batch, self._device)
+        current = self._cuda.current_stream(self._device)
+        current.wait_stream(self._stream)
+        for tensor in tree_leaves(there):
+            if isinstance(tensor, Tensor):
+                tensor.record_stream(current)  # its memory is not to be given to the next copy while a step reads it
+        return there
+
+
+@functools.cache
+def _stream_of(device: torch.device, cuda: Any) -> Any:
+    """One stream for all loops of a process: memory that was allocated for one stream is not given to another."""
+    return cuda.Stream(device)

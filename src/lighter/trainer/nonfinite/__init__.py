@@ -1,0 +1,1 @@
+"""NaN and Inf handling in losses, gradients and weights."""
