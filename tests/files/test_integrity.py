@@ -9,7 +9,7 @@ import torch
 from lighter.errors import DamagedCheckpointError
 from lighter.files import integrity as damage
 from lighter.files.integrity import verify
-from lighter.trainer.checkpointing.manifest import BEGIN, DIGEST, Manifest
+from lighter.files.manifest import BEGIN, DIGEST, Manifest
 from lighter.trainer.checkpointing.writing import write
 
 
