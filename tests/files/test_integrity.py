@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import torch
 from lighter.errors import DamagedCheckpointError
 from lighter.files import integrity as damage
 from lighter.files.integrity import verify
-from lighter.files.manifest import BEGIN, DIGEST, Manifest
+from lighter.files.manifest import BEGIN, Manifest
 from lighter.trainer.checkpointing.writing import write
 
 
@@ -63,14 +67,60 @@ def test_a_manifest_that_is_gone_altogether(sound: bytes) -> None:
     assert message(BEGIN) == "sound", "it is no archive"
 
 
-def test_no_bit_flips_unseen(sound: bytes) -> None:
-    """All of the manifest and of the record before it, and some of the rest."""
-    begin = sound.rfind(BEGIN)
+def loaded(data: bytes | bytearray) -> tuple[int, list[bytes]]:
+    Path("loaded.ckpt").write_bytes(data)
+    content = torch.load("loaded.ckpt", weights_only=True)
+    return content["global_step"], [value.numpy().tobytes() for value in content["state_dict"].values()]
+
+
+def test_no_flip_of_a_loaded_bit_goes_unseen(sound: bytes) -> None:
+    """All of the directory and the manifest, the entries' headers, and some of the rest."""
+    Path("last.ckpt").write_bytes(sound)
+    with zipfile.ZipFile("last.ckpt") as archive:
+        directory = archive.start_dir
+        headers = [entry.header_offset for entry in archive.infolist()]
     moments = random.Random(5)
-    bits = [*range((begin - 22) * 8, len(sound) * 8), *range(4 * 8)]
-    bits = [*moments.sample(bits, 300), *(moments.randrange(len(sound) * 8) for _ in range(100))]
-    bits += [place * 8 for place in (begin, sound.rfind(DIGEST), sound.rfind(DIGEST) + 9, begin - 1, begin - 22)]
-    assert [bit for bit in bits if message(flipped(sound, bit // 8, bit % 8)) == "sound"] == []
+    tail = moments.sample([*range(directory * 8, len(sound) * 8)], 600)
+    rest = [moments.randrange(directory * 8) for _ in range(200)]
+    rest += [bit for start in headers for bit in moments.sample([*range(start * 8, start * 8 + 800)], 40)]
+    assert [bit for bit in tail if message(flipped(sound, bit // 8, bit % 8)) == "sound"] == []
+    unseen = [bit for bit in rest if message(flipped(sound, bit // 8, bit % 8)) == "sound"]
+    assert len(unseen) < len(rest) / 2, "padding between the entries"
+    expected = loaded(sound)
+    assert [bit for bit in unseen if loaded(flipped(sound, bit // 8, bit % 8)) != expected] == []
+
+
+def as_earlier_versions_wrote(step: int) -> bytes:
+    torch.save({"state_dict": {"w": torch.arange(1000.0)}, "global_step": step}, "earlier.ckpt")
+    archive = Path("earlier.ckpt").read_bytes()
+    text = BEGIN + json.dumps({"step": step, "complete": True}).encode()
+    signed = archive[:-2] + struct.pack("<H", len(text) + 73) + text
+    return signed + f"\nsha256:{hashlib.sha256(signed).hexdigest()}\n".encode()
+
+
+def test_files_of_earlier_versions(own_place: Path) -> None:
+    data = as_earlier_versions_wrote(7)
+    Path("last.ckpt").write_bytes(data)
+    assert verify("last.ckpt") == Manifest(step=7, complete=True)
+    place = data.find(torch.arange(1000.0).numpy().tobytes()[400:])
+    assert message(flipped(data, place)).endswith("its bytes are not those that were saved")
+    assert message(data[:-1]).endswith(f"it ends after {len(data) - 1:,} of {len(data):,} bytes")
+
+
+def test_files_that_lightning_wrote_or_that_have_no_checksums() -> None:
+    values = torch.arange(1000.0)
+    before = torch.serialization.get_crc32_options()
+    for has_checksums in (True, False):
+        torch.serialization.set_crc32_options(has_checksums)
+        torch.save({"w": values}, "plain.ckpt")
+        data = Path("plain.ckpt").read_bytes()
+        assert message(data) == "sound"
+        is_seen = message(flipped(data, data.find(values.numpy().tobytes()[400:]))) != "sound"
+        assert is_seen == has_checksums
+    write({"w": values}, Path("ours.ckpt"))
+    torch.serialization.set_crc32_options(before)
+    with zipfile.ZipFile("ours.ckpt") as archive:
+        assert archive.testzip() is None
 
 
 def test_no_cut_goes_unseen(sound: bytes) -> None:

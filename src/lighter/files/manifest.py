@@ -1,22 +1,37 @@
-"""Read the manifest at the end of a checkpoint file without loading it; `trainer/checkpointing/manifest.py` writes it.
+"""The manifest of a checkpoint file: facts that it states about itself, to be read without loading it.
 
-Nothing here imports torch, and nothing but the last 64 kB of a file is read.
+It is the comment of the zip archive that `torch.save` writes, so that a file and its facts are never of two moments,
+and a copy has both. Every reader of zip archives, torch's among them, skips it.
+
+    b"lighter checkpoint manifest\n"
+    a JSON object
+    b"\ncrc32:"  8 hexadecimal digits  b"\n"
+
+The archive has a CRC-32 of each entry, and none of its directory, of which one bit may hide an entry from torch. So
+the last line is the CRC-32 of all bytes from the directory's first up to that line. Earlier versions of Lighter wrote
+b"\nsha256:" there, with the digest of the whole file; `torch.save` has CRCs in those files too.
+
+It tells damage, not malice: who alters a file on purpose can write another one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO
+from zipfile import ZipFile
 
 BEGIN = b"lighter checkpoint manifest\n"
-DIGEST = b"\nsha256:"
-DIGEST_SIZE = len(DIGEST) + 64 + 1  # the last line, with the line break before it
+LAST_LINE = re.compile(rb"\n(crc32:[0-9a-f]{8}|sha256:[0-9a-f]{64})\n\Z")
 END_SIZE = 22  # bytes of the record that ends an archive, up to the comment
 LONGEST = 0xFFFF  # comment
+_CRC_SIZE = len(b"\ncrc32:12345678\n")
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,8 @@ class Manifest:
         config: the SHA-256 of the run's config; None where the run has none.
         versions: of the packages that made it.
         saved: when, in ISO 8601.
-        complete: whether a training can go on from it, or it has the model only.
-        best: of each callback that monitors a value, the best file so far: `monitor`, `score`, and `path` as seen from
+        complete: whether a training can be resumed from it, or it has the model only.
+        best: of each callback that monitors a value, the best file so far: `monitor`, `score`, and `path` relative to
             the folder of this one.
     """
 
@@ -46,28 +61,50 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
-        """The manifest in a file's JSON; what another version of Lighter added is left out."""
+        """Parse a file's JSON; fields that another version of Lighter added are left out."""
         try:
-            found = json.loads(text)
-        except ValueError:  # by somebody who can count
-            found = {}
-        return cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
+            facts = json.loads(text)
+        except ValueError:  # of a file that was altered on purpose
+            facts = {}
+        return cls(**{field.name: facts[field.name] for field in fields(cls) if field.name in facts})
 
 
-def last_line(digest: Any) -> bytes:
-    """Return the end of a file whose bytes before it have this digest."""
-    return DIGEST + bytes(digest.hexdigest(), "ascii") + b"\n"
+def append_manifest(file: IO[bytes], manifest: Manifest) -> None:
+    """Make a manifest the comment of an archive without one. The file is open for reading and writing."""
+    with ZipFile(file) as archive:
+        start = archive.start_dir
+    file.seek(start)
+    text = BEGIN + json.dumps(asdict(manifest)).encode()
+    tail = file.read()[:-2] + struct.pack("<H", len(text) + _CRC_SIZE) + text
+    file.seek(start)
+    file.write(tail + _crc_line(tail))
+
+
+def is_intact(tail: bytes) -> bool:
+    """Return whether a file's bytes, from the archive's directory on, are those that were written."""
+    return tail.endswith(_crc_line(tail[:-_CRC_SIZE]))
+
+
+def _crc_line(data: bytes) -> bytes:
+    return b"\ncrc32:%08x\n" % zlib.crc32(data)
+
+
+def tail_of(file: IO[bytes]) -> bytes:
+    """Read the end of a file, with all of its manifest."""
+    file.seek(max(0, os.fstat(file.fileno()).st_size - END_SIZE - LONGEST))
+    return file.read()
+
+
+def manifest_in(tail: bytes) -> Manifest | None:
+    """Return the manifest in a file's end; None without a whole one."""
+    begin, last = tail.rfind(BEGIN), LAST_LINE.search(tail)
+    return Manifest.parse(tail[begin + len(BEGIN) : last.start()]) if begin >= 0 and last is not None else None
 
 
 def read_manifest(path: Path) -> Manifest | None:
     """Return the manifest of a file, verified or not; None for a file without one."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - END_SIZE - LONGEST))
-            tail = file.read()
+            return manifest_in(tail_of(file))
     except OSError:
         return None
-    begin = tail.rfind(BEGIN)
-    if begin < 0 or not tail[-DIGEST_SIZE:].startswith(DIGEST):
-        return None
-    return Manifest.parse(tail[begin + len(BEGIN) : -DIGEST_SIZE])

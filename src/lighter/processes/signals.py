@@ -1,7 +1,7 @@
-"""Signals that end a process: raised at once, or noted where what runs stops by itself; a second one ends it anyway.
+"""Catch the signals that end a process: raise at once, or only note the first where the running code stops by itself.
 
-The signals are SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1; a handler of somebody else's is left in its place. They
-are caught while `stop_signals()` lasts, in the main thread, and in no child process. No torch is imported here.
+The signals are SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1; a handler of the user's is left alone. They are caught
+while `stop_signals()` lasts, in the main thread, and in no child process. A second one ends the process in any case.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NOBODYS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class Stopped(SystemExit):
-    """A signal stopped what ran. The exit code is 128 + its number, as a shell has it.
+    """A signal stopped the process. The exit code is 128 + its number, as in a shell.
 
     Attributes:
-        signum: the signal.
-        name: what it is called.
+        signum: the signal's number.
+        name: the signal's name.
     """
 
     def __init__(self, signum: int) -> None:
@@ -40,7 +40,7 @@ class Stopped(SystemExit):
 
 
 def name_of(signum: int) -> str:
-    """`SIGTERM`, and `Ctrl-C` for what a keyboard sends."""
+    """Return a signal's name for people: `SIGTERM`, and `Ctrl-C` for SIGINT."""
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
@@ -65,7 +65,7 @@ class StopSignals:
 
     @contextmanager
     def deferred(self, is_deferred: Callable[[], bool]) -> Iterator[None]:
-        """Within this, a signal raises nothing if what runs says that it stops by itself.
+        """Let a signal raise nothing within this if the running code stops by itself.
 
         Args:
             is_deferred: called in the handler, between any two instructions: it may set flags, and little else.
@@ -77,7 +77,7 @@ class StopSignals:
             self._is_deferred = before
 
     def raise_again(self) -> None:
-        """Where nothing is deferred yet: what a handler raises is lost in a destructor and in a callback from C.
+        """Raise for a signal that came before: an exception that the handler raised in C code may have been lost.
 
         Raises:
             Stopped: a signal has come.
@@ -87,12 +87,12 @@ class StopSignals:
 
     @contextmanager
     def prevailing(self) -> Iterator[None]:
-        """Within this, whatever fails after `Stopped` was raised fails for that.
+        """Let whatever fails within this after `Stopped` was raised fail for that.
 
-        Somebody has swallowed it: C code that imports a module does, and leaves it half imported.
+        C code that imports a module may swallow it, and leaves the module half imported.
 
         Raises:
-            Stopped: in the place of what failed.
+            Stopped: in place of another error.
         """
         try:
             yield
@@ -102,27 +102,27 @@ class StopSignals:
             raise Stopped(self.received or 0) from error
 
     def catch(self) -> None:
-        """Put the handlers where nobody's are; again, to take out Lightning's, which waits for other processes.
+        """Install the handlers where there are no others; again, to take out Lightning's, which waits for processes.
 
-        A handler that somebody has put there meanwhile stays.
+        A handler that somebody has installed meanwhile stays.
         """
         for signum in STOPS:
-            there = signal.getsignal(signum)
-            handler = _without_lightnings(there)
+            installed = signal.getsignal(signum)
+            handler = _without_lightnings(installed)
             if handler in _NOBODYS:
                 self._before[signum], handler = handler, self._handler
-            if handler is not there:
+            if handler is not installed:
                 signal.signal(signum, handler)
         if self._watcher is None:
             self._watcher = _Watcher.start_for(self._heard)
 
     def leave(self, signum: int) -> None:
-        """Let somebody else have a signal."""
+        """Restore the handler of a signal, unless somebody has installed another one meanwhile."""
         if signal.getsignal(signum) is self._handler:
             signal.signal(signum, self._before[signum])
 
     def let_go(self) -> None:
-        """Put back the handlers that were there before, where nobody has put another one meanwhile."""
+        """Restore all handlers, and end the watching thread."""
         for signum in STOPS:
             self.leave(signum)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
@@ -131,7 +131,7 @@ class StopSignals:
             self._watcher.end()
 
     def let_go_in_child(self) -> None:
-        """A process that was forked ends by signals as any other."""
+        """Let a forked process end by signals as any other."""
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
             for signum in STOPS:
@@ -153,17 +153,16 @@ class StopSignals:
         raise Stopped(signum)
 
     def _again(self, signum: int) -> None:
-        """In the main thread, where the last words must not be interrupted: torch's handler for dead workers raises."""
         if time.monotonic() - self._since < ONE_REQUEST:
             return
         if signum == signal.SIGINT and _is_interactive():
             raise KeyboardInterrupt
-        if hasattr(signal, "SIGCHLD"):
+        if hasattr(signal, "SIGCHLD"):  # torch's handler raises at dead workers, which would interrupt the last words
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._end_now(signum)
 
     def _heard(self, signum: int, seconds: float) -> None:
-        """A signal after the first, as the watching thread sees it: the main thread may be deep in a library."""
+        """Handle a further signal in the watching thread, as the main thread may be deep in a library."""
         if seconds >= ONE_REQUEST and not (signum == signal.SIGINT and _is_interactive()):
             self._end_now(signum)
 
@@ -185,13 +184,18 @@ _forgets_in_children = False
 
 
 def current() -> StopSignals | None:
-    """What catches the signals now; None if nothing does."""
+    """Return the object that catches signals now; None if none does."""
     return _current
+
+
+def received() -> int | None:
+    """Return the first signal that came since signals are caught."""
+    return _current.received if _current is not None else None
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Catch the signals. Within another one, that goes on catching them; in a thread, nothing does.
+    """Catch the signals. Within another one, the outer one still does; in a thread, nothing does.
 
     Raises:
         Stopped: a signal came, and nothing within this deferred it.
@@ -219,7 +223,7 @@ def stop_signals() -> Iterator[StopSignals]:
 
 
 def _forget_in_children() -> None:
-    """Once, and for good: there is no way to take such a hook away, and it does nothing while no signal is caught."""
+    # once, and for good: such a hook cannot be removed, and does nothing while no signal is caught
     global _forgets_in_children
     if not _forgets_in_children and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_in_child)
@@ -234,9 +238,9 @@ def _in_child() -> None:
 
 
 class _Watcher(threading.Thread):
-    """Hears of signals as they come. Python's handlers wait for the main thread, and that may wait for a device.
+    """Read signals from the pipe that the signal module writes them to, as they come.
 
-    What the signal module writes into a pipe, this reads.
+    Python's handlers wait for the main thread, which may wait for a device.
     """
 
     def __init__(self, heard: Callable[[int, float], None], read: int, write: int) -> None:
@@ -245,7 +249,7 @@ class _Watcher(threading.Thread):
 
     @classmethod
     def start_for(cls, heard: Callable[[int, float], None]) -> _Watcher | None:
-        """A thread that watches; None where somebody, asyncio say, has the one place for that."""
+        """Start a thread; None where somebody else, asyncio say, has the one wakeup descriptor."""
         read, write = os.pipe()
         os.set_blocking(write, False)
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -259,17 +263,17 @@ class _Watcher(threading.Thread):
         return watcher
 
     def run(self) -> None:
-        """Until `end` writes a zero. The end of the file comes later: processes that were forked hold it open."""
+        """Read until `end` writes a zero; the pipe's end comes later, as forked processes hold it open."""
         first: float | None = None
-        came = b""
-        while 0 not in came:
-            came, now = os.read(self._read, 64), time.monotonic()
-            for signum in (byte for byte in came if byte in STOPS):
+        numbers = b""
+        while 0 not in numbers:
+            numbers, now = os.read(self._read, 64), time.monotonic()
+            for signum in (number for number in numbers if number in STOPS):
                 first = now if first is None else first
                 self._heard(signum, now - first)
 
     def end(self) -> None:
-        """Watch no more: the thread has ended when this returns."""
+        """Stop watching; the thread has ended when this returns."""
         before = signal.set_wakeup_fd(-1)
         if before not in (-1, self._write):
             signal.set_wakeup_fd(before)
@@ -280,24 +284,24 @@ class _Watcher(threading.Thread):
         os.close(self._read)
 
 
-def is_lightnings(handler: Any) -> bool:
-    """Whether Lightning's trainer has put a handler in its place, be it with what was there before."""
+def is_lightnings(handler: object) -> bool:
+    """Return whether a handler is that of Lightning's trainer, alone or composed with an earlier one."""
     return _is_connectors(handler) or _is_connectors(getattr(handler, "__self__", None))
 
 
-def _is_connectors(thing: Any) -> bool:
-    return type(thing).__module__.endswith(".trainer.connectors.signal_connector")
+def _is_connectors(value: object) -> bool:
+    return type(value).__module__.endswith(".trainer.connectors.signal_connector")
 
 
 def _without_lightnings(handler: Any) -> Any:
-    """The handler that Lightning calls after its own since it took its place; otherwise the handler itself."""
+    """Return the handler that Lightning composed with its own; otherwise the handler itself."""
     while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
         handler = handler.signal_handlers[-1]
     return handler
 
 
 def _say(message: str) -> None:
-    """One line on the terminal, by the first process, whatever is being printed; nothing where nobody can read it."""
+    """Write a line to the terminal, in the first process, whatever is being printed."""
     if not is_rank_zero():
         return
     try:
@@ -307,7 +311,7 @@ def _say(message: str) -> None:
 
 
 def _print_nowhere() -> None:
-    """The terminal is gone, and a progress bar that cannot be drawn must not be what ends the run."""
+    # the terminal is gone, and a progress bar that cannot be drawn must not end the run with another error
     with suppress(OSError):
         nowhere, terminal = os.open(os.devnull, os.O_WRONLY), os.fstat(2).st_rdev
         for stream in (1, 2):
@@ -316,12 +320,12 @@ def _print_nowhere() -> None:
 
 
 def _end_children() -> None:
-    """End the processes that were started by multiprocessing; whoever starts others says so in `last_words`."""
+    """Kill the processes of multiprocessing; who starts others adds to `last_words`."""
     multiprocessing = sys.modules.get("multiprocessing")
     for child in multiprocessing.active_children() if multiprocessing is not None else ():
         child.kill()
 
 
 def _is_interactive() -> bool:
-    """Whether a person types into this process: what is in it must not be lost."""
+    """Return whether a person types into this process, whose objects must not be lost."""
     return hasattr(sys, "ps1") or "get_ipython" in vars(sys.modules["builtins"])

@@ -68,9 +68,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def wait_for_disk(trainer: Any) -> None:
     """Wait until what is being written beside the training is written; nobody is told how that went."""
-    background = trainer.saves.files.background if trainer.saves.files is not None else None
-    if background is not None and background._saved is not None:
-        wait([background._saved, *background._removed])
+    files = trainer.saves.files
+    if files is not None and files._saved is not None:
+        wait([files._saved, *files._removed])
 
 
 class At(pl.Callback):

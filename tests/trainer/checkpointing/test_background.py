@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from lighter.trainer.checkpointing.background import copied
+from lighter.trainer.checkpointing.guarded_io import copied
 from tests.trainer.checkpointing.jobs import At, Disk, Scored, checkpoint, disk, files, fit, trainer, wait_for_disk
 
 __all__ = ["disk"]

@@ -152,13 +152,34 @@ def test_the_error_that_ends_a_fit_is_not_hidden_by_a_full_disk(
         fit(BETTER, Fails(), callback, async_save=async_save)
     [told] = [record.getMessage() for record in caplog.records if record.name == "lighter.runs"]
     assert "2.ckpt cannot be written: No space left on device" in told
-    assert not {"_save_topk_checkpoint", "_save_last_checkpoint", "on_exception"} & vars(callback).keys()
+    assert type(callback) is ModelCheckpoint
 
 
-def test_the_callbacks_are_as_they_were(disk: Disk) -> None:
-    callback = checkpoint()
-    fit(BETTER, callback)
-    assert not {"_save_topk_checkpoint", "_save_last_checkpoint", "on_exception"} & vars(callback).keys()
+class Overrides(ModelCheckpoint):
+    """A user's, with methods of its own around those that are guarded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.calls: list[str] = []
+
+    def _save_topk_checkpoint(self, *args: Any) -> None:
+        self.calls.append("save")
+        super()._save_topk_checkpoint(*args)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        assert any(isinstance(one, Overrides) for one in trainer.callbacks)
+        self.calls.append("hook")
+        super().on_train_epoch_end(trainer, pl_module)
+
+
+def test_methods_of_a_users_own_are_called_and_the_callbacks_are_as_they_were(disk: Disk) -> None:
+    callback = Overrides("checkpoints", filename="{epoch}", monitor="score", save_on_train_epoch_end=True)
+    found = fit(BETTER, fails_at(disk, 1), callback, on_save_error="continue")
+    assert callback.calls == ["hook", "save"] * len(BETTER)
+    assert found.saves.failed == 1
+    assert (type(callback), found.checkpoint_callback) == (Overrides, callback)
+    assert callback.state_key.startswith("Overrides{")
+    assert [key for key in torch.load(callback.best_model_path)["callbacks"] if "Over" in key] == [callback.state_key]
 
 
 class Own(TorchCheckpointIO):

@@ -42,8 +42,7 @@ def test_everyone_reads_it(name: str) -> None:
 
 @pytest.mark.parametrize("large", [23, 64, 100, 1000, 5000])
 def test_in_whatever_pieces_it_comes(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_LARGE", large)
-    monkeypatch.setattr(writing, "_CACHED", 3 * large)
+    monkeypatch.setattr(writing, "_BUFFER", large)
     for number in range(20):
         write({"state_dict": {str(size): torch.ones(size) for size in range(number)}}, Path(f"{number}.ckpt"))
         assert verify(f"{number}.ckpt") is not None

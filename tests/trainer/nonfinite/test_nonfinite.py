@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lighter.cli.stage import exit_code
 from lighter.errors import NonFiniteError
-from lighter.trainer.nonfinite.tensors import all_finite, first_spoiled, largest_value, mark, spoiled_in
+from lighter.trainer.nonfinite.tensors import all_finite, first_nonfinite, largest_value, mark, nonfinite_in_batch
 from tests.faults.spoiled import BATCHES, EPOCHS, MODULES, Fault, Samples, fit, make_trainer, place_in, spoiled_files
 
 pytestmark = [
@@ -296,18 +296,18 @@ def test_any_value_of_any_type_is_found_and_none_is_changed(dtype: torch.dtype, 
     mark([*good, bad.clone()], flag, one)
     assert flag.item() == 1
     assert not all_finite([*good, bad])
-    found = first_spoiled(iter([("a", good[0]), ("b", bad)]))
+    found = first_nonfinite(iter([("a", good[0]), ("b", bad)]))
     assert found is not None
     assert (found.name, found.index[:2]) == ("b", (1, 0))
 
 
 def test_values_in_batches_and_large_ones() -> None:
     batch = {"image": torch.tensor([[0.0, nan]]), "meta": [torch.tensor(1), (torch.tensor(inf), "text")], "n": None}
-    assert [str(found) for found in spoiled_in(batch)] == [
+    assert [str(found) for found in nonfinite_in_batch(batch)] == [
         "`image`: 1 of 2 values are not finite, the first is nan at [0, 1]",
         "`meta[1][0]`: inf",
     ]
-    assert [found.name for found in spoiled_in([torch.tensor(nan)])] == ["batch[0]"]
-    assert [found.name for found in spoiled_in(torch.tensor(nan))] == ["the batch"]
+    assert [found.name for found in nonfinite_in_batch([torch.tensor(nan)])] == ["batch[0]"]
+    assert [found.name for found in nonfinite_in_batch(torch.tensor(nan))] == ["the batch"]
     assert all_finite([torch.tensor([1e300], dtype=torch.float64), torch.tensor(6e4, dtype=torch.float16)])
     assert largest_value(torch.tensor([3e38, -3.4e38])) == pytest.approx(3.4e38)

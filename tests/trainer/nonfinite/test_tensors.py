@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lighter.errors import NonFiniteError
-from lighter.trainer.nonfinite.tensors import all_finite, look_at, mark
+from lighter.trainer.nonfinite.tensors import all_finite, find_nonfinite, mark
 from tests.faults.spoiled import BATCH_SIZE, BATCHES, MODULES, Fault, Samples, fit, make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
@@ -107,10 +107,10 @@ def test_a_value_of_any_kind_is_found(kind: str) -> None:
     flag, one = torch.zeros(()), torch.ones(())
     assert all_finite([KINDS[kind](1.0)])
     assert not all_finite([torch.ones(2), KINDS[kind](nan)])
-    found = look_at("w", KINDS[kind](nan))
+    found = find_nonfinite("w", KINDS[kind](nan))
     assert found is not None
     assert found.count == 1
-    assert look_at("w", KINDS[kind](1.0)) is None
+    assert find_nonfinite("w", KINDS[kind](1.0)) is None
     mark([torch.ones(2), KINDS[kind](1.0)], flag, one)
     assert not flag
     mark([torch.ones(2), KINDS[kind](nan)], flag, one)
@@ -118,7 +118,7 @@ def test_a_value_of_any_kind_is_found(kind: str) -> None:
 
 
 def test_a_value_is_shown_as_it_is() -> None:
-    found = look_at("w", torch.tensor([1 + 2j, complex(1, inf)]).conj())
+    found = find_nonfinite("w", torch.tensor([1 + 2j, complex(1, inf)]).conj())
     assert str(found) == "`w`: 1 of 4 values are not finite, the first is -inf at [1, 1]"
 
 

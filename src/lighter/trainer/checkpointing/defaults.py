@@ -1,22 +1,23 @@
-"""The checkpoint callbacks that `lighter.Trainer` has where the user gives none, and where all of them save."""
+"""The default checkpoint callbacks of `lighter.Trainer`, and the folder where all of them save."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
 
+from lighter._lightning.checkpoints import callbacks_of, save_unless_saved
 from lighter.files.run_folder import BEST, CHECKPOINTS, LAST
 from lighter.files.storage import joined
 
 DEFAULT_MONITORS = ("val/loss/epoch", "val/loss/total/epoch")  # of one loss, and of several
 
 
-def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[Any]:
-    """The callbacks with the default checkpoints, unless there are some; all saving into the run's folder."""
+def with_checkpoints(callbacks: list[Callback], folder: str | Path | None) -> list[Callback]:
+    """Add the default checkpoints, unless there are some; let all save into the run's folder."""
     if not any(isinstance(one, Checkpoint) and not isinstance(one, OnExceptionCheckpoint) for one in callbacks):
         return [*callbacks, BestCheckpoint(folder), LastCheckpoint(folder)]
     for callback in callbacks:
@@ -26,29 +27,29 @@ def with_checkpoints(callbacks: list[Any], folder: str | Path | None) -> list[An
 
 
 def _folder(folder: str | Path | None) -> str | None:
-    # absolute: its state has this path, and a fit that goes on from another folder compares it
+    # absolute: it is in the callback's state, and a fit that is resumed from another working directory compares it
     return joined(folder, CHECKPOINTS) if folder is not None else None
 
 
 def first_of(callbacks: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The one that scripts are given as the checkpoint callback: see `lighter.Trainer.checkpoint_callback`."""
+    """Return the one for `lighter.Trainer.checkpoint_callback`."""
     choosing = [one for one in callbacks if not isinstance(one, OnExceptionCheckpoint)] or callbacks
     idle = [one for one in choosing if isinstance(one, BestCheckpoint) and not one.best_model_path]
     return next((one for one in choosing if one not in idle), next(iter(choosing), None))
 
 
 def are_default(callbacks: Sequence[Checkpoint]) -> bool:
-    """Return whether the user gave none that chooses."""
+    """Return whether none of them is a `ModelCheckpoint` of the user's."""
     return all(isinstance(one, (BestCheckpoint, LastCheckpoint, OnExceptionCheckpoint)) for one in callbacks)
 
 
-def on_exception(trainer: Any) -> list[Any]:
-    """A trainer's `OnExceptionCheckpoint`s."""
-    return [one for one in trainer.callbacks if isinstance(one, OnExceptionCheckpoint)]
+def on_exception(trainer: pl.Trainer) -> list[OnExceptionCheckpoint]:
+    """Return a trainer's `OnExceptionCheckpoint`s."""
+    return [one for one in callbacks_of(trainer) if isinstance(one, OnExceptionCheckpoint)]
 
 
-def left_by_exception(trainer: Any) -> str | None:
-    """The newest of their files, which an earlier fit that failed has left."""
+def left_by_exception(trainer: pl.Trainer) -> str | None:
+    """Return the newest of their files, which an earlier fit that failed has left."""
     files = [str(one.ckpt_path) for one in on_exception(trainer) if os.path.isfile(one.ckpt_path)]
     return max(files, key=os.path.getmtime, default=None)
 
@@ -65,26 +66,26 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """The same whichever of the monitors it is."""
+        """Return a key that does not depend on which monitor is logged."""
         return type(self).__qualname__
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, if there is a value to go by."""
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if a monitor was logged."""
         if self._finds_monitor(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, if there is a value to go by."""
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if a monitor was logged."""
         if self._finds_monitor(trainer):
             super().on_validation_end(trainer, pl_module)
 
-    def _finds_monitor(self, trainer: Any) -> bool:
+    def _finds_monitor(self, trainer: pl.Trainer) -> bool:
         self.monitor = next((name for name in DEFAULT_MONITORS if name in trainer.callback_metrics), self.monitor)
         return self.monitor in trainer.callback_metrics
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt`: everything needed to go on, as it was at the end of the newest epoch."""
+    """`last.ckpt`: everything needed to resume, as it was at the end of the newest epoch."""
 
     on_train_batch_end = Callback.on_train_batch_end
 
@@ -93,7 +94,6 @@ class LastCheckpoint(ModelCheckpoint):
             _folder(folder), filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save, unless that was done: a fit that goes on from `best.ckpt` may have nothing left to train."""
-        if trainer.global_step > 0 and not self._should_skip_saving_checkpoint(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, unless that was done: a fit that is resumed from `best.ckpt` may have nothing left to train."""
+        save_unless_saved(self, trainer)

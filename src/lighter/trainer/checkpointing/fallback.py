@@ -1,4 +1,4 @@
-"""Which checkpoint is taken where one is damaged: the newest that is good."""
+"""Choose the newest good checkpoint where one is damaged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Check = Callable[[str], object]
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
-    found = []
+    dated = []
     for path in folder.glob("*.ckpt"):
-        with suppress(OSError):  # a link to nothing, or what a running fit has just deleted
-            found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found, reverse=True)]
+        with suppress(OSError):  # a link to nothing, or a file that a running fit has just deleted
+            dated.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(dated, reverse=True)]
 
 
 def beside(path: Path) -> list[Path]:
@@ -30,7 +30,7 @@ def beside(path: Path) -> list[Path]:
 
 
 def first_good(paths: Iterable[Path], check: Check) -> Path | None:
-    """The first that is not damaged; those before it are named on the terminal, and what is taken in their place."""
+    """Return the first that is not damaged; warn of those before it, and of the replacement."""
     is_replaced = False
     for path in paths:
         try:
@@ -46,10 +46,10 @@ def first_good(paths: Iterable[Path], check: Check) -> Path | None:
 
 
 def refuse_damaged(path: str, check: Check) -> None:
-    """See that the checkpoint that somebody asked for by its name is good.
+    """Check a checkpoint that was asked for by its path.
 
     Raises:
-        DamagedCheckpointError: it is not; the message names the newest good one beside it.
+        DamagedCheckpointError: it is damaged; the message names the newest good one beside it.
     """
     try:
         check(path)

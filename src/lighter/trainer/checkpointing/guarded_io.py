@@ -1,69 +1,117 @@
-"""Checkpoint files whose errors wait until all processes can be told, and which may be written beside the training."""
+"""Checkpoint files whose errors wait until all processes can be told, and that a thread may write (`async_save`)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
 from lighter.errors import StorageError
-from lighter.trainer.checkpointing.background import Background, copied
+from lighter.parts.allocation import unfilled_memory
 from lighter.trainer.checkpointing.io import CheckpointFiles
-from lighter.trainer.checkpointing.write_errors import storage_error
+from lighter.trainer.checkpointing.storage_errors import storage_error, tensors_in
 
 log = logging.getLogger("lighter.runs")
 
 
 class GuardedFiles(CheckpointFiles):
-    """What Lightning calls in the process that writes. In a barrier, the others wait for it even if it cannot write.
+    """Save in the process that writes. The others wait for it in a barrier, so it must not raise before that.
 
-    Attributes:
-        background: what writes beside the training; None if files are written at once.
+    With `in_background`, one thread saves and removes, in the order in which it is told to.
     """
 
-    def __init__(self, in_background: bool) -> None:
+    def __init__(self, *, in_background: bool) -> None:
         super().__init__()
-        self.background = Background() if in_background else None
+        self.in_background = in_background
+        self._pool: ThreadPoolExecutor | None = None
+        self._saved: Future[None] | None = None
+        self._removed: list[Future[None]] = []
         self._error: StorageError | None = None
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save, or have it saved. A file that cannot be written is told by `outcome`."""
-        if self.background is not None:
-            self.background.save(partial(self._save, copied(checkpoint), path, storage_options))
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save, or let the thread save a copy. `outcome` has to be asked before the next save."""
+        if self.in_background:
+            self._pool = self._pool or ThreadPoolExecutor(1, "lighter-saving")
+            self._saved = self._pool.submit(self._save, copied(checkpoint), path, storage_options)
             return
         try:
             self._save(checkpoint, path, storage_options)
         except StorageError as error:
             self._error = error
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, once the one that takes its place is written. One that cannot be removed stays."""
-        if self.background is None:
+        if self._saved is None or self._pool is None:
             self._remove(path)
         else:
-            self.background.remove(partial(self._remove, path))
+            self._removed.append(self._pool.submit(_after, self._saved, partial(self._remove, path)))
 
     def outcome(self) -> StorageError | None:
-        """What could not be written since this was last asked. Waits for what is being written."""
+        """Wait for what is being written, and return the error of the last save; once."""
         error, self._error = self._error, None
-        found = self.background.outcome() if self.background is not None else None
+        saved, self._saved = self._saved, None
+        removed, self._removed = self._removed, []
+        errors = [future.exception() for future in ([saved] if saved is not None else []) + removed]
+        found = next(filter(None, errors), None)
         if found is not None and not isinstance(found, StorageError):
             raise found
         return found or error
 
     def teardown(self) -> None:
-        """Wait for what is being written."""
-        if self.background is not None:
-            self.background.close()
+        """Wait for what is being written, and end the thread."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
 
-    def _save(self, checkpoint: dict[str, Any], path: Any, storage_options: Any) -> None:
+    def _save(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any) -> None:
         try:
             super().save_checkpoint(checkpoint, path, storage_options)
         except OSError as error:
             raise storage_error(error, path, checkpoint) from error
 
-    def _remove(self, path: Any) -> None:
+    def _remove(self, path: str | Path) -> None:
         try:
             super().remove_checkpoint(path)
         except OSError as error:
             log.warning("%s is not needed any more, and cannot be removed: %s", path, error.strerror or error)
+
+
+def _after(saved: Future[None], remove: Callable[[], None]) -> None:
+    if saved.exception() is None:
+        remove()
+
+
+@unfilled_memory()
+def copied(checkpoint: Any) -> Any:
+    """Copy a checkpoint into the CPU's memory, so that nothing that is trained on afterwards changes it.
+
+    Tensors that share their memory share that of their copies too, so a file of the copy is the same, byte for byte,
+    as one of the checkpoint, but that tensors of a device are the CPU's in it.
+    """
+    memo: dict[int, Any] = {}
+    storages: dict[int, Any] = {}  # torch's methods of storages have no types
+    for tensor in tensors_in(checkpoint):  # `deepcopy` would leave one on its device, refuse it, or untie it
+        memo[id(tensor)] = _on_cpu(tensor, storages)
+    return deepcopy(checkpoint, memo)
+
+
+def _on_cpu(tensor: Tensor, storages: dict[int, Any]) -> Tensor:
+    if type(tensor) not in (Tensor, Parameter) or tensor.layout is not torch.strided or tensor.is_quantized:
+        return tensor.detach().to("cpu", copy=True)
+    storage: Any = tensor.untyped_storage()
+    key = storage.data_ptr() or id(tensor)  # empty ones are all at 0
+    if key not in storages:
+        storages[key] = storage.clone() if storage.device.type == "cpu" else storage.cpu()
+    copy = torch.empty(0, dtype=tensor.dtype)
+    copy.set_(storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+    if type(tensor) is Parameter:
+        return Parameter(copy, tensor.requires_grad)
+    return copy.requires_grad_(tensor.requires_grad)

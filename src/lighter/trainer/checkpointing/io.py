@@ -1,4 +1,4 @@
-"""Lightning's way to save and to load checkpoints, with ours for files on this machine."""
+"""Lightning's interface for checkpoint files, with files on this machine written and verified by Lighter."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
+from torch import UntypedStorage
 
+from lighter._lightning.checkpoints import given_checkpoint_io, install_connector
 from lighter.files.integrity import verify
 from lighter.files.partials import sweep
 from lighter.parts.allocation import unfilled_memory
-from lighter.trainer.checkpointing.connector import install_connector
+from lighter.trainer.checkpointing.connector import CheckpointConnector
 from lighter.trainer.checkpointing.weights_only import plain, what_to_do
 from lighter.trainer.checkpointing.writing import write
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 log = logging.getLogger("lighter.runs")
 
@@ -27,46 +32,49 @@ ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # how a file of torch's begins, and on
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints in files that are there whole or not at all, and that tell whether they are as they were saved.
+    """Checkpoint files that are there whole or not at all, and that are verified when they are loaded.
 
-    What is not on a local file system (`s3://...`) goes Lightning's way.
+    Paths that are not on a local file system (`s3://...`) are left to Lightning.
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._has_warned = False
         self._swept: set[Path] = set()
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save a file, which has its name when all of it is on the disk.
 
         Raises:
-            OSError: it cannot be written; what was there before is there still.
+            OSError: it cannot be written; a file that was there before still is.
         """
+        content = plain(checkpoint)
         if storage_options is not None or "://" in str(path):
-            super().save_checkpoint(plain(checkpoint), path, storage_options)
+            super().save_checkpoint(content, path, storage_options)
             return
-        if (folder := Path(path).parent) not in self._swept:  # of whoever saves: not all say where, before they do
+        # not only when a fit starts: code of the user's saves where it likes, and does not say so before
+        if (folder := Path(path).parent) not in self._swept:
             self._swept.add(folder)
             sweep(folder)
-        content = plain(checkpoint)
-        if write(content, Path(path)) and not self._told:
-            self._told = True
+        if write(content, Path(path)) and not self._has_warned:
+            self._has_warned = True
             warnings.warn(what_to_do(content, Path(path).name), stacklevel=2)
 
     @unfilled_memory()
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load a file whose bytes are those that were saved; one without a manifest as it is.
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Verify and load a file.
 
         Raises:
-            DamagedCheckpointError: they are not.
+            DamagedCheckpointError: its bytes are not those that were saved.
         """
         if "://" not in str(path) and Path(path).is_file():
             verify(path)
-        only = weights_only is not False  # said always: torch would ask the environment, Lightning the address
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location or _as_saved, only)
+        only = weights_only is not False  # explicit: torch would ask the environment, Lightning the address
+        loaded: dict[str, Any] = super().load_checkpoint(path, map_location or _on_cpu, only)
         return loaded
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint: a file that is one, a link, or the folder of a sharded one, and nothing else."""
         files = get_filesystem(path)
         schemes = [files.protocol] if isinstance(files.protocol, str) else files.protocol
@@ -93,19 +101,18 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def _as_saved(storage: Any, location: str) -> Any:
-    """Lightning's default: tensors stay on the CPU, where they are read."""
+def _on_cpu(storage: UntypedStorage, location: str) -> UntypedStorage:
+    """Leave a tensor where it is read, as Lightning does by default."""
     return storage
 
 
-def install_saving(trainer: Any) -> None:
-    """Have a trainer save our way, unless the user or the strategy has one, and choose among what is saved.
+def install_saving(trainer: Trainer) -> None:
+    """Give a trainer our checkpoint files, unless the user or the strategy has its own, and our connector.
 
     Lightning's `AsyncCheckpointIO` that wraps no other has none of its own, and gets ours.
     """
-    install_connector(trainer)
-    strategy = trainer.strategy
-    given = strategy._checkpoint_io
+    install_connector(trainer, CheckpointConnector(trainer))
+    strategy, given = trainer.strategy, given_checkpoint_io(trainer)
     if given is None and type(strategy).checkpoint_io is Strategy.checkpoint_io:
         strategy.checkpoint_io = CheckpointFiles()
     elif isinstance(given, AsyncCheckpointIO) and given.checkpoint_io is None:

@@ -1,24 +1,11 @@
-"""What a checkpoint file says of itself: how large it is, the SHA-256 of its bytes, and what was saved when.
-
-It is the comment at the end of the zip archive that `torch.save` writes, so that a file and what it says of itself
-are never of two moments, and a copy has both. Every reader of zip archives, torch's among them, passes over it.
-
-    the archive, whose last two bytes are the comment's length
-    b"lighter checkpoint manifest\n"
-    a JSON object
-    b"\nsha256:"  64 hexadecimal digits of all bytes before this line  b"\n"
-
-It tells damage, not malice: who alters a file on purpose can write another digest.
-"""
+"""Describe a checkpoint by its manifest; `lighter.files.manifest` has the format."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -27,16 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
-from lighter.files.manifest import BEGIN, DIGEST_SIZE, Manifest, last_line
+from lighter.files.manifest import Manifest
 
 _CONTENT_OF_A_FIT = ("optimizer_states", "loops")
 
 
 def describe(checkpoint: Any, size: int, folder: Path) -> Manifest:
-    """The manifest of a checkpoint whose archive has this many bytes, in a file in this folder."""
+    """Describe a checkpoint whose archive has this many bytes, in a file in this folder."""
     content = checkpoint if isinstance(checkpoint, Mapping) else {}
-    own = content.get("lighter")
-    config = own.get("config") if isinstance(own, Mapping) else None
+    lighters = content.get("lighter")
+    config = lighters.get("config") if isinstance(lighters, Mapping) else None
     return Manifest(
         size=size,
         step=_number(content.get("global_step")),
@@ -62,19 +49,6 @@ def _best(content: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object
 def _score(value: object) -> float | None:
     is_number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
     return float(value) if is_number else None  # type: ignore[arg-type]
-
-
-def seal(end: bytes, digest: Any, manifest: Manifest) -> bytes:
-    """The last bytes of a file: the record that ends its archive, with the manifest as its comment.
-
-    Args:
-        end: that record, without a comment.
-        digest: the SHA-256 of all bytes before it; it goes on with what is returned.
-    """
-    text = BEGIN + json.dumps(asdict(manifest)).encode()
-    last = end[:-2] + struct.pack("<H", len(text) + DIGEST_SIZE) + text
-    digest.update(last)
-    return last + last_line(digest)
 
 
 def _digest(config: Any) -> str:

@@ -10,8 +10,7 @@ from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands 
 from pytorch_lightning.loops.optimization.manual import _ManualOptimization  # private, as all of Lightning's loops are
 from torch import Tensor
 
-from lighter.trainer.nonfinite.deferred import Later
-from lighter.trainer.nonfinite.eager import AtOnce
+from lighter.trainer.nonfinite.steps import StepCheck
 
 
 class ManualOptimization(_ManualOptimization):
@@ -24,7 +23,7 @@ class ManualOptimization(_ManualOptimization):
         check = self.trainer.finite_check.steps
         return super().run(kwargs) if check is None else self._run_checked(check, kwargs)
 
-    def _run_checked(self, check: AtOnce | Later, kwargs: OrderedDict) -> dict[str, Any]:
+    def _run_checked(self, check: StepCheck, kwargs: OrderedDict) -> dict[str, Any]:
         batch = kwargs.get("batch")
 
         def look(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -1,36 +1,38 @@
-"""Where Lightning's own code optimizes: its closure, looked at."""
+"""Check the loss and gradients where Lightning's own code optimizes, by its closure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loops.optimization.automatic import Closure, ClosureResult  # private, as all of the loops are
 from torch import Tensor
+from torch.optim import Optimizer
 
-from lighter.trainer.nonfinite.deferred import Later
-from lighter.trainer.nonfinite.eager import AtOnce
+from lighter._lightning.optimization import Closure, ClosureResult, wrapped_closure
+from lighter.trainer.nonfinite.steps import StepCheck
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 
 def checked(
-    closure: Closure, check: AtOnce | Later, trainer: Any, optimizer: Any, kwargs: Mapping[str, Any]
+    closure: Closure, check: StepCheck, trainer: Trainer, optimizer: Optimizer, kwargs: Mapping[str, Any]
 ) -> Closure:
-    """A closure whose loss and gradients are looked at, before hooks on the optimizer's step and clipping."""
-    batch, train, back_propagate = kwargs.get("batch"), closure._step_fn, closure._backward_fn
-    batch_idx = trainer.fit_loop.epoch_loop.batch_idx
+    """A closure whose loss and gradients are checked, before hooks on the optimizer's step and clipping."""
+    batch = kwargs.get("batch")
+    is_first = trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
 
-    def step() -> ClosureResult:
-        if batch_idx % trainer.accumulate_grad_batches == 0:
+    def step(train: Callable[[], ClosureResult]) -> ClosureResult:
+        if is_first:
             check.begin()
         result = train()
         if result.closure_loss is not None:
             result.closure_loss = check.loss(result.closure_loss, result.extra, batch)
         return result
 
-    def backward(loss: Tensor) -> None:
-        assert back_propagate is not None
+    def backward(back_propagate: Callable[[Tensor], None], loss: Tensor) -> None:
         back_propagate(loss)
         if not trainer.fit_loop._should_accumulate():
             check.gradients(optimizer, batch)
 
-    return Closure(step, backward if back_propagate is not None else None, closure._zero_grad_fn)
+    return wrapped_closure(closure, step, backward)

@@ -1,15 +1,25 @@
-"""What was found that is not finite, and what is said about it."""
+"""Describe a NaN or Inf: what it is, where it was found, what may be the cause and what helps."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lighter.parts.metrics.log_names import loss_name
-from lighter.trainer.nonfinite.tensors import Spoiled, first_spoiled, largest_value, look_at, parameters_of, spoiled_in
+from lighter.trainer.nonfinite.tensors import (
+    NonFinite,
+    first_nonfinite,
+    largest_value,
+    nonfinite_in_batch,
+    parameters_of,
+)
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 NOT_TAKEN = "The optimizer's step was not taken: the weights are those of the step before."
 TAKEN = "Earlier checkpoints are as they were."
@@ -48,16 +58,16 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not finite.
+    """A NaN or Inf, in words.
 
     Attributes:
-        what: the loss, gradient or weight, in words.
+        what: the loss, gradient or weight.
         place: where it was met first.
-        rows: what was looked at besides, by name.
-        outcome: what became of the weights or the checkpoints.
+        rows: what was checked besides, by name.
+        outcome: the state of the weights or checkpoints.
         hint: what usually helps.
-        is_cause: whether it is a loss, and so, of several processes, of the one where it began.
-        is_hopeless: whether the weights are spoiled, so that leaving out steps does not help.
+        is_cause: it is a loss; so, of several processes, this is the one where it began.
+        is_hopeless: weights are NaN or Inf, so leaving out steps does not help.
     """
 
     what: str
@@ -79,86 +89,72 @@ class Finding:
         return f"{self.headline}.\n\n{rows}\n\n{self.outcome}\n{self.hint}\n{_CHOICE}"
 
 
-def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
-    """A loss that is not finite.
+def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
+    """Describe a loss.
 
     Args:
-        loss: what is back-propagated.
-        output: what the step returned, with its named losses where there are some.
+        loss: the loss that is back-propagated.
+        output: the step's output, with its named losses where there are some.
         batch: the step's batch.
-        exempt: the weights that were not finite when the fit began.
+        exempt: the weights that were NaN or Inf when the fit began.
         trainer: of the fit.
     """
-    causes = _causes(batch, exempt, trainer)
-    rows = {**_process(trainer), **causes.rows, "learning rate": ", ".join(_rates(trainer))}
-    outcome = causes.outcome if trainer.lightning_module.automatic_optimization else TAKEN
-    what, hint = _first_loss(loss, output), causes.hint or _LOSS
-    return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=causes.in_weights)
-
-
-def _first_loss(loss: Tensor, output: Any) -> str:
-    """The first part of the loss that is not finite, or else the total."""
+    causes, hint, in_weights = _causes(batch, exempt, trainer)
     losses = output.get("losses") if isinstance(output, Mapping) else None
     parts = {name: part for name, part in losses.items() if name != "total"} if isinstance(losses, Mapping) else {}
-    named = ((loss_name(name), part) for name, part in parts.items() if isinstance(part, Tensor))
-    found = first_spoiled(named) or look_at("loss/total", loss)
-    name = f" `{found.name}`" if found is not None and parts else ""
-    return f"The loss{name} is {_kind(found)}"
+    named = [(loss_name(name), part) for name, part in parts.items() if isinstance(part, Tensor)]
+    bad = first_nonfinite([*named, ("loss/total", loss)])
+    name = f" `{bad.name}`" if bad is not None and parts else ""
+    rows = {**_process(trainer), **causes, "learning rate": ", ".join(_rates(trainer))}
+    is_taken = in_weights or not trainer.lightning_module.automatic_optimization
+    outcome, hint = TAKEN if is_taken else NOT_TAKEN, hint or _LOSS
+    what = f"The loss{name} is {_kind(bad)}"
+    return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=in_weights)
 
 
-def of_gradients(optimizer: Any, batch: Any, exempt: Collection[str], trainer: Any) -> Finding:
-    """A gradient that is not finite, of a loss that was; arguments as above."""
-    rates = {parameter: _rate(group) for group in optimizer.param_groups for parameter in group["params"]}
+def of_gradients(optimizer: Optimizer, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
+    """Describe a gradient of a finite loss; arguments as above."""
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
-    parameters = [p for p in [*names, *rates] if p in rates and p.grad is not None]  # in the order of the module
+    optimized = {parameter: None for group in optimizer.param_groups for parameter in group["params"]}
+    parameters = [p for p in {**names, **optimized} if p in optimized and p.grad is not None]  # in the module's order
     named = {names.get(p, "a parameter that is not the module's"): p for p in parameters}
-    found = first_spoiled((name, p.grad) for name, p in named.items())
-    causes = _causes(batch, exempt, trainer)
-    here = "" if trainer.world_size == 1 else " in this process"
+    bad = first_nonfinite((name, p.grad) for name, p in named.items())
+    causes, hint, in_weights = _causes(batch, exempt, trainer)
+    finite = "finite" if trainer.world_size == 1 else "finite in this process"
     rows = {
         **_process(trainer),
-        "gradient": found.values if found is not None else f"finite{here}",
-        "loss": f"finite{here}" if trainer.lightning_module.automatic_optimization else "not known yet",
-        **causes.rows,
-        "learning rate": rates[named[found.name]] if found is not None else ", ".join(_rates(trainer)),
+        "gradient": bad.values if bad is not None else finite,
+        "loss": finite if trainer.lightning_module.automatic_optimization else "not known yet",
+        **causes,
+        "learning rate": ", ".join(_rates(trainer, named[bad.name] if bad is not None else None)),
     }
-    what = f"The gradient of `{found.name}` is {_kind(found)}" if found is not None else "A gradient is not finite"
-    hint = causes.hint or _GRADIENT
-    return Finding(what, place_in(trainer), rows, causes.outcome, hint, is_hopeless=causes.in_weights)
+    what = f"The gradient of `{bad.name}` is {_kind(bad)}" if bad is not None else "A gradient is not finite"
+    outcome = TAKEN if in_weights else NOT_TAKEN
+    return Finding(what, place_in(trainer), rows, outcome, hint or _GRADIENT, is_hopeless=in_weights)
 
 
-class _Causes(NamedTuple):
-    """What may be the cause, and is not finite either; and what helps against that, if it is."""
+def _causes(batch: Any, exempt: Collection[str], trainer: Trainer) -> tuple[dict[str, str], str, bool]:
+    """Look for NaN and Inf in the batch and the weights.
 
-    rows: Mapping[str, str]
-    hint: str
-    in_weights: bool
-
-    @property
-    def outcome(self) -> str:
-        """What is left: not the weights of the step before, if one was spoiled then."""
-        return TAKEN if self.in_weights else NOT_TAKEN
-
-
-def _causes(batch: Any, exempt: Collection[str], trainer: Any) -> _Causes:
-    in_batch = spoiled_in(batch)
-    # of the buffers, what the step itself may have spoiled is no cause
+    Returns:
+        the rows about them; what helps, or nothing if both are finite; and whether it is in the weights.
+    """
+    in_batch = nonfinite_in_batch(batch)
+    # parameters only: the step itself may have made its buffers so
     parameters = [(name, p) for name, p in parameters_of(trainer.lightning_module) if name not in exempt]
-    parameter = first_spoiled(iter(parameters))
-    weights = f"{parameter}, before this step" if parameter is not None else _largest(parameters)
+    bad = first_nonfinite(parameters)
+    if bad is None:
+        largest = max(((largest_value(p), name) for name, p in parameters), default=None)
+        weights = "all finite" + (", the largest {:.3g} in `{}`".format(*largest) if largest is not None else "")
+    else:
+        weights = f"{bad}, before this step"
     data = "; ".join(map(str, in_batch[:3])) if in_batch else "all finite"
     rows = {"batch": data if batch is not None else "not known", "weights": weights}
-    hint = _WEIGHTS if parameter is not None else _BATCH if in_batch else ""
-    return _Causes(rows, hint, parameter is not None)
+    return rows, _WEIGHTS if bad is not None else _BATCH if in_batch else "", bad is not None
 
 
-def _largest(parameters: Sequence[tuple[str, Tensor]]) -> str:
-    found = [(value, name) for name, p in parameters for value in [largest_value(p)]]
-    return "all finite" + (", the largest {:.3g} in `{}`".format(*max(found)) if found else "")
-
-
-def of_weight(weight: Spoiled, trainer: Any) -> Finding:
-    """A weight that is not finite, found between steps."""
+def of_weight(weight: NonFinite, trainer: Trainer) -> Finding:
+    """Describe a weight, found between steps."""
     parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
     if parameter is None:
         rows = {**_process(trainer), "buffer": weight.values}
@@ -168,15 +164,17 @@ def of_weight(weight: Spoiled, trainer: Any) -> Finding:
     return Finding(f"The weight `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _WEIGHTS)
 
 
-def of_table(place: Place, loss: float, gradients: str, weight: Spoiled | None, every: int, trainer: Any) -> Finding:
-    """What was read from a device after several steps.
+def of_table(
+    place: Place, loss: float, gradients: str, weight: NonFinite | None, every: int, trainer: Trainer
+) -> Finding:
+    """Describe a loss or gradient that was read from a device after several steps.
 
     Args:
         place: of the first batch that was not finite.
         loss: its loss.
-        gradients: whether its gradients were finite, in words.
-        weight: the first weight that is not finite by now.
-        every: how often a device is read, in batches.
+        gradients: `finite` or `not finite`.
+        weight: the first weight with NaN or Inf by now.
+        every: how many batches there are between two readings.
         trainer: of the fit.
     """
     is_loss = loss - loss != 0
@@ -191,27 +189,23 @@ def of_table(place: Place, loss: float, gradients: str, weight: Spoiled | None, 
     return Finding(what, place, rows, TAKEN, _LATER, is_cause=is_loss)
 
 
-def place_in(trainer: Any) -> Place:
-    """Where a fit is."""
+def place_in(trainer: Trainer) -> Place:
+    """Return where a fit is."""
     return Place(trainer.current_epoch, max(trainer.fit_loop.epoch_loop.batch_idx, 0), trainer.global_step)
 
 
-def _kind(found: Spoiled | None) -> str:
-    return str(found.first) if found is not None and found.of == 1 else "not finite"
+def _kind(bad: NonFinite | None) -> str:
+    return str(bad.first) if bad is not None and bad.of == 1 else "not finite"
 
 
-def _process(trainer: Any) -> Mapping[str, str]:
+def _process(trainer: Trainer) -> Mapping[str, str]:
     return {"process": f"{trainer.global_rank} of {trainer.world_size}"} if trainer.world_size > 1 else {}
 
 
-def _rates(trainer: Any, parameter: Any = None) -> list[str]:
+def _rates(trainer: Trainer, parameter: Tensor | None = None) -> list[str]:
     """The learning rates of all parameter groups, or of those that have a parameter, each once."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     if parameter is not None:
         groups = [group for group in groups if any(p is parameter for p in group["params"])]
-    return list(dict.fromkeys(map(_rate, groups)))
-
-
-def _rate(group: Mapping[str, Any]) -> str:
-    rate = group.get("lr")  # which torch asks of no optimizer
-    return "not known" if rate is None else f"{float(rate):.6g}"
+    rates = [group.get("lr") for group in groups]  # which torch asks of no optimizer
+    return list(dict.fromkeys("not known" if rate is None else f"{float(rate):.6g}" for rate in rates))

@@ -1,29 +1,31 @@
-"""Which tensors are not finite: asked fast where all are, and by name where one is not."""
+"""Find NaN and Inf in tensors: fast where there are none, by name and index where there are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from lighter.parts.batches import tensors_in
 
 
 @dataclass(frozen=True)
-class Spoiled:
-    """A tensor in which values are not finite.
+class NonFinite:
+    """A tensor with NaN or Inf in it.
 
     Attributes:
-        name: what it is called.
-        count: how many values are not finite.
-        of: how many it has.
-        first: the first of them: `nan`, `inf` or `-inf`.
-        index: where that stands.
+        name: the tensor's name.
+        count: how many values are NaN or Inf.
+        of: how many values it has.
+        first: the first NaN or Inf.
+        index: the index of that value.
     """
 
     name: str
@@ -37,165 +39,131 @@ class Spoiled:
 
     @property
     def values(self) -> str:
-        """How many values are not finite, and the first of them."""
+        """How many values are NaN or Inf, and the first of them."""
         if self.of == 1:
             return str(self.first)
         return f"{self.count} of {self.of} values are not finite, the first is {self.first} at {list(self.index)}"
 
 
-def gradients_of(optimizer: Any) -> list[Tensor]:
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
     """All gradients that an optimizer is about to use."""
     return [grad for group in optimizer.param_groups for p in group["params"] if (grad := p.grad) is not None]
 
 
 def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
-    """Set the flag to 1 where a value is not finite, on the tensors' device; nothing waits for it.
+    """Set the flag to 1 where a value is NaN or Inf, on the tensors' device; the host waits for nothing.
 
-    What gradient scalers use, which is private: three microseconds for the gradients of a small network, where the
-    fastest public way takes thirteen. It also multiplies them by `one`, which changes no bit.
+    The private kernel is that of gradient scalers: 3 us for the gradients of a small network, where the fastest public
+    way takes 13. It also multiplies them by `one`, which changes no bit.
     """
     try:
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)  # type: ignore[arg-type]
-    except RuntimeError:  # sparse or complex, or on a device that does not have it
+    except RuntimeError:  # sparse or complex, or a device without that kernel
         for tensor in tensors:
             flag.add_((~torch.isfinite(_dense(tensor))).any().to(flag))
         flag.clamp_(max=1)
 
 
-def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether all values of all tensors are finite: one reading for each device and type. Nothing is written.
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether no tensor has NaN or Inf; the host waits once for each device and type.
 
-    A sum is finite only if all its values are, and takes a twentieth of the time that the largest value takes. Where it
-    is not, values may be large: then the largest one tells.
+    A sum is finite only if all its values are, and takes a twentieth of the time of `isfinite`. It may overflow, so
+    a sum that is not finite decides nothing.
     """
-    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = {}
+    tensors = list(tensors)
+    sums: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for tensor in tensors:
-        values = _dense(tensor)  # perhaps a copy: it is not kept
-        if values.numel():  # of a sharded tensor, this process may have no part
-            alike.setdefault((values.device, values.dtype), []).append((tensor, values.sum()))
-    return all(
-        _are_finite([total for _, total in group]) or _are_finite(largest([_dense(tensor) for tensor, _ in group]))
-        for group in alike.values()
-    )
-
-
-def _are_finite(numbers: Sequence[Tensor]) -> bool:
-    """Whether numbers of one device and type are finite."""
-    if numbers[0].device.type == "cpu":
-        return all(math.isfinite(number.item()) for number in numbers)
-    return bool(torch.stack(tuple(numbers)).isfinite().all())  # one reading, for which the host waits
-
-
-def largest(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The largest absolute value of each tensor; `nan` where one is, and never an overflow."""
-    norms: Sequence[Tensor] = torch._foreach_norm(list(tensors), ord=math.inf)
-    return norms
+        values = _dense(tensor)  # perhaps a copy, so only the sum is kept
+        if values.numel():
+            sums[values.device, values.dtype].append(values.sum())
+    if all(torch.stack(alike).isfinite().all() for alike in sums.values()):
+        return True
+    return all(_dense(tensor).isfinite().all() for tensor in tensors)
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The values of a tensor, or of this process's part of it, in a real type that torch can calculate with."""
+    """The values of a tensor, or of this process's shard of it, in a real type that torch can calculate with."""
     tensor = tensor.detach()
-    local = getattr(tensor, "to_local", None)  # a DTensor's
-    tensor = local() if local is not None else tensor
-    tensor = tensor if tensor.layout is torch.strided else _stored(tensor)
+    if (to_local := getattr(tensor, "to_local", None)) is not None:  # a DTensor
+        tensor = to_local()
+    if tensor.is_mkldnn:
+        tensor = tensor.to_dense()
+    elif tensor.layout is not torch.strided:
+        tensor = (tensor.coalesce() if tensor.is_sparse else tensor).values()
     if tensor.is_complex():
         return torch.view_as_real(tensor.resolve_conj())
     return tensor.bfloat16() if tensor.itemsize == 1 else tensor  # exact for all types of 8 bits
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    """The values that a sparse or jagged tensor stores, and those of another layout."""
-    if tensor.is_mkldnn:
-        return tensor.to_dense()
-    return (tensor.coalesce() if tensor.is_sparse else tensor).values()
+def first_nonfinite(named: Iterable[tuple[str, Tensor]]) -> NonFinite | None:
+    """The first tensor with NaN or Inf, in the given order."""
+    return next((found for name, tensor in named if (found := find_nonfinite(name, tensor)) is not None), None)
 
 
-def first_spoiled(named: Iterator[tuple[str, Tensor]]) -> Spoiled | None:
-    """The first tensor that is not finite, in the order given."""
-    return next((found for name, tensor in named if (found := look_at(name, tensor)) is not None), None)
-
-
-def look_at(name: str, tensor: Tensor) -> Spoiled | None:
-    """What is not finite in a tensor; None if all is."""
+def find_nonfinite(name: str, tensor: Tensor) -> NonFinite | None:
+    """Find NaN and Inf in a tensor; None if there are none."""
     values = _dense(tensor)
     bad = ~torch.isfinite(values)
     count = int(bad.sum())
     if not count:
         return None
     index = tuple(int(i) for i in bad.nonzero()[0])
-    return Spoiled(name, count, values.numel(), float(values[index]), index)
+    return NonFinite(name, count, values.numel(), float(values[index]), index)
 
 
-def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a checkpoint has of a module and what can be not finite: parameters and persistent buffers, in its order."""
-    yield from parameters_of(module)
-    for prefix, part in module.named_modules():
-        for name, buffer in part.named_buffers(recurse=False):
-            # private, and the only sign of what `register_buffer(persistent=False)` leaves out of checkpoints
-            if name not in part._non_persistent_buffers_set and _has_values(buffer):
-                yield f"{prefix}.{name}" if prefix else name, buffer
-
-
-def _unnamed_weights_of(module: nn.Module) -> Iterator[Tensor]:
-    """The same in any order: to work out the names takes longer than to look at the values."""
-    for part in module.modules():
-        without = part._non_persistent_buffers_set
-        buffers = [buffer for name, buffer in part._buffers.items() if name not in without] if part._buffers else []
-        yield from (weight for weight in (*part._parameters.values(), *buffers) if weight is not None)
-
-
-def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters that can be not finite, in the order of the module."""
-    return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
-
-
-def _has_values(tensor: Tensor) -> bool:
-    if is_lazy(tensor) or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
-        return False
-    kind = (type(tensor), tensor.dtype, tensor.layout)
-    if kind not in _READABLE:
-        _READABLE[kind] = _is_readable(tensor)
-    return _READABLE[kind]
-
-
-_READABLE: dict[Any, bool] = {}  # by the kind of tensor
-
-
-def _is_readable(tensor: Tensor) -> bool:
-    """Whether torch can calculate with a kind of tensor: not with 4 bits, nor where a subclass forbids it."""
-    try:
-        _dense(tensor).sum()
-    except (NotImplementedError, TypeError):
-        return False
-    return True
-
-
-def spoiled_weights(module: nn.Module) -> Collection[str]:
-    """The names of the weights that are not finite."""
-    if _all_weights_finite(module):
-        return frozenset()
-    return frozenset(name for name, weight in weights_of(module) if not all_finite([weight]))
+def nonfinite_in_batch(batch: Any) -> list[NonFinite]:
+    """The tensors of a batch with NaN or Inf, named by the keys and indices that lead to them."""
+    found = (find_nonfinite(name or "the batch", tensor) for name, tensor in tensors_in(batch) if _has_values(tensor))
+    return [one for one in found if one is not None]
 
 
 def largest_value(tensor: Tensor) -> float:
     """The largest absolute value of a tensor; 0 if it is empty."""
     values = _dense(tensor)
-    return float(largest([values])[0]) if values.numel() else 0.0
+    return float(torch.linalg.vector_norm(values, math.inf)) if values.numel() else 0.0
 
 
-def first_spoiled_weight(module: nn.Module, but_not: Collection[str]) -> Spoiled | None:
-    """The first weight that is not finite, apart from some."""
-    if not but_not and _all_weights_finite(module):
-        return None
-    named = [(name, weight) for name, weight in weights_of(module) if name not in but_not]
-    return None if all_finite([weight for _, weight in named]) else first_spoiled(iter(named))
+def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters that can be NaN or Inf, in the order of the module."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
 
 
-def _all_weights_finite(module: nn.Module) -> bool:
-    return all_finite([weight for weight in _unnamed_weights_of(module) if _has_values(weight)])
+def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and persistent buffers that can be NaN or Inf: of a checkpoint, all that counts as weights."""
+    yield from parameters_of(module)
+    for prefix, part in module.named_modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            # private, and the only sign of `register_buffer(persistent=False)`
+            if name not in part._non_persistent_buffers_set and _has_values(buffer):
+                yield f"{prefix}.{name}" if prefix else name, buffer
 
 
-def spoiled_in(batch: Any) -> list[Spoiled]:
-    """What is not finite in a batch, by the keys and indices that lead there."""
-    found = (look_at(name or "the batch", tensor) for name, tensor in tensors_in(batch) if _has_values(tensor))
-    return [spoiled for spoiled in found if spoiled is not None]
+def first_nonfinite_weight(module: nn.Module, exempt: Collection[str] = ()) -> NonFinite | None:
+    """The first weight with NaN or Inf, apart from the exempt names."""
+    named = [(name, weight) for name, weight in weights_of(module) if name not in exempt]
+    return None if all_finite(weight for _, weight in named) else first_nonfinite(named)
+
+
+def nonfinite_weights(module: nn.Module) -> frozenset[str]:
+    """The names of the weights with NaN or Inf."""
+    named = list(weights_of(module))
+    if all_finite(weight for _, weight in named):
+        return frozenset()
+    return frozenset(name for name, weight in named if not all_finite([weight]))
+
+
+_READABLE: dict[Any, bool] = {}  # by the kind of tensor, as the answer costs a calculation
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """Return whether a tensor can hold NaN, and torch can calculate with it: not with 4 bits, say."""
+    if is_lazy(tensor) or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    kind = (type(tensor), tensor.dtype, tensor.layout)
+    if kind not in _READABLE:
+        try:
+            _dense(tensor).sum()
+            _READABLE[kind] = True
+        except (NotImplementedError, TypeError):  # also where a subclass forbids it, as quantized tensors do
+            _READABLE[kind] = False
+    return _READABLE[kind]

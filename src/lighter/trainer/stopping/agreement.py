@@ -1,28 +1,31 @@
-"""The processes of a distributed run stop together, wherever a signal came."""
+"""Let the processes of a distributed run stop together, whichever of them got a signal."""
 
 from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import distributed as dist
 
+from lighter._lightning.optimization import logging_interval
 from lighter.processes import signals
 
 _SECONDS = 1.0  # between two agreements, and between two looks into the store
-_PATIENCE = 10.0  # how long a process that stops waits for the others to say that they stop too
+_PATIENCE = 10.0  # seconds that a process that stops waits for the others to stop too
 
 
 class Agreement:
-    """What the processes of one stage know of signals.
+    """The signals that the processes of one stage have heard of.
 
-    Where the processes wait for each other in each batch, in training above all, they agree by a collective operation,
-    and that costs waiting for the device. It is done about once a second: how many steps that is, they agree on with
-    it. Where they do not, one may have more batches than another. There a process leaves at its next batch, having
-    left word in the store by which the processes found each other, and they agree where they meet anyway.
+    Where the processes wait for each other in each batch, in training above all, they agree by a collective operation.
+    That waits for the device, so it is done about once a second, and in it they agree on how many steps that is.
+    Elsewhere one process may have more batches than another: there a process leaves at its next batch, with a message
+    in the store by which the processes found each other, and they agree where they meet anyway.
 
     Args:
         trainer: of one of several processes.
@@ -30,99 +33,113 @@ class Agreement:
 
     Attributes:
         signum: the signal that they stop for, once all know of it.
-        has_failed: whether this process has.
+        has_failed: this process has failed.
     """
 
     has_failed = False
 
-    def __init__(self, trainer: Any, stage: int) -> None:
+    def __init__(self, trainer: pl.Trainer, stage: int) -> None:
         self.signum: int | None = None
         self._device = trainer.strategy.root_device
-        self._most = trainer.log_every_n_steps or 50  # steps from one agreement to the next: there, steps wait anyway
+        self._most = logging_interval(trainer)  # steps from one agreement to the next: at these, steps wait anyway
         self._rank, self._size = trainer.global_rank, trainer.world_size
+        self._store = _Messages()
         self._key, self._failure_key = f"lighter/stop/{stage}", f"lighter/failed/{stage}"
-        self._store = _default_store()
-        self._looked = time.monotonic()
-        self._step, self._at, self._next = 0, -1, -1  # now, at the last agreement, and at the next one
-        self._agreed = time.monotonic()
+        self._looked = self._agreed = time.monotonic()
+        self._step, self._agreed_at, self._next = 0, -1, -1
 
     def at_step(self) -> bool:
-        """Called by all processes at the same batches; returns whether they stop."""
+        """Count a step, and agree if it is time to. All processes call this at the same batches.
+
+        Returns:
+            whether they stop.
+        """
         self._step += 1
         if self.signum is None and self._step >= self._next:
             now, step = time.monotonic(), self._step
-            fits = round((step - self._at) * _SECONDS / max(now - self._agreed, 1e-9))
-            steps = 1 if self._at < 0 else max(1, min(fits, self._most))
-            self._at, self._agreed = step, now
+            in_a_second = round((step - self._agreed_at) * _SECONDS / max(now - self._agreed, 1e-9))
+            steps = 1 if self._agreed_at < 0 else max(1, min(in_a_second, self._most))
+            self._agreed_at, self._agreed = step, now
             self._next = step + self.agree(steps)
         return self.signum is not None
 
     def agree(self, steps: int = 1) -> int:
-        """Called by all processes; afterwards `signum` is the same in all. Returns the least of their `steps`."""
-        signum, least = self._greatest(_received() or 0, -steps)
-        self.signum = signum or self.signum
-        return -least
-
-    def _greatest(self, *numbers: int) -> list[int]:
-        values = torch.tensor(numbers, device=self._device)
+        """Let all processes have the same `signum`. A collective operation; returns the least of their `steps`."""
+        values = torch.tensor([signals.received() or 0, -steps], device=self._device)
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
-        return [int(value) for value in values.tolist()]
+        signum, most = values.tolist()
+        self.signum = signum or self.signum
+        return int(-most)
 
     def is_asked(self) -> bool:
-        """Whether this process was told to stop, or another one as far as the store knows, asked once a second."""
+        """Return whether this process was told to stop, or another one, as the store says once a second."""
         if self.signum is not None:
             return True
-        if (signum := _received()) is not None:
-            self._tell(self._key, signum)
+        if (signum := signals.received()) is not None:
+            self._store.put(self._key, str(signum))
         elif time.monotonic() - self._looked >= _SECONDS:
             self._looked = time.monotonic()
             signum = self.heard()
         return signum is not None
 
     def heard(self) -> int | None:
-        """The signal of which another process has left word."""
-        with suppress(Exception):  # a store that is gone tells nothing
-            if self._store is not None and self._store.check([self._key]):
-                return int(self._store.get(self._key))
-        return None
+        """Return the signal of which another process has left a message."""
+        text = self._store.get(self._key)
+        return int(text) if text is not None else None
+
+    def leave(self) -> None:
+        """Leave without an agreement: when the others have begun to leave too, or after some seconds."""
+        signum = self.signum = signals.received() or self.heard() or signal.SIGTERM
+        self._store.put(self._key, str(signum))
+        self._store.put(f"{self._key}/{self._rank}", str(signum))
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until and self._store.has(self._of_all(self._key)) is False:
+            time.sleep(0.05)
 
     def tell_failure(self, error: BaseException) -> None:
-        """Leave word that this process fails, before the others lose their connection to it; the first word stays."""
+        """Leave the error of this process before the others lose their connection to it; the first error stays."""
         text = f"process {self._rank} of {self._size} failed: {type(error).__name__}: {error}"
-        with suppress(Exception):
-            if self._store is not None:
-                self._store.compare_set(self._failure_key, "", text)
-                self._store.set(f"{self._failure_key}/{self._rank}", text)
+        self._store.put(self._failure_key, text, replace=False)
+        self._store.put(f"{self._failure_key}/{self._rank}", text)
 
     def failure(self) -> str | None:
         """Return the error that the first process that failed has left."""
-        with suppress(Exception):
-            if self._store is not None and self._store.check([self._failure_key]):
-                return str(self._store.get(self._failure_key).decode())
-        return None
+        return self._store.get(self._failure_key)
 
     def have_all_failed(self) -> bool:
         """Return whether each process has left an error of its own."""
-        with suppress(Exception):
-            keys = [f"{self._failure_key}/{rank}" for rank in range(self._size)]
-            return self._store is not None and bool(self._store.check(keys))
-        return False
+        return self._store.has(self._of_all(self._failure_key)) is True
 
-    def part(self) -> None:
-        """Leave without an agreement: when the others have begun to leave too, or after some seconds."""
-        signum = self.signum = _received() or self.heard() or signal.SIGTERM
-        self._tell(self._key, signum)
-        self._tell(f"{self._key}/{self._rank}", signum)
-        until = time.monotonic() + _PATIENCE
-        everyone = [f"{self._key}/{rank}" for rank in range(self._size)]
-        with suppress(Exception):
-            while self._store is not None and time.monotonic() < until and not self._store.check(everyone):
-                time.sleep(0.05)
+    def _of_all(self, key: str) -> list[str]:
+        return [f"{key}/{rank}" for rank in range(self._size)]
 
-    def _tell(self, key: str, signum: int) -> None:
+
+class _Messages:
+    """Messages in the store by which the processes found each other. A store that is gone says nothing."""
+
+    def __init__(self) -> None:
+        self._store: Any = None
+        with suppress(Exception):  # private: nothing public gives the default group's store
+            self._store = dist.distributed_c10d._get_default_store()
+
+    def put(self, key: str, text: str, *, replace: bool = True) -> None:
         with suppress(Exception):
-            if self._store is not None:
-                self._store.set(key, str(signum))
+            if self._store is not None and replace:
+                self._store.set(key, text)
+            elif self._store is not None:
+                self._store.compare_set(key, "", text)
+
+    def get(self, key: str) -> str | None:
+        with suppress(Exception):
+            if self._store is not None and self._store.check([key]):
+                return str(self._store.get(key).decode())
+        return None
+
+    def has(self, keys: Sequence[str]) -> bool | None:
+        """Return whether all keys have messages; None without a store."""
+        with suppress(Exception):
+            return self._store.check(list(keys)) if self._store is not None else None
+        return None
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -136,15 +153,3 @@ def is_lost_connection(error: BaseException) -> bool:
 def is_peer_gone(error: BaseException) -> bool:
     """Return whether that is because another process has ended, as its operating system says."""
     return any(told in str(error) for told in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
-
-
-def _received() -> int | None:
-    caught = signals.current()
-    return caught.received if caught is not None else None
-
-
-def _default_store() -> Any:
-    """The store of the default group; None if there is none. Nothing public of torch's gives it."""
-    with suppress(Exception):
-        return dist.distributed_c10d._get_default_store()
-    return None

@@ -1,4 +1,4 @@
-"""Workers of dataloaders: the signals that stop a run are not for them, and one that died is named."""
+"""Workers of dataloaders: signals that stop a run leave them running, and one that died is named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import context as processes
+from multiprocessing.context import BaseContext
 from typing import Any
 
+import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from lighter._lightning.access import running_loaders
@@ -33,23 +35,24 @@ _OTHERWISE = "With num_workers=0 the same code runs in the main process, where i
 
 
 class StaysForStop:
-    """What a worker calls when it starts, the user's own with it: the run's stop is the main process's to make.
+    """A worker's init function: the user's own, and the signals that stop a run ignored.
 
-    Ctrl-C, and SLURM or `timeout` with their signals, reach every process of a group. Those that load data go on, as
+    Ctrl-C, and SLURM or `timeout` with their signals, reach every process of a group. Those that load data stay, as
     the step that is not over may need their batches. When the loops are over, SIGTERM ends them, by which torch and
-    Python end workers that are left.
+    Python end workers that are left. It is set as a function of the worker's and not of its process, as torch puts a
+    handler for SIGTERM there in between.
 
     Args:
         init: the user's own.
         context: the user's own, of which the worker is a process; None for Python's default.
-        is_over: shared with the main process, which sets it then.
+        is_over: shared with the main process, which sets it when the loops are over.
     """
 
-    def __init__(self, init: Callable[[int], Any] | None, context: Any, is_over: Any) -> None:
+    def __init__(self, init: Callable[[int], None] | None, context: BaseContext | None, is_over: Any) -> None:
         self.init, self.context, self.is_over = init, context, is_over
 
     def __call__(self, worker: int) -> None:
-        """In the worker."""
+        """Begin a worker, in its own process."""
         for signum in signals.STOPS:
             signal.signal(signum, self._ignore)  # a function, as programs that a worker starts would inherit SIG_IGN
         if hasattr(signal, "pthread_sigmask"):
@@ -63,8 +66,8 @@ class StaysForStop:
             signal.raise_signal(signum)
 
 
-def let_workers_stay(loaders: Iterable[Any]) -> None:
-    """Have the workers of these dataloaders, which have not started yet, go on when a signal stops the run."""
+def let_workers_stay(loaders: Iterable[object]) -> None:
+    """Keep the workers of these dataloaders, which have not started yet, running when a signal stops the run."""
     for loader in loaders if signals.current() is not None else ():
         if isinstance(loader, DataLoader) and loader.num_workers and type(loader.worker_init_fn) is not StaysForStop:
             context = loader.multiprocessing_context
@@ -73,8 +76,8 @@ def let_workers_stay(loaders: Iterable[Any]) -> None:
             loader.multiprocessing_context = _with_signals_waiting(context or multiprocessing.get_context())
 
 
-def leave_loaders_as_they_were(trainer: Any) -> None:
-    """The loops are over: the dataloaders have the user's own functions again."""
+def leave_loaders_as_they_were(trainer: pl.Trainer) -> None:
+    """Give the dataloaders the user's own functions back, as the loops are over."""
     for running in running_loaders(trainer):
         init = getattr(running.loader, "worker_init_fn", None)
         if type(init) is StaysForStop:
@@ -84,43 +87,42 @@ def leave_loaders_as_they_were(trainer: Any) -> None:
 
 
 def _with_signals_waiting(context: Any) -> Any:
-    """A context whose processes begin with the signals waiting that stop a run, until `StaysForStop` lets them come.
+    """Return a context whose processes are born with the signals blocked that stop a run, until `StaysForStop` runs.
 
-    One that came earlier, while a worker is forked or imports, would end it as any process.
+    A signal that came earlier, while a worker is forked or imports, would end it as any process.
     """
-    started = _STARTED.get(context.get_start_method())
-    if started is not None:
+    if (process := _PROCESSES.get(context.get_start_method())) is not None:
         context = copy.copy(context)
-        context.Process = started
+        context.Process = process
     return context
 
 
-@contextmanager
-def _signals_waiting() -> Iterator[None]:
-    """In this thread, and in the processes that it starts meanwhile, signals wait; in those for good."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Worker:
-    def start(self) -> None:
-        with _signals_waiting():
-            super().start()  # type: ignore[misc]
-
-
-_STARTED: dict[str, type] = {}
+_PROCESSES: dict[str, type] = {}
 if hasattr(signal, "pthread_sigmask"):
 
-    class ForkedWorker(_Worker, processes.ForkProcess):
-        """Forked while signals wait."""
+    @contextmanager
+    def _signals_blocked() -> Iterator[None]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    class SpawnedWorker(_Worker, processes.SpawnProcess):
-        """Spawned while signals wait."""
+    class ForkedWorker(processes.ForkProcess):
+        """Forked while signals are blocked, which it inherits."""
 
-    _STARTED |= {"fork": ForkedWorker, "spawn": SpawnedWorker}
+        def start(self) -> None:
+            with _signals_blocked():
+                super().start()
+
+    class SpawnedWorker(processes.SpawnProcess):
+        """Spawned while signals are blocked, which it inherits."""
+
+        def start(self) -> None:
+            with _signals_blocked():
+                super().start()
+
+    _PROCESSES |= {"fork": ForkedWorker, "spawn": SpawnedWorker}
 
 
 def is_worker_death(error: BaseException) -> bool:
@@ -128,11 +130,11 @@ def is_worker_death(error: BaseException) -> bool:
     return _DIED.search(str(error)) is not None
 
 
-def dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
-    """What to say in place of an error that comes of a worker that died; None if it comes of something else.
+def dead_worker(trainer: pl.Trainer, error: BaseException) -> WorkerError | None:
+    """Return the error to raise in place of one that comes of a worker that died; None if it comes of something else.
 
-    Torch's error tells the process. Others come where the main process reads what the worker had begun to send; then
-    torch's may come while this looks, as it is raised in the handler of a signal.
+    Torch's error tells the process. Others come where the main process reads a batch that the worker had begun to
+    send; then torch's may come while this looks, as it is raised in the handler of a signal.
     """
     try:
         return _dead_worker(trainer, error)
@@ -140,39 +142,38 @@ def dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
         return _dead_worker(trainer, torchs)
 
 
-def _dead_worker(trainer: Any, error: BaseException) -> WorkerError | None:
-    found = _DIED.search(str(error))
-    until = time.monotonic() + (_DEATH_TAKES if found is None else 0)
+def _dead_worker(trainer: pl.Trainer, error: BaseException) -> WorkerError | None:
+    named = _DIED.search(str(error))
+    until = time.monotonic() + (_DEATH_TAKES if named is None else 0)
     while True:
         for running in running_loaders(trainer):
             for number, process in enumerate(running.workers):
-                if process.exitcode if found is None else process.pid == int(found[1].split(",")[0]):
+                if process.exitcode if named is None else process.pid == int(named[1].split(",")[0]):
                     which = f"Worker {number} of {running.loader.num_workers} of the {running.name}"
-                    return _named(f"{which} (process {process.pid})", process.exitcode)
+                    return _worker_error(f"{which} (process {process.pid})", process.exitcode)
         if time.monotonic() >= until:
-            return _named(f"A dataloader's worker (process {found[1]})", None) if found is not None else None
+            return _worker_error(f"A dataloader's worker (process {named[1]})", None) if named is not None else None
         time.sleep(0.02)
 
 
+def _worker_error(which: str, code: int | None) -> WorkerError:
+    if code is None:
+        message = f"{which} died. {_OTHERWISE}"
+    elif code >= 0:
+        message = f"{which} ended with exit code {code}. {_OTHERWISE}"
+    else:
+        name = signal.Signals(-code).name
+        message = f"{which} was ended by {name}. {_MEANS.get(name, _OTHERWISE)}"
+    return WorkerError(message, -(code or 0))
+
+
 def end_workers(iterators: Iterable[Any]) -> None:
-    """End what an error has left of the workers; `_shutdown_workers` is private, and torch calls it when an iterator is
-    deleted, which one in an error's traceback is not.
+    """End the workers that an error has left.
+
+    `_shutdown_workers` is private. Torch calls it when an iterator is deleted, which one in a traceback is not.
     """
     for iterator in (one for one in iterators if not one._persistent_workers):
         iterator._shutdown_workers()
         for worker in iterator._workers:
             if worker.is_alive():
                 worker.kill()  # no signal reaches it in a library's code
-
-
-def _named(which: str, code: int | None) -> WorkerError:
-    return WorkerError(_message(which, code), -(code or 0))
-
-
-def _message(which: str, code: int | None) -> str:
-    if code is None:
-        return f"{which} died. {_OTHERWISE}"
-    if code >= 0:
-        return f"{which} ended with exit code {code}. {_OTHERWISE}"
-    name = signal.Signals(-code).name
-    return f"{which} was ended by {name}. {_MEANS.get(name, _OTHERWISE)}"

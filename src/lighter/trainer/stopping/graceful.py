@@ -1,4 +1,4 @@
-"""A trainer that a signal tells to stop: it stops after the batch, saves, and ends with the signal's exit code."""
+"""Stop a trainer after the batch in which a signal came, save the fit, and end with the signal's exit code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException
@@ -26,6 +28,7 @@ from lighter._lightning.access import (
     running_loaders,
     tell_to_stop,
 )
+from lighter._lightning.checkpoints import is_fast_dev_run
 from lighter.errors import ProcessError, StorageError
 from lighter.files.run_folder import CHECKPOINTS, LAST, is_rank_zero
 from lighter.files.storage import identity, on_disk
@@ -41,49 +44,50 @@ from lighter.trainer.stopping.dataloader_workers import (
 )
 
 log = logging.getLogger("lighter.runs")
-_CHILDREN_HAVE = {True: 30.0, False: 2.0}  # seconds to end, by whether they know that they are to stop
+_TOLD, _UNTOLD = 30.0, 2.0  # seconds that child processes have to end, by whether they know that they are to stop
 _WORD_TAKES = 0.3  # seconds within which a signal to a group of processes has reached all of them
+_GONE = "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
 
 
 class Stopping:
-    """What a trainer knows of stopping, in one process.
+    """Stop the stages of a trainer, in one process.
 
     Args:
+        trainer: ours, or Lightning's own as far as callbacks can call this.
         folder: where its checkpoints are, in `checkpoints`; None if its callbacks say that.
 
     Attributes:
         folder: the same.
-        is_saving: whether the checkpoint that is being saved is that of a stop.
+        is_saving: the checkpoint that is being saved is that of a stop.
     """
 
-    def __init__(self, trainer: Any, folder: str | Path | None) -> None:
+    def __init__(self, trainer: pl.Trainer, folder: str | Path | None) -> None:
         self._trainer, self.folder = trainer, folder
         self.is_saving = False
         self._stage, self._has_begun = 0, False
         self._agreement: Agreement | None = None
-        self._children: list[Any] = []
+        self._children = _Children(trainer)
         self._iterators: list[Any] = []
         self._outcome = ""
 
     @property
     def signum(self) -> int | None:
         """The signal that came, here or in a process that this one has agreed with."""
-        caught = signals.current()
         agreed = self._agreement.signum if self._agreement is not None else None
-        return agreed or (caught.received if caught is not None else None)
+        return agreed or signals.received()
 
     def signum_of(self, error: BaseException | None) -> int | None:
-        """The same; SIGTERM where only Lightning's own handler has heard of it, which ends the loops with no code."""
+        """Return the signal that an error is due to; SIGTERM where only Lightning's own handler has heard of it."""
         if self.signum is None and self._trainer.received_sigterm and isinstance(error, SystemExit):
             return signal.SIGTERM if error.code is None else None
         return self.signum
 
     def failure(self) -> str | None:
-        """The error of another process, as far as that has left word."""
+        """Return the error that another process has left."""
         return self._agreement.failure() if self._agreement is not None else None
 
-    def begin(self, loaders: Any = None) -> None:
-        """The loops have their dataloaders, whose workers are about to start, and stop by themselves from now on."""
+    def begin(self, loaders: CombinedLoader | None = None) -> None:
+        """Let the loops stop by themselves from now on, and the workers of their dataloaders, which start now, not."""
         caught = signals.current()
         if caught is not None and not self._has_begun and self._agreement is None:
             caught.raise_again()
@@ -92,12 +96,12 @@ class Stopping:
             let_workers_stay(loaders.flattened)
 
     def agree(self) -> None:
-        """Before a training batch, in all processes: if they agree to stop, they do so after this one."""
+        """Agree before a training batch, in all processes: if they stop, they do so after this batch."""
         if self._agreement is not None and self._agreement.at_step():
             tell_to_stop(self._trainer)
 
     def leaves_loader(self) -> bool:
-        """Whether one of several processes was told to stop: the rest of an evaluation's batches is left out."""
+        """Return whether to leave out the rest of an evaluation's batches, as one of several processes stops."""
         if self._agreement is None:
             return False
         if meet_in_each_batch(self._trainer):
@@ -106,7 +110,7 @@ class Stopping:
         return self._agreement.is_asked()
 
     def agree_after_loader(self) -> None:
-        """After a dataloader of an evaluation, in all processes.
+        """Agree after a dataloader of an evaluation, in all processes.
 
         Raises:
             SIGTERMException: they stop.
@@ -118,7 +122,7 @@ class Stopping:
                 raise SIGTERMException
 
     def after_prediction(self) -> None:
-        """After a batch of a prediction, of which one process may have more than another.
+        """Stop after a batch of a prediction, of which one process may have more than another.
 
         Raises:
             SIGTERMException: this process was told to stop, or another one was.
@@ -126,24 +130,24 @@ class Stopping:
         if self._agreement is not None and meet_in_each_batch(self._trainer):
             self.agree()
         elif self._agreement is not None and self._agreement.is_asked():
-            self._let_children_end()
-            self._agreement.part()
+            self._children.let_end()
+            self._agreement.leave()
             raise SIGTERMException
         if self._trainer.received_sigterm:
             raise SIGTERMException
 
     @contextmanager
     def of_call(self) -> Iterator[None]:
-        """While `fit`, `validate`, `test` or `predict` is called, in the process that calls it.
+        """Catch signals while `fit`, `validate`, `test` or `predict` is called, in the process that calls it.
 
         Raises:
             Stopped: a signal came.
         """
         caught = signals.current()
         if caught is not None:
-            caught.last_words.append(self._kill_children)
-            if (theirs := requeue_signal(self._trainer)) is not None:
-                caught.leave(theirs)
+            caught.last_words.append(self._children.kill)
+            if (lightnings := requeue_signal(self._trainer)) is not None:
+                caught.leave(lightnings)
         self._outcome = ""
         try:
             with self._without_workers_left():
@@ -152,10 +156,11 @@ class Stopping:
             self._end(error)
             raise
         except Exception as error:
-            is_of_several = self._agreement is not None or self._children or child_processes(self._trainer)
+            is_of_several = self._agreement is not None or self._children.all
             if is_of_several and isinstance(error, (RuntimeError, ProcessExitedException)):
                 self._end(error)  # the others have gone while this one waited for them
-            self._end_waiting_children()
+            if self._agreement is not None and self._agreement.has_failed:
+                self._children.end_waiting(self._agreement)
             raise
         self._end(None)
 
@@ -171,10 +176,10 @@ class Stopping:
 
     @contextmanager
     def of_stage(self) -> Iterator[None]:
-        """While the loops run.
+        """Stop while the loops run.
 
         Raises:
-            SIGTERMException: they have stopped, and what has to be saved is saved.
+            SIGTERMException: they have stopped, and the fit is saved.
             WorkerError: a worker of a dataloader died.
             ProcessError: another process failed.
         """
@@ -185,19 +190,18 @@ class Stopping:
         if caught is None:
             yield
             return
-        caught.catch()  # again: Lightning has put its own handler before what was there
+        caught.catch()  # again: Lightning has put its own handler before ours
         with caught.deferred(self.is_deferred):
             try:
                 yield
-                self._agree_at_end()
+                if self._agreement is not None and trainer.state.fn != "predict":
+                    self._agreement.agree()
             except SIGTERMException:
                 self.save()
                 raise
-            except (RuntimeError, OSError, EOFError) as error:
-                self._on_failure(error)
-                self._tell_failure(error)
-                raise
             except Exception as error:
+                if isinstance(error, (RuntimeError, OSError, EOFError)):
+                    self._name_dead_worker(error)
                 self._tell_failure(error)
                 raise
             finally:
@@ -207,22 +211,18 @@ class Stopping:
                 self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
 
     def is_deferred(self) -> bool:
-        """In the handler of a signal: whether the loops stop by themselves. Several processes have to agree first.
+        """Return, in the handler of a signal, whether the loops stop by themselves. Several processes agree first.
 
-        Where they are Lightning's own trainer's, all of them do what the first one is told.
+        Where they are those of Lightning's own trainer, all of them do what the first one is told.
         """
         is_fit, trainer = self._trainer.state.fn == "fit", self._trainer
         if self._has_begun and self._agreement is None and (trainer.is_global_zero or not is_fit):
             tell_to_stop(trainer)
         return self._agreement is not None or self._has_begun
 
-    def _agree_at_end(self) -> None:
-        if self._agreement is not None and self._trainer.state.fn != "predict":
-            self._agreement.agree()
-
     def save(self) -> None:
-        """The loops have stopped: save the fit, in all processes."""
-        self._let_children_end()
+        """Save the fit once the loops have stopped, in all processes."""
+        self._children.let_end()
         self.is_saving = True
         try:
             self._outcome = save_at_stop(self._trainer, self.folder)
@@ -230,7 +230,7 @@ class Stopping:
             self.is_saving = False
 
     def _tell_failure(self, error: Exception) -> None:
-        """Let the other processes know, or know from them why this one lost its connection.
+        """Tell the other processes, or learn from them why this one lost its connection.
 
         Raises:
             ProcessError: another one failed before.
@@ -240,11 +240,11 @@ class Stopping:
         self._agreement.has_failed = True
         if not is_lost_connection(error):
             self._agreement.tell_failure(error)
-        elif self.signum is None and (failure := self._agreement.failure() or _unknown_failure(error)):
+        elif self.signum is None and (failure := self.failure() or (_GONE if is_peer_gone(error) else None)):
             raise ProcessError(failure) from error
 
-    def _on_failure(self, error: Exception) -> None:
-        """A worker of a dataloader that died is named; if a signal ended it and stops the run too, that is the stop."""
+    def _name_dead_worker(self, error: Exception) -> None:
+        """Name a dataloader's worker that died. If a signal ended it and stops the run too, that is the stop."""
         worker = dead_worker(self._trainer, error)
         if worker is None:
             return
@@ -263,49 +263,60 @@ class Stopping:
             return
         if is_rank_zero():
             log.warning("stopped by %s%s", signals.name_of(signum), self._outcome)
-        self._wait_for_children(signum)
+        self._children.stop(signum)
         raise Stopped(signum) from cause
 
-    def _let_children_end(self) -> None:
-        """Lightning kills this process when one that it started ends with an error, and the code of a stop is one."""
-        self._children = self._children or child_processes(self._trainer)
+
+class _Children:
+    """The processes of other ranks that this one has started."""
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+        self._told: list[Any] = []
+
+    @property
+    def all(self) -> list[Any]:
+        return self._told or child_processes(self._trainer)
+
+    def let_end(self) -> None:
+        """Let them end with the code of a stop: Lightning would kill this process for that."""
+        self._told = self.all
         let_children_end(self._trainer)
 
-    def _wait_for_children(self, signum: int) -> None:
-        know = bool(self._children)
-        children = self._children or child_processes(self._trainer)
-        for child in children if not know else ():
+    def stop(self, signum: int) -> None:
+        """Wait until they have ended, and kill those that have not; signal those that do not know yet."""
+        for child in self.all if not self._told else ():
             with suppress(OSError):
                 child.send_signal(signum)
-        until = time.monotonic() + _CHILDREN_HAVE[know]
-        while any(child.poll() is None for child in children) and time.monotonic() < until:
-            time.sleep(0.02)
-        self._kill_children()
+        self._wait(_TOLD if self._told else _UNTOLD)
+        self.kill()
 
-    def _end_waiting_children(self) -> None:
-        """After a failure of the loops in this process: those that have not failed wait for it, and would for long.
+    def end_waiting(self, agreement: Agreement) -> None:
+        """Kill those that wait for this process, which has failed: when its connections close they would complain.
 
-        They would complain of it too, when its connections close. Where all have failed, a script may go on.
+        Where all have failed, a script may go on.
         """
-        agreement, children = self._agreement, child_processes(self._trainer)
-        if agreement is None or not agreement.has_failed or not children:
-            return
-        until = time.monotonic() + _CHILDREN_HAVE[False]
-        while any(child.poll() is None for child in children) and time.monotonic() < until:
-            if agreement.have_all_failed():
-                return
-            time.sleep(0.02)
-        self._let_children_end()
-        self._kill_children()
+        if self.all and not self._wait(_UNTOLD, agreement.have_all_failed):
+            self.let_end()
+            self.kill()
 
-    def _kill_children(self) -> None:
-        for child in self._children or child_processes(self._trainer):
+    def _wait(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until they have ended or something else is over; return the latter."""
+        until = time.monotonic() + seconds
+        while any(child.poll() is None for child in self.all) and time.monotonic() < until:
+            if is_over():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def kill(self) -> None:
+        for child in self.all:
             with suppress(OSError):
                 child.kill()
 
 
 def stops_cleanly(method: Callable[..., Any]) -> Callable[..., Any]:
-    """One of Lightning's entry points that ends as a signalled program does.
+    """Make one of Lightning's entry points end as a signalled program does.
 
     Raises:
         Stopped: SIGTERM, SIGHUP or SIGUSR1 came: a `SystemExit` with the code 128 + n.
@@ -322,49 +333,41 @@ def stops_cleanly(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def save_at_stop(trainer: Any, folder: str | Path | None) -> str:
+def save_at_stop(trainer: pl.Trainer, folder: str | Path | None) -> str:
     """Save a fit that stops between two batches, in a validation or between two epochs, in all of its processes.
 
     Returns:
-        how far it is, and what was saved or why nothing was: the rest of a sentence.
+        how far it is, and the file that was saved or why none was: the rest of a sentence.
     """
     if trainer.state.fn != "fit":
         return ""
     if trainer.sanity_checking:
         return " before the training began: nothing to save"
-    where = f" in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps"
+    progress_so_far = f" in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps"
     path = _last_checkpoint(trainer, folder)
-    if path is None or trainer.fast_dev_run:
-        return f"{where}: nothing saved, as checkpoints are off"
-    progress = trainer.fit_loop.epoch_loop.batch_progress.total
-    if progress.ready != progress.completed:
-        return f"{where}, within a batch: nothing saved"
+    if path is None or is_fast_dev_run(trainer):
+        return f"{progress_so_far}: nothing saved, as checkpoints are off"
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total
+    if batches.ready != batches.completed:
+        return f"{progress_so_far}, within a batch: nothing saved"
     if trainer.is_global_zero and (disk := on_disk(path)) is not None and disk.is_symlink():
-        disk.unlink()  # ModelCheckpoint(save_last="link"): what it links to stays as it is
+        disk.unlink()  # ModelCheckpoint(save_last="link"): the file that it links to stays as it is
     before = identity(path)
     try:
         trainer.save_checkpoint(path, weights_only=False)
     except StorageError as error:  # which names the file
-        return f"{where}. {error}"
-    except Exception as error:  # noqa: BLE001  whatever it is, the process has to end, with the code of a stop
-        return f"{where}: {path} could not be saved ({type(error).__name__}: {error})"
-    if identity(path) == before:  # `on_save_error: continue`, or weights that are not finite: a warning has said why
-        return f"{where}: {path} is not saved"
-    return f"{where}; saved {path}"
+        return f"{progress_so_far}. {error}"
+    except Exception as error:  # noqa: BLE001  whatever it is, the process has to end with the code of a stop
+        return f"{progress_so_far}: {path} could not be saved ({type(error).__name__}: {error})"
+    if identity(path) == before:  # `on_save_error: continue`, or weights with NaN or Inf: a warning has said why
+        return f"{progress_so_far}: {path} is not saved"
+    return f"{progress_so_far}; saved {path}"
 
 
-def _unknown_failure(error: Exception) -> str:
-    """Describe the failure of a process that left no error: it was killed, or it is the one that keeps the errors."""
-    gone = (
-        "another process ended, and this one cannot go on without it. Its own last lines say why, unless it was killed"
-    )
-    return gone if is_peer_gone(error) else ""
-
-
-def _last_checkpoint(trainer: Any, folder: str | Path | None) -> str | None:
-    """Where a stop saves: `last.ckpt` in the run's folder, or else where a callback saves; None if none does."""
-    places = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
-    if not places:
+def _last_checkpoint(trainer: pl.Trainer, folder: str | Path | None) -> str | None:
+    """Return where a stop saves: `last.ckpt` in the run's folder, or else where a callback saves; None if none does."""
+    folders = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
+    if not folders:
         return None
-    place = os.path.join(folder, CHECKPOINTS) if folder is not None else next(filter(None, places), None)
-    return os.path.join(place, LAST) if place is not None else None
+    chosen = os.path.join(folder, CHECKPOINTS) if folder is not None else next(filter(None, folders), None)
+    return os.path.join(chosen, LAST) if chosen is not None else None

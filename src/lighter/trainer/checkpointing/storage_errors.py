@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be written, in one line: which, why, how large it is, what is kept."""
+"""Describe a checkpoint that cannot be written: which, why, how large it is, what is kept."""
 
 from __future__ import annotations
 
@@ -17,38 +17,36 @@ from lighter.errors import StorageError
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def storage_error(error: OSError, path: Any, checkpoint: Any = None) -> StorageError:
-    """What the system said when a checkpoint was written, as our error.
-
-    Args:
-        error: the system's.
-        path: the checkpoint's.
-        checkpoint: what was to be in it, for its size; None where that is not at hand.
-    """
+def storage_error(error: OSError, path: str | Path, checkpoint: Any = None) -> StorageError:
+    """Make our error of the system's, with the checkpoint's size where the checkpoint is at hand."""
     if isinstance(error, StorageError):
         return error
     folder = Path(path).parent
     room = _room(folder, error, checkpoint) if error.errno in NO_ROOM else []
     about = f" ({', '.join(room)})" if room else ""
-    return StorageError(f"{path} cannot be written: {error.strerror or error}{about}. {_kept(folder)}", error.errno)
-
-
-def _kept(folder: Path) -> str:
     try:
         names = sorted(path.name for path in folder.glob("*.ckpt"))
     except OSError:
         names = []
-    return f"Kept as before: {', '.join(names)}" if names else "There is no earlier checkpoint"
+    kept = f"Kept as before: {', '.join(names)}" if names else "There is no earlier checkpoint"
+    return StorageError(f"{path} cannot be written: {error.strerror or error}{about}. {kept}", error.errno)
 
 
-def size_of(value: Any) -> int:
+def _room(folder: Path, error: OSError, checkpoint: Any) -> list[str]:
+    words = [f"it takes {_in_words(_size_of(checkpoint))}"] if checkpoint is not None else []
+    with suppress(OSError):
+        if error.errno == errno.ENOSPC:  # the system does not tell how much of a quota is left
+            words.append(f"{_in_words(shutil.disk_usage(folder).free)} are free")
+    return words
+
+
+def _size_of(value: Any) -> int:
     """The bytes of the tensors in nested data; a memory that several share counts once."""
     storages = (tensor.untyped_storage() for tensor in tensors_in(value) if tensor.layout is torch.strided)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def in_words(size: float) -> str:
-    """Bytes with a unit of a thousand: `12.3 MB`."""
+def _in_words(size: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -56,16 +54,8 @@ def in_words(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def _room(folder: Path, error: OSError, checkpoint: Any) -> list[str]:
-    words = [f"it takes {in_words(size_of(checkpoint))}"] if checkpoint is not None else []
-    with suppress(OSError):
-        if error.errno == errno.ENOSPC:  # what a quota leaves is not told
-            words.append(f"{in_words(shutil.disk_usage(folder).free)} are free")
-    return words
-
-
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested data."""
+    """Iterate over the tensors in nested data."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
