@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparkwheel.path_utils import resolve_relative_ids
-
+from lighter.config.expression import from_top
 from lighter.config.load import Input, Step, steps
 from lighter.config.problems import Problem, Problems, nearest
 from lighter.config.references import find_step
@@ -126,7 +125,7 @@ def _elsewhere(root: Node, key: str) -> str:
 
 def _absolute(path: str, text: str) -> str:
     try:
-        return str(resolve_relative_ids(path, text))[1:].strip()
+        return from_top(path, text)[1:].strip()
     except ValueError:
         return ""
 

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 
-from sparkwheel.path_utils import resolve_relative_ids
-
 from lighter.config.expression import absolute as made_absolute
-from lighter.config.expression import referred
+from lighter.config.expression import from_top, referred
 from lighter.config.problems import Problem, close_to, nearest, shortened
 from lighter.config.tree import (
     MAX_DEPTH,
@@ -279,7 +277,7 @@ def copied_paths(root: Node) -> set[str]:
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
             with suppress(ValueError):  # a problem of its own
-                found |= {copy[1:] for copy in ANY_COPY.findall(str(resolve_relative_ids(path, node.value)))}
+                found |= {copy[1:] for copy in ANY_COPY.findall(from_top(path, node.value))}
     return found
 
 
@@ -300,8 +298,8 @@ def _levels_up(root: Node, path: str, text: str, target: str) -> str:
         for more in range(1, len(split(path))):
             wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
             with suppress(ValueError):
-                is_meant = str(resolve_relative_ids(path, f"{symbol}{levels}{name}"))[1:] == target
-                if is_meant and root.find(str(resolve_relative_ids(path, wider))[1:]) is not None:
+                is_meant = from_top(path, f"{symbol}{levels}{name}")[1:] == target
+                if is_meant and root.find(from_top(path, wider)[1:]) is not None:
                     return f"Did you mean `{wider}`? `{symbol}::name` is a sibling; each further `::` is one level up."
     return ""
 

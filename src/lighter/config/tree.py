@@ -18,6 +18,10 @@ from typing import Any, NamedTuple
 SEPARATOR = "::"
 COMMAND_LINE = "command line"
 MAX_DEPTH = 100
+SPECIAL = ("_target_", "_args_", "_mode_", "_disabled_")
+"""Keys of a definition that are no arguments."""
+MODES = ("default", "callable", "debug")
+"""Values of `_mode_`: make an object, a partial, or an object under the debugger."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,17 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
 def is_target(value: Any) -> bool:
     """Whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
     return isinstance(value, dict) and "_target_" in value
+
+
+def disabled(definition: Any) -> bool | None:
+    """Return whether `_disabled_` takes an object out of the config; None if that is worked out later."""
+    if not is_target(definition) or "_disabled_" not in definition:
+        return False
+    written = definition["_disabled_"]
+    switch = written.value if isinstance(written, Node) else written
+    if is_reference(switch):
+        return None
+    return switch.strip().lower() == "true" if isinstance(switch, str) else bool(switch)
 
 
 def is_reference(value: Any) -> bool:

@@ -11,14 +11,13 @@ from collections.abc import Collection
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
-from lighter.config.check.definitions import SPECIAL, hint_of_special
+from lighter.config.check.definitions import hint_of_special
 from lighter.config.check.other_tools import is_of_cli
-from lighter.config.faults import why_not_found
-from lighter.config.locate import locate, not_callable
+from lighter.config.locate import locate, not_callable, why_not_found
 from lighter.config.problems import Problem
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.signatures import Call, signature_of
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SPECIAL, Node, disabled, is_reference, is_target, join
 
 NOTHING = object()
 """In place of a target that cannot be had."""
@@ -117,7 +116,7 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
     named = {
         str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
         for key, child in node.value.items()
-        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or _is_disabled(child))
+        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }
     positional: list[Any] | None = [] if unnamed is None else None
     if unnamed is not None and isinstance(unnamed.value, list):
@@ -130,7 +129,7 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
     """Path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
-        items = [(index, item) for index, item in enumerate(args.value) if not _is_disabled(item)]
+        items = [(index, item) for index, item in enumerate(args.value) if disabled(item.value) is False]
         index, item = items[min(argument, len(items) - 1)]
         return join(join(path, "_args_"), index), item.origin
     if argument is not None:
@@ -147,11 +146,5 @@ def plain(node: Node) -> Any:
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(child) for child in node.value if not _is_disabled(child)]
+        return [plain(child) for child in node.value if disabled(child.value) is False]
     return node.value
-
-
-def _is_disabled(node: Node) -> bool:
-    return (
-        is_target(node.value) and "_disabled_" in node.value and str(node.value["_disabled_"].value).lower() != "false"
-    )

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from lighter.config.expression import absolute, referred
 from lighter.config.problems import Problem, shortened
-from lighter.config.tree import SEPARATOR, Node, is_target, join
+from lighter.config.tree import SEPARATOR, Node, disabled, join
 
 _DONE, _OPEN = 2, 1
 _MOST = 20
@@ -51,8 +51,7 @@ def _follow(
 def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple[str, Node]]:
     value = node.value
     if isinstance(value, dict):
-        off = is_target(value) and "_disabled_" in value and str(value["_disabled_"].value).lower() == "true"
-        for key, child in {} if off else value.items():
+        for key, child in {} if disabled(value) else value.items():
             if id(child) not in later:
                 yield join(path, key), child
     elif isinstance(value, list):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from lighter.config.check.other_tools import check_cli
 from lighter.config.problems import Problem, close_to, closest, indefinite
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import MODES, SPECIAL, Node, is_reference, is_target, join
 
-MODES = ("default", "callable", "debug")
-SPECIAL = ("_target_", "_args_", "_mode_", "_disabled_")
 _OF_OTHERS = {  # the special keys of Hydra
     "_partial_": "To get a function instead of an object, write `_mode_: callable`.",
     "_recursive_": "Nested definitions are always made.",

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparkwheel.path_utils import resolve_relative_ids
-
-from lighter.config.expression import absolute, referred
+from lighter.config.expression import absolute, from_top, referred
 from lighter.config.problems import Problem, close_to
 from lighter.config.references import ANY_COPY
 from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
@@ -53,6 +51,6 @@ def _referred(root: Node) -> Iterator[str]:
         if isinstance(value, str) and value[:1] in ("@", "%", "$"):
             try:
                 yield from referred(absolute(path, value))
-                yield from (copy[1:] for copy in ANY_COPY.findall(resolve_relative_ids(path, value)))
+                yield from (copy[1:] for copy in ANY_COPY.findall(from_top(path, value)))
             except ValueError:  # a problem of its own
                 continue
