@@ -1,10 +1,10 @@
-"""Text to a checked config. No torch here; only this package knows sparkwheel.
+"""Text to a checked config, and its definitions to objects. No torch here.
 
 load     files, dicts and overrides -> one merged tree
 check    the tree, or all its problems; and, once its targets are imported, what they cannot be called with
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
-safe     what a stranger's config may do: the allow-list, and an interpreter in place of `eval`
+safe     what an untrusted config may do: the allow-list, and an interpreter in place of `eval`
 faults   an error while one is made -> the config's mistake with its place, or the user's exception with a note
 dump     the tree -> YAML that runs the same again
 """

@@ -1,7 +1,7 @@
 """References between values: `%a::b` copies a definition, `@a::b` names the object made from it.
 
 `expand` works out the copies on the tree, so that each copied value keeps the place where it was written;
-`check_references` finds the references to nothing. Following `@` and evaluating `$` is sparkwheel's (`config.objects`).
+`check_references` finds the references to nothing. Following `@` and evaluating `$` come later (`config.resolver`).
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class SafeMode:
         """
         rule = self.rule(name, argument)
         wrong = None
-        if rule == paths.REFUSED or argument == "_debug_":  # sparkwheel would open a debugger
+        if rule == paths.REFUSED:
             raise RefusedError(f"safe mode does not let a config set `{argument}` of `{name}`", argument=argument)
         if rule == paths.PATH:
             self.check_path(value, argument)

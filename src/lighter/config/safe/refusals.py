@@ -80,7 +80,7 @@ def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Pro
 
 
 def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
-    """Keys that mean something to sparkwheel, in forms that only a run would work out."""
+    """Yield special keys in forms that only a run would work out, and unknown ones."""
     made = node.value.get("_mode_")
     if made is not None and made.value not in _MODES:
         yield RefusedError(f"in safe mode `_mode_` is {' or '.join(_MODES)}"), made
