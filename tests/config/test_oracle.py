@@ -37,7 +37,7 @@ CORPUS = [
     "{a: {_target_: builtins.dict, a: {_target_: builtins.dict, b: 1}}, b: '@vars::a::a'}",
     "{a: [1, {_target_: builtins.dict, _disabled_: true}, 2], b: {c: {_target_: builtins.dict, _disabled_: 'True'}}}",
     "{a: {x: {_target_: builtins.dict, _disabled_: '$1 == 1'}, y: 1}}",
-    "{a: {_target_: builtins.dict, _disabled_: false, z: 1}, b: {_target_: builtins.dict, _disabled_: '$1 == 2', z: 2}}",
+    "{a: {_target_: builtins.dict, _disabled_: false, z: 1}, b: {_target_: builtins.dict, _disabled_: '$1 == 2'}}",
     "{a: {_target_: '$dict', a: 1}, t: '$int', b: {_target_: '@vars::t', _args_: ['7']}}",
     "{a: {_target_: builtins.int, _mode_: callable}, b: '$@vars::a(\"3\")'}",
     "{m: callable, a: {_target_: builtins.int, _mode_: '@vars::m', base: 2}, b: '$@vars::a(\"101\")'}",

@@ -50,7 +50,8 @@ class Resolver:
 
     def __init__(self, definitions: PlainDefinitions, evaluate: Evaluate, call: Call) -> None:
         self._definitions, self._evaluate, self._call = definitions, evaluate, call
-        self._exchanged: dict[str, Any] = {}
+        self._defined: dict[str, Any] = {}  # with all that is in it
+        self._exchanged: dict[str, Any] = {}  # alone
         self.made: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,25 +92,28 @@ class Resolver:
         Raises:
             KeyError: nothing stands there.
         """
+        if path in self._exchanged:
+            return self._exchanged[path]
         for above in reversed(prefixes(path)):
-            if above in self._exchanged:
+            if above in self._defined:
                 try:
-                    return value_at(self._exchanged[above], split(path)[len(split(above)) :])
-                except LookupError:  # it was taken out of the definition around it, and can still be referred to
+                    return value_at(self._defined[above], split(path)[len(split(above)) :])
+                except LookupError:  # what is in it no more can still be referred to
                     continue
         return self._definitions.definition(path)
 
     def exchange(self, path: str, definition: Any) -> None:
-        """Exchange what a path is made from. What stands below it stays, and can still be referred to."""
+        """Exchange the definition of one object. Objects in it are made as before, and can still be referred to."""
         self.forget(path, below=False)
         self._exchanged[path] = definition
 
     def define(self, path: str, definition: Any) -> None:
         """Exchange what a path and all below it is made from."""
         self.forget(path)
-        for inner in [inner for inner in self._exchanged if inner.startswith(path + SEPARATOR)]:
-            del self._exchanged[inner]
-        self._exchanged[path] = definition
+        for changes in (self._exchanged, self._defined):
+            for inner in [inner for inner in changes if f"{inner}{SEPARATOR}".startswith(f"{path}{SEPARATOR}")]:
+                del changes[inner]
+        self._defined[path] = definition
 
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what a path has become, and what is below it."""

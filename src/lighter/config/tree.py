@@ -1,7 +1,7 @@
 """The config as a tree in which every value knows where it was written.
 
 A `Node` holds a scalar, a dict of nodes or a list of nodes, and its `Origin`. Loading, merging, overriding,
-checking and dumping all work on nodes; only `config.plain_definitions` turns them into plain data, of which objects are made.
+checking and dumping all work on nodes; of plain data, `config.plain_definitions`, objects are made.
 Only `config.merge` changes nodes, and only those of the tree that is being put together; once `config.load` has
 returned a tree, each stage makes the next one.
 """
