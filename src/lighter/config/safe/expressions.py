@@ -17,9 +17,19 @@ from lighter.config.expression import REFERENCES
 from lighter.config.problems import shortened
 from lighter.config.safe.arithmetic import Arithmetic, is_bunch, not_evaluated, parse
 from lighter.config.safe.mode import RefusedError, SafeMode
-from lighter.config.safe.work import MAX_ITEMS, NUMBERS, SCALARS, SEQUENCES, Work, is_array
+from lighter.config.safe.work import NUMBERS, SCALARS, Work, is_array
 
-_MAX_DIGITS = 1000  # of `round`
+BUILTINS: Mapping[str, Callable[..., Any]] = {
+    each.__name__: each for each in (abs, float, int, len, list, max, min, range, round, str, sum)
+}
+_LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, however deep
+    **dict.fromkeys(("abs", "range", "round"), NUMBERS),
+    **dict.fromkeys(("float", "int"), (*NUMBERS, str)),
+    **dict.fromkeys(("len", "list", "max", "min", "str"), (*SCALARS, range)),
+    "sum": (*NUMBERS, range),
+}
+_OF_ARRAYS_TOO = ("float", "int", "len")
+_MAX_DIGITS = 1000  # of `round`, which works out 10 to their power
 _OF_TENSORS = (
     "abs all amax amin any argmax argmin bool clamp clone contiguous cos detach dim double exp flatten float half int"
     " item log log_softmax long max mean median min numel permute relu reshape round sigmoid sin size softmax sqrt"
@@ -124,15 +134,19 @@ class _Interpreter(Arithmetic):
             target = self.located(dotted, is_called=True)
             return lambda args, kwargs: self.called(dotted, target, args, kwargs)
         if isinstance(node, ast.Name) and node.id not in self.imports:
-            if node.id not in FUNCTIONS:
+            if node.id not in BUILTINS:
                 raise _unknown_name(node.id)
-            known = FUNCTIONS[node.id]
-            return lambda args, kwargs: known(self.work, *args, **kwargs)
+            return lambda args, kwargs: self.called_builtin(node.id, args, kwargs)
         if isinstance(node, ast.Attribute):
             method, is_method = self.reached(node)
             if is_method:
                 return lambda args, kwargs: method(*args, **kwargs)
         raise RefusedError("what is called is a function by its name, or a method of a value")
+
+    def called_builtin(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if kwargs:  # `max(..., key=...)` would call what it is given
+            raise RefusedError(f"in safe mode `{name}` takes no arguments by name")
+        return _call_builtin(name, args, self.work)
 
     def called(self, dotted: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         self.work.spend_on([*args, *kwargs.values()])
@@ -168,13 +182,13 @@ def _refused_name(node: ast.AST, imports: Mapping[str, str], mode: SafeMode) -> 
         return mode.refusal(dotted)
     if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
         return RefusedError(f"safe mode does not read `{node.attr}`")
-    if isinstance(node, ast.Name) and node.id not in {*FUNCTIONS, *imports, REFERENCES}:
+    if isinstance(node, ast.Name) and node.id not in {*BUILTINS, *imports, REFERENCES}:
         return _unknown_name(node.id)
     return None
 
 
 def _unknown_name(name: str) -> RefusedError:
-    known = ", ".join(sorted(FUNCTIONS))
+    known = ", ".join(sorted(BUILTINS))
     return RefusedError(f"safe mode knows no `{shortened(name, 60)}`", f"It has {known}, and what is on the list.")
 
 
@@ -212,84 +226,19 @@ def _known(value: Any) -> tuple[str, str, type]:
     return "", "", kind
 
 
-def _items(value: Any, work: Work) -> list[Any]:
-    """Return the items of a plain value, and count them."""
-    if type(value) not in (*SEQUENCES, dict):
-        raise RefusedError(f"safe mode does not go through a {type(value).__name__}")
-    if len(value) > MAX_ITEMS:
-        raise RefusedError(f"this has more than {MAX_ITEMS:,} items")
-    work.spend(len(value))
-    return list(value)
+def _call_builtin(name: str, args: list[Any], work: Work) -> Any:
+    """Call a function of Python's, once all that it goes through is counted and known to be plain."""
+    for leaf in work.leaves(*args):
+        is_special = name in _OF_ARRAYS_TOO and (is_array(leaf) or (name == "len" and _has_length(leaf)))
+        if type(leaf) not in _LEAVES[name] and not is_special:
+            raise RefusedError(f"in safe mode `{name}` takes no {type(leaf).__name__}")
+        if type(leaf) in (str, range):
+            work.spend(len(leaf))
+    if (name == "sum" and len(args) > 1) or (name == "round" and any(abs(digits) > _MAX_DIGITS for digits in args[1:])):
+        raise RefusedError(f"in safe mode `{name}` takes no such second argument")
+    return BUILTINS[name](*args)
 
 
-def _ordered(values: tuple[Any, ...], work: Work) -> list[Any]:
-    """Return the items of one list, or the arguments, all of them plain."""
-    items = _items(values[0], work) if len(values) == 1 else list(values)
-    work.measure(items)
-    return items
-
-
-def _sum(work: Work, values: Any, start: Any = 0) -> Any:
-    items = _items(values, work)
-    if not all(type(value) in NUMBERS for value in [start, *items]):
-        raise RefusedError("`sum` adds numbers")
-    return sum(items, start)
-
-
-def _round(work: Work, value: Any, digits: Any = None) -> Any:
-    if type(value) not in NUMBERS or type(digits) not in (int, type(None)):
-        raise RefusedError("`round` takes a number and a number of digits")
-    if digits is not None and abs(digits) > _MAX_DIGITS:
-        raise RefusedError(f"`round` takes at most {_MAX_DIGITS} digits")
-    return round(value, digits)
-
-
-def _number(kind: type) -> Callable[..., Any]:
-    def make(work: Work, value: Any = 0) -> Any:
-        if type(value) not in (*NUMBERS, str) and not is_array(value):
-            raise RefusedError(f"`{kind.__name__}` takes a number or a text")
-        work.spend_on([value])
-        return kind(value)
-
-    return make
-
-
-def _length(work: Work, value: Any) -> int:
+def _has_length(value: Any) -> bool:
     torch = sys.modules.get("torch")
-    is_torchs = torch is not None and isinstance(value, (torch.Size, torch.utils.data.Dataset))
-    if type(value) in (*SEQUENCES, dict) or is_array(value) or is_bunch(value) or is_torchs:
-        return len(value)
-    raise RefusedError(f"safe mode does not ask a {type(value).__name__} for its length")
-
-
-def _range(work: Work, *bounds: Any) -> range:
-    if not all(type(bound) in (bool, int) for bound in bounds):
-        raise RefusedError("`range` takes integers")
-    return range(*bounds)
-
-
-def _absolute(work: Work, value: Any) -> Any:
-    if type(value) not in NUMBERS:
-        raise RefusedError("`abs` takes a number")
-    return abs(value)
-
-
-def _text(work: Work, value: Any = "") -> str:
-    if type(value) not in SCALARS:
-        raise RefusedError(f"a {type(value).__name__} is not written as text")
-    return str(value)
-
-
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": _absolute,
-    "float": _number(float),
-    "int": _number(int),
-    "len": _length,
-    "list": lambda work, values=(): _items(values, work),
-    "max": lambda work, *values: max(_ordered(values, work)),
-    "min": lambda work, *values: min(_ordered(values, work)),
-    "range": _range,
-    "round": _round,
-    "str": _text,
-    "sum": _sum,
-}
+    return is_bunch(value) or (torch is not None and isinstance(value, (torch.Size, torch.utils.data.Dataset)))
