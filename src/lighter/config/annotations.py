@@ -1,4 +1,4 @@
-"""Whether a value that is written in a config fits an annotation of Python's.
+"""Check values of a config against annotations of Python's.
 
 Lenient: what cannot be told fits. A value that is worked out later (`@a::b`, `$...`, an object) is `UNKNOWN`, and
 classes whose users often hand over something else, a path, an enum's name, a list for an array, take anything.
@@ -29,7 +29,7 @@ _LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "It
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value may be handed over for a parameter that is annotated like this."""
+    """Return whether a plain value may be handed over for a parameter that is annotated like this."""
     if value is UNKNOWN or annotation in (Any, object, inspect.Parameter.empty):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
@@ -65,12 +65,12 @@ def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def _words_of(kind: type[Enum]) -> list[str]:
-    """The names and the texts of an enum's members."""
+    """Return the names and the texts of an enum's members."""
     return [*kind.__members__, *(str(member.value) for member in kind)]
 
 
 def _bare(word: str) -> str:
-    """A word as those compare it who take members by text."""
+    """Return a word as those compare it who take members by text."""
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
@@ -93,7 +93,7 @@ def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def _is_decisive(kind: type) -> bool:
-    """Whether a class takes nothing but its instances: modules, tensors and the like."""
+    """Return whether a class takes nothing but its instances: modules, tensors and the like."""
     known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
     return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
 
@@ -106,7 +106,7 @@ def _is_instance(value: Any, kind: type) -> bool:
 
 
 def shown(annotation: Any) -> str:
-    """An annotation as messages say it."""
+    """Return an annotation as messages say it."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return "null"
@@ -127,7 +127,7 @@ def shown(annotation: Any) -> str:
 
 
 def as_written(value: Any) -> str:
-    """A value as messages show it, with dots for what is not known."""
+    """Return a value as messages show it, with dots for what is not known."""
     if isinstance(value, dict):
         return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
     if isinstance(value, list):
@@ -136,7 +136,7 @@ def as_written(value: Any) -> str:
 
 
 def choices(annotation: Any) -> Iterator[Any]:
-    """The values that an annotation lists."""
+    """Yield the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (*UNIONS, Annotated):

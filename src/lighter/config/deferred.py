@@ -49,7 +49,7 @@ class Deferred(_Written):
 
     @property
     def definition(self) -> Any:
-        """What the config says, as plain data."""
+        """The definition as the config has it, as plain data."""
         return self._objects.definition(self.path)
 
     @property

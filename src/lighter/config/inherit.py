@@ -14,12 +14,12 @@ _NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what o
 
 
 def is_by_mode(given: Any, modes: Collection[str]) -> bool:
-    """Whether what was given is a dict by mode, though with a wrong name perhaps, and not one thing for all modes."""
+    """Return whether what was given is a dict by mode, though with a wrong name perhaps, and not one thing for all modes."""
     return isinstance(given, Mapping) and not is_target(given) and any(key in {*modes, *_NO_MODES} for key in given)
 
 
 def by_mode(given: Any, modes: Sequence[str]) -> Any:
-    """What was given, with an entry for each mode from the first that has one on.
+    """Return what was given, with an entry for each mode from the first that has one on.
 
     A mode without an entry takes that of the mode before it. A mode whose entry has no `_target_` of its own changes
     some keys of that one: `{train: {_target_: F1Score, average: micro}, val: {average: macro}}`. Where an entry is a

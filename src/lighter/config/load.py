@@ -58,10 +58,10 @@ class Step:
 
 
 def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
-    """The merged tree of all inputs, left to right, with the overrides applied last.
+    """Return the merged tree of all inputs, left to right, with the overrides applied last.
 
     Args:
-        safe: how a stranger's files are read: without aliases, and other files only inside its roots.
+        safe: how untrusted files are read: without aliases, and other files only inside its roots.
 
     Raises:
         ConfigError: with everything that is wrong with the inputs.
@@ -79,7 +79,7 @@ def load_what_can_be(
     safe: SafeMode | None = None,
     empty: list[Source] | None = None,
 ) -> Node | None:
-    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
+    """Return the merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
 
     Files that hold nothing are added to `empty`.
     """
@@ -93,7 +93,7 @@ def load_what_can_be(
 
 
 def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Iterator[Step | None]:
-    """The loading, step by step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
+    """Yield each step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
     reader = _Files(problems, safe)
@@ -120,7 +120,7 @@ def _adds_nothing(tree: Node) -> bool:
 
 
 def listed(inputs: Inputs) -> list[Input]:
-    """Inputs as a list: one path, override or dict is a list of it.
+    """Return inputs as a list: one path, override or dict is a list of it.
 
     Raises:
         ConfigError: one is something else.
@@ -137,12 +137,12 @@ def listed(inputs: Inputs) -> list[Input]:
 
 
 def is_override(word: str) -> bool:
-    """Whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
+    """Return whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
     return ("=" in word or word.startswith("~")) and not is_url(word) and not os.path.isfile(word)
 
 
 def is_url(item: object) -> bool:
-    """Whether an input is a URL, and not a file or an override."""
+    """Return whether an input is a URL, and not a file or an override."""
     return isinstance(item, str) and item.lower().startswith(("https://", "http://"))
 
 
@@ -165,7 +165,7 @@ def _sort(
 
 
 def parse_override(word: str, problems: list[Problem]) -> Override | None:
-    """An override, or None and a problem. The value is YAML; one that starts with `@`, `%` or `$` is taken as text."""
+    """Return an override, or None and a problem. Its value is YAML; one with `@`, `%` or `$` first is taken as text."""
     source = Source(COMMAND_LINE, word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
@@ -199,7 +199,7 @@ class _Files:
         self.is_incomplete = False
 
     def input(self, path: Path | str) -> Iterator[Node]:
-        """What a file given by the user, or a URL, adds, layer by layer: its bases, then itself."""
+        """Yield what a file given by the user, or a URL, adds, layer by layer: its bases, then itself."""
         if isinstance(path, str):
             tree = _parse(Source(path, is_file=True), _fetch(path, self.problems), self.problems, aliases=False)
             self.is_incomplete = self.is_incomplete or tree is None
@@ -208,7 +208,7 @@ class _Files:
         return iter(()) if found is None else self.layers(found, (_real(path),))
 
     def layers(self, tree: Node, within: tuple[Path, ...] = ()) -> Iterator[Node]:
-        """The bases of a tree that were not needed before, depth first, then the tree."""
+        """Yield the bases of a tree that were not needed before, depth first, then the tree."""
         named = tree.value.pop("_base_", None)
         items = [] if named is None else named.value if isinstance(named.value, list) else [named]
         for item in items:
@@ -229,7 +229,7 @@ class _Files:
         yield tree
 
     def parsed(self, path: Path, named_by: Node | None) -> Node | None:
-        """A copy of a file's own tree; None, and a problem the first time, where it cannot be read."""
+        """Return a copy of a file's own tree; None, and a problem the first time, where it cannot be read."""
         real = _real(path)
         if named_by is not None and self.safe is not None:
             self.refuse(path, named_by, self.safe)
@@ -250,11 +250,11 @@ class _Files:
             raise ConfigError([Problem(f"safe mode does not read this file: {wrong}", named_by.origin, hint=hint)])
 
     def with_copies(self, tree: Node) -> Node:
-        """The tree with what other files hold in place of each `%file.yaml::path`."""
+        """Return the tree with what other files hold in place of each `%file.yaml::path`."""
         return expand_external(tree, self.whole, self.problems)
 
     def whole(self, name: str, named_by: Node) -> Node | None:
-        """The tree of a file that `%file.yaml` names, with its bases.
+        """Return the tree of a file that `%file.yaml` names, with its bases.
 
         A relative name is relative to the file that it is written in, or else to the working directory.
         """
@@ -278,7 +278,7 @@ class _Files:
 
 
 def _real(path: Path) -> Path:
-    """What tells a file from others, whatever name it is given."""
+    """Return what tells a file from others, whatever name it is given."""
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
@@ -286,7 +286,7 @@ def _real(path: Path) -> Path:
 
 
 def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, is_safe: bool) -> Node | None:
-    """The tree of one file's text; None, and a problem, where it cannot be read."""
+    """Return the tree of one file's text; None, and a problem, where it cannot be read."""
     source = Source(str(path), folder=path.parent, is_file=True)
     text = _read(path, named_by, problems, only_regular=is_safe)
     return _parse(source, text, problems, aliases=not is_safe)
@@ -346,7 +346,7 @@ def _content(path: Path, *, only_regular: bool) -> bytes:
 
 
 def _fetch(url: str, problems: list[Problem]) -> str | None:
-    """The text of a URL; None, and a problem, where it cannot be had."""
+    """Return the text of a URL; None, and a problem, where it cannot be had."""
     from lighter.config.remote import RemoteError, fetch
 
     origin = Origin(Source(shortened(url, 200)))
@@ -372,7 +372,7 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
 
 
 def _similar(path: Path) -> str:
-    """What to do about a file that is not there."""
+    """Return what to do about a file that is not there."""
     files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
     parts = str(path).split(",")
     if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):
@@ -383,7 +383,7 @@ def _similar(path: Path) -> str:
 
 
 def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
-    """A tree from dicts, lists and scalars; anything else in them is taken as it is."""
+    """Return a tree from dicts, lists and scalars; anything else in them is taken as it is."""
     origin = Origin(Source("Python"))
 
     def node(value: Any, depth: int) -> Node:

@@ -1,4 +1,4 @@
-"""What dotted names stand for, and what to say of one that leads nowhere."""
+"""Locate what dotted names stand for, and say why one leads nowhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a config, and how it is shown: the place, the excerpt with a caret, the nearest right thing."""
+"""Problems of a config, and how they are shown: the place, the excerpt with a caret, the nearest right thing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def excerpt(origin: Origin) -> list[str]:
-    """The line of an origin with a caret under its column; nothing for data from Python."""
+    """Return the line of an origin with a caret under its column; nothing for data from Python."""
     text = origin.source.lines
     if not 0 < origin.line <= len(text):
         return []
@@ -96,7 +96,7 @@ def excerpt(origin: Origin) -> list[str]:
 
 
 def nearest(found: object, allowed: Iterable[object]) -> str:
-    """A sentence with the closest allowed spelling, or with all that is allowed where none is close."""
+    """Return a sentence with the closest allowed spelling, or with all that is allowed where none is close."""
     choices = [str(choice) for choice in allowed]
     close = close_to(found, choices)
     if close is not None:
@@ -108,13 +108,13 @@ def nearest(found: object, allowed: Iterable[object]) -> str:
 
 
 def closest(found: object, allowed: Iterable[object]) -> str:
-    """The sentence of `nearest` where something is close; otherwise nothing."""
+    """Return the sentence of `nearest` where something is close; otherwise nothing."""
     close = close_to(found, [str(choice) for choice in allowed])
     return f"Did you mean `{close}`?" if close is not None else ""
 
 
 def close_to(found: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """The closest of some spellings, if one is close. Of very many, those that begin the same way are compared."""
+    """Return the closest of some spellings, if one is close. Of very many, some that begin alike are compared."""
     wrong = shortened(str(found), 200)
     for choice in choices:
         if choice.lower() == wrong.lower():
@@ -132,7 +132,7 @@ def indefinite(value: object) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """A text, or its beginning with dots."""
+    """Return a text, or its beginning with dots."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

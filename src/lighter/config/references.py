@@ -45,7 +45,7 @@ _TOKENS = re.compile(
 
 
 def expand(root: Node, problems: list[Problem]) -> Node:
-    """The tree with a copy in place of each `%a::b` and `%::b`, those inside `$` expressions included."""
+    """Return the tree with a copy in place of each `%a::b` and `%::b`, those inside `$` expressions included."""
     copies = _Copies(root, problems)
     expanded = copies.made(lambda: copies.of(root, "", root))
     if copies.for_expressions and isinstance(expanded.value, dict):
@@ -54,13 +54,13 @@ def expand(root: Node, problems: list[Problem]) -> Node:
 
 
 def expand_external(root: Node, whole_file: WholeFile, problems: list[Problem]) -> Node:
-    """The tree with a copy in place of each `%file.yaml::a`; what `%b` means in that file is found in that file."""
+    """Return the tree with a copy in place of each `%file.yaml::a`; a `%b` in that file is found in that file."""
     copies = _Copies(root, problems, whole_file)
     return copies.made(lambda: copies.of(root, "", root))
 
 
 def check_references(root: Node, problems: list[Problem]) -> None:
-    """A problem for each `@a::b` of an expanded tree that names nothing."""
+    """Add a problem for each `@a::b` of an expanded tree that names nothing."""
     for path, node in root.walk():
         if not isinstance(node.value, str) or node.value[:1] not in ("@", "$"):
             continue
@@ -105,7 +105,7 @@ class _Copies:
             return self.root
 
     def of(self, node: Node, path: str, tree: Node) -> Node:
-        """A node with the copies in it worked out; dicts and lists are new."""
+        """Return a node with the copies in it worked out; dicts and lists are new."""
         value = node.value
         if isinstance(value, str):
             return self.of_text(node, path, tree) if value[:1] in ("%", "$") and "%" in value else node
@@ -135,7 +135,7 @@ class _Copies:
         return Node(found.value, found.origin, node.key_origin) if found is not None else node
 
     def look_up(self, target: str, node: Node, path: str, tree: Node) -> Node | None:
-        """What stands at a path, through other copies on the way, expanded itself."""
+        """Return what stands at a path, through other copies on the way, expanded itself."""
         if (id(tree), target) in self.open:
             names = [name for _, name in self.open]
             circle = " -> ".join([*names[names.index(target) :], target])
@@ -165,7 +165,7 @@ class _Copies:
         return found, here
 
     def of_expression(self, node: Node, path: str, tree: Node) -> Node:
-        """The expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
+        """Return the expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
         if self.whole_file is not None and tree is self.root:
             return node
         parts = []
@@ -195,7 +195,7 @@ class _Copies:
 
 
 def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
-    """An expression in pieces, and of each whether it is a `%a::b`; a `%` after an operand is Python's modulo."""
+    """Yield the pieces of an expression, and whether each is a `%a::b`; after an operand, `%` is Python's modulo."""
     after_operand = False
     for token in _TOKENS.finditer(expression):
         text = token[0]
@@ -225,7 +225,7 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
 
 
 def followed(root: Node, path: str) -> str:
-    """The path that a value leads to where it is a reference; otherwise its own."""
+    """Return the path that a value leads to where it is a reference; otherwise its own."""
     seen: set[str] = set()
     while path not in seen:
         seen.add(path)
@@ -272,7 +272,7 @@ def _is_within(path: str, whole: str) -> bool:
 
 
 def copied_paths(root: Node) -> set[str]:
-    """The paths that `%` copies, in a tree whose copies are not worked out."""
+    """Return the paths that `%` copies, in a tree whose copies are not worked out."""
     found = set()
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
@@ -293,7 +293,7 @@ def find_step(root: Node, target: str) -> tuple[str, Node]:
 
 
 def _levels_up(root: Node, path: str, text: str, target: str) -> str:
-    """The relative reference that goes as many levels up as it takes to find something; empty if none does."""
+    """Return the relative reference that goes as many levels up as it takes to find something; empty if none does."""
     for symbol, levels, name in _RELATIVE.findall(text):
         for more in range(1, len(split(path))):
             wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
@@ -305,7 +305,7 @@ def _levels_up(root: Node, path: str, text: str, target: str) -> str:
 
 
 def _suggest(root: Node, target: str) -> str:
-    """The nearest path that exists: the last step that fits, and what is there."""
+    """Return the nearest path that exists: the last step that fits, and what is there."""
     meant = re.sub(r"[.:#]+", SEPARATOR, target)
     if meant != target and root.find(meant) is not None:
         return f"Did you mean `{meant}`? The steps of a path are joined by `::`."

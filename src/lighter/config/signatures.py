@@ -1,4 +1,4 @@
-"""What a target takes: its arguments, and how far its signature can be believed.
+"""The arguments that a target takes, and how far its signature can be believed.
 
 A signature is exact where Python calls what it describes. Behind a decorator of somebody's it is what the decorated
 function takes, and the decorator may take more or hand over some itself: then only a near miss is a mistake.
@@ -53,7 +53,7 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Call:
-    """What a definition hands over.
+    """The arguments that a definition hands over.
 
     Attributes:
         positional: the values of `_args_`; None where they are not known.
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a target takes.
+    """The parameters of a target.
 
     Attributes:
         parameters: by name, their annotations worked out.
@@ -163,7 +163,7 @@ class Signature:
 
 
 def signature_of(target: Any) -> Signature | None:
-    """What a target takes; None where Python cannot tell."""
+    """Return what a target takes; None where Python cannot tell."""
     try:
         found = inspect.signature(target)
     except (TypeError, ValueError, RecursionError):
@@ -182,7 +182,7 @@ def signature_of(target: Any) -> Signature | None:
 
 
 def _functions(target: Any) -> Iterator[Any]:
-    """The Python functions that a call of a target runs first."""
+    """Yield the Python functions that a call of a target runs first."""
     if isinstance(target, functools.partial):
         yield from _functions(target.func)
     elif isinstance(target, type):
@@ -196,7 +196,7 @@ def _functions(target: Any) -> Iterator[Any]:
 
 
 def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
-    """The parameters that decorators add to a function."""
+    """Yield the parameters that decorators add to a function."""
     while hasattr(function, "__wrapped__"):
         if inspect.isfunction(function) and not _is_known(function):
             yield from inspect.signature(function, follow_wrapped=False).parameters.items()
@@ -204,7 +204,7 @@ def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
 
 
 def _is_decorated(function: Any) -> bool:
-    """Whether something that we do not know stands between a caller and a function."""
+    """Return whether something that we do not know stands between a caller and a function."""
     while hasattr(function, "__wrapped__"):
         if hasattr(function, "registry") or not _is_known(function):  # singledispatch has many signatures
             return True
@@ -213,7 +213,7 @@ def _is_decorated(function: Any) -> bool:
 
 
 def _is_known(function: Any) -> bool:
-    """Whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
+    """Return whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
     module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
     return str(module).partition(".")[0] in KNOWN
 
@@ -232,7 +232,7 @@ def _with_passed_on(target: Any, own: Mapping[str, Parameter]) -> tuple[Mapping[
 
 
 def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
-    """A parameter whose annotation is no text any more; without one, where it cannot be worked out."""
+    """Return a parameter whose annotation is no text any more; without one, where it cannot be worked out."""
     if not isinstance(item.annotation, str):
         return item
     try:

@@ -43,7 +43,7 @@ class Source:
 
     @property
     def is_override(self) -> bool:
-        """Whether it is a word of the command line."""
+        """Return whether it is a word of the command line."""
         return self.name == COMMAND_LINE and not self.is_file
 
     @cached_property
@@ -77,7 +77,7 @@ class Node:
         return f"Node({self.plain()!r}, {self.origin})"
 
     def copy(self) -> Node:
-        """The same tree, of nodes that may be changed."""
+        """Return the same tree, of nodes that may be changed."""
         value = self.value
         if isinstance(value, dict):
             value = {key: node.copy() for key, node in value.items()}
@@ -86,7 +86,7 @@ class Node:
         return Node(value, self.origin, self.key_origin)
 
     def plain(self) -> Any:
-        """The value as dicts, lists and scalars, all of them new."""
+        """Return the value as dicts, lists and scalars, all of them new."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -94,7 +94,7 @@ class Node:
         return self.value
 
     def child(self, step: str) -> Node | None:
-        """The node one step of a path below this one; keys compare by their text, list items by index."""
+        """Return the node one step of a path below this one; keys compare by their text, list items by index."""
         if isinstance(self.value, dict):
             found: Node | None = self.value.get(same_key(self.value, step))
         elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
@@ -104,7 +104,7 @@ class Node:
         return found
 
     def find(self, path: str) -> Node | None:
-        """The node at `a::b::0`, or None; the empty path is this node."""
+        """Return the node at `a::b::0`, or None; the empty path is this node."""
         node: Node | None = self
         for step in split(path):
             if node is None:
@@ -113,7 +113,7 @@ class Node:
         return node
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """The node and all below it, each with its path."""
+        """Yield the node and all below it, each with its path."""
         yield path, self
         if isinstance(self.value, dict):
             items: Iterator[tuple[Any, Node]] = iter(self.value.items())
@@ -125,35 +125,35 @@ class Node:
             yield from node.walk(join(path, key))
 
     def steps(self) -> Iterator[str]:
-        """What may come next in a path below this node."""
+        """Yield what may come next in a path below this node."""
         if isinstance(self.value, (dict, list)):
             yield from map(str, self.value if isinstance(self.value, dict) else range(len(self.value)))
 
 
 def split(path: str) -> list[str]:
-    """The steps of a path: `a::b::0` is a, b, 0."""
+    """Return the steps of a path: `a::b::0` is a, b, 0."""
     return path.split(SEPARATOR) if path else []
 
 
 def join(path: str, key: Any) -> str:
-    """The path one step further."""
+    """Return the path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
 
 def prefixes(path: str) -> list[str]:
-    """A path and those of all that it is in."""
+    """Return a path and those of all that it is in."""
     steps = split(path)
     return [SEPARATOR.join(steps[: count + 1]) for count in range(len(steps))]
 
 
 def is_index(step: str) -> bool:
-    """Whether a step can be an index into a list."""
+    """Return whether a step can be an index into a list."""
     digits = step.removeprefix("-")
     return digits.isdecimal() and len(digits) < 19
 
 
 def same_key(data: Mapping[Any, Any], step: str) -> Any:
-    """The key of a dict that a step of a path names: keys compare by their text, so `1` finds 1 and `True` finds true.
+    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true.
 
     A step that names none of them is returned as the key it would be in a file.
     """
@@ -171,7 +171,7 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
 
 
 def is_target(value: Any) -> bool:
-    """Whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
+    """Return whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
     return isinstance(value, dict) and "_target_" in value
 
 
@@ -187,7 +187,7 @@ def disabled(definition: Any) -> bool | None:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
+    """Return whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
     return isinstance(value, str) and value[:1] in ("@", "%", "$")
 
 

@@ -56,7 +56,7 @@ def dump(data: Any) -> str:
 
 
 def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
-    """The tree of a YAML text; None, and a problem, where the text is no YAML.
+    """Return the tree of a YAML text; None, and a problem, where the text is no YAML.
 
     Args:
         source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
@@ -94,7 +94,7 @@ class _Open:
 
 
 class _Anchored:
-    """What an alias may repeat: the tree, how many values it has, and how deep it is."""
+    """A tree that an alias may repeat, how many values it has, and how deep it is."""
 
     def __init__(self, node: Node, size: int, height: int) -> None:
         self.node, self.size, self.height = node, size, height
@@ -118,7 +118,7 @@ class _Reader:
         self.problems.append(Problem(message, self.origin(mark), self.path(), hint))
 
     def path(self) -> str:
-        """The config path of what comes next."""
+        """Return the config path of what comes next."""
         steps = [len(at.node.value) if isinstance(at.node.value, list) else at.key for at in self.open]
         return shortened(SEPARATOR.join(str(step) for step in steps if step not in (None, _MERGE, _NO_KEY)), 100)
 
@@ -162,7 +162,7 @@ class _Reader:
         self.take(node, event)
 
     def special(self, text: str, event: yaml.ScalarEvent) -> Any:
-        """The value of a plain scalar that may be a number, a boolean or null."""
+        """Return the value of a plain scalar that may be a number, a boolean or null."""
         match = _ANY_PATTERN.match(text)
         return text if match is None else self.construct(str(match.lastgroup), text, event)
 
@@ -381,7 +381,7 @@ def _character_problem(source: Source, offset: int, message: str) -> Problem:
 
 
 def _represent_other(dumper: Any, value: Any) -> Any:
-    """What a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
+    """Return what a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
     if isinstance(value, Mapping):
         return dumper.represent_dict(value)
     if isinstance(value, (list, tuple)):

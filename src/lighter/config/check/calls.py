@@ -29,7 +29,7 @@ class Targets:
     Attributes:
         problems: names that lead nowhere.
         failures: modules that raise while they are imported: mistakes of the user's code.
-        safe: what may be imported, if the config is a stranger's.
+        safe: what may be imported, if the config is not trusted.
     """
 
     def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
@@ -39,14 +39,14 @@ class Targets:
         self._wrong: dict[str, tuple[list[Problem], str, str]] = {}
 
     def of(self, node: Node, path: str) -> Any:
-        """What a definition calls; `NOTHING`, and a problem, where that is nothing that can be called."""
+        """Return what a definition calls; `NOTHING`, and a problem, where that is nothing that can be called."""
         target = node.value["_target_"]
         if not isinstance(target.value, str) or is_reference(target.value) or not target.value.strip(". "):
             return NOTHING
         return self.named(target.value, target, join(path, "_target_"))
 
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
-        """What a dotted name stands for."""
+        """Return what a dotted name stands for."""
         if name not in self._found:
             self._found[name] = self._import(name, node)
         if name in self._wrong:
@@ -93,7 +93,7 @@ def check_call(
     is_partial: bool = False,
     filled: Collection[str] = (),
 ) -> list[str]:
-    """A problem for each argument of a definition that its target, a class or function, does not take.
+    """Add a problem for each argument of a definition that its target, a class or function, does not take.
 
     Returns:
         The paths of the arguments that there are not.
@@ -111,7 +111,7 @@ def check_call(
 
 
 def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
-    """What a definition hands over to its target."""
+    """Return what a definition hands over to its target."""
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
         str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
@@ -140,7 +140,7 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
 
 
 def plain(node: Node) -> Any:
-    """The value of a node, with `UNKNOWN` for what is worked out later."""
+    """Return the value of a node, with `UNKNOWN` for what is worked out later."""
     if is_target(node.value) or is_reference(node.value) or is_of_cli(node.value):
         return UNKNOWN
     if isinstance(node.value, dict):

@@ -15,7 +15,10 @@ _BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may 
 
 
 def check_circles(root: Node, problems: list[Problem]) -> None:
-    """A problem for each reference that closes a circle. To make a value, all below it and all it refers to is made."""
+    """Add a problem for each reference that closes a circle.
+
+    To make a value, all below it and all that it refers to is made.
+    """
     states: dict[int, int] = {}
     starts = [("", root)]
     for section in ("model", "system"):
@@ -69,7 +72,7 @@ def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple
 
 
 def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
-    """A circle as the references go round in it, without the steps from a value to what is in it."""
+    """Return a circle as the references go round in it, without the steps from a value to what is in it."""
     start = next(index for index, (_, at) in enumerate(trail) if at is first)
     names = [name for name, _ in trail[start:]]
     jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]

@@ -56,7 +56,7 @@ def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
 
 
 def hint_of_special(key: object) -> str:
-    """What is meant by a key that looks like one of the special ones; nothing where it is one, or just a name."""
+    """Return a hint for a key that looks like a special one; nothing where it is one, or just a name."""
     text = str(key)
     bare = text.strip("_").lower()
     if text not in (bare, "_target_") and bare != "targets" and close_to(bare, ["target"], cutoff=0.8):

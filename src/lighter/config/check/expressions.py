@@ -72,7 +72,7 @@ def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool
 
 
 def _imported(root: Node) -> set[str] | None:
-    """The names that `_imports_` gives to expressions; None where that is worked out later."""
+    """Return the names that `_imports_` gives to expressions; None where that is worked out later."""
     node = root.child("_imports_")
     if node is None or node.value is None:
         return set()
@@ -82,7 +82,7 @@ def _imported(root: Node) -> set[str] | None:
 
 
 def _import_of(text: str) -> set[str]:
-    """The name that `$import a.b as c` or `$from a import c` gives to all expressions."""
+    """Return the name that `$import a.b as c` or `$from a import c` gives to all expressions."""
     if not text.startswith(("import ", "from ")):
         return set()
     return {
@@ -94,7 +94,7 @@ def _import_of(text: str) -> set[str]:
 
 
 def _free_names(text: str) -> set[str]:
-    """The names that an expression takes from outside: not those of its lambdas and comprehensions."""
+    """Return the names that an expression takes from outside: not those of its lambdas and comprehensions."""
     if text.startswith(("import ", "from ")):
         return set()
     with warnings.catch_warnings():

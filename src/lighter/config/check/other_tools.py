@@ -56,7 +56,7 @@ def is_of_cli(value: object) -> bool:
 
 
 def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
-    """A problem for an object that is written as LightningCLI has it."""
+    """Add a problem for an object that is written as LightningCLI has it."""
     if is_of_cli(node.value):
         named = node.value["class_path"]
         message = "this is how LightningCLI writes an object"

@@ -19,7 +19,7 @@ _MODEL_EXAMPLE = (
 
 
 def check_sections(merged: Node, problems: list[Problem]) -> None:
-    """The top level, as it was written: known sections, and what must be a literal because it is needed early."""
+    """Check the top level as it was written: known sections, and literals where a value is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
             where = node.key_origin or node.origin
@@ -47,7 +47,7 @@ def _hint_of(key: str, node: Node, merged: Node) -> str:
 
 
 def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
-    """The sections of a tree whose copies are worked out: their shape, and the keys of those that are our own."""
+    """Check the sections of a tree whose copies are worked out: their shape, and the keys of our own."""
     _check_model(root, problems)
     for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
         node = root.child(section)

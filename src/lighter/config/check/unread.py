@@ -14,7 +14,7 @@ from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
 
 
 def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> None:
-    """A problem for each value under `vars` that an override sets and that nothing refers to."""
+    """Add a problem for each value under `vars` that an override sets and that nothing refers to."""
     free = merged.child("vars")
     written = list(_written(free, "vars")) if free is not None else []
     if not written:
@@ -33,7 +33,7 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
 
 
 def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    """The topmost values that come from the command line."""
+    """Yield the topmost values that come from the command line."""
     if node.origin.source.is_override and path != "vars":
         yield path, node
     elif isinstance(node.value, dict):
@@ -45,7 +45,7 @@ def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
 
 
 def _referred(root: Node) -> Iterator[str]:
-    """The paths that references name, copies included."""
+    """Yield the paths that references name, copies included."""
     for path, node in root.walk():
         value = node.value
         if isinstance(value, str) and value[:1] in ("@", "%", "$"):

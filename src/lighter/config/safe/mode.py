@@ -1,4 +1,4 @@
-"""What may be called in safe mode, and with what: an allow-list of exact names, checked again by identity.
+"""The allow-list of safe mode: exact names that may be called, checked again by identity.
 
 A name is looked up as it is written, before anything is imported. What is then found under it must be a class or a
 function of the package that the name says, under the name that it has itself; a module or a dispatcher never is.
@@ -76,7 +76,7 @@ class Entry:
 
 
 class SafeMode:
-    """What a stranger's config may do.
+    """What an untrusted config may call, read and write.
 
     Args:
         allow: what it may call beside the list that is shipped: exact names, `package.module.Class`, or classes and
@@ -112,27 +112,27 @@ class SafeMode:
         self._entries |= {entry.name: entry for entry in self.added if entry.rules or entry.given is not None}
 
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
-        """The same with more folders in which files may be, or, resolved, in which runs are."""
+        """Return the same with more folders in which files may be, or, resolved, in which runs are."""
         wider = copy.copy(self)
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
         wider.runs = [*self.runs, *runs]
         return wider
 
     def __str__(self) -> str:
-        """What was added to the list, for the record of a run."""
+        """Return what was added to the list, for the record of a run."""
         project = [f"project {self.project}"] * (self.project is not None)
         return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
 
     def permits(self, name: Any) -> bool:
-        """Whether a name is on the list, letter by letter."""
+        """Return whether a name is on the list, letter by letter."""
         return type(name) is str and canonical(name) in self._entries
 
     def rule(self, name: str, argument: str) -> str | None:
-        """What an argument of something on the list must be; None where it is free."""
+        """Return what an argument of something on the list must be; None where it is free."""
         return self._entries[canonical(name)].rules.get(argument) or paths.rule_of(argument)
 
     def refusal(self, name: Any) -> RefusedError:
-        """What to say of a name that is not on the list."""
+        """Return what to say of a name that is not on the list."""
         shown = shortened(str(name), 100)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             return RefusedError(f"`{shown}` is no exact name of something that safe mode could permit")
@@ -142,7 +142,7 @@ class SafeMode:
         return RefusedError(f"safe mode does not call `{shown}`: it is not on the list", f"{close}\n{hint}".strip())
 
     def locate(self, name: Any) -> Any:
-        """The class, function or constant of a name on the list; None where nothing is installed under it.
+        """Return the class, function or constant of a name on the list; None where nothing is installed under it.
 
         Raises:
             RefusedError: the name is not on the list, or leads to something other than it says.
@@ -217,7 +217,7 @@ def _strings(value: Any) -> Iterable[str]:
 
 
 def _parameters(found: Any) -> tuple[list[str], list[str]]:
-    """The names of the arguments that can be given by position, and of all; none where that is not known."""
+    """Return the names of the arguments that can be given by position, and of all; none where that is not known."""
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = inspect.signature(found).parameters.values()
@@ -245,7 +245,7 @@ def _misnomer(entry: Entry, found: Any) -> str | None:
 
 
 def _home(found: Any) -> str:
-    """The package that a class, function or constant says it is of."""
+    """Return the package that a class, function or constant says it is of."""
     if not callable(found):
         kind = type(found)
         return "math" if kind is float else kind.__module__.partition(".")[0]

@@ -27,14 +27,14 @@ _FIELD = re.compile(r"\{[\w/.-]*(?::0?[0-9]{0,2}(?:\.[0-9]{1,2})?[dfeg]?)?\}")
 
 
 def rule_of(argument: str) -> str | None:
-    """What the name of an argument says about its value: a path, part of a file's name, or neither."""
+    """Return what the name of an argument says about its value: a path, part of a file's name, or neither."""
     if _PARTS.match(argument):
         return PART
     return PATH if _PATHS.match(argument) else None
 
 
 def is_url(value: Any) -> bool:
-    """Whether a text is a URL, of any scheme."""
+    """Return whether a text is a URL, of any scheme."""
     return isinstance(value, str) and _URL.match(value) is not None
 
 

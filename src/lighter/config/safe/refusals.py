@@ -16,7 +16,7 @@ _DEFAULT_TRAINER = "lighter.Trainer"
 
 
 def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
-    """A problem for everything in an expanded config that safe mode does not permit; what is copied counts once."""
+    """Add a problem for everything in an expanded config that safe mode does not permit; a copy counts once."""
     found: list[Problem] = []
     _refuse_all(root, mode, found)
     seen = set()
@@ -96,7 +96,7 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
 
 
 def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
-    """The arguments that are written here; those that are worked out are checked when the call is made."""
+    """Return the arguments that are written here; those that are worked out are checked when the call is made."""
     problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
         if key not in SPECIAL and not _is_worked_out(child):
