@@ -8,7 +8,7 @@
     ├── PredictionError             predictions cannot be written or resumed; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     │   └── SafeModeError           ... or may not be, in safe mode (2)
-    ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
+    ├── NonFiniteError              a loss, gradient or weight is NaN or Inf, and the fit stopped (1)
     ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── ProcessError                another process of a distributed run failed; a RuntimeError (1)
     ├── RunError                    no such run, or it cannot be resumed or repeated as asked (2)
@@ -92,7 +92,7 @@ class SafeModeError(StorageError):
 
 
 class NonFiniteError(LighterError):
-    """A loss, gradient or weight is not finite. The message says where, and what usually helps."""
+    """A loss, gradient or weight is NaN or Inf. The message says where, and what usually helps."""
 
 
 class WorkerError(LighterError, RuntimeError):
@@ -107,7 +107,7 @@ class WorkerError(LighterError, RuntimeError):
 
 
 class ProcessError(LighterError, RuntimeError):
-    """Another process of a distributed run failed, and this one cannot continue without it. The message has its error."""
+    """Another process of a distributed run failed, and this one cannot continue. The message has its error."""
 
 
 class RunError(LighterError):

@@ -9,7 +9,7 @@ from typing import Any
 from lighter.config.expression import from_top
 from lighter.config.load import Input, Step, steps
 from lighter.config.problems import Problem, Problems, nearest
-from lighter.config.references import find_step
+from lighter.config.suggestions import find_step
 from lighter.config.tree import SEPARATOR, Node, Origin, Source, join, split
 from lighter.errors import ConfigError
 

@@ -14,7 +14,7 @@ _NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what o
 
 
 def is_by_mode(given: Any, modes: Collection[str]) -> bool:
-    """Return whether what was given is a dict by mode, though with a wrong name perhaps, and not one thing for all modes."""
+    """Return whether it is a dict by mode, perhaps with a wrong name, and not one thing for all modes."""
     return isinstance(given, Mapping) and not is_target(given) and any(key in {*modes, *_NO_MODES} for key in given)
 
 

@@ -26,7 +26,7 @@ def owners_of(kind: type) -> list[type]:
     return [each for each in kind.__mro__ if inspect.isfunction(vars(each).get("__init__"))]
 
 
-def parameters_of(kind: type) -> dict[str, Parameter] | None:
+def with_passed_on(kind: type) -> dict[str, Parameter] | None:
     """Return the parameters of a class of which Lighter's own constructor gets all `**kwargs`; None for other classes.
 
     That is told by the source: each constructor on the way passes them on whole, and does nothing else with them.

@@ -10,11 +10,11 @@ import keyword
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
 
+from lighter.config.expression import COPIES, from_top, referred
 from lighter.config.expression import absolute as made_absolute
-from lighter.config.expression import from_top, referred
-from lighter.config.problems import Problem, close_to, nearest, shortened
+from lighter.config.problems import Problem, shortened
+from lighter.config.suggestions import levels_up, suggest
 from lighter.config.tree import (
     MAX_DEPTH,
     SEPARATOR,
@@ -22,7 +22,6 @@ from lighter.config.tree import (
     Origin,
     Source,
     is_reference,
-    is_target,
     join,
     prefixes,
     same_key,
@@ -30,13 +29,10 @@ from lighter.config.tree import (
 )
 from lighter.config.yaml import MAX_NODES
 
-_MOST_COMPARED = 10_000
-COPIES = "__copies__"  # where the copies stand that expressions ask for by %a::b
 WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
 ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
-_RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -76,7 +72,7 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         for target in referred(absolute):
             if root.find(target) is None:
-                hint = _levels_up(root, path, node.value, target) or _suggest(root, target)
+                hint = levels_up(root, path, node.value, target) or suggest(root, target)
                 problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
 
 
@@ -150,7 +146,7 @@ class _Copies:
         self.depth -= 1
         self.open.pop()
         if found is None:
-            hint = _levels_up(tree, path, node.value, target) or _suggest(tree, target)
+            hint = levels_up(tree, path, node.value, target) or suggest(tree, target)
             self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
         return found
 
@@ -279,47 +275,3 @@ def copied_paths(root: Node) -> set[str]:
             with suppress(ValueError):  # a problem of its own
                 found |= {copy[1:] for copy in ANY_COPY.findall(from_top(path, node.value))}
     return found
-
-
-def find_step(root: Node, target: str) -> tuple[str, Node]:
-    """How far a path leads: the last step that is there."""
-    here, node = "", root
-    for step in split(target):
-        child = node.child(step)
-        if child is None:
-            break
-        here, node = join(here, step), child
-    return here, node
-
-
-def _levels_up(root: Node, path: str, text: str, target: str) -> str:
-    """Return the relative reference that goes as many levels up as it takes to find something; empty if none does."""
-    for symbol, levels, name in _RELATIVE.findall(text):
-        for more in range(1, len(split(path))):
-            wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
-            with suppress(ValueError):
-                is_meant = from_top(path, f"{symbol}{levels}{name}")[1:] == target
-                if is_meant and root.find(from_top(path, wider)[1:]) is not None:
-                    return f"Did you mean `{wider}`? `{symbol}::name` is a sibling; each further `::` is one level up."
-    return ""
-
-
-def _suggest(root: Node, target: str) -> str:
-    """Return the nearest path that exists: the last step that fits, and what is there."""
-    meant = re.sub(r"[.:#]+", SEPARATOR, target)
-    if meant != target and root.find(meant) is not None:
-        return f"Did you mean `{meant}`? The steps of a path are joined by `::`."
-    here, node = find_step(root, target)
-    if here == target:
-        return ""
-    step = split(target)[len(split(here))]
-    if is_target(node.value) and not close_to(step, [*node.steps()]):
-        rest = ".".join(split(target)[len(split(here)) :])
-        return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
-    if is_reference(node.value):
-        return f"`{here}` is itself a reference or an expression; one cannot look inside it."
-    known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]
-    if not known:
-        return f"`{here}` is a single value." if here else ""
-    close = close_to(step, known)
-    return f"Did you mean `{join(here, close)}`?" if close else nearest(step, [join(here, name) for name in known[:20]])

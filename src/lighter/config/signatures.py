@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
 from lighter.config.annotations import as_written, choices, fits, shown
-from lighter.config.passed_on import owners_of, parameters_of
+from lighter.config.passed_on import owners_of, with_passed_on
 from lighter.config.problems import close_to, closest, nearest
 
 KNOWN = frozenset(sys.stdlib_module_names) | {
@@ -32,7 +32,7 @@ _WORDS = {  # that people and other tools use for Lightning's `precision`
     "transformer-engine": "fp8 float8",
 }
 PRECISIONS = {word: meant for meant, words in _WORDS.items() for word in words.split()}
-_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -84,7 +84,7 @@ class Signature:
 
     def misfits(self, call: Call) -> Iterator[Misfit]:
         """Everything about a call that the target will refuse."""
-        by_position = [item for item in self.parameters.values() if item.kind in _BY_POSITION]
+        by_position = [item for item in self.parameters.values() if item.kind in BY_POSITION]
         given = {item.name for item in by_position[: len(call.positional or ())]}
         yield from self._unknown(call)
         if not self.is_exact:
@@ -150,7 +150,7 @@ class Signature:
         absent = [
             item.name
             for item in self.parameters.values()
-            if item.kind in (*_BY_POSITION, Parameter.KEYWORD_ONLY)
+            if item.kind in (*BY_POSITION, Parameter.KEYWORD_ONLY)
             and item.default is Parameter.empty
             and item.name not in given
             and item.name not in call.named
@@ -162,16 +162,31 @@ class Signature:
             yield Misfit(None, f"the {said} missing")
 
 
+def parameters_of(target: Any) -> Mapping[str, Parameter] | None:
+    """Return the parameters of a function or class by name; None where Python cannot tell."""
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def accepted(target: Any, names: Iterable[str]) -> list[str]:
+    """Return those of some names that a target takes: all, with `**kwargs` or where Python cannot tell."""
+    parameters = parameters_of(target)
+    if parameters is None or any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values()):
+        return [*names]
+    return [name for name in names if name in parameters and parameters[name].kind in _BY_NAME]
+
+
 def signature_of(target: Any) -> Signature | None:
     """Return what a target takes; None where Python cannot tell."""
-    try:
-        found = inspect.signature(target)
-    except (TypeError, ValueError, RecursionError):
+    found = parameters_of(target)
+    if found is None:
         return None
     functions = list(_functions(target))
     extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
-    parameters, bases = _with_passed_on(target, found.parameters)
+    parameters, bases = _with_passed_on(target, found)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
     scope = {name: value for each in scopes for name, value in each.items()} if _has_text(parameters) else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
@@ -227,7 +242,7 @@ def _with_passed_on(target: Any, own: Mapping[str, Parameter]) -> tuple[Mapping[
     has_more = any(item.kind is Parameter.VAR_KEYWORD for item in own.values())
     if not has_more or not isinstance(target, type) or "__new__" in vars(target):
         return own, []
-    passed_on = parameters_of(target)
+    passed_on = with_passed_on(target)
     return (passed_on, owners_of(target)) if passed_on is not None else (own, [])
 
 

@@ -11,7 +11,6 @@ import builtins
 import copy
 import functools
 import importlib
-import inspect
 import operator
 import os
 import pkgutil
@@ -27,6 +26,7 @@ from typing import Any
 from lighter.config.locate import locate
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.safe import paths
+from lighter.config.signatures import BY_POSITION, parameters_of
 from lighter.config.tree import Origin, Source
 from lighter.errors import ConfigError
 from lighter.lightning_alias import canonical
@@ -164,8 +164,9 @@ class SafeMode:
         """
         if mode not in ("default", "callable"):
             raise RefusedError("safe mode makes an object, or with `_mode_: callable` a partial", argument="_mode_")
-        by_position, all_names = _parameters(found)
-        if mode == "callable" and any(self.rule(name, parameter) for parameter in all_names):
+        parameters = (parameters_of(found) or {}).values()
+        by_position = [item.name for item in parameters if item.kind in BY_POSITION]
+        if mode == "callable" and any(self.rule(name, item.name) for item in parameters):
             raise RefusedError(f"`{name}` takes a path, so safe mode leaves no call of it to others", argument="_mode_")
         if len(args) > len(by_position) and self._entries[canonical(name)].rules:
             raise RefusedError(f"safe mode cannot tell which arguments of `{name}` these are; name them", "", "_args_")
@@ -214,16 +215,6 @@ def _strings(value: Any) -> Iterable[str]:
     elif type(value) is dict:
         for inner in value.values():
             yield from _strings(inner)
-
-
-def _parameters(found: Any) -> tuple[list[str], list[str]]:
-    """Return the names of the arguments that can be given by position, and of all; none where that is not known."""
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):
-        return [], []
-    return [item.name for item in parameters if item.kind in by_position], [item.name for item in parameters]
 
 
 def _misnomer(entry: Entry, found: Any) -> str | None:
