@@ -28,7 +28,7 @@ _STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning
 _LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "IterableDataset", "Sampler")
 
 
-def fits(value: Any, annotation: Any) -> bool:
+def fits(value: object, annotation: Any) -> bool:
     """Return whether a plain value may be handed over for a parameter that is annotated like this."""
     if value is UNKNOWN or annotation in (Any, object, inspect.Parameter.empty):
         return True
@@ -48,7 +48,7 @@ def fits(value: Any, annotation: Any) -> bool:
     return _fits_class(value, kind, args) if isinstance(kind, type) else True
 
 
-def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
         return _bare(value) in {_bare(name) for name in _words_of(kind)}
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
@@ -74,7 +74,7 @@ def _bare(word: str) -> str:
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
-def _fits_number(value: Any, kind: type) -> bool:
+def _fits_number(value: object, kind: type) -> bool:
     if isinstance(value, bool):
         return True
     if kind is bool:
@@ -82,7 +82,7 @@ def _fits_number(value: Any, kind: type) -> bool:
     return isinstance(value, _NUMBERS[kind]) or (isinstance(value, float) and value.is_integer())
 
 
-def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if not isinstance(value, list):
         return _is_instance(value, kind)
     if kind is not tuple or not args:
@@ -98,7 +98,7 @@ def _is_decisive(kind: type) -> bool:
     return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
 
 
-def _is_instance(value: Any, kind: type) -> bool:
+def _is_instance(value: object, kind: type) -> bool:
     try:
         return isinstance(value, kind)
     except TypeError:  # it cannot be asked
@@ -126,7 +126,7 @@ def shown(annotation: Any) -> str:
     return f"{name}[{', '.join(inside)}]" if inside and origin is not _CALLABLE else name
 
 
-def as_written(value: Any) -> str:
+def as_written(value: object) -> str:
     """Return a value as messages show it, with dots for what is not known."""
     if isinstance(value, dict):
         return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
@@ -135,7 +135,7 @@ def as_written(value: Any) -> str:
     return "..." if value is UNKNOWN else indefinite(value)
 
 
-def choices(annotation: Any) -> Iterator[Any]:
+def choices(annotation: object) -> Iterator[Any]:
     """Yield the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)

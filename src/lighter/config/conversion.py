@@ -66,7 +66,7 @@ def _as_tuple(value: list[Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(as_annotated(item, arg) for item, arg in zip(value, args, strict=True))
 
 
-def _accepts(value: Any, option: Any) -> bool:
+def _accepts(value: object, option: Any) -> bool:
     """Return whether an option of a union takes a value as it is."""
     if option is None or option is type(None):
         return value is None

@@ -24,8 +24,8 @@ def _with_origins(text: str, tree: Node) -> str:
     lines = text.split("\n")
     starts = [*_starts(written), len(lines)]
     ends = dict(pairwise(starts))
-    for place, node in zip(_leaves(written), _leaves(tree), strict=True):
-        line = ends[place.origin.line] - 1  # a text of several lines ends before the next value
+    for leaf, node in zip(_leaves(written), _leaves(tree), strict=True):
+        line = ends[leaf.origin.line] - 1  # a text of several lines ends before the next value
         lines[line - 1] += f"  # {short(node.origin)}"
     return "\n".join(lines)
 

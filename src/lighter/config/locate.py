@@ -17,7 +17,7 @@ from lighter.processes.signals import Stopped
 
 def is_dotted(name: str) -> bool:
     """Return whether a text is names joined by single dots."""
-    return all(part and part == part.strip() for part in name.split("."))
+    return all(step and step == step.strip() for step in name.split("."))
 
 
 def locate(name: str) -> Any:
@@ -60,11 +60,11 @@ def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
         hint = f"Did you mean `{meant}`?" if known else "For example: torch.nn.Linear"
         return f"`{name}` is no dotted name: that is names, joined by one dot each", hint
     for length in range(len(parts) - 1, 0, -1):
-        found = locate(".".join(parts[:length]))
-        if found is not None:
-            inside = pkgutil.iter_modules(getattr(found, "__path__", []))
+        holder = locate(".".join(parts[:length]))
+        if holder is not None:
+            inside = pkgutil.iter_modules(getattr(holder, "__path__", []))
             public = [
-                known for known in (*dir(found), *(module.name for module in inside)) if not known.startswith("_")
+                known for known in (*dir(holder), *(module.name for module in inside)) if not known.startswith("_")
             ]
             others = [known for known in public if known != parts[length]]
             bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]  # as it once was

@@ -81,8 +81,8 @@ def delete(root: Node, steps: list[str], which: Node, problems: list[Problem], p
     if which.value is None or which.value == "":
         del holder.value[int(steps[-1]) if isinstance(holder.value, list) else same_key(holder.value, steps[-1])]
     elif not isinstance(which.value, list) or not which.value:
-        found = "an empty list" if which.value == [] else indefinite(which.plain())
-        problems.append(Problem(f"`~` takes nothing, or a list of what to delete; found {found}", which.origin, here))
+        written = "an empty list" if which.value == [] else indefinite(which.plain())
+        problems.append(Problem(f"`~` takes nothing, or a list of what to delete; found {written}", which.origin, here))
     else:
         target = holder.child(steps[-1])
         if target is not None:

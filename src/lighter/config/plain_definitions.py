@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lighter.config.expression import absolute
+from lighter.config.references import followed
 from lighter.config.tree import Node, is_index, is_target, join, same_key, split
 
 
@@ -47,17 +48,7 @@ class PlainDefinitions:
 
     def followed(self, path: str) -> str:
         """Return the path that a value leads to where it is a reference to a definition; otherwise its own."""
-        seen = {path}
-        while True:
-            try:
-                value = self.definition(path)
-            except KeyError:
-                return path
-            reference = value.strip().removeprefix("@") if isinstance(value, str) and value.startswith("@") else ""
-            if not reference or reference in seen:
-                return path
-            path = reference
-            seen.add(path)
+        return followed(self.tree, path)
 
 
 def value_at(data: Any, steps: Sequence[str]) -> Any:
@@ -76,7 +67,7 @@ def value_at(data: Any, steps: Sequence[str]) -> Any:
     return data
 
 
-def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def walk(value: object, path: str) -> Iterator[tuple[str, Any]]:
     """Yield a value and all that is in it, each with its path; the value itself only if it has one."""
     if path:
         yield path, value

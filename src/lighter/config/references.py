@@ -32,7 +32,7 @@ from lighter.config.yaml import MAX_NODES
 WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
-ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
+_ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -122,13 +122,13 @@ class _Copies:
         external = _EXTERNAL.match(node.value)
         if external is not None and self.whole_file is not None:
             other = self.whole_file(external["file"], node)
-            found = self.look_up(external["path"] or "", node, path, other) if other is not None else None
+            copy = self.look_up(external["path"] or "", node, path, other) if other is not None else None
         elif external is not None or (self.whole_file is not None and tree is self.root):
             return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
         else:
             absolute = _absolute(path, node, self.problems)
-            found = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
-        return Node(found.value, found.origin, node.key_origin) if found is not None else node
+            copy = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
+        return Node(copy.value, copy.origin, node.key_origin) if copy is not None else node
 
     def look_up(self, target: str, node: Node, path: str, tree: Node) -> Node | None:
         """Return what stands at a path, through other copies on the way, expanded itself."""
@@ -141,24 +141,24 @@ class _Copies:
         self.open.append((id(tree), target))
         self.counted(1, node, path)
         self.depth += 1
-        found, here = self.walked(target, tree)
-        found = self.of(found, here, tree) if found is not None else None
+        original, here = self.walked(target, tree)
+        original = self.of(original, here, tree) if original is not None else None
         self.depth -= 1
         self.open.pop()
-        if found is None:
+        if original is None:
             hint = levels_up(tree, path, node.value, target) or suggest(tree, target)
             self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
-        return found
+        return original
 
     def walked(self, target: str, tree: Node) -> tuple[Node | None, str]:
-        found: Node | None = tree
+        node: Node | None = tree
         here = ""
         for step in split(target):
-            if found is not None and is_reference(found.value) and found.value[0] == "%":
-                found = self.of(found, here, tree)
-            found = found.child(step) if found is not None else None
+            if node is not None and is_reference(node.value) and node.value[0] == "%":
+                node = self.of(node, here, tree)
+            node = node.child(step) if node is not None else None
             here = join(here, step)
-        return found, here
+        return node, here
 
     def of_expression(self, node: Node, path: str, tree: Node) -> Node:
         """Return the expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
@@ -167,13 +167,13 @@ class _Copies:
         parts = []
         for text, is_copy in _split_copies(node.value):
             absolute = _absolute(path, Node(text, node.origin), self.problems) if is_copy else None
-            found = self.look_up(absolute[1:], node, path, tree) if absolute is not None else None
-            if found is not None and self.whole_file is not None:
+            copy = self.look_up(absolute[1:], node, path, tree) if absolute is not None else None
+            if copy is not None and self.whole_file is not None:
                 message = "an expression that is copied from another file cannot hold copies itself"
                 hint = f"Give `{text}` a key of its own in that file, and refer to it by `@`."
                 self.problems.append(Problem(message, node.origin, path, hint))
-            if found is not None:
-                self.for_expressions.append(found)
+            if copy is not None:
+                self.for_expressions.append(copy)
                 text = f"@{COPIES}{SEPARATOR}{len(self.for_expressions) - 1}"
             elif is_copy:  # the problem is noted
                 text = "None"
@@ -240,7 +240,7 @@ def drop_templates(merged: Node, expanded: Node) -> None:
 
     What they refer to stands beside the copies, which are checked there.
     """
-    references = [*_references(expanded)]
+    references = [*references_in(expanded)]
     misplaced = [here for here, target in references if target is None or expanded.find(target) is None]
     if not misplaced:
         return
@@ -253,7 +253,7 @@ def drop_templates(merged: Node, expanded: Node) -> None:
             above.value.pop(same_key(above.value, split(path)[-1]), None)
 
 
-def _references(root: Node) -> Iterator[tuple[str, str | None]]:
+def references_in(root: Node) -> Iterator[tuple[str, str | None]]:
     """Yield where each `@` reference stands, and what it refers to; None where it goes up beyond the top."""
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
@@ -269,9 +269,9 @@ def _is_within(path: str, whole: str) -> bool:
 
 def copied_paths(root: Node) -> set[str]:
     """Return the paths that `%` copies, in a tree whose copies are not worked out."""
-    found = set()
+    copied = set()
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
             with suppress(ValueError):  # a problem of its own
-                found |= {copy[1:] for copy in ANY_COPY.findall(from_top(path, node.value))}
-    return found
+                copied |= {copy[1:] for copy in _ANY_COPY.findall(from_top(path, node.value))}
+    return copied

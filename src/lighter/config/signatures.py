@@ -85,13 +85,13 @@ class Signature:
     def misfits(self, call: Call) -> Iterator[Misfit]:
         """Everything about a call that the target will refuse."""
         by_position = [item for item in self.parameters.values() if item.kind in BY_POSITION]
-        given = {item.name for item in by_position[: len(call.positional or ())]}
+        positioned = {item.name for item in by_position[: len(call.positional or ())]}
         yield from self._unknown(call)
         if not self.is_exact:
             return
         if call.positional is not None:
-            yield from self._misplaced(call, by_position, given)
-            yield from self._missing(call, given)
+            yield from self._misplaced(call, by_position, positioned)
+            yield from self._missing(call, positioned)
         yield from self._wrong_values(call, by_position)
 
     def _wrong_values(self, call: Call, by_position: Sequence[Parameter]) -> Iterator[Misfit]:
@@ -101,10 +101,10 @@ class Signature:
             for index, (item, value) in enumerate(zip(by_position, call.positional or (), strict=False))
         ]
         places += [(key, self.parameters[key], value) for key, value in call.named.items() if key in names]
-        for place, item, value in places:
+        for argument, item, value in places:
             wrong = _wrong_value(item, value)
             if wrong is not None:
-                yield Misfit(place, *wrong, is_value=True)
+                yield Misfit(argument, *wrong, is_value=True)
 
     def _names(self) -> list[str]:
         return [item.name for item in self.parameters.values() if item.kind in _BY_NAME]
@@ -134,17 +134,17 @@ class Signature:
             if key not in names and close:
                 yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
 
-    def _misplaced(self, call: Call, by_position: Sequence[Parameter], given: Collection[str]) -> Iterator[Misfit]:
+    def _misplaced(self, call: Call, by_position: Sequence[Parameter], positioned: Collection[str]) -> Iterator[Misfit]:
         positional = call.positional or ()
         if len(positional) > len(by_position) and not self._has(Parameter.VAR_POSITIONAL):
             items = f"{len(positional)} item{'s' * (len(positional) != 1)}"
             most = f"at most {len(by_position)}" if by_position else "none"
             yield Misfit(len(by_position), f"`_args_` has {items}; by position it takes {most}")
         for key in call.named:
-            if key in given and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
+            if key in positioned and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
                 yield Misfit(key, f"`{key}` is given twice: `_args_` has it too")
 
-    def _missing(self, call: Call, given: Collection[str]) -> Iterator[Misfit]:
+    def _missing(self, call: Call, positioned: Collection[str]) -> Iterator[Misfit]:
         names = self._names()
         misspelt = {close_to(key, names) for key in call.named if key not in names}
         absent = [
@@ -152,7 +152,7 @@ class Signature:
             for item in self.parameters.values()
             if item.kind in (*BY_POSITION, Parameter.KEYWORD_ONLY)
             and item.default is Parameter.empty
-            and item.name not in given
+            and item.name not in positioned
             and item.name not in call.named
             and item.name not in {*call.filled, *misspelt}
         ]
@@ -180,18 +180,18 @@ def accepted(target: Any, names: Iterable[str]) -> list[str]:
 
 def signature_of(target: Any) -> Signature | None:
     """Return what a target takes; None where Python cannot tell."""
-    found = parameters_of(target)
-    if found is None:
+    given_parameters = parameters_of(target)
+    if given_parameters is None:
         return None
     functions = list(_functions(target))
     extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
-    parameters, bases = _with_passed_on(target, found)
+    parameters, bases = _with_passed_on(target, given_parameters)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
     scope = {name: value for each in scopes for name, value in each.items()} if _has_text(parameters) else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
-    own = "__signature__" in getattr(target, "__dict__", {})
-    is_exact = not own and not extra and not any(_is_decorated(function) for function in functions)
+    has_own = "__signature__" in getattr(target, "__dict__", {})
+    is_exact = not has_own and not extra and not any(_is_decorated(function) for function in functions)
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
     return Signature({**extra, **resolved}, is_exact, is_strict)
 
@@ -237,13 +237,13 @@ def _has_text(parameters: Mapping[str, Parameter]) -> bool:
     return any(isinstance(item.annotation, str) for item in parameters.values())
 
 
-def _with_passed_on(target: Any, own: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
+def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
     """Return the parameters of a target, those of Lighter's constructor among them, and the classes that have them."""
-    has_more = any(item.kind is Parameter.VAR_KEYWORD for item in own.values())
+    has_more = any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values())
     if not has_more or not isinstance(target, type) or "__new__" in vars(target):
-        return own, []
+        return parameters, []
     passed_on = with_passed_on(target)
-    return (passed_on, owners_of(target)) if passed_on is not None else (own, [])
+    return (passed_on, owners_of(target)) if passed_on is not None else (parameters, [])
 
 
 def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:

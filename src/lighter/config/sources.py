@@ -44,8 +44,8 @@ class Files:
             tree = _parse(Source(path, is_file=True), _fetch(path, self.problems), self.problems, aliases=False)
             self.is_incomplete = self.is_incomplete or tree is None
             return iter(()) if tree is None else self.layers(tree)
-        found = self.parsed(path, None)
-        return iter(()) if found is None else self.layers(found, (_real(path),))
+        tree = self.parsed(path, None)
+        return iter(()) if tree is None else self.layers(tree, (_real(path),))
 
     def layers(self, tree: Node, within: tuple[Path, ...] = ()) -> Iterator[Node]:
         """Yield the bases of a tree that were not needed before, depth first, then the tree."""
@@ -63,9 +63,9 @@ class Files:
                 self.problems.append(Problem(f"these files are each other's bases: {circle}", item.origin, "_base_"))
             elif real not in self.bases:
                 self.bases.add(real)
-                found = self.parsed(path, item)
-                if found is not None:
-                    yield from self.layers(found, (*within, real))
+                base = self.parsed(path, item)
+                if base is not None:
+                    yield from self.layers(base, (*within, real))
         yield tree
 
     def parsed(self, path: Path, named_by: Node | None) -> Node | None:
@@ -139,8 +139,8 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
     if tree.value is None:
         tree.value = {}
     if not isinstance(tree.value, dict):
-        found = indefinite(tree.value)
-        problems.append(Problem(f"a config is a dict of keys and values; found {found}", tree.origin))
+        written = indefinite(tree.value)
+        problems.append(Problem(f"a config is a dict of keys and values; found {written}", tree.origin))
         return None
     for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
         del tree.value[key]
@@ -156,12 +156,12 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_re
             _content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems
         )
     except FileNotFoundError:
-        what, hint = "there is no such file", _similar(path)
+        reason, hint = "there is no such file", _similar(path)
     except IsADirectoryError:
-        what = "this is a folder, not a file"
+        reason = "this is a folder, not a file"
     except (OSError, ValueError) as error:
-        what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
-    problems.append(Problem(at + what, origin, hint=hint))
+        reason = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
+    problems.append(Problem(at + reason, origin, hint=hint))
     return None
 
 
@@ -202,12 +202,12 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
     try:
         if len(data) <= MAX_BYTES:
             return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        what = f"a config file has at most {MAX_BYTES // 2**20} MB"
+        reason = f"a config file has at most {MAX_BYTES // 2**20} MB"
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        what = f"this is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}"
+        reason = f"this is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}"
         hint = "Save the file as UTF-8."
-    problems.append(Problem(at + what, origin, hint=hint))
+    problems.append(Problem(at + reason, origin, hint=hint))
     return None
 
 

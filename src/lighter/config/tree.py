@@ -96,12 +96,12 @@ class Node:
     def child(self, step: str) -> Node | None:
         """Return the node one step of a path below this one; keys compare by their text, list items by index."""
         if isinstance(self.value, dict):
-            found: Node | None = self.value.get(same_key(self.value, step))
+            node: Node | None = self.value.get(same_key(self.value, step))
         elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
-            found = self.value[int(step)]
+            node = self.value[int(step)]
         else:
-            found = None
-        return found
+            node = None
+        return node
 
     def find(self, path: str) -> Node | None:
         """Return the node at `a::b::0`, or None; the empty path is this node."""
@@ -135,7 +135,7 @@ def split(path: str) -> list[str]:
     return path.split(SEPARATOR) if path else []
 
 
-def join(path: str, key: Any) -> str:
+def join(path: str, key: object) -> str:
     """Return the path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
@@ -170,7 +170,7 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
     return number if number in data else step
 
 
-def is_target(value: Any) -> bool:
+def is_target(value: object) -> bool:
     """Return whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
     return isinstance(value, dict) and "_target_" in value
 
@@ -186,7 +186,7 @@ def disabled(definition: Any) -> bool | None:
     return switch.strip().lower() == "true" if isinstance(switch, str) else bool(switch)
 
 
-def is_reference(value: Any) -> bool:
+def is_reference(value: object) -> bool:
     """Return whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
     return isinstance(value, str) and value[:1] in ("@", "%", "$")
 

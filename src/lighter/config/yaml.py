@@ -283,12 +283,12 @@ class _Reader:
 
     def merge_key(self, holder: _Open, node: Node) -> None:
         """`<<: *a` or `<<: [*a, *b]`: keys that the dict has not itself; of several sources the first wins."""
-        for part in node.value if isinstance(node.value, list) else [node]:
-            if not isinstance(part.value, dict):
-                message = f"`<<` takes a dict or a list of dicts; found {indefinite(part.plain())}"
-                self.problems.append(Problem(message, part.origin, self.path()))
+        for source in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(source.value, dict):
+                message = f"`<<` takes a dict or a list of dicts; found {indefinite(source.plain())}"
+                self.problems.append(Problem(message, source.origin, self.path()))
                 continue
-            for key, child in part.value.items():
+            for key, child in source.value.items():
                 holder.merged.setdefault(key, child)
 
 
@@ -323,8 +323,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
     lines = source.lines or [""]
     if origin.line > len(lines):  # the text ends where more was expected
         origin = Origin(source, len(lines), len(lines[-1]) + 1)
-    what = " ".join(part for part in (error.context, error.problem) if part)
-    return Problem(f"this is not YAML: {what}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column))
+    reason = " ".join(text for text in (error.context, error.problem) if text)
+    return Problem(
+        f"this is not YAML: {reason}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column)
+    )
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
@@ -372,12 +374,12 @@ def _quoted(value: str) -> str:
 
 
 def _character_problem(source: Source, offset: int, message: str) -> Problem:
-    found = _UNREADABLE.search(source.text, offset)
-    if found is None:
+    match = _UNREADABLE.search(source.text, offset)
+    if match is None:
         return Problem(f"this is not YAML: {message}", Origin(source, 1, offset + 1))
-    before = source.text[: found.start()]
-    origin = Origin(source, before.count("\n") + 1, found.start() - before.rfind("\n"))
-    return Problem(f"this is not text: it holds the character U+{ord(found[0]):04X}", origin)
+    before = source.text[: match.start()]
+    origin = Origin(source, before.count("\n") + 1, match.start() - before.rfind("\n"))
+    return Problem(f"this is not text: it holds the character U+{ord(match[0]):04X}", origin)
 
 
 def _represent_other(dumper: Any, value: Any) -> Any:

@@ -52,36 +52,36 @@ class Targets:
         if name in self._wrong:
             into, message, hint = self._wrong[name]
             into.append(Problem(message, node.origin, path, hint))
-        found = self._found[name]
-        if found is not NOTHING and to_call and not callable(found):
-            self.problems.append(Problem(not_callable(name, found), node.origin, path))
+        target = self._found[name]
+        if target is not NOTHING and to_call and not callable(target):
+            self.problems.append(Problem(not_callable(name, target), node.origin, path))
             return NOTHING
-        return found
+        return target
 
     def _import(self, name: str, node: Node) -> Any:
         try:
-            found = self._locate(name)
+            target = self._locate(name)
         except RefusedError as refused:
             self._wrong[name] = (self.problems, str(refused), refused.hint)
             return NOTHING
         except pydoc.ErrorDuringImport as error:
             self._wrong[name] = (self.failures, *_failure(name, error))
             return NOTHING
-        if found is None:
+        if target is None:
             self._wrong[name] = (self.problems, *why_not_found(name, node.origin.source))
             return NOTHING
-        return found
+        return target
 
 
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
     """Message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
-    own = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
-    place = f"In {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else ""
+    shown = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
+    where = f"In {shown[-1].filename}, line {shown[-1].lineno}: {shown[-1].line}" if shown else ""
     if isinstance(cause, SyntaxError) and cause.filename:
-        place = f"In {cause.filename}, line {cause.lineno}: {(cause.text or '').strip()}"
-    return f"`{name}` cannot be imported: {type(cause).__name__}: {cause}", place
+        where = f"In {cause.filename}, line {cause.lineno}: {(cause.text or '').strip()}"
+    return f"`{name}` cannot be imported: {type(cause).__name__}: {cause}", where
 
 
 def check_call(

@@ -35,8 +35,8 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
 def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
     target = node.value["_target_"]
     if not isinstance(target.value, str) or not target.value.strip(". "):
-        found = indefinite(target.plain() if not isinstance(target.value, (dict, list)) else target.value)
-        message = f"`_target_` names a class or function, `package.module.Name`; found {found}"
+        written = indefinite(target.plain() if not isinstance(target.value, (dict, list)) else target.value)
+        message = f"`_target_` names a class or function, `package.module.Name`; found {written}"
         problems.append(Problem(message, target.origin, path))
     args = node.value.get("_args_")
     if args is not None and not isinstance(args.value, list) and not is_reference(args.value):

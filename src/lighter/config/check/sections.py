@@ -79,8 +79,8 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     if node is None:
         problems.append(Problem("there is no model", None, "model", f"Add one:\n{_MODEL_EXAMPLE}"))
     elif not (is_target(node.value) or is_reference(node.value) or is_of_cli(node.value) or is_ready_made(node.value)):
-        found = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
-        message = f"`{section}` says which module to make; found {found}"
+        written = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
+        message = f"`{section}` says which module to make; found {written}"
         problems.append(Problem(message, node.origin, section, _MODEL_EXAMPLE.replace("model:", f"{section}:")))
 
 
@@ -93,8 +93,8 @@ def _check_args(root: Node, problems: list[Problem]) -> None:
         if key not in STAGES:
             problems.append(Problem("this is no stage", where, path, nearest(key, STAGES)))
         elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
-            found = indefinite(node.value)
-            problems.append(Problem(f"the arguments of a stage are a dict; found {found}", node.origin, path))
+            written = indefinite(node.value)
+            problems.append(Problem(f"the arguments of a stage are a dict; found {written}", node.origin, path))
 
 
 def _check_run(root: Node, problems: list[Problem]) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lighter.config.expression import absolute, from_top, referred
 from lighter.config.problems import Problem, close_to
-from lighter.config.references import ANY_COPY
+from lighter.config.references import copied_paths, references_in
 from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
 
 
@@ -19,7 +18,8 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
     written = list(_written(free, "vars")) if free is not None else []
     if not written:
         return
-    referred = {*_referred(merged), *_referred(expanded)}
+    referred = {target for root in (merged, expanded) for _, target in references_in(root) if target is not None}
+    referred |= copied_paths(merged)
     holders = {prefix for path in referred for prefix in prefixes(path)}
     for path, node in written:
         steps = split(path)
@@ -42,15 +42,3 @@ def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node.value, list):
         for index, child in enumerate(node.value):
             yield from _written(child, join(path, index))
-
-
-def _referred(root: Node) -> Iterator[str]:
-    """Yield the paths that references name, copies included."""
-    for path, node in root.walk():
-        value = node.value
-        if isinstance(value, str) and value[:1] in ("@", "%", "$"):
-            try:
-                yield from referred(absolute(path, value))
-                yield from (copy[1:] for copy in ANY_COPY.findall(from_top(path, value)))
-            except ValueError:  # a problem of its own
-                continue

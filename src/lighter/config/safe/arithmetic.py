@@ -211,14 +211,14 @@ def not_evaluated(node: ast.AST) -> RefusedError:
     return RefusedError(f"safe mode does not evaluate {_NAMES.get(type(node), type(node).__name__)}")
 
 
-def truth(value: Any) -> bool:
+def truth(value: object) -> bool:
     """Return what `if value` sees."""
     if type(value) in (*SCALARS, *SEQUENCES, dict) or is_array(value):
         return bool(value)
     raise RefusedError(f"a {type(value).__name__} is neither true nor false; `is not None` can be asked")
 
 
-def is_bunch(value: Any) -> bool:
+def is_bunch(value: object) -> bool:
     """Return whether a value is the dict that scikit-learn returns its data in."""
     utils = sys.modules.get("sklearn.utils")
     return utils is not None and type(value) is utils.Bunch

@@ -170,10 +170,10 @@ def _entry(path: str) -> str:
 
 def _folder(descriptor: int) -> str:
     """Return the folder that a descriptor stands for."""
-    found = os.path.realpath(f"/proc/self/fd/{descriptor}")
-    if not os.path.isdir(found):
+    folder = os.path.realpath(f"/proc/self/fd/{descriptor}")
+    if not os.path.isdir(folder):
         raise SafeModeError("safe mode does not write relative to a folder whose name the system does not tell")
-    return found
+    return folder
 
 
 def _is_pythons(real: str) -> bool:

@@ -123,7 +123,7 @@ class SafeMode:
         project = [f"project {self.project}"] * (self.project is not None)
         return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
 
-    def permits(self, name: Any) -> bool:
+    def permits(self, name: object) -> bool:
         """Return whether a name is on the list, letter by letter."""
         return type(name) is str and canonical(name) in self._entries
 
@@ -131,7 +131,7 @@ class SafeMode:
         """Return what an argument of something on the list must be; None where it is free."""
         return self._entries[canonical(name)].rules.get(argument) or paths.rule_of(argument)
 
-    def refusal(self, name: Any) -> RefusedError:
+    def refusal(self, name: object) -> RefusedError:
         """Return what to say of a name that is not on the list."""
         shown = shortened(str(name), 100)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -150,13 +150,13 @@ class SafeMode:
         if not self.permits(name):
             raise self.refusal(name)
         entry = self._entries[canonical(name)]
-        found = entry.given if entry.given is not None else locate(name)
-        wrong = None if found is None else _misnomer(entry, found)
+        target = entry.given if entry.given is not None else locate(name)
+        wrong = None if target is None else _misnomer(entry, target)
         if wrong is not None:
             raise RefusedError(f"safe mode does not call `{name}`: {wrong}")
-        return found
+        return target
 
-    def check_call(self, name: str, found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: Any) -> None:
+    def check_call(self, name: str, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: object) -> None:
         """Check a call of something on the list, with the values that it is about to get.
 
         Raises:
@@ -164,7 +164,7 @@ class SafeMode:
         """
         if mode not in ("default", "callable"):
             raise RefusedError("safe mode makes an object, or with `_mode_: callable` a partial", argument="_mode_")
-        parameters = (parameters_of(found) or {}).values()
+        parameters = (parameters_of(target) or {}).values()
         by_position = [item.name for item in parameters if item.kind in BY_POSITION]
         if mode == "callable" and any(self.rule(name, item.name) for item in parameters):
             raise RefusedError(f"`{name}` takes a path, so safe mode leaves no call of it to others", argument="_mode_")
@@ -174,7 +174,7 @@ class SafeMode:
         for argument, value in [*zip(named, args, strict=True), *kwargs.items()]:
             self.check_argument(name, str(argument), value)
 
-    def check_argument(self, name: str, argument: str, value: Any) -> None:
+    def check_argument(self, name: str, argument: str, value: object) -> None:
         """Check one argument.
 
         Raises:
@@ -193,7 +193,7 @@ class SafeMode:
         if wrong is not None:
             raise RefusedError(f"safe mode does not permit this value of `{argument}`: {wrong}", argument=argument)
 
-    def check_path(self, value: Any, argument: str) -> None:
+    def check_path(self, value: object, argument: str) -> None:
         """Check that a path, or all in a list or dict, lie in the roots.
 
         Raises:
@@ -217,31 +217,31 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(inner)
 
 
-def _misnomer(entry: Entry, found: Any) -> str | None:
+def _misnomer(entry: Entry, target: object) -> str | None:
     """Why what was found under a name cannot be called; None if it is what the name says."""
-    if isinstance(found, ModuleType):
+    if isinstance(target, ModuleType):
         return "it is a module"
-    if any(found is dispatcher for dispatcher in _DISPATCHERS):
+    if any(target is dispatcher for dispatcher in _DISPATCHERS):
         return "it calls whatever it is given, so permitting it would permit everything"
     if not entry.shipped:
         return None
-    home = _home(found)
+    home = _home(target)
     named = entry.name.partition(".")[0]
     if home != named and not {home, named} <= _LIGHTNING:
         return f"what stands there now is of `{home}`"
-    own = getattr(found, "__name__", None)
-    if callable(found) and own is not None and own.lstrip("_") != entry.name.rpartition(".")[2]:
-        return f"what stands there now is `{own}`"
+    name = getattr(target, "__name__", None)
+    if callable(target) and name is not None and name.lstrip("_") != entry.name.rpartition(".")[2]:
+        return f"what stands there now is `{name}`"
     return None
 
 
-def _home(found: Any) -> str:
+def _home(target: object) -> str:
     """Return the package that a class, function or constant says it is of."""
-    if not callable(found):
-        kind = type(found)
+    if not callable(target):
+        kind = type(target)
         return "math" if kind is float else kind.__module__.partition(".")[0]
-    owner = getattr(found, "__objclass__", found)  # of a method
-    module = getattr(owner, "__module__", None) or type(getattr(found, "__self__", None)).__module__
+    owner = getattr(target, "__objclass__", target)  # of a method
+    module = getattr(owner, "__module__", None) or type(getattr(target, "__self__", None)).__module__
     return str(module).partition(".")[0]
 
 

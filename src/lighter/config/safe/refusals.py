@@ -17,10 +17,10 @@ _DEFAULT_TRAINER = "lighter.Trainer"
 
 def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
     """Add a problem for everything in an expanded config that safe mode does not permit; a copy counts once."""
-    found: list[Problem] = []
-    _refuse_all(root, mode, found)
+    refused: list[Problem] = []
+    _refuse_all(root, mode, refused)
     seen = set()
-    for problem in found:
+    for problem in refused:
         if (problem.message, problem.origin) not in seen:
             problems.append(problem)
         seen.add((problem.message, problem.origin))

@@ -35,7 +35,7 @@ class Work:
         self.left = MAX_WORK
         self.elements = MAX_ALL_ELEMENTS
         self.seconds = MAX_SECONDS
-        self._started = 0.0
+        self._started = time.thread_time()
 
     @contextmanager
     def expression(self) -> Iterator[None]:
@@ -81,14 +81,13 @@ class Work:
 
     def leaves(self, *values: Any) -> Iterator[Any]:
         """Yield what is in some values, list in list and dict in dict, each for a step."""
-        waiting = [*values]
+        waiting: list[Any] = [values]
         while waiting:
             value = waiting.pop()
-            self.spend()
-            if type(value) is dict:
-                waiting += [*value.keys(), *value.values()]
-            elif type(value) in (list, tuple):
-                waiting += value
+            if type(value) in (list, tuple, dict):
+                inside = [*value.keys(), *value.values()] if type(value) is dict else value
+                self.spend(len(inside))
+                waiting += inside
             else:
                 yield value
 
@@ -122,9 +121,9 @@ class Work:
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call something, counting what it goes through, and what it makes: before it does, where that may be large."""
-        given = [*args, *kwargs.values()]
-        self.spend_on(given)
-        foreseen = None if _bound(given) <= _SMALL else _tried(function, args, kwargs)
+        arguments = [*args, *kwargs.values()]
+        self.spend_on(arguments)
+        foreseen = None if _bound(arguments) <= _SMALL else _tried(function, args, kwargs)
         self.spend_elements(_elements(foreseen))
         made = function(*args, **kwargs)
         if foreseen is None:
@@ -143,7 +142,7 @@ def is_array(value: Any) -> bool:
     return is_plain or isinstance(value, (numpy.number, numpy.bool_))
 
 
-def _is_dtype(value: Any) -> bool:
+def _is_dtype(value: object) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and type(value) in (torch.dtype, torch.device, torch.Size)
 
