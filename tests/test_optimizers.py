@@ -16,7 +16,8 @@ from torch.utils.data import IterableDataset
 import lighter
 from lighter import Runner
 from lighter.config import read
-from lighter.config.objects import Objects, defer
+from lighter.config.deferred import defer
+from lighter.config.objects import Objects
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
 from lighter.parts.optimization.parameter_groups import group_parameters
 from lighter.parts.optimization.parameter_types import NamedParameters

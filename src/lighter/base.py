@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lighter.config.objects import Deferred
+from lighter.config.deferred import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.files.storage import is_remote

@@ -5,13 +5,13 @@
     ├── CheckpointError             a checkpoint is missing, unreadable or of another model (3)
     │   ├── DamagedCheckpointError  ... is torn, altered or unreadable, so that another one may do
     │   └── RefusedCheckpointError  ... could run code while it is loaded, and nobody has permitted that
-    ├── PredictionError             predictions cannot be written, or not gone on with; a ValueError (4)
+    ├── PredictionError             predictions cannot be written or resumed; a ValueError (4)
     ├── StorageError                a file of a run cannot be written: full disk, quota, read-only; an OSError (1)
     │   └── SafeModeError           ... or may not be, in safe mode (2)
-    ├── NonFiniteError              a loss, gradient or weight is not finite, and the fit stopped (1)
+    ├── NonFiniteError              a loss, gradient or weight is NaN or Inf, and the fit stopped (1)
     ├── WorkerError                 a dataloader's worker process died; a RuntimeError (1)
     ├── ProcessError                another process of a distributed run failed; a RuntimeError (1)
-    ├── RunError                    no such run, or it cannot be gone on with or repeated as was asked (2)
+    ├── RunError                    no such run, or it cannot be resumed or repeated as asked (2)
     └── ModuleError                 a module of the user's breaks its contract with Lighter (1), and is one of
         ├── ModuleTypeError         ... TypeError: a step returned, or a constructor was given, the wrong thing
         ├── ModuleValueError        ... ValueError: the right kind of thing with a wrong content
@@ -66,7 +66,7 @@ class RefusedCheckpointError(CheckpointError):
 
 
 class PredictionError(LighterError, ValueError):
-    """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot go on."""
+    """Predictions cannot be written as a writer is asked to, or a stopped prediction cannot be resumed."""
 
     exit_code = 4
 
@@ -92,7 +92,7 @@ class SafeModeError(StorageError):
 
 
 class NonFiniteError(LighterError):
-    """A loss, gradient or weight is not finite. The message says where, and what usually helps."""
+    """A loss, gradient or weight is NaN or Inf. The message says where, and what usually helps."""
 
 
 class WorkerError(LighterError, RuntimeError):
@@ -107,11 +107,11 @@ class WorkerError(LighterError, RuntimeError):
 
 
 class ProcessError(LighterError, RuntimeError):
-    """Another process of a distributed run failed, and this one cannot go on without it. The message has its error."""
+    """Another process of a distributed run failed, and this one cannot continue. The message has its error."""
 
 
 class RunError(LighterError):
-    """There is no such run, or it cannot be gone on with, or repeated, as was asked."""
+    """There is no such run, or it cannot be resumed or repeated as asked."""
 
     exit_code = 2
 
@@ -163,13 +163,13 @@ class StepMissingError(ModuleError, NotImplementedError):
 
 
 def cut_traceback(error: BaseException, shown: TracebackType | None) -> BaseException:
-    """The error with the end of its traceback; what it was cut from stays at hand in `cut_from`."""
+    """Return the error with the end of its traceback; what it was cut from stays at hand in `cut_from`."""
     error.__cut_from__ = error.__traceback__  # type: ignore[attr-defined]
     return error.with_traceback(shown)
 
 
 def cut_from(error: BaseException) -> TracebackType | None:
-    """The traceback that an error had before it was cut; None if it was not."""
+    """Return the traceback that an error had before it was cut; None if it was not."""
     whole: TracebackType | None = getattr(error, "__cut_from__", None)
     return whole
 

@@ -90,13 +90,13 @@ def _versions() -> dict[str, str]:
     """Return the versions of Lightning's distributions, of those that are installed."""
     from importlib import metadata  # as slow as the rest of `import lighter`
 
-    found = {}
+    versions = {}
     for name in _DISTRIBUTIONS:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _is_loaded(package: str) -> bool:
@@ -119,11 +119,11 @@ class _Finder(MetaPathFinder):
         if len(set(_versions().values())) > 1:
             return None
         name = _COUNTERPARTS[package] + fullname[len(package) :]
-        found = sys.modules[name].__spec__ if name in sys.modules else find_spec(name)
-        if found is None and name not in sys.modules:
+        original = sys.modules[name].__spec__ if name in sys.modules else find_spec(name)
+        if original is None and name not in sys.modules:
             return None
-        spec = ModuleSpec(fullname, _Loader(name), origin=getattr(found, "origin", None))
-        spec.submodule_search_locations = getattr(found, "submodule_search_locations", None)
+        spec = ModuleSpec(fullname, _Loader(name), origin=getattr(original, "origin", None))
+        spec.submodule_search_locations = getattr(original, "submodule_search_locations", None)
         return spec
 
 

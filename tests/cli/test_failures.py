@@ -53,7 +53,7 @@ def test_a_constructor(fit: Any) -> None:
     assert "KeyError: 'no such width'" in lines
     assert "while `model::network` (command line) was made, calling failing_jobs.network(width=3)" in lines
     whole = fit(*words, "--traceback").stderr
-    assert all(name in whole for name in ("runner.py", "objects.py", "sparkwheel", "failing_jobs.py"))
+    assert all(name in whole for name in ("runner.py", "objects.py", "resolver.py", "failing_jobs.py"))
     assert "--traceback shows" not in whole
 
 

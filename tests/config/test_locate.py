@@ -12,8 +12,7 @@ import pytest
 
 from lighter.config import examine
 from lighter.config.check.calls import Targets
-from lighter.config.faults import why_not_found
-from lighter.config.locate import locate
+from lighter.config.locate import locate, why_not_found
 from lighter.config.safe import SafeMode
 from lighter.engine.check import check
 from lighter.engine.project import importable

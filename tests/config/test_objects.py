@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lighter.config import read
-from lighter.config.objects import Deferred, Objects, defer
+from lighter.config.deferred import Deferred, defer
+from lighter.config.objects import Objects
 from lighter.errors import ConfigError, ModuleError
 from tests.work import calls
 
@@ -179,8 +180,11 @@ def test_deferred(objects: Make) -> None:
             "{_target_: builtins.int, x: 1}",
             "vars::a: builtins.int cannot be called like this: 'x' is an invalid keyword",
         ),
-        ("{_target_: builtins.list, _args_: '@vars::tuple'}", "vars::a: Expected _args_ to be a list, but got tuple"),
-        ("{_target_: builtins.list, _mode_: '$\"calable\"'}", "vars::a: By 'calable', did you mean 'callable'?"),
+        ("{_target_: builtins.list, _args_: '@vars::tuple'}", "vars::a: `_args_` is a list; found (1,)"),
+        (
+            "{_target_: builtins.list, _mode_: '$\"calable\"'}",
+            "vars::a: `_mode_` is default, callable or debug; found 'calable'",
+        ),
         ("'$math.nope'", "vars::a: this expression fails: AttributeError: module 'math' has no attribute 'nope'"),
         ("'$1 / 0'", "vars::a: this expression fails: ZeroDivisionError: division by zero"),
         ("'$1 + \"a\"'", "vars::a: this expression fails: TypeError: unsupported operand"),

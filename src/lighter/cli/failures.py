@@ -19,7 +19,7 @@ with_traceback = click.option("--traceback", is_flag=True, help="If it fails, sh
 
 
 def show_failure(error: BaseException, *, whole: bool) -> int:
-    """Print it; returns the exit code. The frames of Lighter, sparkwheel and click are left out, unless `whole`."""
+    """Print it; returns the exit code. The frames of Lighter and click are left out, unless `whole`."""
     shown = traceback.TracebackException.from_exception(error)
     if whole:
         shown.stack[:] = _whole(error)
@@ -58,6 +58,6 @@ def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
 
 
 def _hidden_folders() -> tuple[str, ...]:
-    found = [spec for name in ("sparkwheel", "click") if (spec := find_spec(name)) is not None and spec.origin]
-    folders = [Path(__file__).parents[1], *(Path(str(spec.origin)).parent for spec in found)]
+    click = find_spec("click")
+    folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
     return tuple(f"{folder}{os.sep}" for folder in folders)

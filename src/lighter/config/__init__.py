@@ -1,10 +1,10 @@
-"""Text to a checked config. No torch here; only this package knows sparkwheel.
+"""Text to a checked config, and its definitions to objects. No torch here.
 
 load     files, dicts and overrides -> one merged tree
 check    the tree, or all its problems; and, once its targets are imported, what they cannot be called with
 prune    a definition without what a stage does not need
 objects  the checked tree -> objects, made when they are asked for
-safe     what a stranger's config may do: the allow-list, and an interpreter in place of `eval`
+safe     what an untrusted config may do: the allow-list, and an interpreter in place of `eval`
 faults   an error while one is made -> the config's mistake with its place, or the user's exception with a note
 dump     the tree -> YAML that runs the same again
 """
@@ -39,7 +39,7 @@ class Config:
     Attributes:
         merged: what the inputs say together, as the user wrote it.
         expanded: the same with each `%` copy worked out.
-        safe: what it may do, if it is a stranger's.
+        safe: what it may do, if it is not trusted.
     """
 
     merged: Node
@@ -53,12 +53,12 @@ class Config:
 
     @property
     def seed(self) -> int:
-        """What every run begins with; an integer, if the config has no problem."""
+        """The seed that every run begins with."""
         seed: int = self.merged.value["seed"].value
         return seed
 
     def objects(self) -> Objects:
-        """The objects that this config defines, none of them made yet."""
+        """Return the objects that this config defines, none of them made yet."""
         from lighter.config.objects import Objects
 
         return Objects(self.expanded, self.safe)
@@ -70,7 +70,7 @@ class Config:
         return PlainDefinitions(self.expanded)
 
     def dump(self) -> str:
-        """The merged config as YAML."""
+        """Return the merged config as YAML."""
         return dump(self.merged)
 
 
@@ -90,7 +90,7 @@ def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
 
 
 def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Config | None, list[Problem]]:
-    """Load, merge and check, and go on where there are problems; no config where no more can be said of it."""
+    """Load, merge and check, past problems; return no config where no more can be said of it."""
     problems = Problems()
     try:
         safe = _safe_for(inputs, safe)
@@ -110,7 +110,7 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
 
 
 def load_merged(inputs: Sequence[Input]) -> Node:
-    """The merged tree, unchecked but for what stands in the way of merging.
+    """Return the merged tree, unchecked but for what stands in the way of merging.
 
     Raises:
         ConfigError: with all that does.
@@ -119,7 +119,7 @@ def load_merged(inputs: Sequence[Input]) -> Node:
 
 
 def _safe_for(inputs: Sequence[Input], safe: SafeMode | None) -> SafeMode | None:
-    """What a config may do, with the folders that its files are in. One that comes from a URL is a stranger's."""
+    """Return what a config may do, with the folders that its files are in. One from a URL is not trusted."""
     if safe is None and any(map(is_url, inputs)):
         safe = SafeMode()
     return safe.within(_folders(inputs)) if safe is not None else None
@@ -133,7 +133,7 @@ def _with_seed(merged: Node) -> Node:
 def _runs(root: Node) -> Path:
     """Where runs go: where the user says so on the command line, or else in the folder where they always go.
 
-    If that one is a link, it may be a stranger's, and so is not followed.
+    If that one is a link, somebody else may have made it, and so it is not followed.
     """
     node = root.find("run::dir")
     if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
@@ -142,6 +142,6 @@ def _runs(root: Node) -> Path:
 
 
 def _folders(inputs: Sequence[Input]) -> list[Path]:
-    """The folders of the config files that the user gave."""
+    """Return the folders of the config files that the user gave."""
     files = [item for item in inputs if isinstance(item, (str, PathLike)) and not is_url(item)]
     return [Path(item).resolve().parent for item in files if not is_override(str(item))]

@@ -1,4 +1,4 @@
-"""Whether a value that is written in a config fits an annotation of Python's.
+"""Check values of a config against annotations of Python's.
 
 Lenient: what cannot be told fits. A value that is worked out later (`@a::b`, `$...`, an object) is `UNKNOWN`, and
 classes whose users often hand over something else, a path, an enum's name, a list for an array, take anything.
@@ -28,8 +28,8 @@ _STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning
 _LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "IterableDataset", "Sampler")
 
 
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value may be handed over for a parameter that is annotated like this."""
+def fits(value: object, annotation: Any) -> bool:
+    """Return whether a plain value may be handed over for a parameter that is annotated like this."""
     if value is UNKNOWN or annotation in (Any, object, inspect.Parameter.empty):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
@@ -48,7 +48,7 @@ def fits(value: Any, annotation: Any) -> bool:
     return _fits_class(value, kind, args) if isinstance(kind, type) else True
 
 
-def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
         return _bare(value) in {_bare(name) for name in _words_of(kind)}
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
@@ -65,16 +65,16 @@ def _fits_class(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def _words_of(kind: type[Enum]) -> list[str]:
-    """The names and the texts of an enum's members."""
+    """Return the names and the texts of an enum's members."""
     return [*kind.__members__, *(str(member.value) for member in kind)]
 
 
 def _bare(word: str) -> str:
-    """A word as those compare it who take members by text."""
+    """Return a word as those compare it who take members by text."""
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
-def _fits_number(value: Any, kind: type) -> bool:
+def _fits_number(value: object, kind: type) -> bool:
     if isinstance(value, bool):
         return True
     if kind is bool:
@@ -82,7 +82,7 @@ def _fits_number(value: Any, kind: type) -> bool:
     return isinstance(value, _NUMBERS[kind]) or (isinstance(value, float) and value.is_integer())
 
 
-def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if not isinstance(value, list):
         return _is_instance(value, kind)
     if kind is not tuple or not args:
@@ -93,12 +93,12 @@ def _fits_list(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def _is_decisive(kind: type) -> bool:
-    """Whether a class takes nothing but its instances: modules, tensors and the like."""
+    """Return whether a class takes nothing but its instances: modules, tensors and the like."""
     known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
     return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
 
 
-def _is_instance(value: Any, kind: type) -> bool:
+def _is_instance(value: object, kind: type) -> bool:
     try:
         return isinstance(value, kind)
     except TypeError:  # it cannot be asked
@@ -106,7 +106,7 @@ def _is_instance(value: Any, kind: type) -> bool:
 
 
 def shown(annotation: Any) -> str:
-    """An annotation as messages say it."""
+    """Return an annotation as messages say it."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return "null"
@@ -126,8 +126,8 @@ def shown(annotation: Any) -> str:
     return f"{name}[{', '.join(inside)}]" if inside and origin is not _CALLABLE else name
 
 
-def as_written(value: Any) -> str:
-    """A value as messages show it, with dots for what is not known."""
+def as_written(value: object) -> str:
+    """Return a value as messages show it, with dots for what is not known."""
     if isinstance(value, dict):
         return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
     if isinstance(value, list):
@@ -135,8 +135,8 @@ def as_written(value: Any) -> str:
     return "..." if value is UNKNOWN else indefinite(value)
 
 
-def choices(annotation: Any) -> Iterator[Any]:
-    """The values that an annotation lists."""
+def choices(annotation: object) -> Iterator[Any]:
+    """Yield the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (*UNIONS, Annotated):

@@ -11,9 +11,8 @@ from inspect import Parameter
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from lighter.config.annotations import UNIONS
-from lighter.config.signatures import signature_of
+from lighter.config.signatures import BY_POSITION, signature_of
 
-_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _LISTS = (list, Sequence, Iterable, Collection)
 
 
@@ -22,7 +21,7 @@ def converted(target: Any, positional: Sequence[Any], named: Mapping[str, Any]) 
     signature = signature_of(target)
     if signature is None:
         return [*positional], {**named}
-    by_position = [item for item in signature.parameters.values() if item.kind in _BY_POSITION]
+    by_position = [item for item in signature.parameters.values() if item.kind in BY_POSITION]
     rest = [item for item in signature.parameters.values() if item.kind is Parameter.VAR_POSITIONAL] * len(positional)
     parameters = [*by_position, *rest]
     values = [
@@ -67,7 +66,7 @@ def _as_tuple(value: list[Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(as_annotated(item, arg) for item, arg in zip(value, args, strict=True))
 
 
-def _accepts(value: Any, option: Any) -> bool:
+def _accepts(value: object, option: Any) -> bool:
     """Return whether an option of a union takes a value as it is."""
     if option is None or option is type(None):
         return value is None

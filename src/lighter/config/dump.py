@@ -11,7 +11,7 @@ from lighter.config.tree import Node, Origin, Source
 
 
 def dump(tree: Node, *, origins: bool = False) -> str:
-    """The YAML of a tree. Origins are comments: `lr: 0.01  # base.yaml:12`."""
+    """Return the YAML of a tree. Origins are comments: `lr: 0.01  # base.yaml:12`."""
     text = yaml.dump(tree.plain())
     return _with_origins(text, tree) if origins else text
 
@@ -24,14 +24,14 @@ def _with_origins(text: str, tree: Node) -> str:
     lines = text.split("\n")
     starts = [*_starts(written), len(lines)]
     ends = dict(pairwise(starts))
-    for place, node in zip(_leaves(written), _leaves(tree), strict=True):
-        line = ends[place.origin.line] - 1  # a text of several lines ends before the next value
+    for leaf, node in zip(_leaves(written), _leaves(tree), strict=True):
+        line = ends[leaf.origin.line] - 1  # a text of several lines ends before the next value
         lines[line - 1] += f"  # {short(node.origin)}"
     return "\n".join(lines)
 
 
 def _leaves(node: Node) -> Iterator[Node]:
-    """The values that stand in a line of their own: scalars, and dicts and lists with nothing in them."""
+    """Yield the values that stand in a line of their own: scalars, and dicts and lists with nothing in them."""
     if isinstance(node.value, (dict, list)) and node.value:
         for child in node.value.values() if isinstance(node.value, dict) else node.value:
             yield from _leaves(child)
@@ -40,12 +40,12 @@ def _leaves(node: Node) -> Iterator[Node]:
 
 
 def _starts(tree: Node) -> list[int]:
-    """The lines in which a key or a value begins."""
+    """Return the lines in which a key or a value begins."""
     return sorted({origin.line for _, node in tree.walk() for origin in (node.origin, node.key_origin) if origin})
 
 
 def short(origin: Origin) -> str:
-    """An origin without its column; a word of the command line as it was given."""
+    """Return an origin without its column; a word of the command line as it was given."""
     if origin.source.is_file:
         return f"{origin.source.name}:{origin.line}"
     return f"{origin.source.name}: {origin.source.text}" if origin.source.is_override else origin.source.name

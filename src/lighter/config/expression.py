@@ -1,4 +1,6 @@
-"""Expressions: the references in them, and their syntax tree. All who read or evaluate an expression ask here.
+"""References and expressions as text: the paths that they refer to, and their syntax tree.
+
+All who read or evaluate an expression ask here.
 
 `@a::b` is a reference wherever Python takes a name, in the braces of an f-string too. In the text of a string it is
 text.
@@ -11,39 +13,59 @@ import re
 import warnings
 from functools import lru_cache
 
-from sparkwheel.path_utils import resolve_relative_ids, scan_references
+from lighter.config.tree import SEPARATOR, split
 
 REFERENCES = "__local_refs"
-"""How sparkwheel names the values of references: `@a::b` is `__local_refs['a::b']`."""
+"""Names the values of references in expressions: `@a::b` is `__local_refs['a::b']`."""
+
+COPIES = "__copies__"
+"""Where the copies stand that expressions ask for by `%a::b`."""
 
 STAND_IN = "_lighter_reference_"
+_ABSOLUTE = re.compile(r"@(\w+(?:::\w+)*)")
+_RELATIVE = re.compile(r"([@%])((?:::)+)")
 _ANY_REFERENCE = re.compile(r"@(?:::)*\w+(?:::\w+)*")
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def referred(text: str) -> list[str]:
-    """The paths that a reference or an expression refers to by `@`, each once; nothing for any other text."""
+    """Return the paths that a reference or an expression refers to by `@`, each once; nothing for any other text."""
     if not text.startswith("$"):
-        return [*scan_references(text)]
+        return [*dict.fromkeys(_ABSOLUTE.findall(text))] if text.startswith("@") else []
     return [*dict.fromkeys(reference[1:] for reference in stand_ins(text[1:])[1].values())]
 
 
 def absolute(path: str, text: str) -> str:
-    """A reference or an expression at a path, with absolute references in place of relative ones.
+    """Return a reference or an expression at a path, with absolute references in place of relative ones.
 
     Raises:
         ValueError: a reference goes up beyond the top.
     """
     if not text.startswith("$"):
-        return str(resolve_relative_ids(path, text))
+        return from_top(path, text)
     pieces = _pieces(text[1:].strip())
-    return "$" + "".join(
-        str(resolve_relative_ids(path, piece)) if is_reference else piece for piece, is_reference in pieces
-    )
+    return "$" + "".join(from_top(path, piece) if is_reference else piece for piece, is_reference in pieces)
+
+
+def from_top(path: str, text: str) -> str:
+    """Return a text at a path with absolute references in place of all relative ones: `@::b`, at `a::c`, is `@a::b`.
+
+    Raises:
+        ValueError: a reference goes up beyond the top.
+    """
+    steps = split(path)
+
+    def replaced(match: re.Match[str]) -> str:
+        levels = len(match[2]) // len(SEPARATOR)
+        if levels > len(steps):
+            raise ValueError(f"`{match[0]}` goes up {levels} levels from `{path}`, which has {len(steps)}")
+        return match[1] + "".join(f"{step}{SEPARATOR}" for step in steps[: len(steps) - levels])
+
+    return _RELATIVE.sub(replaced, text)
 
 
 def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
-    """An expression with a name in place of each reference, and the reference that each name stands for."""
+    """Return an expression with a name in place of each reference, and the reference that each name stands for."""
     text = ""
     names: dict[str, str] = {}
     for piece, is_reference in _pieces(expression.strip()):
@@ -56,7 +78,7 @@ def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
 
 
 def syntax_tree(expression: str) -> ast.Expression:
-    """The syntax tree of an expression, its absolute references looked up in `__local_refs`.
+    """Return the syntax tree of an expression, its absolute references looked up in `__local_refs`.
 
     Raises:
         SyntaxError: it is no expression.
@@ -83,7 +105,7 @@ class _LookUp(ast.NodeTransformer):
 
 @lru_cache(maxsize=4096)
 def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
-    """Split an expression at its references; of each piece, whether it is one. If it is not Python, any `@` counts."""
+    """Split an expression at its references; of each piece, tell whether it is one. If it is not Python, any `@` is."""
     matches = [*_ANY_REFERENCE.finditer(expression)]
     if not matches:
         return ((expression, False),)
@@ -105,7 +127,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _apart(before: str, name: str) -> str:
-    """A name that does not become one with the word before it."""
+    """Return a name that does not become one with the word before it."""
     return f" {name}" if before[-1:].isidentifier() or before[-1:].isdigit() else name
 
 

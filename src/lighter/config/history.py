@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparkwheel.path_utils import resolve_relative_ids
-
+from lighter.config.expression import from_top
 from lighter.config.load import Input, Step, steps
 from lighter.config.problems import Problem, Problems, nearest
-from lighter.config.references import find_step
+from lighter.config.suggestions import find_step
 from lighter.config.tree import SEPARATOR, Node, Origin, Source, join, split
 from lighter.errors import ConfigError
 
@@ -33,7 +32,7 @@ class Event:
 
 
 def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
-    """What happened to a value, and the path that it is a copy of or refers to, if it is.
+    """Return what happened to a value, and the path that it is a copy of or refers to, if it is.
 
     Raises:
         ConfigError: the inputs cannot be loaded, or there never was such a value.
@@ -61,7 +60,7 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
 
 
 def _values(root: Node, key: str) -> dict[str, Node]:
-    """A value and all that is in it, as it is now: merging goes on with the same nodes."""
+    """Return a value and all that is in it, as it is now: merging will change the same nodes."""
     node = root.find(key)
     return dict(node.copy().walk(key)) if node is not None else {}
 
@@ -88,7 +87,7 @@ def _same(was: Node, node: Node) -> bool:
 
 
 def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool:
-    """Whether what holds a value is reported already: it is new, or a list that changed."""
+    """Return whether what holds a value is reported already: it is new, or a list that changed."""
     above = path.rpartition(SEPARATOR)[0]
     if above not in now:
         return False
@@ -116,7 +115,7 @@ def _deleter(step: Step, path: str) -> Origin:
 
 
 def _elsewhere(root: Node, key: str) -> str:
-    """The path of what a key names inside of a copy or a reference; empty where there is none."""
+    """Return the path of what a key names inside of a copy or a reference; empty where there is none."""
     here, node = find_step(root, key)
     rest = split(key)[len(split(here)) :]
     if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
@@ -126,7 +125,7 @@ def _elsewhere(root: Node, key: str) -> str:
 
 def _absolute(path: str, text: str) -> str:
     try:
-        return str(resolve_relative_ids(path, text))[1:].strip()
+        return from_top(path, text)[1:].strip()
     except ValueError:
         return ""
 

@@ -13,28 +13,28 @@ from lighter.config.tree import is_target
 _NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what others call train, val and test
 
 
-def is_by_mode(given: Any, modes: Collection[str]) -> bool:
-    """Whether what was given is a dict by mode, though with a wrong name perhaps, and not one thing for all modes."""
-    return isinstance(given, Mapping) and not is_target(given) and any(key in {*modes, *_NO_MODES} for key in given)
+def is_by_mode(value: object, modes: Collection[str]) -> bool:
+    """Return whether it is a dict by mode, perhaps with a wrong name, and not one thing for all modes."""
+    return isinstance(value, Mapping) and not is_target(value) and any(key in {*modes, *_NO_MODES} for key in value)
 
 
-def by_mode(given: Any, modes: Sequence[str]) -> Any:
-    """What was given, with an entry for each mode from the first that has one on.
+def by_mode(value: Any, modes: Sequence[str]) -> Any:
+    """Return what was given, with an entry for each mode from the first that has one on.
 
     A mode without an entry takes that of the mode before it. A mode whose entry has no `_target_` of its own changes
     some keys of that one: `{train: {_target_: F1Score, average: micro}, val: {average: macro}}`. Where an entry is a
     list, for several dataloaders, each item changes what was before. A dict with other keys than modes beside them
     stays as it is, for the class to complain of.
     """
-    if not is_by_mode(given, modes):
-        return dict.fromkeys(modes, given)
-    if any(key not in modes for key in given):
-        return given
+    if not is_by_mode(value, modes):
+        return dict.fromkeys(modes, value)
+    if any(key not in modes for key in value):
+        return value
     entries: dict[str, Any] = {}
     before: Any = None
     for mode in modes:
-        if mode in given:
-            before = _changed_entry(before, given[mode])
+        if mode in value:
+            before = _changed_entry(before, value[mode])
         if before is not None:
             entries[mode] = before
     return entries

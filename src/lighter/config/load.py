@@ -7,30 +7,24 @@ overrides, in their order, over all. A base that several files share counts once
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from lighter.config import yaml
 from lighter.config.merge import delete, edit, merge
-from lighter.config.problems import Problem, Problems, indefinite, nearest, shortened
-from lighter.config.references import expand_external
+from lighter.config.problems import Problem, Problems, indefinite
 from lighter.config.safe import SafeMode
-from lighter.config.safe.paths import outside
+from lighter.config.sources import Files
+from lighter.config.sources import is_url as is_url
 from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
 Inputs = Input | Sequence[Input]
-
-ONLY_ANCHORS = ("x-", ".")
-"""Prefixes of top-level keys that only hold YAML anchors."""
-
-MAX_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -58,10 +52,10 @@ class Step:
 
 
 def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
-    """The merged tree of all inputs, left to right, with the overrides applied last.
+    """Return the merged tree of all inputs, left to right, with the overrides applied last.
 
     Args:
-        safe: how a stranger's files are read: without aliases, and other files only inside its roots.
+        safe: how untrusted files are read: without aliases, and other files only inside its roots.
 
     Raises:
         ConfigError: with everything that is wrong with the inputs.
@@ -79,7 +73,7 @@ def load_what_can_be(
     safe: SafeMode | None = None,
     empty: list[Source] | None = None,
 ) -> Node | None:
-    """The merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
+    """Return the merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
 
     Files that hold nothing are added to `empty`.
     """
@@ -93,10 +87,10 @@ def load_what_can_be(
 
 
 def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Iterator[Step | None]:
-    """The loading, step by step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
+    """Yield each step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
-    reader = _Files(problems, safe)
+    reader = Files(problems, safe)
     for item in files:
         for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
             over = reader.with_copies(tree)
@@ -120,7 +114,7 @@ def _adds_nothing(tree: Node) -> bool:
 
 
 def listed(inputs: Inputs) -> list[Input]:
-    """Inputs as a list: one path, override or dict is a list of it.
+    """Return inputs as a list: one path, override or dict is a list of it.
 
     Raises:
         ConfigError: one is something else.
@@ -137,13 +131,8 @@ def listed(inputs: Inputs) -> list[Input]:
 
 
 def is_override(word: str) -> bool:
-    """Whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
+    """Return whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
     return ("=" in word or word.startswith("~")) and not is_url(word) and not os.path.isfile(word)
-
-
-def is_url(item: object) -> bool:
-    """Whether an input is a URL, and not a file or an override."""
-    return isinstance(item, str) and item.lower().startswith(("https://", "http://"))
 
 
 def _sort(
@@ -165,7 +154,7 @@ def _sort(
 
 
 def parse_override(word: str, problems: list[Problem]) -> Override | None:
-    """An override, or None and a problem. The value is YAML; one that starts with `@`, `%` or `$` is taken as text."""
+    """Return an override, or None and a problem. Its value is YAML; one with `@`, `%` or `$` first is taken as text."""
     source = Source(COMMAND_LINE, word)
     kind = word[0] if word[0] in "=~" else ""
     path, equals, text = word[len(kind) :].partition("=")
@@ -188,202 +177,8 @@ def parse_override(word: str, problems: list[Problem]) -> Override | None:
     return Override(kind, tuple(split(path.strip())), value)
 
 
-class _Files:
-    """The files that were read for one config, each of them once."""
-
-    def __init__(self, problems: list[Problem], safe: SafeMode | None = None) -> None:
-        self.problems, self.safe = problems, safe
-        self.texts: dict[Path, Node] = {}
-        self.wholes: dict[tuple[Path, str], Node | None] = {}
-        self.bases: set[Path] = set()
-        self.is_incomplete = False
-
-    def input(self, path: Path | str) -> Iterator[Node]:
-        """What a file given by the user, or a URL, adds, layer by layer: its bases, then itself."""
-        if isinstance(path, str):
-            tree = _parse(Source(path, is_file=True), _fetch(path, self.problems), self.problems, aliases=False)
-            self.is_incomplete = self.is_incomplete or tree is None
-            return iter(()) if tree is None else self.layers(tree)
-        found = self.parsed(path, None)
-        return iter(()) if found is None else self.layers(found, (_real(path),))
-
-    def layers(self, tree: Node, within: tuple[Path, ...] = ()) -> Iterator[Node]:
-        """The bases of a tree that were not needed before, depth first, then the tree."""
-        named = tree.value.pop("_base_", None)
-        items = [] if named is None else named.value if isinstance(named.value, list) else [named]
-        for item in items:
-            if not isinstance(item.value, str):
-                message = f"`_base_` is a file name or a list of them; found {indefinite(item.plain())}"
-                self.problems.append(Problem(message, item.origin, "_base_"))
-                continue
-            path = item.origin.source.folder / os.path.expanduser(item.value)
-            real = _real(path)
-            if real in within or len(within) > MAX_DEPTH:
-                circle = " -> ".join(file.name for file in (*within[-5:], real))
-                self.problems.append(Problem(f"these files are each other's bases: {circle}", item.origin, "_base_"))
-            elif real not in self.bases:
-                self.bases.add(real)
-                found = self.parsed(path, item)
-                if found is not None:
-                    yield from self.layers(found, (*within, real))
-        yield tree
-
-    def parsed(self, path: Path, named_by: Node | None) -> Node | None:
-        """A copy of a file's own tree; None, and a problem the first time, where it cannot be read."""
-        real = _real(path)
-        if named_by is not None and self.safe is not None:
-            self.refuse(path, named_by, self.safe)
-        if real not in self.texts:
-            self.texts[real] = _parse_file(path, named_by, self.problems, is_safe=self.safe is not None) or Node(
-                None, Origin(Source(str(path)))
-            )
-        tree = self.texts[real]
-        self.is_incomplete = self.is_incomplete or tree.value is None
-        return tree.copy() if tree.value is not None else None
-
-    def refuse(self, path: Path, named_by: Node, safe: SafeMode) -> None:
-        """Safe mode reads another file only where files may be, and none for a config from a URL."""
-        source = named_by.origin.source
-        wrong = f"`{source.name}` is no folder" if is_url(source.name) else outside(path, safe.roots)
-        if wrong is not None:
-            hint = "To permit it: --allow_root FOLDER" if not is_url(source.name) else ""
-            raise ConfigError([Problem(f"safe mode does not read this file: {wrong}", named_by.origin, hint=hint)])
-
-    def with_copies(self, tree: Node) -> Node:
-        """The tree with what other files hold in place of each `%file.yaml::path`."""
-        return expand_external(tree, self.whole, self.problems)
-
-    def whole(self, name: str, named_by: Node) -> Node | None:
-        """The tree of a file that `%file.yaml` names, with its bases.
-
-        A relative name is relative to the file that it is written in, or else to the working directory.
-        """
-        folder = named_by.origin.source.folder
-        if (folder, name) not in self.wholes:
-            path = folder / os.path.expanduser(name)
-            is_permitted = self.safe is None or outside(name, self.safe.roots) is None
-            if is_permitted and not os.path.isfile(path) and os.path.isfile(name):
-                path = Path(name)
-            self.wholes[folder, name] = self._whole(path, named_by)
-        return self.wholes[folder, name]
-
-    def _whole(self, path: Path, named_by: Node) -> Node | None:
-        own = _Files(self.problems, self.safe)
-        own.texts = self.texts
-        tree = own.parsed(path, named_by)
-        root = Node({}, tree.origin) if tree is not None else None
-        for layer in own.layers(tree, (_real(path),)) if tree is not None else ():
-            root = merge(root, layer, self.problems)
-        return root
-
-
-def _real(path: Path) -> Path:
-    """What tells a file from others, whatever name it is given."""
-    try:
-        return path.resolve()
-    except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
-        return path
-
-
-def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, is_safe: bool) -> Node | None:
-    """The tree of one file's text; None, and a problem, where it cannot be read."""
-    source = Source(str(path), folder=path.parent, is_file=True)
-    text = _read(path, named_by, problems, only_regular=is_safe)
-    return _parse(source, text, problems, aliases=not is_safe)
-
-
-def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases: bool) -> Node | None:
-    tree = None if text is None else yaml.parse(replace(source, text=text), problems, aliases=aliases)
-    if tree is None:
-        return None
-    if tree.value is None:
-        tree.value = {}
-    if not isinstance(tree.value, dict):
-        found = indefinite(tree.value)
-        problems.append(Problem(f"a config is a dict of keys and values; found {found}", tree.origin))
-        return None
-    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
-        del tree.value[key]
-    return tree
-
-
-def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_regular: bool) -> str | None:
-    origin = named_by.origin if named_by is not None else Origin(Source(shortened(str(path), 200)))
-    at = f"{path}: " if named_by is not None else ""
-    hint = ""
-    try:
-        return _decoded(
-            _content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems
-        )
-    except FileNotFoundError:
-        what, hint = "there is no such file", _similar(path)
-    except IsADirectoryError:
-        what = "this is a folder, not a file"
-    except (OSError, ValueError) as error:
-        what = f"this file cannot be read: {getattr(error, 'strerror', None) or error}"
-    problems.append(Problem(at + what, origin, hint=hint))
-    return None
-
-
-def _content(path: Path, *, only_regular: bool) -> bytes:
-    """As much of a file as a config may have, and a byte more where there is more.
-
-    Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
-    one already, who is then waited for.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if only_regular and not stat.S_ISREG(mode):
-            raise OSError("in safe mode it must be a regular file, and this is a pipe or a device")
-        os.set_blocking(file.fileno(), True)
-        data = file.read(MAX_BYTES + 1)
-    if stat.S_ISFIFO(mode) and not data:
-        raise OSError("it is a pipe, and nobody writes into it")
-    return data
-
-
-def _fetch(url: str, problems: list[Problem]) -> str | None:
-    """The text of a URL; None, and a problem, where it cannot be had."""
-    from lighter.config.remote import RemoteError, fetch
-
-    origin = Origin(Source(shortened(url, 200)))
-    try:
-        return _decoded(fetch(url, MAX_BYTES), "", origin, problems)
-    except RemoteError as error:
-        problems.append(Problem(str(error), origin))
-    return None
-
-
-def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> str | None:
-    hint = ""
-    try:
-        if len(data) <= MAX_BYTES:
-            return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        what = f"a config file has at most {MAX_BYTES // 2**20} MB"
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = f"this is not UTF-8 text: line {line} has the byte 0x{data[error.start]:02x}"
-        hint = "Save the file as UTF-8."
-    problems.append(Problem(at + what, origin, hint=hint))
-    return None
-
-
-def _similar(path: Path) -> str:
-    """What to do about a file that is not there."""
-    files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
-    parts = str(path).split(",")
-    if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):
-        return f"Files are words of their own: {' '.join(map(str.strip, parts))}"
-    if not path.suffix and "/" not in str(path):
-        return "An override is written key=value; a file ends in .yaml."
-    return nearest(path, files)
-
-
 def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
-    """A tree from dicts, lists and scalars; anything else in them is taken as it is."""
+    """Return a tree from dicts, lists and scalars; anything else in them is taken as it is."""
     origin = Origin(Source("Python"))
 
     def node(value: Any, depth: int) -> Node:

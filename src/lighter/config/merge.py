@@ -12,7 +12,7 @@ from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, is_index, is
 
 
 def merge(base: Node | None, over: Node, problems: list[Problem], path: str = "") -> Node:
-    """The tree of `base` with `over` laid over it; without a base, `over` with its operators worked out."""
+    """Return the tree of `base` with `over` laid over it; without a base, `over` with its operators worked out."""
     if isinstance(over.value, list):
         items = [merge(None, item, problems, join(path, index)) for index, item in enumerate(over.value)]
         before = base.value if base is not None and isinstance(base.value, list) else []
@@ -81,8 +81,8 @@ def delete(root: Node, steps: list[str], which: Node, problems: list[Problem], p
     if which.value is None or which.value == "":
         del holder.value[int(steps[-1]) if isinstance(holder.value, list) else same_key(holder.value, steps[-1])]
     elif not isinstance(which.value, list) or not which.value:
-        found = "an empty list" if which.value == [] else indefinite(which.plain())
-        problems.append(Problem(f"`~` takes nothing, or a list of what to delete; found {found}", which.origin, here))
+        written = "an empty list" if which.value == [] else indefinite(which.plain())
+        problems.append(Problem(f"`~` takes nothing, or a list of what to delete; found {written}", which.origin, here))
     else:
         target = holder.child(steps[-1])
         if target is not None:
@@ -117,7 +117,7 @@ def _there(target: Node, step: str) -> str:
 def _holder(
     root: Node, steps: list[str], where: Origin, problems: list[Problem], path: str, *, create: bool
 ) -> Node | None:
-    """The dict or list that the last step is in; None, and a problem, where there is none and none can be made."""
+    """Return the dict or list that the last step is in; None, and a problem, where none can be made."""
     here = path
     for number, step in enumerate(steps):
         problem = _obstacle(root, step, here, where, create=create)
@@ -134,7 +134,7 @@ def _holder(
 
 
 def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
-    """The child at a step; where there is none, or null, a new dict if one may be made."""
+    """Return the child at a step; where there is none, or null, a new dict if one may be made."""
     child = holder.child(step)
     if child is not None and (child.value is not None or make is None):
         return child

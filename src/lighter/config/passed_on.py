@@ -26,24 +26,28 @@ def owners_of(kind: type) -> list[type]:
     return [each for each in kind.__mro__ if inspect.isfunction(vars(each).get("__init__"))]
 
 
-def parameters_of(kind: type) -> dict[str, Parameter] | None:
+def with_passed_on(kind: type) -> dict[str, Parameter] | None:
     """Return the parameters of a class of which Lighter's own constructor gets all `**kwargs`; None for other classes.
 
     That is told by the source: each constructor on the way passes them on whole, and does nothing else with them.
     """
     taken: dict[str, Parameter] = {}
-    given: set[str] = set()
+    filled: set[str] = set()
     owners = owners_of(kind)
     for owner, following in zip(owners, [*owners[1:], None], strict=True):
-        own = {name: item for name, item in _parameters(owner).items() if name not in given and name not in taken}
+        parameters = {
+            name: item for name, item in _parameters(owner).items() if name not in filled and name not in taken
+        }
         if owner.__module__.partition(".")[0] == "lighter":
-            return {**taken, **{name: _by_name(item, taken) for name, item in own.items()}} if taken else None
+            return {**taken, **{name: _by_name(item, taken) for name, item in parameters.items()}} if taken else None
         call = _call_of_super(owner)
         if call is None or following is None:
             return None
-        taken |= {name: _by_name(item, taken) for name, item in own.items() if item.kind is not Parameter.VAR_KEYWORD}
+        taken |= {
+            name: _by_name(item, taken) for name, item in parameters.items() if item.kind is not Parameter.VAR_KEYWORD
+        }
         by_position = [argument for argument in call.args if not isinstance(argument, ast.Starred)]
-        given |= {*[*_parameters(following)][: len(by_position)], *(each.arg for each in call.keywords if each.arg)}
+        filled |= {*[*_parameters(following)][: len(by_position)], *(each.arg for each in call.keywords if each.arg)}
     return None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lighter.config.expression import absolute
-from lighter.config.tree import Node, is_target, join, same_key, split
+from lighter.config.references import followed
+from lighter.config.tree import Node, is_index, is_target, join, same_key, split
 
 
 class PlainDefinitions:
@@ -23,47 +24,50 @@ class PlainDefinitions:
 
     @property
     def sections(self) -> list[str]:
-        """The top-level keys."""
+        """Return the top-level keys."""
         return list(self._data)
 
     def definition(self, path: str) -> Any:
-        """What stands at a path, as plain data.
+        """Return what stands at a path, as plain data.
 
         Raises:
             KeyError: nothing stands there.
         """
-        data = self._data
         try:
-            for step in split(path):
-                data = data[int(step)] if isinstance(data, list) else data[same_key(data, step)]
-        except (LookupError, TypeError, ValueError):
+            return value_at(self._data, split(path))
+        except LookupError:
             raise KeyError(path) from None
-        return data
 
     def has(self, path: str) -> bool:
         """Return whether something stands at a path."""
         return self.tree.find(path) is not None
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Every definition of an object, with its path."""
+        """Return every definition of an object, with its path."""
         return [(path, value) for path, value in walk(self._data, "") if is_target(value)]
 
     def followed(self, path: str) -> str:
-        """The path that a value leads to where it is a reference to a definition; otherwise its own."""
-        seen = {path}
-        while True:
-            try:
-                value = self.definition(path)
-            except KeyError:
-                return path
-            reference = value.strip().removeprefix("@") if isinstance(value, str) and value.startswith("@") else ""
-            if not reference or reference in seen:
-                return path
-            path = reference
-            seen.add(path)
+        """Return the path that a value leads to where it is a reference to a definition; otherwise its own."""
+        return followed(self.tree, path)
 
 
-def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def value_at(data: Any, steps: Sequence[str]) -> Any:
+    """Return what stands some steps below in plain data.
+
+    Raises:
+        LookupError: nothing stands there.
+    """
+    for step in steps:
+        if isinstance(data, list) and is_index(step):
+            data = data[int(step)]
+        elif isinstance(data, Mapping):
+            data = data[same_key(data, step)]
+        else:
+            raise LookupError(step)
+    return data
+
+
+def walk(value: object, path: str) -> Iterator[tuple[str, Any]]:
     """Yield a value and all that is in it, each with its path; the value itself only if it has one."""
     if path:
         yield path, value

@@ -1,4 +1,4 @@
-"""What is wrong with a config, and how it is shown: the place, the excerpt with a caret, the nearest right thing."""
+"""Problems of a config, and how they are shown: the place, the excerpt with a caret, the nearest right thing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem:
 
     def __str__(self) -> str:
         """At most 15 lines, none of them long, and nothing in them that a terminal would act on."""
-        head = ": ".join(part for part in (str(self.origin or ""), self.path) if part)
+        head = ": ".join(piece for piece in (str(self.origin or ""), self.path) if piece)
         message = self.message if self.severity == ERROR else f"{self.severity}: {self.message}"
         lines = [f"{head}: {message}" if head else message]
         if self.origin is not None:
@@ -82,7 +82,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def excerpt(origin: Origin) -> list[str]:
-    """The line of an origin with a caret under its column; nothing for data from Python."""
+    """Return the line of an origin with a caret under its column; nothing for data from Python."""
     text = origin.source.lines
     if not 0 < origin.line <= len(text):
         return []
@@ -95,10 +95,10 @@ def excerpt(origin: Origin) -> list[str]:
     return [f"{number} | {line}", f"{'':5} | {' ' * _cells(line[: column - 1])}{' ' * (column - 1 - len(line))}^"]
 
 
-def nearest(found: object, allowed: Iterable[object]) -> str:
-    """A sentence with the closest allowed spelling, or with all that is allowed where none is close."""
+def nearest(written: object, allowed: Iterable[object]) -> str:
+    """Return a sentence with the closest allowed spelling, or with all that is allowed where none is close."""
     choices = [str(choice) for choice in allowed]
-    close = close_to(found, choices)
+    close = close_to(written, choices)
     if close is not None:
         return f"Did you mean `{close}`?"
     if not choices:
@@ -107,15 +107,15 @@ def nearest(found: object, allowed: Iterable[object]) -> str:
     return f"There is: {shown}."
 
 
-def closest(found: object, allowed: Iterable[object]) -> str:
-    """The sentence of `nearest` where something is close; otherwise nothing."""
-    close = close_to(found, [str(choice) for choice in allowed])
+def closest(written: object, allowed: Iterable[object]) -> str:
+    """Return the sentence of `nearest` where something is close; otherwise nothing."""
+    close = close_to(written, [str(choice) for choice in allowed])
     return f"Did you mean `{close}`?" if close is not None else ""
 
 
-def close_to(found: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """The closest of some spellings, if one is close. Of very many, those that begin the same way are compared."""
-    wrong = shortened(str(found), 200)
+def close_to(written: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """Return the closest of some spellings, if one is close. Of very many, some that begin alike are compared."""
+    wrong = shortened(str(written), 200)
     for choice in choices:
         if choice.lower() == wrong.lower():
             return choice
@@ -132,7 +132,7 @@ def indefinite(value: object) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """A text, or its beginning with dots."""
+    """Return a text, or its beginning with dots."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

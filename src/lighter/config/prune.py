@@ -1,4 +1,4 @@
-"""What a stage does not need is taken away before anything is built.
+"""Take out of a definition what a stage does not need, before anything is built.
 
 A class says of each of its arguments what it is needed for (`needed_for`), as `{"train_dataloader": {"train"}}` or,
 for an argument that is a dict, `{"dataloaders::train": {"train"}}`: modes (train, val, test, predict) or the
@@ -21,12 +21,12 @@ MODES = {
 
 
 def unneeded(needed_for: Mapping[str, Collection[str]], stage: str) -> list[str]:
-    """The arguments that a stage does not need."""
+    """Return the arguments that a stage does not need."""
     return [path for path, uses in needed_for.items() if MODES[stage].isdisjoint(uses)]
 
 
 def prune(definition: Mapping[str, Any], paths: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
-    """A definition without what stands at some paths; a required argument becomes None instead."""
+    """Return a definition without what stands at some paths; a required argument becomes None instead."""
     kept = dict(definition)
     for path in paths:
         first, *rest = split(path)

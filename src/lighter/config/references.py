@@ -1,7 +1,7 @@
 """References between values: `%a::b` copies a definition, `@a::b` names the object made from it.
 
 `expand` works out the copies on the tree, so that each copied value keeps the place where it was written;
-`check_references` finds the references to nothing. Following `@` and evaluating `$` is sparkwheel's (`config.objects`).
+`check_references` finds the references to nothing. Following `@` and evaluating `$` come later (`config.resolver`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import keyword
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
 
-from sparkwheel.path_utils import resolve_relative_ids
-
+from lighter.config.expression import COPIES, from_top, referred
 from lighter.config.expression import absolute as made_absolute
-from lighter.config.expression import referred
-from lighter.config.problems import Problem, close_to, nearest, shortened
+from lighter.config.problems import Problem, shortened
+from lighter.config.suggestions import levels_up, suggest
 from lighter.config.tree import (
     MAX_DEPTH,
     SEPARATOR,
@@ -24,7 +22,6 @@ from lighter.config.tree import (
     Origin,
     Source,
     is_reference,
-    is_target,
     join,
     prefixes,
     same_key,
@@ -32,13 +29,10 @@ from lighter.config.tree import (
 )
 from lighter.config.yaml import MAX_NODES
 
-_MOST_COMPARED = 10_000
-COPIES = "__copies__"  # where the copies stand that expressions ask for by %a::b
 WholeFile = Callable[[str, Node], "Node | None"]
 _EXTERNAL = re.compile(r"%(?P<file>[^%]*?\.ya?ml)(?:::(?P<path>.*))?\Z", re.IGNORECASE)
 _REFERENCE = re.compile(r"@\w+(?:::\w+)*\Z")
-ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
-_RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
+_ANY_COPY = re.compile(r"%(?:::)*\w+(?:::\w+)*")
 _TOKENS = re.compile(
     r"""(?P<text>\'\'\'.*?\'\'\'|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")
     |(?P<copy>%(?:::)*[A-Za-z_]\w*(?:::\w+)*)|(?P<word>\w+)|\s+|(?P<sign>.)""",
@@ -47,7 +41,7 @@ _TOKENS = re.compile(
 
 
 def expand(root: Node, problems: list[Problem]) -> Node:
-    """The tree with a copy in place of each `%a::b` and `%::b`, those inside `$` expressions included."""
+    """Return the tree with a copy in place of each `%a::b` and `%::b`, those inside `$` expressions included."""
     copies = _Copies(root, problems)
     expanded = copies.made(lambda: copies.of(root, "", root))
     if copies.for_expressions and isinstance(expanded.value, dict):
@@ -56,13 +50,13 @@ def expand(root: Node, problems: list[Problem]) -> Node:
 
 
 def expand_external(root: Node, whole_file: WholeFile, problems: list[Problem]) -> Node:
-    """The tree with a copy in place of each `%file.yaml::a`; what `%b` means in that file is found in that file."""
+    """Return the tree with a copy in place of each `%file.yaml::a`; a `%b` in that file is found in that file."""
     copies = _Copies(root, problems, whole_file)
     return copies.made(lambda: copies.of(root, "", root))
 
 
 def check_references(root: Node, problems: list[Problem]) -> None:
-    """A problem for each `@a::b` of an expanded tree that names nothing."""
+    """Add a problem for each `@a::b` of an expanded tree that names nothing."""
     for path, node in root.walk():
         if not isinstance(node.value, str) or node.value[:1] not in ("@", "$"):
             continue
@@ -78,7 +72,7 @@ def check_references(root: Node, problems: list[Problem]) -> None:
             continue
         for target in referred(absolute):
             if root.find(target) is None:
-                hint = _levels_up(root, path, node.value, target) or _suggest(root, target)
+                hint = levels_up(root, path, node.value, target) or suggest(root, target)
                 problems.append(Problem(f"`@{target}` refers to nothing", node.origin, path, hint))
 
 
@@ -107,7 +101,7 @@ class _Copies:
             return self.root
 
     def of(self, node: Node, path: str, tree: Node) -> Node:
-        """A node with the copies in it worked out; dicts and lists are new."""
+        """Return a node with the copies in it worked out; dicts and lists are new."""
         value = node.value
         if isinstance(value, str):
             return self.of_text(node, path, tree) if value[:1] in ("%", "$") and "%" in value else node
@@ -128,16 +122,16 @@ class _Copies:
         external = _EXTERNAL.match(node.value)
         if external is not None and self.whole_file is not None:
             other = self.whole_file(external["file"], node)
-            found = self.look_up(external["path"] or "", node, path, other) if other is not None else None
+            copy = self.look_up(external["path"] or "", node, path, other) if other is not None else None
         elif external is not None or (self.whole_file is not None and tree is self.root):
             return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
         else:
             absolute = _absolute(path, node, self.problems)
-            found = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
-        return Node(found.value, found.origin, node.key_origin) if found is not None else node
+            copy = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
+        return Node(copy.value, copy.origin, node.key_origin) if copy is not None else node
 
     def look_up(self, target: str, node: Node, path: str, tree: Node) -> Node | None:
-        """What stands at a path, through other copies on the way, expanded itself."""
+        """Return what stands at a path, through other copies on the way, expanded itself."""
         if (id(tree), target) in self.open:
             names = [name for _, name in self.open]
             circle = " -> ".join([*names[names.index(target) :], target])
@@ -147,39 +141,39 @@ class _Copies:
         self.open.append((id(tree), target))
         self.counted(1, node, path)
         self.depth += 1
-        found, here = self.walked(target, tree)
-        found = self.of(found, here, tree) if found is not None else None
+        original, here = self.walked(target, tree)
+        original = self.of(original, here, tree) if original is not None else None
         self.depth -= 1
         self.open.pop()
-        if found is None:
-            hint = _levels_up(tree, path, node.value, target) or _suggest(tree, target)
+        if original is None:
+            hint = levels_up(tree, path, node.value, target) or suggest(tree, target)
             self.problems.append(Problem(f"`{shortened(node.value, 60)}` refers to nothing", node.origin, path, hint))
-        return found
+        return original
 
     def walked(self, target: str, tree: Node) -> tuple[Node | None, str]:
-        found: Node | None = tree
+        node: Node | None = tree
         here = ""
         for step in split(target):
-            if found is not None and is_reference(found.value) and found.value[0] == "%":
-                found = self.of(found, here, tree)
-            found = found.child(step) if found is not None else None
+            if node is not None and is_reference(node.value) and node.value[0] == "%":
+                node = self.of(node, here, tree)
+            node = node.child(step) if node is not None else None
             here = join(here, step)
-        return found, here
+        return node, here
 
     def of_expression(self, node: Node, path: str, tree: Node) -> Node:
-        """The expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
+        """Return the expression with `@__copies__::0` in place of the `%a::b` in it: an object that nobody else has."""
         if self.whole_file is not None and tree is self.root:
             return node
         parts = []
         for text, is_copy in _split_copies(node.value):
             absolute = _absolute(path, Node(text, node.origin), self.problems) if is_copy else None
-            found = self.look_up(absolute[1:], node, path, tree) if absolute is not None else None
-            if found is not None and self.whole_file is not None:
+            copy = self.look_up(absolute[1:], node, path, tree) if absolute is not None else None
+            if copy is not None and self.whole_file is not None:
                 message = "an expression that is copied from another file cannot hold copies itself"
                 hint = f"Give `{text}` a key of its own in that file, and refer to it by `@`."
                 self.problems.append(Problem(message, node.origin, path, hint))
-            if found is not None:
-                self.for_expressions.append(found)
+            if copy is not None:
+                self.for_expressions.append(copy)
                 text = f"@{COPIES}{SEPARATOR}{len(self.for_expressions) - 1}"
             elif is_copy:  # the problem is noted
                 text = "None"
@@ -197,7 +191,7 @@ class _Copies:
 
 
 def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
-    """An expression in pieces, and of each whether it is a `%a::b`; a `%` after an operand is Python's modulo."""
+    """Yield the pieces of an expression, and whether each is a `%a::b`; after an operand, `%` is Python's modulo."""
     after_operand = False
     for token in _TOKENS.finditer(expression):
         text = token[0]
@@ -227,7 +221,7 @@ def _absolute(path: str, node: Node, problems: list[Problem]) -> str | None:
 
 
 def followed(root: Node, path: str) -> str:
-    """The path that a value leads to where it is a reference; otherwise its own."""
+    """Return the path that a value leads to where it is a reference; otherwise its own."""
     seen: set[str] = set()
     while path not in seen:
         seen.add(path)
@@ -246,7 +240,7 @@ def drop_templates(merged: Node, expanded: Node) -> None:
 
     What they refer to stands beside the copies, which are checked there.
     """
-    references = [*_references(expanded)]
+    references = [*references_in(expanded)]
     misplaced = [here for here, target in references if target is None or expanded.find(target) is None]
     if not misplaced:
         return
@@ -259,7 +253,7 @@ def drop_templates(merged: Node, expanded: Node) -> None:
             above.value.pop(same_key(above.value, split(path)[-1]), None)
 
 
-def _references(root: Node) -> Iterator[tuple[str, str | None]]:
+def references_in(root: Node) -> Iterator[tuple[str, str | None]]:
     """Yield where each `@` reference stands, and what it refers to; None where it goes up beyond the top."""
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
@@ -274,54 +268,10 @@ def _is_within(path: str, whole: str) -> bool:
 
 
 def copied_paths(root: Node) -> set[str]:
-    """The paths that `%` copies, in a tree whose copies are not worked out."""
-    found = set()
+    """Return the paths that `%` copies, in a tree whose copies are not worked out."""
+    copied = set()
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value[:1] in ("%", "$") and "%" in node.value:
             with suppress(ValueError):  # a problem of its own
-                found |= {copy[1:] for copy in ANY_COPY.findall(str(resolve_relative_ids(path, node.value)))}
-    return found
-
-
-def find_step(root: Node, target: str) -> tuple[str, Node]:
-    """How far a path leads: the last step that is there."""
-    here, node = "", root
-    for step in split(target):
-        child = node.child(step)
-        if child is None:
-            break
-        here, node = join(here, step), child
-    return here, node
-
-
-def _levels_up(root: Node, path: str, text: str, target: str) -> str:
-    """The relative reference that goes as many levels up as it takes to find something; empty if none does."""
-    for symbol, levels, name in _RELATIVE.findall(text):
-        for more in range(1, len(split(path))):
-            wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
-            with suppress(ValueError):
-                is_meant = str(resolve_relative_ids(path, f"{symbol}{levels}{name}"))[1:] == target
-                if is_meant and root.find(str(resolve_relative_ids(path, wider))[1:]) is not None:
-                    return f"Did you mean `{wider}`? `{symbol}::name` is a sibling; each further `::` is one level up."
-    return ""
-
-
-def _suggest(root: Node, target: str) -> str:
-    """The nearest path that exists: the last step that fits, and what is there."""
-    meant = re.sub(r"[.:#]+", SEPARATOR, target)
-    if meant != target and root.find(meant) is not None:
-        return f"Did you mean `{meant}`? The steps of a path are joined by `::`."
-    here, node = find_step(root, target)
-    if here == target:
-        return ""
-    step = split(target)[len(split(here))]
-    if is_target(node.value) and not close_to(step, [*node.steps()]):
-        rest = ".".join(split(target)[len(split(here)) :])
-        return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
-    if is_reference(node.value):
-        return f"`{here}` is itself a reference or an expression; one cannot look inside it."
-    known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]
-    if not known:
-        return f"`{here}` is a single value." if here else ""
-    close = close_to(step, known)
-    return f"Did you mean `{join(here, close)}`?" if close else nearest(step, [join(here, name) for name in known[:20]])
+                copied |= {copy[1:] for copy in _ANY_COPY.findall(from_top(path, node.value))}
+    return copied

@@ -1,4 +1,4 @@
-"""A config from a URL: its text, fetched with care. It is a stranger's, so it is read in safe mode only."""
+"""Fetch the text of a config from a URL. It is not trusted, so it is read in safe mode only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RemoteError(Exception):
 
 
 def fetch(url: str, most: int) -> bytes:
-    """The content of a URL: at most so many bytes, and one more where there is more.
+    """Return the content of a URL: at most so many bytes, and one more where there is more.
 
     Raises:
         RemoteError: it cannot be had, or not by https alone.

@@ -1,4 +1,4 @@
-"""What a target takes: its arguments, and how far its signature can be believed.
+"""The arguments that a target takes, and how far its signature can be believed.
 
 A signature is exact where Python calls what it describes. Behind a decorator of somebody's it is what the decorated
 function takes, and the decorator may take more or hand over some itself: then only a near miss is a mistake.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
 from lighter.config.annotations import as_written, choices, fits, shown
-from lighter.config.passed_on import owners_of, parameters_of
+from lighter.config.passed_on import owners_of, with_passed_on
 from lighter.config.problems import close_to, closest, nearest
 
 KNOWN = frozenset(sys.stdlib_module_names) | {
@@ -32,7 +32,7 @@ _WORDS = {  # that people and other tools use for Lightning's `precision`
     "transformer-engine": "fp8 float8",
 }
 PRECISIONS = {word: meant for meant, words in _WORDS.items() for word in words.split()}
-_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -53,7 +53,7 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Call:
-    """What a definition hands over.
+    """The arguments that a definition hands over.
 
     Attributes:
         positional: the values of `_args_`; None where they are not known.
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a target takes.
+    """The parameters of a target.
 
     Attributes:
         parameters: by name, their annotations worked out.
@@ -84,14 +84,14 @@ class Signature:
 
     def misfits(self, call: Call) -> Iterator[Misfit]:
         """Everything about a call that the target will refuse."""
-        by_position = [item for item in self.parameters.values() if item.kind in _BY_POSITION]
-        given = {item.name for item in by_position[: len(call.positional or ())]}
+        by_position = [item for item in self.parameters.values() if item.kind in BY_POSITION]
+        positioned = {item.name for item in by_position[: len(call.positional or ())]}
         yield from self._unknown(call)
         if not self.is_exact:
             return
         if call.positional is not None:
-            yield from self._misplaced(call, by_position, given)
-            yield from self._missing(call, given)
+            yield from self._misplaced(call, by_position, positioned)
+            yield from self._missing(call, positioned)
         yield from self._wrong_values(call, by_position)
 
     def _wrong_values(self, call: Call, by_position: Sequence[Parameter]) -> Iterator[Misfit]:
@@ -101,10 +101,10 @@ class Signature:
             for index, (item, value) in enumerate(zip(by_position, call.positional or (), strict=False))
         ]
         places += [(key, self.parameters[key], value) for key, value in call.named.items() if key in names]
-        for place, item, value in places:
+        for argument, item, value in places:
             wrong = _wrong_value(item, value)
             if wrong is not None:
-                yield Misfit(place, *wrong, is_value=True)
+                yield Misfit(argument, *wrong, is_value=True)
 
     def _names(self) -> list[str]:
         return [item.name for item in self.parameters.values() if item.kind in _BY_NAME]
@@ -134,25 +134,25 @@ class Signature:
             if key not in names and close:
                 yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
 
-    def _misplaced(self, call: Call, by_position: Sequence[Parameter], given: Collection[str]) -> Iterator[Misfit]:
+    def _misplaced(self, call: Call, by_position: Sequence[Parameter], positioned: Collection[str]) -> Iterator[Misfit]:
         positional = call.positional or ()
         if len(positional) > len(by_position) and not self._has(Parameter.VAR_POSITIONAL):
             items = f"{len(positional)} item{'s' * (len(positional) != 1)}"
             most = f"at most {len(by_position)}" if by_position else "none"
             yield Misfit(len(by_position), f"`_args_` has {items}; by position it takes {most}")
         for key in call.named:
-            if key in given and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
+            if key in positioned and self.parameters[key].kind is not Parameter.POSITIONAL_ONLY:
                 yield Misfit(key, f"`{key}` is given twice: `_args_` has it too")
 
-    def _missing(self, call: Call, given: Collection[str]) -> Iterator[Misfit]:
+    def _missing(self, call: Call, positioned: Collection[str]) -> Iterator[Misfit]:
         names = self._names()
         misspelt = {close_to(key, names) for key in call.named if key not in names}
         absent = [
             item.name
             for item in self.parameters.values()
-            if item.kind in (*_BY_POSITION, Parameter.KEYWORD_ONLY)
+            if item.kind in (*BY_POSITION, Parameter.KEYWORD_ONLY)
             and item.default is Parameter.empty
-            and item.name not in given
+            and item.name not in positioned
             and item.name not in call.named
             and item.name not in {*call.filled, *misspelt}
         ]
@@ -162,27 +162,42 @@ class Signature:
             yield Misfit(None, f"the {said} missing")
 
 
-def signature_of(target: Any) -> Signature | None:
-    """What a target takes; None where Python cannot tell."""
+def parameters_of(target: Any) -> Mapping[str, Parameter] | None:
+    """Return the parameters of a function or class by name; None where Python cannot tell."""
     try:
-        found = inspect.signature(target)
+        return inspect.signature(target).parameters
     except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def accepted(target: Any, names: Iterable[str]) -> list[str]:
+    """Return those of some names that a target takes: all, with `**kwargs` or where Python cannot tell."""
+    parameters = parameters_of(target)
+    if parameters is None or any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values()):
+        return [*names]
+    return [name for name in names if name in parameters and parameters[name].kind in _BY_NAME]
+
+
+def signature_of(target: Any) -> Signature | None:
+    """Return what a target takes; None where Python cannot tell."""
+    given_parameters = parameters_of(target)
+    if given_parameters is None:
         return None
     functions = list(_functions(target))
     extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
-    parameters, bases = _with_passed_on(target, found.parameters)
+    parameters, bases = _with_passed_on(target, given_parameters)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
     scope = {name: value for each in scopes for name, value in each.items()} if _has_text(parameters) else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
-    own = "__signature__" in getattr(target, "__dict__", {})
-    is_exact = not own and not extra and not any(_is_decorated(function) for function in functions)
+    has_own = "__signature__" in getattr(target, "__dict__", {})
+    is_exact = not has_own and not extra and not any(_is_decorated(function) for function in functions)
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
     return Signature({**extra, **resolved}, is_exact, is_strict)
 
 
 def _functions(target: Any) -> Iterator[Any]:
-    """The Python functions that a call of a target runs first."""
+    """Yield the Python functions that a call of a target runs first."""
     if isinstance(target, functools.partial):
         yield from _functions(target.func)
     elif isinstance(target, type):
@@ -196,7 +211,7 @@ def _functions(target: Any) -> Iterator[Any]:
 
 
 def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
-    """The parameters that decorators add to a function."""
+    """Yield the parameters that decorators add to a function."""
     while hasattr(function, "__wrapped__"):
         if inspect.isfunction(function) and not _is_known(function):
             yield from inspect.signature(function, follow_wrapped=False).parameters.items()
@@ -204,7 +219,7 @@ def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
 
 
 def _is_decorated(function: Any) -> bool:
-    """Whether something that we do not know stands between a caller and a function."""
+    """Return whether something that we do not know stands between a caller and a function."""
     while hasattr(function, "__wrapped__"):
         if hasattr(function, "registry") or not _is_known(function):  # singledispatch has many signatures
             return True
@@ -213,7 +228,7 @@ def _is_decorated(function: Any) -> bool:
 
 
 def _is_known(function: Any) -> bool:
-    """Whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
+    """Return whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
     module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
     return str(module).partition(".")[0] in KNOWN
 
@@ -222,17 +237,17 @@ def _has_text(parameters: Mapping[str, Parameter]) -> bool:
     return any(isinstance(item.annotation, str) for item in parameters.values())
 
 
-def _with_passed_on(target: Any, own: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
+def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
     """Return the parameters of a target, those of Lighter's constructor among them, and the classes that have them."""
-    has_more = any(item.kind is Parameter.VAR_KEYWORD for item in own.values())
+    has_more = any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values())
     if not has_more or not isinstance(target, type) or "__new__" in vars(target):
-        return own, []
-    passed_on = parameters_of(target)
-    return (passed_on, owners_of(target)) if passed_on is not None else (own, [])
+        return parameters, []
+    passed_on = with_passed_on(target)
+    return (passed_on, owners_of(target)) if passed_on is not None else (parameters, [])
 
 
 def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
-    """A parameter whose annotation is no text any more; without one, where it cannot be worked out."""
+    """Return a parameter whose annotation is no text any more; without one, where it cannot be worked out."""
     if not isinstance(item.annotation, str):
         return item
     try:

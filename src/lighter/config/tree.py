@@ -1,7 +1,7 @@
 """The config as a tree in which every value knows where it was written.
 
 A `Node` holds a scalar, a dict of nodes or a list of nodes, and its `Origin`. Loading, merging, overriding,
-checking and dumping all work on nodes; only `config.objects` turns them into plain data for sparkwheel.
+checking and dumping all work on nodes; of plain data, `config.plain_definitions`, objects are made.
 Only `config.merge` changes nodes, and only those of the tree that is being put together; once `config.load` has
 returned a tree, each stage makes the next one.
 """
@@ -18,6 +18,10 @@ from typing import Any, NamedTuple
 SEPARATOR = "::"
 COMMAND_LINE = "command line"
 MAX_DEPTH = 100
+SPECIAL = ("_target_", "_args_", "_mode_", "_disabled_")
+"""Keys of a definition that are no arguments."""
+MODES = ("default", "callable", "debug")
+"""Values of `_mode_`: make an object, a partial, or an object under the debugger."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Source:
 
     @property
     def is_override(self) -> bool:
-        """Whether it is a word of the command line."""
+        """Return whether it is a word of the command line."""
         return self.name == COMMAND_LINE and not self.is_file
 
     @cached_property
@@ -73,7 +77,7 @@ class Node:
         return f"Node({self.plain()!r}, {self.origin})"
 
     def copy(self) -> Node:
-        """The same tree, of nodes that may be changed."""
+        """Return the same tree, of nodes that may be changed."""
         value = self.value
         if isinstance(value, dict):
             value = {key: node.copy() for key, node in value.items()}
@@ -82,7 +86,7 @@ class Node:
         return Node(value, self.origin, self.key_origin)
 
     def plain(self) -> Any:
-        """The value as dicts, lists and scalars, all of them new."""
+        """Return the value as dicts, lists and scalars, all of them new."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -90,17 +94,17 @@ class Node:
         return self.value
 
     def child(self, step: str) -> Node | None:
-        """The node one step of a path below this one; keys compare by their text, list items by index."""
+        """Return the node one step of a path below this one; keys compare by their text, list items by index."""
         if isinstance(self.value, dict):
-            found: Node | None = self.value.get(same_key(self.value, step))
+            node: Node | None = self.value.get(same_key(self.value, step))
         elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
-            found = self.value[int(step)]
+            node = self.value[int(step)]
         else:
-            found = None
-        return found
+            node = None
+        return node
 
     def find(self, path: str) -> Node | None:
-        """The node at `a::b::0`, or None; the empty path is this node."""
+        """Return the node at `a::b::0`, or None; the empty path is this node."""
         node: Node | None = self
         for step in split(path):
             if node is None:
@@ -109,7 +113,7 @@ class Node:
         return node
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """The node and all below it, each with its path."""
+        """Yield the node and all below it, each with its path."""
         yield path, self
         if isinstance(self.value, dict):
             items: Iterator[tuple[Any, Node]] = iter(self.value.items())
@@ -121,35 +125,35 @@ class Node:
             yield from node.walk(join(path, key))
 
     def steps(self) -> Iterator[str]:
-        """What may come next in a path below this node."""
+        """Yield what may come next in a path below this node."""
         if isinstance(self.value, (dict, list)):
             yield from map(str, self.value if isinstance(self.value, dict) else range(len(self.value)))
 
 
 def split(path: str) -> list[str]:
-    """The steps of a path: `a::b::0` is a, b, 0."""
+    """Return the steps of a path: `a::b::0` is a, b, 0."""
     return path.split(SEPARATOR) if path else []
 
 
-def join(path: str, key: Any) -> str:
-    """The path one step further."""
+def join(path: str, key: object) -> str:
+    """Return the path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
 
 def prefixes(path: str) -> list[str]:
-    """A path and those of all that it is in."""
+    """Return a path and those of all that it is in."""
     steps = split(path)
     return [SEPARATOR.join(steps[: count + 1]) for count in range(len(steps))]
 
 
 def is_index(step: str) -> bool:
-    """Whether a step can be an index into a list."""
+    """Return whether a step can be an index into a list."""
     digits = step.removeprefix("-")
     return digits.isdecimal() and len(digits) < 19
 
 
 def same_key(data: Mapping[Any, Any], step: str) -> Any:
-    """The key of a dict that a step of a path names: keys compare by their text, so `1` finds 1 and `True` finds true.
+    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true.
 
     A step that names none of them is returned as the key it would be in a file.
     """
@@ -166,13 +170,24 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
     return number if number in data else step
 
 
-def is_target(value: Any) -> bool:
-    """Whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
+def is_target(value: object) -> bool:
+    """Return whether a value of a node, or plain data, defines an object (`_target_: a.b.C`)."""
     return isinstance(value, dict) and "_target_" in value
 
 
-def is_reference(value: Any) -> bool:
-    """Whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
+def disabled(definition: Any) -> bool | None:
+    """Return whether `_disabled_` takes an object out of the config; None if that is worked out later."""
+    if not is_target(definition) or "_disabled_" not in definition:
+        return False
+    written = definition["_disabled_"]
+    switch = written.value if isinstance(written, Node) else written
+    if is_reference(switch):
+        return None
+    return switch.strip().lower() == "true" if isinstance(switch, str) else bool(switch)
+
+
+def is_reference(value: object) -> bool:
+    """Return whether a value stands for another one: `@a::b`, `%a::b`, or an expression."""
     return isinstance(value, str) and value[:1] in ("@", "%", "$")
 
 

@@ -56,7 +56,7 @@ def dump(data: Any) -> str:
 
 
 def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
-    """The tree of a YAML text; None, and a problem, where the text is no YAML.
+    """Return the tree of a YAML text; None, and a problem, where the text is no YAML.
 
     Args:
         source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
@@ -94,7 +94,7 @@ class _Open:
 
 
 class _Anchored:
-    """What an alias may repeat: the tree, how many values it has, and how deep it is."""
+    """A tree that an alias may repeat, how many values it has, and how deep it is."""
 
     def __init__(self, node: Node, size: int, height: int) -> None:
         self.node, self.size, self.height = node, size, height
@@ -118,7 +118,7 @@ class _Reader:
         self.problems.append(Problem(message, self.origin(mark), self.path(), hint))
 
     def path(self) -> str:
-        """The config path of what comes next."""
+        """Return the config path of what comes next."""
         steps = [len(at.node.value) if isinstance(at.node.value, list) else at.key for at in self.open]
         return shortened(SEPARATOR.join(str(step) for step in steps if step not in (None, _MERGE, _NO_KEY)), 100)
 
@@ -162,7 +162,7 @@ class _Reader:
         self.take(node, event)
 
     def special(self, text: str, event: yaml.ScalarEvent) -> Any:
-        """The value of a plain scalar that may be a number, a boolean or null."""
+        """Return the value of a plain scalar that may be a number, a boolean or null."""
         match = _ANY_PATTERN.match(text)
         return text if match is None else self.construct(str(match.lastgroup), text, event)
 
@@ -283,12 +283,12 @@ class _Reader:
 
     def merge_key(self, holder: _Open, node: Node) -> None:
         """`<<: *a` or `<<: [*a, *b]`: keys that the dict has not itself; of several sources the first wins."""
-        for part in node.value if isinstance(node.value, list) else [node]:
-            if not isinstance(part.value, dict):
-                message = f"`<<` takes a dict or a list of dicts; found {indefinite(part.plain())}"
-                self.problems.append(Problem(message, part.origin, self.path()))
+        for source in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(source.value, dict):
+                message = f"`<<` takes a dict or a list of dicts; found {indefinite(source.plain())}"
+                self.problems.append(Problem(message, source.origin, self.path()))
                 continue
-            for key, child in part.value.items():
+            for key, child in source.value.items():
                 holder.merged.setdefault(key, child)
 
 
@@ -323,8 +323,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
     lines = source.lines or [""]
     if origin.line > len(lines):  # the text ends where more was expected
         origin = Origin(source, len(lines), len(lines[-1]) + 1)
-    what = " ".join(part for part in (error.context, error.problem) if part)
-    return Problem(f"this is not YAML: {what}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column))
+    reason = " ".join(text for text in (error.context, error.problem) if text)
+    return Problem(
+        f"this is not YAML: {reason}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column)
+    )
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
@@ -372,16 +374,16 @@ def _quoted(value: str) -> str:
 
 
 def _character_problem(source: Source, offset: int, message: str) -> Problem:
-    found = _UNREADABLE.search(source.text, offset)
-    if found is None:
+    match = _UNREADABLE.search(source.text, offset)
+    if match is None:
         return Problem(f"this is not YAML: {message}", Origin(source, 1, offset + 1))
-    before = source.text[: found.start()]
-    origin = Origin(source, before.count("\n") + 1, found.start() - before.rfind("\n"))
-    return Problem(f"this is not text: it holds the character U+{ord(found[0]):04X}", origin)
+    before = source.text[: match.start()]
+    origin = Origin(source, before.count("\n") + 1, match.start() - before.rfind("\n"))
+    return Problem(f"this is not text: it holds the character U+{ord(match[0]):04X}", origin)
 
 
 def _represent_other(dumper: Any, value: Any) -> Any:
-    """What a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
+    """Return what a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
     if isinstance(value, Mapping):
         return dumper.represent_dict(value)
     if isinstance(value, (list, tuple)):

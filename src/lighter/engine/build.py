@@ -11,8 +11,9 @@ from typing import Any
 
 from lighter.base import BaseModule
 from lighter.config.defaults import LOGGERS
+from lighter.config.deferred import defer
 from lighter.config.inherit import by_mode
-from lighter.config.objects import Objects, defer
+from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune, unneeded
 from lighter.config.tree import is_target, join

@@ -1,4 +1,4 @@
-"""What is wrong with a merged tree, told without importing anything that it names, by kind of problem.
+"""The first tier of the check: problems of a merged tree, without importing anything that it names.
 
 sections     the top level and the sections of our own
 definitions  `_target_` and the other special keys

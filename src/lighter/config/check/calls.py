@@ -11,14 +11,13 @@ from collections.abc import Collection
 from typing import Any
 
 from lighter.config.annotations import UNKNOWN
-from lighter.config.check.definitions import SPECIAL, hint_of_special
+from lighter.config.check.definitions import hint_of_special
 from lighter.config.check.other_tools import is_of_cli
-from lighter.config.faults import why_not_found
-from lighter.config.locate import locate, not_callable
+from lighter.config.locate import locate, not_callable, why_not_found
 from lighter.config.problems import Problem
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.signatures import Call, signature_of
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SPECIAL, Node, disabled, is_reference, is_target, join
 
 NOTHING = object()
 """In place of a target that cannot be had."""
@@ -30,7 +29,7 @@ class Targets:
     Attributes:
         problems: names that lead nowhere.
         failures: modules that raise while they are imported: mistakes of the user's code.
-        safe: what may be imported, if the config is a stranger's.
+        safe: what may be imported, if the config is not trusted.
     """
 
     def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
@@ -40,49 +39,49 @@ class Targets:
         self._wrong: dict[str, tuple[list[Problem], str, str]] = {}
 
     def of(self, node: Node, path: str) -> Any:
-        """What a definition calls; `NOTHING`, and a problem, where that is nothing that can be called."""
+        """Return what a definition calls; `NOTHING`, and a problem, where that is nothing that can be called."""
         target = node.value["_target_"]
         if not isinstance(target.value, str) or is_reference(target.value) or not target.value.strip(". "):
             return NOTHING
         return self.named(target.value, target, join(path, "_target_"))
 
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
-        """What a dotted name stands for."""
+        """Return what a dotted name stands for."""
         if name not in self._found:
             self._found[name] = self._import(name, node)
         if name in self._wrong:
             into, message, hint = self._wrong[name]
             into.append(Problem(message, node.origin, path, hint))
-        found = self._found[name]
-        if found is not NOTHING and to_call and not callable(found):
-            self.problems.append(Problem(not_callable(name, found), node.origin, path))
+        target = self._found[name]
+        if target is not NOTHING and to_call and not callable(target):
+            self.problems.append(Problem(not_callable(name, target), node.origin, path))
             return NOTHING
-        return found
+        return target
 
     def _import(self, name: str, node: Node) -> Any:
         try:
-            found = self._locate(name)
+            target = self._locate(name)
         except RefusedError as refused:
             self._wrong[name] = (self.problems, str(refused), refused.hint)
             return NOTHING
         except pydoc.ErrorDuringImport as error:
             self._wrong[name] = (self.failures, *_failure(name, error))
             return NOTHING
-        if found is None:
+        if target is None:
             self._wrong[name] = (self.problems, *why_not_found(name, node.origin.source))
             return NOTHING
-        return found
+        return target
 
 
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
     """Message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
-    own = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
-    place = f"In {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else ""
+    shown = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
+    where = f"In {shown[-1].filename}, line {shown[-1].lineno}: {shown[-1].line}" if shown else ""
     if isinstance(cause, SyntaxError) and cause.filename:
-        place = f"In {cause.filename}, line {cause.lineno}: {(cause.text or '').strip()}"
-    return f"`{name}` cannot be imported: {type(cause).__name__}: {cause}", place
+        where = f"In {cause.filename}, line {cause.lineno}: {(cause.text or '').strip()}"
+    return f"`{name}` cannot be imported: {type(cause).__name__}: {cause}", where
 
 
 def check_call(
@@ -94,7 +93,7 @@ def check_call(
     is_partial: bool = False,
     filled: Collection[str] = (),
 ) -> list[str]:
-    """A problem for each argument of a definition that its target, a class or function, does not take.
+    """Add a problem for each argument of a definition that its target, a class or function, does not take.
 
     Returns:
         The paths of the arguments that there are not.
@@ -112,12 +111,12 @@ def check_call(
 
 
 def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
-    """What a definition hands over to its target."""
+    """Return what a definition hands over to its target."""
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
         str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
         for key, child in node.value.items()
-        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or _is_disabled(child))
+        if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }
     positional: list[Any] | None = [] if unnamed is None else None
     if unnamed is not None and isinstance(unnamed.value, list):
@@ -130,7 +129,7 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
     """Path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
-        items = [(index, item) for index, item in enumerate(args.value) if not _is_disabled(item)]
+        items = [(index, item) for index, item in enumerate(args.value) if disabled(item.value) is False]
         index, item = items[min(argument, len(items) - 1)]
         return join(join(path, "_args_"), index), item.origin
     if argument is not None:
@@ -141,17 +140,11 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
 
 
 def plain(node: Node) -> Any:
-    """The value of a node, with `UNKNOWN` for what is worked out later."""
+    """Return the value of a node, with `UNKNOWN` for what is worked out later."""
     if is_target(node.value) or is_reference(node.value) or is_of_cli(node.value):
         return UNKNOWN
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(child) for child in node.value if not _is_disabled(child)]
+        return [plain(child) for child in node.value if disabled(child.value) is False]
     return node.value
-
-
-def _is_disabled(node: Node) -> bool:
-    return (
-        is_target(node.value) and "_disabled_" in node.value and str(node.value["_disabled_"].value).lower() != "false"
-    )

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from lighter.config.expression import absolute, referred
 from lighter.config.problems import Problem, shortened
-from lighter.config.tree import SEPARATOR, Node, is_target, join
+from lighter.config.tree import SEPARATOR, Node, disabled, join
 
 _DONE, _OPEN = 2, 1
 _MOST = 20
@@ -15,24 +15,27 @@ _BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may 
 
 
 def check_circles(root: Node, problems: list[Problem]) -> None:
-    """A problem for each reference that closes a circle. To make a value, all below it and all it refers to is made."""
+    """Add a problem for each reference that closes a circle.
+
+    To make a value, all below it and all that it refers to is made.
+    """
     states: dict[int, int] = {}
     starts = [("", root)]
     for section in ("model", "system"):
         node = root.child(section)
         if node is not None and isinstance(node.value, dict):
             starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
-    later = {id(node) for _, node in starts[1:]}
+    built_later = {id(node) for _, node in starts[1:]}
     for path, node in starts:
-        _follow(root, path, node, states, later, problems)
+        _follow(root, path, node, states, built_later, problems)
 
 
 def _follow(
-    root: Node, path: str, node: Node, states: dict[int, int], later: set[int], problems: list[Problem]
+    root: Node, path: str, node: Node, states: dict[int, int], built_later: set[int], problems: list[Problem]
 ) -> None:
     """Go to everything that a value needs, depth first and without recursion: chains may be long."""
     states[id(node)] = _OPEN
-    trail = [(path, node, _needs(root, path, node, later))]
+    trail = [(path, node, _needs(root, path, node, built_later))]
     while trail:
         here, at, needs = trail[-1]
         for next_path, needed in needs:
@@ -41,19 +44,18 @@ def _follow(
                 problems.append(_circle(here, at, next_path, [(step, node) for step, node, _ in trail], needed))
             elif state is None:
                 states[id(needed)] = _OPEN
-                trail.append((next_path, needed, _needs(root, next_path, needed, later)))
+                trail.append((next_path, needed, _needs(root, next_path, needed, built_later)))
                 break
         else:
             states[id(at)] = _DONE
             trail.pop()
 
 
-def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple[str, Node]]:
+def _needs(root: Node, path: str, node: Node, built_later: set[int]) -> Iterator[tuple[str, Node]]:
     value = node.value
     if isinstance(value, dict):
-        off = is_target(value) and "_disabled_" in value and str(value["_disabled_"].value).lower() == "true"
-        for key, child in {} if off else value.items():
-            if id(child) not in later:
+        for key, child in {} if disabled(value) else value.items():
+            if id(child) not in built_later:
                 yield join(path, key), child
     elif isinstance(value, list):
         for index, child in enumerate(value):
@@ -64,13 +66,13 @@ def _needs(root: Node, path: str, node: Node, later: set[int]) -> Iterator[tuple
         except ValueError:  # a problem of its own
             return
         for target in targets:
-            found = root.find(target)
-            if found is not None:
-                yield target, found
+            referred_to = root.find(target)
+            if referred_to is not None:
+                yield target, referred_to
 
 
 def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
-    """A circle as the references go round in it, without the steps from a value to what is in it."""
+    """Return a circle as the references go round in it, without the steps from a value to what is in it."""
     start = next(index for index, (_, at) in enumerate(trail) if at is first)
     names = [name for name, _ in trail[start:]]
     jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from lighter.config.check.other_tools import check_cli
 from lighter.config.problems import Problem, close_to, closest, indefinite
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import MODES, SPECIAL, Node, is_reference, is_target, join
 
-MODES = ("default", "callable", "debug")
-SPECIAL = ("_target_", "_args_", "_mode_", "_disabled_")
 _OF_OTHERS = {  # the special keys of Hydra
     "_partial_": "To get a function instead of an object, write `_mode_: callable`.",
     "_recursive_": "Nested definitions are always made.",
@@ -37,8 +35,8 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
 def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
     target = node.value["_target_"]
     if not isinstance(target.value, str) or not target.value.strip(". "):
-        found = indefinite(target.plain() if not isinstance(target.value, (dict, list)) else target.value)
-        message = f"`_target_` names a class or function, `package.module.Name`; found {found}"
+        written = indefinite(target.plain() if not isinstance(target.value, (dict, list)) else target.value)
+        message = f"`_target_` names a class or function, `package.module.Name`; found {written}"
         problems.append(Problem(message, target.origin, path))
     args = node.value.get("_args_")
     if args is not None and not isinstance(args.value, list) and not is_reference(args.value):
@@ -58,7 +56,7 @@ def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
 
 
 def hint_of_special(key: object) -> str:
-    """What is meant by a key that looks like one of the special ones; nothing where it is one, or just a name."""
+    """Return a hint for a key that looks like a special one; nothing where it is one, or just a name."""
     text = str(key)
     bare = text.strip("_").lower()
     if text not in (bare, "_target_") and bare != "targets" and close_to(bare, ["target"], cutoff=0.8):

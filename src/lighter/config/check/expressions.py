@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 
 from lighter.config.check.other_tools import interpolation_in
 from lighter.config.expression import STAND_IN, stand_ins
+from lighter.config.imports import STATEMENTS, names_of_statement
 from lighter.config.problems import Problem, close_to, closest, shortened
 from lighter.config.tree import SEPARATOR, Node, is_reference, join
 from lighter.config.yaml import quote_whole
@@ -32,7 +33,7 @@ def check_expressions(root: Node, problems: list[Problem]) -> None:
     if known is None:
         return
     for _, _, text in compiled:
-        known |= _import_of(text)
+        known.update(names_of_statement(text))
     for path, node, text in compiled:
         for name in sorted(_free_names(text) - known - _BUILTINS):
             hint = _hint(name, path, root, known)
@@ -43,9 +44,9 @@ def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
     if name in _ENDS:
         return "It would end the program."
     beside = [join(path.rpartition(SEPARATOR)[0], name), join("vars", name)]
-    there = next((here for here in beside if here != path and root.find(here) is not None), None)
-    if there is not None:
-        return f"A value of the config is referred to: `@{there}`."
+    meant = next((here for here in beside if here != path and root.find(here) is not None), None)
+    if meant is not None:
+        return f"A value of the config is referred to: `@{meant}`."
     builtin = close_to(name, sorted(_BUILTINS), cutoff=0.75)
     hint = closest(name, known) or (f"Did you mean `{builtin}`?" if builtin else "")
     return hint or f"Names come from `_imports_`; it has: {', '.join(sorted(known)) or 'none'}."
@@ -72,7 +73,7 @@ def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool
 
 
 def _imported(root: Node) -> set[str] | None:
-    """The names that `_imports_` gives to expressions; None where that is worked out later."""
+    """Return the names that `_imports_` gives to expressions; None where that is worked out later."""
     node = root.child("_imports_")
     if node is None or node.value is None:
         return set()
@@ -81,21 +82,9 @@ def _imported(root: Node) -> set[str] | None:
     return {str(name) for name in node.value}
 
 
-def _import_of(text: str) -> set[str]:
-    """The name that `$import a.b as c` or `$from a import c` gives to all expressions."""
-    if not text.startswith(("import ", "from ")):
-        return set()
-    return {
-        alias.asname or alias.name.partition(".")[0]
-        for statement in ast.parse(text).body
-        if isinstance(statement, (ast.Import, ast.ImportFrom))
-        for alias in statement.names
-    }
-
-
 def _free_names(text: str) -> set[str]:
-    """The names that an expression takes from outside: not those of its lambdas and comprehensions."""
-    if text.startswith(("import ", "from ")):
+    """Return the names that an expression takes from outside: not those of its lambdas and comprehensions."""
+    if text.startswith(STATEMENTS):
         return set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -56,7 +56,7 @@ def is_of_cli(value: object) -> bool:
 
 
 def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
-    """A problem for an object that is written as LightningCLI has it."""
+    """Add a problem for an object that is written as LightningCLI has it."""
     if is_of_cli(node.value):
         named = node.value["class_path"]
         message = "this is how LightningCLI writes an object"
@@ -66,13 +66,13 @@ def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
 
 def interpolation_in(text: str, root: Node) -> str | None:
     """Return what to write for OmegaConf's `${a.b}` in a text; None where there is none."""
-    for found in _INTERPOLATION.finditer(text):
-        name, steps, rest = found[1], found[2], found[3]
+    for match in _INTERPOLATION.finditer(text):
+        name, steps, rest = match[1], match[2], match[3]
         if name in _RESOLVERS and (rest is not None or steps):
             variable = (rest or "NAME").partition(",")[0].strip()
             is_variable = name == "env" or steps == ".env"
             return f"`$os.environ['{variable}']`, with `_imports_: {{os: os}}`." if is_variable else "`$` and Python."
         if root.child(name) is not None and rest is None:
             reference = f"@{name}{steps.replace('.', SEPARATOR)}"
-            return f"`{reference}`." if found[0] == text.strip() else f"`$f'...{{{reference}}}...'`."
+            return f"`{reference}`." if match[0] == text.strip() else f"`$f'...{{{reference}}}...'`."
     return None

@@ -19,7 +19,7 @@ _MODEL_EXAMPLE = (
 
 
 def check_sections(merged: Node, problems: list[Problem]) -> None:
-    """The top level, as it was written: known sections, and what must be a literal because it is needed early."""
+    """Check the top level as it was written: known sections, and literals where a value is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
             where = node.key_origin or node.origin
@@ -47,7 +47,7 @@ def _hint_of(key: str, node: Node, merged: Node) -> str:
 
 
 def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
-    """The sections of a tree whose copies are worked out: their shape, and the keys of those that are our own."""
+    """Check the sections of a tree whose copies are worked out: their shape, and the keys of our own."""
     _check_model(root, problems)
     for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
         node = root.child(section)
@@ -79,8 +79,8 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     if node is None:
         problems.append(Problem("there is no model", None, "model", f"Add one:\n{_MODEL_EXAMPLE}"))
     elif not (is_target(node.value) or is_reference(node.value) or is_of_cli(node.value) or is_ready_made(node.value)):
-        found = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
-        message = f"`{section}` says which module to make; found {found}"
+        written = indefinite(node.plain()) if not isinstance(node.value, dict) else "a dict without `_target_`"
+        message = f"`{section}` says which module to make; found {written}"
         problems.append(Problem(message, node.origin, section, _MODEL_EXAMPLE.replace("model:", f"{section}:")))
 
 
@@ -93,8 +93,8 @@ def _check_args(root: Node, problems: list[Problem]) -> None:
         if key not in STAGES:
             problems.append(Problem("this is no stage", where, path, nearest(key, STAGES)))
         elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
-            found = indefinite(node.value)
-            problems.append(Problem(f"the arguments of a stage are a dict; found {found}", node.origin, path))
+            written = indefinite(node.value)
+            problems.append(Problem(f"the arguments of a stage are a dict; found {written}", node.origin, path))
 
 
 def _check_run(root: Node, problems: list[Problem]) -> None:

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparkwheel.path_utils import resolve_relative_ids
-
-from lighter.config.expression import absolute, referred
 from lighter.config.problems import Problem, close_to
-from lighter.config.references import ANY_COPY
+from lighter.config.references import copied_paths, references_in
 from lighter.config.tree import SEPARATOR, Node, join, prefixes, split
 
 
 def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> None:
-    """A problem for each value under `vars` that an override sets and that nothing refers to."""
+    """Add a problem for each value under `vars` that an override sets and that nothing refers to."""
     free = merged.child("vars")
     written = list(_written(free, "vars")) if free is not None else []
     if not written:
         return
-    referred = {*_referred(merged), *_referred(expanded)}
+    referred = {target for root in (merged, expanded) for _, target in references_in(root) if target is not None}
+    referred |= copied_paths(merged)
     holders = {prefix for path in referred for prefix in prefixes(path)}
     for path, node in written:
         steps = split(path)
@@ -35,7 +33,7 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
 
 
 def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    """The topmost values that come from the command line."""
+    """Yield the topmost values that come from the command line."""
     if node.origin.source.is_override and path != "vars":
         yield path, node
     elif isinstance(node.value, dict):
@@ -44,15 +42,3 @@ def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node.value, list):
         for index, child in enumerate(node.value):
             yield from _written(child, join(path, index))
-
-
-def _referred(root: Node) -> Iterator[str]:
-    """The paths that references name, copies included."""
-    for path, node in root.walk():
-        value = node.value
-        if isinstance(value, str) and value[:1] in ("@", "%", "$"):
-            try:
-                yield from referred(absolute(path, value))
-                yield from (copy[1:] for copy in ANY_COPY.findall(resolve_relative_ids(path, value)))
-            except ValueError:  # a problem of its own
-                continue

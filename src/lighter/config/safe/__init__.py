@@ -1,12 +1,13 @@
-"""Safe mode: a stranger's config, run without letting it choose what runs. No torch here.
+"""Safe mode: run an untrusted config without letting it choose what runs. No torch here.
 
 mode         what may be called, with what: the list, and the user's additions
 allowed.txt  the list that is shipped
 paths        where files may be
-expressions  an interpreter for `$`, in place of `eval`
-values       what expressions may do with values, and how much of it
+arithmetic   an interpreter for expressions that only compute
+expressions  the same with names, attributes and calls, in place of `eval`
+work         how much expressions may do
 guard        no writes outside of the run's folders, held at the moment of writing
-import_path  no modules from folders that a stranger may have written, in child processes too
+import_path  no modules from the folders of the config, in child processes too
 refusals     all that a config must not do, found before anything is imported
 
 What is found by reading is shown at once; `mode` and `expressions` decide again when something is called, with the

@@ -1,36 +1,70 @@
-"""An interpreter for the expressions of a stranger's config, in place of `eval`.
+"""The interpreter for the expressions of an untrusted config, in place of `eval`.
 
-It walks Python's syntax tree. A kind of node that has no method here is refused; so is a name that is neither a
-function of `values.FUNCTIONS`, nor a variable of a comprehension, nor on the allow-list. `_imports_` imports nothing:
-`np.sqrt` with `np: numpy` is looked up on the list as `numpy.sqrt`, so that no module is ever a value.
+To arithmetic it adds names, attributes and calls, each from a table here or from the allow-list. `_imports_` imports
+nothing: `np.sqrt` with `np: numpy` is looked up on the list as `numpy.sqrt`, so that no module is ever a value.
+There are no comprehensions, f-strings or methods of texts and dicts: ordinary configs do without them, and each was a
+way to do much with little text, or to read an attribute.
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from lighter.config.expression import REFERENCES, syntax_tree
+from lighter.config.expression import REFERENCES
 from lighter.config.problems import shortened
-from lighter.config.safe import values
+from lighter.config.safe.arithmetic import Arithmetic, is_bunch, not_evaluated, parse
 from lighter.config.safe.mode import RefusedError, SafeMode
+from lighter.config.safe.work import NUMBERS, SCALARS, Work, is_array
 
-MAX_LENGTH = 2000
-_MAX_DEPTH = 60
-_NAMES = {
-    ast.Lambda: "a lambda",
-    ast.NamedExpr: "an assignment",
-    ast.Await: "await",
-    ast.Yield: "yield",
-    ast.YieldFrom: "yield",
-    ast.Starred: "`*` before an argument",
+BUILTINS: Mapping[str, Callable[..., Any]] = {
+    each.__name__: each for each in (abs, float, int, len, list, max, min, range, round, str, sum)
 }
-_NOT_NODES = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.comprehension, ast.keyword)
+_LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, however deep
+    **dict.fromkeys(("abs", "range", "round"), NUMBERS),
+    **dict.fromkeys(("float", "int"), (*NUMBERS, str)),
+    **dict.fromkeys(("len", "list", "max", "min", "str"), (*SCALARS, range)),
+    "sum": (*NUMBERS, range),
+}
+_OF_ARRAYS_TOO = ("float", "int", "len")
+_MAX_DIGITS = 1000  # of `round`, which works out 10 to their power
+_OF_TENSORS = (
+    "abs all amax amin any argmax argmin bool clamp clone contiguous cos detach dim double exp flatten float half int"
+    " item log log_softmax long max mean median min numel permute relu reshape round sigmoid sin size softmax sqrt"
+    " squeeze std sum t tanh transpose unsqueeze var view"
+)
+_FACTS_OF_TENSORS = "T dtype device ndim shape"
+_OF_ARRAYS = "argmax argmin flatten item max mean min ravel reshape round squeeze std sum transpose var"
+_FACTS_OF_ARRAYS = "T dtype ndim shape size"
+_OF_MODULES = "children modules named_children named_modules named_parameters parameters"
+_NOT_NODES = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.keyword)
+
+
+def evaluate(
+    text: str, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode, work: Work | None = None
+) -> Any:
+    """Return the value of an expression whose references are absolute.
+
+    Args:
+        text: the expression.
+        references: the values of its references.
+        imports: what its names stand for.
+        mode: what it may call.
+        work: what the expressions of the same config have done so far.
+
+    Raises:
+        RefusedError: it does something that safe mode does not.
+        Exception: what Python raises for it, a division by zero say.
+    """
+    work = work or Work()
+    with work.expression():
+        return _Interpreter(references, imports, mode, work).evaluate(text)
 
 
 def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[RefusedError]:
-    """All that safe mode refuses in an expression, found by reading it."""
+    """Yield all that safe mode refuses in an expression, found by reading it."""
     if REFERENCES in text:
         yield RefusedError(f"`{REFERENCES}` is no name that an expression could use")
         return
@@ -39,107 +73,51 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
     except RefusedError as error:
         yield error
         return
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     whole: set[ast.AST] = set()  # names and attributes that are part of a dotted name
     for node in ast.walk(tree):
-        if not isinstance(node, _NOT_NODES) and type(node) not in _EVALUATE:
-            yield _unknown(node)
+        if not isinstance(node, _NOT_NODES) and type(node) not in _Interpreter.nodes:
+            yield not_evaluated(node)
         elif node not in whole:
-            if _dotted(node, imports, bound) is not None:
+            if _dotted(node, imports) is not None:
                 whole |= set(ast.walk(node))
-            refused = _refused_name(node, imports, bound, mode)
+            refused = _refused_name(node, imports, mode)
             if refused is not None:
                 yield refused
 
 
-def parse(text: str) -> ast.expr:
-    """The syntax tree of an expression of a reasonable size.
+class _Interpreter(Arithmetic):
+    """Evaluate one expression that may have names, attributes and calls."""
 
-    Raises:
-        RefusedError: it is none.
-    """
-    if len(text) > MAX_LENGTH:
-        raise RefusedError(f"an expression has at most {MAX_LENGTH} characters")
-    try:
-        tree = syntax_tree(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
-        raise RefusedError(f"this is no expression: {shortened(reason, 100)}") from None
-    if _depth(tree) > _MAX_DEPTH:
-        raise RefusedError(f"an expression is nested at most {_MAX_DEPTH} deep")
-    return tree
-
-
-def evaluate(
-    text: str,
-    references: Mapping[str, Any],
-    imports: Mapping[str, str],
-    mode: SafeMode,
-    work: values.Work | None = None,
-) -> Any:
-    """The value of an expression whose references are absolute.
-
-    Args:
-        work: what the expressions of the same config have done so far.
-
-    Raises:
-        RefusedError: it does something that safe mode does not.
-        Exception: what Python raises for it, a division by zero say.
-    """
-    work = work or values.Work()
-    with work.expression():
-        return values.counted(_Interpreter(references, imports, mode, work).value(parse(text)), work)
-
-
-class _Interpreter:
-    """Works out one expression."""
-
-    def __init__(
-        self, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode, work: values.Work
-    ) -> None:
-        self.references, self.imports, self.mode, self.work = references, imports, mode, work
-        self.variables: dict[str, Any] = {}
-
-    def value(self, node: ast.AST) -> Any:
-        self.work.spend()
-        evaluate = _EVALUATE.get(type(node))
-        if evaluate is None:
-            raise _unknown(node)
-        return evaluate(self, node)
-
-    def constant(self, node: ast.Constant) -> Any:
-        if type(node.value) not in (bool, int, float, str, type(None), type(...)):
-            raise RefusedError(f"a {type(node.value).__name__} is not used in expressions")
-        return values.checked(node.value, self.work)
+    def __init__(self, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode, work: Work) -> None:
+        super().__init__(references.__getitem__, work)
+        self.imports, self.mode = imports, mode
 
     def name(self, node: ast.Name) -> Any:
-        if node.id in self.variables:
-            return self.variables[node.id]
         if node.id in self.imports:
             return self.located(self.imports[node.id])
         raise _unknown_name(node.id)
 
     def attribute(self, node: ast.Attribute) -> Any:
-        found, is_method = self.reached(node)
+        value, is_method = self.reached(node)
         if is_method:
             raise RefusedError(f"`{node.attr}` is called, `{node.attr}()`, or left out")
-        return found
+        return value
 
     def reached(self, node: ast.Attribute) -> tuple[Any, bool]:
-        """What an attribute stands for, and whether it is a method of a value."""
-        dotted = _dotted(node, self.imports, self.variables)
+        """Return what an attribute stands for, and whether it is a method of a value."""
+        dotted = _dotted(node, self.imports)
         if dotted is not None and (self.mode.permits(dotted) or not _permitted_start(dotted, self.mode)):
             return self.located(dotted), False
-        return values.attribute(self.value(node.value), node.attr, self.work)
+        return _attribute(self.value(node.value), node.attr, self.work)
 
     def located(self, dotted: str, *, is_called: bool = False) -> Any:
-        """What a name on the list stands for; as a value it may be called by others, with any arguments."""
-        found = self.mode.locate(dotted)
-        if found is None:
+        """Return what a name on the list stands for; as a value it may be called by others, with any arguments."""
+        target = self.mode.locate(dotted)
+        if target is None:
             raise RefusedError(f"`{dotted}` is not installed")
         if not is_called:
-            self.mode.check_call(dotted, found, (), {}, "callable")
-        return found
+            self.mode.check_call(dotted, target, (), {}, "callable")
+        return target
 
     def call(self, node: ast.Call) -> Any:
         if any(keyword.arg is None for keyword in node.keywords):
@@ -147,201 +125,120 @@ class _Interpreter:
         function = self.function(node.func)
         args = [self.value(argument) for argument in node.args]
         kwargs = {str(keyword.arg): self.value(keyword.value) for keyword in node.keywords}
-        return values.checked(function(args, kwargs), self.work)
+        return self.work.checked(function(args, kwargs))
 
     def function(self, node: ast.expr) -> Callable[[list[Any], dict[str, Any]], Any]:
-        """What is called, taking the arguments as a list and a dict."""
-        dotted = _dotted(node, self.imports, self.variables)
+        """Return what is called, taking the arguments as a list and a dict."""
+        dotted = _dotted(node, self.imports)
         if dotted is not None and self.mode.permits(dotted):
-            found = self.located(dotted, is_called=True)
-            return lambda args, kwargs: self.called(dotted, found, args, kwargs)
-        if isinstance(node, ast.Name) and node.id not in self.variables and node.id not in self.imports:
-            if node.id not in values.FUNCTIONS:
+            target = self.located(dotted, is_called=True)
+            return lambda args, kwargs: self.called(dotted, target, args, kwargs)
+        if isinstance(node, ast.Name) and node.id not in self.imports:
+            if node.id not in BUILTINS:
                 raise _unknown_name(node.id)
-            known = values.FUNCTIONS[node.id]
-            return lambda args, kwargs: known(self.work, *args, **kwargs)
+            return lambda args, kwargs: self.called_builtin(node.id, args, kwargs)
         if isinstance(node, ast.Attribute):
             method, is_method = self.reached(node)
             if is_method:
                 return lambda args, kwargs: method(*args, **kwargs)
         raise RefusedError("what is called is a function by its name, or a method of a value")
 
-    def called(self, dotted: str, found: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def called_builtin(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if kwargs:  # `max(..., key=...)` would call what it is given
+            raise RefusedError(f"in safe mode `{name}` takes no arguments by name")
+        return _call_builtin(name, args, self.work)
+
+    def called(self, dotted: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         self.work.spend_on([*args, *kwargs.values()])
-        self.mode.check_call(dotted, found, args, kwargs, "default")
-        return self.work.call(found, args, kwargs)
+        self.mode.check_call(dotted, target, args, kwargs, "default")
+        return self.work.call(target, args, kwargs)
 
-    def subscript(self, node: ast.Subscript) -> Any:
-        if isinstance(node.value, ast.Name) and node.value.id == REFERENCES:
-            return self.references[ast.literal_eval(node.slice)]
-        return values.item(self.value(node.value), self.value(node.slice), self.work)
-
-    def bounds(self, node: ast.Slice) -> slice:
-        bounds = [None if part is None else self.value(part) for part in (node.lower, node.upper, node.step)]
-        if not all(type(bound) in (bool, int, type(None)) for bound in bounds):
-            raise RefusedError("the bounds of a slice are integers")
-        return slice(*bounds)
-
-    def list_display(self, node: ast.List) -> list[Any]:
-        return [self.value(element) for element in node.elts]
-
-    def tuple_display(self, node: ast.Tuple) -> tuple[Any, ...]:
-        return tuple(self.value(element) for element in node.elts)
-
-    def set_display(self, node: ast.Set) -> set[Any]:
-        return {self.key(element) for element in node.elts}
-
-    def dict_display(self, node: ast.Dict) -> dict[Any, Any]:
-        return {self.key(key): self.value(value) for key, value in zip(node.keys, node.values, strict=True)}
-
-    def key(self, node: ast.expr | None) -> Any:
-        if node is None:
-            raise RefusedError("`**` in a dict is not used in expressions")
-        key = self.value(node)
-        values.measure(key, self.work)
-        return key
-
-    def binary(self, node: ast.BinOp) -> Any:
-        return values.binary(node.op, self.value(node.left), self.value(node.right), self.work)
-
-    def unary(self, node: ast.UnaryOp) -> Any:
-        value = self.value(node.operand)
-        return not values.truth(value) if isinstance(node.op, ast.Not) else values.unary(node.op, value, self.work)
-
-    def boolean(self, node: ast.BoolOp) -> Any:
-        stop = isinstance(node.op, ast.Or)
-        for part in node.values[:-1]:
-            value = self.value(part)
-            if values.truth(value) is stop:
-                return value
-        return self.value(node.values[-1])
-
-    def comparison(self, node: ast.Compare) -> Any:
-        left, result = self.value(node.left), True
-        for symbol, operand in zip(node.ops, node.comparators, strict=True):
-            right = self.value(operand)
-            result = values.compare(symbol, left, right, self.work)
-            if len(node.ops) > 1 and not values.truth(result):
-                return result
-            left = right
-        return result
-
-    def condition(self, node: ast.IfExp) -> Any:
-        return self.value(node.body if values.truth(self.value(node.test)) else node.orelse)
-
-    def joined(self, node: ast.JoinedStr) -> str:
-        return str(values.checked("".join(str(self.value(part)) for part in node.values), self.work))
-
-    def formatted(self, node: ast.FormattedValue) -> str:
-        if node.conversion != -1 or node.format_spec is not None:
-            raise RefusedError("an f-string has names and values between its braces, and no formats")
-        return values.text(self.value(node.value))
-
-    def comprehension(self, node: Any) -> list[Any]:
-        return [self.value(node.elt) for _ in self.rounds(node.generators)]
-
-    def set_comprehension(self, node: ast.SetComp) -> set[Any]:
-        return {self.key(node.elt) for _ in self.rounds(node.generators)}
-
-    def dict_comprehension(self, node: ast.DictComp) -> dict[Any, Any]:
-        return {self.key(node.key): self.value(node.value) for _ in self.rounds(node.generators)}
-
-    def rounds(self, generators: list[ast.comprehension]) -> Iterator[None]:
-        """One round for each element of a comprehension, its variables set."""
-        if not generators:
-            yield
-            return
-        first, *rest = generators
-        if first.is_async:
-            raise RefusedError("safe mode does not evaluate `async`")
-        before = dict(self.variables)
-        for element in values.iterate(self.value(first.iter), self.work):
-            self.work.spend()
-            self.assign(first.target, element)
-            if all(values.truth(self.value(condition)) for condition in first.ifs):
-                yield from self.rounds(rest)
-        self.variables = before
-
-    def assign(self, target: ast.expr, value: Any) -> None:
-        if isinstance(target, ast.Name):
-            self.variables[target.id] = value
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            parts = values.iterate(value, self.work)
-            if len(parts) != len(target.elts):
-                raise ValueError(f"{len(parts)} values for {len(target.elts)} names")
-            for inner, part in zip(target.elts, parts, strict=True):
-                self.assign(inner, part)
-        else:
-            raise RefusedError("a comprehension sets names, and nothing else")
+    nodes: ClassVar[dict[type[ast.AST], Callable[..., Any]]] = {
+        **Arithmetic.nodes,
+        ast.Attribute: attribute,
+        ast.Call: call,
+        ast.Name: name,
+    }
 
 
-_EVALUATE: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Attribute: _Interpreter.attribute,
-    ast.BinOp: _Interpreter.binary,
-    ast.BoolOp: _Interpreter.boolean,
-    ast.Call: _Interpreter.call,
-    ast.Compare: _Interpreter.comparison,
-    ast.Constant: _Interpreter.constant,
-    ast.Dict: _Interpreter.dict_display,
-    ast.DictComp: _Interpreter.dict_comprehension,
-    ast.FormattedValue: _Interpreter.formatted,
-    ast.GeneratorExp: _Interpreter.comprehension,
-    ast.IfExp: _Interpreter.condition,
-    ast.JoinedStr: _Interpreter.joined,
-    ast.List: _Interpreter.list_display,
-    ast.ListComp: _Interpreter.comprehension,
-    ast.Name: _Interpreter.name,
-    ast.Set: _Interpreter.set_display,
-    ast.SetComp: _Interpreter.set_comprehension,
-    ast.Slice: _Interpreter.bounds,
-    ast.Subscript: _Interpreter.subscript,
-    ast.Tuple: _Interpreter.tuple_display,
-    ast.UnaryOp: _Interpreter.unary,
-}
-
-
-def _dotted(node: ast.AST, imports: Mapping[str, str], bound: Any) -> str | None:
-    """The whole name of `np.random.rand`, where `np` is an import and no variable; otherwise None."""
+def _dotted(node: ast.AST, imports: Mapping[str, str]) -> str | None:
+    """Return the whole name of `np.random.rand`, where `np` is an import; otherwise None."""
     steps: list[str] = []
     while isinstance(node, ast.Attribute):
         steps.insert(0, node.attr)
         node = node.value
-    if not isinstance(node, ast.Name) or node.id in bound or node.id not in imports:
-        return None
-    return ".".join([imports[node.id], *steps])
+    return ".".join([imports[node.id], *steps]) if isinstance(node, ast.Name) and node.id in imports else None
 
 
 def _permitted_start(dotted: str, mode: SafeMode) -> bool:
-    """Whether a dotted name begins with something on the list, of which the rest are attributes."""
+    """Return whether a dotted name begins with something on the list, of which the rest are attributes."""
     steps = dotted.split(".")
     return any(mode.permits(".".join(steps[:length])) for length in range(1, len(steps)))
 
 
-def _refused_name(node: ast.AST, imports: Mapping[str, str], bound: set[str], mode: SafeMode) -> RefusedError | None:
-    dotted = _dotted(node, imports, bound)
+def _refused_name(node: ast.AST, imports: Mapping[str, str], mode: SafeMode) -> RefusedError | None:
+    dotted = _dotted(node, imports)
     if dotted is not None and not mode.permits(dotted) and not _permitted_start(dotted, mode):
         return mode.refusal(dotted)
     if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
         return RefusedError(f"safe mode does not read `{node.attr}`")
-    known = {*values.FUNCTIONS, *bound, *imports, REFERENCES}
-    if isinstance(node, ast.Name) and node.id not in known:
+    if isinstance(node, ast.Name) and node.id not in {*BUILTINS, *imports, REFERENCES}:
         return _unknown_name(node.id)
     return None
 
 
 def _unknown_name(name: str) -> RefusedError:
-    known = ", ".join(sorted(values.FUNCTIONS))
+    known = ", ".join(sorted(BUILTINS))
     return RefusedError(f"safe mode knows no `{shortened(name, 60)}`", f"It has {known}, and what is on the list.")
 
 
-def _unknown(node: ast.AST) -> RefusedError:
-    return RefusedError(f"safe mode does not evaluate {_NAMES.get(type(node), type(node).__name__)}")
+def _attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
+    """Return `value.name`, and whether it is a method, which can only be called."""
+    facts, methods, owner = _known(value)
+    if name in facts.split():
+        return getattr(value, name), False
+    if name in methods.split():
+        method = getattr(owner, name)
+        return lambda *args, **kwargs: work.call(method, (value, *args), kwargs), True
+    if is_bunch(value) and dict.__contains__(value, name):
+        return dict.__getitem__(value, name), False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.nn.Module):
+        for store in ("_modules", "_parameters"):  # past the `__getattr__` of an untrusted class
+            held = object.__getattribute__(value, "__dict__").get(store)
+            if isinstance(held, dict) and dict.__contains__(held, name):
+                return dict.__getitem__(held, name), False
+    raise RefusedError(f"safe mode does not read `{name}` of a {type(value).__name__}")
 
 
-def _depth(tree: ast.AST) -> int:
-    """How deep a tree is nested, found without recursion."""
-    depth, level = 0, [tree]
-    while level:
-        depth += 1
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return depth
+def _known(value: Any) -> tuple[str, str, type]:
+    """Return what may be read of a value, what may be called, and the class whose methods are called."""
+    kind = type(value)
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and kind in (torch.Tensor, torch.nn.Parameter):
+        return _FACTS_OF_TENSORS, _OF_TENSORS, torch.Tensor
+    if torch is not None and kind is torch.Generator:
+        return "", "manual_seed initial_seed", kind
+    if torch is not None and isinstance(value, torch.nn.Module):
+        return "", _OF_MODULES, torch.nn.Module
+    if numpy is not None and kind is numpy.ndarray and not value.dtype.hasobject:
+        return _FACTS_OF_ARRAYS, _OF_ARRAYS, kind
+    return "", "", kind
+
+
+def _call_builtin(name: str, args: list[Any], work: Work) -> Any:
+    """Call a function of Python's, once all that it goes through is counted and known to be plain."""
+    for leaf in work.leaves(*args):
+        is_special = name in _OF_ARRAYS_TOO and (is_array(leaf) or (name == "len" and _has_length(leaf)))
+        if type(leaf) not in _LEAVES[name] and not is_special:
+            raise RefusedError(f"in safe mode `{name}` takes no {type(leaf).__name__}")
+        if type(leaf) in (str, range):
+            work.spend(len(leaf))
+    if (name == "sum" and len(args) > 1) or (name == "round" and any(abs(digits) > _MAX_DIGITS for digits in args[1:])):
+        raise RefusedError(f"in safe mode `{name}` takes no such second argument")
+    return BUILTINS[name](*args)
+
+
+def _has_length(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return is_bunch(value) or (torch is not None and isinstance(value, (torch.Size, torch.utils.data.Dataset)))

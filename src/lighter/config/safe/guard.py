@@ -81,7 +81,7 @@ def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _refused(error: BaseException | None) -> SafeModeError | None:
-    """The refusal that an error goes back to, if it does."""
+    """Return the refusal that an error goes back to, if it does."""
     while error is not None and not isinstance(error, SafeModeError):
         error = error.__cause__ or error.__context__
     return error
@@ -169,11 +169,11 @@ def _entry(path: str) -> str:
 
 
 def _folder(descriptor: int) -> str:
-    """The folder that a descriptor stands for."""
-    found = os.path.realpath(f"/proc/self/fd/{descriptor}")
-    if not os.path.isdir(found):
+    """Return the folder that a descriptor stands for."""
+    folder = os.path.realpath(f"/proc/self/fd/{descriptor}")
+    if not os.path.isdir(folder):
         raise SafeModeError("safe mode does not write relative to a folder whose name the system does not tell")
-    return found
+    return folder
 
 
 def _is_pythons(real: str) -> bool:

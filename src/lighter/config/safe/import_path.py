@@ -1,4 +1,4 @@
-"""Where Python looks for modules in a safe run: in no folder that a stranger may have written.
+"""Keep the folders of an untrusted config off the path that Python imports from.
 
 That is the working directory and the folders of the config, for this process and for all that it starts. `python -c`,
 by which multiprocessing starts a process (`spawn`, `forkserver`, its resource tracker), puts the working directory

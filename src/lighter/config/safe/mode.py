@@ -1,4 +1,4 @@
-"""What may be called in safe mode, and with what: an allow-list of exact names, checked again by identity.
+"""The allow-list of safe mode: exact names that may be called, checked again by identity.
 
 A name is looked up as it is written, before anything is imported. What is then found under it must be a class or a
 function of the package that the name says, under the name that it has itself; a module or a dispatcher never is.
@@ -11,7 +11,6 @@ import builtins
 import copy
 import functools
 import importlib
-import inspect
 import operator
 import os
 import pkgutil
@@ -27,6 +26,7 @@ from typing import Any
 from lighter.config.locate import locate
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.safe import paths
+from lighter.config.signatures import BY_POSITION, parameters_of
 from lighter.config.tree import Origin, Source
 from lighter.errors import ConfigError
 from lighter.lightning_alias import canonical
@@ -76,7 +76,7 @@ class Entry:
 
 
 class SafeMode:
-    """What a stranger's config may do.
+    """What an untrusted config may call, read and write.
 
     Args:
         allow: what it may call beside the list that is shipped: exact names, `package.module.Class`, or classes and
@@ -112,27 +112,27 @@ class SafeMode:
         self._entries |= {entry.name: entry for entry in self.added if entry.rules or entry.given is not None}
 
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
-        """The same with more folders in which files may be, or, resolved, in which runs are."""
+        """Return the same with more folders in which files may be, or, resolved, in which runs are."""
         wider = copy.copy(self)
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
         wider.runs = [*self.runs, *runs]
         return wider
 
     def __str__(self) -> str:
-        """What was added to the list, for the record of a run."""
+        """Return what was added to the list, for the record of a run."""
         project = [f"project {self.project}"] * (self.project is not None)
         return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
 
-    def permits(self, name: Any) -> bool:
-        """Whether a name is on the list, letter by letter."""
+    def permits(self, name: object) -> bool:
+        """Return whether a name is on the list, letter by letter."""
         return type(name) is str and canonical(name) in self._entries
 
     def rule(self, name: str, argument: str) -> str | None:
-        """What an argument of something on the list must be; None where it is free."""
+        """Return what an argument of something on the list must be; None where it is free."""
         return self._entries[canonical(name)].rules.get(argument) or paths.rule_of(argument)
 
-    def refusal(self, name: Any) -> RefusedError:
-        """What to say of a name that is not on the list."""
+    def refusal(self, name: object) -> RefusedError:
+        """Return what to say of a name that is not on the list."""
         shown = shortened(str(name), 100)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             return RefusedError(f"`{shown}` is no exact name of something that safe mode could permit")
@@ -142,7 +142,7 @@ class SafeMode:
         return RefusedError(f"safe mode does not call `{shown}`: it is not on the list", f"{close}\n{hint}".strip())
 
     def locate(self, name: Any) -> Any:
-        """The class, function or constant of a name on the list; None where nothing is installed under it.
+        """Return the class, function or constant of a name on the list; None where nothing is installed under it.
 
         Raises:
             RefusedError: the name is not on the list, or leads to something other than it says.
@@ -150,13 +150,13 @@ class SafeMode:
         if not self.permits(name):
             raise self.refusal(name)
         entry = self._entries[canonical(name)]
-        found = entry.given if entry.given is not None else locate(name)
-        wrong = None if found is None else _misnomer(entry, found)
+        target = entry.given if entry.given is not None else locate(name)
+        wrong = None if target is None else _misnomer(entry, target)
         if wrong is not None:
             raise RefusedError(f"safe mode does not call `{name}`: {wrong}")
-        return found
+        return target
 
-    def check_call(self, name: str, found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: Any) -> None:
+    def check_call(self, name: str, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: object) -> None:
         """Check a call of something on the list, with the values that it is about to get.
 
         Raises:
@@ -164,8 +164,9 @@ class SafeMode:
         """
         if mode not in ("default", "callable"):
             raise RefusedError("safe mode makes an object, or with `_mode_: callable` a partial", argument="_mode_")
-        by_position, all_names = _parameters(found)
-        if mode == "callable" and any(self.rule(name, parameter) for parameter in all_names):
+        parameters = (parameters_of(target) or {}).values()
+        by_position = [item.name for item in parameters if item.kind in BY_POSITION]
+        if mode == "callable" and any(self.rule(name, item.name) for item in parameters):
             raise RefusedError(f"`{name}` takes a path, so safe mode leaves no call of it to others", argument="_mode_")
         if len(args) > len(by_position) and self._entries[canonical(name)].rules:
             raise RefusedError(f"safe mode cannot tell which arguments of `{name}` these are; name them", "", "_args_")
@@ -173,7 +174,7 @@ class SafeMode:
         for argument, value in [*zip(named, args, strict=True), *kwargs.items()]:
             self.check_argument(name, str(argument), value)
 
-    def check_argument(self, name: str, argument: str, value: Any) -> None:
+    def check_argument(self, name: str, argument: str, value: object) -> None:
         """Check one argument.
 
         Raises:
@@ -181,7 +182,7 @@ class SafeMode:
         """
         rule = self.rule(name, argument)
         wrong = None
-        if rule == paths.REFUSED or argument == "_debug_":  # sparkwheel would open a debugger
+        if rule == paths.REFUSED:
             raise RefusedError(f"safe mode does not let a config set `{argument}` of `{name}`", argument=argument)
         if rule == paths.PATH:
             self.check_path(value, argument)
@@ -192,7 +193,7 @@ class SafeMode:
         if wrong is not None:
             raise RefusedError(f"safe mode does not permit this value of `{argument}`: {wrong}", argument=argument)
 
-    def check_path(self, value: Any, argument: str) -> None:
+    def check_path(self, value: object, argument: str) -> None:
         """Check that a path, or all in a list or dict, lie in the roots.
 
         Raises:
@@ -216,41 +217,31 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(inner)
 
 
-def _parameters(found: Any) -> tuple[list[str], list[str]]:
-    """The names of the arguments that can be given by position, and of all; none where that is not known."""
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):
-        return [], []
-    return [item.name for item in parameters if item.kind in by_position], [item.name for item in parameters]
-
-
-def _misnomer(entry: Entry, found: Any) -> str | None:
+def _misnomer(entry: Entry, target: object) -> str | None:
     """Why what was found under a name cannot be called; None if it is what the name says."""
-    if isinstance(found, ModuleType):
+    if isinstance(target, ModuleType):
         return "it is a module"
-    if any(found is dispatcher for dispatcher in _DISPATCHERS):
+    if any(target is dispatcher for dispatcher in _DISPATCHERS):
         return "it calls whatever it is given, so permitting it would permit everything"
     if not entry.shipped:
         return None
-    home = _home(found)
+    home = _home(target)
     named = entry.name.partition(".")[0]
     if home != named and not {home, named} <= _LIGHTNING:
         return f"what stands there now is of `{home}`"
-    own = getattr(found, "__name__", None)
-    if callable(found) and own is not None and own.lstrip("_") != entry.name.rpartition(".")[2]:
-        return f"what stands there now is `{own}`"
+    name = getattr(target, "__name__", None)
+    if callable(target) and name is not None and name.lstrip("_") != entry.name.rpartition(".")[2]:
+        return f"what stands there now is `{name}`"
     return None
 
 
-def _home(found: Any) -> str:
-    """The package that a class, function or constant says it is of."""
-    if not callable(found):
-        kind = type(found)
+def _home(target: object) -> str:
+    """Return the package that a class, function or constant says it is of."""
+    if not callable(target):
+        kind = type(target)
         return "math" if kind is float else kind.__module__.partition(".")[0]
-    owner = getattr(found, "__objclass__", found)  # of a method
-    module = getattr(owner, "__module__", None) or type(getattr(found, "__self__", None)).__module__
+    owner = getattr(target, "__objclass__", target)  # of a method
+    module = getattr(owner, "__module__", None) or type(getattr(target, "__self__", None)).__module__
     return str(module).partition(".")[0]
 
 

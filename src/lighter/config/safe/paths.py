@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 PATH, PART, REFUSED = "path", "part", "refused"
 RULES = (PATH, PART, REFUSED)
@@ -27,18 +26,18 @@ _FIELD = re.compile(r"\{[\w/.-]*(?::0?[0-9]{0,2}(?:\.[0-9]{1,2})?[dfeg]?)?\}")
 
 
 def rule_of(argument: str) -> str | None:
-    """What the name of an argument says about its value: a path, part of a file's name, or neither."""
+    """Return what the name of an argument says about its value: a path, part of a file's name, or neither."""
     if _PARTS.match(argument):
         return PART
     return PATH if _PATHS.match(argument) else None
 
 
-def is_url(value: Any) -> bool:
-    """Whether a text is a URL, of any scheme."""
+def is_url(value: object) -> bool:
+    """Return whether a text is a URL, of any scheme."""
     return isinstance(value, str) and _URL.match(value) is not None
 
 
-def outside(value: Any, roots: Iterable[Path]) -> str | None:
+def outside(value: object, roots: Iterable[Path]) -> str | None:
     """Why a path, or one of those in a list or dict, may not be used; None where all may."""
     for text in _texts(value):
         if _SCHEME.match(text):  # a URL, or one of fsspec's chains: `data:`, `simplecache::https://`
@@ -48,7 +47,7 @@ def outside(value: Any, roots: Iterable[Path]) -> str | None:
     return None
 
 
-def leads_out(value: Any) -> str | None:
+def leads_out(value: object) -> str | None:
     """Why a text may not become part of a file's name; None where it may."""
     for text in _texts(value):
         steps = re.split(r"[/\\]", text)
@@ -77,10 +76,10 @@ def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
     """Return whether all matches of a pattern are inside, step by step, as `[l]ink/x` would reveal an x outside."""
     starts = [*reversed(Path(pattern).parents), Path(pattern)] if glob.has_magic(pattern) else []
     return all(
-        _is_below(found, roots)
+        _is_below(match, roots)
         for start in starts
         if glob.has_magic(str(start))
-        for found in glob.iglob(str(start), recursive=True)
+        for match in glob.iglob(str(start), recursive=True)
     )
 
 
@@ -102,7 +101,7 @@ def _is_above(path: str, roots: Iterable[Path]) -> bool:
     return any(real in known.parents or real == known for known in (*roots, Path.cwd()))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, (str, bytes, os.PathLike)):
         yield os.fsdecode(value)
     elif isinstance(value, Mapping):  # of a source of weights, {path: ..., rename: {...}}, only that

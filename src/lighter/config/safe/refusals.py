@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lighter.config.imports import imports_of, written_imports
 from lighter.config.problems import Problem
 from lighter.config.safe import expressions
 from lighter.config.safe.mode import RefusedError, SafeMode
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SPECIAL, Node, is_reference, is_target, join
 
-_KEYS = ("_target_", "_args_", "_mode_", "_disabled_")
 _MODES = ("default", "callable")
 _DEFAULT_TRAINER = "lighter.Trainer"
 
 
 def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
-    """A problem for everything in an expanded config that safe mode does not permit; what is copied counts once."""
-    found: list[Problem] = []
-    _refuse_all(root, mode, found)
+    """Add a problem for everything in an expanded config that safe mode does not permit; a copy counts once."""
+    refused: list[Problem] = []
+    _refuse_all(root, mode, refused)
     seen = set()
-    for problem in found:
+    for problem in refused:
         if (problem.message, problem.origin) not in seen:
             problems.append(problem)
         seen.add((problem.message, problem.origin))
@@ -41,18 +41,8 @@ def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
                 problems.append(_problem(refused, node, path))
 
 
-def imports_of(root: Node) -> dict[str, str]:
-    """What the names of `_imports_` stand for. Nothing is imported."""
-    return {str(name): child.value for name, child in _written_imports(root).items() if isinstance(child.value, str)}
-
-
-def _written_imports(root: Node) -> dict[Any, Node]:
-    node = root.child("_imports_")
-    return node.value if node is not None and isinstance(node.value, dict) else {}
-
-
 def _refuse_imports(root: Node, problems: list[Problem]) -> None:
-    for name, child in _written_imports(root).items():
+    for name, child in written_imports(root).items():
         if not isinstance(child.value, str) or is_reference(child.value):
             message = "an import is a dotted name, such as `numpy`, written here"
             problems.append(Problem(message, child.origin, join("_imports_", name)))
@@ -90,7 +80,7 @@ def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Pro
 
 
 def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
-    """Keys that mean something to sparkwheel, in forms that only a run would work out."""
+    """Yield special keys in forms that only a run would work out, and unknown ones."""
     made = node.value.get("_mode_")
     if made is not None and made.value not in _MODES:
         yield RefusedError(f"in safe mode `_mode_` is {' or '.join(_MODES)}"), made
@@ -101,15 +91,15 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
     if off is not None and is_reference(off.value):
         yield RefusedError("in safe mode `_disabled_` is true or false"), off
     for key, child in node.value.items():
-        if str(key).startswith("_") and str(key).endswith("_") and key not in _KEYS:
+        if str(key).startswith("_") and str(key).endswith("_") and key not in SPECIAL:
             yield RefusedError(f"`{key}` is no key of a definition"), child
 
 
 def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
-    """The arguments that are written here; those that are worked out are checked when the call is made."""
+    """Return the arguments that are written here; those that are worked out are checked when the call is made."""
     problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
-        if key not in _KEYS and not _is_worked_out(child):
+        if key not in SPECIAL and not _is_worked_out(child):
             argument, value = str(key), child
             _check(lambda: mode.check_argument(name, argument, value.plain()), child, join(path, key), problems)  # noqa: B023
 

@@ -18,7 +18,7 @@ from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.prune import unneeded
 from lighter.config.references import copied_paths
 from lighter.config.signatures import Call, signature_of
-from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join, prefixes
+from lighter.config.tree import SEPARATOR, Node, disabled, is_reference, is_target, join, prefixes
 from lighter.engine.build import DECIDES_NOT, is_a, wrong_kind
 from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.found import Found, absolute
@@ -158,7 +158,7 @@ class _Walk:
     def next(self, path: str, node: Node) -> list[str]:
         """Yield the references and the members of a value."""
         if is_target(node.value):
-            if str(getattr(node.value.get("_disabled_"), "value", False)).lower() == "true":
+            if disabled(node.value):
                 return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):

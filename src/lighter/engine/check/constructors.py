@@ -14,10 +14,9 @@ from typing import Any
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
-from lighter.config.check.definitions import SPECIAL
 from lighter.config.faults import argument_in, is_refusal, traces, without_example
 from lighter.config.problems import closest
-from lighter.config.tree import join
+from lighter.config.tree import SPECIAL, join
 from lighter.engine.build import required
 from lighter.engine.check.found import Found
 from lighter.errors import ModuleError

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, 
 
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
-from lighter.config.check.definitions import SPECIAL
 from lighter.config.inherit import is_by_mode
 from lighter.config.problems import indefinite
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import SPECIAL, Node, disabled, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known
 from lighter.engine.check.found import Found
 from lighter.engine.check.missing import is_ours
@@ -225,7 +224,7 @@ def _check_metric(found: Found, path: str, called: str) -> None:
 
     followed = found.followed(path)
     node = found.tree.find(followed)
-    if node is None or is_reference(node.value) or (is_target(node.value) and "_disabled_" in node.value):
+    if node is None or is_reference(node.value) or disabled(node.value) is not False:
         return
     kind = found.kind(followed)
     if not is_target(node.value):

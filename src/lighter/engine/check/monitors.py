@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from lighter.config.problems import ERROR, WARNING, close_to, closest, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import Node, disabled, is_reference, is_target, join
 from lighter.engine.check.found import Found
 from lighter.engine.check.logged import certain_names, loss_names, metric_names
 from lighter.engine.check.metrics import metrics_of
@@ -86,7 +86,7 @@ def _callbacks(found: Found) -> Iterator[type | None]:
     path, node = callbacks
     for here in [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]:
         inner = found.node(here)
-        if not (is_target(inner.value) and "_disabled_" in inner.value):
+        if disabled(inner.value) is False:
             yield found.kind(here)
 
 

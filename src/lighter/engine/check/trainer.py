@@ -16,7 +16,7 @@ from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
 from lighter.config.defaults import LOGGERS
 from lighter.config.problems import indefinite, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import Node, disabled, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.found import Found
 from lighter.engine.check.metrics import is_factory
@@ -173,7 +173,7 @@ def _objects(found: Found, key: str) -> Iterator[tuple[str, type | None]]:
 
 
 def _is_off(node: Node) -> bool:
-    return is_target(node.value) and "_disabled_" in node.value
+    return disabled(node.value) is not False
 
 
 def _check_twice(found: Found) -> None:

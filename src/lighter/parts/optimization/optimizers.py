@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lighter.config.objects import Deferred, Definitions, expressions_in
+from lighter.config.deferred import Deferred, Definitions
 from lighter.errors import ModuleTypeError, ModuleValueError, NotBuiltError
 from lighter.parts.optimization.lr_schedules import ManualSchedule
 from lighter.parts.optimization.parameter_groups import check_placed, group_parameters, is_by_name
@@ -133,7 +133,7 @@ class OwnOptimizers:
             ConfigError: it does not, at the expression.
         """
         for definition in self._of_config():
-            for path, text in expressions_in(definition):
+            for path, text in definition.expressions():
                 if _STEPS in text and trainer.estimated_stepping_batches in (-1, math.inf):
                     message = "the number of optimizer steps is not known: the training data has no length"
                     hint = "Give `trainer::max_steps`, or `trainer::limit_train_batches` as a number of batches."

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lighter.config.objects import Deferred, Definitions
+from lighter.config.deferred import Deferred, Definitions
 from lighter.config.problems import nearest
 from lighter.errors import ConfigError, ModuleValueError
 from lighter.parts.describe import describe
