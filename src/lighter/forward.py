@@ -26,8 +26,9 @@ from lighter.parts.metrics.evaluators import SPLITS, Evaluators, accepted_by, ch
 from lighter.parts.metrics.forward_output import sort_forward, with_total
 from lighter.parts.metrics.log_names import metric_name
 from lighter.parts.metrics.loss_weights import LossWeights
-from lighter.parts.metrics.measuring import loader_count, loader_suffix, measured
-from lighter.parts.metrics.meter import tell_of_no_value
+from lighter.parts.metrics.measured_steps import measured
+from lighter.parts.metrics.measuring import loader_count, loader_suffix
+from lighter.parts.metrics.meter import warn_of_no_value
 
 _EXAMPLE = """Write it, or give the network as `model`:
   def forward(self, batch):
@@ -255,7 +256,7 @@ class ForwardModule(BaseModule):
         except Exception as error:  # of any evaluator
             if not self.trainer.sanity_checking:
                 raise
-            tell_of_no_value(evaluator, error)
+            warn_of_no_value(evaluator, error)
             return None
 
     def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:

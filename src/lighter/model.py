@@ -106,14 +106,12 @@ class LighterModule(BaseModule):
         """
         self._measure.log_step()
 
-    _log_outputs.is_lighters = True  # type: ignore[attr-defined]
-
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
         """Call `_log_outputs`."""
         self._log_outputs(outputs, batch_idx)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The network's output."""
+        """Call the network."""
         return self.network(*args, **kwargs)
 
     training_step = missing_hook("training_step")

@@ -31,7 +31,7 @@ from lighter.modes import Mode as Mode
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
-from lighter.parts.metrics.measuring import measured
+from lighter.parts.metrics.measured_steps import measured
 
 MODES = ("train", "val", "test", "predict")
 ADAPTERS = {
@@ -255,8 +255,6 @@ class System(BaseModule):
             batch_idx: the batch's number; None if the step takes none.
         """
         self._measure.log_step()
-
-    _log_stats.is_lighters = True  # type: ignore[attr-defined]
 
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
         """Call `_log_stats`."""

@@ -68,18 +68,12 @@ def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
     """
     metrics = list(metrics)
     with without_foreign(metrics):
-        before = [(vars(one), _remembered(vars(one), {})) for one in metrics if hasattr(one, "__dict__")]
+        restore = [_remembered(vars(one), {}) for one in metrics if hasattr(one, "__dict__")]
         try:
             yield
         finally:
-            _put_back(before)
-
-
-def _put_back(before: Iterable[tuple[dict[str, Any], Callable[[], Any]]]) -> None:
-    for attributes, put_back in before:
-        intercepted = {key: attributes[key] for key in ("forward",) if key in attributes}  # since then, perhaps
-        put_back()
-        attributes.update(intercepted)
+            for put_back in restore:
+                put_back()
 
 
 def _remembered(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:

@@ -18,7 +18,8 @@ from torchmetrics.utilities import dim_zero_sum
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 if TYPE_CHECKING:
-    from lighter.parts.metrics.meter import LossMean, Metrics
+    from lighter.parts.metrics.batch_values import Metrics
+    from lighter.parts.metrics.meter import LossMean
 
 _SUMMED = frozenset({torch.float32, torch.float64, torch.int32, torch.int64})  # what every backend can add
 

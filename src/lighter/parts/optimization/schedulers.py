@@ -23,7 +23,7 @@ from lighter.config.problems import nearest
 from lighter.errors import ConfigError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.optimization.lr_schedules import ManualSchedule
-from lighter.parts.optimization.warmup import Warmup, leave_alone, warmup_problems
+from lighter.parts.optimization.warmup import SchedulerBesideWarmup, Warmup, warmup_problems
 
 _LIGHTNING_KEYS = ("interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 _KEYS = ("scheduler", "warmup", "manual", *_LIGHTNING_KEYS)
@@ -69,21 +69,23 @@ def build_scheduler(given: Any, optimizer: Optimizer, number: int = 0) -> tuple[
     if mistakes:
         raise wrong(given, mistakes)
     manual: list[ManualSchedule] = []
-    for_lightning = scheduler = None
+    scheduler = None
     if entry.get("scheduler") is not None:
         watches = entry.get("manual") or entry.get("monitor") is not None
         scheduler = _scheduler_of(entry["scheduler"], optimizer, monitored=watches)
-        for_lightning = {key: entry[key] for key in _LIGHTNING_KEYS if key in entry} | {"scheduler": scheduler}
     if entry.get("manual"):
         _check_steps_alone(scheduler, given)
         manual = [ManualSchedule(f"{number}/scheduler", scheduler, optimizer, entry.get("frequency", 1))]
-        for_lightning = None
     if entry.get("warmup") is not None:
         warmup = _warmup(entry["warmup"], given, optimizer, f"{number}/warmup")
         if scheduler is not None and isinstance(warmup.scheduler, Warmup):
-            leave_alone(scheduler, warmup.scheduler)
+            scheduler = SchedulerBesideWarmup(scheduler, warmup.scheduler)
+            for schedule in manual:
+                schedule.scheduler = scheduler
         manual.append(warmup)
-    return for_lightning, manual
+    if scheduler is None or entry.get("manual"):
+        return None, manual
+    return {**{key: entry[key] for key in _LIGHTNING_KEYS if key in entry}, "scheduler": scheduler}, manual
 
 
 def wrong(given: Any, mistakes: Sequence[Mistake]) -> Exception:

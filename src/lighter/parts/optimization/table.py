@@ -90,7 +90,7 @@ def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> 
 def _stepped(config: Any, automatic: bool) -> str:
     """Describe a scheduler that Lightning knows."""
     if not automatic:
-        return f"{type(config.scheduler).__name__}, stepped by your code"
+        return f"{config.scheduler.__class__.__name__}, stepped by your code"
     often = config.interval if config.frequency == 1 else f"{config.frequency} {config.interval}s"
     watched = f" by {config.monitor}" if config.reduce_on_plateau else ""
-    return f"{type(config.scheduler).__name__}{watched}, every {often}"
+    return f"{config.scheduler.__class__.__name__}{watched}, every {often}"
