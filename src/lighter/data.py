@@ -21,7 +21,7 @@ def _loader(name: str) -> ExistsIf:
 class LighterDataModule(LightningDataModule):
     """A data module made of ready dataloaders.
 
-    Each argument is a dataloader, or a list or dict of them, as Lightning takes them. One that is not given does not
+    Each argument is a dataloader, or a list or dict of them, as Lightning takes them. One that is missing does not
     exist for Lightning. A stage builds only the loaders that it needs. For anything more, downloads or splits that
     depend on the stage, write a `LightningDataModule` of your own; it is configured in the same way.
     """

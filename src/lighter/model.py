@@ -98,7 +98,7 @@ class LighterModule(BaseModule):
         self.network = network
 
     def _log_outputs(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
-        """Log a step of train, val or test; override it to log more, or with no call of `super()` something else.
+        """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
         Args:
             outputs: what the step returned, as a dict with `loss`.

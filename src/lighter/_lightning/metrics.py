@@ -43,9 +43,14 @@ def compute_for_batch(metric: Metric) -> None:
     metric.compute_on_cpu = False
 
 
-def set_update_count(metric: Metric, count: int) -> None:
-    """Tell a metric how often it was updated, which nothing public can; its cached value is dropped."""
-    metric._update_count, metric._computed = count, None
+def update_state(metric: Metric) -> tuple[int, Any]:
+    """Return how often a metric was updated, and its cached value."""
+    return metric._update_count, metric._computed
+
+
+def set_update_count(metric: Metric, count: int, computed: Any = None) -> None:
+    """Tell a metric how often it was updated, and its cached value; nothing public can."""
+    metric._update_count, metric._computed = count, computed
 
 
 def states_of(metric: Metric) -> list[Any]:

@@ -26,23 +26,16 @@ MAX_NUMBERS = 32  # of a vector: a column of metrics.csv each
 
 
 class Values(NamedTuple):
-    """Values of metrics, by name.
-
-    Attributes:
-        numbers: tensors of no dimensions.
-        arrays: other tensors.
-    """
+    """Values of metrics by name: `numbers` are tensors without dimensions, `arrays` are other tensors."""
 
     numbers: dict[str, Tensor]
     arrays: dict[str, Tensor]
 
 
 def sort_values(name: str, computed: Any) -> Values:
-    """Sort what a metric computed.
+    """Sort the value that a metric computed: a number, a tensor, or lists, tuples or a dict of these.
 
-    Args:
-        name: of the metric; the entries of a dict have their keys instead.
-        computed: a number, a tensor, or lists, tuples or a dict of these; None is left out.
+    Entries of a dict are named by their keys, everything else by `name`. None is left out.
 
     Raises:
         MisfitError: a value is none of these.

@@ -1,4 +1,4 @@
-"""What trains, and how: the optimizers of a fit as a table."""
+"""A table of the optimizers of a fit: what trains, and how."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def optimizer_table(
     *,
     automatic: bool = True,
 ) -> str:
-    """A table with a line for each parameter group, and for what does not train; plain text, at most 100 columns.
+    """Format a table with a line for each parameter group, and for what does not train, in 100 columns.
 
     Args:
-        optimizers: the optimizers.
         named: the parameters of the module, with their names.
         prefixes: what names may leave out, `network.` say.
         configs: Lightning's schedulers, each with how it is stepped.
@@ -77,7 +76,7 @@ def _rows(
 
 
 def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> list[str]:
-    """Names, and how many tensors and elements."""
+    """Return the names of tensors, and how many tensors and elements there are."""
     ids = {id(tensor) for tensor in tensors}
     chosen = [name for name, parameter in named if id(parameter) in ids]
     names = shortened_names(chosen, [name for name, _ in named], prefixes)
