@@ -189,7 +189,7 @@ class ArgumentsAdapter:
             )
             raise
 
-    def _check_count(self, name: str, value: Any) -> None:
+    def _check_count(self, name: str, value: object) -> None:
         """Check that a list of positions is for as many values: one too many would be lost silently."""
         argument = self.arguments[name]
         if isinstance(argument, (list, tuple)) and not (
@@ -214,7 +214,7 @@ class _Passed:
         """Return the name that messages use: `target`, or `target[length]`."""
         return self.name if self.key is None else f"{self.name}[{self.key}]"
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: object) -> Any:
         """Return the value to pass."""
         if self.key is None:
             return value
@@ -297,7 +297,7 @@ def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
     return listed
 
 
-def apply(transforms: Sequence[Callable[[Any], Any]], value: Any, name: str) -> Any:
+def apply(transforms: Sequence[Callable[[Any], Any]], value: object, name: str) -> Any:
     """Apply transforms to a value; an error in one of them says which, and what it got."""
     for transform in transforms:
         try:

@@ -127,14 +127,14 @@ class BaseModule(LightningModule):
         self,
         *,
         criterion: Callable[..., Any] | Deferred | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
-        train_metrics: Any = None,
-        val_metrics: Any = None,
-        test_metrics: Any = None,
-        finetune_cfg: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
+        train_metrics: object = None,
+        val_metrics: object = None,
+        test_metrics: object = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -271,7 +271,7 @@ class BaseModule(LightningModule):
         modules = [module for root in roots for module in root.modules() if id(module) not in busy]
         return [module for module in modules if isinstance(module, Metric)]
 
-    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+    def log(self, name: str, value: object, *args: Any, **kwargs: Any) -> None:
         """Log a value as Lightning does, which has to get the module's own metrics and not a step's view of them."""
         super().log(name, wrapped_by(value), *args, **kwargs)
 

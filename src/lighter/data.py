@@ -35,10 +35,10 @@ class LighterDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train_dataloader: Any = None,
-        val_dataloader: Any = None,
-        test_dataloader: Any = None,
-        predict_dataloader: Any = None,
+        train_dataloader: object = None,
+        val_dataloader: object = None,
+        test_dataloader: object = None,
+        predict_dataloader: object = None,
     ) -> None:
         super().__init__()
         self.loaders = {

@@ -37,7 +37,7 @@ _EXAMPLE = """Write it, or give the network as `model`:
       return {"loss_dict": {"ce_loss": F.cross_entropy(pred, y)}, "metric_dict": {"preds": pred, "target": y}}"""
 
 
-def _validation_step(self: ForwardModule, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+def _validation_step(self: ForwardModule, batch: object, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
     """Run a step of validation."""
     return self.forward_step(batch, "val", batch_idx, dataloader_idx)
 
@@ -101,13 +101,13 @@ class ForwardModule(BaseModule):
         self,
         model: nn.Module | None = None,
         criterion: Callable[..., Any] | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
-        evaluator_cfg: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
+        evaluator_cfg: object = None,
         evaluator_as_submodule: bool = True,
-        finetune_cfg: Any = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -248,7 +248,7 @@ class ForwardModule(BaseModule):
             self.evaluators.end(mode, loader)
         keep_arrays(self.trainer, mode, arrays)
 
-    def _computed(self, evaluator: Any) -> Any:
+    def _computed(self, evaluator: object) -> Any:
         """Compute an evaluator; None if it has no value for the few samples of the sanity check."""
         try:
             return self.compute_evaluator(evaluator)
@@ -258,7 +258,7 @@ class ForwardModule(BaseModule):
             warn_of_no_value(evaluator, error)
             return None
 
-    def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+    def _call_forward(self, batch: object, batch_idx: int, dataloader_idx: int) -> Any:
         numbers = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
         return self(batch, **{name: numbers[name] for name in self._forward_takes})
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
@@ -130,7 +130,7 @@ class Freezer(Callback):
         self._advance(trainer)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Thaw what trains from this step on; keep frozen what does not."""
         if batch_idx == 0:  # other callbacks may have changed what trains in this epoch

@@ -19,7 +19,7 @@ def is_on(item: Any, device: torch.device) -> bool:
     return type(item) in (list, tuple) and {*map(type, item)} <= HAS_NO_DEVICE
 
 
-def tensors_in(batch: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+def tensors_in(batch: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in lists, tuples, dicts and dataclasses, with the keys and indices that lead there."""
     if isinstance(batch, Tensor):
         yield name, batch
@@ -45,7 +45,7 @@ def samples_in(batch: Any) -> int | None:
     return tensor.size(0) if tensor.ndim else 1
 
 
-def sizes_that_differ(batch: Any) -> dict[str, int]:
+def sizes_that_differ(batch: object) -> dict[str, int]:
     """Name the first tensor of a batch and the first with another first dimension, with these; empty if all agree."""
     named, size = list(tensors_in(batch)), samples_in(batch)
     others = ((name, tensor.size(0)) for name, tensor in named[1:] if tensor.ndim)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 
-def keep_none(loaders: Any) -> Any:
+def keep_none(loaders: object) -> Any:
     """Return the loaders; those that collate as torch does by default are replaced by copies that keep None."""
 
     def kept(loader: DataLoader) -> DataLoader:

@@ -44,13 +44,13 @@ class ExistsIf:
         self.hook, self.exists = hook, exists
         self.missing = missing_hook(hook.__name__, advice)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> Any:
         if instance is None:
             return self.hook
         return MethodType(self.hook if self.exists(instance) else self.missing, instance)
 
 
-def is_marked(function: Any, mark: str) -> bool:
+def is_marked(function: object, mark: str) -> bool:
     """Return whether a function itself is marked, and is no copy of the marked one's attributes."""
     return function is not None and getattr(function, mark, None) is function
 
@@ -62,7 +62,7 @@ class OverriddenIf:
         self.hook, self.condition = hook, condition
         self.default = getattr(LightningModule, hook.__name__)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> Any:
         if instance is None:
             return self.default
         return MethodType(self.hook if self.condition(instance) else self.default, instance)

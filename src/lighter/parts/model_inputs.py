@@ -21,14 +21,14 @@ class NamedInputs(dict[str, Any]):
     """Several inputs, passed to the model's `forward` by the names of its arguments."""
 
 
-def several_inputs(inputs: Any) -> Any:
+def several_inputs(inputs: object) -> Any:
     """Mark inputs that are passed separately; a transform may have made one of them, which is passed alone."""
     if isinstance(inputs, Mapping):
         return NamedInputs((str(key), value) for key, value in inputs.items())
     return PositionalInputs(inputs) if isinstance(inputs, (list, tuple)) else inputs
 
 
-def plain_inputs(inputs: Any) -> Any:
+def plain_inputs(inputs: object) -> Any:
     """Convert several inputs to a tuple or a dict, for callbacks."""
     if isinstance(inputs, NamedInputs):
         return dict(inputs)

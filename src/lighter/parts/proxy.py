@@ -14,7 +14,7 @@ class Proxy:
 
     __slots__ = ("_wrapped",)
 
-    def __init__(self, wrapped: Any) -> None:
+    def __init__(self, wrapped: object) -> None:
         object.__setattr__(self, "_wrapped", wrapped)
 
     @property  # type: ignore[misc]
@@ -24,13 +24,13 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         setattr(self._wrapped, name, value)
 
     def __repr__(self) -> str:
         return repr(self._wrapped)
 
 
-def wrapped_by(value: Any) -> Any:
+def wrapped_by(value: object) -> Any:
     """Return the object that a proxy stands for; anything else as it is."""
     return value._wrapped if isinstance(value, Proxy) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import Any
 
 from lighter.errors import ModuleTypeError
 
@@ -32,7 +31,7 @@ def _classes_of_users(kind: type) -> Iterator[type]:
         yield each
 
 
-def _names(member: Any) -> set[str]:
+def _names(member: object) -> set[str]:
     """Return the names that a method's code uses, in nested functions too."""
     code = getattr(getattr(member, "unmeasured", getattr(member, "__func__", member)), "__code__", None)
     ahead, found = [code], set()

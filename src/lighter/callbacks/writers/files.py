@@ -160,7 +160,7 @@ class FileWriter(BaseWriter):
             return [f"{prefix}{self._part.samples + number}" for number in range(count)]
         return [f"{prefix}{index}" for index in self.samples]
 
-    def _write_aside(self, number: int, name: str, value: Any) -> Path:
+    def _write_aside(self, number: int, name: str, value: object) -> Path:
         """Write one value; return the file that its function made."""
         folder = self._aside / str(number)
         folder.mkdir()

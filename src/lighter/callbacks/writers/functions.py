@@ -56,33 +56,33 @@ writer_registry = WriterRegistry()
 
 
 @writer_registry.register("tensor")
-def write_tensor(path: Path, value: Any) -> None:
+def write_tensor(path: Path, value: object) -> None:
     """Write a tensor, or anything else that `torch.save` takes, as `.pt`; tensors of a subclass become plain ones."""
     torch.save(tree_map_only(Tensor, plain_tensor, value), path.with_suffix(".pt"))
 
 
 @writer_registry.register("text")
-def write_text(path: Path, value: Any) -> None:
+def write_text(path: Path, value: object) -> None:
     """Write the value as text, in UTF-8, as `.txt`."""
     value = value.tolist() if isinstance(value, (Tensor, np.ndarray)) else value
     path.with_suffix(".txt").write_bytes(str(value).encode("utf-8", "surrogatepass"))
 
 
 @writer_registry.register("image_2d")
-def write_image_2d(path: Path, value: Any) -> None:
+def write_image_2d(path: Path, value: object) -> None:
     """Write a tensor of shape (C, H, W) in [0, 1] as `.png`; C is 1 (grey), 3 (RGB), or 2 or 4 with alpha."""
     _save_png(path, _pixels(value, "CHW", _CHANNELS))
 
 
 @writer_registry.register("image_3d")
-def write_image_3d(path: Path, value: Any) -> None:
+def write_image_3d(path: Path, value: object) -> None:
     """Write a tensor of shape (C, D, H, W) in [0, 1] as `.png`: the D slices, the first on top."""
     pixels = _pixels(value, "CDHW", _CHANNELS)
     _save_png(path, pixels.reshape(-1, *pixels.shape[2:]))
 
 
 @writer_registry.register("video")
-def write_video(path: Path, value: Any, *, fps: int = 24) -> None:
+def write_video(path: Path, value: object, *, fps: int = 24) -> None:
     """Write a tensor of shape (C, T, H, W) in [0, 1] as `.mp4` (H.264); C is 1 or 3."""
     try:
         import av

@@ -168,7 +168,7 @@ class Part:
         self._note({**Batch(place, self._end, size, samples).line(), **crc, **more})
         self.next, self.samples, self.unfinished = _after(place), self.samples + size, None
 
-    def note_unfinished(self, note: Any) -> None:
+    def note_unfinished(self, note: object) -> None:
         """Note something about the batch that is about to be written."""
         self._note({"unfinished": note})
 

@@ -32,7 +32,7 @@ _EXAMPLE = """For example:
     val: {average: macro}   # that of train, with a change; test has the same"""
 
 
-def check_methods(evaluator: Any) -> None:
+def check_methods(evaluator: object) -> None:
     """Raise a ModuleTypeError if an object lacks the methods of an evaluator."""
     if isinstance(evaluator, type) or not has_methods(evaluator):
         raise ModuleTypeError(
@@ -56,7 +56,7 @@ class Evaluators(nn.Module):
 
     transient: ClassVar[Set[str]] = frozenset({"_fed"})  # of an epoch, and saved with what that has measured
 
-    def __init__(self, given: Any, check: Callable[[Any], None] = check_methods, *, adopt: bool = False) -> None:
+    def __init__(self, given: object, check: Callable[[Any], None] = check_methods, *, adopt: bool = False) -> None:
         super().__init__()
         self._groups: dict[str, list[Group]] = {}
         self._is_list: dict[str, bool] = {}
@@ -138,7 +138,7 @@ class Evaluators(nn.Module):
                 self.add_module("_".join(map(str, (split, loader, number) if number else (split, loader))), evaluator)
 
 
-def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def accepted_by(evaluator: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Select the keyword arguments that an evaluator's `update` takes."""
     update = getattr(evaluator, "update", None)
     if update is None:  # another kind, for which the module has a way
@@ -149,7 +149,7 @@ def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inputs.items() if key in takes}
 
 
-def epoch_values(name: str, evaluator: Any, computed: Any) -> Values:
+def epoch_values(name: str, evaluator: object, computed: object) -> Values:
     """Sort the values of an evaluator, named by its own keys, by its name in the config, or by its class.
 
     Raises:

@@ -27,7 +27,7 @@ KINDS = (("update", "compute", "reset"), ("__call__", "aggregate", "reset"))
 EXPECTED = "`update`, `compute` and `reset`, or `__call__`, `aggregate` and `reset`"
 
 
-def has_methods(metric: Any) -> bool:
+def has_methods(metric: object) -> bool:
     """Return whether an object or a class has the methods of one of the two kinds."""
     kind = metric if isinstance(metric, type) else type(metric)
     return any(all(callable(getattr(kind, name, None)) for name in names) for names in KINDS)
@@ -49,7 +49,7 @@ class ForeignMetric(Metric):
     full_state_update = False
     metric: Any
 
-    def __init__(self, metric: Any) -> None:
+    def __init__(self, metric: object) -> None:
         super().__init__()
         self.metric = metric
         self._update_signature = inspect.signature(self._updates)  # by which a collection passes keywords
@@ -80,7 +80,7 @@ class ForeignMetric(Metric):
         super().reset()
         self.metric.reset()
 
-    def _of_all_processes(self, value: Any) -> Any:
+    def _of_all_processes(self, value: object) -> Any:
         leaves, structure = tree_flatten(value)
         mine = [np.asarray(leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
         all_values: list[Any] = [None] * distributed.get_world_size()
@@ -107,7 +107,7 @@ def _same(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-def as_metric(given: Any) -> Any:
+def as_metric(given: object) -> Any:
     """Wrap a metric of another library; anything else is returned as it is."""
     is_foreign = not isinstance(given, (Metric, MetricCollection, type)) and has_methods(given)
     return ForeignMetric(given) if is_foreign else given

@@ -38,7 +38,7 @@ class ForwardOutput(NamedTuple):
     rest: Mapping[str, Any]
 
 
-def sort_forward(output: Any) -> ForwardOutput:
+def sort_forward(output: object) -> ForwardOutput:
     """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss.
 
     Raises:
@@ -95,7 +95,7 @@ def with_total(losses: Mapping[str, Any], weights: LossWeights | None, *, strict
     return {TOTAL: total, **{name: value for name, value in tensors.items() if name != LOSS}}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _tensor(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ModuleValueError(

@@ -28,7 +28,7 @@ _EXAMPLE = """For example:
     f1: {_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 10}"""
 
 
-def prepare_metrics(given: Any, name: str) -> Metrics | None:
+def prepare_metrics(given: object, name: str) -> Metrics | None:
     """Return the metrics of a mode: a metric or collection as it is given, a list or dict of metrics as a collection.
 
     Raises:

@@ -15,7 +15,7 @@ from lighter.parts.metrics.measuring import Measuring
 STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 
 
-def measured(step: Any, mode: str, name: str) -> Callable[..., Any]:
+def measured(step: object, mode: str, name: str) -> Callable[..., Any]:
     """Wrap a user's step: measured where Lightning calls it, and plain where another step of the class calls it."""
     plain = step if inspect.isfunction(step) else _as_function(step, name)
 

@@ -60,7 +60,7 @@ class MeasuredModule(Protocol):
     @property
     def log(self) -> Callable[..., None]: ...
 
-    def count_samples(self, batch: Any) -> int | None: ...
+    def count_samples(self, batch: object) -> int | None: ...
 
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None: ...
 
@@ -255,7 +255,7 @@ class Measuring:
             self.is_repeated = False
         return sort_output(output, step.__name__, needs_loss=True, weights=self._loss_weights).returned
 
-    def _count_samples(self, batch: Any) -> int:
+    def _count_samples(self, batch: object) -> int:
         samples = self._module.count_samples(batch)
         if samples is None:
             rank_zero_warn(
@@ -265,7 +265,7 @@ class Measuring:
             )
         return 1 if samples is None else samples
 
-    def _warn_of_guessed_size(self, batch: Any) -> None:
+    def _warn_of_guessed_size(self, batch: object) -> None:
         """Say as how many samples a batch counts, if its tensors do not agree on that and the user has not said it."""
         kind = type(self._module)
         sizes = sizes_that_differ(batch) if is_marked(kind.count_samples, "is_default") else {}
@@ -375,7 +375,7 @@ def _is_skipped(trainer: pl.Trainer, losses: Mapping[str, Tensor]) -> bool:
     return skips and not all(math.isfinite(loss.item()) for loss in losses.values())
 
 
-def _warn_of_repeated_samples(loader: Any, processes: int) -> None:
+def _warn_of_repeated_samples(loader: object, processes: int) -> None:
     """Say so where a distributed sampler repeats samples to even out the shares: the epoch counts them twice."""
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, DistributedSampler):

@@ -219,7 +219,7 @@ class EpochValue(Metric):
         self.meter.close()
 
 
-def warn_of_no_value(metric: Any, error: Exception) -> None:
+def warn_of_no_value(metric: object, error: Exception) -> None:
     """Say that a metric has no value in the sanity check, which has few samples and must not end a fit."""
     log.warning(
         "in the sanity check, %s has no value (%s: %s); a whole validation has more samples",
@@ -227,7 +227,7 @@ def warn_of_no_value(metric: Any, error: Exception) -> None:
     )  # fmt: skip
 
 
-def values_of(metrics: Metrics, computed: Any) -> Values:
+def values_of(metrics: Metrics, computed: object) -> Values:
     """Sort computed values by name: the keys of a collection, the class name of a single metric.
 
     Raises:

@@ -76,7 +76,7 @@ def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
                 put_back()
 
 
-def _remembered(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
+def _remembered(value: object, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
     """Remember a value and its content; return a function that restores the content and returns the value."""
     if id(value) not in seen:
         seen[id(value)] = lambda: value  # while it is looked into: it may hold itself
@@ -104,14 +104,14 @@ def _filled(container: Any, fill: Callable[[Any], Any], content: list[Any]) -> A
     return container
 
 
-def to_device(value: Any, device: torch.device) -> Any:
+def to_device(value: object, device: torch.device) -> Any:
     """Move a tensor or a list of them; anything else is returned as it is."""
     if isinstance(value, list):
         return [to_device(item, device) for item in value]
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _copied(state: Any) -> Any:
+def _copied(state: object) -> Any:
     """Copy a state: metrics add to a tensor in place, and append to a list."""
     return state.clone() if isinstance(state, Tensor) else list(state) if isinstance(state, list) else state
 

@@ -30,7 +30,7 @@ class StepOutput(NamedTuple):
     returned: Any
 
 
-def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
+def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
     """Sort a step's output: a tensor, a dict with `loss`, or None for a batch that does not count.
 
     Args:

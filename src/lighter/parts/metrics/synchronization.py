@@ -119,7 +119,7 @@ def _adds_up(metric: Metric) -> bool:
 def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
     """Let metrics compute from these sums; states that are not among them are gathered by torchmetrics."""
 
-    def gather(state: Tensor, group: Any = None) -> list[Tensor]:
+    def gather(state: Tensor, group: object = None) -> list[Tensor]:
         mine, total = sums.get(id(state), (None, None))
         return [total] if mine is state and total is not None else gather_all_tensors(state, group)
 

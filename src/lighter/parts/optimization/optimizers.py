@@ -168,7 +168,7 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
     return configure
 
 
-def _schedulers_of(configured: Any, manual: Sequence[ManualSchedule]) -> Any:
+def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
     """Return the scheduler, of several optimizers one each: the one that Lightning steps, or the manual one."""
     by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
     entries = configured if isinstance(configured, list) else [configured]

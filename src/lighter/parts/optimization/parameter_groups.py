@@ -135,7 +135,7 @@ def _tensors_are(names: Sequence[str]) -> str:
     return f"{len(names)} parameter{' is' if len(names) == 1 else 's are'}"
 
 
-def is_by_name(groups: Any) -> bool:
+def is_by_name(groups: object) -> bool:
     """Return whether an optimizer's `params` name parameters, which this module has to find."""
     return isinstance(groups, (list, tuple)) and any(isinstance(group, (Mapping, str)) for group in groups)
 
@@ -182,7 +182,7 @@ def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
     return narrowest
 
 
-def _choice(item: Any, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
+def _choice(item: object, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
     """Find the parameters that one item of `params` stands for."""
     selection = item if isinstance(item, Mapping) else {"name": item}
     unknown = next((key for key in selection if key not in SELECTION_KEYS), None)
@@ -200,7 +200,7 @@ def _choice(item: Any, index: int, named: Named, prefixes: Sequence[str], fail: 
     return _Choice(index, label, frozenset(ids))
 
 
-def _union(given: Any, find: Callable[[Any], set[int]]) -> set[int]:
+def _union(given: object, find: Callable[[Any], set[int]]) -> set[int]:
     return {each for item in (given if isinstance(given, (list, tuple)) else [given]) for each in find(item)}
 
 
@@ -211,7 +211,7 @@ def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail:
     return found
 
 
-def _by_type(kind: Any, index: int, named: Named, fail: Fail) -> set[int]:
+def _by_type(kind: object, index: int, named: Named, fail: Fail) -> set[int]:
     if not isinstance(kind, (str, type)):
         raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "", str(kind))
     found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
@@ -277,16 +277,16 @@ def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Seque
     )
 
 
-def _is_by_name(params: Any) -> bool:
+def _is_by_name(params: object) -> bool:
     return params is None or bool(_selections(params))
 
 
-def _selections(params: Any) -> list[Any]:
+def _selections(params: object) -> list[Any]:
     """Return the names and dicts that choose parameters; none if `params` are tensors."""
     listed = list(params) if isinstance(params, (list, tuple)) else [params]
     # a Sequential's modules are called 0, 1, ...
     return listed if all(isinstance(item, (str, int, Mapping)) for item in listed) else []
 
 
-def _tensors(params: Any) -> list[Any]:
+def _tensors(params: object) -> list[Any]:
     return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]

@@ -50,7 +50,7 @@ _BESIDE = """Write
 Mistake = tuple[str, str, str]  # the key that it is about, or none; the message; a hint
 
 
-def build_scheduler(given: Any, optimizer: Optimizer, number: int = 0) -> tuple[Any, list[ManualSchedule]]:
+def build_scheduler(given: object, optimizer: Optimizer, number: int = 0) -> tuple[Any, list[ManualSchedule]]:
     """Build the scheduler for Lightning, or None, and the schedules that step with the optimizer.
 
     Args:
@@ -166,7 +166,7 @@ def _warmup(given: object, entry: object, optimizer: Optimizer, key: str) -> Man
     return ManualSchedule(key, scheduler, optimizer, settings.get("frequency", 1))
 
 
-def _check_steps_alone(scheduler: Any, given: object) -> Any:
+def _check_steps_alone(scheduler: object, given: object) -> Any:
     """Refuse a scheduler that cannot step without a value that it watches."""
     if isinstance(scheduler, ReduceLROnPlateau):
         message = "ReduceLROnPlateau watches a value, so it cannot step after every step of the optimizer"
@@ -174,7 +174,7 @@ def _check_steps_alone(scheduler: Any, given: object) -> Any:
     return scheduler
 
 
-def _scheduler_of(given: Any, optimizer: Optimizer, *, monitored: bool = True) -> Any:
+def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True) -> Any:
     scheduler = _built(given, optimizer) if isinstance(given, Deferred) else given
     is_function = isinstance(scheduler, type) or not (isinstance(scheduler, nn.Module) or hasattr(scheduler, "step"))
     if is_function and callable(scheduler):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
-from typing import Any
 
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,7 +26,7 @@ def optimizer_table(
     optimizers: Sequence[Optimizer],
     named: Named,
     prefixes: Sequence[str],
-    configs: Iterable[Any],
+    configs: Iterable[LRSchedulerConfig],
     manual: ManualSchedules,
     *,
     automatic: bool = True,
@@ -86,7 +86,7 @@ def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> 
     return [names, f"{len(tensors):,}", elements]
 
 
-def _stepped(config: Any, automatic: bool) -> str:
+def _stepped(config: LRSchedulerConfig, automatic: bool) -> str:
     """Describe a scheduler that Lightning knows."""
     if not automatic:
         return f"{config.scheduler.__class__.__name__}, stepped by your code"

@@ -151,7 +151,7 @@ def warmup_problems(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str
         yield "start_factor", "an exponential warm-up cannot start from 0", "Take a small number, 0.001 say."
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 

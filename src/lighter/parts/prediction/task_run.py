@@ -48,7 +48,7 @@ class Task:
     state: Any
     is_read: bool
 
-    def keep(self, result: Any) -> None:
+    def keep(self, result: object) -> None:
         """Append a result to the state."""
         append = getattr(self.state, "append", None)
         if append is None:
@@ -75,7 +75,7 @@ class TaskRun:
         """True while the trainer predicts; it does not after a run has failed."""
         return self.trainer.predicting
 
-    def step(self, step: Callable[..., Any] | None, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+    def step(self, step: Callable[..., Any] | None, batch: object, batch_idx: int, dataloader_idx: int) -> Any:
         """Run the module's own step and the tasks; return what the step returned, or the tasks' results by name."""
         self.is_inside = True
         try:
@@ -90,7 +90,7 @@ class TaskRun:
             self.is_inside = False
         return results if step is None else output
 
-    def _results(self, batch: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+    def _results(self, batch: object, named: Mapping[str, Any]) -> dict[str, Any]:
         shared = {name: method(batch, **named) for name, method in self.dependencies.items()}
         return {
             task.name: task.predict(batch, **named, **shared, result=task.state, output_path=self.folder / task.name)

@@ -39,7 +39,7 @@ class PredictTasks:
             all of them at once.
     """
 
-    def __init__(self, given: Any, kind: type) -> None:
+    def __init__(self, given: object, kind: type) -> None:
         listed: Any = [] if given is None else [given] if isinstance(given, str) else given
         if not (isinstance(listed, (list, tuple)) and all(isinstance(name, str) for name in listed)):
             raise ModuleTypeError(
@@ -102,7 +102,7 @@ class PredictStep:
         self.step = step
         self.is_written = not is_marked(step, "is_missing") and not is_marked(step, "gives_way")
 
-        def predict_step(module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        def predict_step(module: object, batch: object, batch_idx: int, dataloader_idx: int = 0) -> Any:
             tasks = tasks_of(module)
             run = tasks.run if tasks is not None else None
             if run is None or not run.is_open:
@@ -122,7 +122,7 @@ class PredictStep:
         return self.step.__get__(instance, owner)
 
 
-def tasks_of(module: Any) -> PredictTasks | None:
+def tasks_of(module: object) -> PredictTasks | None:
     """Return the tasks of a module; None for the class, and before its constructor has made them."""
     return module.__dict__.get("_predict_tasks") if module is not None else None
 

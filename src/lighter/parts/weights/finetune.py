@@ -28,7 +28,7 @@ class Finetune:
         ModuleTypeError: anything else was given.
     """
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: object) -> None:
         named: Any = given.get("params") if isinstance(given, Mapping) else given
         self.names: Any = [named] if isinstance(named, str) else named
         self.finetune = given.get("finetune", True) if isinstance(given, Mapping) else True

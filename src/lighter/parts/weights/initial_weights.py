@@ -126,7 +126,7 @@ class InitialWeights:
         ModuleValueError: a path that does not exist.
     """
 
-    def __init__(self, given: Any, match: float = 0.0) -> None:
+    def __init__(self, given: object, match: float = 0.0) -> None:
         listed = given if isinstance(given, (list, tuple)) else [given]
         if not listed:
             raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
