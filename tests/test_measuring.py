@@ -430,3 +430,16 @@ def test_metrics_that_the_user_resets_before_the_end_are_missed_aloud() -> None:
 
     with pytest.warns(UserWarning, match="the metrics were reset before the epoch's end"):
         fit(classifier(Resetting), trainer(max_epochs=1))
+
+
+def test_a_metric_is_logged_by_the_user_in_a_measured_step() -> None:
+    class Logging(Classifier):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            assert isinstance(self.train_metrics, MulticlassAccuracy)
+            self.log("mine", self.train_metrics, on_epoch=True)
+            return loss
+
+    module = classifier(Logging, train_metrics=MulticlassAccuracy(10, average="micro"))
+    values = epoch_values(fit(module, trainer(max_epochs=1)))
+    assert values["mine_epoch"] == values["train/metrics/MulticlassAccuracy/epoch"] > 0

@@ -21,10 +21,9 @@ from lighter.adapters import (
     CriterionAdapter,
     LoggingAdapter,
     MetricsAdapter,
-    NamedInputs,
-    PositionalInputs,
 )
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
+from lighter.parts.model_inputs import NamedInputs, PositionalInputs
 from tests.jobs import digits, loader, mlp
 
 STAGES = ("fit", "validate", "test", "predict")

@@ -1,4 +1,4 @@
-"""Adapters: how a `System` hands a batch, a prediction and a target to parts that were not written for each other.
+"""Adapters between a `System` and parts that were not written for each other.
 
     batch -> BatchAdapter -> input, target, identifier
     pred, target, input -> CriterionAdapter -> criterion -> loss
@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
+from lighter.parts.model_inputs import several_inputs
 
 Accessor = int | str | Callable[[Any], Any] | None
 Accessors = Accessor | Sequence[Accessor] | Mapping[str, Accessor]
@@ -31,16 +32,8 @@ FUNCTIONS = ("input_transforms", "target_transforms", "pred_transforms")
 Transforms = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
 
 
-class PositionalInputs(tuple[Any, ...]):
-    """Several inputs, passed to the model's `forward` one after the other."""
-
-
-class NamedInputs(dict[str, Any]):
-    """Several inputs, passed to the model's `forward` by the names of its arguments."""
-
-
 class BatchAdapter:
-    """Takes input, target and identifier out of a batch.
+    """Take input, target and identifier out of a batch.
 
     Args:
         input_accessor: where the input is: an index (of a list or tuple), a key (of a dict), a callable on the batch,
@@ -73,24 +66,24 @@ class BatchAdapter:
             raise ModuleValueError("`target_transforms` is given, but there is no target: `target_accessor` is null")
 
     def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
-        """Input, target and identifier of a batch.
+        """Return input, target and identifier of a batch.
 
         Raises:
-            ModuleValueError: an accessor does not fit the batch; the message says what the batch was.
+            ModuleValueError: an accessor does not fit the batch; the message describes the batch.
         """
         accessors = self.accessors
         input = batch if accessors["input"] is None else _taken(batch, accessors["input"], "input_accessor")
         target, identifier = (_taken(batch, accessors[name], f"{name}_accessor") for name in ("target", "identifier"))
         input = apply(self.transforms["input"], input, "input_transforms")
         return (
-            _several_inputs(input) if isinstance(accessors["input"], (list, tuple, Mapping)) else input,
+            several_inputs(input) if isinstance(accessors["input"], (list, tuple, Mapping)) else input,
             apply(self.transforms["target"], target, "target_transforms"),
             identifier,
         )
 
 
-def _check_accessor(name: str, accessor: Any, *, several: bool) -> None:
-    """Refuse what is no accessor; a list or dict of them is one where there may be several values."""
+def _check_accessor(name: str, accessor: object, *, several: bool) -> None:
+    """Refuse an invalid accessor; a list or dict of accessors is valid if there may be several values."""
     inner = list(accessor.items()) if isinstance(accessor, Mapping) else None
     if isinstance(accessor, (list, tuple)):
         inner = list(enumerate(accessor))
@@ -131,15 +124,8 @@ def _taken(batch: Any, accessor: Any, name: str) -> Any:
     raise ModuleValueError(f"`{name}` is {kind} {accessor!r}, which does not fit the batch: it is {describe(batch)}")
 
 
-def _several_inputs(input: Any) -> Any:
-    """Inputs that are passed apart; a transform may have made one of them, which is passed alone."""
-    if isinstance(input, Mapping):
-        return NamedInputs((str(key), value) for key, value in input.items())
-    return PositionalInputs(input) if isinstance(input, (list, tuple)) else input
-
-
 class ArgumentsAdapter:
-    """Calls something with pred, target and input in the places that it wants them."""
+    """Call an object with pred, target and input as the arguments that it takes."""
 
     key = ""
 
@@ -181,11 +167,11 @@ class ArgumentsAdapter:
             raise ModuleValueError(f"each argument has a keyword of its own; found {names}")
 
     def __call__(self, called: Callable[..., Any], input: Any, target: Any, pred: Any) -> Any:
-        """What `called` returns.
+        """Call `called`, and return what it returns.
 
         Raises:
-            ModuleTypeError: it does not take these arguments; the message says what they were.
-            ModuleValueError: one of several values that are passed apart is not there.
+            ModuleTypeError: it does not take these arguments, which the message describes.
+            ModuleValueError: one of several values that are passed separately is missing.
         """
         values = {"input": input, "target": target, "pred": pred}
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
@@ -203,8 +189,8 @@ class ArgumentsAdapter:
             )
             raise
 
-    def _check_count(self, name: str, value: Any) -> None:
-        """A list of places is for as many values: one that is left over would be missing in silence."""
+    def _check_count(self, name: str, value: object) -> None:
+        """Check that a list of positions is for as many values: one too many would be lost silently."""
         argument = self.arguments[name]
         if isinstance(argument, (list, tuple)) and not (
             isinstance(value, (list, tuple)) and len(value) == len(argument)
@@ -217,7 +203,7 @@ class ArgumentsAdapter:
 
 @dataclass(frozen=True)
 class _Passed:
-    """One argument of a call: what it is taken from, pred, say; which part of that, and the place where it goes."""
+    """One argument of a call: the value that it is from (pred, say), the key in that, and its position or name."""
 
     name: str
     key: int | str | None
@@ -228,8 +214,8 @@ class _Passed:
         """Return the name that messages use: `target`, or `target[length]`."""
         return self.name if self.key is None else f"{self.name}[{self.key}]"
 
-    def of(self, value: Any) -> Any:
-        """The value to pass."""
+    def of(self, value: object) -> Any:
+        """Return the value to pass."""
         if self.key is None:
             return value
         values = dict(enumerate(value)) if isinstance(value, (list, tuple)) else value
@@ -240,8 +226,8 @@ class _Passed:
         )
 
 
-def _passed(name: str, argument: Any) -> list[_Passed]:
-    """The arguments that pred, target or input become: one, or one for each of several values in it."""
+def _passed(name: str, argument: object) -> list[_Passed]:
+    """Return the arguments that pred, target or input become: one, or one for each of several values in it."""
     if argument is None:
         return []
     several = list(argument.items()) if isinstance(argument, Mapping) else [(None, argument)]
@@ -257,11 +243,11 @@ def _passed(name: str, argument: Any) -> list[_Passed]:
 
 
 class CriterionAdapter(ArgumentsAdapter):
-    """Calls the criterion.
+    """Call the criterion.
 
     Args:
         pred_argument: where the prediction goes: a position, a keyword, or None if it is not passed. A list or dict of
-            these passes the values of a tuple, list or dict apart: `{start: 0, end: end_logits}`.
+            these passes the values of a tuple, list or dict separately: `{start: 0, end: end_logits}`.
         target_argument: the same for the target.
         input_argument: the same for the input.
         pred_transforms: applied to the prediction before.
@@ -273,19 +259,13 @@ class CriterionAdapter(ArgumentsAdapter):
 
 
 class MetricsAdapter(ArgumentsAdapter):
-    """Calls the metrics; the arguments are those of `CriterionAdapter`."""
+    """Call the metrics; the arguments are those of `CriterionAdapter`."""
 
     key = "metrics"
 
 
 class LoggingAdapter:
-    """Changes input, target and prediction before callbacks get them.
-
-    Args:
-        input_transforms: applied to the input.
-        target_transforms: applied to the target.
-        pred_transforms: applied to the prediction.
-    """
+    """Change input, target and prediction before callbacks get them, by `*_transforms`."""
 
     functions: ClassVar = FUNCTIONS
 
@@ -300,7 +280,7 @@ class LoggingAdapter:
         self.pred_transforms = transforms_of(pred_transforms, "pred_transforms")
 
     def __call__(self, input: Any, target: Any, pred: Any) -> tuple[Any, Any, Any]:
-        """Input, target and prediction, changed."""
+        """Return the changed input, target and prediction."""
         return (
             apply(self.input_transforms, input, "input_transforms"),
             apply(self.target_transforms, target, "target_transforms"),
@@ -309,11 +289,7 @@ class LoggingAdapter:
 
 
 def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
-    """Transforms as a list.
-
-    Raises:
-        ModuleTypeError: one of them cannot be called.
-    """
+    """Return transforms as a list; raise a ModuleTypeError if one of them cannot be called."""
     listed: list[Any] = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
     for transform in listed:
         if not callable(transform):
@@ -321,8 +297,8 @@ def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
     return listed
 
 
-def apply(transforms: Sequence[Callable[[Any], Any]], value: Any, name: str) -> Any:
-    """A value after its transforms; an error in one of them says which, and what it got."""
+def apply(transforms: Sequence[Callable[[Any], Any]], value: object, name: str) -> Any:
+    """Apply transforms to a value; an error in one of them says which, and what it got."""
     for transform in transforms:
         try:
             value = transform(value)

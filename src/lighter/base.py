@@ -1,7 +1,8 @@
-"""What is the same on the first three rungs of the ladder: modes, measuring, optimizers.
+"""`BaseModule`: the common base of the first three rungs of the ladder, with modes, measuring, weights and optimizers.
 
-A `BaseModule` is a LightningModule that holds parts (`lighter.parts`) and calls them at the right moment. It needs no
-hook of Lightning's to be called: users may override every hook without calling `super()`.
+It is a LightningModule that holds parts (`lighter.parts`) and calls them at the right moment. It needs none of
+Lightning's hooks: users may override every hook without calling `super()`. All that speaks Lightning is in this one
+class, so the file is longer than others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -27,18 +28,20 @@ from lighter.config.deferred import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.files.storage import is_remote
-from lighter.parts.batches import is_on
+from lighter.parts.batches import is_on, samples_in
 from lighter.parts.hooks import OverriddenIf, followed_by, is_marked
 from lighter.parts.metrics.foreign import states_in
+from lighter.parts.metrics.groups import prepare_metrics
 from lighter.parts.metrics.loss_weights import LossWeights
-from lighter.parts.metrics.measuring import STEPS, Measuring, measure_steps, prepare_metrics
-from lighter.parts.metrics.meter import samples_in
+from lighter.parts.metrics.measured_steps import STEPS, measure_steps
+from lighter.parts.metrics.measuring import Measuring
 from lighter.parts.optimization.lr_schedules import ManualSchedule, ManualSchedules
 from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
 from lighter.parts.optimization.parameter_groups import as_written, renamed_as_in
 from lighter.parts.optimization.parameter_types import NamedParameters
 from lighter.parts.optimization.table import optimizer_table
 from lighter.parts.prediction.tasks import PredictStep, PredictTasks
+from lighter.parts.proxy import wrapped_by
 from lighter.parts.uncalled import refuse_uncalled
 from lighter.parts.weights.finetune import Finetune
 from lighter.parts.weights.initial_weights import InitialWeights
@@ -49,7 +52,7 @@ log = logging.getLogger("lighter")
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
-FOLLOWED_BY = {  # hooks of Lightning's, and the method of ours that comes after what a user writes there
+FOLLOWED_BY = {  # Lightning's hooks, each with the method of ours that runs after the user's override of it
     "configure_callbacks": "_prepare_for_averages",
     "setup": "_prepare_after_setup",
     "configure_model": "_prepare",
@@ -72,12 +75,12 @@ _CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["confi
 
 
 class BaseModule(LightningModule):
-    """The part that `System`, `ForwardModule` and `LighterModule` share.
+    """The common base of `System`, `ForwardModule` and `LighterModule`.
 
     Args:
         criterion: the loss function.
         optimizer: an optimizer, or its definition in the config, or a callable that takes the parameters, or a list.
-        scheduler: the same for learning rate schedulers, or Lightning's dict around one.
+        scheduler: likewise for learning rate schedulers, or Lightning's dict around one.
         train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
         finetune_cfg: which parameters train: a name, a list of names, or `{finetune: bool, params: [...]}`.
         loss_weights: the weights of named losses in their total.
@@ -95,13 +98,13 @@ class BaseModule(LightningModule):
         "test_metrics": {"test"},
         **FIT_ONLY,
     }
-    """What each constructor argument is needed for: a stage that needs none of it builds the module without it."""
+    """The stages that need each constructor argument; others build the module without it."""
 
     deferred: ClassVar[Collection[str]] = ("optimizer", "scheduler")
-    """Constructor arguments that are handed over as definitions, to be built later."""
+    """Constructor arguments that are passed as definitions, to be built later."""
 
     built_on_use: ClassVar[Collection[str]] = ()
-    """Constructor arguments that are handed over as definitions, built on use, in stages that do not need them."""
+    """Constructor arguments that are passed as definitions, built on use, in stages that do not need them."""
 
     inherits: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Constructor arguments by mode, and their modes, of which one without an entry takes that of the one before it."""
@@ -115,7 +118,7 @@ class BaseModule(LightningModule):
     """The method that users override to log other things in a step than Lighter does."""
 
     overridden_instead: ClassVar[Mapping[str, str]] = {}
-    """Names of upstream's methods that Lighter does not call, each with what to override instead."""
+    """Methods of upstream's modules that Lighter does not call, each with the method to override instead."""
 
     pruned: AbstractSet[str] = frozenset()
     """Constructor arguments of a subclass that this module was built without, as its stage does not need them."""
@@ -124,14 +127,14 @@ class BaseModule(LightningModule):
         self,
         *,
         criterion: Callable[..., Any] | Deferred | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
-        train_metrics: Any = None,
-        val_metrics: Any = None,
-        test_metrics: Any = None,
-        finetune_cfg: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
+        train_metrics: object = None,
+        val_metrics: object = None,
+        test_metrics: object = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -153,10 +156,9 @@ class BaseModule(LightningModule):
         self._schedules = ManualSchedules()
         self._measure = Measuring(self, self._loss_weights)
         prepared: set[int] = set()
-        for mode, given in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
-            metrics = prepare_metrics(given, f"{mode}_metrics")
-            if metrics is not None:
-                # one object for two modes would mix their states
+        for mode, metric in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
+            metrics = prepare_metrics(metric, f"{mode}_metrics")
+            if metrics is not None:  # one object for two modes would mix their states
                 objects = set(map(id, states_in(metrics)))
                 metrics = metrics.clone() if objects & prepared else metrics
                 prepared |= objects
@@ -177,9 +179,9 @@ class BaseModule(LightningModule):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets: all but the measuring, the optimizers and the hooks of a run that is not the copy's."""
-        afresh: dict[str, Any] = {"_measure": None, "_schedules": ManualSchedules(), "_hooks_running": set()}
-        return {**super().__getstate__(), **afresh}
+        """Leave out of a copy the measuring, the optimizers and the hooks of the original's run."""
+        empty: dict[str, Any] = {"_measure": None, "_schedules": ManualSchedules(), "_hooks_running": set()}
+        return {**super().__getstate__(), **empty}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -196,8 +198,11 @@ class BaseModule(LightningModule):
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        measure: Measuring | None = self.__dict__.get("_measure")
+        if measure is not None and name in measure.step_metrics:
+            return measure.step_metrics[name]
         modules = self.__dict__.get("_modules")
-        if modules is not None and name in modules:  # what steps ask for; nn.Module looks for parameters first
+        if modules is not None and name in modules:  # most of what steps ask for; nn.Module looks for parameters first
             return modules[name]
         late = self.__dict__.get("_late")
         if late and name in late:
@@ -209,11 +214,7 @@ class BaseModule(LightningModule):
         return super().__getattr__(name)
 
     def _own(self, name: str) -> Any:
-        """The optimizer or scheduler that was built; at once for the user's own `configure_optimizers`.
-
-        Raises:
-            NotBuiltError: it is not built yet.
-        """
+        """Return the optimizer or scheduler; a user's `configure_optimizers` gets it built on demand."""
         own = self._own_optimizers
         if name not in own.built and own.is_configuring:
             own.build_optimizer(self.__dict__, self._named(), PREFIXES)
@@ -225,10 +226,10 @@ class BaseModule(LightningModule):
 
     @property
     def mode(self) -> str:
-        """What is running: `train`, `val` (the sanity check included), `test` or `predict`.
+        """The mode that runs: `train`, `val` (the sanity check included), `test` or `predict`.
 
         Raises:
-            ModeError: outside a trainer's run.
+            ModeError: no trainer runs this module.
         """
         trainer = self._trainer
         stage = trainer.state.stage if trainer is not None else None
@@ -244,7 +245,7 @@ class BaseModule(LightningModule):
 
     @property
     def steps_seen(self) -> dict[str, int]:
-        """The steps that were measured, by mode and number of the dataloader: `val/0`. What goes on starts there."""
+        """The number of measured steps by mode and dataloader, `val/0`, from which a resumed run continues."""
         return self._measure.steps_seen
 
     @steps_seen.setter
@@ -252,45 +253,49 @@ class BaseModule(LightningModule):
         self._measure.steps_seen = steps
 
     def measuring_state(self) -> dict[str, Any]:
-        """What the training epoch has measured so far, for a checkpoint in its midst."""
+        """Return what the training epoch has measured so far, for a checkpoint in the middle of it."""
         return self._measure.state_dict()
 
     def load_measuring_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with an epoch's measuring."""
+        """Continue measuring an epoch."""
         self._measure.load_state_dict(state)
 
     def epoch_values(self) -> Mapping[str, Metric]:
-        """What Lightning was given of the training epoch, by the names that it was given."""
+        """Return the metrics that Lightning was given for the training epoch, by their logged names."""
         return self._measure.epoch_values()
 
     def idle_metrics(self) -> list[Metric]:
-        """The metrics of which no training epoch is being measured: whatever uses them next begins anew."""
+        """Return the metrics that no training epoch is using: they are reset before they are used next."""
         busy = {id(module) for metrics in self._measure.busy_metrics() for module in metrics.modules()}
-        parts = [part for name in type(self).measuring if isinstance(part := getattr(self, name, None), nn.Module)]
-        inside = [module for part in parts for module in part.modules() if id(module) not in busy]
-        return [module for module in inside if isinstance(module, Metric)]
+        roots = [root for name in self.measuring if isinstance(root := getattr(self, name, None), nn.Module)]
+        modules = [module for root in roots for module in root.modules() if id(module) not in busy]
+        return [module for module in modules if isinstance(module, Metric)]
+
+    def log(self, name: str, value: object, *args: Any, **kwargs: Any) -> None:
+        """Log a value as Lightning does, which has to get the module's own metrics and not a step's view of them."""
+        super().log(name, wrapped_by(value), *args, **kwargs)
 
     def _end_epoch(self) -> None:
         self._measure.end_epoch(self.mode)
 
     def count_samples(self, batch: Any) -> int | None:
-        """The number of samples in a batch, by which its losses weigh in the epoch's mean; None if it cannot be told.
+        """Count the samples in a batch, by which its losses weigh in the epoch's mean; None if that cannot be told.
 
-        Override it for batches of a type of your own. By default it is the first dimension of the first tensor found
-        in lists, tuples, dicts and dataclasses; if others have another first dimension, that is said once.
+        Override it for batches of a type of your own. By default it is the first dimension of the first tensor in
+        lists, tuples, dicts and dataclasses; a warning says so if others have another first dimension.
         """
         return samples_in(batch)
 
     count_samples.is_default = count_samples  # type: ignore[attr-defined]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on the device; at once where all of it is there already, tensors or text."""
+        """Move a batch to the device, unless all of it is there already, tensors or text."""
         items = batch.values() if type(batch) is dict else batch if isinstance(batch, (list, tuple)) else ()
         if items and all(is_on(item, device) for item in items):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
-    # Lightning is not to take it for the user's, which would stand against that of a data module
+    # Lightning must not take it for the user's, which would conflict with that of a data module
     functools.update_wrapper(transfer_batch_to_device, LightningModule.transfer_batch_to_device, assigned=())
 
     configure_model = _CONFIGURE_MODEL
@@ -300,11 +305,12 @@ class BaseModule(LightningModule):
 
         They would call `configure_model`, and warn that it may shard the network.
         """
-        trainer: Any = self._trainer
+        trainer = self._trainer
         if trainer is None or isinstance(trainer.strategy, SHARDING):
             return
         is_ours = isinstance(inspect.getattr_static(type(self), "configure_model"), OverriddenIf)
-        if is_ours and any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if is_ours and any(isinstance(callback, WeightAveraging) for callback in callbacks):
             materialize(self, trainer.strategy.root_device)
 
     def _prepare_after_setup(self, stage: str) -> None:
@@ -336,7 +342,7 @@ class BaseModule(LightningModule):
             log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
 
     def _own_weights(self) -> dict[str, Tensor]:
-        """The weights of the network: all but those of the criterion and the metrics, and no extra state."""
+        """Return the weights of the network: not those of the criterion and the metrics, and no extra state."""
         return {
             key: value
             for key, value in self.state_dict().items()
@@ -345,8 +351,8 @@ class BaseModule(LightningModule):
 
     @property
     def aside(self) -> tuple[str, ...]:
-        """How the names begin of what is not of the network: the criterion, the metrics."""
-        return tuple(f"{part}." for part in ("criterion", *self.measuring))
+        """Prefixes of the names that are not of the network: of the criterion and the metrics."""
+        return tuple(f"{name}." for name in ("criterion", *self.measuring))
 
     def _start_predict_tasks(self) -> None:
         step = inspect.getattr_static(type(self), "predict_step")
@@ -378,13 +384,13 @@ class BaseModule(LightningModule):
         return self.__dict__.get("optimizer") is not None or (own is not None and "optimizer" in own.definitions)
 
     def _named(self) -> NamedParameters:
-        """The parameters that optimizers may have, with their names."""
-        aside = tuple(f"{part}." for part in self.measuring)
+        """Return the parameters that optimizers may have, with their names."""
+        aside = tuple(f"{name}." for name in self.measuring)
         named = [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
         return NamedParameters(named, self)
 
     def _start_optimizers(self) -> None:
-        """Let manual schedules go on where the checkpoint was, now that the optimizers do; and say what trains."""
+        """Restore manual schedules, now that the optimizers are restored, and log a table of what trains."""
         trainer = self.trainer
         self._measure.begin_fit()
         for message in self._schedules.restore(trainer.optimizers):
@@ -406,18 +412,18 @@ class BaseModule(LightningModule):
             self._schedules.load(checkpoint)
 
     def begin_schedules(self) -> None:
-        """Let manual schedules begin anew, whatever a checkpoint has of them."""
+        """Let manual schedules start from the beginning, whatever a checkpoint has of them."""
         self._schedules.load(None)
 
     def manual_schedules(self) -> Sequence[ManualSchedule]:
-        """The schedules that step with their optimizer, unknown to Lightning."""
+        """Return the schedules that step with their optimizer, unknown to Lightning."""
         return [schedule for optimizer in self.trainer.optimizers for schedule in self._schedules.of(optimizer)]
 
     def _save_schedules(self, checkpoint: dict[str, Any]) -> None:
         self._schedules.save(checkpoint)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
-        """The constructor arguments that a stage needs and that were not given, each with an example."""
+        """Return the constructor arguments that a stage needs and that are missing, each with an example."""
         default = type(self).configure_optimizers is BaseModule.configure_optimizers
         return [("optimizer", OPTIMIZER_EXAMPLE)] if stage == "fit" and not self._has_optimizer() and default else []
 
@@ -431,7 +437,7 @@ class BaseModule(LightningModule):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Load a module with its weights, made from the config in the checkpoint; as Lightning does if there is none.
+        """Load a module with its weights, built from the config in the checkpoint; as Lightning does without one.
 
         Args:
             checkpoint_path: the file.
@@ -439,13 +445,13 @@ class BaseModule(LightningModule):
             hparams_file: for checkpoints without a config.
             strict: whether the names of the weights must be the module's.
             weights_only: false if the checkpoint may hold objects, which can run code while they are loaded.
-            kwargs: arguments of the module, in the place of the config's.
+            kwargs: arguments of the module, which replace the config's.
 
         Raises:
-            CheckpointError: it cannot be used, or its config makes a module of another class.
-            ConfigError: the config makes no module any more.
+            CheckpointError: the checkpoint cannot be used, or its config builds a module of another class.
+            ConfigError: the config builds no module any more.
         """
-        from lighter import load_checkpoint  # resolved by the root package, as the engine is above this one
+        from lighter import load_checkpoint  # by the root package, as the engine is a layer above this one
 
         only_weights = weights_only is not False
         loaded = None
@@ -461,8 +467,8 @@ class BaseModule(LightningModule):
         return loaded if map_location is None else loaded.to(map_location)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, whatever stage saved them: what is not built here is left out, and what is new is kept."""
-        own, aside = self.state_dict(), tuple(f"{part}." for part in self.measuring)
+        """Load weights, whatever stage saved them: those of parts that are not built here are left out."""
+        own, aside = self.state_dict(), tuple(f"{name}." for name in self.measuring)
         state = renamed_as_in(own, state_dict)
         state = {key: value for key, value in state.items() if key in own or not self._may_lack(key)}
         of_others = tuple(f"{name}." for name, uses in self.needed_for.items() if unneeded({name: uses}, "fit"))
@@ -474,10 +480,11 @@ class BaseModule(LightningModule):
         return super().load_state_dict(state, strict=strict, assign=assign)
 
     def _may_lack(self, key: str) -> bool:
-        """Whether a key that the module does not have is of metrics, or of an argument that this stage leaves out."""
+        """Return whether a missing key is of metrics, or of an argument that this stage leaves out."""
         first, *inner = key.split(".")
-        held = (vars(self), self._modules, self._buffers, self._parameters)
-        is_there = any(part.get(first) is not None for part in held)
-        if first in self.measuring or (first in self.needed_for and not is_there and first != "criterion"):
+        is_held = any(
+            held.get(first) is not None for held in (vars(self), self._modules, self._buffers, self._parameters)
+        )
+        if first in self.measuring or (first in self.needed_for and not is_held and first != "criterion"):
             return True
-        return bool(self.pruned) and (not is_there or not self.pruned.isdisjoint(inner))
+        return bool(self.pruned) and (not is_held or not self.pruned.isdisjoint(inner))

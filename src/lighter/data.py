@@ -21,7 +21,7 @@ def _loader(name: str) -> ExistsIf:
 class LighterDataModule(LightningDataModule):
     """A data module made of ready dataloaders.
 
-    Each argument is a dataloader, or a list or dict of them, as Lightning takes them. One that is not given does not
+    Each argument is a dataloader, or a list or dict of them, as Lightning takes them. One that is missing does not
     exist for Lightning. A stage builds only the loaders that it needs. For anything more, downloads or splits that
     depend on the stage, write a `LightningDataModule` of your own; it is configured in the same way.
     """
@@ -35,10 +35,10 @@ class LighterDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train_dataloader: Any = None,
-        val_dataloader: Any = None,
-        test_dataloader: Any = None,
-        predict_dataloader: Any = None,
+        train_dataloader: object = None,
+        val_dataloader: object = None,
+        test_dataloader: object = None,
+        predict_dataloader: object = None,
     ) -> None:
         super().__init__()
         self.loaders = {

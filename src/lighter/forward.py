@@ -26,8 +26,9 @@ from lighter.parts.metrics.evaluators import SPLITS, Evaluators, accepted_by, ch
 from lighter.parts.metrics.forward_output import sort_forward, with_total
 from lighter.parts.metrics.log_names import metric_name
 from lighter.parts.metrics.loss_weights import LossWeights
-from lighter.parts.metrics.measuring import loader_count, loader_suffix, measured
-from lighter.parts.metrics.meter import tell_of_no_value
+from lighter.parts.metrics.measured_steps import measured
+from lighter.parts.metrics.measuring import loader_count, loader_suffix
+from lighter.parts.metrics.meter import warn_of_no_value
 
 _EXAMPLE = """Write it, or give the network as `model`:
   def forward(self, batch):
@@ -36,13 +37,13 @@ _EXAMPLE = """Write it, or give the network as `model`:
       return {"loss_dict": {"ce_loss": F.cross_entropy(pred, y)}, "metric_dict": {"preds": pred, "target": y}}"""
 
 
-def _validation_step(self: ForwardModule, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-    """A step of validation."""
+def _validation_step(self: ForwardModule, batch: object, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+    """Run a step of validation."""
     return self.forward_step(batch, "val", batch_idx, dataloader_idx)
 
 
 def _validates(module: ForwardModule) -> bool:
-    """Whether there is a validation step: one that nobody has data for would only be complained of."""
+    """Return whether there is a validation step: one without data would only cause a warning."""
     return module._trainer is None or not fits_without_validation(module._trainer)
 
 
@@ -100,13 +101,13 @@ class ForwardModule(BaseModule):
         self,
         model: nn.Module | None = None,
         criterion: Callable[..., Any] | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
-        evaluator_cfg: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
+        evaluator_cfg: object = None,
         evaluator_as_submodule: bool = True,
-        finetune_cfg: Any = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -125,11 +126,10 @@ class ForwardModule(BaseModule):
             raise ModuleValueError(f"{type(self).__name__} has no `forward` and no `model`. {_EXAMPLE}")
         self.model = model
         self.loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
-        kind = type(self)
-        updates, computes = kind.update_evaluator, kind.compute_evaluator
-        is_ordinary = updates is ForwardModule.update_evaluator and computes is ForwardModule.compute_evaluator
-        check = check_methods if updates is ForwardModule.update_evaluator else lambda evaluator: None
-        evaluators = Evaluators(evaluator_cfg, check, adopt=is_ordinary)
+        updates = type(self).update_evaluator is ForwardModule.update_evaluator
+        computes = type(self).compute_evaluator is ForwardModule.compute_evaluator
+        check = check_methods if updates else lambda evaluator: None  # an override may use other methods
+        evaluators = Evaluators(evaluator_cfg, check, adopt=updates and computes)
         if evaluator_as_submodule:
             self.evaluators = evaluators
         else:
@@ -138,7 +138,7 @@ class ForwardModule(BaseModule):
         self._forward_takes = tuple(name for name in ("batch_idx", "dataloader_idx") if name in takes)
 
     def forward(self, batch: Any) -> Any:
-        """`loss_dict` and `metric_dict` of a batch, in a dict, or the loss alone."""
+        """Return `loss_dict` and `metric_dict` of a batch in a dict, or the loss alone."""
         assert self.model is not None  # checked when the module was made
         try:
             return self.model(batch)
@@ -147,26 +147,26 @@ class ForwardModule(BaseModule):
             raise
 
     def training_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """A step of training."""
+        """Run a step of training."""
         return self.forward_step(batch, "train", batch_idx, dataloader_idx)
 
     validation_step = ExistsIf(measured(_validation_step, "val", "validation_step"), _validates)
 
     def test_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """A step of test."""
+        """Run a step of test."""
         return self.forward_step(batch, "test", batch_idx, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """What `forward` returns; with prediction tasks, and no `predict_step` of the user's, they are the step."""
+        """Return what `forward` does; prediction tasks replace it if the user wrote no `predict_step`."""
         return self._call_forward(batch, batch_idx, dataloader_idx)
 
     predict_step.gives_way = predict_step  # type: ignore[attr-defined]
 
     def forward_step(self, batch: Any, mode: str, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """The one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
+        """Run the one step of train, val and test: `forward`, then `loss_step`, then `metric_step`.
 
         Returns:
-            What `forward` returned, with the losses as `loss`, for Lightning and callbacks; None where that was None.
+            What `forward` returned, with the losses as `loss`, for Lightning and callbacks; None if that was None.
         """
         output = self._call_forward(batch, batch_idx, dataloader_idx)
         if output is None:
@@ -189,9 +189,9 @@ class ForwardModule(BaseModule):
         return step
 
     def loss_step(self, loss_dict: Mapping[str, Any], mode: str) -> dict[str, Tensor]:
-        """The losses to log, each times its weight, and `total`, which is back-propagated.
+        """Return the losses to log, each times its weight, and `total`, which is back-propagated.
 
-        The total is the entry `loss` where there is one, otherwise the sum of the entries with `loss` in their names.
+        The total is the entry `loss` if there is one, otherwise the sum of the entries with `loss` in their names.
 
         Args:
             loss_dict: scalars by name.
@@ -200,12 +200,12 @@ class ForwardModule(BaseModule):
         return with_total(loss_dict, self.loss_weights, strict=mode == "train")
 
     def metric_step(self, metric_dict: Mapping[str, Any], mode: str, dataloader_idx: int = 0) -> None:
-        """Give the evaluators of the split and dataloader their inputs.
+        """Update the evaluators of the split and dataloader.
 
         Args:
             metric_dict: keyword arguments; tensors go without their gradients.
             mode: `train`, `val` or `test`.
-            dataloader_idx: which of the split's dataloaders the batch is of.
+            dataloader_idx: the number of the batch's dataloader.
         """
         inputs = tree_map_only(Tensor, Tensor.detach, dict(metric_dict))
         group = self.evaluators.of(mode, dataloader_idx)
@@ -213,27 +213,27 @@ class ForwardModule(BaseModule):
             try:  # each of several takes what it knows, as in a MetricCollection
                 self.update_evaluator(evaluator, accepted_by(evaluator, inputs) if len(group) > 1 else inputs)
             except Exception as error:
-                where = "::".join(part for part in (f"evaluator_cfg::{mode}", name) if part)
-                add_note(error, f"`{where}` was updated with the keys {[*inputs]} of `metric_dict`")
+                key = "::".join(part for part in (f"evaluator_cfg::{mode}", name) if part)
+                add_note(error, f"`{key}` was updated with the keys {[*inputs]} of `metric_dict`")
                 raise
 
     def update_evaluator(self, evaluator: Any, metric_dict: Mapping[str, Any]) -> None:
-        """Give an evaluator the inputs of a batch.
+        """Update an evaluator with the inputs of a batch.
 
         Override it, and `compute_evaluator`, for evaluators that have not torchmetrics' methods.
         """
         getattr(evaluator, "update", evaluator)(**metric_dict)
 
     def compute_evaluator(self, evaluator: Any) -> Any:
-        """An evaluator's value of the epoch: numbers and arrays, in a dict or alone. It is reset afterwards."""
+        """Compute an evaluator's value of the epoch, numbers and arrays; it is reset afterwards."""
         return evaluator.compute() if hasattr(evaluator, "compute") else evaluator.aggregate()
 
     def on_forward_epoch_end(self, mode: str) -> None:
-        """Called when an epoch of train, val or test is over."""
+        """Finish an epoch of train, val or test."""
         self.on_metric_epoch_end(mode)
 
     def on_metric_epoch_end(self, mode: str) -> None:
-        """Compute the evaluators of a split, log what they give and reset them."""
+        """Compute the evaluators of a split, log their values and reset them."""
         arrays: dict[str, Tensor] = {}
         for loader, group in self.evaluators.fed(mode):
             suffix = loader_suffix(self.trainer, mode, loader)
@@ -248,43 +248,40 @@ class ForwardModule(BaseModule):
             self.evaluators.end(mode, loader)
         keep_arrays(self.trainer, mode, arrays)
 
-    def _computed(self, evaluator: Any) -> Any:
-        """An evaluator's value; None where it has none for the few samples of the sanity check, which nobody sees."""
+    def _computed(self, evaluator: object) -> Any:
+        """Compute an evaluator; None if it has no value for the few samples of the sanity check."""
         try:
             return self.compute_evaluator(evaluator)
         except Exception as error:  # of any evaluator
             if not self.trainer.sanity_checking:
                 raise
-            tell_of_no_value(evaluator, error)
+            warn_of_no_value(evaluator, error)
             return None
 
-    def _call_forward(self, batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-        where = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
-        return self(batch, **{name: where[name] for name in self._forward_takes})
+    def _call_forward(self, batch: object, batch_idx: int, dataloader_idx: int) -> Any:
+        numbers = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
+        return self(batch, **{name: numbers[name] for name in self._forward_takes})
 
     def measuring_state(self) -> dict[str, Any]:
-        """Likewise with the evaluators."""
+        """Return what the epoch has measured so far, that of the evaluators included."""
         return {"meters": super().measuring_state(), "evaluators": self.evaluators.measuring_state("train")}
 
     def load_measuring_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with an epoch's measuring."""
+        """Continue measuring an epoch."""
         super().load_measuring_state(state["meters"])
         self.evaluators.load_measuring_state("train", state["evaluators"])
 
     def _start_optimizers(self) -> None:
-        """Make the evaluators of all validation dataloaders too: what a resumed fit restores has to be there."""
+        """Make the evaluators of all validation dataloaders too, which a resumed fit restores."""
         super()._start_optimizers()
-        if self._loaders("val"):
-            self.evaluators.begin("val", self._loaders("val"))
+        loaders = loader_count(self.trainer, "val")
+        if loaders:
+            self.evaluators.begin("val", loaders)
 
     def _begin_forward_epoch(self) -> None:
-        self.evaluators.begin(self.mode, self._loaders(self.mode))
+        self.evaluators.begin(self.mode, loader_count(self.trainer, self.mode))
 
     def _end_epoch(self) -> None:
         super()._end_epoch()
         if not self.trainer.barebones:  # there, nothing may be logged
             self.on_forward_epoch_end(self.mode)
-
-    def _loaders(self, mode: str) -> int:
-        """The number of dataloaders of a mode."""
-        return loader_count(self.trainer, mode)

@@ -71,14 +71,14 @@ class LighterModule(BaseModule):
         self,
         network: nn.Module,
         criterion: Callable[..., Any] | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
-        train_metrics: Any = None,
-        val_metrics: Any = None,
-        test_metrics: Any = None,
-        finetune_cfg: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
+        train_metrics: object = None,
+        val_metrics: object = None,
+        test_metrics: object = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class LighterModule(BaseModule):
         self.network = network
 
     def _log_outputs(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
-        """Log a step of train, val or test; override it to log more, or with no call of `super()` something else.
+        """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
         Args:
             outputs: what the step returned, as a dict with `loss`.
@@ -106,14 +106,12 @@ class LighterModule(BaseModule):
         """
         self._measure.log_step()
 
-    _log_outputs.is_lighters = True  # type: ignore[attr-defined]
-
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
         """Call `_log_outputs`."""
         self._log_outputs(outputs, batch_idx)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The network's output."""
+        """Call the network."""
         return self.network(*args, **kwargs)
 
     training_step = missing_hook("training_step")

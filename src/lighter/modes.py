@@ -1,4 +1,4 @@
-"""The modes that a step runs in, by name; no torch."""
+"""The modes of a step, by name; no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Mode(str, Enum):
-    """A mode; it equals its string, and is written as that."""
+    """A mode, which equals its string and is printed as that."""
 
     TRAIN = "train"
     VAL = "val"

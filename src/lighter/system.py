@@ -16,14 +16,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lighter.adapters import (
-    BatchAdapter,
-    CriterionAdapter,
-    LoggingAdapter,
-    MetricsAdapter,
-    NamedInputs,
-    PositionalInputs,
-)
+from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
 from lighter.base import FIT_ONLY, BaseModule
 from lighter.config.problems import nearest
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
@@ -31,7 +24,15 @@ from lighter.modes import Mode as Mode
 from lighter.parts.collate import keep_none
 from lighter.parts.describe import describe
 from lighter.parts.hooks import ExistsIf
-from lighter.parts.metrics.measuring import measured
+from lighter.parts.metrics.measured_steps import measured
+from lighter.parts.model_inputs import (
+    SEVERAL_INPUTS_ADVICE,
+    NamedInputs,
+    PositionalInputs,
+    advise_single,
+    described_inputs,
+    plain_inputs,
+)
 
 MODES = ("train", "val", "test", "predict")
 ADAPTERS = {
@@ -60,7 +61,7 @@ def _loader_of(mode: str) -> ExistsIf:
 
 
 class _Shared(dict[str, Any]):
-    """A dict that copies of its owner share: weight averaging copies the module, and must not copy the data."""
+    """A dict that is not copied with its owner: weight averaging copies the module, and must not copy the data."""
 
     def __deepcopy__(self, memo: Any) -> _Shared:
         return self
@@ -90,7 +91,7 @@ class System(BaseModule):
 
     Raises:
         ModuleTypeError: a part of the wrong type.
-        ModuleValueError: a mode or an adapter that there is not.
+        ModuleValueError: an unknown mode or adapter.
     """
 
     logging_hook: ClassVar = "_log_stats"
@@ -121,15 +122,15 @@ class System(BaseModule):
         self,
         model: nn.Module,
         dataloaders: Mapping[str, Any] | None = None,
-        optimizer: Any = None,
-        scheduler: Any = None,
+        optimizer: object = None,
+        scheduler: object = None,
         criterion: Callable[..., Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         inferer: Callable[..., Any] | None = None,
-        finetune_cfg: Any = None,
+        finetune_cfg: object = None,
         loss_weights: Mapping[str, float] | None = None,
-        ckpt_path: Any = None,
+        ckpt_path: object = None,
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
@@ -176,11 +177,11 @@ class System(BaseModule):
     predict_dataloader = _loader_of("predict")
 
     def has_mode(self, mode: str) -> bool:
-        """Whether there is data for a mode; without any dataloaders, the data comes from elsewhere for all modes."""
+        """Return whether a mode has data; without any dataloaders, the data comes from elsewhere for all modes."""
         return not self.dataloaders or mode in self.dataloaders
 
     def step(self, batch: Any, mode: str) -> dict[str, Any]:
-        """The one step of all modes.
+        """Run the one step of all modes.
 
         Returns:
             `identifier`, `input`, `target`, `pred`, `loss` (None in test and predict), `metrics` (the batch's values;
@@ -190,25 +191,27 @@ class System(BaseModule):
         try:
             pred = self.forward(input)
         except Exception as error:
-            add_note(error, f"the model was called with {_described(input)}; {self._adapter(mode, 'batch')} chose that")
+            add_note(
+                error, f"the model was called with {described_inputs(input)}; {self._adapter(mode, 'batch')} chose that"
+            )
             if isinstance(error, (TypeError, AttributeError)) and type(input) in (dict, list, tuple) and input:
                 if not self._takes_one:
-                    add_note(error, _SEVERAL_INPUTS)
+                    add_note(error, SEVERAL_INPUTS_ADVICE)
                 elif input is batch:
-                    add_note(error, _one_input(input))
+                    add_note(error, advise_single(input))
             raise
         loss = self.compute_loss(input, target, pred, mode) if mode in ("train", "val") else None
         metrics = self.compute_metrics(input, target, pred, mode) if mode != "predict" else None
         return self.prepare_output(identifier, input, target, pred, loss, metrics, mode)
 
     def prepare_batch(self, batch: Any, mode: str) -> tuple[Any, Any, Any]:
-        """Input, target and identifier of a batch."""
+        """Return input, target and identifier of a batch."""
         return self._adapt(mode, "batch", batch)  # type: ignore[no-any-return]
 
     def forward(self, input: Any) -> Any:
-        """The prediction: the model's, or the inferer's where a trainer validates, tests or predicts.
+        """Call the model, or the inferer where a trainer validates, tests or predicts.
 
-        Several inputs, as a `BatchAdapter` gives them, are passed to the model apart, and to an inferer as they are.
+        Several inputs, as a `BatchAdapter` gives them, are passed to the model separately, to an inferer as they are.
         """
         now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
         injected = {name: now[name] for name in self._injected}
@@ -220,21 +223,21 @@ class System(BaseModule):
         return self.model(*inputs, **injected)
 
     def compute_loss(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
-        """The loss: a tensor, or a dict of them with `total`."""
+        """Compute the loss: a tensor, or a dict of them with `total`."""
         if self.criterion is None:
             raise ModuleValueError(f"mode {mode} needs a loss function: add `system::criterion`. {_CRITERION_EXAMPLE}")
         return self._adapt(mode, "criterion", self.criterion, input, target, pred)
 
     def compute_metrics(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
-        """Update the metrics of the mode; their values for this batch are worked out when they are looked at."""
+        """Update the metrics of the mode; their values for this batch are computed when they are read."""
         metrics = getattr(self, f"{mode}_metrics")
         return None if metrics is None else self._adapt(mode, "metrics", metrics, input, target, pred)
 
     def prepare_output(
         self, identifier: Any, input: Any, target: Any, pred: Any, loss: Any, metrics: Any, mode: str
     ) -> dict[str, Any]:
-        """What the step returns and callbacks get."""
-        input, target, pred = self._adapt(mode, "logging", _plain(input), target, pred)
+        """Return the output of the step, which callbacks get."""
+        input, target, pred = self._adapt(mode, "logging", plain_inputs(input), target, pred)
         return {
             "identifier": identifier,
             "input": input,
@@ -247,30 +250,28 @@ class System(BaseModule):
         }
 
     def _log_stats(self, loss: Any, metrics: Any, batch_idx: int | None) -> None:
-        """Log a step of train, val or test; override it to log more, or with no call of `super()` something else.
+        """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
         Args:
             loss: a tensor, or a dict of them with `total`; None in test.
-            metrics: the batch's values by name, worked out when they are looked at; None if there are no metrics.
+            metrics: the batch's values by name, computed when they are read; None if there are no metrics.
             batch_idx: the batch's number; None if the step takes none.
         """
         self._measure.log_step()
-
-    _log_stats.is_lighters = True  # type: ignore[attr-defined]
 
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
         """Call `_log_stats`."""
         self._log_stats(outputs.get("loss"), outputs.get("metrics"), batch_idx)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
-        """What a stage needs and there is not: key and example."""
-        found = super().missing(stage)
+        """Return what a stage needs and lacks: key and example."""
+        missing = super().missing(stage)
         if stage in ("fit", "validate") and self.criterion is None and type(self).compute_loss is System.compute_loss:
-            found.append(("criterion", _CRITERION_EXAMPLE))
-        return found
+            missing.append(("criterion", _CRITERION_EXAMPLE))
+        return missing
 
     def _adapt(self, mode: str, key: str, *values: Any) -> Any:
-        """What an adapter makes of some values; an error on the way says which adapter it was."""
+        """Call an adapter; an error in it says which adapter it was."""
         try:
             return self.adapters[mode][key](*values)
         except Exception as error:
@@ -278,7 +279,7 @@ class System(BaseModule):
             raise
 
     def _adapter(self, mode: str, key: str) -> str:
-        """Return what an adapter is called in messages: the config may not have it."""
+        """Name an adapter in messages: the config may not have it."""
         return f"{'' if (mode, key) in self._given_adapters else 'the default of '}`system::adapters::{mode}::{key}`"
 
     def _is_evaluating(self) -> bool:
@@ -288,38 +289,11 @@ class System(BaseModule):
         )
 
 
-_SEVERAL_INPUTS = (
-    "it got this as one argument; `input_accessor: [0, 1]` passes several inputs by position,"
-    " `input_accessor: {image: 0, age: 2}` by name"
-)
 _CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEntropyLoss"
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _one_input(batch: Any) -> str:
-    """Return how a model that takes one input gets that in place of the whole batch."""
-    first = next(iter(batch)) if isinstance(batch, dict) else 0
-    return (
-        f"it takes one input, and got all of these; `input_accessor: {first}` passes the first alone:"
-        f" `batch: {{_target_: lighter.adapters.BatchAdapter, input_accessor: {first}}}`"
-    )
-
-
-def _described(input: Any) -> str:
-    """Format the inputs of the model for messages."""
-    if isinstance(input, NamedInputs):
-        return f"({', '.join(f'{name}={describe(value)}' for name, value in input.items())})"
-    return f"({', '.join(map(describe, input))})" if isinstance(input, PositionalInputs) else describe(input)
-
-
-def _plain(input: Any) -> Any:
-    """Several inputs as a tuple or a dict, for callbacks."""
-    if isinstance(input, NamedInputs):
-        return dict(input)
-    return tuple(input) if isinstance(input, PositionalInputs) else input
-
-
-def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
+def _check_keys(name: str, given: object, allowed: Collection[str]) -> None:
     if given is None:
         return
     if not isinstance(given, Mapping):
@@ -331,7 +305,7 @@ def _check_keys(name: str, given: Any, allowed: Collection[str]) -> None:
 
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The adapters of a mode: those given, and the defaults for the others."""
+    """Return the adapters of a mode: those given, and the defaults for the others."""
     _check_keys(f"adapters::{mode}", given, ADAPTERS)
     batch = BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1)
     chosen = {

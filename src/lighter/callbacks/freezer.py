@@ -1,25 +1,27 @@
-"""`Freezer`: parameters that do not train until some step or epoch, or for the whole run.
+"""`Freezer`: freeze parameters until some step or epoch, or for the whole run.
 
-How it freezes, and why so:
+How it freezes, and why:
 
 - After the optimizers are built (`on_fit_start`), so that they hold what trains later. A frozen parameter has
   `requires_grad` False and no gradient: its backward pass is saved, and optimizers leave it alone, their momentum and
   weight decay included.
-- A normalisation layer that is frozen whole is in eval mode, so its running statistics stand still. This is set
-  anew before every batch, since anybody may call `train()`.
-- What is due is worked out from the trainer's step and epoch; a resumed run needs no state of ours.
-- DDP fixes what it synchronises when it wraps the module. After a change the module is wrapped anew, so that what is
-  frozen costs neither a backward pass nor communication there either.
-- What is frozen when the run ends stays so. A later Freezer, of another run, knows that it was not the user's doing.
+- A normalization layer that is frozen as a whole is in eval mode, so its running statistics do not change. This is set
+  again before every batch, since any code may call `train()`.
+- The trainer's step and epoch say what is due, so a resumed run needs no state of ours.
+- DDP decides what to synchronize when it wraps the module. After a change the module is wrapped again, so that frozen
+  parameters cost neither a backward pass nor communication there either.
+- Parameters that are frozen when the run ends stay frozen. A Freezer of a later run knows that it was not the user.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+import pytorch_lightning as pl
 from pytorch_lightning import Callback
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
@@ -44,9 +46,9 @@ class Freezer(Callback):
 
     A name is that of a module or a parameter as `named_parameters()` spells it: inside `network` (or `model`) of a
     `LighterModule` and a `System`, inside the module itself of a plain `LightningModule`. What is frozen has no
-    gradient; normalisation layers that are frozen whole keep their running statistics. Dropout stays as it is.
-    What the Freezer did not freeze, parameters that you froze yourself included, stays as it found it. What is frozen
-    when the run ends stays frozen.
+    gradient; normalization layers that are frozen as a whole keep their running statistics. Dropout stays as it is.
+    Parameters that the Freezer did not freeze, your own frozen ones included, stay as they are. Parameters that are
+    frozen when the run ends stay frozen.
 
     Args:
         names: modules (with all that is in them) and parameters to freeze, by their whole names; or patterns
@@ -56,8 +58,8 @@ class Freezer(Callback):
         except_name_starts_with: likewise, by how their names begin, beside `except_names`.
         until_step: the number of optimizer steps (`trainer.global_step`) after which they train.
         until_epoch: the epoch, counted from 0, from which on they train. With `until_step` too, whichever is first.
-        schedule: thawing in parts: names by the epoch from which on they train. The longest of several names that
-            take a parameter in counts; what none takes in stays frozen. Without `names` and `name_starts_with`
+        schedule: gradual thawing: names by the epoch from which on they train. The longest of several names that
+            cover a parameter counts; what none covers stays frozen. Without `names` and `name_starts_with`
             everything is frozen until the schedule thaws it.
 
     Raises:
@@ -95,69 +97,73 @@ class Freezer(Callback):
         self._changed = False
 
     def until(self, parameter: Parameter) -> str | None:
-        """Until when this Freezer keeps a parameter frozen, `until epoch 3` say, for tables; None where it does not."""
-        found = next((group for group in self._frozen if id(parameter) in group.taken), None)
-        return str(found.until) if found is not None else None
+        """Say until when this Freezer keeps a parameter frozen, `until epoch 3` say; None if it does not freeze it."""
+        return next((str(group.until) for group in self._frozen if id(parameter) in group.taken), None)
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freeze, now that the optimizers are built."""
-        if trainer.strategy.model is not pl_module and not isinstance(trainer.strategy.model, DistributedDataParallel):
+        model = trainer.strategy.model
+        if model is not pl_module and not isinstance(model, DistributedDataParallel):
             raise MisfitError(
                 f"a Freezer works on one device and with `strategy: ddp`; {type(trainer.strategy).__name__} keeps"
                 " parameters in a form of its own"
             )
-        ours = isinstance(pl_module, BaseModule)
-        inventory = Inventory(pl_module, PREFIXES, pl_module.aside) if ours else Inventory(pl_module)
+        inventory = Inventory(pl_module)
+        if isinstance(pl_module, BaseModule):
+            inventory = Inventory(pl_module, PREFIXES, pl_module.aside)
         self._frozen = self._choice.groups(inventory)
         self._freeze(trainer)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say what is frozen, now that the step and the epoch of a resumed run are known."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what is frozen, now that the step and the epoch of a resumed run are known."""
         for group in self._thaw_due(trainer):
             log.info("Freezer: trains from the start: %s", group)
         for group in self._frozen:
             log.info("Freezer: frozen %s: %s", group.until, group)
-        if self is _freezers(trainer)[-1] and pl_module.automatic_optimization:
-            _check_that_something_trains(pl_module)
+        trains = any(parameter.requires_grad for parameter in pl_module.parameters())
+        if self is _freezers(trainer)[-1] and pl_module.automatic_optimization and not trains:
+            raise MisfitError("Freezer: all parameters are frozen at the start, so there is nothing to train")
         self._settle(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Thaw what trains from this epoch on."""
         self._advance(trainer)
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
         """Thaw what trains from this step on; keep frozen what does not."""
-        if batch_idx == 0:  # other callbacks have had their say about this epoch
+        if batch_idx == 0:  # other callbacks may have changed what trains in this epoch
             self._freeze(trainer)
         self._advance(trainer)
-        thawed, self._thawed = self._thawed, []  # by now, whoever adds them to an optimizer has done so
+        thawed, self._thawed = self._thawed, []  # by now, a callback that adds them to an optimizer has done so
         if thawed and trainer.optimizers:
             _warn_of_idle(pl_module, thawed, trainer.optimizers)
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The run is over."""
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Release the layers, as the run is over."""
         self.teardown(trainer, pl_module, "fit")
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """The run is over."""
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Release the layers, as the run is over."""
         groups, self._frozen, self._thawed, self._changed = self._frozen, [], [], False
         for group in groups:
             group.leave()
 
-    def _freeze(self, trainer: Any) -> None:
-        """Freeze what trains, or trains again because of somebody else."""
+    def _freeze(self, trainer: pl.Trainer) -> None:
+        """Freeze what trains, or was made to train again by other code."""
         others, step, epoch = self._taken_by_others(trainer), trainer.global_step, trainer.current_epoch
         for group in self._frozen:
             if not group.until.is_past(step, epoch):
                 self._changed |= group.freeze(others)
 
-    def _advance(self, trainer: Any) -> None:
+    def _advance(self, trainer: pl.Trainer) -> None:
         for group in self._thaw_due(trainer):
             log.info("Freezer: epoch %d, step %d: thawed: %s", trainer.current_epoch, trainer.global_step, group)
         self._settle(trainer)
 
-    def _thaw_due(self, trainer: Any) -> list[Frozen]:
-        """Thaw what is due, and return it."""
+    def _thaw_due(self, trainer: pl.Trainer) -> list[Frozen]:
+        """Thaw the groups that are due, and return them."""
         if not self._frozen:
             return []
         step, epoch = trainer.global_step, trainer.current_epoch
@@ -170,32 +176,31 @@ class Freezer(Callback):
             self._thawed += due
         return due
 
-    def _settle(self, trainer: Any) -> None:
-        """Keep the layers' statistics, and let DDP know what has changed: once, after the last of several Freezers."""
+    def _settle(self, trainer: pl.Trainer) -> None:
+        """Keep the layers' statistics, and have DDP wrap the module again: once, after the last of several Freezers."""
         for group in self._frozen:
             group.hold_layers()
         freezers = _freezers(trainer)
         if self is freezers[-1] and any(freezer._changed for freezer in freezers):
-            _wrap_anew(trainer.strategy)
+            strategy = trainer.strategy
+            if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
+                strategy.model = strategy.lightning_module
+                strategy.configure_ddp()
             for freezer in freezers:
                 freezer._changed = False
 
-    def _taken_by_others(self, trainer: Any) -> set[int]:
+    def _taken_by_others(self, trainer: pl.Trainer) -> set[int]:
         others = [freezer for freezer in _freezers(trainer) if freezer is not self]
         return {item for freezer in others for group in freezer._frozen for item in group.taken}
 
 
-def _freezers(trainer: Any) -> list[Freezer]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, Freezer)]
-
-
-def _check_that_something_trains(module: nn.Module) -> None:
-    if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise MisfitError("Freezer: all parameters are frozen at the start, so there is nothing to train")
+def _freezers(trainer: pl.Trainer) -> list[Freezer]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, Freezer)]
 
 
 def _warn_of_idle(module: nn.Module, thawed: Sequence[Frozen], optimizers: Sequence[Optimizer]) -> None:
-    """Say which thawed parameters do not train nevertheless: an optimizer has only what it was built with."""
+    """Warn of thawed parameters that do not train: an optimizer has only what it was built with."""
     known = {id(item) for one in optimizers for group in one.param_groups for item in group["params"]}
     idle = {id(item) for group in thawed for item in group.parameters if item.requires_grad} - known
     named = [(as_written(name), id(item)) for name, item in module.named_parameters()]
@@ -208,14 +213,7 @@ def _warn_of_idle(module: nn.Module, thawed: Sequence[Frozen], optimizers: Seque
         )
 
 
-def _wrap_anew(strategy: Any) -> None:
-    """Have DDP look again at which parameters train."""
-    if isinstance(strategy.model, DistributedDataParallel):
-        strategy.model = strategy.lightning_module
-        strategy.configure_ddp()
-
-
-def _names(argument: str, given: Any, *, is_prefix: bool = False) -> list[Name]:
+def _names(argument: str, given: object, *, is_prefix: bool = False) -> list[Name]:
     listed = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     # a Sequential's modules are called 0, 1, ...
     if any(isinstance(name, bool) or not isinstance(name, (str, int)) for name in listed):
@@ -225,16 +223,18 @@ def _names(argument: str, given: Any, *, is_prefix: bool = False) -> list[Name]:
     return [Name(str(name), is_prefix) for name in listed]
 
 
-def _count(argument: str, given: Any, example: str = _EXAMPLE) -> Any:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
+def _count(argument: str, given: object, example: str = _EXAMPLE) -> int | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int):
         raise ModuleTypeError(f"{argument} is a whole number; found {describe(given)}. {example}")
-    if given is not None and given < 0:
+    if given < 0:
         raise ModuleValueError(f"{argument} counts from 0; found {given}. {example}")
     return given
 
 
-def _schedule(given: Any) -> dict[Name, int]:
-    """The epoch from which on each name trains."""
+def _schedule(given: object) -> dict[Name, int]:
+    """Return the epoch from which on each name trains."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not given:
@@ -242,7 +242,7 @@ def _schedule(given: Any) -> dict[Name, int]:
     epochs: dict[Name, int] = {}
     for key, names in given.items():
         written = int(key) if isinstance(key, str) and key.isdecimal() else key  # an override's keys are text
-        epoch = _count("an epoch of `schedule`", written, _SCHEDULE_EXAMPLE)
+        epoch = _count("an epoch of `schedule`", written, _SCHEDULE_EXAMPLE) or 0
         for name in _names(f"schedule::{key}", names):
             if epochs.setdefault(name, epoch) != epoch:
                 raise ModuleValueError(f"`schedule` has `{name}` twice, at epochs {epochs[name]} and {epoch}")

@@ -1,4 +1,4 @@
-"""Memory for tensors that are written as a whole, where torch is told to be deterministic."""
+"""Allocate memory for tensors that are written as a whole, in torch's deterministic mode."""
 
 from __future__ import annotations
 

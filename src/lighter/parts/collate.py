@@ -1,4 +1,4 @@
-"""Batches in which None survives: a dataset without identifiers, say."""
+"""Collate batches with fields that are None: of a dataset without identifiers, say."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 
-def keep_none(loaders: Any) -> Any:
-    """The same loaders; in the place of those that collate as torch does by default, copies that keep None."""
+def keep_none(loaders: object) -> Any:
+    """Return the loaders; those that collate as torch does by default are replaced by copies that keep None."""
 
     def kept(loader: DataLoader) -> DataLoader:
         if loader.collate_fn is default_collate:
@@ -24,7 +24,7 @@ def keep_none(loaders: Any) -> Any:
 
 
 def collate_with_none(samples: list[Any]) -> Any:
-    """As `default_collate`, with None for a field that is None in every sample, and a list where it is in some."""
+    """Collate as `default_collate` does; a field that is None in every sample is None, in some a list."""
     return collate(samples, collate_fn_map=_WITH_NONE)
 
 

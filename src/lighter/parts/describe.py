@@ -1,17 +1,16 @@
-"""How messages say what a value was: its type, its shape, its keys or its length, never its contents at length."""
+"""Describe values in messages: type, shape, keys or length, and never long contents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 _MOST = 6
 
 
-def describe(value: Any, *, depth: int = 2) -> str:
-    """A short description of any value.
+def describe(value: object, *, depth: int = 2) -> str:
+    """Describe any value in a few words.
 
     Example:
         `describe([torch.zeros(2, 3), {"id": 1}])` is

@@ -1,7 +1,7 @@
-"""Hooks of Lightning's that exist only where there is something to run.
+"""Hooks that exist for Lightning only in some instances.
 
-Lightning takes a hook for written if its code differs from its own, and looks through `__wrapped__` to find that code.
-Nothing is assigned over what a subclass defines, and nothing stands in the way of pickling.
+Lightning takes a hook for overridden if its code differs from its own, and looks through `__wrapped__` to find it.
+Nothing is assigned over what a subclass defines, and nothing prevents pickling.
 
 A function of ours is marked by an attribute that is the function itself: `functools.wraps` copies attributes, and a
 user's function that wraps one of ours is not one of ours.
@@ -20,7 +20,7 @@ from lighter.errors import StepMissingError
 
 
 def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
-    """A step or dataloader hook that Lightning takes for not written, and that says so when called by hand.
+    """Make a step or dataloader hook that does not exist for Lightning, and that says so when called by hand.
 
     Args:
         name: of Lightning's hook.
@@ -38,41 +38,38 @@ def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
 
 
 class ExistsIf:
-    """A hook, as an attribute of a class, that exists in those instances for which `exists(instance)` is true."""
+    """A hook that exists in those instances for which `exists(instance)` is true."""
 
     def __init__(self, hook: Callable[..., Any], exists: Callable[[Any], bool], advice: str = "") -> None:
         self.hook, self.exists = hook, exists
         self.missing = missing_hook(hook.__name__, advice)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> Any:
         if instance is None:
             return self.hook
         return MethodType(self.hook if self.exists(instance) else self.missing, instance)
 
 
-def is_marked(function: Any, mark: str) -> bool:
-    """Return whether a function is marked itself, and no copy of the marked one's attributes."""
+def is_marked(function: object, mark: str) -> bool:
+    """Return whether a function itself is marked, and is no copy of the marked one's attributes."""
     return function is not None and getattr(function, mark, None) is function
 
 
 class OverriddenIf:
-    """A hook that Lightning takes for overridden in those instances for which `condition(instance)` is true.
-
-    In the others it is Lightning's own.
-    """
+    """A hook that overrides Lightning's in those instances for which `condition(instance)` is true."""
 
     def __init__(self, hook: Callable[..., Any], condition: Callable[[Any], bool]) -> None:
         self.hook, self.condition = hook, condition
         self.default = getattr(LightningModule, hook.__name__)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> Any:
         if instance is None:
             return self.default
         return MethodType(self.hook if self.condition(instance) else self.default, instance)
 
 
 def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
-    """A hook after which a method of the module's is called with the same arguments, whoever overrides the hook.
+    """Wrap a hook so that a method of the module is called after it, with the same arguments, whoever overrides it.
 
     It is called once, after the outermost of several overrides that call `super()`.
     """

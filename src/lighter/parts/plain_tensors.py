@@ -1,4 +1,4 @@
-"""Tensors of a subclass as plain ones: what is saved can then be loaded with `weights_only=True`."""
+"""Convert tensors of a subclass to plain ones, which can be loaded with `weights_only=True`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 
 
 def plain_tensor(value: Tensor) -> Tensor:
-    """The same numbers, detached, without the class that somebody has given them, MONAI's `MetaTensor` say.
+    """Detach a tensor and remove its subclass, MONAI's `MetaTensor` say.
 
     Subclasses whose numbers are elsewhere (quantized, sharded, not there yet) stay what they are; so do parameters.
     """

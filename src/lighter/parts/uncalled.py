@@ -1,23 +1,21 @@
-"""Methods that upstream's modules called and ours do not: a subclass that overrides one is told what to override."""
+"""Refuse overrides of methods that upstream's modules call and ours do not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import Any
 
 from lighter.errors import ModuleTypeError
 
 
 def refuse_uncalled(kind: type, instead: Mapping[str, str]) -> None:
-    """See that a user's class overrides nothing that nobody calls.
+    """Raise a ModuleTypeError if a user's class overrides such a method.
+
+    A method of such a name that the class itself uses is the user's own helper.
 
     Args:
         kind: the class of a module.
-        instead: by the names of such methods, what to override in their place.
-
-    Raises:
-        ModuleTypeError: it does. A method of such a name that the class itself uses is a helper of the user's own.
+        instead: by the names of such methods, what to override instead.
     """
     written = [(name, member) for each in _classes_of_users(kind) for name, member in vars(each).items()]
     for name in dict(written):
@@ -33,8 +31,8 @@ def _classes_of_users(kind: type) -> Iterator[type]:
         yield each
 
 
-def _names(member: Any) -> set[str]:
-    """The names that a method's code uses, in functions within it too."""
+def _names(member: object) -> set[str]:
+    """Return the names that a method's code uses, in nested functions too."""
     code = getattr(getattr(member, "unmeasured", getattr(member, "__func__", member)), "__code__", None)
     ahead, found = [code], set()
     while ahead:

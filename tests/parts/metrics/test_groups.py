@@ -20,7 +20,7 @@ from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric
 
 import lighter
 from lighter.errors import MisfitError
-from lighter.parts.metrics.measuring import prepare_metrics
+from lighter.parts.metrics.groups import prepare_metrics
 from tests.jobs import Classifier, loader, mlp
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
-from lighter.parts.metrics.batch_values import BatchValues, LateTensor, intercept
+from lighter.parts.batches import samples_in
+from lighter.parts.metrics.batch_values import BatchValues, LazyTensor, StepMetrics
 from lighter.parts.metrics.log_names import optimizer_values
-from lighter.parts.metrics.meter import Meter, samples_in
+from lighter.parts.metrics.meter import Meter
 from lighter.parts.metrics.step_output import sort_output
 from tests.jobs import metrics
 
@@ -66,13 +68,32 @@ def test_batch_sizes(batch: Any, size: int) -> None:
     assert samples_in(batch) == size
 
 
-def test_intercepting_twice_and_in_copies() -> None:
-    metric = MulticlassAccuracy(10)
-    values = intercept(metric)
-    assert intercept(metric) is values
-    other = copy.deepcopy(metric)
-    assert isinstance(other.forward, BatchValues)
-    assert other.forward.metrics is other
+def seen_by_a_step(metrics: Any) -> Any:
+    """Metrics in a step whose values are not logged."""
+    values = BatchValues(metrics)
+    values.wanted = False
+    return StepMetrics(values)
+
+
+def test_a_step_sees_the_metrics_themselves_but_for_their_call() -> None:
+    collection = metrics()
+    seen = seen_by_a_step(collection)
+    assert isinstance(seen, MetricCollection)
+    assert not isinstance(seen, MulticlassAccuracy)
+    assert seen["accuracy"] is collection["accuracy"]
+    assert ("f1" in seen, len(seen), list(seen), seen.prefix) == (True, 2, list(collection), None)
+    assert repr(seen) == repr(collection)
+    seen.update(torch.eye(10), torch.arange(10))
+    seen(torch.eye(10), torch.arange(10))
+    assert collection["accuracy"].update_count == 2
+    seen.prefix = "val_"
+    assert set(collection.compute()) == {"val_accuracy", "val_f1"}
+    for other in (copy.deepcopy(seen), pickle.loads(pickle.dumps(seen))):
+        other.reset()
+    assert collection["accuracy"].update_count == 2
+    assert not seen_by_a_step(MetricCollection([]))
+    assert type(collection).forward is MetricCollection.forward
+    assert "forward" not in vars(collection)
 
 
 def test_values_that_nobody_reads_are_not_worked_out() -> None:
@@ -84,9 +105,8 @@ def test_values_that_nobody_reads_are_not_worked_out() -> None:
             return super().compute()
 
     metric = Counting(10, average="micro")
-    values = intercept(metric)
-    values.wanted = False
-    late = [metric(torch.eye(10), torch.arange(10)) for _ in range(3)]
+    seen = seen_by_a_step(metric)
+    late = [seen(torch.eye(10), torch.arange(10)) for _ in range(3)]
     assert computed == []
     assert float(late[0]) == 1.0
     assert float(late[0]) == 1.0
@@ -101,7 +121,7 @@ def test_a_late_tensor_is_a_tensor_wherever_it_goes() -> None:
         made.append(1)
         return torch.tensor(3.0)
 
-    late = LateTensor(make)
+    late = LazyTensor(make)
     assert made == []
     assert isinstance(late, torch.Tensor)
     assert late.item() == 3.0
@@ -144,16 +164,14 @@ def test_late_values_copy_what_was_gathered_once_only() -> None:
             return Gathering(10)
 
     metric = Gathering(10)
-    values = intercept(metric)
-    values.wanted = False
+    seen = seen_by_a_step(metric)
     for _ in range(3):
-        assert float(metric(torch.eye(10), torch.arange(10))) == 1.0
+        assert float(seen(torch.eye(10), torch.arange(10))) == 1.0
     assert Gathering.copies == 1
     assert len(metric.preds) == 3
 
 
 def test_late_values_can_be_sent_to_another_process() -> None:
     collection = metrics()
-    intercept(collection).wanted = False
-    sent = pickle.loads(pickle.dumps(collection(torch.eye(10), torch.arange(10))))
+    sent = pickle.loads(pickle.dumps(seen_by_a_step(collection)(torch.eye(10), torch.arange(10))))
     assert {name: float(value) for name, value in sent.items()} == pytest.approx({"accuracy": 1.0, "f1": 1.0})

@@ -114,9 +114,10 @@ def test_the_other_scheduler_stays_what_it_is() -> None:
     alone = make(plain)
     beside = build_scheduler({"scheduler": make, "warmup": {"steps": N}}, warmed)[0]["scheduler"]
     assert isinstance(beside, torch_schedulers.CosineAnnealingLR)
-    assert type(beside).__name__ == "CosineAnnealingLR"
+    assert beside.__class__ is torch_schedulers.CosineAnnealingLR
     assert beside.state_dict() == alone.state_dict()
     assert beside.get_last_lr() == RATES
+    assert (beside.T_max, beside.last_epoch) == (alone.T_max, 0)
     copied = copy.deepcopy(beside)
     assert copied.state_dict() == beside.state_dict()
 

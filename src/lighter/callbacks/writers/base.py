@@ -1,9 +1,11 @@
-"""`BaseWriter`: the callback behind all writers. It knows where, when and which samples; what it writes, others know.
+"""`BaseWriter`: the callback behind all writers, which knows where, when and which samples are written.
 
-setup               where to write, and that nothing is there; or, to go on, what is there
-on_predict_start    the part of this process is opened; to go on, the batches that are complete are left out
-on_predict_batch_end  `write`, then a note that the batch is complete
-on_predict_end      the parts of all processes become the file
+setup               check that nothing is at the path; to resume, load what a stopped prediction has written
+on_predict_start    open the part of this process; to resume, leave out the batches that are complete
+on_predict_batch_end  `write`, then note that the batch is complete
+on_predict_end      make one file of the parts of all processes
+
+One class, as all of this shares its state; the parts, their order and their format have files of their own.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
 from lighter._lightning.access import predicted_samples, start_predicting_at
-from lighter.callbacks.writers.disk import crc_of, publish, sync
+from lighter.callbacks.writers.disk import checkpoint_identity, publish
 from lighter.callbacks.writers.formats import Format
-from lighter.callbacks.writers.order import in_order, is_in_order
+from lighter.callbacks.writers.order import whole_file
 from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.progress import Place
 from lighter.callbacks.writers.samples import columns
@@ -34,22 +37,21 @@ log = logging.getLogger("lighter")
 run_log = logging.getLogger("lighter.runs")  # whose warnings are shown on the terminal
 
 _END: Place = (2**62, 0)
-_TELLING = 1 << 20  # bytes at the end of a checkpoint: Lighter's manifest and torch's list of checksums are there
 
 
 class BaseWriter(Callback):
-    """Writes what `predict_step` returns, batch by batch. Override `write`.
+    """Write what `predict_step` returns, batch by batch. Override `write`.
 
     Memory does not grow with the number of samples, and what the trainer returns is left alone (`return_predictions`
-    decides that). A prediction that was stopped at any moment goes on after its last complete batch where `resume` is
-    true: `write` is not called again for complete batches, and for one batch it may be called twice.
+    decides that). If `resume` is true, a prediction that was stopped at any moment continues after its last complete
+    batch: `write` is not called again for complete batches, and for one batch it may be called twice.
 
     Args:
-        path: the file or folder to write; one that is there already is never written over. A relative path is in the
-            trainer's `default_root_dir`, which is the run's folder in runs of `lighter`.
+        path: the file or folder to write, which must not exist. A relative path is in the trainer's
+            `default_root_dir`, which is the run's folder in runs of `lighter`.
 
     Attributes:
-        resume: whether to go on with what is there; `lighter predict --resume` sets it.
+        resume: whether to continue a stopped prediction; `lighter predict --resume` sets it.
         samples: in `write`, the indices of the batch's samples in the dataset; None if the dataset has none.
 
     Raises:
@@ -80,16 +82,16 @@ class BaseWriter(Callback):
         self.samples: list[int] | None = None
         self.rank = 0
         self._part: Part | None = None
-        self._goes_on = False
+        self._resumes = False
         self._count = 0
-        self._noted: dict[str, Any] = {}  # of the batch, beside its samples
+        self._noted: dict[str, Any] = {}  # about the batch, beside its samples
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         """Write what `predict_step` returned for a batch.
 
         Args:
             outputs: what it returned, on its device.
-            batch: what it got.
+            batch: the batch that it got.
             batch_idx: the number of the batch, from 0 for each dataloader.
             dataloader_idx: the number of the dataloader.
         """
@@ -101,9 +103,6 @@ class BaseWriter(Callback):
         """Return the values under some keys of what `predict_step` returned: see `samples.columns`.
 
         An `identifier` of None, that of a `System` without `identifier_accessor`, is the sample's index in the dataset.
-
-        Raises:
-            PredictionError: the output is no dict, a key is not there, or the lengths differ.
         """
         if self.samples is not None and isinstance(outputs, Mapping) and outputs.get("identifier", "") is None:
             outputs = {**outputs, "identifier": self.samples}
@@ -133,66 +132,70 @@ class BaseWriter(Callback):
 
     @property
     def rows_path(self) -> Path:
-        """The file of the rows, where there is one: it is there when the prediction is whole."""
+        """The file of the rows, which exists when the prediction is whole."""
         return self.path
 
     def has_begun(self, root: Path) -> bool:
-        """Whether a run with this folder has begun to write, or has ended."""
+        """Return whether a run with this folder has begun to write, or has ended."""
         path = root / self.rows_path
         return path.exists() or paths.has_progress(path)
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Find the place to write to, and see that nothing is lost there."""
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Find the path, and check that nothing there is lost."""
         if stage != "predict":
             return
         self.rank = trainer.global_rank
         if is_remote(trainer.default_root_dir) and not self.path.is_absolute():
-            root = f"the trainer's `default_root_dir` is {trainer.default_root_dir}"
-            raise PredictionError(f"{self.path} is to be on a disk, and {root}: give the writer an absolute path")
-        self.path = Path(trainer.strategy.broadcast(str(Path(trainer.default_root_dir).absolute() / self.path)))
-        self._forbid_two_of_a_path(trainer)
-        self._part = part = self._part_of(self.rank)
-        self._goes_on = goes_on = self.resume and part.take()
-        if self.rows_path.exists() and not (goes_on and self.format is None):
+            raise PredictionError(
+                f"{self.path} is to be on a disk, and the trainer's `default_root_dir` is {trainer.default_root_dir}:"
+                " give the writer an absolute path"
+            )
+        root = Path(trainer.default_root_dir).absolute()
+        self.path = Path(trainer.strategy.broadcast(str(root / self.path)))
+        others = [writer for writer in _writers(trainer) if writer is not self and root / writer.path == self.path]
+        if others:
+            raise PredictionError(
+                f"{type(self).__name__} and {type(others[0]).__name__} both write {self.path}: give each a path of"
+                " its own"
+            )
+        part = self._part = self._part_of(self.rank)
+        self._resumes = self.resume and part.take()
+        if self.rows_path.exists() and not (self._resumes and self.format is None):
             if not self.resume:
                 raise PredictionError(f"{self.rows_path} is there, and nothing is written over: name another path")
             self._see_that_it_is_whole(trainer)
             self.teardown(trainer, pl_module, stage)
-        elif goes_on:
+        elif self._resumes:
             part.load(self._damaged_in)
             self._report_damage(part)
         elif trainer.is_global_zero:
             self.rows_path.parent.mkdir(parents=True, exist_ok=True)
 
     def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
-        """The first file that `write` made of a batch, beside its rows, and that is not as it was noted."""
+        """Return the first file that `write` made of a batch, beside its rows, that differs from its note."""
         return None
 
     def _report_damage(self, part: Part) -> None:
-        """Say that some of it is predicted again, which a writer of the user's may not be able to do.
-
-        Raises:
-            PredictionError: only the user knows what such a writer has written.
-        """
+        """Warn that samples are predicted again; a writer of the user's that cannot do so is an error."""
         if part.damaged is None:
             return
-        what = f"{part.damaged} is not as it was written, after {part.samples} samples"
+        damage = f"{part.damaged} is not as it was written, after {part.samples} samples"
         if self.format is None:
             raise PredictionError(
-                f"{what}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
+                f"{damage}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
                 f" {self.path} away, and predict anew"
             )
-        run_log.warning("%s. What follows is predicted again", what)
+        run_log.warning("%s. What follows is predicted again", damage)
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """Open the part of this process; the first writer of several sets the dataloaders to where they go on."""
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the part of this process; the first of several writers moves the dataloaders forward."""
         if self._part is not None:
             if not self.rows_path.parent.is_dir():
                 raise PredictionError(
                     f"process {self.rank} does not see {self.rows_path.parent}, which the first process made: the"
                     " processes of a prediction need a common file system"
                 )
-            begin = self._part.go_on if self._goes_on else self._part.create
+            begin = self._part.resume if self._resumes else self._part.create
             begin(self._about(trainer))
         writers = _writers(trainer)
         if self is writers[0]:
@@ -202,15 +205,21 @@ class BaseWriter(Callback):
 
     @property
     def next(self) -> Place:
-        """The first batch that this writer still needs, as (dataloader, batch)."""
+        """The first batch that this writer still needs."""
         return _END if self._part is None or self._part.ended else self._part.next
 
     def written_samples(self, loader: int) -> list[Any]:
-        """For each complete batch of a dataloader, the indices of its samples; None where there are none."""
+        """Return the samples' indices of each complete batch of a dataloader; None if it has none."""
         return [batch.samples for _, batch in self._part.batches() if batch.place[0] == loader] if self._part else []
 
     def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Write a batch, unless it is written."""
         place = (dataloader_idx, batch_idx)
@@ -222,8 +231,8 @@ class BaseWriter(Callback):
         self.write(outputs, batch, batch_idx, dataloader_idx)
         self._part.note(place, self._count, self.samples, self._noted)
 
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        """Make the file whole, and give it its name."""
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make one file of the parts of all processes."""
         if self._part is None:
             return
         self._part.end()
@@ -234,9 +243,9 @@ class BaseWriter(Callback):
         self.teardown(trainer, pl_module, "predict")
 
     def finish(self, parts: list[Part]) -> None:
-        """Make of the parts of all processes what the user asked for. Called in the first process."""
+        """Make one file of the parts of all processes. Called in the first process."""
         if self.format is not None:
-            whole = self._merged(parts) if parts[0].rows is None or not self._is_whole(parts) else parts[0].rows
+            whole = whole_file(parts, self.format, paths.merging(self.rows_path))
             parts[0].note_whole(whole)
             if not publish(whole, self.rows_path):
                 raise PredictionError(
@@ -247,26 +256,8 @@ class BaseWriter(Callback):
             part.remove()
         log.info("%s: %d samples", self.path, sum(part.samples for part in parts))
 
-    def _is_whole(self, parts: list[Part]) -> bool:
-        """Whether the first part is the file."""
-        return self.format.suffix is None and parts[0].header is not None and is_in_order(parts)  # type: ignore[union-attr]
-
-    def _merged(self, parts: list[Part]) -> Path:
-        assert self.format is not None
-        header = next((part.header for part in parts if part.header is not None), None)
-        merged = paths.merging(self.rows_path)
-        self.format.write(
-            merged, self.format.header(None) if header is None else header, in_order(parts, self.format.split)
-        )
-        sync(merged)
-        return merged
-
     def _parts(self, world_size: int) -> list[Part]:
-        """The parts of all processes.
-
-        Raises:
-            PredictionError: one is not there, or has not ended.
-        """
+        """Load the parts of all processes, which must have ended."""
         parts = [self._part_of(rank) for rank in range(world_size)]
         for rank, part in enumerate(parts):
             if part.progress.exists():
@@ -278,12 +269,8 @@ class BaseWriter(Callback):
                 )
         return parts
 
-    def _see_that_it_is_whole(self, trainer: Any) -> None:
-        """Of a file that is there when a prediction goes on; takes away what its parts left in their last moment.
-
-        Raises:
-            PredictionError: the file is somebody else's, and the rows of this prediction have not got their name.
-        """
+    def _see_that_it_is_whole(self, trainer: pl.Trainer) -> None:
+        """Check that a file that exists is this prediction's, and remove the parts left beside it."""
         first = self._part_of(0)
         if first.progress.exists() and self.format is not None and not first.is_whole(self.rows_path):
             raise PredictionError(
@@ -295,8 +282,8 @@ class BaseWriter(Callback):
             for rank in range(trainer.world_size):
                 self._part_of(rank).remove()
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave what is written as it is, and say how to go on."""
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the files as they are, and say how to resume."""
         part = self._part
         if part is not None and part.is_open and part.samples and self.rank == 0:
             log.info("%s is not whole: %d samples are in %s", self.path, part.samples, part.rows or part.progress)
@@ -304,48 +291,30 @@ class BaseWriter(Callback):
                 log.info("to go on: lighter predict --resume %s", trainer.default_root_dir)
         self.teardown(trainer, pl_module, "predict")
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Close what is open."""
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the files."""
         if self._part is not None:
             self._part.close()
             self._part = None
 
     def about(self) -> dict[str, Any]:
-        """What must be the same in a run that goes on, besides the trainer's processes and data."""
+        """Return what must be the same in a resumed run, besides the trainer's processes and data."""
         return {"writer": type(self).__name__}
 
-    def _about(self, trainer: Any) -> dict[str, Any]:
+    def _about(self, trainer: pl.Trainer) -> dict[str, Any]:
         about = {
             **self.about(),
             "processes": trainer.world_size,
             "batches": [None if number == float("inf") else number for number in trainer.num_predict_batches],
-            "checkpoint": _identity(trainer.ckpt_path),
+            "checkpoint": checkpoint_identity(trainer.ckpt_path),
         }
-        return dict(json.loads(json.dumps(about)))
+        return dict(json.loads(json.dumps(about)))  # as it will be read back: tuples become lists
 
     def _part_of(self, rank: int) -> Part:
         rows = paths.partial(self.rows_path, rank, self.format.suffix) if self.format is not None else None
         return Part(rows, paths.progress(self.rows_path, rank))
 
-    def _forbid_two_of_a_path(self, trainer: Any) -> None:
-        root = Path(trainer.default_root_dir).absolute()
-        others = [writer for writer in _writers(trainer) if writer is not self and root / writer.path == self.path]
-        if others:
-            raise PredictionError(
-                f"{type(self).__name__} and {type(others[0]).__name__} both write {self.path}: give each a path of"
-                " its own"
-            )
 
-
-def _identity(checkpoint: str | os.PathLike[str] | None) -> Any:
-    """Identify a checkpoint by its content, wherever it is; a URL stands for itself."""
-    if checkpoint is None or not os.path.exists(checkpoint):
-        return checkpoint if checkpoint is None else os.fspath(checkpoint)
-    path, found = os.path.abspath(checkpoint), os.stat(checkpoint)
-    if os.path.isdir(path):
-        return {"path": path, "modified": found.st_mtime_ns}
-    return {"path": path, "bytes": found.st_size, "crc": crc_of(Path(path), end=_TELLING)}
-
-
-def _writers(trainer: Any) -> list[BaseWriter]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, BaseWriter)]
+def _writers(trainer: pl.Trainer) -> list[BaseWriter]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, BaseWriter)]

@@ -1,16 +1,19 @@
-"""Files that are whole when they have their name, and that never take another's."""
+"""Files that are whole when they get their name, and that never replace another."""
 
 from __future__ import annotations
 
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 _CHUNK = 1 << 20
+# bytes at the end of a checkpoint that identify it: Lighter's manifest and torch's list of checksums are there
+_IDENTIFYING = 1 << 20
 
 
 def publish(path: Path, name: Path) -> bool:
-    """Give a whole file its name. False if something else has the name: that is left alone, and so is the file."""
+    """Give a whole file its name; return false, and leave both alone, if the name is taken."""
     try:
         os.link(path, name)  # unlike a rename, it never takes the place of what is there
     except FileExistsError:
@@ -24,11 +27,7 @@ def publish(path: Path, name: Path) -> bool:
 
 
 def crc_of(path: Path, *, end: int | None = None) -> int:
-    """The CRC-32 of a file, or of as many bytes at its end.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the CRC-32 of a file, or of as many bytes at its end."""
     crc = 0
     with open(path, "rb") as file:
         if end is not None:
@@ -39,6 +38,16 @@ def crc_of(path: Path, *, end: int | None = None) -> int:
 
 
 def sync(path: Path) -> None:
-    """See that a file is on the disk."""
+    """Sync a file to the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def checkpoint_identity(checkpoint: str | os.PathLike[str] | None) -> Any:
+    """Identify a checkpoint by its content, wherever it is; a URL stands for itself."""
+    if checkpoint is None or not os.path.exists(checkpoint):
+        return checkpoint if checkpoint is None else os.fspath(checkpoint)
+    path, status = os.path.abspath(checkpoint), os.stat(checkpoint)
+    if os.path.isdir(path):
+        return {"path": path, "modified": status.st_mtime_ns}
+    return {"path": path, "bytes": status.st_size, "crc": crc_of(Path(path), end=_IDENTIFYING)}

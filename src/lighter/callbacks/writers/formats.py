@@ -1,4 +1,4 @@
-"""CSV as rows of bytes: what a batch becomes, and how a file is put together from parts."""
+"""CSV as rows of bytes: the rows of a batch, and a file of the rows of all parts."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _NUL = "\udfff\udffe\udfff"  # stands for it in Python 3.10, whose `csv` refuses
 
 
 class Format(Protocol):
-    """How rows lie in a file.
+    """The form of rows in a file.
 
     Attributes:
-        suffix: of the file while it grows, where that has another form than the whole one; None for the same.
+        suffix: of the file while it grows, if that has another form than the whole one; None otherwise.
     """
 
     suffix: str | None
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """What stands before the rows; made from the first batch, or from None if there is none."""
+        """Return the bytes before the rows, from the first batch, or from None if there is none."""
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
-        """The rows of a batch."""
+        """Return the rows of a batch as bytes."""
 
     def split(self, data: bytes, count: int) -> Sequence[Any]:
-        """The rows of a batch, one by one, from what `encode` made of them."""
+        """Return the rows of a batch, one by one, from the bytes of `encode`."""
 
     def write(self, path: Path, header: bytes, rows: Iterable[Any]) -> None:
-        """The whole file, from the rows that `split` gave."""
+        """Write the whole file, from the rows of `split`."""
 
 
 class CsvFormat:
-    """CSV as RFC 4180 has it: UTF-8, commas, rows that end with CR LF, quotes where needed.
+    """CSV as RFC 4180 has it: UTF-8, commas, rows that end with CR LF, quotes if needed; see `Format`.
 
     Numbers are written so that they read back exactly, text as it is. A sample's value that is a list or a dict, or a
     tensor with dimensions, is JSON in its cell. None is an empty cell, as is empty text.
@@ -51,15 +51,15 @@ class CsvFormat:
         self.keys = list(keys)
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """The row of names."""
+        """Return the row of names."""
         return _lines([self.keys])
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
-        """The rows of a batch."""
+        """Return the rows of a batch."""
         return _lines(zip(*(_texts(cells(values)) for values in columns.values()), strict=True))
 
     def split(self, data: bytes, count: int) -> list[bytes]:
-        """The rows, as bytes: a line end between quotes, before which their number is odd, is part of a row."""
+        """Return the rows: a line end between quotes, before which their number is odd, is part of a row."""
         rows, row, quotes = [], b"", 0
         for line in data.split(ROW_END)[:-1]:
             row += line + ROW_END
@@ -70,7 +70,7 @@ class CsvFormat:
         return rows
 
     def write(self, path: Path, header: bytes, rows: Iterable[bytes]) -> None:
-        """The whole file."""
+        """Write the whole file."""
         with open(path, "wb", buffering=1 << 20) as file:
             file.write(header)
             file.writelines(rows)

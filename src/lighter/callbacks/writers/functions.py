@@ -1,11 +1,11 @@
-"""What a `FileWriter` makes of a value: functions of a path and a value, by name.
+"""The functions with which a `FileWriter` writes a value to a path, by name.
 
 The path has no suffix; a function adds one that suits: `path.with_suffix(".pt")`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,7 @@ class WriterRegistry:
         return decorate
 
     def get(self, name: str) -> WriterFunction:
-        """The function of a name.
-
-        Raises:
-            ModuleValueError: there is none.
-        """
+        """Return the function of a name."""
         if name not in self._functions:
             message = f"there is no writer function `{name}`. {nearest(name, self._functions)}"
             raise ModuleValueError(message, "writer_fn")
@@ -60,40 +56,34 @@ writer_registry = WriterRegistry()
 
 
 @writer_registry.register("tensor")
-def write_tensor(path: Path, value: Any) -> None:
-    """A tensor, or anything else that `torch.save` takes, in a `.pt` file. Tensors of a subclass become plain ones."""
+def write_tensor(path: Path, value: object) -> None:
+    """Write a tensor, or anything else that `torch.save` takes, as `.pt`; tensors of a subclass become plain ones."""
     torch.save(tree_map_only(Tensor, plain_tensor, value), path.with_suffix(".pt"))
 
 
 @writer_registry.register("text")
-def write_text(path: Path, value: Any) -> None:
-    """The value as text, in UTF-8, in a `.txt` file."""
+def write_text(path: Path, value: object) -> None:
+    """Write the value as text, in UTF-8, as `.txt`."""
     value = value.tolist() if isinstance(value, (Tensor, np.ndarray)) else value
     path.with_suffix(".txt").write_bytes(str(value).encode("utf-8", "surrogatepass"))
 
 
 @writer_registry.register("image_2d")
-def write_image_2d(path: Path, value: Any) -> None:
-    """A `.png` image from a tensor of shape (C, H, W) in [0, 1]; C is 1 (grey), 3 (RGB), or 2 or 4 with alpha."""
+def write_image_2d(path: Path, value: object) -> None:
+    """Write a tensor of shape (C, H, W) in [0, 1] as `.png`; C is 1 (grey), 3 (RGB), or 2 or 4 with alpha."""
     _save_png(path, _pixels(value, "CHW", _CHANNELS))
 
 
 @writer_registry.register("image_3d")
-def write_image_3d(path: Path, value: Any) -> None:
-    """A `.png` image from a tensor of shape (C, D, H, W) in [0, 1]: the D slices, the first on top."""
+def write_image_3d(path: Path, value: object) -> None:
+    """Write a tensor of shape (C, D, H, W) in [0, 1] as `.png`: the D slices, the first on top."""
     pixels = _pixels(value, "CDHW", _CHANNELS)
     _save_png(path, pixels.reshape(-1, *pixels.shape[2:]))
 
 
 @writer_registry.register("video")
-def write_video(path: Path, value: Any, *, fps: int = 24) -> None:
-    """An `.mp4` video (H.264) from a tensor of shape (C, T, H, W) in [0, 1]; C is 1 or 3.
-
-    Args:
-        path: of the file.
-        value: the frames.
-        fps: frames per second.
-    """
+def write_video(path: Path, value: object, *, fps: int = 24) -> None:
+    """Write a tensor of shape (C, T, H, W) in [0, 1] as `.mp4` (H.264); C is 1 or 3."""
     try:
         import av
     except ImportError as error:
@@ -110,8 +100,8 @@ def write_video(path: Path, value: Any, *, fps: int = 24) -> None:
         container.mux(stream.encode())
 
 
-def _pixels(value: Any, dimensions: str, channels: Any) -> Any:
-    """A tensor as bytes, the channels last.
+def _pixels(value: object, dimensions: str, channels: Sequence[int]) -> np.ndarray:
+    """Convert a tensor to bytes, with the channels last.
 
     Raises:
         PredictionError: it has other dimensions, or values that are not in [0, 1].
@@ -135,12 +125,12 @@ def _pixels(value: Any, dimensions: str, channels: Any) -> Any:
     return (tensor.double() * 255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
 
 
-def _listed(channels: Any) -> str:
+def _listed(channels: Sequence[int]) -> str:
     *most, last = (str(channel) for channel in channels)
     return f"{', '.join(most)} or {last}"
 
 
-def _save_png(path: Path, pixels: Any) -> None:
+def _save_png(path: Path, pixels: np.ndarray) -> None:
     try:
         from PIL import Image
     except ImportError as error:

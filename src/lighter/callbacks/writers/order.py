@@ -1,6 +1,6 @@
-"""Rows of several parts in the order of the dataset.
+"""Merge the rows of several parts in the order of the dataset.
 
-Each part is cut into runs, stretches in which the samples go forward; a sequential or distributed sampler makes one run
+Each part is cut into runs, in which the samples' indices increase; a sequential or distributed sampler makes one run
 of a whole part. The runs are merged, with one batch of each in memory: memory does not grow with the rows, only with
 the runs, of which a shuffled sampler makes one for each batch.
 """
@@ -12,15 +12,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from lighter.callbacks.writers.disk import sync
+from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.part import Part
 from lighter.callbacks.writers.progress import Batch
 
 Split = Callable[[bytes, int], Sequence[Any]]
 """A batch's rows from its bytes and their number."""
 
-_APART = 2**48  # more samples than a process sees
+_APART = 2**48  # more samples than a process sees, so that the processes' samples follow each other
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,20 @@ class _Run:
     batches: int
 
 
-def is_in_order(parts: Sequence[Part]) -> bool:
-    """Whether the rows lie in the order of the dataset already."""
-    return len(parts) == 1 and len(_runs(parts[0], 0)) <= 1
+def whole_file(parts: Sequence[Part], form: Format, merging: Path) -> Path:
+    """Return the file of all rows: the only part if that is one, otherwise a new file, in the order of the dataset."""
+    first = parts[0]
+    is_only_run = len(parts) == 1 and len(_runs(first, 0)) <= 1
+    if first.rows is not None and first.header is not None and form.suffix is None and is_only_run:
+        return first.rows
+    header = next((part.header for part in parts if part.header is not None), None)
+    form.write(merging, form.header(None) if header is None else header, in_order(parts, form.split))
+    sync(merging)
+    return merging
 
 
 def in_order(parts: Sequence[Part], split: Split) -> Iterator[Any]:
-    """The rows of all parts, by dataloader and index in the dataset.
+    """Yield the rows of all parts, by dataloader and index in the dataset.
 
     A sample that several processes predicted, as the samplers of distributed runs repeat some, comes once. Samples
     of datasets without indices come process after process, in the order in which they were predicted.
@@ -57,28 +67,28 @@ def in_order(parts: Sequence[Part], split: Split) -> Iterator[Any]:
 
 
 def _runs(part: Part, number: int) -> list[_Run]:
-    found: list[_Run] = []
+    runs: list[_Run] = []
     rows, notes, last, count, begun = len(part.header or b""), 0, (-1, -1), 0, (0, 0)
     for position, batch in part.batches():
         first, highest = _span(batch)
         if count and (batch.place[0], first) <= last:
-            found.append(_Run(number, *begun, count))
+            runs.append(_Run(number, *begun, count))
             count = 0
         if not count:
             begun = (notes, rows)
         last, count, rows, notes = (batch.place[0], highest), count + 1, batch.end, position
-    return [*found, _Run(number, *begun, count)] if count else found
+    return [*runs, _Run(number, *begun, count)] if count else runs
 
 
 def _span(batch: Batch) -> tuple[int, int]:
-    """The lowest and highest index of a batch; of one without indices, something that goes forward."""
+    """Return the lowest and highest index of a batch; of one without indices, numbers that increase."""
     if batch.samples is None:
         return batch.place[1], batch.place[1]
     return (min(batch.samples), max(batch.samples)) if batch.size else (batch.place[1], -1)
 
 
 def _rows(run: _Run, part: Part, file: int, split: Split) -> Iterator[tuple[tuple[int, int], Any]]:
-    """The rows of a run, each with its dataloader and index."""
+    """Yield the rows of a run, each with its dataloader and index."""
     start, done, seen = run.rows, 0, 0
     for _, batch in part.batches(run.notes):
         rows = split(_read(file, start, batch.end - start), batch.size)

@@ -31,7 +31,7 @@ ROW_GROUP = 65_536
 
 
 class ParquetWriter(BaseWriter):
-    """A Parquet file with a row for each sample, in the order of the dataset.
+    """Write a Parquet file with a row for each sample, in the order of the dataset.
 
     The rows so far are in a file beside it, `predictions.partial.arrows`, which `pyarrow.ipc.open_stream` reads; the
     named file appears, whole, at the end. A tensor's type is its column's; of lists, the first batch decides, unless
@@ -44,7 +44,7 @@ class ParquetWriter(BaseWriter):
 
     Raises:
         ModuleTypeError: `keys` is neither a list nor a dict of names.
-        ModuleValueError: a type that Arrow does not have; a name that is there twice; pyarrow is not installed.
+        ModuleValueError: a type that Arrow does not have; a repeated name; pyarrow is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str | None]) -> None:
@@ -58,12 +58,12 @@ class ParquetWriter(BaseWriter):
         self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
-        """What a run that goes on must have in common."""
+        """Return what must be the same in a resumed run."""
         return {**super().about(), "columns": self.keys}
 
 
 class ParquetFormat:
-    """Rows as an Arrow stream, and then as a Parquet file."""
+    """Rows as an Arrow stream, and then as a Parquet file; see `Format`."""
 
     suffix: str | None = ".arrows"
 
@@ -71,7 +71,7 @@ class ParquetFormat:
         self.types = types
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """The schema."""
+        """Serialize the schema."""
         if columns is None:
             types = {key: kind or pa.null() for key, kind in self.types.items()}
         else:
@@ -79,25 +79,25 @@ class ParquetFormat:
         return bytes(pa.schema(types).serialize())
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
-        """The rows of a batch, as one message of the stream."""
+        """Serialize the rows of a batch as one message of the stream."""
         schema = _schema(header)
         arrays = [_array(columns[field.name], field.type, field.name) for field in schema]
         return bytes(pa.record_batch(arrays, schema=schema).serialize())
 
     def split(self, data: bytes, count: int) -> list[tuple[bytes, int]]:
-        """The rows: the batch's bytes, and the row's number in it."""
+        """Return the rows: the batch's bytes, and the row's number in it."""
         return [(data, row) for row in range(count)]
 
     def write(self, path: Path, header: bytes, rows: Iterable[tuple[bytes, int]]) -> None:
-        """The whole file, in groups of 65,536 rows."""
+        """Write the whole file, in groups of 65,536 rows."""
         schema, rows = _schema(header), iter(rows)
         with pq.ParquetWriter(path, schema) as file:
             while group := list(islice(rows, ROW_GROUP)):
                 file.write_table(_gathered(group, schema), row_group_size=ROW_GROUP)
 
 
-def _gathered(rows: list[tuple[bytes, int]], schema: Any) -> Any:
-    """Rows of several batches as a table."""
+def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
+    """Make a table of rows of several batches."""
     starts: dict[int, int] = {}
     batches, count = [], 0
     for data, _ in rows:
@@ -111,7 +111,7 @@ def _gathered(rows: list[tuple[bytes, int]], schema: Any) -> Any:
     return (table if is_all else table.take(order)).combine_chunks()
 
 
-def _read(data: bytes, schema: Any) -> Any:
+def _read(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
     try:
         return pa.ipc.read_record_batch(data, schema)
     except pa.ArrowException as error:
@@ -125,14 +125,14 @@ def _schema(header: bytes) -> Any:
     return pa.ipc.read_schema(pa.BufferReader(header))
 
 
-def _array(values: Any, kind: Any, key: str) -> Any:
-    """A column of a batch, of a type or of one that suits."""
+def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
+    """Make a column of a batch, of a type or of one that suits."""
     try:
         if isinstance(values, Tensor):
             values = values.numpy()
         if isinstance(values, np.ndarray) and values.dtype != object:
-            found = _nested(values)
-            return found if kind is None else found.cast(kind)
+            array = _nested(values)
+            return array if kind is None else array.cast(kind)
         return pa.array([plain(value) for value in values], type=kind)
     except (pa.ArrowException, UnicodeEncodeError, TypeError, OverflowError) as error:
         wanted = f" of the type {kind}" if kind is not None else ""
@@ -140,8 +140,8 @@ def _array(values: Any, kind: Any, key: str) -> Any:
         raise PredictionError(f"the column `{key}`{wanted} cannot hold {describe(values)}: {error}.{hint}") from error
 
 
-def _nested(values: Any) -> Any:
-    """An array of any dimensions: lists of lists of numbers."""
+def _nested(values: np.ndarray) -> pa.Array:
+    """Make lists of lists of numbers of an array of any dimensions."""
     array = pa.array(np.ascontiguousarray(values).reshape(-1))
     for axis in range(values.ndim - 1, 0, -1):
         count = int(np.prod(values.shape[:axis]))

@@ -1,4 +1,4 @@
-"""What one process has written of a file: the rows so far, and beside them which batches they are."""
+"""The part of a file that one process has written: the rows so far, and beside them which batches they are."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _NOT_COMPARED = "path"  # of a file, which may have been moved
 
 
 class Part:
-    """The rows that a process adds to, batch by batch. Each batch has left the process when `note` returns.
+    """The rows that a process adds, batch by batch. Each batch has left the process when `note` returns.
 
     Attributes:
         rows: the file of the rows; None for writers that keep their own.
         progress: the file of the notes; see `progress.py`.
-        header: what the rows' file begins with; None before there is any row.
+        header: the beginning of the rows' file; None before there is any row.
         next: the first batch that is not complete.
-        ended: whether nothing more will come.
+        ended: whether the part is complete.
         samples: the number of samples in complete batches.
-        unfinished: what was noted of the batch after them before it was complete.
-        damaged: the file that is not as it was written after those batches, and not for having been cut short.
-        is_cut: whether anything comes after them.
-        lost: what was noted of those batches before they were complete, as far as it can be read.
+        unfinished: the note about the batch after them, made before it was complete.
+        damaged: the file that differs from its notes after those batches, and not for having been cut short.
+        is_cut: whether anything follows them.
+        lost: the readable notes about batches after them, made before those were complete.
     """
 
     def __init__(self, rows: Path | None, progress: Path) -> None:
@@ -53,11 +53,11 @@ class Part:
 
     @property
     def is_open(self) -> bool:
-        """Whether rows can be added."""
+        """True if rows can be added."""
         return bool(self._files)
 
     def take(self) -> bool:
-        """Have what a process has left for this one alone, until `close`; False if there is nothing.
+        """Lock what a process has left, until `close`; return false if there is nothing.
 
         Raises:
             PredictionError: another process writes it.
@@ -71,11 +71,11 @@ class Part:
         return True
 
     def load(self, damaged_in: Callable[[Mapping[str, Any]], Path | None] | None = None) -> None:
-        """Take over what a process has left, up to its last complete batch.
+        """Load what a process has left, up to its last complete batch.
 
         Args:
-            damaged_in: the first file of a batch, beside its rows, that is not as its note says. If it is given the
-                rows are looked at too, and nothing is taken over from the first batch on that is not as it was written.
+            damaged_in: returns the first file of a batch, beside its rows, that differs from its note. If it is given,
+                the rows are checked too, and nothing is loaded from the first damaged batch on.
         """
         rows = self.rows if self.rows is not None and self.rows.exists() else Path(os.devnull)
         size, end, header = rows.stat().st_size, 0, 0
@@ -109,10 +109,10 @@ class Part:
             self.unfinished, self.next, self.samples = None, _after(batch.place), self.samples + batch.size
 
     def create(self, about: dict[str, Any]) -> None:
-        """Begin.
+        """Create the files.
 
         Raises:
-            PredictionError: one of the files is there: of a prediction that was stopped, or of one that runs.
+            PredictionError: one of them exists: of a prediction that was stopped, or of one that runs.
         """
         for path in (self.progress, self.rows):
             if path is not None and path.exists():
@@ -123,17 +123,17 @@ class Part:
         self._open("xb")
         self._note({"about": about})
 
-    def go_on(self, about: dict[str, Any]) -> None:
-        """Continue what was loaded; what comes after the last complete batch is cut off.
+    def resume(self, about: dict[str, Any]) -> None:
+        """Continue what was loaded, and cut off what follows the last complete batch.
 
         Raises:
             PredictionError: what wrote the part differs from `about`, or a process still writes it.
         """
-        found = self._about if self._about is not None else about
+        before = self._about if self._about is not None else about
         different = [
-            f"{key}: it was {found.get(key)}, and is {value}"
+            f"{key}: it was {before.get(key)}, and is {value}"
             for key, value in about.items()
-            if not _is_same(found.get(key), value)
+            if not _is_same(before.get(key), value)
         ]
         if different:
             raise PredictionError(
@@ -149,7 +149,7 @@ class Part:
             self._note({"lost": self.lost})
 
     def begin(self, header: bytes) -> None:
-        """Write what stands before the first row."""
+        """Write the header."""
         self.header = header
         self.append(header)
         self._flush()
@@ -162,22 +162,22 @@ class Part:
         self._crc = zlib.crc32(data, self._crc)
 
     def note(self, place: Place, size: int, samples: Sequence[int] | None, more: Mapping[str, Any]) -> None:
-        """Note that a batch is complete, and more about it."""
+        """Note that a batch is complete, and `more` about it."""
         self._flush()
         crc = {"crc": self._crc} if self.rows is not None else {}
         self._note({**Batch(place, self._end, size, samples).line(), **crc, **more})
         self.next, self.samples, self.unfinished = _after(place), self.samples + size, None
 
-    def note_unfinished(self, what: Any) -> None:
-        """Note something of the batch that is about to be written."""
-        self._note({"unfinished": what})
+    def note_unfinished(self, note: object) -> None:
+        """Note something about the batch that is about to be written."""
+        self._note({"unfinished": note})
 
     def noted(self) -> Iterator[Any]:
-        """What was noted of each batch before it was complete."""
+        """Yield the notes about batches that were made before they were complete."""
         return (line["unfinished"] for _, line in lines(self.progress) if "unfinished" in line)
 
     def end(self) -> None:
-        """Note that nothing more will come, and see everything on the disk."""
+        """Note that the part is complete, and sync everything to the disk."""
         if not self.ended:
             for file in reversed(self._files):
                 file.flush()
@@ -187,7 +187,7 @@ class Part:
         self._close_files()
 
     def note_whole(self, path: Path) -> None:
-        """Note which file is about to get its name."""
+        """Note which file is about to get the final name."""
         with open(self.progress, "ab") as file:
             text, self._check = encoded({"whole": _identity(path)}, self._check)
             file.write(text)
@@ -195,12 +195,12 @@ class Part:
             os.fsync(file.fileno())
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a file with that name is the one that was noted, and not somebody else's."""
+        """Return whether the file of that name is the one that was noted."""
         noted = [line["whole"] for _, line in lines(self.progress) if "whole" in line] if self.progress.exists() else []
         return _identity(path) in noted
 
     def close(self) -> None:
-        """Close the files, and leave them to others."""
+        """Close the files, and unlock them."""
         self._close_files()
         release(self.progress)
 
@@ -211,13 +211,13 @@ class Part:
         self._files = []
 
     def remove(self) -> None:
-        """Take the files away."""
+        """Remove the files."""
         if self.rows is not None:
             self.rows.unlink(missing_ok=True)
         self.progress.unlink(missing_ok=True)
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
-        """The complete batches from a byte of the notes on, each with the byte at which its note ends."""
+        """Yield the complete batches from a byte of the notes on, each with the byte at which its note ends."""
         for position, line in lines(self.progress, start):
             batch = batch_of(line)
             if batch is not None:
@@ -246,11 +246,11 @@ def _after(place: Place) -> Place:
 
 
 def _identity(path: Path) -> list[int]:
-    found = os.stat(path)
-    return [found.st_dev, found.st_ino]
+    status = os.stat(path)
+    return [status.st_dev, status.st_ino]
 
 
-def _is_same(then: Any, now: Any) -> bool:
+def _is_same(then: object, now: object) -> bool:
     """Return whether two identities are the same; earlier versions identified files by other facts."""
     if isinstance(then, dict) and isinstance(now, dict):
         return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {_NOT_COMPARED})

@@ -1,20 +1,20 @@
-"""What a writer notes of its progress: a JSON line when it begins, one for each batch, and one at the end.
+"""A writer's notes of its progress: a JSON line when it begins, one for each batch, and one at the end.
 
     {"about": {"writer": "CsvWriter", "columns": ["id", "pred"], "processes": 1, ...}}
     {"header": 10, "crc": 12}                                       the rows' file begins with 10 bytes of header
     {"batch": [0, 0], "end": 523, "crc": 34, "range": [0, 32, 1]}   dataloader 0, batch 0: samples 0 to 31, to byte 523
     {"batch": [0, 1], "end": 717, "crc": 56, "samples": [40, 32]}   samples in no regular order
     {"batch": [0, 2], "end": 990, "crc": 78, "count": 32}           samples of a dataset without indices
-    {"unfinished": {"files": ["0.pt", "1.pt"], ...}}                what the batch after this line is about to write
+    {"unfinished": {"files": ["0.pt", "1.pt"], ...}}                the files that the next batch is about to write
     {"lost": [...]}                                                 such notes of batches that are predicted again
     {"ended": true}
     {"whole": [64768, 1234]}                                        the file that gets its name now: device and inode
 
-A line is written after what it tells of. So whatever a process is killed at, every whole line is true, and what comes
+A line is written after the fact that it notes. So whenever a process is killed, every whole line is true, and anything
 after the last one, in either file, is a batch that is not complete.
 
 `crc` is the CRC-32 of the rows since the line before. Each line ends with `"check"`, the CRC-32 of its text and of all
-lines before it, so that one that was altered, lost or moved shows. Earlier versions wrote neither.
+lines before it, so that a line that was altered, lost or moved shows. Earlier versions wrote neither.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Place = tuple[int, int]
 
 
 class Batch(NamedTuple):
-    """A batch that is complete.
+    """A complete batch.
 
     Attributes:
         place: dataloader and batch.
-        end: where its rows end in the rows' file, in bytes.
+        end: the byte at which its rows end in the rows' file.
         size: its number of samples.
         samples: their indices in the dataset; None if it has none.
     """
@@ -47,12 +47,12 @@ class Batch(NamedTuple):
     samples: Sequence[int] | None
 
     def line(self) -> dict[str, Any]:
-        """What is noted."""
+        """Return its note."""
         return {"batch": self.place, "end": self.end, **_noted(self.samples, self.size)}
 
 
 def batch_of(line: dict[str, Any]) -> Batch | None:
-    """The batch that a line tells of, if it tells of one."""
+    """Return the batch that a line notes, if it notes one."""
     if "batch" not in line:
         return None
     loader, number = line["batch"]
@@ -61,14 +61,14 @@ def batch_of(line: dict[str, Any]) -> Batch | None:
 
 
 def encoded(line: dict[str, Any], before: int) -> tuple[bytes, int]:
-    """A line as it is written after one with this checksum, and its own."""
+    """Encode a line that follows one with this checksum; return its own checksum too."""
     text = json.dumps(line).encode().removesuffix(b"}")
     check = zlib.crc32(text, before)
     return b"%s%s%d}\n" % (text, _CHECK, check), check
 
 
 def lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole lines of a progress file from a byte on, each with the byte at which it ends. A torn one ends them."""
+    """Yield the lines of a progress file from a byte on, up to a torn one, each with the byte at which it ends."""
     for position, text in _texts(path, start):
         line = _parsed(text)
         if line is None:
@@ -77,7 +77,7 @@ def lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """The lines up to the first that is not as it was written, each with the byte at which it ends and its checksum."""
+    """Yield the lines up to the first damaged one, each with the byte at which it ends and its checksum."""
     before, has_check = 0, False
     for position, text in _texts(path, 0):
         body, mark, check = text.rpartition(_CHECK)
@@ -90,7 +90,7 @@ def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 def after(path: Path, start: int) -> list[dict[str, Any] | None]:
-    """Read the lines from a byte on where some are damaged; None for those that cannot be read."""
+    """Read the lines from a byte on, some of which are damaged; None for those that cannot be read."""
     return [_parsed(text) for _, text in _texts(path, start)]
 
 

@@ -1,4 +1,4 @@
-"""What `predict_step` returned, as values per sample."""
+"""Split what `predict_step` returned into values per sample."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lighter.parts.describe import describe
 _PLAIN = {str, int, float, bool, type(None)}
 
 
-def columns(outputs: Any, keys: Sequence[str], writer: str) -> dict[str, Any]:
-    """The values under some keys, each with a value for every sample: a tensor on the host, an array or a list.
+def columns(outputs: object, keys: Sequence[str], writer: str) -> dict[str, Any]:
+    """Return the values under some keys, one for every sample: a tensor on the host, an array or a list.
 
     Each tensor is one transfer from its device.
 
     Raises:
-        PredictionError: the output is no dict, a key is not there, or the lengths differ.
+        PredictionError: the output is no dict, a key is missing, or the lengths differ.
     """
     if not isinstance(outputs, Mapping):
         raise PredictionError(
@@ -35,22 +35,22 @@ def columns(outputs: Any, keys: Sequence[str], writer: str) -> dict[str, Any]:
             f"{writer} is to write {_listed(missing)}, but `predict_step` returned {describe(outputs)}."
             f" {nearest(missing[0], outputs)}"
         )
-    found = {key: _on_host(outputs[key], key, writer) for key in keys}
-    if len({len(values) for values in found.values()}) > 1:
-        lengths = ", ".join(f"`{key}` has {len(found[key])} ({describe(outputs[key])})" for key in keys)
+    values = {key: _on_host(outputs[key], key, writer) for key in keys}
+    if len({len(column) for column in values.values()}) > 1:
+        lengths = ", ".join(f"`{key}` has {len(values[key])} ({describe(outputs[key])})" for key in keys)
         raise PredictionError(f"{writer} writes a row for each sample, so its keys are of one length: {lengths}")
-    return found
+    return values
 
 
 def cells(values: Any) -> list[Any]:
-    """Values as text files take them: numbers, text, booleans, None; and lists of these where a sample has several."""
+    """Convert values for text files: numbers, text, booleans, None; and lists of these if a sample has several."""
     if isinstance(values, (Tensor, np.ndarray)):
         return values.tolist()
     return list(values) if {*map(type, values)} <= _PLAIN else [plain(value) for value in values]
 
 
-def plain(value: Any) -> Any:
-    """A value of a sample without tensors and arrays in it."""
+def plain(value: object) -> Any:
+    """Convert the tensors and arrays in a value of a sample."""
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
     return value if type(value) in _PLAIN else str(value)
 
 
-def _on_host(value: Any, key: str, writer: str) -> Any:
+def _on_host(value: object, key: str, writer: str) -> Any:
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
         alike = {(item.shape, item.dtype, item.device) for item in value}
         value = torch.stack(list(value)) if len(alike) == 1 else [item.detach().cpu() for item in value]

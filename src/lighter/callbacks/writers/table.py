@@ -13,7 +13,7 @@ from lighter.parts.describe import describe
 
 
 class CsvWriter(BaseWriter):
-    """A CSV file with a row for each sample, in the order of the dataset.
+    """Write a CSV file with a row for each sample, in the order of the dataset.
 
     The rows so far are in a file beside it (`predictions.partial.csv`); the named file appears, whole, at the end.
     Text stays text and numbers read back exactly; see `CsvFormat`. With several dataloaders, the rows of the second
@@ -25,7 +25,7 @@ class CsvWriter(BaseWriter):
 
     Raises:
         ModuleTypeError: `keys` is not a list of names.
-        ModuleValueError: `keys` is empty, or a name is in it twice.
+        ModuleValueError: `keys` is empty, or repeats a name.
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: Sequence[str]) -> None:
@@ -38,28 +38,19 @@ class CsvWriter(BaseWriter):
         self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
-        """What a run that goes on must have in common."""
+        """Return what must be the same in a resumed run."""
         return {**super().about(), "columns": self.keys}
 
 
 class TableWriter(CsvWriter):
-    """A CSV file with the columns `identifier` and `pred`, for what a `System` returns: a thin face of `CsvWriter`.
-
-    Args:
-        path: the file; see `BaseWriter`.
-    """
+    """A `CsvWriter` of the columns `identifier` and `pred`, for what a `System` returns."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, ["identifier", "pred"])
 
 
-def keys_of(keys: Any) -> list[str]:
-    """The keys of a table.
-
-    Raises:
-        ModuleTypeError: they are not a list of names.
-        ModuleValueError: there is none, or one twice.
-    """
+def keys_of(keys: object) -> list[str]:
+    """Check the keys of a table."""
     if isinstance(keys, str) or not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
         raise ModuleTypeError(f"`keys` is a list of keys of what `predict_step` returns; found {describe(keys)}")
     if not keys or len(set(keys)) < len(keys):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def keep_arrays(trainer: pl.Trainer, mode: str, arrays: Mapping[str, Tensor]) -> None:
-    """Save the arrays of an evaluation in the trainer's folder, and show matrices. Only the first process does."""
+    """Save the arrays of an evaluation in the trainer's folder, and show matrices, in the first process."""
     is_trial = trainer.sanity_checking or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
     if not arrays or is_trial or not trainer.is_global_zero:
         return
@@ -63,7 +63,7 @@ def _save(trainer: pl.Trainer, mode: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def _free(trainer: pl.Trainer, path: Path) -> Path:
-    """A name that no other run has taken. A fit that goes on evaluates again what it evaluated after its checkpoint."""
+    """Return a name that no other run uses; a resumed fit repeats the evaluations after its checkpoint under theirs."""
     if trainer.state.fn == "fit" and trainer.ckpt_path is not None:
         return path
     version, stem = 0, path.stem
@@ -74,7 +74,7 @@ def _free(trainer: pl.Trainer, path: Path) -> Path:
 
 
 def _show(trainer: pl.Trainer, name: str, matrix: np.ndarray) -> None:
-    """Give a picture of a matrix to the loggers that take pictures, if matplotlib is there."""
+    """Give a picture of a matrix to the loggers that take pictures, if matplotlib is installed."""
     loggers: list[Any] = trainer.loggers
     for logger in loggers:
         add_figure = getattr(logger.experiment, "add_figure", None)  # TensorBoard
@@ -88,7 +88,7 @@ def _show(trainer: pl.Trainer, name: str, matrix: np.ndarray) -> None:
 
 
 def _heatmap(matrix: np.ndarray) -> Figure:
-    """Draw a matrix, with its values where these can be read: rows from the top, as the true classes are."""
+    """Draw a matrix with readable values; rows from the top, as the true classes are."""
     from matplotlib.figure import Figure
 
     figure = Figure(layout="tight")

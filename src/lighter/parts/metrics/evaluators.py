@@ -1,8 +1,7 @@
-"""Evaluators: what makes metrics of the `metric_dict` of a forward module, for each split and dataloader.
+"""Evaluators: they turn the `metric_dict` of a forward module into metrics, for each split and dataloader.
 
-An evaluator is anything with torchmetrics' or MONAI's methods: see `foreign_metrics.py`. Several, in a dict, are told
-apart by their names; where they can be metrics of torchmetrics, they become a `MetricCollection`, which shares their
-common work.
+An evaluator is anything with torchmetrics' or MONAI's methods: see `foreign.py`. Several are a dict by name; where they
+can be metrics of torchmetrics, they become a `MetricCollection`, which shares their common work.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _EXAMPLE = """For example:
     val: {average: macro}   # that of train, with a change; test has the same"""
 
 
-def check_methods(evaluator: Any) -> None:
-    """Raise a ModuleTypeError if something has not the methods of an evaluator."""
+def check_methods(evaluator: object) -> None:
+    """Raise a ModuleTypeError if an object lacks the methods of an evaluator."""
     if isinstance(evaluator, type) or not has_methods(evaluator):
         raise ModuleTypeError(
             f"an evaluator has the methods {EXPECTED}; found {describe(evaluator)}. {_EXAMPLE}", "evaluator_cfg"
@@ -47,17 +46,17 @@ class Evaluators(nn.Module):
     Args:
         given: one evaluator or a dict of them for all splits; or a dict by split of these, or of lists of these, one
             for each dataloader. A split without an entry has copies of those of the split before it.
-        check: raises if something is no evaluator.
+        check: raises if an object is no evaluator.
         adopt: whether evaluators of other libraries become metrics of torchmetrics, by `as_metric`.
 
     Raises:
-        ModuleTypeError: something is no evaluator.
-        ModuleValueError: a split that there is not.
+        ModuleTypeError: an object is no evaluator.
+        ModuleValueError: an unknown split.
     """
 
     transient: ClassVar[Set[str]] = frozenset({"_fed"})  # of an epoch, and saved with what that has measured
 
-    def __init__(self, given: Any, check: Callable[[Any], None] = check_methods, *, adopt: bool = False) -> None:
+    def __init__(self, given: object, check: Callable[[Any], None] = check_methods, *, adopt: bool = False) -> None:
         super().__init__()
         self._groups: dict[str, list[Group]] = {}
         self._is_list: dict[str, bool] = {}
@@ -74,11 +73,7 @@ class Evaluators(nn.Module):
                 self._add(split, group)
 
     def begin(self, split: str, loaders: int) -> None:
-        """Get ready for an epoch: an evaluator for each dataloader, with nothing left in it from an epoch cut short.
-
-        Raises:
-            MisfitError: there is a list of evaluators of another length.
-        """
+        """Prepare for an epoch: an evaluator for each dataloader, emptied of an epoch that was cut short."""
         groups = self._groups.get(split, [])
         if groups and self._is_list[split] and len(groups) != loaders:
             raise MisfitError(
@@ -96,7 +91,7 @@ class Evaluators(nn.Module):
             self.end(*key)
 
     def of(self, split: str, loader: int) -> Group:
-        """The evaluators of a dataloader, by name, which are about to be updated; empty where there are none."""
+        """Return the evaluators of a dataloader, by name, to be updated; empty if there are none."""
         groups = self._groups.get(split)
         if not groups:
             return {}
@@ -104,12 +99,12 @@ class Evaluators(nn.Module):
         return groups[loader]
 
     def fed(self, split: str) -> list[tuple[int, Group]]:
-        """The evaluators that were updated in this epoch, by any process, with their dataloaders."""
-        loaders = sorted(loader for of, loader in _anywhere(self._fed) if of == split)
+        """Return the evaluators that any process updated in this epoch, with their dataloaders."""
+        loaders = sorted(loader for fed_split, loader in _anywhere(self._fed) if fed_split == split)
         return [(loader, self._groups[split][loader]) for loader in loaders]
 
     def end(self, split: str, loader: int) -> None:
-        """Empty the evaluators of a dataloader."""
+        """Reset the evaluators of a dataloader."""
         self._fed.discard((split, loader))
         for evaluator in self._groups[split][loader].values():
             reset = getattr(evaluator, "reset", None)
@@ -117,7 +112,7 @@ class Evaluators(nn.Module):
                 reset()
 
     def measuring_state(self, split: str) -> dict[str, Any]:
-        """What the evaluators of a split have added up so far; those that are no modules keep it to themselves."""
+        """Return what the evaluators of a split have accumulated, except those that are no modules."""
         return {
             str(loader): {name: metric_states(one) for name, one in group.items() if isinstance(one, nn.Module)}
             for loader, group in enumerate(self._groups.get(split, ()))
@@ -125,14 +120,14 @@ class Evaluators(nn.Module):
         }
 
     def load_measuring_state(self, split: str, state: Mapping[str, Any]) -> None:
-        """Go on with what they had added up."""
+        """Restore what they had accumulated."""
         for loader, saved in state.items():
             group = self.of(split, int(loader))
             for name in saved.keys() & group.keys():
                 load_metric_states(group[name], saved[name])
 
     def has(self, split: str) -> bool:
-        """Whether a split has evaluators."""
+        """Return whether a split has evaluators."""
         return bool(self._groups.get(split))
 
     def _add(self, split: str, group: Group) -> None:
@@ -143,8 +138,8 @@ class Evaluators(nn.Module):
                 self.add_module("_".join(map(str, (split, loader, number) if number else (split, loader))), evaluator)
 
 
-def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some keyword arguments that an evaluator's `update` takes."""
+def accepted_by(evaluator: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the keyword arguments that an evaluator's `update` takes."""
     update = getattr(evaluator, "update", None)
     if update is None:  # another kind, for which the module has a way
         return dict(inputs)
@@ -154,12 +149,11 @@ def accepted_by(evaluator: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inputs.items() if key in takes}
 
 
-def epoch_values(name: str, evaluator: Any, computed: Any) -> Values:
+def epoch_values(name: str, evaluator: object, computed: object) -> Values:
     """Sort the values of an evaluator, named by its own keys, by its name in the config, or by its class.
 
     Raises:
-        MisfitError: a value is neither numbers nor arrays; the labels of a ClasswiseWrapper are not those of its
-            classes.
+        MisfitError: a value is neither numbers nor arrays, or a ClasswiseWrapper's labels do not fit its classes.
     """
     if isinstance(evaluator, (Metric, MetricCollection)):
         check_labels(evaluator)
@@ -170,7 +164,7 @@ def epoch_values(name: str, evaluator: Any, computed: Any) -> Values:
 
 
 def _entries(given: Any) -> dict[str, Any]:
-    """What was given, by split: those that have something."""
+    """Return the entries that were given, by split."""
     if not is_by_mode(given, SPLITS):
         given = dict.fromkeys(SPLITS, given) if given is not None else {}
     unknown = [key for key in given if key not in SPLITS]
@@ -187,7 +181,7 @@ def _entries(given: Any) -> dict[str, Any]:
 
 
 def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: bool) -> Group:
-    """Evaluators that belong to one dataloader alone."""
+    """Prepare the evaluators of one dataloader."""
     named = isinstance(given, Mapping) and not isinstance(given, nn.Module)
     members = {str(key): value for key, value in given.items() if value is not None} if named else {"": given}
     for evaluator in members.values():
@@ -207,12 +201,11 @@ def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: b
 
 
 def _modules(group: Group) -> list[nn.Module]:
-    """The modules in some evaluators, those within others included."""
     return [inner for evaluator in group.values() if isinstance(evaluator, nn.Module) for inner in evaluator.modules()]
 
 
 def _anywhere(keys: set[tuple[str, int]]) -> set[tuple[str, int]]:
-    """The keys of all processes, which have to compute together."""
+    """Gather the keys of all processes, which have to compute together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return set(keys)
     gathered: list[Any] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""What `forward` of a forward module returns, sorted, and the total of its losses."""
+"""The output of a forward module's `forward`, sorted, and the total of its losses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _FORMS = """`forward` returns one of
 
 
 class ForwardOutput(NamedTuple):
-    """What `forward` returned.
+    """The sorted output.
 
     Attributes:
-        losses: by name, None if there are none.
-        metric_inputs: the keyword arguments of the evaluators' `update`, None if there are none.
-        rest: everything that it returned, if that was a dict.
+        losses: by name; None if there are none.
+        metric_inputs: the keyword arguments of the evaluators' `update`; None if there are none.
+        rest: the whole output, if that was a dict.
     """
 
     losses: Mapping[str, Any] | None
@@ -38,12 +38,12 @@ class ForwardOutput(NamedTuple):
     rest: Mapping[str, Any]
 
 
-def sort_forward(output: Any) -> ForwardOutput:
-    """Sort what `forward` returned: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss.
+def sort_forward(output: object) -> ForwardOutput:
+    """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss.
 
     Raises:
-        ModuleTypeError: it is something else.
-        ModuleValueError: a key that is nearly one of these two.
+        ModuleTypeError: the output is something else.
+        ModuleValueError: a key is nearly one of these two.
     """
     if isinstance(output, Tensor):
         return ForwardOutput({LOSS: output}, None, {})
@@ -62,19 +62,15 @@ def sort_forward(output: Any) -> ForwardOutput:
 
 
 def with_total(losses: Mapping[str, Any], weights: LossWeights | None, *, strict: bool = True) -> dict[str, Tensor]:
-    """The losses, each times its weight, and their total.
+    """Weigh the losses, and add their total.
 
-    The total is the entry `loss` where there is one; otherwise the sum of the entries with `loss` in their names. All
-    others are only observed.
-
-    Args:
-        losses: scalars by name.
-        weights: by name; an entry without a weight counts once.
-        strict: whether every weight's loss has to have been there by now, in this step or in one before it.
+    The total is the entry `loss` if there is one, otherwise the sum of the entries with `loss` in their names. All
+    others are only observed. With `strict`, the loss of every weight has to have been seen by now, in this step or
+    before it.
 
     Raises:
         ModuleValueError: no entry counts, or one is called `total`.
-        MisfitError: a weight for a loss that there is not.
+        MisfitError: a weight for an unknown loss.
     """
     if TOTAL in losses:
         raise ModuleValueError(f"`loss_dict` has the entry `{TOTAL}`, the name of the sum of losses; call it `{LOSS}`")
@@ -99,7 +95,7 @@ def with_total(losses: Mapping[str, Any], weights: LossWeights | None, *, strict
     return {TOTAL: total, **{name: value for name, value in tensors.items() if name != LOSS}}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _tensor(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ModuleValueError(
@@ -112,6 +108,6 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def _meant(key: str) -> str:
-    """The key that was meant by one that is nearly it, or that is that of another rung; empty if none was."""
+    """Return the key that was probably meant by one that is nearly it, or that is another rung's; empty if none was."""
     close = get_close_matches(key, [*KEYS, *_OTHER_RUNGS], n=1, cutoff=0.75)
     return _OTHER_RUNGS.get(close[0], close[0]) if close else ""

@@ -1,8 +1,8 @@
-"""Collections of metrics: which of them share an update, and what their values are called.
+"""Collections of metrics: how a module's metrics become one, and which of them share an update.
 
-torchmetrics lets metrics of a collection share one state if their states happen to be equal after the first batch, and
-so gives a metric the numbers of another: of one with a threshold of its own, say, that no value of that batch was near.
-Here only metrics share that are known to add up the same.
+torchmetrics lets metrics of a collection share one state if their states happen to be equal after the first batch. So
+it gives a metric the numbers of another: of one with its own threshold, say, that no value of that batch was near.
+Here only metrics share that are known to accumulate the same.
 """
 
 from __future__ import annotations
@@ -13,36 +13,40 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric
+from torchmetrics.wrappers import ClasswiseWrapper
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from lighter.errors import MisfitError
+from lighter._lightning.metrics import NamedMetrics, may_group, set_groups
+from lighter.errors import MisfitError, ModuleTypeError
+from lighter.parts.metrics.batch_values import Metrics
+from lighter.parts.metrics.foreign import EXPECTED, as_members, has_methods
 
-_UNNAMED = (BootStrapper, MinMaxMetric)  # whose values are called `mean`, `min`, ..., whatever they wrap
 _NOT_COMPARED = {"update", "compute", "training"}  # bound to the instance, or no setting
+_EXAMPLE = """For example:
+  train_metrics:
+    accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}
+    f1: {_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 10}"""
 
 
-class NamedMetrics(MetricCollection):
-    """A collection in which the values of each wrapper begin with its key, and not only where two of them collide."""
+def prepare_metrics(given: object, name: str) -> Metrics | None:
+    """Return the metrics of a mode: a metric or collection as it is given, a list or dict of metrics as a collection.
 
-    def _compute_and_reduce(self, method_name: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Private in torchmetrics, where nothing public tells whose a value is."""
-        members = dict(self.items(keep_base=True, copy_state=False))
-        if not any(isinstance(metric, _UNNAMED) for metric in members.values()):
-            return super()._compute_and_reduce(method_name, *args, **kwargs)
-        results = {
-            key: metric.compute() if method_name == "compute" else metric(*args, **metric._filter_kwargs(**kwargs))
-            for key, metric in members.items()
-        }
-        inner = [name for result in results.values() if isinstance(result, dict) for name in result]
-        values: dict[str, Any] = {}
-        for key, result in results.items():
-            for name, value in result.items() if isinstance(result, dict) else ():
-                is_alone = inner.count(name) == 1 and name not in results and not isinstance(members[key], _UNNAMED)
-                values[name if is_alone else f"{key}_{name}"] = value
-            if not isinstance(result, dict):
-                values[key] = result
-        return {self._set_name(name): value for name, value in values.items()}
+    Raises:
+        ModuleTypeError: anything else is given.
+    """
+    if isinstance(given, MetricCollection):
+        share_updates(given)
+    if given is None or isinstance(given, (Metric, MetricCollection)):
+        return given
+    members = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
+    for member in members:
+        if not isinstance(member, (Metric, MetricCollection)) and (isinstance(member, type) or not has_methods(member)):
+            where = "" if member is given else f" among {name}'s members"
+            raise ModuleTypeError(
+                f"`{name}` takes a torchmetrics.Metric, a MetricCollection, another object with {EXPECTED}, or a list"
+                f" or dict of metrics; found a {type(member).__name__}{where}. {_EXAMPLE}"
+            )
+    return collection_of(as_members(given if isinstance(given, Mapping) else list(members))) if members else None
 
 
 def collection_of(members: Mapping[str, Any] | list[Any]) -> MetricCollection:
@@ -53,11 +57,8 @@ def collection_of(members: Mapping[str, Any] | list[Any]) -> MetricCollection:
 
 
 def share_updates(collection: MetricCollection) -> None:
-    """Let those metrics share an update that are known to add up the same; groups that somebody chose stay.
-
-    Private in part: the public argument of the constructor comes too early where a collection is given.
-    """
-    if collection._enable_compute_groups is not True or collection._groups_checked:
+    """Let those metrics share an update that are known to accumulate the same; groups that the user chose stay."""
+    if not may_group(collection):
         return
     groups: list[list[str]] = []
     for key in map(str, collection.keys(keep_base=True)):
@@ -67,15 +68,14 @@ def share_updates(collection: MetricCollection) -> None:
             groups.append([key])
         else:
             group.append(key)
-    collection._enable_compute_groups = groups
-    collection._init_compute_groups()
+    set_groups(collection, groups)
 
 
 def _add_up_alike(one: Metric, other: Metric) -> bool:
-    """Whether two metrics are torchmetrics' own, have one `update`, and the same settings where both have them."""
+    """Return whether two metrics are torchmetrics' own, with one `update` and the same value of each common setting."""
     for metric in (one, other):
         is_theirs = type(metric).__module__.partition(".")[0] == "torchmetrics"
-        if not is_theirs or isinstance(metric, WrapperMetric) or metric._modules:
+        if not is_theirs or isinstance(metric, WrapperMetric) or any(True for _ in metric.children()):
             return False
     if type(one).update is not type(other).update:
         return False
@@ -95,8 +95,8 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one is other or one == other)
 
 
-def check_labels(metrics: Metric | MetricCollection) -> None:
-    """See that each class has a label of its own, now that the metrics have something to compute.
+def check_labels(metrics: Metrics) -> None:
+    """Check that each class has a label of its own, now that the metrics have something to compute.
 
     Raises:
         MisfitError: torchmetrics would leave classes out, or write one over another.

@@ -9,31 +9,31 @@ from torch.optim import Optimizer
 
 
 def loss_name(name: str) -> str:
-    """`loss` for the only loss of a step, which has the empty name; `loss/{name}` for one of several."""
+    """Return `loss/{name}`; `loss` for the only loss of a step, which has the empty name."""
     return f"loss/{name}" if name else "loss"
 
 
 def metric_name(name: str) -> str:
-    """`metrics/{name}`."""
+    """Return `metrics/{name}`."""
     return f"metrics/{name}"
 
 
 def at_step(mode: str, name: str) -> str:
-    """The name of a value of one step."""
+    """Name a value of one step."""
     return f"{mode}/{name}/step"
 
 
 def at_epoch(mode: str, name: str) -> str:
-    """The name of a value of a whole epoch."""
+    """Name a value of a whole epoch."""
     return f"{mode}/{name}/epoch"
 
 
 def optimizer_values(optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, float]]:
-    """Name and value of everything that is logged of the optimizers, once an epoch, in mode train.
+    """Yield name and value of everything that is logged of the optimizers, once an epoch, in mode train.
 
     `train/optimizer/{Class}/lr/epoch`, and `momentum`, `beta1`, `beta2`, `weight_decay` where the optimizer has them;
-    `/group{N}` after the stat where there are several parameter groups; `train/lr` where there is one optimizer.
-    Optimizers of one class are told apart as `Adam`, `Adam-1`, ... in the order of `configure_optimizers`.
+    `/group{N}` after the stat if there are several parameter groups; `train/lr` if there is one optimizer.
+    Optimizers of one class are called `Adam`, `Adam-1`, ... in the order of `configure_optimizers`.
     """
     seen: dict[str, int] = {}
     for optimizer in optimizers:

@@ -17,13 +17,12 @@ TOTAL = "total"
 
 
 class LossWeights:
-    """`{name: weight}`: what each named loss counts in the total.
+    """The weight of each named loss in the total, which replaces a `total` that the step returned.
 
-    The total is the sum of the losses that were named before, each times its weight; a loss without a weight counts
-    once. A `total` that the step returned is replaced.
+    A loss without a weight counts once.
 
     Raises:
-        ModuleTypeError: not a dict of numbers.
+        ModuleTypeError: the weights are no dict of numbers.
         ModuleValueError: a weight for the total.
     """
 
@@ -46,20 +45,18 @@ class LossWeights:
         self._unseen = set(self.weights)
 
     def apply(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
-        """The weighted losses, and their sum as `total`; where nothing but a `total` is there, that.
+        """Return the weighted losses and their sum as `total`; unchanged if there is nothing but a `total`.
 
-        Args:
-            losses: scalars by name.
-            strict: whether every weight's loss has to have been there by now, in this step or in one before it.
+        With `strict`, every weight's loss has to have been seen by now, in this step or in one before it.
 
         Raises:
-            MisfitError: a weight for a loss that there is not.
+            MisfitError: a weight for an unknown loss.
         """
         weighted = self.weigh({name: loss for name, loss in losses.items() if name != TOTAL}, strict=strict)
         return {TOTAL: functools.reduce(operator.add, weighted.values()), **weighted} if weighted else dict(losses)
 
     def weigh(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
-        """Each loss times its weight; arguments and errors as above."""
+        """Multiply each loss by its weight; arguments and errors as in `apply`."""
         self._unseen -= losses.keys()
         if strict and self._unseen:
             unknown = [name for name in self.weights if name in self._unseen]

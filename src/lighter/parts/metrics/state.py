@@ -1,7 +1,7 @@
 """States of metrics as plain data, and back: torchmetrics keeps them out of `state_dict`.
 
-Metrics in plain lists, dicts and objects of a module count as its own. Whatever a metric keeps elsewhere, the best
-value so far say, is put back by `unchanged`.
+Metrics in plain lists, dicts and objects of a module belong to it. Attributes beside the states, the best value so far
+say, are restored by `unchanged`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 
+from lighter._lightning.metrics import set_update_count
 from lighter.parts.holders import held_modules, holders
 from lighter.parts.metrics.foreign import ForeignMetric, has_methods, without_foreign
 
@@ -23,10 +24,10 @@ _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
-    """What the metrics in a module have added up until now, by their names in it, as far as there is any.
+    """Return the accumulated states of the metrics in a module, by name.
 
     Args:
-        besides: metrics that are reset before they are used next; only what outlives that is of interest.
+        besides: metrics that are reset before they are used next, of which only what outlives a reset is returned.
     """
     are_reset = set(map(id, besides))
     states: dict[str, Any] = {
@@ -34,56 +35,49 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
     }
     for name, metric in _metrics(root):
         is_reset = id(metric) in are_reset
-        held = {key: _kept(getattr(metric, key)) for key in _keys(metric, is_reset)}
-        if held or (isinstance(metric, ForeignMetric) and metric.update_count and not is_reset):
-            states[name] = {"updates": 0 if is_reset else metric.update_count, "states": held}
+        state = {key: _copied(getattr(metric, key)) for key in _keys(metric, is_reset)}
+        if state or (isinstance(metric, ForeignMetric) and metric.update_count and not is_reset):
+            states[name] = {"updates": 0 if is_reset else metric.update_count, "states": state}
     return states
 
 
 def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
-    """Let the metrics in a module go on from there; names that it does not have are left out."""
+    """Restore the states of the metrics in a module; names that it does not have are left out."""
     for name, tracker in _trackers(root):
         while tracker.n_steps < states.get(name, {}).get("steps", 0):
             tracker.increment()
-    found = dict(_metrics(root))
-    for name in states.keys() & found.keys():
-        metric, saved = found[name], states[name]
+    metrics = dict(_metrics(root))
+    for name in states.keys() & metrics.keys():
+        metric, saved = metrics[name], states[name]
         for key, value in saved["states"].items():
             setattr(metric, key, to_device(value, metric.device))
-        # private: torchmetrics counts its updates, and has no other way to be told of them
-        metric._update_count, metric._computed = saved["updates"], None
+        set_update_count(metric, saved["updates"])
 
 
 def metrics_in(root: nn.Module) -> list[Any]:
-    """The metrics in a module: of torchmetrics, and objects of any other class that has the methods of one."""
-    found = [one for _, one in holders(root) if has_methods(one)]
-    return [one for one in found if not isinstance(one, ForeignMetric)]  # their objects are found by themselves
+    """Return the metrics in a module: torchmetrics', and objects of any other class with a metric's methods."""
+    # the object in a `ForeignMetric` is reached by itself
+    return [one for _, one in holders(root) if has_methods(one) and not isinstance(one, ForeignMetric)]
 
 
 @contextmanager
 def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
-    """Put back afterwards what these metrics have in their attributes, each list and dict of them being the same.
+    """Restore the attributes of these metrics afterwards, with the same list and dict objects.
 
     What is done to a `ForeignMetric` meanwhile does not reach the object of another library.
     """
     metrics = list(metrics)
     with without_foreign(metrics):
-        before = [(vars(one), _remembered(vars(one), {})) for one in metrics if hasattr(one, "__dict__")]
+        restore = [_remembered(vars(one), {}) for one in metrics if hasattr(one, "__dict__")]
         try:
             yield
         finally:
-            _put_back(before)
+            for put_back in restore:
+                put_back()
 
 
-def _put_back(before: Iterable[tuple[dict[str, Any], Callable[[], Any]]]) -> None:
-    for attributes, put_back in before:
-        intercepted = {key: attributes[key] for key in ("forward",) if key in attributes}  # since then, perhaps
-        put_back()
-        attributes.update(intercepted)
-
-
-def _remembered(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
-    """Remember a value, and what is in it. Returns what puts that back, and returns the value."""
+def _remembered(value: object, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
+    """Remember a value and its content; return a function that restores the content and returns the value."""
     if id(value) not in seen:
         seen[id(value)] = lambda: value  # while it is looked into: it may hold itself
         seen[id(value)] = _remember(value, seen)
@@ -110,15 +104,15 @@ def _filled(container: Any, fill: Callable[[Any], Any], content: list[Any]) -> A
     return container
 
 
-def to_device(value: Any, device: torch.device) -> Any:
-    """A tensor or a list of them on a device; anything else as it is."""
+def to_device(value: object, device: torch.device) -> Any:
+    """Move a tensor or a list of them; anything else is returned as it is."""
     if isinstance(value, list):
         return [to_device(item, device) for item in value]
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _kept(state: Any) -> Any:
-    """A state that stays as it is: metrics add to a tensor in place, and to a list other tensors."""
+def _copied(state: object) -> Any:
+    """Copy a state: metrics add to a tensor in place, and append to a list."""
     return state.clone() if isinstance(state, Tensor) else list(state) if isinstance(state, list) else state
 
 
@@ -127,7 +121,7 @@ def _trackers(root: nn.Module) -> list[tuple[str, MetricTracker]]:
 
 
 def _keys(metric: Metric, is_reset: bool) -> list[str]:
-    """Where a metric holds something; private in part, as torchmetrics' wrappers hold some beside their states."""
+    """Name the attributes that hold state; some of torchmetrics' wrappers hold some beside their states."""
     extremes = ["min_val", "max_val"] if isinstance(metric, MinMaxMetric) else []
     if is_reset:
         return extremes
@@ -136,10 +130,10 @@ def _keys(metric: Metric, is_reset: bool) -> list[str]:
 
 
 def _metrics(root: nn.Module) -> Iterator[tuple[str, Metric]]:
-    found = list(held_modules(root))
-    for _, module in found:
+    modules = list(held_modules(root))
+    for _, module in modules:
         if isinstance(module, MetricCollection):
             module.values(copy_state=False)  # members of a compute group get the state that they share
-    for name, module in found:
+    for name, module in modules:
         if isinstance(module, Metric):
             yield name, module

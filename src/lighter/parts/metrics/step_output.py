@@ -1,4 +1,4 @@
-"""What a step returns, in the one form that Lightning and the measuring understand."""
+"""The output of a step, in the one form that Lightning and the measuring understand."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class StepOutput(NamedTuple):
     returned: Any
 
 
-def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
-    """Sort what a step returned.
+def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
+    """Sort a step's output: a tensor, a dict with `loss`, or None for a batch that does not count.
 
     Args:
-        output: what the step returned: a tensor, a dict with `loss`, or None for a batch that does not count.
+        output: the step's output.
         step: the method's name, for messages.
-        needs_loss: whether a dict without `loss` is a mistake: it is when Lightning back-propagates.
+        needs_loss: whether Lightning back-propagates, so that a dict without `loss` is a mistake.
         weights: of named losses; their weighted sum becomes the total.
 
     Raises:
         MisfitError: there are weights, and one loss without a name.
-        ModuleTypeError: the output has none of the forms that a step may return.
+        ModuleTypeError: the output has another form.
         ModuleValueError: named losses without `total`, or a loss that is not one number.
     """
     if type(output) is Tensor and output.ndim == 0 and weights is None:  # what most steps return
@@ -68,7 +68,7 @@ def sort_output(output: Any, step: str, *, needs_loss: bool, weights: LossWeight
 
 
 def as_dict(output: StepOutput) -> dict[str, Any]:
-    """Return a step's output as a dict, whatever form it had; named losses are a dict in `loss`, with `total`."""
+    """Return a step's output as a dict; named losses are a dict in `loss`, with `total`."""
     returned = output.returned
     if not isinstance(returned, Mapping):
         return {"loss": returned}

@@ -1,7 +1,7 @@
-"""What the processes of a distributed run measured, as one: losses and metrics in as few exchanges as can be.
+"""Losses and metrics of all processes, reduced in as few exchanges as possible.
 
 torchmetrics gathers each state of each metric on its own, in three exchanges. At the end of a short epoch those take
-longer than its steps. States that add up are added here, all those of one type of number in one exchange.
+longer than its steps. States that are sums are reduced here, all those of one dtype in one exchange.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.utilities import dim_zero_sum
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lighter._lightning.metrics import is_summed_over_processes, states_of
+
 if TYPE_CHECKING:
-    from lighter.parts.metrics.meter import LossMean, Metrics
+    from lighter.parts.metrics.batch_values import Metrics
+    from lighter.parts.metrics.meter import LossMean
 
 _SUMMED = frozenset({torch.float32, torch.float64, torch.int32, torch.int64})  # what every backend can add
 
 
 class Measured(NamedTuple):
-    """What all processes measured.
+    """The measurements of all processes.
 
     Attributes:
         means: the mean of each loss, over the samples of all processes.
-        updated: whether the metrics were updated in any of them.
+        updated: whether any process updated the metrics.
         sums: states of metrics, by the id of the process's own tensor: that tensor, and its sum over all processes.
     """
 
@@ -38,13 +40,7 @@ class Measured(NamedTuple):
 
 
 def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None, updated: bool) -> Measured:
-    """What all processes measured. All of them take part, each with what it saw.
-
-    Args:
-        losses: those that this process saw; one that it did not see gets nothing from it.
-        metrics: the metrics, if there are any.
-        updated: whether this process updated them.
-    """
+    """Reduce the losses and metrics of all processes; each of them has to call this."""
     if not (distributed.is_available() and distributed.is_initialized()):
         means = {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}
         return Measured(means, updated, {})
@@ -60,7 +56,7 @@ def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None,
 
 
 def _loss_sums(names: Sequence[str], losses: Mapping[str, LossMean]) -> Tensor:
-    """The sums of the losses and of their weights: a tensor of shape (2, losses)."""
+    """Return the sums of the losses and of their weights: a tensor of shape (2, losses)."""
     device = next((loss.total.device for loss in losses.values() if loss.total is not None), _device())
     sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
     for index, name in enumerate(names):
@@ -74,9 +70,9 @@ def _device() -> torch.device:
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
-def all_agree(what: object) -> bool:
-    """Whether all processes have the same, by the hash of its `repr`."""
-    digest = int.from_bytes(hashlib.blake2b(repr(what).encode(), digest_size=7).digest(), "big")
+def all_agree(value: object) -> bool:
+    """Return whether all processes have the same value, by the hash of its `repr`."""
+    digest = int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=7).digest(), "big")
     largest = torch.tensor([digest, -digest], device=_device())  # the largest, and minus the smallest
     distributed.all_reduce(largest, distributed.ReduceOp.MAX)
     high, minus_low = largest.tolist()
@@ -84,7 +80,7 @@ def all_agree(what: object) -> bool:
 
 
 def sum_everywhere(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The sums of tensors over all processes, which have tensors of the same shapes and types in the same order."""
+    """Sum tensors over all processes, which have the same shapes and dtypes in the same order."""
     kinds = {(tensor.dtype, tensor.device): None for tensor in tensors}
     sums: dict[int, Tensor] = {}
     for kind in kinds:
@@ -97,12 +93,12 @@ def sum_everywhere(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def states_that_add_up(metrics: Metrics | None) -> list[Tensor]:
-    """The states of metrics that are tensors and are summed over processes; those of a compute group once.
+    """Return the tensor states of metrics that are summed over processes, those of a compute group once.
 
-    Metrics of metrics are left out, and those that say themselves how they are gathered.
+    Metrics of metrics are left out, and those that define how they are gathered.
     """
-    found = [state for metric in _members(metrics) if _adds_up(metric) for state in _states(metric)]
-    return list({id(state): state for state in found}.values())
+    states = [state for metric in _members(metrics) if _adds_up(metric) for state in states_of(metric)]
+    return list({id(state): state for state in states}.values())
 
 
 def _members(metrics: Metrics | None) -> list[Metric]:
@@ -111,27 +107,19 @@ def _members(metrics: Metrics | None) -> list[Metric]:
     return [metrics] if metrics is not None else []
 
 
-def _states(metric: Metric) -> list[Any]:
-    return [getattr(metric, name) for name in metric._reductions]  # private: torchmetrics has no other way to ask
-
-
 def _adds_up(metric: Metric) -> bool:
     return (
-        metric._to_sync
-        and not metric._is_synced
-        and metric.dist_sync_fn is None
-        and metric.process_group is None
-        and all(how is dim_zero_sum for how in metric._reductions.values())
-        and all(isinstance(state, Tensor) and state.dtype in _SUMMED for state in _states(metric))
+        is_summed_over_processes(metric)
+        and all(isinstance(state, Tensor) and state.dtype in _SUMMED for state in states_of(metric))
         and not any(isinstance(child, Metric) for child in metric.children())
     )
 
 
 @contextmanager
 def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Within it, metrics compute from sums that are there already; what is not among them torchmetrics gathers."""
+    """Let metrics compute from these sums; states that are not among them are gathered by torchmetrics."""
 
-    def gather(state: Tensor, group: Any = None) -> list[Tensor]:
+    def gather(state: Tensor, group: object = None) -> list[Tensor]:
         mine, total = sums.get(id(state), (None, None))
         return [total] if mine is state and total is not None else gather_all_tensors(state, group)
 

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,23 +26,16 @@ MAX_NUMBERS = 32  # of a vector: a column of metrics.csv each
 
 
 class Values(NamedTuple):
-    """Values of metrics, by name.
-
-    Attributes:
-        numbers: tensors of no dimensions.
-        arrays: other tensors.
-    """
+    """Values of metrics by name: `numbers` are tensors without dimensions, `arrays` are other tensors."""
 
     numbers: dict[str, Tensor]
     arrays: dict[str, Tensor]
 
 
-def sort_values(name: str, computed: Any) -> Values:
-    """Sort what a metric computed.
+def sort_values(name: str, computed: object) -> Values:
+    """Sort the value that a metric computed: a number, a tensor, or lists, tuples or a dict of these.
 
-    Args:
-        name: of the metric; the entries of a dict have their keys instead.
-        computed: a number, a tensor, or lists, tuples or a dict of these; None is left out.
+    Entries of a dict are named by their keys, everything else by `name`. None is left out.
 
     Raises:
         MisfitError: a value is none of these.
@@ -54,7 +47,7 @@ def sort_values(name: str, computed: Any) -> Values:
     return values
 
 
-def _sorted(name: str, value: Any) -> Iterator[tuple[str, Tensor, bool]]:
+def _sorted(name: str, value: object) -> Iterator[tuple[str, Tensor, bool]]:
     """Yield names, tensors, and whether each is a number to log."""
     if value is None:
         return
@@ -78,7 +71,7 @@ def _sorted(name: str, value: Any) -> Iterator[tuple[str, Tensor, bool]]:
             yield name, tensor, False
 
 
-def _arrays(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def _arrays(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             yield from _arrays(f"{name}_{number}", item)
@@ -86,7 +79,7 @@ def _arrays(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         yield name, _tensor(name, value)
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _tensor(name: str, value: object) -> Tensor:
     if isinstance(value, Tensor):
         return plain_tensor(value)
     if isinstance(value, (bool, int, float)):

@@ -22,9 +22,8 @@ class ManualSchedule:
     """A scheduler that steps after every `frequency`-th step of its optimizer.
 
     Attributes:
-        key: what it is called in a checkpoint.
-        scheduler: the scheduler.
-        done: how many steps of the optimizer it has seen.
+        key: its name in a checkpoint.
+        done: the steps of the optimizer that it has seen.
     """
 
     def __init__(self, key: str, scheduler: Any, optimizer: Optimizer, frequency: int = 1) -> None:
@@ -33,23 +32,29 @@ class ManualSchedule:
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def __str__(self) -> str:
-        name = str(self.scheduler) if isinstance(self.scheduler, Warmup) else type(self.scheduler).__name__
+        if isinstance(self.scheduler, Warmup) and self.frequency == 1:
+            return str(self.scheduler)
+        name = str(self.scheduler) if isinstance(self.scheduler, Warmup) else self.kind
         often = "step" if self.frequency == 1 else f"{self.frequency} steps"
-        plain = isinstance(self.scheduler, Warmup) and self.frequency == 1
-        return name if plain else f"{name}, every {often} of the optimizer"
+        return f"{name}, every {often} of the optimizer"
+
+    @property
+    def kind(self) -> str:
+        """The name of the scheduler's class."""
+        return str(self.scheduler.__class__.__name__)
 
     def release(self) -> None:
-        """Let go of the optimizer, which may be used again; a warm-up leaves it the full learning rates."""
+        """Detach from the optimizer, which may be used again; a warm-up leaves it the full learning rates."""
         self._hook.remove()
         if isinstance(self.scheduler, Warmup):
             self.scheduler.end()
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        return {"kind": type(self.scheduler).__name__, "done": self.done, "scheduler": self.scheduler.state_dict()}
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
+        return {"kind": self.kind, "done": self.done, "scheduler": self.scheduler.state_dict()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint."""
         self.done = state["done"]
         self.scheduler.load_state_dict(state["scheduler"])
 
@@ -73,58 +78,60 @@ class ManualSchedules:
         self._saved: Mapping[str, Any] | None = None
 
     def set(self, schedules: Sequence[ManualSchedule]) -> None:
-        """Take these in place of those of an earlier fit."""
+        """Replace the schedules of an earlier fit."""
         self._schedules = list(schedules)
 
     def release(self) -> None:
-        """Let go of the optimizers of an earlier fit."""
+        """Detach from the optimizers of an earlier fit."""
         for schedule in self._schedules:
             schedule.release()
         self._schedules = []
 
     def of(self, optimizer: Optimizer) -> list[ManualSchedule]:
-        """Those of an optimizer."""
+        """Return the schedules of an optimizer."""
         return [schedule for schedule in self._schedules if schedule.optimizer is optimizer]
 
     def learning_rates(self, optimizer: Optimizer) -> list[float]:
-        """The learning rates of an optimizer's groups, without the factor of a warm-up."""
+        """Return the learning rates of an optimizer's groups, without the factor of a warm-up."""
         warmups = [schedule.scheduler for schedule in self.of(optimizer) if isinstance(schedule.scheduler, Warmup)]
         return next((list(w.unwarmed) for w in warmups if not w.is_over), learning_rates(optimizer))
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Put their states into a checkpoint."""
         if self._schedules:
-            checkpoint[CHECKPOINT_KEY] = {schedule.key: schedule.state() for schedule in self._schedules}
+            checkpoint[CHECKPOINT_KEY] = {schedule.key: schedule.state_dict() for schedule in self._schedules}
 
     def load(self, checkpoint: Mapping[str, Any] | None) -> None:
-        """Keep what a checkpoint has of them until `restore`; Lightning shows it before there are optimizers."""
+        """Keep a checkpoint's states until `restore`; Lightning shows it before there are optimizers."""
         self._saved = None if checkpoint is None else dict(checkpoint.get(CHECKPOINT_KEY, {}))
 
     def restore(self, optimizers: Sequence[Optimizer]) -> Iterator[str]:
-        """Go on where the checkpoint was, if there is one. The optimizers have their own states already.
+        """Restore the states of the checkpoint, if there is one. The optimizers have their own states already.
 
         Yields:
-            what a person should know: schedules that the checkpoint does not have, or has beside those there are.
+            messages about schedules that the checkpoint lacks, or has in addition.
 
         Raises:
-            CheckpointError: a scheduler that cannot go on without a state.
+            CheckpointError: a scheduler that cannot continue without a state.
         """
         saved, self._saved = self._saved, None
         if saved is None:
             return
-        fitting = {s.key: s for s in self._schedules if saved.get(s.key, {}).get("kind") == type(s.scheduler).__name__}
+        fitting = {
+            schedule.key for schedule in self._schedules if saved.get(schedule.key, {}).get("kind") == schedule.kind
+        }
         for key, state in saved.items():
             if key not in fitting:
                 yield from _leave_behind(key, state, optimizers)
         for schedule in self._schedules:
             if schedule.key in fitting:
-                schedule.restore(saved[schedule.key])
+                schedule.load_state_dict(saved[schedule.key])
             else:
-                yield _begun_anew(schedule)
+                yield _start_without_state(schedule)
 
 
 def _leave_behind(key: str, state: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> Iterator[str]:
-    """A checkpoint's state for which there is no schedule; a warm-up's factor is taken out of the learning rates."""
+    """Drop a state for which there is no schedule; a warm-up's factor is taken out of the learning rates."""
     number = int(key.split("/")[0])
     unwarmed = state["scheduler"].get("unwarmed")
     if unwarmed is not None and number < len(optimizers):
@@ -136,11 +143,11 @@ def _leave_behind(key: str, state: Mapping[str, Any], optimizers: Sequence[Optim
         yield f"the checkpoint has the state of a manual {state['kind']} that the config does not have"
 
 
-def _begun_anew(schedule: ManualSchedule) -> str:
+def _start_without_state(schedule: ManualSchedule) -> str:
     if not isinstance(schedule.scheduler, Warmup):
         raise CheckpointError(
-            f"the checkpoint has no state of the manual scheduler {type(schedule.scheduler).__name__}, which the config"
-            " has. Resume with the config that the checkpoint was made with, or start anew from its weights:"
+            f"the checkpoint has no state of the manual scheduler {schedule.kind}, which the config has. Resume with"
+            " the config that the checkpoint was made with, or start anew from its weights:"
             " `ckpt_path` in the module's section."
         )
     schedule.scheduler.begin()

@@ -1,7 +1,7 @@
 """Optimizers and schedulers, built when Lightning asks for them, in the form that `configure_optimizers` returns.
 
-What comes in is what a module was given: a definition of the config (`Deferred`), an instance, a callable that takes
-the parameters (or, for a scheduler, the optimizer), Lightning's dict around a scheduler, or a list of these.
+Each is given as a definition of the config (`Deferred`), an instance, a callable that takes the parameters (or, for a
+scheduler, the optimizer), Lightning's dict around a scheduler, or a list of these.
 """
 
 from __future__ import annotations
@@ -31,49 +31,44 @@ OPTIMIZER_EXAMPLE = "For example:\n  optimizer:\n    _target_: torch.optim.Adam\
 def build_optimizers(
     optimizer: Any, scheduler: Any, named: Named, prefixes: Sequence[str] = ()
 ) -> tuple[Any, list[ManualSchedule]]:
-    """What `configure_optimizers` returns, and the schedules that Lightning is not to know.
+    """Build optimizers and schedulers: the value that `configure_optimizers` returns, and the manual schedules.
 
-    The first is a dict, or a list of dicts where several optimizers were given.
+    The first is a dict, or a list of dicts if several optimizers were given. A list of schedulers has one, or None,
+    for each optimizer.
 
     Args:
-        optimizer: one optimizer or a list of them, in any of this module's forms.
-        scheduler: the scheduler of the optimizer, or a list of one (or None) for each.
         named: the parameters to optimize, with their names.
         prefixes: what names in parameter groups may leave out: `network.`, say.
 
     Raises:
-        ConfigError: something of the config is wrong.
-        ModuleError: something that was given in Python is wrong.
+        ConfigError: a mistake in the config.
+        ModuleError: a mistake in an object that was given in Python.
     """
     several = isinstance(optimizer, (list, tuple))
-    optimizers = list(optimizer) if several else [optimizer]
+    given = list(optimizer) if several else [optimizer]
     schedulers = list(scheduler) if isinstance(scheduler, (list, tuple)) else [scheduler]
-    if len(schedulers) > len(optimizers):
+    if len(schedulers) > len(given):
         raise ModuleValueError(
-            f"there are {len(schedulers)} schedulers for {len(optimizers)} optimizers; give one each, or null"
+            f"there are {len(schedulers)} schedulers for {len(given)} optimizers; give one each, or null"
         )
-    schedulers += [None] * (len(optimizers) - len(schedulers))
-    built = [_build_optimizer(item, named, prefixes) for item in optimizers]
-    check_placed(
-        [parameter for made in built for group in made.param_groups for parameter in group["params"]],
-        named,
-        prefixes,
-        functools.partial(_about_parameters, optimizers),
-    )
+    schedulers += [None] * (len(given) - len(schedulers))
+    optimizers = [_build_optimizer(item, named, prefixes) for item in given]
+    placed = [parameter for built in optimizers for group in built.param_groups for parameter in group["params"]]
+    check_placed(placed, named, prefixes, functools.partial(_about_parameters, given))
     configured, manual = [], []
-    for number, (made, item) in enumerate(zip(built, schedulers, strict=True)):
-        for_lightning, schedules = build_scheduler(item, made, number) if item is not None else (None, [])
-        configured.append({"optimizer": made, **({} if for_lightning is None else {"lr_scheduler": for_lightning})})
+    for number, (built, item) in enumerate(zip(optimizers, schedulers, strict=True)):
+        for_lightning, schedules = build_scheduler(item, built, number) if item is not None else (None, [])
+        configured.append({"optimizer": built, **({} if for_lightning is None else {"lr_scheduler": for_lightning})})
         manual += schedules
     return configured if several else configured[0], manual
 
 
 class OwnOptimizers:
-    """The `optimizer` and `scheduler` of a module: definitions at first, and real ones once they are configured.
+    """The `optimizer` and `scheduler` of a module: definitions at first, and objects once they are configured.
 
     Attributes:
-        definitions: what either of them is made of; not of one that was given ready-made.
-        built: what was made of them.
+        definitions: by name, those that were not given ready-made.
+        built: the objects, by name.
         is_configuring: whether `configure_optimizers` runs, the user's own or Lighter's.
     """
 
@@ -84,7 +79,7 @@ class OwnOptimizers:
         self._configured: tuple[Any, list[ManualSchedule]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out of a copy whatever was built for the original's parameters."""
+        """Leave out of a copy the objects that were built for the original's parameters."""
         return {"definitions": dict(self.definitions)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -93,7 +88,7 @@ class OwnOptimizers:
 
     @contextmanager
     def configuring(self) -> Iterator[None]:
-        """Build what is asked for, anew, while this lasts: around the outermost `configure_optimizers`."""
+        """Build again what is asked for, within the outermost `configure_optimizers`."""
         if self.is_configuring:
             yield
             return
@@ -103,8 +98,8 @@ class OwnOptimizers:
         finally:
             self.is_configuring = False
 
-    def takes(self, name: str, value: Any) -> bool:
-        """Keep a definition in the place of what there was; return false for what is ready-made."""
+    def takes(self, name: str, value: object) -> bool:
+        """Keep a definition in place of an earlier one; return false for a ready-made object."""
         self.definitions.pop(name, None)
         self.built.pop(name, None)
         items = value if isinstance(value, (list, tuple)) else [value]
@@ -113,10 +108,10 @@ class OwnOptimizers:
         self.definitions[name] = value
         return True
 
-    def provide(self, path: str, made: Any) -> None:
-        """Let what the definitions refer to by a path of the config be an object that exists."""
+    def provide(self, path: str, value: object) -> None:
+        """Let definitions that refer to a path of the config get an object that exists."""
         for definition in self._of_config():
-            definition.provide(path, made)
+            definition.provide(path, value)
 
     def _of_config(self) -> Iterator[Deferred | Definitions]:
         for given in self.definitions.values():
@@ -125,12 +120,9 @@ class OwnOptimizers:
                     yield item
 
     def check_steps(self, trainer: Trainer) -> None:
-        """See that the trainer knows the number of its optimizer steps, where an expression asks for it.
+        """Raise a ConfigError if an expression asks for the number of optimizer steps, and that is not known.
 
-        Of data without a length, Lightning's answer is `max_steps`, which may be -1.
-
-        Raises:
-            ConfigError: it does not, at the expression.
+        For data without a length Lightning's answer is `max_steps`, which may be -1.
         """
         for definition in self._of_config():
             for path, text in definition.expressions():
@@ -140,14 +132,14 @@ class OwnOptimizers:
                     raise definition.problem(message, key=path, hint=hint)
 
     def not_built(self, name: str) -> NotBuiltError:
-        """Return the error for one that is asked for too early."""
+        """Return the error for an object that is asked for too early."""
         return NotBuiltError(
             f"`self.{name}` is built when the trainer calls `configure_optimizers`, after the network is set up; until"
             " then there is only its definition. Use it in `configure_optimizers`, or in a hook that comes later."
         )
 
     def build_optimizer(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> None:
-        """Build the optimizers alone, unless they are there: a user's `configure_optimizers` may need no more."""
+        """Build the optimizers alone, unless they are built: a user's `configure_optimizers` may need no more."""
         if "optimizer" not in self.built:
             given = self.definitions.get("optimizer", ready.get("optimizer"))
             configured, _ = build_optimizers(given, None, named, prefixes)
@@ -155,13 +147,7 @@ class OwnOptimizers:
             self.built["optimizer"] = [each["optimizer"] for each in configured] if several else configured["optimizer"]
 
     def configured(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> Any:
-        """Build both, but for what is there; return what `build_optimizers` does.
-
-        Args:
-            ready: those that were given ready-made, by name.
-            named: as for `build_optimizers`.
-            prefixes: likewise.
-        """
+        """Build both, unless they are built, and return what `build_optimizers` does; `ready` has those given built."""
         self.build_optimizer(ready, named, prefixes)
         if self._configured is None:
             given = self.definitions.get("scheduler", ready.get("scheduler"))
@@ -182,25 +168,25 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
     return configure
 
 
-def _schedulers_of(configured: Any, manual: Sequence[ManualSchedule]) -> Any:
-    """The schedulers themselves, of several optimizers one each: those that Lightning steps, or the manual ones."""
+def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
+    """Return the scheduler, of several optimizers one each: the one that Lightning steps, or the manual one."""
     by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
     entries = configured if isinstance(configured, list) else [configured]
-    found = []
+    schedulers = []
     for number, entry in enumerate(entries):
-        given = entry.get("lr_scheduler")
-        own = given["scheduler"] if isinstance(given, Mapping) else given
-        found.append(own or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
-    return found if isinstance(configured, list) else found[0]
+        stepped = entry.get("lr_scheduler")
+        stepped = stepped["scheduler"] if isinstance(stepped, Mapping) else stepped
+        schedulers.append(stepped or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
+    return schedulers if isinstance(configured, list) else schedulers[0]
 
 
-def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> Optimizer:
-    made = optimizer.build(**_parameters(optimizer, named, prefixes)) if isinstance(optimizer, Deferred) else optimizer
-    if not isinstance(made, (Optimizer, nn.Module)) and callable(made):
-        made = made([parameter for _, parameter in named if parameter.requires_grad])
-    if isinstance(made, Optimizer):
-        return made
-    kind = "dict" if isinstance(made, Mapping) else type(made).__name__
+def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -> Optimizer:
+    built = optimizer.build(**_parameters(optimizer, named, prefixes)) if isinstance(optimizer, Deferred) else optimizer
+    if not isinstance(built, (Optimizer, nn.Module)) and callable(built):
+        built = built([parameter for _, parameter in named if parameter.requires_grad])
+    if isinstance(built, Optimizer):
+        return built
+    kind = "dict" if isinstance(built, Mapping) else type(built).__name__
     message = f"an optimizer is a torch.optim.Optimizer; found a {kind}"
     if isinstance(optimizer, (Deferred, Definitions)):
         raise optimizer.problem(message, hint=OPTIMIZER_EXAMPLE)
@@ -208,7 +194,7 @@ def _build_optimizer(optimizer: Any, named: Named, prefixes: Sequence[str]) -> O
 
 
 def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exception:
-    """The error for parameters that the optimizers do not share out, at the first optimizer of the config."""
+    """Return the error for parameters in no group or in two, at the first optimizer of the config."""
     for optimizer in optimizers:
         if isinstance(optimizer, Deferred):
             written = isinstance(optimizer.definition, Mapping) and "params" in optimizer.definition
@@ -216,8 +202,8 @@ def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exc
     return ModuleValueError(f"{message}. {hint}")
 
 
-def _parameters(optimizer: Any, named: Named, prefixes: Sequence[str]) -> dict[str, Any]:
-    """The `params` to put into a definition; nothing where it already says which, in a form that torch takes."""
+def _parameters(optimizer: Deferred, named: Named, prefixes: Sequence[str]) -> dict[str, Any]:
+    """Return the `params` to put into a definition; nothing if it has them in a form that torch takes."""
     definition = optimizer.definition
     if not isinstance(definition, Mapping) or "_args_" in definition or definition.get("_mode_") == "callable":
         return {}

@@ -1,9 +1,9 @@
 """Parameter groups by name, pattern or type, as torch's optimizers take them.
 
-A name takes the parameters of the module of that name; where there is none, those whose name starts with it. A name
-with `*`, `?` or a range of numbers is a pattern of such names. `{type: norm, name: backbone}` takes parameters by what
-holds them. The narrower choice wins: `backbone.0` over `backbone`. None takes what no group took. Each parameter is in
-one group at most.
+A name stands for the parameters of the module of that name; without one, for those whose name starts with it. A name
+with `*`, `?` or a range of numbers is a pattern of such names. `{type: norm, name: backbone}` chooses parameters by the
+modules that hold them. The narrower choice wins: `backbone.0` over `backbone`. None takes what no group took. Each
+parameter is in one group at most.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 
 class Fail(Protocol):
-    """Makes an error from a message, the group's index, a hint, and the name in the config that it is about."""
+    """Make an error from a message, the group's index, a hint, and the name in the config that it is about."""
 
     def __call__(self, message: str, index: int, hint: str, written: str = "") -> Exception: ...
 
@@ -44,14 +44,14 @@ _WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compi
 
 
 def as_written(name: str) -> str:
-    """A parameter's name as the user's code spells it, whatever wraps the modules around it."""
+    """Return a parameter's name as the user's code spells it, whatever wraps the modules around it."""
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name
 
 
 def renamed_as_in(own: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
-    """A state dict with the names that a module has, which may be compiled where the one that saved it was not."""
+    """Rename a state dict for a module that may be compiled where the one that saved it was not, or reversed."""
     by_plain = {as_written(name): name for name in own}
     return {name if name in own else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
@@ -63,7 +63,7 @@ def _plain_error(message: str, index: int, hint: str, written: str = "") -> Exce
 def group_parameters(
     groups: Sequence[Any], named: Named, prefixes: Sequence[str] = (), fail: Fail = _plain_error
 ) -> list[dict[str, Any]]:
-    """Groups whose `params` are trainable tensors.
+    """Turn the `params` of groups into trainable tensors.
 
     Args:
         groups: dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
@@ -94,16 +94,13 @@ def group_parameters(
 def check_placed(
     placed: Iterable[Any], named: Named, prefixes: Sequence[str], fail: Callable[[str, str], Exception]
 ) -> None:
-    """Each trainable parameter is in one group of one optimizer.
+    """Check that each trainable parameter is in one group of one optimizer; raise what `fail` makes if not.
 
     Args:
         placed: the parameters of all groups of all optimizers.
         named: the parameters of the module, with their names.
         prefixes: what a name may leave out, `network.` say.
         fail: makes the error from a message and a hint.
-
-    Raises:
-        Exception: what `fail` makes.
     """
     counts = Counter(id(parameter) for parameter in placed)
     absent = [name for name, p in named if p.requires_grad and not counts[id(p)]]
@@ -122,7 +119,7 @@ def check_placed(
 
 
 def _check_apart(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> None:
-    """Groups that were given as tensors have none of another group's."""
+    """Check that groups that were given as tensors share none with another group."""
     names = {id(parameter): name for name, parameter in named}
     seen: set[int] = set()
     for index, group in enumerate(groups):
@@ -138,14 +135,14 @@ def _tensors_are(names: Sequence[str]) -> str:
     return f"{len(names)} parameter{' is' if len(names) == 1 else 's are'}"
 
 
-def is_by_name(groups: Any) -> bool:
-    """Whether an optimizer's `params` is something that this module has to look at."""
+def is_by_name(groups: object) -> bool:
+    """Return whether an optimizer's `params` name parameters, which this module has to find."""
     return isinstance(groups, (list, tuple)) and any(isinstance(group, (Mapping, str)) for group in groups)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """Parameters that a group names: the group's index, how the user wrote it, and the parameters' ids."""
+    """The parameters that a group names: the group's index, the user's text, and the parameters' ids."""
 
     index: int
     label: str
@@ -153,7 +150,7 @@ class _Choice:
 
 
 def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
-    """The index of the group that each parameter is in, by the parameter's id."""
+    """Return the index of the group that each parameter is in, by the parameter's id."""
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
     choices = [
         _choice(item, index, named, prefixes, fail)
@@ -172,7 +169,7 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
 
 
 def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
-    """The choice that is part of all the others; without one, the user has to say which group is meant."""
+    """Return the choice that is part of all the others; without one, the user has to say which group is meant."""
     narrowest = min(choices, key=lambda choice: (len(choice.ids), -len(choice.label), -choice.index))
     for other in choices:
         if other.index != narrowest.index and not narrowest.ids <= other.ids:
@@ -185,8 +182,8 @@ def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
     return narrowest
 
 
-def _choice(item: Any, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
-    """The parameters that one item of `params` stands for."""
+def _choice(item: object, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
+    """Find the parameters that one item of `params` stands for."""
     selection = item if isinstance(item, Mapping) else {"name": item}
     unknown = next((key for key in selection if key not in SELECTION_KEYS), None)
     if unknown is not None or not selection:
@@ -203,7 +200,7 @@ def _choice(item: Any, index: int, named: Named, prefixes: Sequence[str], fail: 
     return _Choice(index, label, frozenset(ids))
 
 
-def _union(given: Any, find: Callable[[Any], set[int]]) -> set[int]:
+def _union(given: object, find: Callable[[Any], set[int]]) -> set[int]:
     return {each for item in (given if isinstance(given, (list, tuple)) else [given]) for each in find(item)}
 
 
@@ -214,7 +211,7 @@ def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail:
     return found
 
 
-def _by_type(kind: Any, index: int, named: Named, fail: Fail) -> set[int]:
+def _by_type(kind: object, index: int, named: Named, fail: Fail) -> set[int]:
     if not isinstance(kind, (str, type)):
         raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "", str(kind))
     found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
@@ -224,9 +221,9 @@ def _by_type(kind: Any, index: int, named: Named, fail: Fail) -> set[int]:
 
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
-    """The ids of the parameters of the module with this name; where there is none, of those that start with it.
+    """Return the ids of the parameters of the module with this name; without one, of those that start with it.
 
-    A pattern stands for all modules and parameters whose whole names fit it; its `*` goes across dots.
+    A pattern stands for all modules and parameters whose whole names fit it; its `*` crosses dots.
     """
     plain = [(as_written(full), parameter) for full, parameter in named]
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
@@ -262,12 +259,12 @@ def _regex(wildcard: str) -> str:
 
 
 def no_such_name(name: str, kind: str = "parameter") -> str:
-    """A sentence about a name or pattern that stands for nothing."""
+    """Say that a name or pattern stands for nothing."""
     return f"no {kind}'s name {'fits the pattern' if is_pattern(name) else 'starts with'} `{name}`"
 
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
-    """A sentence with the closest name of a parameter or module, or with the topmost modules."""
+    """Suggest the closest name of a parameter or module, or the topmost modules."""
     short = [without_prefix(as_written(full), prefixes) for full, _ in named]
     beginning, dot, last = name.rpartition(".")
     if is_pattern(name) and not is_pattern(last):
@@ -280,16 +277,16 @@ def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Seque
     )
 
 
-def _is_by_name(params: Any) -> bool:
+def _is_by_name(params: object) -> bool:
     return params is None or bool(_selections(params))
 
 
-def _selections(params: Any) -> list[Any]:
-    """Names and dicts that choose parameters; none where `params` are tensors."""
+def _selections(params: object) -> list[Any]:
+    """Return the names and dicts that choose parameters; none if `params` are tensors."""
     listed = list(params) if isinstance(params, (list, tuple)) else [params]
     # a Sequential's modules are called 0, 1, ...
     return listed if all(isinstance(item, (str, int, Mapping)) for item in listed) else []
 
 
-def _tensors(params: Any) -> list[Any]:
+def _tensors(params: object) -> list[Any]:
     return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]

@@ -1,4 +1,4 @@
-"""Many names of parameters as few: whole modules by their name, numbered siblings as a range.
+"""Shorten many names of parameters: whole modules by their name, numbered siblings as a range.
 
 `layer1.0.bn1.weight`, `layer1.0.bn1.bias`, `layer1.1.bn1.weight`, ... are `layer[1-4].[0-5].bn[1-3]`.
 """
@@ -16,11 +16,11 @@ Numbers = tuple[int, ...]
 
 
 def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Sequence[str] = ()) -> str:
-    """What stands for some names, and for none of the others.
+    """Return patterns that fit the chosen names, and none of the others.
 
     Args:
         chosen: full names of parameters.
-        among: all the names that there are; the chosen ones are of them.
+        among: all names, the chosen ones included.
         prefixes: what a name may leave out, `network.` say.
     """
     chosen = set(chosen)
@@ -35,18 +35,18 @@ def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Seq
 
 
 def with_modules(name: str) -> list[str]:
-    """The modules that a parameter is in, the outermost first, and the parameter: `a`, `a.b`, `a.b.weight`."""
+    """Return the modules that a parameter is in, from the outermost, and itself: `a`, `a.b`, `a.b.weight`."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 def without_prefix(name: str, prefixes: Sequence[str]) -> str:
-    """A name without the first prefix that it begins with."""
+    """Remove the first prefix that a name begins with."""
     return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
 
 
 def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
-    """Names with ranges for numbers, each written where its first name stands."""
+    """Yield names with ranges for numbers, each at the position of its first name."""
     alike: dict[tuple[str, ...], list[Numbers]] = {}
     for name in names:
         alike.setdefault(_text(name), []).append(_numbers(name))
@@ -55,7 +55,7 @@ def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
 
 
 def _ranges(text: Sequence[str], found: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
-    """One pattern if it fits none of the others; otherwise those of each first number that differs."""
+    """Yield one pattern if it fits none of the others; otherwise those of each first number that differs."""
     sets = [sorted(set(column)) for column in zip(*found, strict=True)]
     if not any(all(number in values for number, values in zip(other, sets, strict=True)) for other in others):
         yield "".join(part + _range(values) for part, values in zip(text, [*sets, []], strict=True))
@@ -66,7 +66,7 @@ def _ranges(text: Sequence[str], found: Sequence[Numbers], others: Sequence[Numb
 
 
 def _range(values: Sequence[int]) -> str:
-    """`3`, `[0-5]`, `[0-2,7]`."""
+    """Format numbers as `3`, `[0-5]` or `[0-2,7]`."""
     if len(values) <= 1:
         return "".join(str(value) for value in values)
     runs = [[n for _, n in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]

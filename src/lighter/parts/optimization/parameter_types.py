@@ -1,4 +1,4 @@
-"""Parameters by what they are: biases, weights of normalisation layers, parameters of modules of some class."""
+"""Parameters by kind: biases, weights of normalization layers, parameters of modules of some class."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ Named = Sequence[tuple[str, Parameter]]
 
 
 class NamedParameters(list[tuple[str, Parameter]]):
-    """Parameters with their names, and the classes of the modules that hold them.
-
-    Args:
-        named: the parameters.
-        module: the module that they are of.
-    """
+    """Parameters of a module with their names, and the classes of the modules that hold them."""
 
     def __init__(self, named: Named, module: nn.Module) -> None:
         super().__init__(named)
@@ -34,17 +29,15 @@ class NamedParameters(list[tuple[str, Parameter]]):
                 self._holders.setdefault(id(parameter), set()).add(type(each))
 
     def holders(self, parameter: Parameter) -> set[type]:
-        """The classes of the modules that a parameter is an attribute of; several if it is shared."""
+        """Return the classes of the modules that a parameter is an attribute of; several if it is shared."""
         return self._holders.get(id(parameter), set())
 
 
 def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named) -> bool:
-    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its subclasses.
+    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or a subclass.
 
     Args:
         kind: the kind; or a class, its name, or its dotted name.
-        name: the parameter's name.
-        parameter: the parameter.
         named: all parameters; only `NamedParameters` know their modules.
     """
     if kind == "bias":
@@ -56,7 +49,7 @@ def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named
 
 
 def no_such_type(kind: str | type, named: Named, index: int) -> tuple[str, int, str]:
-    """The message for a type that no parameter has, the index of its group, and a hint."""
+    """Return the message for a type that no parameter has, the index of its group, and a hint."""
     text = kind.__name__ if isinstance(kind, type) else kind
     holders = [holder for _, p in named for holder in named.holders(p)] if isinstance(named, NamedParameters) else []
     names = sorted({holder.__name__ for holder in holders})

@@ -1,11 +1,11 @@
-"""What trains, and how: the optimizers of a fit as a table."""
+"""A table of the optimizers of a fit: what trains, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
-from typing import Any
 
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,15 +26,14 @@ def optimizer_table(
     optimizers: Sequence[Optimizer],
     named: Named,
     prefixes: Sequence[str],
-    configs: Iterable[Any],
+    configs: Iterable[LRSchedulerConfig],
     manual: ManualSchedules,
     *,
     automatic: bool = True,
 ) -> str:
-    """A table with a line for each parameter group, and for what does not train; plain text, at most 100 columns.
+    """Format a table with a line for each parameter group, and for what does not train, in 100 columns.
 
     Args:
-        optimizers: the optimizers.
         named: the parameters of the module, with their names.
         prefixes: what names may leave out, `network.` say.
         configs: Lightning's schedulers, each with how it is stepped.
@@ -77,7 +76,7 @@ def _rows(
 
 
 def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> list[str]:
-    """Names, and how many tensors and elements."""
+    """Return the names of tensors, and how many tensors and elements there are."""
     ids = {id(tensor) for tensor in tensors}
     chosen = [name for name, parameter in named if id(parameter) in ids]
     names = shortened_names(chosen, [name for name, _ in named], prefixes)
@@ -87,10 +86,10 @@ def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> 
     return [names, f"{len(tensors):,}", elements]
 
 
-def _stepped(config: Any, automatic: bool) -> str:
+def _stepped(config: LRSchedulerConfig, automatic: bool) -> str:
     """Describe a scheduler that Lightning knows."""
     if not automatic:
-        return f"{type(config.scheduler).__name__}, stepped by your code"
+        return f"{config.scheduler.__class__.__name__}, stepped by your code"
     often = config.interval if config.frequency == 1 else f"{config.frequency} {config.interval}s"
     watched = f" by {config.monitor}" if config.reduce_on_plateau else ""
-    return f"{type(config.scheduler).__name__}{watched}, every {often}"
+    return f"{config.scheduler.__class__.__name__}{watched}, every {often}"

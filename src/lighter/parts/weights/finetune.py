@@ -1,4 +1,4 @@
-"""Which parameters train: some of a network's, by name, and the rest frozen, or the other way round."""
+"""Choose which parameters train: some of a network's, by name, and the rest frozen, or the other way round."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Finetune:
 
     Args:
         given: a name, a list of names, or `{finetune: true, params: [...]}`; with `finetune: false` the named
-            parameters are frozen instead. A name means the module of that name, or all names that start with it; it may
-            be a pattern, as in parameter groups.
+            parameters are frozen instead. A name stands for the module of that name, or all names that start with it;
+            it may be a pattern, as in parameter groups.
 
     Raises:
-        ModuleTypeError: something else was given.
+        ModuleTypeError: anything else was given.
     """
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: object) -> None:
         named: Any = given.get("params") if isinstance(given, Mapping) else given
         self.names: Any = [named] if isinstance(named, str) else named
         self.finetune = given.get("finetune", True) if isinstance(given, Mapping) else True
@@ -38,11 +38,7 @@ class Finetune:
             raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}", "finetune_cfg")
 
     def apply(self, named: Named, prefixes: Sequence[str] = ()) -> list[str]:
-        """Freeze what is not to be trained. What is frozen already stays so; returns the names of what was frozen.
-
-        Args:
-            named: the parameters to choose from, with their names.
-            prefixes: what a name may leave out, `network.` say.
+        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen.
 
         Raises:
             MisfitError: a name matches nothing, or nothing is left to train.

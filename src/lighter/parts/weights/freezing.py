@@ -1,4 +1,4 @@
-"""What a `Freezer` freezes: parameters and normalisation layers, chosen by name, that train again at one moment."""
+"""Choose what a `Freezer` freezes: parameters and normalization layers, by name, in groups that thaw together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LEFT_FROZEN = WeakIdKeyDictionary()  # parameters that a run left frozen: it wa
 
 @dataclass(frozen=True)
 class Name:
-    """A name that the user wrote: of a module or a parameter, a pattern of such names, or how they begin."""
+    """A name that the user wrote: of a module or a parameter, a pattern of such names, or a prefix."""
 
     text: str
     is_prefix: bool = False
 
     def fits(self, spelling: str) -> bool:
-        """Whether a module or parameter called so is meant."""
+        """Return whether it names a module or parameter."""
         if self.is_prefix:
             return spelling.startswith(self.text)
         return is_in(spelling, self.text)
@@ -39,13 +39,13 @@ class Name:
 
 @dataclass(frozen=True)
 class Until:
-    """The moment from which on something trains; with neither of the two, never."""
+    """The moment from which on parameters train; with neither of the two, never."""
 
     step: int | None = None
     epoch: int | None = None
 
     def is_past(self, step: int, epoch: int) -> bool:
-        """Whether it has come, after so many optimizer steps and epochs."""
+        """Return whether the moment has come, after so many optimizer steps and epochs."""
         return (self.step is not None and step >= self.step) or (self.epoch is not None and epoch >= self.epoch)
 
     def __str__(self) -> str:
@@ -55,13 +55,11 @@ class Until:
 
 @dataclass(eq=False)
 class Frozen:
-    """Parameters and layers that train again at one moment.
+    """Parameters and layers that thaw together.
 
     Attributes:
-        label: what they are called in messages.
-        until: the moment.
-        parameters: those that were chosen.
-        layers: normalisation layers whose running statistics are to stand still.
+        label: their name in messages.
+        layers: normalization layers whose running statistics must not change.
         taken: the parameters that did train, and layers that were in training mode, by id.
     """
 
@@ -72,7 +70,7 @@ class Frozen:
     taken: dict[int, Parameter | nn.Module] = field(default_factory=dict)
 
     def freeze(self, taken_by_others: Collection[int] = ()) -> bool:
-        """Freeze the parameters that train, and share those that others froze; whether that changed any."""
+        """Freeze the parameters that train, and share those that others froze; return whether that changed any."""
         training = [parameter for parameter in self.parameters if parameter.requires_grad]
         left = [parameter for parameter in self.parameters if parameter in _LEFT_FROZEN]
         for parameter in training:
@@ -83,14 +81,14 @@ class Frozen:
         return bool(training)
 
     def hold_layers(self) -> None:
-        """Keep the running statistics of the layers as they are."""
+        """Keep the running statistics of the layers."""
         for layer in self.layers:
             if layer.training:
                 layer.training = False
                 self.taken[id(layer)] = layer
 
     def release(self, kept: Collection[int] = ()) -> bool:
-        """Let train what did before, except for what others keep; whether that changed a parameter."""
+        """Let everything train that did before, except for what others keep; return whether a parameter changed."""
         free = [item for item in self.taken.values() if id(item) not in kept]
         for item in free:
             if isinstance(item, nn.Module):
@@ -101,7 +99,7 @@ class Frozen:
         return any(isinstance(item, Parameter) for item in free)
 
     def leave(self) -> None:
-        """Let the layers go and leave the parameters frozen: the run is over."""
+        """Release the layers and leave the parameters frozen, as the run is over."""
         for item in self.taken.values():
             if isinstance(item, nn.Module):
                 item.training = True
@@ -124,12 +122,11 @@ class Frozen:
 
 
 class Inventory:
-    """The parameters and normalisation layers of a module, to be found by name.
+    """The parameters and normalization layers of a module, to be found by name.
 
     Args:
-        module: the module.
         prefixes: what a name may leave out in front: `network.`, say.
-        aside: how names begin that are not to be found.
+        aside: the prefixes of names that are not to be found.
     """
 
     def __init__(self, module: nn.Module, prefixes: Sequence[str] = (), aside: tuple[str, ...] = ()) -> None:
@@ -141,22 +138,22 @@ class Inventory:
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:
-        """The ids of the parameters and layers that a name means."""
+        """Return the ids of the parameters and layers that a name stands for."""
         found = {id(item) for full, item in self._parameters if self._fits(name, full)}
         return found | {id(layer) for full, layer in self._layers if self._fits(name, full)}
 
     def nearest(self, name: Name) -> str:
-        """A sentence with the right spelling of a name that means nothing."""
+        """Suggest the right spelling of a name that fits nothing."""
         return nearest_name(name.text, self._parameters, self._prefixes)
 
     def only_whole_layers(self, chosen: Collection[int]) -> set[int]:
-        """The chosen ones without those layers of which a parameter trains, and with those of which none does."""
+        """Remove the layers of which a parameter trains, and add those of which none does."""
         own = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
         whole = {layer for layer, inside in own.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
         return {item for item in chosen if item not in own} | whole
 
     def frozen(self, label: str, until: Until, ids: Collection[int]) -> Frozen:
-        """The parameters and layers with these ids, as they are frozen together."""
+        """Group the parameters and layers with these ids."""
         parameters = {id(item): item for _, item in self._parameters if id(item) in ids}
         layers = {id(layer): layer for _, layer in self._layers if id(layer) in ids}
         return Frozen(label, until, list(parameters.values()), list(layers.values()))
@@ -167,12 +164,12 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is frozen and when each part of it trains again.
+    """The names that are frozen, and when each of them thaws.
 
     Attributes:
-        chosen: the names of what is frozen.
-        excepted: the names of what is not.
-        until: until when.
+        chosen: the names to freeze.
+        excepted: the names not to freeze.
+        until: when everything thaws.
         schedule: the epoch from which on a name trains; what is in no entry is frozen for the whole run.
     """
 
@@ -182,10 +179,10 @@ class Choice:
     schedule: Mapping[Name, int] = field(default_factory=dict)
 
     def groups(self, inventory: Inventory) -> list[Frozen]:
-        """What trains again together, in the order in which it does.
+        """Return the groups that thaw together, in the order in which they do.
 
         Raises:
-            MisfitError: names that mean nothing or are not frozen; all of them in one message.
+            MisfitError: names that fit nothing or are not frozen; all of them in one message.
         """
         means = {name: inventory.find(name) for name in (*self.chosen, *self.excepted, *self.schedule)}
         chosen = {item for name in self.chosen for item in means[name]}
@@ -231,5 +228,5 @@ def _listed(names: Sequence[Name]) -> str:
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a module keeps running statistics of its own, as batch normalisation does."""
+    """Return whether a module keeps running statistics of its own, as batch normalization does."""
     return any(name == "running_mean" for name, _ in module.named_buffers(recurse=False))

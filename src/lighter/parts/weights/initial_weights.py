@@ -1,4 +1,4 @@
-"""Initial weights from checkpoints: what is loaded, what is not, and what does not fit, in one list.
+"""Load initial weights from checkpoints, and report which keys were loaded, and which are missing or do not fit.
 
 Checkpoints of Lighter and of Lightning (`state_dict` inside), plain state dicts and safetensors files. They are
 opened with `weights_only=True`: a checkpoint that holds more than weights and plain data is refused.
@@ -7,9 +7,8 @@ opened with `weights_only=True`: a checkpoint that holds more than weights and p
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -47,35 +46,37 @@ class Source:
 
     @property
     def says_how(self) -> bool:
-        """Whether the user said how keys change; otherwise it is found out which prefix to drop."""
+        """True if the user defined how keys change; otherwise the prefix to drop is detected."""
         return bool(self.drop_prefix or self.add_prefix or self.rename)
 
-    def key(self, key: str) -> str:
-        """A key of the checkpoint as the module calls it: dropped, renamed, added to, in this order."""
-        key = key.removeprefix(self.drop_prefix)
+    def key(self, key: str, drop: str = "", add: str = "") -> str:
+        """Return a key as the module calls it: dropped, renamed, added to; `drop` and `add` are detected prefixes."""
+        key = key.removeprefix(drop).removeprefix(self.drop_prefix)
         for old, new in self.rename.items():
             if key.startswith(old):
                 key = new + key.removeprefix(old)
                 break
-        return self.add_prefix + key
+        return add + self.add_prefix + key
 
     def check(self, keys: Sequence[str]) -> None:
-        """See that what is to be dropped and renamed is there: a spelling mistake would leave weights as they are.
+        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are.
 
         Raises:
-            CheckpointError: it is not.
+            CheckpointError: no key begins with one of them.
         """
         dropped = [key.removeprefix(self.drop_prefix) for key in keys]
-        wanted = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
-        for option, start, found in wanted:
-            if not any(key.startswith(start) for key in found):
-                hint = nearest(start, _beginnings(found))
+        prefixes = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
+        for option, start, among in prefixes:
+            if not any(key.startswith(start) for key in among):
+                beginnings = {key[: index + 1] for key in among for index, letter in enumerate(key) if letter == "."}
+                shortest = sorted(beginnings, key=lambda beginning: (beginning.count("."), beginning))
+                hint = nearest(start, shortest)
                 raise CheckpointError(f"`{option}` has `{start}`, and no key in {self.path} begins so. {hint}")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the keys of a checkpoint and of a module."""
+    """The keys of a checkpoint and of a module, sorted by how they fit."""
 
     path: Path
     how: str
@@ -104,8 +105,8 @@ class Report:
         return "\n".join(lines)
 
 
-def check_match(match: Any) -> None:
-    """Raise a ModuleTypeError for what is no share."""
+def check_match(match: object) -> None:
+    """Raise a ModuleTypeError for a value that is no share."""
     if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
         raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
 
@@ -114,18 +115,18 @@ class InitialWeights:
     """One or more checkpoints, loaded in order.
 
     Args:
-        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. Where a path has a `*`, the
+        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. A path with a `*` is the
             newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
-            keys is dropped by itself; what the keys lack in front is added in any case. Modules and parameters that
-            `skip` names keep their own weights.
+            keys is dropped; a prefix that the keys lack is added in any case. Modules and parameters that `skip`
+            names keep their own weights.
         match: the share of the module's keys that each checkpoint must have; at least one key must fit.
 
     Raises:
-        ModuleTypeError: something else was given.
+        ModuleTypeError: anything else was given.
         ModuleValueError: a path that does not exist.
     """
 
-    def __init__(self, given: Any, match: float = 0.0) -> None:
+    def __init__(self, given: object, match: float = 0.0) -> None:
         listed = given if isinstance(given, (list, tuple)) else [given]
         if not listed:
             raise ModuleTypeError(f"`ckpt_path` is an empty list. {_FORMS}", "ckpt_path")
@@ -134,15 +135,15 @@ class InitialWeights:
         self.match = match
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
-        """Copy the checkpoints' weights into a module's.
+        """Copy the checkpoints' weights into a module's tensors, as `state_dict()` gives them by name.
 
         Args:
-            state: the module's own tensors, by name, as `state_dict()` gives them; they are written to.
+            state: the tensors, which are written to.
             prefixes: what the checkpoint's keys may lack in front: `network.`, say.
 
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
-            MisfitError: `skip` names a weight that there is not.
+            MisfitError: `skip` names an unknown weight.
         """
         return [self._load_one(source, state, prefixes) for source in self.sources]
 
@@ -150,14 +151,19 @@ class InitialWeights:
         weights = _read(source.path)
         source.check(list(weights))
         state = {as_written(key): tensor for key, tensor in state.items()}
-        change, how = _best_change(source, weights, state, prefixes)
+        drop, add = _best_change(source, weights, state, prefixes)
+        changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
         skipped = _skipped(source.skip, state, prefixes)
-        given = _changed(weights, change, state, source.path)
+        given = _changed(source, weights, state, drop, add)
         state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
-        fitting = {key: tensor for key, tensor in given.items() if key in state and _fits(tensor, state[key])}
+        fitting = {
+            key: tensor
+            for key, tensor in given.items()
+            if key in state and (is_lazy(state[key]) or state[key].shape == tensor.shape)
+        }
         report = Report(
             source.path,
-            how,
+            f" ({' and '.join(changes)} in front of the keys)" if changes else "",
             loaded=list(fitting),
             missing=[key for key in state if key not in given],
             unexpected=[key for key in given if key not in state],
@@ -173,19 +179,14 @@ class InitialWeights:
             raise CheckpointError(f"{report.share:.0%} of the weights are in the checkpoint, and {wanted}.\n{report}")
         with torch.no_grad():
             for key, tensor in fitting.items():
-                own: Any = state[key]
-                if is_lazy(own):
-                    own.materialize(tensor.shape)
-                own.copy_(tensor)
+                target: Any = state[key]
+                if is_lazy(target):
+                    target.materialize(tensor.shape)
+                target.copy_(tensor)
         return report
 
 
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    """Return whether a weight has the shape of the module's; one of a lazy layer takes any."""
-    return is_lazy(own) or own.shape == tensor.shape
-
-
-def _source(given: Any) -> Source:
+def _source(given: object) -> Source:
     if isinstance(given, (str, Path)):
         source = Source(Path(given))
     elif (
@@ -203,12 +204,12 @@ def _source(given: Any) -> Source:
     return replace(source, path=_file(source.path))
 
 
-def _listed(given: Any) -> list[Any]:
+def _listed(given: object) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def _file(path: Path) -> Path:
-    """The file that a path names; of several that a pattern matches, the newest."""
+    """Return the file that a path names; of several that a pattern matches, the newest."""
     if is_remote(path):
         raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
     path = (on_disk(path) or path).expanduser()
@@ -222,21 +223,17 @@ def _file(path: Path) -> Path:
 
 
 def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
-    """The module's own keys that some names of its modules or parameters stand for.
-
-    Raises:
-        MisfitError: a name stands for none.
-    """
+    """Return the module's keys that these names of modules or parameters stand for."""
     named = list(state.items())
-    found: set[int] = set()
+    ids: set[int] = set()
     for name in names:
         matching = match_name(name, named, prefixes)
         if not matching:
             hint = nearest_name(name, named, prefixes)
             message = f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}"
             raise MisfitError(message, "ckpt_path", [(message, name)])
-        found |= matching
-    return [key for key, tensor in state.items() if id(tensor) in found]
+        ids |= matching
+    return [key for key, tensor in state.items() if id(tensor) in ids]
 
 
 @unfilled_memory()
@@ -245,7 +242,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
         verify(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except ImportError as error:
@@ -256,16 +253,18 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    weights = found.get("state_dict", found) if isinstance(found, Mapping) else found
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if isinstance(weights, Mapping):
         tensors = {as_written(str(key)): value for key, value in weights.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
-    raise CheckpointError(f"{path} has no weights: it holds {describe(found)}; a state dict, or one under `state_dict`")
+    raise CheckpointError(
+        f"{path} has no weights: it holds {describe(content)}; a state dict, or one under `state_dict`"
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, also under the names that its metadata has for tied ones, as safetensors writes it."""
+    """Read the tensors of a file, also under the names that its metadata has for tied ones."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -274,40 +273,23 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return {**{key: tensors[kept] for key, kept in tied.items()}, **tensors}
 
 
-def _beginnings(keys: Sequence[str]) -> list[str]:
-    """What keys begin with, up to a dot: the shortest first."""
-    found = {key[: index + 1] for key in keys for index, letter in enumerate(key) if letter == "."}
-    return sorted(found, key=lambda each: (each.count("."), each))
+def _best_change(
+    source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
+) -> tuple[str, str]:
+    """Return the prefixes to drop and to add that make most keys fit; none, or the user's own, if they are as good."""
+    drops = ["", *prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes)]  # `module.` is DDP's
+    changes = [(drop, add) for drop in ([""] if source.says_how else drops) for add in ("", *prefixes)]
+    return max(changes, key=lambda change: len({source.key(key, *change) for key in weights} & state.keys()))
 
 
 def _changed(
-    weights: Mapping[str, Tensor], change: Callable[[str], str], state: Mapping[str, Tensor], path: Path
+    source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], drop: str, add: str
 ) -> dict[str, Tensor]:
-    """The weights under their new keys, of which no two are the same key of the module."""
+    """Rename the weights, of which no two may become the same key of the module."""
     origins: dict[str, str] = {}
     for key in weights:
-        other = origins.setdefault(change(key), key)
-        if other != key and change(key) in state:
-            raise CheckpointError(f"{path}: `{other}` and `{key}` would both become `{change(key)}`")
+        renamed = source.key(key, drop, add)
+        other = origins.setdefault(renamed, key)
+        if other != key and renamed in state:
+            raise CheckpointError(f"{source.path}: `{other}` and `{key}` would both become `{renamed}`")
     return {new: weights[key] for new, key in origins.items()}
-
-
-def _best_change(
-    source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
-) -> tuple[Callable[[str], str], str]:
-    """The change of keys that makes most of them fit, and how to call it; the user's own, or none, if it is as good."""
-    changes = list(_changes(source, prefixes))
-    return max(changes, key=lambda change: len({change[0](key) for key in weights} & state.keys()))
-
-
-def _changes(source: Source, prefixes: Sequence[str]) -> Iterator[tuple[Callable[[str], str], str]]:
-    wrapped = ("", *prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes))
-    for drop in ("",) if source.says_how else wrapped:
-        for add in ("", *prefixes):
-            words = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
-            how = f" ({' and '.join(words)} in front of the keys)" if words else ""
-            yield partial(_change, source, drop, add), how
-
-
-def _change(source: Source, drop: str, add: str, key: str) -> str:
-    return add + source.key(key.removeprefix(drop))

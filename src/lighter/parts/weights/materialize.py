@@ -1,4 +1,4 @@
-"""Networks that are made on the meta device, where tensors have shapes and no memory: their weights, made once."""
+"""Networks that are made on the meta device, where tensors have shapes and no memory, get their weights once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from lighter.errors import ModuleValueError
 
 
 def materialize(module: nn.Module, device: torch.device) -> int:
-    """Give each submodule that is on the meta device its weights, on a device, as its `reset_parameters` makes them.
+    """Give each submodule on the meta device its weights, by its `reset_parameters`; return how many numbers.
 
     Weights that two submodules share are no longer shared afterwards: tie them in `configure_model`.
-
-    Returns:
-        How many numbers were made.
 
     Raises:
         ModuleValueError: a submodule has weights of its own and no `reset_parameters`.

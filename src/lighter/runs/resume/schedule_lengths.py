@@ -72,7 +72,7 @@ def _planned(trainer: Any, module: Any, saved: Mapping[str, Any]) -> Iterator[tu
     ]
     for scheduler, state, left in schedules:
         if "total_steps" in state and left > 0:
-            yield type(scheduler).__name__, state["total_steps"], state["last_epoch"], left
+            yield scheduler.__class__.__name__, state["total_steps"], state["last_epoch"], left
 
 
 def _steps_left(trainer: Any) -> int:
