@@ -117,14 +117,14 @@ _ENVIRONMENT = dict(os.environ)  # before a test changes it
 
 
 def _send(request: object, descriptors: list[int]) -> None:
-    content = json.dumps(request).encode()
-    socket.send_fds(_requests(), [NUMBER.pack(len(content))], descriptors)
-    _requests().sendall(content)
+    content, requests = json.dumps(request).encode(), _requests(os.getpid())
+    socket.send_fds(requests, [NUMBER.pack(len(content))], descriptors)
+    requests.sendall(content)
 
 
 @cache
-def _requests() -> socket.socket:
-    """Start the warm process; returns the socket that it reads."""
+def _requests(pid: int) -> socket.socket:
+    """Start the warm process of a process, and not that of one that it was forked from; returns what it reads."""
     ours, theirs = socket.socketpair()
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment = {name: value for name, value in _ENVIRONMENT.items() if name != "PYTHONPATH"} | one_thread

@@ -55,6 +55,7 @@ def main() -> None:
     sys.path[:] = [*filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep)), *path]
     os.chdir(request["cwd"])
     sys.modules["numpy"].random.seed()  # a fresh process has other random numbers each time
+    sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     try:
         run(request["words"])
     except SystemExit as end:
