@@ -52,8 +52,9 @@ def main() -> None:
     imports_set = {name: value for name, value in os.environ.items() if variables.get(name) != value}
     os.environ.clear()
     os.environ.update(imports_set | request["environment"])
-    sys.path[:] = [*filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep)), *path]
     os.chdir(request["cwd"])
+    added = request["environment"].get("PYTHONPATH", "")
+    sys.path[:] = [*(map(os.path.abspath, added.split(os.pathsep)) if added else ()), *path]
     sys.modules["numpy"].random.seed()  # a fresh process has other random numbers each time
     sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     try:
