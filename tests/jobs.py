@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 import lighter
 
 
+@cache
+def load() -> Any:
+    """Read the file once in a process: most tests' fits need it several times."""
+    return load_digits()
+
+
 def digits(start: int = 0, end: int = 440) -> TensorDataset:
-    data = load_digits()
+    data = load()
     images = torch.tensor(data.data[start:end], dtype=torch.float32) / 16
     return TensorDataset(images, torch.tensor(data.target[start:end]))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +12,20 @@ import torch
 
 from lighter import Runner
 from lighter.config.yaml import dump
+from tests.commands import ONE_THREAD, TESTS, run_command
 
-ROOT = Path(__file__).parents[1]
 TWO = ("trainer::strategy=ddp", "trainer::devices=2")
 
 pytestmark = pytest.mark.slow
 
 
 def run(
-    stage: str, config: dict[str, Any], *words: str, launch: tuple[str, ...] = ("-m", "lighter")
+    stage: str, config: dict[str, Any], *words: str, launch: tuple[str, ...] = ("lighter",)
 ) -> subprocess.CompletedProcess[str]:
     callbacks = [*config["trainer"].get("callbacks", []), {"_target_": "tests.jobs.KeepMetrics"}]
     config["trainer"] = {**config["trainer"], "callbacks": callbacks}
     Path("digits.yaml").write_text(dump(config))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, stage, "digits.yaml", *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=180,
-        check=False,
-    )
+    done = run_command(*launch, stage, "digits.yaml", *words, environment=TESTS | ONE_THREAD)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -105,7 +95,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
 
 @pytest.mark.parametrize(
     ("strategy", "launch"),
-    [("ddp", ("-m", "lighter")), ("ddp_spawn", ("-m", "lighter")), ("ddp", TORCHRUN)],
+    [("ddp", ("lighter",)), ("ddp_spawn", ("lighter",)), ("ddp", TORCHRUN)],
     ids=["ddp", "spawn", "torchrun"],
 )
 def test_each_rank_runs_the_prediction_tasks_on_its_share(

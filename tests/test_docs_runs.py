@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lighter.config import read
-from tests import test_docs
+from tests import commands, test_docs
 from tests.test_docs import QUICKSTART, ROOT, blocks, run_command, run_console, write_files
 
 PAGE = ROOT / "docs/08-runs.md"
@@ -22,8 +20,7 @@ def run_as_a_user(line: str) -> tuple[int, str]:
     """Fits in processes of their own: what other tests left in this one can round otherwise than a repeat does."""
     if not line.startswith("lighter fit"):
         return run_command(line)
-    words = [sys.executable, "-m", *shlex.split(line)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False)
+    done = commands.run_command(*shlex.split(line))
     return done.returncode, done.stdout + done.stderr
 
 

@@ -15,6 +15,7 @@ import torch
 from lighter import Runner, SafeMode, lightning_alias
 from lighter.config.locate import locate
 from lighter.trainer.resume.encoding import restored
+from tests.commands import run_command
 
 SPELLINGS = ("pytorch_lightning", "lightning.pytorch")
 JOB = """
@@ -120,6 +121,13 @@ def python(*words: str, **options: Any) -> str:
     return done.stdout
 
 
+def command(*words: str) -> str:
+    """What a command prints that ends well."""
+    done = run_command("lighter", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def state(path: Path) -> dict[str, Any]:
     """The weights, callbacks and loops of a checkpoint; it holds nothing that one package alone can read."""
     content: dict[str, Any] = torch.load(path, weights_only=True)
@@ -154,11 +162,11 @@ def test_the_runner_trains_the_same_in_both_spellings_and_goes_on_in_the_other(j
 
 @pytest.mark.slow
 def test_the_command_goes_on_in_the_other_spelling(jobs: list[str], own_place: Path) -> None:
-    assert "No problems" in python("-m", "lighter", "check", jobs[1])
-    python("-m", "lighter", "fit", jobs[1])
+    assert "No problems" in command("check", jobs[1])
+    command("fit", jobs[1])
     (last,) = own_place.glob("outputs/*/*/checkpoints/last.ckpt")
-    python("-m", "lighter", "fit", jobs[0], "--ckpt_path", str(last), "trainer::max_epochs=3")
-    python("-m", "lighter", "resume", "last", "trainer::max_epochs=4")
+    command("fit", jobs[0], "--ckpt_path", str(last), "trainer::max_epochs=3")
+    command("resume", "last", "trainer::max_epochs=4")
     newest = max(own_place.glob("outputs/*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     assert state(newest)["callbacks"]["Epochs"] == {"seen": [0, 1, 2, 3]}
 

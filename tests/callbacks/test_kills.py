@@ -21,7 +21,7 @@ import torch
 import lighter.callbacks
 from lighter import Runner
 from tests.callbacks.jobs import config
-from tests.faults.processes import launch
+from tests.forks import launch
 
 WRITERS = ("csv", "parquet", "files")
 SIZE, BATCH = 150, 5

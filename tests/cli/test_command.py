@@ -15,14 +15,11 @@ import pytest
 import yaml
 
 from lighter.config.yaml import dump
+from tests.commands import TESTS, Process, run_command
 
-ROOT = Path(__file__).parents[2]
 
-
-def command(*words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
-    run = [sys.executable, "-m", "lighter", *words]
-    return subprocess.run(run, capture_output=True, text=True, env=environment, timeout=120, check=False, **kwargs)
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return run_command("lighter", *words, environment=TESTS)
 
 
 @pytest.fixture
@@ -64,7 +61,9 @@ def test_help_shows_the_commands() -> None:
 
 @pytest.mark.slow
 def test_fit_then_test_then_predict(file: str) -> None:
-    fitted = command("fit", file, "trainer::max_epochs=3")
+    started = [sys.executable, "-m", "lighter", "fit", file, "trainer::max_epochs=3"]
+    environment = {**os.environ, **TESTS, "PYTHONWARNINGS": "default"}
+    fitted = subprocess.run(started, capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert fitted.returncode == 0, fitted.stderr
     assert re.search(r"val/metrics/accuracy/epoch +0\.\d", fitted.stdout)
     folder = Path(re.search(r"^run +(.+)$", fitted.stdout, re.MULTILINE)[1])
@@ -117,9 +116,7 @@ def test_a_failure_in_the_users_code_shows_the_users_frames(file: str, own_place
 def test_a_signal_ends_with_its_code_and_keeps_the_run(
     file: str, own_place: Path, sent: str, code: int, noted: str
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "lighter", "fit", file, "trainer::max_epochs=100000"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = Process("lighter", "fit", file, "trainer::max_epochs=100000", environment=TESTS)
     wait_for(lambda: any(own_place.glob("outputs/*/*/checkpoints/last.ckpt")), process)
     process.send_signal(signal.Signals[sent])
     _, errors = process.communicate(timeout=60)
@@ -129,7 +126,7 @@ def test_a_signal_ends_with_its_code_and_keeps_the_run(
     assert noted in log.read_text()
 
 
-def wait_for(ready: Any, process: subprocess.Popen[str]) -> None:
+def wait_for(ready: Any, process: Process) -> None:
     for _ in range(600):
         if ready():
             return

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lighter.config.yaml import dump
 from tests.callbacks.jobs import Samples, config
-from tests.cli.test_command import ROOT, command, os, wait_for
+from tests.cli.test_command import command, wait_for
+from tests.commands import TESTS, Process
 
 
 @pytest.mark.faults
@@ -24,10 +23,7 @@ def test_a_signal_stops_it_and_it_goes_on(own_place: Path, sent: str, code: int,
     job = {**config("csv", "files", seconds=2), "run": {"dir": "outputs"}}
     job["trainer"]["_target_"] = trainer
     (own_place / "job.yaml").write_text(dump(job))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lighter", "predict", "job.yaml"], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = Process("lighter", "predict", "job.yaml", environment=TESTS)
     wait_for(lambda: any(own_place.glob("outputs/*/*/files/*.pt")), process)
     process.send_signal(signal.Signals[sent])
     _, errors = process.communicate(timeout=60)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,9 @@ import pytest
 
 from lighter.config.yaml import dump
 from tests.cli.test_command import command
+from tests.commands import TESTS, Process
 from tests.runs.resume.jobs import logged
 
-ROOT = Path(__file__).parents[2]
 SLOW_DATA = """
 import time
 from torch.utils.data import Dataset
@@ -52,15 +49,14 @@ def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
     config["trainer"] |= {"max_epochs": 4, "log_every_n_steps": 3}
     (own_place / "job.yaml").write_text(dump(config))
     assert command("fit", "job.yaml", "run::name=whole").returncode == 0
-    words = [sys.executable, "-m", "lighter", "fit", "job.yaml", "--auto-resume"]
-    process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = Process("lighter", "fit", "job.yaml", "--auto-resume", environment=TESTS)
     end = time.monotonic() + 90
     while not list(own_place.glob("outputs/*/*-job/checkpoints/last.ckpt")):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
     time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     listed = json.loads(command("runs", "list", "--name", "job", "--json").stdout)
     assert [run["status"] for run in listed] == ["lost"]

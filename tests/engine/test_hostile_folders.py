@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import torch
 
 from lighter import Runner
+from tests.commands import run_command
 from tests.engine.test_safe import CONFIG, Evil
 
 CALLBACKS = """
@@ -76,14 +76,7 @@ def evil() -> None:
 
 def lighter(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command, as a user gives it."""
-    return subprocess.run(
-        [sys.executable, "-m", "lighter", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_command("lighter", *words, environment=environment)
 
 
 def arguments() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,9 +20,9 @@ from lighter.config.yaml import dump
 from lighter.errors import ConfigError
 from lighter.runs import journal
 from lighter.runs.secrets import REDACTED
+from tests.commands import TESTS, Process
 from tests.jobs import Classifier, PlainClassifier, mlp
 
-ROOT = Path(__file__).parents[2]
 SHORT = ["trainer::max_epochs=1", "trainer::limit_train_batches=3", "trainer::limit_val_batches=1"]
 CANARY = "canary-7d0c-nobody-reads-this"
 
@@ -235,14 +234,13 @@ def test_a_killed_run_is_found_lost(config: dict[str, Any], own_place: Path) -> 
 
     config["trainer"] |= {"max_epochs": 10_000, "enable_checkpointing": False}
     (own_place / "job.yaml").write_text(dump(config))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", "lighter", "fit", "job.yaml"], env=environment)
+    process = Process("lighter", "fit", "job.yaml", environment=TESTS)
     end = time.monotonic() + 60
     while not list(own_place.glob("outputs/*/*/losses.csv")) and time.monotonic() < end:
         assert process.poll() is None
         time.sleep(0.1)
     assert read_run(folders()[0]).status == "running"
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert read_run(folders()[0]).status == "lost"
     assert record()["status"] == "running", "nobody writes it"

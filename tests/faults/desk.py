@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +19,13 @@ import yaml
 from lighter import Runner
 from lighter.runs.resume import fit as resume
 from lighter.runs.resume.saved_state import State
+from tests.commands import TESTS, Process
 from tests.faults.jobs import KEEP_CUTS, SAVE_EVERY, SERVED, SIGNAL_AT
 from tests.faults.outcome import Outcome, differences, outcome
-from tests.faults.processes import launch
+from tests.forks import launch
 
 HERE = Path(__file__).parent
 JOB = str(HERE / "resume.yaml")
-ROOT = str(HERE.parents[1])
 
 
 @dataclass(frozen=True)
@@ -101,15 +99,11 @@ class Desk:
         with inside(self.place), mock.patch.dict(os.environ, {SIGNAL_AT: signal_at, SAVE_EVERY: "7"}):
             launch(job, self.scenario.processes, None, failing=is_kill, stopping=not is_kill)
 
-    def command(self, *words: str) -> subprocess.Popen[bytes]:
+    def command(self, *words: str) -> Process:
         """Start `lighter` here."""
         # as many threads as the run that it is compared with: torch may round otherwise with more
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
-        environment = {**os.environ, **threads, "PYTHONPATH": ROOT, SAVE_EVERY: "7"}
-        with (self.place / "output.txt").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "lighter", *words], cwd=self.place, env=environment, stdout=output, stderr=output
-            )
+        environment = {**TESTS, "OMP_NUM_THREADS": str(torch.get_num_threads()), SAVE_EVERY: "7"}
+        return Process("lighter", *words, cwd=self.place, environment=environment, output=self.place / "output.txt")
 
     @property
     def run(self) -> Path:

@@ -39,8 +39,8 @@ from tests.faults.desk import Desk, Scenario, inside
 from tests.faults.generated import CALLS, PROMISES, begin_process, draw
 from tests.faults.jobs import KEEP_CUTS, SIGNAL_AT
 from tests.faults.outcome import Outcome, differences
-from tests.faults.processes import fork
 from tests.faults.table import Results, main
+from tests.forks import exit_code, fork
 
 COUNT, SHORT, LANES = 200, 6, 2
 CUTS, KILLS = 3, 2  # of a job: moments that it goes on from; fits that are killed
@@ -86,25 +86,14 @@ class GeneratedDesk(Desk):
             self.clear()
         job = partial(_quietly, self.go_on if self.has_checkpoint else self.fit)
         with inside(self.place), mock.patch.dict(os.environ, environment):
-            status = _wait(fork(job, 0, 1, 0), kill_after)
-        assert status in (0, signal.SIGKILL), self.output[-1500:]
+            code = exit_code(fork(job, Path("output.txt")), kill_after)
+        assert code in (0, -signal.SIGKILL), self.output[-1500:]
 
     @property
     def promises(self) -> list[str]:
         """What the starts said; one that was cut short before its first hook said nothing."""
         file = self.place / PROMISES
         return file.read_text().splitlines() if file.exists() else []
-
-
-def _wait(pid: int, kill_after: float) -> int:
-    deadline = time.monotonic() + kill_after
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGKILL)
-    return os.waitpid(pid, 0)[1]
 
 
 def _quietly(job: Any) -> None:

@@ -17,7 +17,6 @@ import statistics
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ import lighter
 from lighter.files.integrity import verify
 from lighter.trainer.checkpointing.io import CheckpointFiles
 from tests.faults.table import Results, main
+from tests.forks import fork
 
 KILLS = 50  # of each of nine rows: two places for temporary files or beside the training, three settings
 SHORT = 2
@@ -111,11 +111,7 @@ class Victim:
         self.saves: list[Save] = []
         self._text = b""
         self._pipe, write = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: the parent has threads
-            self.pid = os.fork()
-        if not self.pid:
-            _in_a_child(lambda: train(top_k, write, temporary, beside))
+        self.pid = fork(lambda: train(top_k, write, temporary, beside), Path("output.txt"))
         os.close(write)
 
     def wait_for(self, save: int) -> bool:
@@ -142,20 +138,6 @@ class Victim:
             else:
                 self.saves[-1].seconds = float(value)
         return bool(found)
-
-
-def _in_a_child(job: Any) -> None:
-    code = 1
-    try:
-        quiet = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        job()
-        code = 0
-    except BaseException:  # noqa: BLE001  the parent reads it
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code)
 
 
 def run(short: bool) -> Results:

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import random
-import socket
 import sys
 import time
 import warnings
@@ -28,6 +27,7 @@ from torch.multiprocessing import start_processes
 from lighter.errors import NonFiniteError
 from tests.faults.spoiled import BATCHES, EPOCHS, FIRST, MODULES, Fault, fit, place_in, spoiled_files
 from tests.faults.table import Results, main
+from tests.forks import rank_variables
 
 SECONDS = 120  # for two processes; they take a few
 NAMES = {"batch": "`x`: ", "gradient": f"gradient of `{FIRST}`", "weight": f"`{FIRST}`", "buffer": "running_var"}
@@ -199,10 +199,8 @@ def _over_itself(path: str) -> bool:
 
 def look_at_two(case: Case, folder: Path, results: Results) -> None:
     """Train a case in two processes, of which the fault is in the second."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = start_processes(_be_one_of_two, (case, folder / "run", port), 2, join=False, start_method="fork")
+    arguments = (case, folder / "run", rank_variables(2))
+    processes = start_processes(_be_one_of_two, arguments, 2, join=False, start_method="fork")
     end = time.monotonic() + SECONDS
     try:
         while not processes.join(timeout=1):
@@ -221,8 +219,8 @@ def look_at_two(case: Case, folder: Path, results: Results) -> None:
     _look_at_files(case, folder / "run", results)
 
 
-def _be_one_of_two(rank: int, case: Case, folder: Path, port: int) -> None:
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def _be_one_of_two(rank: int, case: Case, folder: Path, variables: list[dict[str, str]]) -> None:
+    os.environ.update(variables[rank])
     train(case, folder, devices=2, strategy="ddp", batches=2 * BATCHES)
 
 

@@ -15,9 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lighter.callbacks
-import lighter.engine.stopping
-import lighter.runs.resume.fit
 from tests.faults.inject_signals import Command, a_desk
 from tests.faults.table import Results, main
 
@@ -56,7 +53,7 @@ def killed(stage: str | None, *, workers: int = 0) -> Iterator[tuple[Path, list[
     with a_desk(seconds=SECONDS, workers=workers) as desk:
         children: list[int] = []
         if stage is not None:
-            command = Command(desk, stage)
+            command = Command(desk, stage, "job.yaml")
             begun = lambda: any(path.stat().st_size for path in desk.glob(f"outputs/*/*/{BEGUN[stage]}"))  # noqa: E731
             command.wait_until(begun)
             there = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text()
@@ -70,7 +67,7 @@ def killed(stage: str | None, *, workers: int = 0) -> Iterator[tuple[Path, list[
 def reference(stage: str) -> bytes:
     """What a run comes to that nobody disturbs."""
     with a_desk(seconds=0) as desk:
-        command = Command(desk, stage)
+        command = Command(desk, stage, "job.yaml")
         assert command.code() == 0, command.said()
         return (runs(desk)[0] / RESULT[stage]).read_bytes()
 
@@ -164,8 +161,7 @@ def pairs(results: Results, times: int) -> None:
         for number in range(times):
             with killed(pair.stage) as (desk, _):
                 commands = [
-                    Command(desk, words[0], words=words[1:], said=name)
-                    for name, words in (("first", pair.first), ("second", pair.second))
+                    Command(desk, *words, said=name) for name, words in (("first", pair.first), ("second", pair.second))
                 ]
                 codes = [command.code() for command in commands]
                 why = pair.wrong(desk, commands, codes)
@@ -179,7 +175,7 @@ def owners_with_workers(results: Results, times: int) -> None:
         for number in range(times):
             with killed(stage, workers=2) as (desk, workers):
                 alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-                command = Command(desk, words[0], words=words[1:], said="second")
+                command = Command(desk, *words, said="second")
                 code = command.code()
                 why = wrong_run(desk, stage) if code == 0 else f"exit code {code}: {command.said()[-1500:]}"
             row.add(f"try {number}", held=bool(alive) and not why, why=why or "no worker was alive")
@@ -188,8 +184,6 @@ def owners_with_workers(results: Results, times: int) -> None:
 def inject(short: bool) -> Results:
     """All of it, or a share."""
     results = Results("Two at once")
-    # what is imported here, no forked process has to import
-    _ = lighter.callbacks.CsvWriter, lighter.engine.stopping, lighter.runs.resume.fit
     pairs(results, 2 if short else 50)
     owners_with_workers(results, 1 if short else 10)
     return results

@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
-import socket
+import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import lighter.callbacks
-import lighter.engine.stopping
-from lighter import cli
 from lighter.config.yaml import dump
+from tests.commands import TESTS, Process
 from tests.faults.signal_jobs import config
 from tests.faults.table import Results, main
+from tests.forks import rank_variables
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 STAGES = ("fit", "validate", "test", "predict")
@@ -38,64 +34,28 @@ PATIENCE = 60.0
 SECOND = 2.0
 
 
-class Command:
-    """`lighter STAGE job.yaml`, or other words, in a forked process, leader of a group of its own."""
+class Command(Process):
+    """A command on a desk, of one of the ranks of its run; what it prints is in a file there."""
 
     def __init__(
-        self,
-        desk: Path,
-        stage: str,
-        environment: dict[str, str] | None = None,
-        words: Sequence[str] = ("job.yaml",),
-        said: str = "output",
+        self, desk: Path, *words: str, environment: Mapping[str, str] | None = None, said: str = "output"
     ) -> None:
-        self.desk, self.words = desk, ["lighter", stage, *words]
-        self.output = desk / f"{said}-{(environment or {}).get('LOCAL_RANK', '0')}.txt"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the parent has threads; none holds a lock here
-            self.pid = os.fork()
-        if not self.pid:
-            self._be_it(environment or {})
-        with contextlib.suppress(OSError):
-            os.setpgid(self.pid, self.pid)
-
-    def _be_it(self, environment: dict[str, str]) -> None:
-        code: Any = 1
-        try:
-            os.setpgid(0, 0)
-            os.chdir(self.desk)
-            output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            os.environ.update(environment)
-            torch.set_num_threads(1)
-            sys.argv = self.words
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        except BaseException:  # noqa: BLE001 - the parent reads it
-            os.write(2, traceback.format_exc().encode())
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError):
-                    stream.flush()
-            os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+        environment = {**TESTS, **(environment or {})}
+        self.output = desk / f"{said}-{environment.get('LOCAL_RANK', '0')}.txt"
+        super().__init__("lighter", *words, cwd=desk, environment=environment, output=self.output)
 
     def send(self, name: str, *, to_group: bool = False) -> None:
-        (os.killpg if to_group else os.kill)(self.pid, signal.Signals[name])
+        self.send_signal(signal.Signals[name], to_group=to_group)
 
     def code(self, seconds: float = PATIENCE) -> int:
         """The exit code as a shell has it, waiting for it; -1 if it does not end, and then it is killed."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                ended = os.waitstatus_to_exitcode(status)
-                return ended if ended >= 0 else 128 - ended
-            time.sleep(0.005)
-        os.killpg(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        return -1
+        try:
+            ended = self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+            return -1
+        return ended if ended >= 0 else 128 - ended
 
     def said(self) -> str:
         return self.output.read_text(errors="replace") if self.output.exists() else ""
@@ -160,7 +120,7 @@ def one_signal(results: Results, tries: Iterable[tuple[str, str, int]]) -> None:
         delay = moments.uniform(0.02, 3.0)
         size = 24 if stage == "fit" else 24_000
         with a_desk(seconds=0.02, size=size, workers=workers, epochs=1000) as desk:
-            command = Command(desk, stage)
+            command = Command(desk, stage, "job.yaml")
             time.sleep(delay)
             command.send(sent, to_group=bool(workers))
             why = wrong(desk, stage, sent, command.code(), command.said())
@@ -173,7 +133,7 @@ def two_signals(results: Results, times: int) -> None:
     for number in range(times):
         stage, first, second = STAGES[number % 4], SIGNALS[number % 4], SIGNALS[number // 4 % 4]
         with a_desk(seconds=60, workers=2 * (number % 2), trainer={"num_sanity_val_steps": 0}) as desk:
-            command = Command(desk, stage)
+            command = Command(desk, stage, "job.yaml")
             command.wait_until(lambda desk=desk: bool(record(desk).get("data")))
             time.sleep(0.5)
             command.send(first)
@@ -195,7 +155,7 @@ def two_processes(results: Results, times: int) -> None:
         stage, sent, to = STAGES[number % 4], SIGNALS[number // 4 % 4], moments.choice(["first", "second", "both"])
         job = {"size": 24 if stage == "fit" else 24_000, "epochs": 1000, "workers": 2 * (number % 2)}
         with a_desk(seconds=0.02, trainer=ddp, normalizes=bool(number // 2 % 2), **job) as desk:
-            ranks = list(start_two(desk, stage))
+            ranks = [Command(desk, stage, "job.yaml", environment=of_rank) for of_rank in rank_variables(2)]
             ranks[0].wait_until(lambda desk=desk: bool(record(desk).get("data")))
             time.sleep(moments.random() * (3 if stage == "fit" else 1))
             for rank in {"first": ranks[:1], "second": ranks[1:], "both": ranks}[to]:
@@ -207,19 +167,9 @@ def two_processes(results: Results, times: int) -> None:
         row.add(f"{stage}, {sent} to {to}, {2 * (number % 2)} workers, try {number}", held=not why, why=why)
 
 
-def start_two(desk: Path, stage: str) -> Iterator[Command]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    for rank in (0, 1):
-        yield Command(desk, stage, {**shared, "LOCAL_RANK": str(rank)})
-
-
 def inject(short: bool) -> Results:
     """All of it, or a share."""
     results = Results("Signals")
-    _ = lighter.callbacks.CsvWriter, lighter.engine.stopping  # what is imported here, no forked process has to import
     whole = [(stage, sent, 2 * (time % 2)) for stage in STAGES for sent in SIGNALS for time in range(10)]
     share = [(STAGES[at], SIGNALS[(at + shift) % 4], 2 * shift) for at in range(4) for shift in (0, 1)]
     one_signal(results, share if short else whole)

@@ -19,6 +19,7 @@ from lighter.errors import RunError
 from lighter.files import lock
 from lighter.files.lock import LOCK, acquire, owned, release, waited_for
 from lighter.files.run_folder import claim
+from tests.forks import exit_code, fork
 
 HOLDS = """
 import os, sys, time
@@ -84,11 +85,7 @@ def test_it_ends_with_its_process_though_children_live_on(tmp_path: Path, how: s
 def test_it_outlives_who_reads_the_file_and_children_that_end(tmp_path: Path) -> None:
     with owned(tmp_path, "the run"):
         (tmp_path / LOCK).read_bytes()
-        pid = os.fork()
-        if not pid:
-            release(tmp_path / LOCK, remove=True)  # it has none
-            os._exit(0)
-        os.waitpid(pid, 0)
+        assert exit_code(fork(lambda: release(tmp_path / LOCK, remove=True))) == 0  # it has none
         with pytest.raises(RunError, match=f"process {os.getpid()}"), owned(tmp_path, "the run"):
             pass
     assert list(tmp_path.iterdir()) == []
@@ -147,15 +144,15 @@ def test_a_lock_is_no_artefact(tmp_path: Path) -> None:
 
 
 def test_one_that_is_waited_for(tmp_path: Path) -> None:
-    pid = os.fork()
-    if not pid:
+    def holds() -> None:
         with waited_for(tmp_path / "lock"):
             (tmp_path / "begun").touch()
             time.sleep(0.3)
             (tmp_path / "done").touch()
-        os._exit(0)
+
+    pid = fork(holds)
     while not (tmp_path / "begun").exists():
         time.sleep(0.01)
     with waited_for(tmp_path / "lock"):
         assert (tmp_path / "done").exists()
-    os.waitpid(pid, 0)
+    assert exit_code(pid) == 0

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,12 @@ import pytest
 import torch
 import yaml
 
+from tests.commands import ONE_THREAD, TESTS, run_command
 from tests.lightning.compare import TRAINERS, config_of, equal
 from tests.lightning.rungs import experiment
 
-ROOT = Path(__file__).parents[2]
-LIGHTNING = [sys.executable, "-m", "lighter"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lighter"]
+LIGHTNING = ["lighter"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lighter"]
 DDP = """
 strategy: ddp
 devices: 2
@@ -28,6 +25,7 @@ callbacks: [{_target_: tests.lightning.jobs.Report}]
 """
 BY_HAND = """
 import yaml
+from tests.commands import ONE_THREAD, TESTS, run_command
 from tests.lightning.compare import by_hand
 if __name__ == "__main__":
     by_hand(yaml.safe_load(open("job.yaml")))
@@ -40,8 +38,7 @@ def run(*words: str) -> dict[int, Any]:
     """Run a command; returns what each rank reports."""
     for path in Path().glob("report-*"):
         path.unlink()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=180, check=False)
+    done = run_command(*words, environment=TESTS | ONE_THREAD)
     assert done.returncode == 0, done.stderr
     return {int(path.stem[-1]): json.loads(path.read_text()) for path in Path().glob("report-*.json")}
 
@@ -55,7 +52,7 @@ def test_training_is_that_of_plain_lightning_and_leaves_one_folder(own_place):
     config = config_of("model: {_target_: tests.lightning.jobs.Validated}", "Lightning's trainer")
     write(config)
     Path("by_hand.py").write_text(BY_HAND)
-    plain = run(sys.executable, "by_hand.py")
+    plain = run("by_hand.py")
     wanted = torch.load("weights.pt", weights_only=True)
     assert plain.keys() == {0, 1}
     for starter, trainer in ((LIGHTNING, "Lightning's trainer"), (TORCHRUN, "lighter.Trainer")):
@@ -94,8 +91,7 @@ def test_a_run_that_does_not_start_leaves_nothing_under_torchrun(own_place):
     config = config_of("model: {_target_: tests.lightning.jobs.Validated}")
     write(config)
     words = [*TORCHRUN, "fit", "job.yaml", "--ckpt_path", "last"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=180, check=False)
+    done = run_command(*words, environment=TESTS | ONE_THREAD)
     assert done.returncode != 0
     assert "there is no last checkpoint" in done.stderr
     assert not list(own_place.glob("outputs/*/*"))

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lighter import Runner
 from lighter.cli import main
 from lighter.processes import signals
 from lighter.processes.signals import Stopped, stop_signals
+from tests.forks import exit_code, fork
 
 
 def swallows(name: str = "SIGTERM") -> None:
@@ -46,12 +46,7 @@ def test_no_thread_and_no_file_is_left_while_a_forked_process_lives() -> None:
     files = len(os.listdir("/dev/fd"))
     with stop_signals():
         assert "lighter-signals" in {thread.name for thread in threading.enumerate()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if not child:
-            time.sleep(60)
-            os._exit(0)
+        child = fork(lambda: time.sleep(60))
     left = {thread.name for thread in threading.enumerate()}, len(os.listdir("/dev/fd"))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -72,10 +67,7 @@ def test_a_run_is_interrupted_and_has_not_failed(config: dict[str, Any], own_pla
 def test_both_threads_hear_the_second_signal_and_one_of_them_ends_the_process(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if not child:
+    def stops_twice() -> None:
         signals.ONE_REQUEST = 0.05
         with stop_signals() as caught, caught.deferred(lambda: True):
             caught.last_words.append(lambda: time.sleep(0.3))
@@ -83,25 +75,21 @@ def test_both_threads_hear_the_second_signal_and_one_of_them_ends_the_process(
             time.sleep(0.2)
             signal.raise_signal(signal.SIGINT)
             time.sleep(5)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+
+    assert exit_code(fork(stops_twice)) == 130
     assert capfd.readouterr().err.count("Ctrl-C again: ending now.") == 1
 
 
 def test_no_dead_worker_interrupts_the_last_words(own_place: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if not child:
+    def torchs(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker is killed")
+
+    def last_words() -> None:
+        signal.raise_signal(signal.SIGCHLD)
+        Path("record").touch()
+
+    def stops_twice() -> None:
         signals.ONE_REQUEST = 0.0
-
-        def torchs(*_: Any) -> None:
-            raise RuntimeError("DataLoader worker is killed")
-
-        def last_words() -> None:
-            signal.raise_signal(signal.SIGCHLD)
-            Path("record").touch()
-
         signal.signal(signal.SIGCHLD, torchs)
         with stop_signals() as caught, caught.deferred(lambda: True):
             caught.last_words.append(last_words)
@@ -110,8 +98,8 @@ def test_no_dead_worker_interrupts_the_last_words(own_place: Path) -> None:
             watcher.end()
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGTERM)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+    assert exit_code(fork(stops_twice)) == 143
     assert Path("record").exists()
 
 

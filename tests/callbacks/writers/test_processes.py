@@ -19,7 +19,7 @@ from lighter.errors import PredictionError
 from tests.callbacks.jobs import Samples, config
 from tests.callbacks.jobs import writers as callbacks
 from tests.callbacks.test_kills import contents
-from tests.faults.processes import launch
+from tests.forks import launch
 
 pytestmark = pytest.mark.slow
 

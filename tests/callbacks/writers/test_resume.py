@@ -17,6 +17,7 @@ from lighter.callbacks import BaseWriter, CsvWriter, FileWriter, ParquetWriter
 from lighter.errors import ConfigError, PredictionError
 from tests.callbacks.jobs import Predictor, Samples, StopAt, config, loader, stream
 from tests.callbacks.test_kills import contents
+from tests.forks import exit_code, fork
 
 
 @pytest.fixture(params=[pl.Trainer, Trainer], ids=["Lightning's trainer", "lighter.Trainer"])
@@ -168,17 +169,13 @@ def test_a_new_prediction_leaves_a_stopped_one_alone(predict: Any) -> None:
 
 
 def test_a_prediction_that_runs_is_left_alone(predict: Any) -> None:
+    def another() -> None:
+        with pytest.raises(PredictionError, match="another process writes"):
+            predict(*going_on(CsvWriter("rows.csv", ["name"])), data=loader(14))
+
     class Meanwhile(Predictor):
         def predict_step(self, batch, batch_idx):
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    predict(*going_on(CsvWriter("rows.csv", ["name"])), data=loader(14))
-                except PredictionError as error:
-                    os._exit(3 if "another process writes" in str(error) else 4)
-                finally:
-                    os._exit(5)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+            assert exit_code(fork(another)) == 0
             return super().predict_step(batch, batch_idx)
 
     predict(CsvWriter("rows.csv", ["name"]), module=Meanwhile(), data=loader(14))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.commands import LIGHTER, run_command
 from tests.config.safe.attacks import COMMANDS, Command
 from tests.engine.test_safe import CONFIG
 
@@ -53,10 +53,13 @@ def lay_out(attack: Command, stranger: Path, mine: Path, canary: Path) -> None:
 
 
 def run(attack: Command, stranger: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    lighter = Path(sys.executable).with_name("lighter")
-    command = [lighter, attack.command, "linear.yaml", *options, *attack.words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=stranger, env=environment, capture_output=True, text=True, timeout=ENDS)
+    words = [attack.command, "linear.yaml", *options, *attack.words]
+    if not attack.modules:
+        return run_command("lighter", *words, cwd=stranger, timeout=ENDS)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # modules that a process imports first: one of its own
+    return subprocess.run(
+        [LIGHTER, *words], cwd=stranger, env=environment, capture_output=True, text=True, timeout=ENDS
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.commands import ONE_THREAD, TESTS, run_command
 from tests.parts.metrics.synchronization_job import METRICS
 
-ROOT = Path(__file__).parents[3]
 LAUNCH = (
     "-m",
     "torch.distributed.run",
@@ -29,10 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """What each of the processes found, by case."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *LAUNCH], capture_output=True, text=True, env=environment, timeout=180, check=False
-    )
+    done = run_command(*LAUNCH, environment=TESTS | ONE_THREAD)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,7 @@ import pytest
 import torch
 
 from lighter.config.yaml import dump
-
-ROOT = Path(__file__).parents[3]
+from tests.commands import ONE_THREAD, TESTS, run_command
 
 pytestmark = pytest.mark.faults
 
@@ -34,14 +30,7 @@ def test_a_full_disk_does_not_leave_the_others_waiting(policy: str, async_save: 
         ],
     }
     Path("digits.yaml").write_text(dump(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "lighter", "fit", "digits.yaml"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=120,
-        check=False,
-    )
+    done = run_command("lighter", "fit", "digits.yaml", environment=TESTS | ONE_THREAD)
     assert done.returncode == (1 if policy == "stop" else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("2.ckpt cannot be written: No space left on device") == 1

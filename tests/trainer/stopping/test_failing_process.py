@@ -5,16 +5,15 @@ A signal to one of them ends both, also where they wait for each other in each b
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.commands import ONE_THREAD, TESTS, run_command
+
 SCRIPT = """
 import sys
 
@@ -86,11 +85,7 @@ if __name__ == "__main__":
 
 def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "script.py", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-        timeout=180, check=False,
-    )  # fmt: skip
+    return run_command("script.py", *arguments, cwd=folder, environment=TESTS | ONE_THREAD)
 
 
 @pytest.mark.faults

@@ -30,6 +30,7 @@ from lighter.processes import signals
 from lighter.processes.signals import Stopped
 from lighter.trainer.stopping.dataloader_workers import let_workers_stay
 from lighter.trainer.stopping.graceful import Stopping
+from tests.forks import exit_code, fork
 from tests.jobs import loader
 
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
@@ -337,13 +338,8 @@ def test_in_a_thread_it_runs_without_catching_anything(tmp_path: Path) -> None:
 
 
 def test_a_forked_process_ends_by_a_signal_as_any_other() -> None:
-    with warnings.catch_warnings(), signals.stop_signals():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-        if not child:
-            signal.raise_signal(signal.SIGTERM)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    with signals.stop_signals():
+        assert exit_code(fork(lambda: signal.raise_signal(signal.SIGTERM))) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
@@ -487,18 +483,16 @@ def test_dataloaders_that_fail_when_they_begin_fail_for_that(stage: str, tmp_pat
 
 def test_a_step_that_hangs_is_ended_by_the_second_signal(own_place: Path) -> None:
     """Deep in C, where no handler of Python's runs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if not child:
+
+    def hangs() -> None:
         signals.ONE_REQUEST = 0.05
         with signals.stop_signals():
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
             threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGHUP)).start()
             with signals.current().deferred(lambda: True):  # type: ignore[union-attr]
                 torch.ones(3000, 3000).matrix_power(2**40)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
+
+    assert exit_code(fork(hangs)) == 128 + signal.SIGHUP
 
 
 def test_nothing_is_said_of_signals_that_did_not_come(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
