@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning
 import pytorch_lightning.trainer.trainer
 
-import lighter.trainer
+import lighter.trainer.full
 
 REPORT = Path(os.environ["LIGHTNING_SUITE_REPORT"])  # the tests change the environment
 EXACT_RESUME = os.environ["LIGHTNING_SUITE_EXACT_RESUME"] == "1"
@@ -40,7 +40,7 @@ def pytest_configure() -> None:
         DONE.update(json.loads(line)[0] for line in REPORT.read_text().splitlines())
     if os.environ["LIGHTNING_SUITE_TRAINER"] != "ours":
         return
-    lighter.trainer._with_defaults = dict
+    lighter.trainer.full.with_defaults = lambda arguments, _: dict(arguments)
     for package in (pytorch_lightning, pytorch_lightning.trainer, pytorch_lightning.trainer.trainer):
         package.Trainer = Trainer
 

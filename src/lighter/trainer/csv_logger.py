@@ -1,4 +1,4 @@
-"""Lightning's CSV logger, for disks that get full: no row is torn or lost, and no fit stops for it."""
+"""Lightning's CSV logger, made safe for disks that fill up: no row is torn or lost, and no fit stops for it."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric.loggers.logger import rank_zero_experiment
-from pytorch_lightning import loggers
+from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from lighter._lightning.loggers import CSVLogger as _CSVLogger
 from lighter.files.atomic import write_whole
 from lighter.files.storage import is_remote
 
 log = logging.getLogger("lighter.runs")
 
 
-class CSVLogger(loggers.CSVLogger):
+class CSVLogger(_CSVLogger):
     """Lightning's, with a writer of our own for files on disks."""
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Any:
-        """What writes the file; made when it is first asked for."""
-        if self._experiment is None:
-            self._fs.makedirs(self.root_dir, exist_ok=True)
-            writer = ExperimentWriter if is_remote(self.log_dir) else _Writer
-            self._experiment = writer(log_dir=self.log_dir)
-        return self._experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer of the file, made when it is first asked for."""
+        if self.writer is None:
+            get_filesystem(self.root_dir).makedirs(self.root_dir, exist_ok=True)
+            self.writer = (ExperimentWriter if is_remote(self.log_dir) else _Writer)(log_dir=self.log_dir)
+        return self.writer
 
     def finalize(self, status: str) -> None:
-        """Write what is not written yet, for the last time."""
+        """Write the rows that are left, for the last time."""
         super().finalize(status)
-        writer = self._experiment
-        if isinstance(writer, _Writer) and writer.metrics:
-            log.warning("%s lacks its last %d rows", writer.metrics_file_path, len(writer.metrics))
+        if isinstance(self.writer, _Writer) and self.writer.metrics:
+            log.warning("%s lacks its last %d rows", self.writer.metrics_file_path, len(self.writer.metrics))
 
 
 class _Writer(ExperimentWriter):
-    """Rows that cannot be written stay in memory until they can. What is in the file is always whole rows."""
+    """Keeps rows that cannot be written in memory until they can. The file always holds whole rows."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir=log_dir)
         self._is_failing = False
 
     def save(self) -> None:
-        """Write the rows that are not written yet."""
+        """Write the rows that are left."""
         if not self.metrics:
             return
         try:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from lighter.files.run_folder import PROFILE
 
 _BY_NAME = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
-def reporting_to(folder: str | Path | None, profiler: Any) -> Any:
-    """The profiler of a name, which writes `fit-profile.txt` and the like into the folder; any other as it is."""
-    kind = _BY_NAME.get(profiler.lower()) if isinstance(profiler, str) else None
+def reporting_to(folder: str | Path | None, profiler: Profiler | str | None) -> Profiler | str | None:
+    """Return the profiler of a name, which writes `fit-profile.txt` and the like into the folder; another as it is."""
+    kind: type | None = _BY_NAME.get(profiler.lower()) if isinstance(profiler, str) else None
     return profiler if kind is None or folder is None else kind(dirpath=folder, filename=PROFILE)

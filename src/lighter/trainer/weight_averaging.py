@@ -9,30 +9,32 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule
 
-from lighter._lightning.access import average_before_start
+from lighter._lightning.callbacks import average_before_start
 
 
 class AveragesFollow(Callback):
-    """Gives averages that have not begun the weights of now; it comes before the callbacks that keep them."""
+    """Copies the current weights into averages that have not begun; comes before the callbacks that keep them."""
 
-    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """The averages are validated."""
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        """Prepare the averages that are validated."""
         self._follow(trainer, pl_module)
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
-        """The averages are saved as the weights."""
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Prepare the averages that are saved as the weights."""
         self._follow(trainer, pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """The averages become the weights."""
+    def on_train_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        """Prepare the averages that become the weights."""
         self._follow(trainer, pl_module)
 
-    def _follow(self, trainer: Any, module: Any) -> None:
-        for average in filter(None, map(average_before_start, trainer.callbacks)):
-            theirs = chain(average.module.parameters(), average.module.buffers())
+    def _follow(self, trainer: pl.Trainer, module: LightningModule) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for average in filter(None, map(average_before_start, callbacks)):
+            averaged = chain(average.module.parameters(), average.module.buffers())
             with torch.no_grad():
-                for value, own in zip(theirs, chain(module.parameters(), module.buffers()), strict=False):
-                    value.copy_(own)
+                for value, current in zip(averaged, chain(module.parameters(), module.buffers()), strict=False):
+                    value.copy_(current)

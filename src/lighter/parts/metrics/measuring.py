@@ -29,6 +29,7 @@ from lighter._lightning.access import (
     logs_this_step,
     runs_steps_of,
 )
+from lighter._lightning.modules import Logs
 from lighter.errors import add_note
 from lighter.parts.batches import sizes_that_differ
 from lighter.parts.describe import describe
@@ -44,15 +45,11 @@ from lighter.parts.metrics.step_output import as_dict, sort_output
 _ALL_VALUES = "{mode}/values"  # nothing but a process's share of the sums
 
 
-class MeasuredModule(Protocol):
+class MeasuredModule(Logs, Protocol):
     """The module whose steps are measured; it has `train_metrics`, `val_metrics` and `test_metrics` too."""
 
     _trainer: pl.Trainer | None
-    _current_fx_name: str | None
     automatic_optimization: bool
-
-    @property
-    def trainer(self) -> pl.Trainer: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -317,7 +314,7 @@ class Measuring:
 
     def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
         module = self._module
-        if not log_again(module.trainer, module._current_fx_name, name, value):
+        if not log_again(module, name, value):
             module.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def _log_step(self, step: _Step) -> None:

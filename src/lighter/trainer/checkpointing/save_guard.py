@@ -203,7 +203,7 @@ def guard_saves(trainer: Trainer, *, goes_on: bool, in_background: bool) -> Save
     Raises:
         ValueError: a thread is to write them, and the user or the strategy writes them.
     """
-    given = given_checkpoint_io(trainer)
+    given = given_checkpoint_io(trainer.strategy)
     is_ours = type(given) is CheckpointFiles
     if in_background and not is_ours:
         how = type(given or trainer.strategy).__name__

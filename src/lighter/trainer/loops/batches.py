@@ -1,16 +1,18 @@
-"""From a dataloader to the device."""
+"""The transfer of batches: from a dataloader's batch to one on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.plugins.precision import Precision
-from pytorch_lightning.trainer import call
 from torch import Tensor
 
+from lighter._lightning.modules import transfer_through_hooks
 from lighter.parts.batches import is_on
 from lighter.trainer.loops.hooks import moves_batches_itself
 from lighter.trainer.loops.prefetch import AheadOfNeed
@@ -18,11 +20,11 @@ from lighter.trainer.loops.prefetch import AheadOfNeed
 Transfer = Callable[[Any, int], Any]
 
 
-def plan_transfer(trainer: Any) -> Transfer:
-    """What takes a batch and the index of its dataloader, and returns the batch as the step gets it."""
+def plan_transfer(trainer: pl.Trainer) -> Transfer:
+    """Return a function of a batch and the index of its dataloader, which gives the batch as the step gets it."""
     converts = type(trainer.precision_plugin).convert_input is not Precision.convert_input
     if moves_batches_itself(trainer) or converts:
-        return _as_lightning(trainer)
+        return partial(transfer_through_hooks, trainer)
     device = trainer.strategy.root_device
     if device.type != "cuda":
         return lambda batch, _: moved(batch, device)
@@ -31,7 +33,7 @@ def plan_transfer(trainer: Any) -> Transfer:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """A batch on the device; at once where all of it is there already, tensors or text."""
+    """Return a batch on the device, without a search of its structure where its items are there or have no device."""
     if type(batch) is Tensor and batch.device == device:
         return batch
     items = batch.values() if type(batch) is dict else batch if type(batch) is list else ()
@@ -40,17 +42,3 @@ def moved(batch: Any, device: torch.device) -> Any:
             return move_data_to_device(batch, device)
     # as Lightning: a step may change its list or dict, and the loader may give the same one again
     return batch.copy() if items else move_data_to_device(batch, device)
-
-
-def _as_lightning(trainer: Any) -> Transfer:
-    """The way past all hooks, in the steps that Lightning's loops take.
-
-    `_on_before_batch_transfer` is private because only it knows whether module or data module is to be asked.
-    """
-
-    def transfer(batch: Any, dataloader_idx: int) -> Any:
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=dataloader_idx)
-        return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=dataloader_idx)
-
-    return transfer

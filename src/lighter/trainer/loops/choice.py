@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pytorch_lightning
-from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher  # the only sign that a step takes the iterator
+import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
+from lighter._lightning.fetchers import DataFetcher, takes_iterator
+
 STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
 PRECISIONS = (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
-WRITTEN_FOR = "2.6."
 _HOOK_LOG = logging.getLogger("pytorch_lightning.trainer.call")
 
 
@@ -22,7 +22,7 @@ class LoopChoice(NamedTuple):
 
     Attributes:
         name: `lean`, or `lightning` for Lightning's own.
-        reason: what needs Lightning's own; empty for the lean loop.
+        reason: the feature that needs Lightning's own; empty for the lean loop.
     """
 
     name: str
@@ -34,23 +34,20 @@ class LoopChoice(NamedTuple):
         return self.name == "lean"
 
 
-def choose_loop(trainer: Any, fetcher: Any) -> LoopChoice:
-    """Which loop is to run the batches that a fetcher gives.
+def choose_loop(trainer: pl.Trainer, fetcher: DataFetcher) -> LoopChoice:
+    """Return which loop is to run the batches that a fetcher gives.
 
-    Only what the lean loop is known to do as Lightning does: strategies and precisions that it was not tested with
-    are Lightning's, subclasses of the known ones included, as they may override anything.
+    The lean loop runs only the strategies and precisions that it was tested with; subclasses of those are Lightning's,
+    as they may override anything.
     """
-    version: str = pytorch_lightning.__version__  # type: ignore[attr-defined]
-    strategy, precision = type(trainer.strategy), type(trainer.precision_plugin)
+    profiler, strategy = type(trainer.profiler), type(trainer.strategy)  # type: ignore[attr-defined]
+    precision = type(trainer.precision_plugin)
     reasons = {
-        f"Lightning is {version}, and the lean loop is written for {WRITTEN_FOR}x": (
-            not version.startswith(WRITTEN_FOR)
-        ),
-        f"{type(trainer.profiler).__name__} times every hook": type(trainer.profiler) is not PassThroughProfiler,
+        f"{profiler.__name__} times every hook": profiler is not PassThroughProfiler,
         "Lightning logs every hook at the level DEBUG": _HOOK_LOG.isEnabledFor(logging.DEBUG),
         f"the strategy is {strategy.__name__}": strategy not in STRATEGIES,
         f"the precision is {precision.__name__}": precision not in PRECISIONS,
-        "the step takes the iterator of batches": isinstance(fetcher, _DataLoaderIterDataFetcher),
+        "the step takes the iterator of batches": takes_iterator(fetcher),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), "")
     return LoopChoice("lightning" if reason else "lean", reason)

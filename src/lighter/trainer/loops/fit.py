@@ -1,62 +1,58 @@
-"""The loop over epochs, which goes on exactly where a checkpoint was saved."""
+"""The loop over epochs, which resumes exactly where a checkpoint was saved."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.callbacks import (
-    GradientAccumulationScheduler,
-    ModelCheckpoint,
-    ModelPruning,
-    StochasticWeightAveraging,
-)
-from pytorch_lightning.loops.fit_loop import _FitLoop  # private, as all of Lightning's loops are
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 
-from lighter._lightning.access import is_search
-from lighter.trainer.resume.dataloaders import FROM_START, LIGHTNINGS, NOT_EXACT, Loaders, ResumeChoice, States
+from lighter._lightning.callbacks import is_search
+from lighter._lightning.checkpoints import checkpoint_connector
+from lighter._lightning.logged_values import logger_connector
+from lighter._lightning.loops import FitLoop
+from lighter.trainer.loops.fit_changes import FitChanges
+from lighter.trainer.loops.fit_numbers import FitNumbers
+from lighter.trainer.loops.resume_choice import choose_resume, less_exact
+from lighter.trainer.resume.dataloaders import LIGHTNINGS, Loaders, ResumeChoice, States
 from lighter.trainer.resume.module_modes import Switches
 from lighter.trainer.resume.position import EPOCH_END, NOTHING, WITHIN, place_of, settle
 from lighter.trainer.resume.random_keys import EPOCH_END as EPOCH_END_NUMBERS
-from lighter.trainer.resume.random_keys import EPOCH_START, ORDER, START, VALIDATION
-from lighter.trainer.resume.random_streams import Streams, seed_of_fit
-from lighter.trainer.resume.samplers import Place
-from lighter.trainer.resume.state import KEY, Saved, go_on, go_on_with_metrics, row_to_log, saved_state
+from lighter.trainer.resume.random_keys import EPOCH_START, START
+from lighter.trainer.resume.random_streams import Streams
+from lighter.trainer.resume.state import KEY, Saved, go_on, go_on_with_metrics, saved_state
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
+    from lighter.trainer.loops.training import LeanTrainingEpochLoop
 
 log = logging.getLogger("lighter")
 
-_SHOWN = 3
-_ADVICE = (
-    "Keep it as numbers, text, tensors or lists and dicts of these, or save it yourself in on_save_checkpoint and load"
-    " it in on_load_checkpoint"
-)
 
-
-class LeanFitLoop(_FitLoop):
-    """Lightning's loop over epochs. With `exact_resume`, random numbers and going on are ours.
+class LeanFitLoop(FitLoop):
+    """Lightning's loop over epochs. With `exact_resume`, random numbers and resuming are ours.
 
     Attributes:
-        streams: the random numbers of this process; None without `exact_resume`.
-        goes_on: where it goes on, until it is there.
+        numbers: the random numbers of this process.
+        changes: the attributes that hooks change.
+        loaders: the training dataloaders.
+        goes_on: where the fit resumes, until it is there.
+        saves_to: the file that a checkpoint is saved to.
     """
 
-    trainer: Any
-    streams: Streams | None = None
+    trainer: Trainer
+    epoch_loop: LeanTrainingEpochLoop
     goes_on: Saved | None = None
+    saves_to: Any = None
 
-    def __init__(self, trainer: Any, min_epochs: int | None, max_epochs: int | None) -> None:
+    def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
-        self.loaders = Loaders()
-        self.switches, self._samplers = Switches(), Switches()
-        self._samplers_begun: Any = {}  # the attributes of samplers when they were asked for this epoch's order
-        self._samplers_drawn: Any = {}  # and after that, in a fit that goes on, until they are asked again
-        self._resumes = False  # whether a checkpoint was loaded, and not only a search's own
-        self._is_set_up = False  # whether the hooks before the data is loaded were called, in which callbacks search
-        self._is_started = False  # whether `on_train_start` was
-        self._searches: list[Any] = []  # callbacks that wait until it is too late for them to search
-        self.saves_to: Any = None
+        self.loaders, self.numbers, self.changes = Loaders(), FitNumbers(self), FitChanges(self)
+        self._was_loaded = False  # whether a checkpoint was loaded, and not only a search's own
+        self._searches: list[Callback] = []  # callbacks that wait until it is too late for them to search
         self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
 
     @property
@@ -65,65 +61,59 @@ class LeanFitLoop(_FitLoop):
         progress: Any = self.epoch_progress.current
         return int(progress.processed)
 
+    @property
+    def streams(self) -> Streams | None:
+        """The random streams of this process; None without `exact_resume`."""
+        return self.numbers.streams
+
+    @property
+    def switches(self) -> Switches:
+        """The attributes that hooks have changed."""
+        return self.changes.switches
+
+    def fits(self, saved: Saved) -> bool:
+        """Return whether a checkpoint has the state of as many processes as there are."""
+        return len(saved.processes) == self.trainer.world_size
+
+    def saved_process(self) -> Mapping[str, Any]:
+        """Return the state of this process in the checkpoint that is resumed; empty where there is none."""
+        saved = self.goes_on
+        return saved.processes[self.trainer.global_rank] if saved is not None and self.fits(saved) else {}
+
+    # Setting up
+
     def begin_looking(self, *, resumes: bool) -> None:
-        """All is set up, and no hook of the fit was called yet: what these change in attributes is kept.
+        """Follow attributes from here: all is set up, and no hook of the fit was called yet.
 
         Args:
             resumes: whether a checkpoint was loaded.
         """
-        self._resumes = resumes
+        self._was_loaded = resumes
         if resumes:
             self._skip_searches()
-        self.switches, self._samplers = Switches(), Switches()
-        self._samplers_begun, self._samplers_drawn = {}, {}
-        self._is_set_up = self._is_started = False
-        if self.trainer.exact_resume:
-            self.switches.begin(self.trainer)
+        self.changes.begin(is_exact=self.trainer.exact_resume)
 
     def _skip_searches(self) -> None:
-        """In a fit that goes on, nobody searches for a learning rate or a batch size: both are the checkpoint's.
+        """Take out callbacks that search for a learning rate or a batch size: both are the checkpoint's.
 
         A search trains from the first step and restores a state of its own, in place of that which was loaded.
         """
         callbacks = self.trainer.callbacks
-        self._searches = [one for one in callbacks if is_search(one)]
-        self.trainer.callbacks = [one for one in callbacks if not is_search(one)]
+        self._searches = [callback for callback in callbacks if is_search(callback)]
+        self.trainer.callbacks = [callback for callback in callbacks if not is_search(callback)]
         for callback in self._searches:
             log.info("resume: %s does not search again; what it found is the checkpoint's", type(callback).__name__)
 
     def end_setup(self) -> None:
-        """The hooks that come before the data is loaded were called."""
+        """Restore what was set before the data is loaded: the hooks that come before that were called."""
         self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
-        has_searched = any(map(is_search, self.trainer.callbacks)) and not self._resumes
-        self._searches, self._is_set_up = [], True
-        if self.is_resuming and not self._resumes:  # a search has restored what it saved
+        has_searched = any(map(is_search, self.trainer.callbacks)) and not self._was_loaded
+        self._searches, self.changes.is_set_up = [], True
+        if self.is_resuming and not self._was_loaded:  # a search has restored what it saved
             self.goes_on = None
             settle(self, NOTHING)
         if self.trainer.exact_resume:
-            self.switches.end_setup(self.trainer.optimizers, has_searched=has_searched)
-            saved = self._saved_attributes("switches")
-            self.switches.load_setup(saved, self.trainer.strategy.root_device)
-            self.switches.expect(saved)
-
-    def attributes(self) -> Any:
-        """The attributes that hooks have changed; a validation that is not over is run again."""
-        validation: Any = self.epoch_loop.val_loop
-        if validation.is_run_again:
-            return validation.attributes_before
-        return self.switches.state(self.trainer, in_evaluation_mode=self.trainer.validating)
-
-    def sampler_attributes(self, *, is_within: bool) -> Any:
-        """The attributes that samplers have changed, and those from which the epoch's order is drawn again."""
-        changes = self._samplers.changes()
-        now = self._samplers_drawn or changes
-        return {"now": now, "begun": (self._samplers_begun or changes) if is_within else now}
-
-    def _note_samplers(self) -> None:
-        self._samplers_begun, self._samplers_drawn = self._samplers.changes(), {}
-
-    def _saved_attributes(self, key: str) -> Any:
-        saved = self.goes_on
-        return saved.processes[self.trainer.global_rank].get(key, {}) if saved is not None and self._fits(saved) else {}
+            self.changes.end_setup(has_searched=has_searched)
 
     def run(self) -> None:
         """Run the fit."""
@@ -131,27 +121,23 @@ class LeanFitLoop(_FitLoop):
         if trainer.exact_resume:
             self._begin()
         else:
-            self.goes_on, self.streams = None, None
+            self.goes_on, self.numbers.streams = None, None
             trainer.resume_choice = ResumeChoice(LIGHTNINGS, "exact_resume is off")
             log.info("resume: %s", trainer.resume_choice)
         super().run()
 
     def _begin(self) -> None:
-        trainer, saved = self.trainer, self.goes_on
-        seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)
-        self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
-        place = self.loaders.place
-        place.seed, place.rank, place.clock = seed, trainer.global_rank, self
-        place.before_seeding, place.before_order = self._before_seeding, self._note_samplers
-        place.trained = (0, 0)
+        saved, place = self.goes_on, self.loaders.place
+        streams = self.numbers.begin(saved)
+        place.before_order = self.changes.note_samplers
         if saved is not None:
-            if self._fits(saved):
-                self.streams.go_on(saved.processes[trainer.global_rank]["numbers"])
+            if self.fits(saved):
+                streams.go_on(self.saved_process()["numbers"])
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
-        if self._combined_loader is not None:  # `estimated_stepping_batches` made it, before the fit began
-            self._load_combined_loader_states()
+        if self.combined_loader is not None:  # `estimated_stepping_batches` made it, before the fit began
+            self.begin_loaders()
 
     def setup_data(self) -> None:
         """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
@@ -159,107 +145,86 @@ class LeanFitLoop(_FitLoop):
         if then is None:
             self._setup_data()
             return
-        if then and self.trainer.reload_dataloaders_every_n_epochs and self.streams is not None:
-            self.streams.seed_for(EPOCH_START, then)  # they were made when that epoch began
+        if then and self.trainer.reload_dataloaders_every_n_epochs:
+            self.numbers.seed_for(EPOCH_START, then)  # they were made when that epoch began
         self._epoch_now, progress.completed = progress.completed, then
         self._setup_data()
-        self._be_back()  # there were none to be made
-        self._last_train_dl_reload_epoch = then
+        self._restore_epoch()  # where no dataloader was made
+        self.loaded_in = then
 
     def _setup_data(self) -> None:
         with self.loaders.iterated():
             super().setup_data()
 
-    def _be_back(self) -> None:
+    def _restore_epoch(self) -> None:
         if self._epoch_now is not None:
             self.epoch_progress.current.completed, self._epoch_now = self._epoch_now, None
 
     def _made_in(self) -> int | None:
         """The epoch in which the dataloaders of a checkpoint were made, until they are made again."""
-        saved = self.goes_on
-        if saved is None or self._combined_loader is not None or not self._fits(saved):
-            return None
-        made_in: int | None = saved.processes[self.trainer.global_rank].get("made_in")
-        return made_in
+        return self.saved_process().get("made_in") if self.combined_loader is None else None
 
-    def _load_combined_loader_states(self) -> None:
-        """Lightning's place between a new dataloader and its first iteration."""
-        self._be_back()
-        self.trainer.stopping.begin(self._combined_loader)
+    def begin_loaders(self) -> None:
+        """Have new dataloaders draw keyed numbers and continue where they were, before their first iteration."""
+        self._restore_epoch()
+        self.trainer.stopping.begin(self.combined_loader)
         if self.streams is None:
-            super()._load_combined_loader_states()
+            super().begin_loaders()
             return
-        self.loaders.take(self._combined_loader.flattened if self._combined_loader is not None else [])
-        self.loaders.choice = self.trainer.resume_choice = self._choice()
-        self.loaders.load(self._states(), self.loaders.place.skip(self.epoch))
-        if not self.loaders.skips:
-            self.loaders.place.trained = (0, 0)
-        self._look_at_loaders()
-        if self._is_started:  # dataloaders that are made anew
+        loaders = self.loaders
+        loaders.take(self.combined_loader.flattened if self.combined_loader is not None else [])
+        loaders.choice = self.trainer.resume_choice = choose_resume(self, was_loaded=self._was_loaded)
+        loaders.load(self._states(), loaders.place.skip(self.epoch))
+        if not loaders.skips:
+            loaders.place.trained = (0, 0)
+        self.changes.add_loaders()
+        if self.changes.is_started:  # dataloaders that are made anew
             log.info("resume: %s", self.trainer.resume_choice)
-        self.seed_order()
-
-    def _look_at_loaders(self) -> None:
-        loaders = self._combined_loader.flattened if self._combined_loader is not None else []
-        self.switches.add_loaders("train", loaders)
-        self._samplers.add({f"train_dataloader[{n}].sampler": one for n, one in enumerate(self.loaders.samplers)})
-        saved = self._saved_attributes("samplers")
-        if saved and not self._is_started:
-            self._samplers.load(saved["begun"], self.trainer.strategy.root_device)
-            self._samplers_drawn = saved["now"]
+        self.numbers.seed_order()
 
     def _states(self) -> States | None:
-        saved = self.goes_on
-        if saved is None or not self._fits(saved):
+        process = self.saved_process()
+        if not process:
             return None
-        own = saved.processes[self.trainer.global_rank]
-        return States(own["loaders"], own.get("datasets", ()), own.get("is_cut", False))
+        return States(process["loaders"], process.get("datasets", ()), process.get("is_cut", False))
+
+    # Epochs
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to do; what a checkpoint left of its epoch is done first."""
+        """Whether nothing is left to do; the rest of a checkpoint's epoch is done first."""
         if self.goes_on is not None and self.goes_on.is_within and self.max_batches != 0:
             return False
         return bool(super().done)
 
     def on_run_start(self) -> None:
-        """Begin, or go on."""
-        saved = self.goes_on if self.goes_on is not None and self._fits(self.goes_on) else None
-        if self.streams is not None:
-            self.streams.seed_for(START)
-            if self._is_set_up:
-                self.switches.begin_start()
+        """Call the first hooks, and restore the state of a checkpoint around them."""
+        saved = self.goes_on if self.goes_on is not None and self.fits(self.goes_on) else None
+        self.numbers.seed_for(START)
+        if self.streams is not None and self.changes.is_set_up:
+            self.switches.begin_start()
         if saved is not None:
             go_on(self.trainer, saved)
         with self._epoch_counted(saved):
             super().on_run_start()
         if saved is not None:
-            val_loop: Any = self.epoch_loop.val_loop
-            val_loop.reload_when_due()
+            self.epoch_loop.val_loop.reload_when_due()
             go_on_with_metrics(self.trainer, saved)
-        if self.streams is not None and self._is_set_up:
-            self._go_on_with_attributes(saved)
+        if self.streams is not None and self.changes.is_set_up:
+            problems = self.changes.end_start(resumes=saved is not None)
+            if saved is not None:
+                converted = checkpoint_connector(self.trainer).restore_converted()
+                problems += [f"the type of {name}" for name in converted]
+            self._report_problems(problems)
+            log.info("resume: %s", self.trainer.resume_choice)
 
-    def _go_on_with_attributes(self, saved: Saved | None) -> None:
-        """After `on_train_start`; then all is known that says how exact the fit is."""
-        trainer = self.trainer
-        self.switches.end_start()
-        problems = [f"{name}, {kind}, is not saved" for name, kind in self.switches.unknown.items()]
-        if saved is not None:
-            problems += self.switches.load(self._saved_attributes("switches"), trainer.strategy.root_device)
-            problems += [f"the type of {name}" for name in trainer._checkpoint_connector.restore_converted()]
-        self._is_started = True
-        self._be_less_exact(problems)
-        log.info("resume: %s", trainer.resume_choice)
-
-    def _be_less_exact(self, problems: Sequence[str]) -> None:
-        if problems and self.trainer.resume_choice.name == "exact":
-            more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-            self.trainer.resume_choice = ResumeChoice(NOT_EXACT, "; ".join([*problems[:_SHOWN], *more]))
+    def _report_problems(self, problems: list[str]) -> None:
+        if self.trainer.resume_choice is not None:
+            self.trainer.resume_choice = less_exact(self.trainer.resume_choice, problems)
 
     @contextmanager
     def _epoch_counted(self, saved: Saved | None) -> Iterator[None]:
-        """For `on_train_start`, an epoch is over of which only the last steps are to be done, as in Lightning."""
+        """Count an epoch of which only the last steps are left as over during `on_train_start`, as Lightning does."""
         if saved is None or saved.place != EPOCH_END:
             yield
             return
@@ -270,9 +235,9 @@ class LeanFitLoop(_FitLoop):
         progress.processed, progress.completed = before
 
     def on_advance_start(self) -> None:
-        """Begin an epoch, unless it is begun: then its hooks were called, and its samplers know it."""
+        """Begin an epoch, unless the checkpoint is of one that had begun: its hooks were called then."""
+        self.numbers.seed_for(EPOCH_START, self.epoch)
         if self.streams is not None:
-            self.streams.seed_for(EPOCH_START, self.epoch)
             self.switches.note_modes()
         if self.goes_on is None or not self.goes_on.is_within:
             super().on_advance_start()
@@ -289,32 +254,25 @@ class LeanFitLoop(_FitLoop):
 
     def on_advance_end(self) -> None:
         """End an epoch."""
-        ends = self.goes_on is not None and self.goes_on.place == EPOCH_END
-        # no batch was left: nobody asked them for an order, or workers did who begin at once
-        drawn = self._saved_attributes("samplers").get("now") if ends else self._samplers_drawn
-        if drawn:
-            self._samplers.load(drawn, self.trainer.strategy.root_device)
-            self._samplers_drawn = {}
+        is_ended = self.goes_on is not None and self.goes_on.place == EPOCH_END
+        self.changes.end_epoch(is_ended=is_ended)
         self.goes_on = None
-        if ends:
+        if is_ended:
             self._finish_epoch()
             return
-        if self.streams is not None:
-            self.streams.seed_for(EPOCH_END_NUMBERS, self.epoch)
+        self.numbers.seed_for(EPOCH_END_NUMBERS, self.epoch)
         super().on_advance_end()
 
     def _finish_epoch(self) -> None:
-        """What Lightning does after the hooks of an epoch's end, where a checkpoint was saved in those."""
-        connector = self.trainer._logger_connector
+        """Do what Lightning does after the hooks of an epoch's end, where a checkpoint was saved in those."""
+        connector = logger_connector(self.trainer)
         connector.epoch_end_reached()
         self.epoch_progress.increment_processed()
         self.save_the_rest("on_train_epoch_end")
         connector.on_epoch_end()
-        if self.epoch_loop._num_ready_batches_reached():
+        if self.epoch_loop.is_last_batch():
             self.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
-        self.epoch_loop._batches_that_stepped -= 1
-        connector.update_train_epoch_metrics()
-        self.epoch_loop._batches_that_stepped += 1
+        self.epoch_loop.log_epoch()
         self.epoch_progress.increment_completed()
 
     def save_the_rest(self, hook: str, *args: Any) -> None:
@@ -324,111 +282,53 @@ class LeanFitLoop(_FitLoop):
                 self.trainer.saves.left_over.save_last(self.trainer, callback)
                 getattr(callback, hook)(self.trainer, self.trainer.lightning_module, *args)
 
-    def take_up_batches(self) -> Saved | None:
-        """Where batches go on within the epoch, with their random numbers; said once."""
-        saved, self.goes_on = self.goes_on, None
+    def take_up_batches(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return, once, where within the epoch batches resume, and this process's state; restore its numbers."""
+        saved, process = self.goes_on, self.saved_process()
+        self.goes_on = None
         if saved is None or saved.place not in WITHIN:
             return None
-        if self.streams is not None and self._fits(saved):
-            numbers = saved.processes[self.trainer.global_rank]["numbers"]
-            self.streams.come_back(numbers, self.epoch_loop.batch_progress.total.ready)
-        return saved
-
-    def set_back_datasets(self, saved: Saved) -> None:
-        """Set attributes of datasets to what they were, now that batches were loaded again that they had served."""
-        if self.streams is not None and self._fits(saved):
-            changes = saved.processes[self.trainer.global_rank].get("switches", {})
-            self.switches.reload_loaders("train", changes, self.trainer.strategy.root_device)
-
-    def row_to_log(self, saved: Saved) -> Any:
-        """The values of the last step that were not with the loggers yet."""
-        return row_to_log(self.trainer, saved) if self._fits(saved) else {}
-
-    def seed_order(self) -> None:
-        """Begin the random numbers of an epoch's dataloaders: what their workers are seeded with, above all."""
-        if self.streams is not None:
-            self.streams.seed_for(ORDER, self.epoch)
-
-    def seed_validation(self, *batch: int) -> None:
-        """Begin the random numbers of a validation, or of one of its batches."""
-        if self.streams is not None:
-            self.streams.seed_for(VALIDATION, self.epoch_loop.batch_progress.total.ready, *batch)
-
-    def place_of_validation(self) -> Place:
-        """Where the dataloaders of a validation begin: anew, with random numbers of its own."""
-        place = Place()
-        if self.streams is not None:
-            key = self.streams.shared_key(VALIDATION, self.epoch_loop.batch_progress.total.ready)
-            place.seed, place.rank = int.from_bytes(key[:7], "little"), self.streams.rank
-            place.clock = self
-        return place
-
-    def begin_step(self) -> None:
-        """A batch is loaded: begin the random numbers of the one that is trained next."""
-        if self.streams is not None:
-            if self.loaders.have_states:
-                fetcher: Any = self._data_fetcher
-                self.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
-            self.streams.begin_step(self.epoch_loop.batch_progress.total.ready)
+        if self.streams is not None and process:
+            self.streams.come_back(process["numbers"], self.epoch_loop.batch_progress.total.ready)
+        return saved.place, process
 
     def end_fetch(self) -> None:
-        """The same where to load a batch may begin an iteration of a dataloader."""
+        """Begin the numbers of a step after a fetch that may have begun an iteration of a dataloader."""
         self.loaders.close()
-        self.begin_step()
+        self.numbers.begin_step()
 
-    def _before_seeding(self) -> None:
-        if self.streams is not None:
-            self.streams.leave_step(self.epoch_loop.batch_progress.total.ready)
+    # Checkpoints
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the attributes that hooks have changed, for a checkpoint."""
+        return self.changes.state()
+
+    def sampler_attributes(self, *, is_within: bool) -> Mapping[str, Any]:
+        """Return the attributes that samplers have changed, for a checkpoint."""
+        return self.changes.sampler_state(is_within=is_within)
 
     def on_save_checkpoint(self) -> dict[str, Any]:
-        """Lightning's state and ours."""
+        """Return Lightning's state and ours."""
         state: dict[str, Any] = super().on_save_checkpoint()
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             is_within = place_of(self.trainer) in WITHIN
-            is_cut = not is_within and batches.ready > 0 and not self.epoch_loop._num_ready_batches_reached()
+            is_cut = not is_within and batches.ready > 0 and not self.epoch_loop.is_last_batch()
             loaders = self.loaders.state(batches.processed if is_within or is_cut else None, is_cut=is_cut)
-            made_in = self._last_train_dl_reload_epoch
-            own = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": made_in}
-            state[KEY] = saved_state(self.trainer, self.streams.seed, own, self.saves_to)
-            self._tell_left_out(state[KEY])
+            process = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": self.loaded_in}
+            saved = state[KEY] = saved_state(self.trainer, self.streams.seed, process, self.saves_to)
+            switches = saved["processes"][self.trainer.global_rank]["switches"]
+            self._report_problems(self.changes.warn_of_unsaved(switches.get("left_out", {})))
         return state
-
-    def _tell_left_out(self, saved: Mapping[str, Any]) -> None:
-        """Say once of each attribute that a fit that goes on from here would not have it."""
-        left_out = saved["processes"][self.trainer.global_rank]["switches"].get("left_out", {})
-        names = self.switches.new_names(left_out)
-        if names and self._is_started:
-            log.warning("resume: not exact from now on: %s changed, and cannot be saved. %s", "; ".join(names), _ADVICE)
-            self._be_less_exact([f"{name} changed, and is not saved" for name in names])
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
         """Take Lightning's state and ours."""
         super().on_load_checkpoint(state_dict)
-        found = state_dict.get(KEY)
-        self.goes_on = Saved(**found) if found is not None and self.trainer.exact_resume else None
+        ours = state_dict.get(KEY)
+        self.goes_on = Saved(**ours) if ours is not None and self.trainer.exact_resume else None
 
     def teardown(self) -> None:
-        """The fit is over."""
+        """End the fit."""
         super().teardown()
         self.loaders.release()
         self.goes_on = None
-
-    def _fits(self, saved: Saved) -> bool:
-        return bool(len(saved.processes) == self.trainer.world_size)
-
-    def _choice(self) -> ResumeChoice:
-        saved, now = self.goes_on, self.trainer.world_size
-        if saved is not None and not self._fits(saved):
-            return ResumeChoice(FROM_START, f"{now} processes now, {len(saved.processes)} then")
-        if saved is not None and saved.place in WITHIN:
-            sizes = saved.processes[self.trainer.global_rank].get("sizes", self.loaders.sizes)
-            change = self.loaders.change(sizes)
-            if not self.trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
-                return ResumeChoice(FROM_START, change or "another process has other batches")
-        if saved is None and self.is_resuming and self._resumes:  # and it is no search, which loads its own
-            return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):
-                return ResumeChoice(LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
-        return self.loaders.choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
@@ -11,17 +11,20 @@ from lighter.trainer.loops.fit import LeanFitLoop
 from lighter.trainer.loops.prediction import LeanPredictionLoop
 from lighter.trainer.loops.training import LeanTrainingEpochLoop
 
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
-def install_loops(trainer: Any) -> None:
+
+def install_loops(trainer: Trainer) -> None:
     """Replace Lightning's loops. Checkpoints look the same."""
-    replaced = trainer.fit_loop
+    replaced, inference_mode = trainer.fit_loop, trainer.predict_loop.inference_mode
     trainer.fit_loop = LeanFitLoop(trainer, replaced.min_epochs, replaced.max_epochs)
     trainer.fit_loop.epoch_loop = LeanTrainingEpochLoop(trainer, replaced.min_steps, replaced.max_steps)
-    inference_mode = trainer.predict_loop.inference_mode
-    trainer.validate_loop = LeanEvaluationLoop(
-        trainer, TrainerFn.VALIDATING, RunningStage.VALIDATING, inference_mode=inference_mode
-    )
-    trainer.test_loop = LeanEvaluationLoop(
-        trainer, TrainerFn.TESTING, RunningStage.TESTING, inference_mode=inference_mode
+    trainer.validate_loop, trainer.test_loop = (
+        LeanEvaluationLoop(trainer, function, stage, verbose=True, inference_mode=inference_mode)
+        for function, stage in (
+            (TrainerFn.VALIDATING, RunningStage.VALIDATING),
+            (TrainerFn.TESTING, RunningStage.TESTING),
+        )
     )
     trainer.predict_loop = LeanPredictionLoop(trainer, inference_mode=inference_mode)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands for none
-from pytorch_lightning.loops.optimization.manual import _ManualOptimization  # private, as all of Lightning's loops are
 from torch import Tensor
 
+from lighter._lightning.optimization import ManualOptimization as LightningManualOptimization
 from lighter.trainer.nonfinite.steps import StepCheck
 
 
-class ManualOptimization(_ManualOptimization):
+class ManualOptimization(LightningManualOptimization):
     """The user's training step calls the optimizers."""
 
     trainer: Any

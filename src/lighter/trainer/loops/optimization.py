@@ -1,36 +1,37 @@
-"""Automatic optimization: a training step, the gradients and the optimizer's step."""
+"""Automatic optimization: from a batch to the loss, the gradients and the optimizer's step."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning.core.optimizer import do_nothing_closure
-from pytorch_lightning.loops.optimization.automatic import (  # private, as all of Lightning's loops are
-    Closure,
-    ClosureResult,
-    _AutomaticOptimization,
-)
+from pytorch_lightning.loops.optimization.automatic import Closure, ClosureResult
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
+from torch.optim import Optimizer
 
+from lighter._lightning.modules import CURRENT_HOOK
+from lighter._lightning.optimization import AutomaticOptimization, steps_plainly
 from lighter.trainer.loops.hooks import find_hook, module_overrides
 from lighter.trainer.nonfinite.closure import checked
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
-class LeanOptimization(_AutomaticOptimization):
-    """Lightning's automatic optimization, in which only those are called who override something.
+class LeanOptimization(AutomaticOptimization):
+    """Lightning's automatic optimization, in which only the hooks are called that somebody overrides.
 
     Where the module overrides `optimizer_step`, or something scales the gradients, Lightning's own code runs.
     """
 
-    trainer: Any
+    trainer: Trainer
     _plan: Plan | None = None
 
     def plan(self, *, outputs_are_read: bool) -> None:
@@ -39,53 +40,61 @@ class LeanOptimization(_AutomaticOptimization):
         Args:
             outputs_are_read: whether somebody gets what `run` returns.
         """
-        self._plan = Plan(self.trainer, outputs_are_read=outputs_are_read) if _is_plain(self.trainer) else None
+        trainer = self.trainer
+        is_automatic = trainer.lightning_module.automatic_optimization
+        is_plain = is_automatic and not module_overrides(trainer, "optimizer_step") and steps_plainly(trainer)
+        self._plan = Plan(trainer, outputs_are_read=outputs_are_read) if is_plain else None
 
     def forget(self) -> None:
         """Leave everything to Lightning."""
         self._plan = None
 
-    def run(self, optimizer: Any, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
+    def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
         """Train on a batch, and step the optimizer unless gradients accumulate.
+
+        Args:
+            kwargs: the arguments of the training step: `batch`, and `batch_idx` if it takes that.
 
         Returns:
             the loss and what else the training step returned; nothing if nobody reads it.
         """
         plan = self._plan
-        if plan is None or self._skip_backward or plan.optimizer is not optimizer:
+        if plan is None or self.skips_backward or plan.optimizer is not optimizer:
             return super().run(optimizer, batch_idx, kwargs)
         step = _Step(self, plan, batch_idx, kwargs)
-        if self.trainer.fit_loop._should_accumulate():
+        if self.trainer.fit_loop.epoch_loop.accumulates():
             with plan.without_sync():
                 step.gradients()
         else:
             self._step_optimizer(plan, step)
         return step.outputs
 
-    def _make_closure(self, kwargs: OrderedDict, optimizer: Any, batch_idx: int) -> Closure:
-        closure = super()._make_closure(kwargs, optimizer, batch_idx)
+    def make_closure(self, kwargs: OrderedDict, optimizer: Optimizer, batch_idx: int) -> Closure:
+        """Return what Lightning's own code has the optimizer call, with the check for NaN and Inf in it."""
+        closure = super().make_closure(kwargs, optimizer, batch_idx)
         check = self.trainer.finite_check.steps
         return closure if check is None else checked(closure, check, self.trainer, optimizer, kwargs)
 
     def _step_optimizer(self, plan: Plan, step: _Step) -> None:
         total, current = self.optim_progress.optimizer.step.total, self.optim_progress.optimizer.step.current
-        state = vars(plan.module)
-        before, state["_current_fx_name"] = state["_current_fx_name"], "optimizer_step"
+        attributes = plan.attributes
+        outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "optimizer_step"
         total.ready += 1
         current.ready += 1
-        plan.optimizer.step(closure=step.gradients_and_hooks)
+        plan.optimizer.step(closure=step.gradients_and_hooks)  # type: ignore[arg-type]
         if not step.was_run:
             Closure(lambda: ClosureResult(None)).consume_result()  # raises what Lightning has to say to that
         total.completed += 1
         current.completed += 1
-        state["_current_fx_name"] = before
+        attributes[CURRENT_HOOK] = outer_hook
 
 
 class Plan:
-    """What a training step has to do besides the step itself, found once an epoch."""
+    """The hooks, clipping and checks around a training step, found once an epoch."""
 
-    def __init__(self, trainer: Any, *, outputs_are_read: bool) -> None:
+    def __init__(self, trainer: Trainer, *, outputs_are_read: bool) -> None:
         self.trainer, self.module, strategy = trainer, trainer.lightning_module, trainer.strategy
+        self.attributes = vars(self.module)
         self.optimizer = strategy.optimizers[0]
         self.before_zero_grad, self.before_backward, self.after_backward, self.before_step = (
             find_hook(trainer, name) for name in HOOKS
@@ -99,13 +108,13 @@ class Plan:
         self.check = trainer.finite_check.steps
 
     def training_step(self, kwargs: Mapping[str, Any]) -> Any:
-        """The user's step, through the wrapper of a strategy and the context of a precision where there are such."""
+        """Call the user's step, through a strategy's wrapper and a precision's context where there are such."""
         if self.is_direct:
             return self.module.training_step(*kwargs.values())
         return self.trainer.strategy.training_step(*kwargs.values())
 
     def without_sync(self) -> AbstractContextManager:
-        """Gradients that accumulate are not exchanged between processes."""
+        """Leave gradients that accumulate unexchanged between processes."""
         return self._ddp.block_backward_sync() if self._ddp is not None else nullcontext()
 
     @property
@@ -119,12 +128,12 @@ class Plan:
         if not self.clips:
             return
         value, algorithm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
-        state = vars(self.module)
-        before, state["_current_fx_name"] = state["_current_fx_name"], "configure_gradient_clipping"
+        attributes = self.attributes
+        outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "configure_gradient_clipping"
         self.module.configure_gradient_clipping(
             self.optimizer, gradient_clip_val=value, gradient_clip_algorithm=algorithm
         )
-        state["_current_fx_name"] = before
+        attributes[CURRENT_HOOK] = outer_hook
 
 
 class _Step:
@@ -140,7 +149,7 @@ class _Step:
         self.check = plan.check
 
     def gradients_and_hooks(self) -> Tensor | None:
-        """What an optimizer calls: new gradients, ready for its step."""
+        """Make new gradients, ready for the optimizer's step; optimizers call this."""
         loss = self.gradients()
         plan, check, batch = self.plan, self.check, self.kwargs["batch"]
         if check is not None and (plan.before_step is not None or plan.clips):
@@ -163,29 +172,29 @@ class _Step:
     def _gradients(self) -> Tensor | None:
         self.was_run = True
         plan = self.plan
-        state = vars(plan.module)
+        attributes = plan.attributes
         if self.check is not None and self.is_first:
             self.check.begin()
-        before, state["_current_fx_name"] = state["_current_fx_name"], "training_step"
+        outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "training_step"
         output = plan.training_step(self.kwargs)
-        state["_current_fx_name"] = before
+        attributes[CURRENT_HOOK] = outer_hook
         loss, detached = self._sort(output, plan.trainer.accumulate_grad_batches)
         if self.is_first:
-            self._zero_grad(state)
+            self._zero_grad()
         if loss is not None:
             if self.check is not None:
                 loss = self.check.loss(loss, output, self.kwargs["batch"])
-            state["_current_fx_name"] = "backward"
+            attributes[CURRENT_HOOK] = "backward"
             if plan.before_backward is not None:
                 plan.before_backward(loss)
             plan.module.backward(loss)
             if plan.after_backward is not None:
                 plan.after_backward()
-            state["_current_fx_name"] = before
+            attributes[CURRENT_HOOK] = outer_hook
         return detached
 
     def _sort(self, output: Any, batches: int) -> tuple[Tensor | None, Tensor | None]:
-        """The loss to back-propagate, and a detached one for all others."""
+        """Return the loss to back-propagate, and a detached one for all others."""
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if not isinstance(loss, Tensor):
             return self._sort_as_lightning(output)
@@ -209,8 +218,9 @@ class _Step:
             self.outputs = result.asdict()
         return result.closure_loss, result.loss
 
-    def _zero_grad(self, state: dict[str, Any]) -> None:
+    def _zero_grad(self) -> None:
         plan, progress = self.plan, self.loop.optim_progress.optimizer.zero_grad
+        attributes = plan.attributes
         total: Any = progress.total
         current: Any = progress.current
         total.ready += 1
@@ -219,23 +229,8 @@ class _Step:
             plan.before_zero_grad(plan.optimizer)
         total.started += 1
         current.started += 1
-        before, state["_current_fx_name"] = state["_current_fx_name"], "optimizer_zero_grad"
+        outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "optimizer_zero_grad"
         plan.module.optimizer_zero_grad(plan.trainer.current_epoch, self.batch_idx, plan.optimizer)
-        state["_current_fx_name"] = before
+        attributes[CURRENT_HOOK] = outer_hook
         total.completed += 1
         current.completed += 1
-
-
-def _is_plain(trainer: Any) -> bool:
-    """Whether nothing stands between the module and its optimizer that needs Lightning's own code."""
-    strategy = trainer.strategy
-    if not trainer.lightning_module.automatic_optimization or module_overrides(trainer, "optimizer_step"):
-        return False
-    wrapped = strategy._lightning_optimizers[0]  # the wrapper that Lightning steps, where a user may have given one
-    return (
-        wrapped._optimizer is strategy.optimizers[0]
-        and wrapped._on_before_step is do_nothing_closure
-        and wrapped._on_after_step is do_nothing_closure
-        and getattr(trainer.precision_plugin, "scaler", None) is None
-        and getattr(strategy, "_model_averager", None) is None  # DDP's, which averages after the step
-    )

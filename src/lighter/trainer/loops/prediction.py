@@ -1,56 +1,55 @@
-"""The loop of prediction."""
+"""The loop of prediction: batches in, predictions out to writers, callbacks and the caller of `predict`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
-from pytorch_lightning.loops.fetchers import _profile_nothing
-from pytorch_lightning.loops.prediction_loop import _PredictionLoop  # private, as all of Lightning's loops are
 
+from lighter._lightning.loops import PredictionLoop
 from lighter.trainer.loops.batches import moved
 from lighter.trainer.loops.choice import choose_loop
-from lighter.trainer.loops.evaluation import StepPlan
+from lighter.trainer.loops.step_plan import StepPlan
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 CPU = torch.device("cpu")
 
 
-class LeanPredictionLoop(_PredictionLoop):
+class LeanPredictionLoop(PredictionLoop):
     """Lightning's prediction loop. Where `choose_loop` says so, it is Lightning's to the letter."""
 
-    trainer: Any
+    trainer: Trainer
     _plan: StepPlan | None = None
     _has_writers = False
 
     def reset(self) -> None:
-        """Before the dataloaders' workers start."""
-        self.trainer.stopping.begin(self._combined_loader)
+        """Prepare for the workers of the dataloaders, which start here."""
+        self.trainer.stopping.begin(self.combined_loader)
         super().reset()
 
     def on_run_start(self) -> None:
-        """Begin: choose the loop, and plan its batches."""
+        """Call the first hooks, choose the loop, and plan its batches."""
         super().on_run_start()
-        fetcher: Any = self._data_fetcher
-        choice = self.trainer.loop_choice = choose_loop(self.trainer, fetcher)
-        self._plan = None
-        if choice.is_lean:
-            fetcher._start_profiler = fetcher._stop_profiler = _profile_nothing
-            self._make_plan()
+        choice = self.trainer.loop_choice = choose_loop(self.trainer, self.data_fetcher)
+        self._plan = self._make_plan() if choice.is_lean else None
 
     def teardown(self) -> None:
-        """The run is over, and so is its plan: it holds what does not pickle."""
+        """Drop the plan with the rest of the run: it holds objects that do not pickle."""
         super().teardown()
         self._plan = None
 
     def _make_plan(self) -> StepPlan:
         self._has_writers = any(isinstance(callback, BasePredictionWriter) for callback in self.trainer.callbacks)
-        self._plan = StepPlan(self.trainer, "predict", names_loader=self.num_dataloaders > 1)
-        return self._plan
+        return StepPlan(self.trainer, "predict", names_loader=self.num_dataloaders > 1)
 
-    def _predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Iterator | None) -> None:
+        """Run a batch, then stop if a signal came."""
         if self._plan is None:
-            super()._predict_step(batch, batch_idx, dataloader_idx, dataloader_iter)
+            super().predict_step(batch, batch_idx, dataloader_idx, dataloader_iter)
         else:
             self._lean_step(self._plan, batch, batch_idx, dataloader_idx)
         self.trainer.stopping.after_prediction()
@@ -58,13 +57,13 @@ class LeanPredictionLoop(_PredictionLoop):
     def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         progress = self.batch_progress
         if self.trainer.callbacks != plan.callbacks:
-            plan = self._make_plan()
+            plan = self._plan = self._make_plan()
         total: Any = progress.total
         current: Any = progress.current
         batch = plan.transfer(batch, dataloader_idx)
         total.ready += 1
         current.ready += 1
-        is_kept = self._store_data_for_prediction_writer(batch_idx, dataloader_idx) if self._has_writers else False
+        is_kept = self.note_samples(batch_idx, dataloader_idx) if self._has_writers else False
         args = (batch, batch_idx, dataloader_idx) if plan.names_loader else (batch, batch_idx)
         if plan.batch_start is not None:
             plan.batch_start(*args)
@@ -72,12 +71,22 @@ class LeanPredictionLoop(_PredictionLoop):
         current.started += 1
         predictions = plan.step(args)
         if predictions is None:
-            self._warning_cache.warn("predict returned None, which may be meant")  # filters know how Lightning's begins
+            self.warn_once("predict returned None, which may be meant")  # filters match the start of Lightning's text
         total.processed += 1
         current.processed += 1
         if plan.batch_end is not None:
             plan.batch_end(predictions, *args)
         total.completed += 1
         current.completed += 1
-        if self._return_predictions or is_kept:
-            self._predictions[dataloader_idx].append(moved(predictions, CPU))
+        if self.return_predictions or is_kept:
+            self.keep(dataloader_idx, moved(predictions, CPU))
+
+    def before_fetch(self) -> None:
+        """Leave the profiler alone in the lean loop, which has none."""
+        if self._plan is None:
+            super().before_fetch()
+
+    def after_fetch(self) -> None:
+        """Leave the profiler alone in the lean loop, which has none."""
+        if self._plan is None:
+            super().after_fetch()

@@ -1,0 +1,35 @@
+"""Public names for private attributes and methods of Lightning's classes."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+
+def alias(name: str) -> Any:
+    """Make a property that reads and writes the attribute `name`. Reading it runs no Python code: loops do so often."""
+
+    def write(owner: object, value: object) -> None:
+        setattr(owner, name, value)
+
+    return property(attrgetter(name), write)
+
+
+class Renamed:
+    """A class that gives private methods of its base class public names, under which subclasses override them.
+
+    Example:
+        class Loop(Renamed, LightningsLoop):
+            evaluation_step = LightningsLoop._evaluation_step
+
+        class LeanLoop(Loop):
+            def evaluation_step(self, ...):  # Lightning, which calls `_evaluation_step`, calls this
+                super().evaluation_step(...)
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, method in list(vars(cls).items()):
+            private = getattr(getattr(super(cls, cls), name, None), "__name__", name)
+            if callable(method) and private.startswith("_") and not name.startswith("_"):
+                setattr(cls, private, method)

@@ -1,0 +1,154 @@
+"""Lightning's loops, all of which are private, as base classes with public names."""
+
+from __future__ import annotations
+
+from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
+from pytorch_lightning.loops.fit_loop import _FitLoop
+from pytorch_lightning.loops.prediction_loop import _PredictionLoop
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from lighter._lightning.aliases import Renamed, alias
+from lighter._lightning.fetchers import DataFetcher
+from lighter._lightning.logged_values import ResultCollection
+
+
+class FitLoop(Renamed, _FitLoop):
+    """Lightning's loop over epochs.
+
+    Attributes:
+        combined_loader: the training dataloaders; None until they are made.
+        data_fetcher: takes batches from them.
+        loaded_in: the epoch in which they were made.
+    """
+
+    combined_loader: CombinedLoader | None = alias("_combined_loader")
+    data_fetcher: DataFetcher = alias("_data_fetcher")
+    loaded_in: float = alias("_last_train_dl_reload_epoch")
+
+    begin_loaders = _FitLoop._load_combined_loader_states  # called between their construction and first iteration
+
+
+class TrainingEpochLoop(Renamed, _TrainingEpochLoop):
+    """Lightning's loop over the batches of an epoch.
+
+    Attributes:
+        results: the values that were logged.
+        is_restarting: whether its counters come from a checkpoint and no batch has run since.
+        skips_next_validation: whether the validation that is due after this batch has run already.
+        may_validate: whether there is a `validation_step` and data for it; None to let Lightning look at each step.
+    """
+
+    results: ResultCollection = alias("_results")
+    is_restarting: bool = alias("_restarting")
+    skips_next_validation: bool = alias("_skip_next_val")
+    may_validate: bool | None = None
+
+    before_fetch = _TrainingEpochLoop._on_before_fetch
+    after_fetch = _TrainingEpochLoop._on_after_fetch
+    agree_on_stopping = _TrainingEpochLoop._broadcast_sigterm_tensor  # called before each batch of several processes
+    is_last_batch = _TrainingEpochLoop._num_ready_batches_reached
+    is_validation_due = _TrainingEpochLoop._should_check_val_fx
+
+    def _should_accumulate(self) -> bool:
+        return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
+
+    accumulates = _should_accumulate
+
+    def _should_check_val_epoch(self) -> bool:
+        if self.may_validate is None:
+            return bool(super()._should_check_val_epoch())
+        every = self.trainer.check_val_every_n_epoch
+        in_this_epoch = every is None or (self.trainer.current_epoch + 1) % every == 0
+        return self.may_validate and self.trainer.limit_val_batches > 0 and in_this_epoch
+
+    def has_validation_data(self) -> bool:
+        """Return whether the user has given validation data."""
+        return self.val_loop._data_source.is_defined()
+
+    def warn_once(self, message: str) -> None:
+        """Warn, unless this message has been shown before."""
+        self._warning_cache.warn(message)
+
+    def finish_batch(self) -> None:
+        """Do what Lightning's `on_advance_end` does where no validation is due and no scheduler steps.
+
+        Raises:
+            SIGTERMException: the process was told to stop.
+        """
+        trainer, accumulates = self.trainer, self._should_accumulate()
+        if not accumulates:
+            self._batches_that_stepped += 1
+        if trainer.should_stop:
+            self._save_loggers_on_train_batch_end()
+        if trainer.received_sigterm and not accumulates and not self._is_training_done:
+            raise SIGTERMException
+
+    def log_epoch(self) -> None:
+        """Hand the epoch's values to the loggers, as of its last step, as Lightning does after the epoch's hooks."""
+        self._batches_that_stepped -= 1
+        self.trainer._logger_connector.update_train_epoch_metrics()
+        self._batches_that_stepped += 1
+
+
+class EvaluationLoop(Renamed, _EvaluationLoop):
+    """Lightning's loop of a validation or a test.
+
+    Attributes:
+        combined_loader: the dataloaders; None until they are made.
+        data_fetcher: takes batches from them.
+        results: the values that were logged.
+        is_restarting: whether its counters come from a checkpoint and no batch has run since.
+        is_sequential: whether the dataloaders run one after another.
+        batches_logged: the batches of each dataloader since it was made; loggers get their number as the step.
+        loaded_in: the epoch in which the dataloaders were made.
+        has_run: whether any batch has run.
+    """
+
+    combined_loader: CombinedLoader | None = alias("_combined_loader")
+    data_fetcher: DataFetcher = alias("_data_fetcher")
+    results: ResultCollection = alias("_results")
+    is_restarting: bool = alias("_restarting")
+    is_sequential: bool = alias("_is_sequential")
+    batches_logged: dict[int, int] = alias("_seen_batches_per_dataloader")
+    loaded_in: float = alias("_last_val_dl_reload_epoch")
+    has_run: bool = alias("_has_run")
+
+    before_fetch = _EvaluationLoop._on_before_fetch
+    after_fetch = _EvaluationLoop._on_after_fetch
+    begin_epoch = _EvaluationLoop._on_evaluation_epoch_start
+    evaluation_step = _EvaluationLoop._evaluation_step
+    end_dataloader = _EvaluationLoop._store_dataloader_outputs
+    end_epoch = _EvaluationLoop._on_evaluation_epoch_end
+    end_evaluation = _EvaluationLoop._on_evaluation_end
+
+    @property
+    def module_modes(self) -> dict[str, bool]:
+        """The modes (`training`) that the modules have outside of this evaluation, by their names."""
+        return self._module_mode.mode
+
+
+class PredictionLoop(Renamed, _PredictionLoop):
+    """Lightning's loop of a prediction.
+
+    Attributes:
+        combined_loader: the dataloaders; None until they are made.
+        data_fetcher: takes batches from them.
+    """
+
+    combined_loader: CombinedLoader | None = alias("_combined_loader")
+    data_fetcher: DataFetcher = alias("_data_fetcher")
+
+    before_fetch = _PredictionLoop._on_before_fetch
+    after_fetch = _PredictionLoop._on_after_fetch
+    note_samples = _PredictionLoop._store_data_for_prediction_writer
+    predict_step = _PredictionLoop._predict_step
+
+    def keep(self, dataloader_idx: int, predictions: object) -> None:
+        """Keep a batch's predictions, for what `predict` returns or for writers at the epoch's end."""
+        self._predictions[dataloader_idx].append(predictions)
+
+    def warn_once(self, message: str) -> None:
+        """Warn, unless this message has been shown before."""
+        self._warning_cache.warn(message)

@@ -1,0 +1,78 @@
+"""What Lightning keeps in a module: its trainer, the hook that runs, hyperparameters. On all versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.trainer import call
+from torchmetrics import Metric
+
+from lighter._lightning.versions import IS_TESTED
+
+# The attribute by which `self.log` knows where it is called from. The loops set it through `vars(module)`, as
+# `nn.Module.__setattr__` costs a microsecond each time.
+CURRENT_HOOK = "_current_fx_name"
+
+
+def trainer_of(module: LightningModule) -> pl.Trainer | None:
+    """Return the trainer that a module is attached to, if any; the public property raises where there is none."""
+    if IS_TESTED:
+        return module._trainer
+    try:
+        return module.trainer
+    except RuntimeError:
+        return None
+
+
+class Logs(Protocol):
+    """A module that logs. `_current_fx_name` is the hook that runs."""
+
+    _current_fx_name: str | None
+
+    @property
+    def trainer(self) -> pl.Trainer: ...
+
+
+def log_again(module: Logs, name: str, value: Metric) -> bool:
+    """Log a metric object that `self.log` has logged before, from the same hook and under the same name.
+
+    `self.log` compares and copies its arguments, which costs a quarter of a millisecond per value and epoch.
+
+    Returns:
+        False if `self.log` has to do it: it has not seen the object yet, or this version of Lightning is untested.
+    """
+    if not IS_TESTED:
+        return False
+    results: Any = module.trainer._results
+    loader = "" if results.dataloader_idx is None else f".{results.dataloader_idx}"
+    key = f"{module._current_fx_name}.{name}{loader}"
+    if key not in results or results[key].value is not value:
+        return False
+    results.update_metrics(key, value, 1)
+    return True
+
+
+def log_other_hparams(holder: LightningModule | LightningDataModule, hparams: Mapping[str, Any]) -> None:
+    """Give the loggers these hyperparameters in place of those that a module or a data module saved.
+
+    Changes the copy that Lightning keeps for the loggers alone, which nothing public reaches. On an untested version
+    they are saved again, and those that the user's code reads are put back.
+    """
+    if IS_TESTED:
+        if holder._log_hyperparams:
+            holder._hparams_initial = dict(hparams)  # type: ignore[union-attr]
+        return
+    original = dict(holder.hparams)
+    holder.save_hyperparameters(dict(hparams))
+    holder.hparams.update(original)
+
+
+def transfer_through_hooks(trainer: pl.Trainer, batch: Any, dataloader_idx: int) -> Any:
+    """Move a batch to the device through all hooks, in the steps of Lightning's loops."""
+    batch = trainer.precision_plugin.convert_input(batch)
+    # private, as only it knows whether the module or the data module is asked
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=dataloader_idx)
+    return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=dataloader_idx)

@@ -1,0 +1,80 @@
+"""The arguments of `lighter.Trainer` and its defaults."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pytorch_lightning
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from lighter._lightning.versions import IS_TESTED
+from lighter.files.run_folder import METRICS
+from lighter.files.storage import exists, joined
+from lighter.trainer.profilers import reporting_to
+
+if IS_TESTED:
+    from lighter.trainer.csv_logger import CSVLogger
+
+OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
+OnNonFinite = Literal["stop", "skip", "continue"]
+OnSaveError = Literal["stop", "continue"]
+
+
+def signature_with_lightnings(init: Callable) -> inspect.Signature:
+    """Return a constructor's signature with Lightning's arguments in the place of `**kwargs`."""
+    lightnings = inspect.signature(pytorch_lightning.Trainer.__init__).parameters
+    _, *ours, _ = inspect.signature(init, eval_str=True).parameters.values()
+    return inspect.Signature([lightnings["self"], *ours, *(lightnings[name] for name in lightnings if name != "self")])
+
+
+def one_of(choices: Any, value: str, name: str) -> str:
+    """Return a value that is one of a Literal's; raises ValueError for another."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
+    return value
+
+
+def flag(value: object, name: str) -> bool:
+    """Return a value that is True or False; raises ValueError for another."""
+    if value not in (True, False):
+        raise ValueError(f"{name} is True or False, not {value!r}")
+    return bool(value)
+
+
+def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list, Any], list]) -> dict[str, Any]:
+    """Return the arguments of Lightning's trainer with Lighter's defaults for those that are left out.
+
+    Args:
+        with_checkpoints: adds the default checkpoint callbacks to a list of callbacks, given the run's folder.
+    """
+    kwargs, folder = dict(arguments), arguments.get("default_root_dir")
+    callbacks = kwargs.get("callbacks") or []
+    callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    if kwargs.get("logger") in (None, True):
+        kwargs["logger"] = default_logger(folder)
+    kwargs["profiler"] = reporting_to(folder, kwargs.get("profiler"))
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if kwargs.get("enable_progress_bar") is None:
+        kwargs["enable_progress_bar"] = has_bar or (sys.stderr.isatty() and sys.stdout.isatty())
+    if kwargs["enable_progress_bar"] and not has_bar:
+        callbacks.append(RichProgressBar())
+    if kwargs.get("enable_checkpointing") is not False:
+        callbacks = with_checkpoints(callbacks, folder)
+    return {**kwargs, "callbacks": callbacks}
+
+
+def default_logger(folder: str | Path | None) -> CSVLogger:
+    """Make a CSV logger that writes into a run's folder and never over another run's rows."""
+    if folder is None or exists(joined(folder, METRICS)):
+        return CSVLogger(folder or Path.cwd())
+    logger = CSVLogger(folder, name="", version="")
+    with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv
+        warnings.filterwarnings("ignore", "Experiment logs directory")
+        _ = logger.experiment
+    return logger

@@ -1,0 +1,45 @@
+"""How exactly a fit resumes from a checkpoint in the middle of an epoch: a value and its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytorch_lightning.callbacks import ModelPruning, StochasticWeightAveraging
+
+from lighter.trainer.resume.dataloaders import FROM_START, LIGHTNINGS, NOT_EXACT, ResumeChoice
+from lighter.trainer.resume.position import WITHIN
+
+if TYPE_CHECKING:
+    from lighter.trainer.loops.fit import LeanFitLoop
+
+SHOWN = 3
+
+
+def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
+    """Return how a fit resumes, once it has its dataloaders. All processes take part.
+
+    Args:
+        was_loaded: whether a checkpoint was loaded, and not only a search's own.
+    """
+    saved, trainer, loaders = loop.goes_on, loop.trainer, loop.loaders
+    if saved is not None and not loop.fits(saved):
+        return ResumeChoice(FROM_START, f"{trainer.world_size} processes now, {len(saved.processes)} then")
+    if saved is not None and saved.place in WITHIN:
+        change = loaders.change(loop.saved_process().get("sizes", loaders.sizes))
+        if not trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
+            return ResumeChoice(FROM_START, change or "another process has other batches")
+    if saved is None and loop.is_resuming and was_loaded:
+        return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
+    for callback in trainer.callbacks:
+        if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):
+            return ResumeChoice(LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
+    return loaders.choice
+
+
+def less_exact(choice: ResumeChoice, problems: Sequence[str]) -> ResumeChoice:
+    """Return a choice of `exact` as `not exact` where there are problems; the first of them are its reason."""
+    if not problems or choice.name != "exact":
+        return choice
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return ResumeChoice(NOT_EXACT, "; ".join([*problems[:SHOWN], *more]))
