@@ -11,9 +11,9 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 
 from lighter._lightning.callbacks import is_search
-from lighter._lightning.checkpoints import checkpoint_connector
 from lighter._lightning.logged_values import logger_connector
 from lighter._lightning.loops import FitLoop
+from lighter._lightning.trainer import checkpoint_connector
 from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands for none
 from torch import Tensor
 
-from lighter._lightning.optimization import ManualOptimization as LightningManualOptimization
+from lighter._lightning.loops import ManualOptimization as LightningManualOptimization
 from lighter.trainer.nonfinite.deferred import Later
 from lighter.trainer.nonfinite.eager import AtOnce
 

@@ -14,8 +14,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lighter._lightning.loops import AutomaticOptimization, steps_plainly
 from lighter._lightning.modules import CURRENT_HOOK
-from lighter._lightning.optimization import AutomaticOptimization, steps_plainly
 from lighter.trainer.loops.hooks import find_hook, module_overrides
 from lighter.trainer.nonfinite.closure import checked
 
