@@ -348,6 +348,12 @@ LOOPS: dict[str, Contract] = {
             and calls(prediction_loop, "self._predict_step(batch, batch_idx, dataloader_idx, dataloader_iter)")
         ),
     ),
+    "_loaded_from_state_dict": Contract(
+        "loops that a checkpoint has set", lambda facts: facts.epoch_loop._loaded_from_state_dict is False
+    ),
+    "_return_predictions": Contract(
+        "predictions that `predict` returns", lambda facts: facts.predicted.predict_loop._return_predictions is True
+    ),
     "_predictions": Contract(
         "predictions that `predict` returns",
         lambda facts: [len(one) for one in facts.predicted.predict_loop._predictions] == [BATCHES],
@@ -436,6 +442,18 @@ LOGGING: dict[str, Contract] = {
     "_Sync": Contract(
         "values of an epoch in a checkpoint",
         lambda facts: {"fn", "_should", "rank_zero_only"} <= set(inspect.signature(result._Sync).parameters),
+    ),
+    "_callback_metrics": Contract(
+        "values that callbacks see, in a checkpoint",
+        lambda facts: {"loss", "val"} <= set(facts.fitted._logger_connector._callback_metrics),
+    ),
+    "_logged_metrics": Contract(
+        "values that loggers see, in a checkpoint",
+        lambda facts: {"loss", "val"} <= set(facts.fitted._logger_connector._logged_metrics),
+    ),
+    "_progress_bar_metrics": Contract(
+        "values that the progress bar shows, in a checkpoint",
+        lambda facts: facts.fitted._logger_connector._progress_bar_metrics == {},
     ),
     "_get_cache": Contract(
         "plain tensors for loggers and callbacks",
@@ -730,6 +748,11 @@ TORCH: dict[str, Contract] = {
         "values that compute themselves when they are read",
         lambda facts: type(torch.Tensor._make_subclass(Named, torch.zeros(1))) is Named,
     ),
+    "_parameters": Contract(
+        "a module's own parameters", lambda facts: list(nn.Linear(1, 1)._parameters) == ["weight", "bias"]
+    ),
+    "_buffers": Contract("a module's own buffers", lambda facts: "running_mean" in nn.BatchNorm1d(1)._buffers),
+    "_version": Contract("whether a tensor was written", lambda facts: torch.zeros(1).add_(1)._version == 1),
     "_NormBase": Contract("no weight decay for norms", lambda facts: issubclass(nn.BatchNorm2d, _NormBase)),
     "_non_persistent_buffers_set": Contract(
         "buffers that checkpoints leave out", lambda facts: nn.Linear(1, 1)._non_persistent_buffers_set == set()

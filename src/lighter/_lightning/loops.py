@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.core.optimizer import do_nothing_closure
 from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
@@ -141,19 +143,19 @@ class PredictionLoop(Renamed, _PredictionLoop):
     Attributes:
         combined_loader: the dataloaders; None until they are made.
         data_fetcher: takes batches from them.
+        kept: the predictions of each dataloader, for what `predict` returns or for writers at the epoch's end.
+        keeps_all: whether `predict` returns them.
     """
 
     combined_loader: CombinedLoader | None = alias("_combined_loader")
     data_fetcher: DataFetcher = alias("_data_fetcher")
+    kept: list[list[Any]] = alias("_predictions")
+    keeps_all: bool = alias("_return_predictions")
 
     before_fetch = _PredictionLoop._on_before_fetch
     after_fetch = _PredictionLoop._on_after_fetch
     note_samples = _PredictionLoop._store_data_for_prediction_writer
     predict_step = _PredictionLoop._predict_step
-
-    def keep(self, dataloader_idx: int, predictions: object) -> None:
-        """Keep a batch's predictions, for what `predict` returns or for writers at the epoch's end."""
-        self._predictions[dataloader_idx].append(predictions)
 
     def warn_once(self, message: str) -> None:
         """Warn, unless this message has been shown before."""

@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils.data import DataLoader
 
 from lighter._lightning.dataloaders import WorkerIterator
 
@@ -38,24 +37,9 @@ def greatest_of_each(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return norms
 
 
-def unsaved_buffers(module: nn.Module) -> set[str]:
-    """Return the names of a module's own buffers that its `state_dict` leaves out."""
-    return module._non_persistent_buffers_set
-
-
 def default_store() -> Any:
     """Return the key-value store by which the processes of the default group found each other."""
     return distributed.distributed_c10d._get_default_store()
-
-
-def kept_iterator(loader: DataLoader) -> object | None:
-    """Return the iterator that a dataloader with persistent workers keeps between epochs."""
-    return loader._iterator
-
-
-def set_index_sampler(loader: DataLoader, sampler: object) -> None:
-    """Let the iterator that a dataloader keeps take its indices from a sampler."""
-    loader._iterator._index_sampler = sampler  # type: ignore[union-attr]
 
 
 def keeps_workers(iterator: WorkerIterator) -> bool:
