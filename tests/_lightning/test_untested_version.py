@@ -102,3 +102,11 @@ def test_the_line_comes_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert [record.message.partition(" is ")[0] for record in caplog.records if record.name == "lighter"] == [
         f"Lightning {lightning_version()}"
     ]
+
+
+@pytest.mark.slow
+def test_a_module_loads_no_loop() -> None:
+    code = "import sys; from lighter import LighterModule, System; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "lighter.model" in loaded
+    assert not [name for name in loaded if name.startswith(("lighter.trainer", "lighter._lightning.loops"))]
