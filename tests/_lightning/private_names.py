@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "src/lighter"
 ROOM = PACKAGE / "_lightning"
-PRIVATE = re.compile(r"_[A-Za-z]\w*")  # no dunder
+PRIVATE = re.compile(r"_(?!lighter)[A-Za-z]\w*")  # no dunder, and no attribute that we set on an object of the user's
 STANDARD_LIBRARY = {"_exit", "_getframe", "_asdict", "_fields", "_replace"}
 OTHERS = {"_original_message"}  # sparkwheel's
 
@@ -53,7 +53,8 @@ def room_names() -> dict[str, set[str]]:
 def top_names(node: ast.stmt) -> set[str]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return {node.name}
-    return {item.id for item in ast.walk(node) if isinstance(item, ast.Name)} if isinstance(node, ast.Assign) else set()
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)}
 
 
 def spelled_by(node: ast.AST) -> Iterator[str]:

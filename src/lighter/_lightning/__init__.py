@@ -4,6 +4,6 @@ It offers them under public names: Lightning's loops as base classes, attributes
 leading underscore always marks a name that is not ours, and `tests/_lightning/test_contracts.py` holds a contract for
 each of them, so that a new Lightning fails there, with a sentence, and not in somebody's fit.
 
-Modules that import a private name when they are imported are loaded by what `versions.is_tested` guards. What the
-modules and parts of Lighter use on every version (`steps`, `modules`, `signals`, ...) has a public fallback.
+Modules that import a private name of Lightning's at the top are loaded only where `versions.IS_TESTED`. Those that
+modules and parts use on every version (`steps`, `modules`, `prediction`, `callbacks`) have a public fallback.
 """

@@ -30,6 +30,6 @@ class Renamed:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, method in list(vars(cls).items()):
-            private = getattr(getattr(super(cls, cls), name, None), "__name__", name)
-            if callable(method) and private.startswith("_") and not name.startswith("_"):
+            inherited = [getattr(vars(base).get(name), "__name__", name) for base in cls.__mro__[1:]]
+            for private in [each for each in inherited if each != name and callable(method)]:
                 setattr(cls, private, method)

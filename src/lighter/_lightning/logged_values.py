@@ -7,16 +7,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
-from pytorch_lightning.trainer.connectors.logger_connector.result import (
-    _Metadata,
-    _ResultCollection,
-    _ResultMetric,
-    _Sync,
-)
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from torch import Tensor
 
 LoggerConnector = _LoggerConnector
-Metadata, ResultMetric, Sync = _Metadata, _ResultMetric, _Sync
 
 
 def logger_connector(trainer: pl.Trainer) -> LoggerConnector:

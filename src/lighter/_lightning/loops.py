@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.core.optimizer import do_nothing_closure
 from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 from pytorch_lightning.loops.fit_loop import _FitLoop
+from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimization
+from pytorch_lightning.loops.optimization.manual import _ManualOptimization
 from pytorch_lightning.loops.prediction_loop import _PredictionLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -12,6 +18,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lighter._lightning.aliases import Renamed, alias
 from lighter._lightning.fetchers import DataFetcher
 from lighter._lightning.logged_values import ResultCollection
+
+ManualOptimization = _ManualOptimization
 
 
 class FitLoop(Renamed, _FitLoop):
@@ -135,20 +143,48 @@ class PredictionLoop(Renamed, _PredictionLoop):
     Attributes:
         combined_loader: the dataloaders; None until they are made.
         data_fetcher: takes batches from them.
+        kept: the predictions of each dataloader, for what `predict` returns or for writers at the epoch's end.
+        keeps_all: whether `predict` returns them.
     """
 
     combined_loader: CombinedLoader | None = alias("_combined_loader")
     data_fetcher: DataFetcher = alias("_data_fetcher")
+    kept: list[list[Any]] = alias("_predictions")
+    keeps_all: bool = alias("_return_predictions")
 
     before_fetch = _PredictionLoop._on_before_fetch
     after_fetch = _PredictionLoop._on_after_fetch
     note_samples = _PredictionLoop._store_data_for_prediction_writer
     predict_step = _PredictionLoop._predict_step
 
-    def keep(self, dataloader_idx: int, predictions: object) -> None:
-        """Keep a batch's predictions, for what `predict` returns or for writers at the epoch's end."""
-        self._predictions[dataloader_idx].append(predictions)
-
     def warn_once(self, message: str) -> None:
         """Warn, unless this message has been shown before."""
         self._warning_cache.warn(message)
+
+
+class AutomaticOptimization(Renamed, _AutomaticOptimization):
+    """Lightning's loop around one training step and its optimizer.
+
+    Attributes:
+        skips_backward: whether a step only runs forwards, as stochastic weight averaging has it in its last epoch.
+    """
+
+    skips_backward: bool = alias("_skip_backward")
+
+    make_closure = _AutomaticOptimization._make_closure
+
+
+def steps_plainly(trainer: pl.Trainer) -> bool:
+    """Return whether nothing stands between the first optimizer and its step: a user's wrapper, a scaler, an averager.
+
+    Lightning steps its own wrapper of the optimizer, which a user may have given, and which manual optimization hooks.
+    """
+    strategy = trainer.strategy
+    wrapper = strategy._lightning_optimizers[0]
+    return (
+        wrapper._optimizer is strategy.optimizers[0]
+        and wrapper._on_before_step is do_nothing_closure
+        and wrapper._on_after_step is do_nothing_closure
+        and getattr(trainer.precision_plugin, "scaler", None) is None
+        and getattr(strategy, "_model_averager", None) is None  # DDP's, which averages after the step
+    )

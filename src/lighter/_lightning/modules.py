@@ -1,4 +1,4 @@
-"""What Lightning keeps in a module: its trainer, the hook that runs, hyperparameters. On all versions."""
+"""State that Lightning keeps in a module: its trainer, the running hook, hyperparameters. On all versions."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 from pytorch_lightning.profilers import Profiler
@@ -22,3 +24,8 @@ class StagedTrainer(Renamed, pl.Trainer):
 
     run_stage = pl.Trainer._run_stage
     run_sanity_check = pl.Trainer._run_sanity_check
+
+
+def checkpoint_connector(trainer: pl.Trainer) -> Any:
+    """Return the connector that chooses and restores checkpoints; ours, where `lighter.Trainer` has installed it."""
+    return trainer._checkpoint_connector

@@ -314,7 +314,7 @@ class Measuring:
 
     def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
         module = self._module
-        if not log_again(module, name, value):
+        if not log_again(module.trainer, module._current_fx_name, name, value):
             module.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def _log_step(self, step: _Step) -> None:

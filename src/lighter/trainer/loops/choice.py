@@ -30,7 +30,7 @@ class LoopChoice(NamedTuple):
 
     @property
     def is_lean(self) -> bool:
-        """Whether it is the lean loop."""
+        """True for the lean loop."""
         return self.name == "lean"
 
 

@@ -44,6 +44,7 @@ class LeanEvaluationLoop(EvaluationLoop):
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
     _log: StepLog
+    _is_in_fit = _may_begin_loader = False
 
     def __init__(
         self, trainer: Trainer, trainer_fn: TrainerFn, stage: RunningStage, *, verbose: bool, inference_mode: bool
@@ -67,13 +68,16 @@ class LeanEvaluationLoop(EvaluationLoop):
 
     def on_run_start(self) -> None:
         """Call the first hooks, choose the loop, and plan its batches."""
-        if self.trainer.state.fn == "fit":
+        self._is_in_fit = self.trainer.state.fn == "fit"
+        if self._is_in_fit:
             self._begin_in_fit()
         super().on_run_start()
         choice = choose_loop(self.trainer, self.data_fetcher)
-        if self.trainer.state.fn != "fit":
+        if not self._is_in_fit:
             self.trainer.loop_choice = choice
         self._plan = self._make_plan() if choice.is_lean else None
+        # one dataloader begins in `reset`; a further one within the fetch of its first batch
+        self._may_begin_loader = not choice.is_lean or (self._is_in_fit and self.num_dataloaders > 1)
 
     def _begin_in_fit(self) -> None:
         trainer, fit = self.trainer, self.trainer.fit_loop
@@ -99,14 +103,14 @@ class LeanEvaluationLoop(EvaluationLoop):
         """Let a dataloader that begins anew draw keyed numbers; the lean loop has no profiler."""
         if self._plan is None:
             super().before_fetch()
-        if self._plan is None or (self.num_dataloaders > 1 and self.trainer.state.fn == "fit"):
+        if self._may_begin_loader:
             self._loaders.open()
 
     def after_fetch(self) -> None:
         """Seed what the step draws, which does not depend on who loaded the batch; the lean loop has no profiler."""
         if self._plan is None:
             super().after_fetch()
-        if self.trainer.state.fn == "fit":
+        if self._is_in_fit:
             self._loaders.close()
             self.trainer.fit_loop.numbers.seed_validation(self.data_fetcher.fetched)
 
@@ -155,7 +159,8 @@ class LeanEvaluationLoop(EvaluationLoop):
         total.completed += 1
         current.completed += 1
         if not is_sanity_check(trainer):
-            self.has_run = True
+            if not self.has_run:
+                self.has_run = True
             if has_step_values:
                 logger_connector(trainer).update_eval_step_metrics(self.batches_logged[dataloader_idx])
             self.batches_logged[dataloader_idx] += 1

@@ -11,9 +11,9 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 
 from lighter._lightning.callbacks import is_search
-from lighter._lightning.checkpoints import checkpoint_connector
 from lighter._lightning.logged_values import logger_connector
 from lighter._lightning.loops import FitLoop
+from lighter._lightning.trainer import checkpoint_connector
 from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact
@@ -161,7 +161,7 @@ class LeanFitLoop(FitLoop):
             self.epoch_progress.current.completed, self._epoch_now = self._epoch_now, None
 
     def _made_in(self) -> int | None:
-        """The epoch in which the dataloaders of a checkpoint were made, until they are made again."""
+        """Return the epoch in which the dataloaders of a checkpoint were made, until they are made again."""
         return self.saved_process().get("made_in") if self.combined_loader is None else None
 
     def begin_loaders(self) -> None:
@@ -192,7 +192,7 @@ class LeanFitLoop(FitLoop):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do; the rest of a checkpoint's epoch is done first."""
+        """True when nothing is left to do; the rest of a checkpoint's epoch is done first."""
         if self.goes_on is not None and self.goes_on.is_within and self.max_batches != 0:
             return False
         return bool(super().done)

@@ -71,7 +71,7 @@ class FitNumbers:
         if loop.loaders.have_states:
             fetcher = loop.data_fetcher
             loop.loaders.hand_over(fetcher.fetched + (not fetcher.done))  # Lightning counts afterwards
-        self.streams.begin_step(self._batch)
+        self.streams.begin_step(loop.epoch_loop.batch_progress.total.ready)
 
     def _leave_step(self) -> None:
         if self.streams is not None:

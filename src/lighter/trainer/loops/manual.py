@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands for none
 from torch import Tensor
 
-from lighter._lightning.optimization import ManualOptimization as LightningManualOptimization
+from lighter._lightning.loops import ManualOptimization as LightningManualOptimization
 from lighter.trainer.nonfinite.steps import StepCheck
 
 
@@ -49,12 +49,12 @@ class ManualOptimization(LightningManualOptimization):
 
 
 def _makes_gradients(closure: Any) -> bool:
-    """Whether the optimizer is yet to call a closure of the user's, which Lightning wraps."""
+    """Return whether the optimizer is yet to call a closure of the user's, which Lightning wraps."""
     return closure is not None and do_nothing_closure not in getattr(closure, "args", ())
 
 
 def _then(closure: Callable[[], Any], look: Callable[[], None]) -> Callable[[], Any]:
-    """A closure after which, each time, something is looked at."""
+    """Return a closure that checks the gradients after each call."""
 
     def looking() -> Any:
         loss = closure()

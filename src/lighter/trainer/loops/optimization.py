@@ -14,8 +14,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lighter._lightning.loops import AutomaticOptimization, steps_plainly
 from lighter._lightning.modules import CURRENT_HOOK
-from lighter._lightning.optimization import AutomaticOptimization, steps_plainly
 from lighter.trainer.loops.hooks import find_hook, module_overrides
 from lighter.trainer.nonfinite.closure import checked
 
@@ -119,7 +119,7 @@ class Plan:
 
     @property
     def clips(self) -> bool:
-        """Whether gradients are clipped; a user may set that in the middle of an epoch."""
+        """True if gradients are clipped; a user may set that in the middle of an epoch."""
         trainer = self.trainer
         return self.clips_itself or trainer.gradient_clip_val is not None or trainer.gradient_clip_algorithm is not None
 
@@ -137,7 +137,7 @@ class Plan:
 
 
 class _Step:
-    """One batch. Optimizers may ask for its gradients more than once."""
+    """One batch on its way through the step. Optimizers may ask for its gradients more than once."""
 
     __slots__ = ("batch_idx", "check", "is_first", "kwargs", "loop", "outputs", "plan", "was_run")
 

@@ -78,8 +78,8 @@ class LeanPredictionLoop(PredictionLoop):
             plan.batch_end(predictions, *args)
         total.completed += 1
         current.completed += 1
-        if self.return_predictions or is_kept:
-            self.keep(dataloader_idx, moved(predictions, CPU))
+        if self.keeps_all or is_kept:
+            self.kept[dataloader_idx].append(moved(predictions, CPU))
 
     def before_fetch(self) -> None:
         """Leave the profiler alone in the lean loop, which has none."""

@@ -23,7 +23,7 @@ class AheadOfNeed:
 
     Args:
         device: the GPU that the steps run on.
-        cuda: what has CUDA's streams; `torch.cuda`, but for tests.
+        cuda: the module of CUDA's streams; `torch.cuda`, but for tests.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
@@ -31,10 +31,10 @@ class AheadOfNeed:
         self._stream = _stream_of(device, cuda)
 
     def can_move(self, batch: Any) -> bool:
-        """Whether it is tensors of the host, in lists and dicts, beside which there is nothing with a device.
+        """Return whether a batch is tensors of the host, in lists and dicts, beside values that have no device.
 
-        What is on a GPU already may still be computed by what was queued before, and a type of the user's may move
-        more than is seen here.
+        A tensor on the GPU may still be computed by steps queued before, and a type of the user's may move more than
+        is seen here.
         """
         leaves = tree_leaves(batch)
         tensors = [leaf for leaf in leaves if type(leaf) is Tensor]
@@ -43,18 +43,18 @@ class AheadOfNeed:
         )
 
     def move(self, batch: Any) -> Any:
-        """The batch on the GPU, for what is queued from now on. The host waits only for memory that is not pinned."""
+        """Return the batch on the GPU, for steps queued from now on. The host waits only for unpinned memory."""
         with self._cuda.stream(self._stream):
-            there = move_data_to_device(batch, self._device)
+            moved = move_data_to_device(batch, self._device)
         current = self._cuda.current_stream(self._device)
         current.wait_stream(self._stream)
-        for tensor in tree_leaves(there):
+        for tensor in tree_leaves(moved):
             if isinstance(tensor, Tensor):
                 tensor.record_stream(current)  # its memory is not to be given to the next copy while a step reads it
-        return there
+        return moved
 
 
 @functools.cache
 def _stream_of(device: torch.device, cuda: Any) -> Any:
-    """One stream for all loops of a process: memory that was allocated for one stream is not given to another."""
+    """Make one stream for all loops of a process: memory allocated for one stream is not given to another."""
     return cuda.Stream(device)

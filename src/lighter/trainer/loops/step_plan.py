@@ -1,4 +1,4 @@
-"""What is the same for all batches of a validation, a test or a prediction."""
+"""The plan of a validation, a test or a prediction: everything that is the same for all of its batches."""
 
 from __future__ import annotations
 

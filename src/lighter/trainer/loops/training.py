@@ -32,7 +32,7 @@ log = logging.getLogger("lighter")
 
 
 class Plan:
-    """What is the same for all batches of an epoch, or until a callback comes or goes."""
+    """The hooks, transfer and fetch of a batch, found once an epoch, or again when a callback comes or goes."""
 
     def __init__(self, trainer: Trainer, results: ResultCollection, fetcher: DataFetcher) -> None:
         fit: LeanFitLoop = trainer.fit_loop
@@ -236,7 +236,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     @property
     def done(self) -> bool:
-        """Whether the epoch is over. Lightning counts the steps of all optimizers for this, twice a step."""
+        """True when the epoch is over. Lightning counts the steps of all optimizers for this, twice a step."""
         is_endless = self.max_steps == -1 and not self.trainer.should_stop
         if self._plan is None or not is_endless or self.is_restarting:
             return bool(super().done)

@@ -7,21 +7,15 @@ from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector as CheckpointConnector
 from torch import Tensor
 
-from lighter._lightning.aliases import Renamed, alias
-from lighter._lightning.versions import IS_TESTED
-
-if TYPE_CHECKING or IS_TESTED:
-    from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector
-else:
-    _CheckpointConnector = object  # nobody installs a subclass
+__all__ = ["CheckpointConnector"]
 
 # The parts of its state that are about files, and two private attributes.
 _BOOKKEEPING = (
@@ -153,34 +147,11 @@ def is_fast_dev_run(trainer: Trainer) -> bool:
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
-class CheckpointConnector(Renamed, _CheckpointConnector):
-    """Lightning's connector, which chooses a checkpoint and restores from it.
-
-    Attributes:
-        loaded_checkpoint: the content of the checkpoint that is being restored.
-        ckpt_path: where it was loaded from.
-        hpc_resume_path: the checkpoint that a requeued SLURM job has left, if any.
-    """
-
-    loaded_checkpoint: dict[str, Any] = alias("_loaded_checkpoint")
-    ckpt_path: str | None = alias("_ckpt_path")
-    hpc_resume_path: str | None = alias("_hpc_resume_path")
-
-    if TYPE_CHECKING or IS_TESTED:
-        restore_modules_and_callbacks = _CheckpointConnector._restore_modules_and_callbacks
-        choose = _CheckpointConnector._parse_ckpt_path
+def given_checkpoint_io(trainer: Trainer) -> CheckpointIO | None:
+    """Return the `CheckpointIO` that somebody gave the strategy; the public property would make one."""
+    return trainer.strategy._checkpoint_io
 
 
-def checkpoint_connector(trainer: Trainer) -> Any:
-    """Return the connector of a trainer; ours, where `lighter.Trainer` has installed it."""
-    return trainer._checkpoint_connector
-
-
-def set_checkpoint_connector(trainer: Trainer, connector: CheckpointConnector) -> None:
-    """Put a connector in the place of Lightning's, which has no state before a fit."""
+def install_connector(trainer: Trainer, connector: CheckpointConnector) -> None:
+    """Replace the connector that chooses and restores checkpoints; nothing public does."""
     trainer._checkpoint_connector = connector
-
-
-def given_checkpoint_io(strategy: Strategy) -> CheckpointIO | None:
-    """Return the `CheckpointIO` that a strategy was given. The public property makes one where there is none."""
-    return strategy._checkpoint_io
