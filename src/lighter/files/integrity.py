@@ -1,8 +1,8 @@
 """Verify that a checkpoint's bytes are those that were saved, and if not, tell what happened to them.
 
-By the CRC-32 that a zip archive has of each entry, Lightning's own checkpoints too. In 20,000 single bit flips and
-1,200 cuts of files of 14 kB and 50 MB, none that changes a loaded bit or the manifest went unseen, and reading takes
-half the time of the SHA-256 that was here before. Flips in the padding between entries are not seen: nobody reads it.
+By the CRC-32 in its manifest, or by those that every zip archive has of its entries, so Lightning's own checkpoints
+too. Reading takes half the time of the SHA-256 that was here before. The entries' alone miss flips in the padding,
+which nobody reads, and in the directory, of which torch may load something else.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import os
 import pickle
 import stat
 import struct
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZipFile
 
 from lighter.errors import DamagedCheckpointError
-from lighter.files.manifest import END_SIZE, LAST_LINE, Manifest, is_intact, manifest_in, tail_of
+from lighter.files.manifest import CRC_SIZE, END_SIZE, LAST_LINE, Manifest, last_line, manifest_in, tail_of
 
 _ARCHIVE = b"PK\x03\x04"
 _END = b"PK\x05\x06"
 _FOLDER = 0x10  # of an entry's attributes in MS-DOS: torch then reads nothing of it, and leaves its memory as it is
+_CHUNK = 1 << 20
 _ALTERED = "its bytes are not those that were saved"
 _ELEMENT_SIZES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4}
 _ELEMENT_SIZES |= {"Half": 2, "BFloat16": 2, "Short": 2}
@@ -60,28 +62,36 @@ def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
     if not size:
         return "it is empty", None
     begin, tail = file.read(len(_ARCHIVE)), tail_of(file)
-    end, last_line = tail.rfind(_END), LAST_LINE.search(tail)
-    if last_line is None and not _ARCHIVE.startswith(begin):
+    end, signature = tail.rfind(_END), LAST_LINE.search(tail)
+    if signature is None and not _ARCHIVE.startswith(begin):
         return None, None  # safetensors, a pickle of a torch of the last decade, or no checkpoint
-    if last_line is None and not 0 <= end <= len(tail) - END_SIZE:
+    if signature is None and not 0 <= end <= len(tail) - END_SIZE:
         return _torn(file, size), None
-    if last_line is None:
+    if signature is None:
         comment_size = struct.unpack_from("<H", tail, end + END_SIZE - 2)[0]
         expected = size - len(tail) + end + END_SIZE + comment_size
         if size < expected or comment_size:  # nobody but Lighter gives an archive of torch's a comment
             return _cut(size, expected), None
-    is_signed = last_line is not None and last_line[1].startswith(b"crc32")
-    if not _is_archive_intact(file, is_signed=is_signed):
-        return _ALTERED, None
-    return None, manifest_in(tail)
+    is_signed = signature is not None and signature[1].startswith(b"crc32")
+    is_intact = _crc_line_of(file, size) == tail[-CRC_SIZE:] if is_signed else _are_entries_intact(file)
+    return (None, manifest_in(tail)) if is_intact else (_ALTERED, None)
 
 
-def _is_archive_intact(file: IO[bytes], *, is_signed: bool) -> bool:
+def _crc_line_of(file: IO[bytes], size: int) -> bytes:
+    crc, rest, buffer = 0, size - CRC_SIZE, memoryview(bytearray(_CHUNK))
+    file.seek(0)
+    while rest > 0:
+        count = file.readinto(buffer[: min(rest, _CHUNK)])  # type: ignore[attr-defined]
+        if not count:
+            raise OSError("it ends while it is read")
+        crc = zlib.crc32(buffer[:count], crc)
+        rest -= count
+    return last_line(crc)
+
+
+def _are_entries_intact(file: IO[bytes]) -> bool:
     try:
         with ZipFile(file) as archive:
-            file.seek(archive.start_dir)
-            if is_signed and not is_intact(file.read()):
-                return False
             entries = archive.infolist()
             if any(entry.external_attr & _FOLDER for entry in entries):
                 return False

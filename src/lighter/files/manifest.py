@@ -7,9 +7,8 @@ and a copy has both. Every reader of zip archives, torch's among them, skips it.
     a JSON object
     b"\ncrc32:"  8 hexadecimal digits  b"\n"
 
-The archive has a CRC-32 of each entry, and none of its directory, of which one bit may hide an entry from torch. So
-the last line is the CRC-32 of all bytes from the directory's first up to that line. Earlier versions of Lighter wrote
-b"\nsha256:" there, with the digest of the whole file; `torch.save` has CRCs in those files too.
+The last line is the CRC-32 of all bytes before it. The archive has one of each entry, and none of its directory, of
+which one bit may hide an entry from torch. Earlier versions of Lighter wrote b"\nsha256:" there, with a digest.
 
 It tells damage, not malice: who alters a file on purpose can write another one.
 """
@@ -25,13 +24,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
-from zipfile import ZipFile
 
 BEGIN = b"lighter checkpoint manifest\n"
 LAST_LINE = re.compile(rb"\n(crc32:[0-9a-f]{8}|sha256:[0-9a-f]{64})\n\Z")
 END_SIZE = 22  # bytes of the record that ends an archive, up to the comment
 LONGEST = 0xFFFF  # comment
-_CRC_SIZE = len(b"\ncrc32:12345678\n")
+CRC_SIZE = len(b"\ncrc32:12345678\n")
 
 
 @dataclass(frozen=True)
@@ -69,24 +67,22 @@ class Manifest:
         return cls(**{field.name: facts[field.name] for field in fields(cls) if field.name in facts})
 
 
-def append_manifest(file: IO[bytes], manifest: Manifest) -> None:
-    """Make a manifest the comment of an archive without one. The file is open for reading and writing."""
-    with ZipFile(file) as archive:
-        start = archive.start_dir
-    file.seek(start)
+def sealed(end: bytes, crc: int, manifest: Manifest) -> bytes:
+    """Return the end of a file: the record that ends its archive, with the manifest as its comment.
+
+    Args:
+        end: that record, without a comment.
+        crc: the CRC-32 of all bytes before it.
+        manifest: the facts.
+    """
     text = BEGIN + json.dumps(asdict(manifest)).encode()
-    tail = file.read()[:-2] + struct.pack("<H", len(text) + _CRC_SIZE) + text
-    file.seek(start)
-    file.write(tail + _crc_line(tail))
+    signed = end[:-2] + struct.pack("<H", len(text) + CRC_SIZE) + text
+    return signed + last_line(zlib.crc32(signed, crc))
 
 
-def is_intact(tail: bytes) -> bool:
-    """Return whether a file's bytes, from the archive's directory on, are those that were written."""
-    return tail.endswith(_crc_line(tail[:-_CRC_SIZE]))
-
-
-def _crc_line(data: bytes) -> bytes:
-    return b"\ncrc32:%08x\n" % zlib.crc32(data)
+def last_line(crc: int) -> bytes:
+    """Return the end of a file whose bytes before it have this CRC-32."""
+    return b"\ncrc32:%08x\n" % crc
 
 
 def tail_of(file: IO[bytes]) -> bytes:

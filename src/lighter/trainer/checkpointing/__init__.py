@@ -1,1 +1,1 @@
-"""How `lighter.Trainer` writes checkpoints and reads them: `io.py` is what Lightning calls."""
+"""Write and read the checkpoints of `lighter.Trainer`: Lightning calls `io.py` and `connector.py`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lighter._lightning.checkpoints import CheckpointConnector as LightningsConnector
+from lighter._lightning.saves import CheckpointConnector as LightningsConnector
 from lighter.errors import CheckpointError
 from lighter.files.integrity import verify
 from lighter.files.partials import sweep

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
 
-from lighter._lightning.checkpoints import callbacks_of, save_unless_saved
+from lighter._lightning.saves import callbacks_of, save_unless_saved
 from lighter.files.run_folder import BEST, CHECKPOINTS, LAST
 from lighter.files.storage import joined
 

@@ -36,7 +36,7 @@ class CastValues:
         self._optimizers: list[tuple[Optimizer, Mapping[str, Any]]] = []
 
     def restore_weights(self) -> None:
-        """Load those that have their own type by now, unless somebody has changed their values since."""
+        """Load the weights that have the saved type by now, unless somebody has changed their values since."""
         held = self._module.state_dict() if self._weights else {}
         for name, saved, was in self._weights:
             now = held.get(name)
@@ -46,12 +46,12 @@ class CastValues:
                     now.copy_(saved)
 
     def add_optimizers(self, optimizers: Sequence[Optimizer], saved: Sequence[Mapping[str, Any]]) -> None:
-        """Take what optimizers were loaded from, and give their tensors their own types, if the module has its own."""
+        """Take the saved states of optimizers, and give their tensors the saved types, once the module has those."""
         self._optimizers = [*zip(optimizers, saved, strict=False)]
         self._uncast_optimizers()
 
     def restore(self) -> None:
-        """Restore what a hook has converted to its own type since."""
+        """Restore the values that a hook has converted to the saved type since."""
         self.restore_weights()
         self._uncast_optimizers()
 
@@ -79,7 +79,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _uncast(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Give those tensors of an optimizer's state their own type that `load_state_dict` has cast to the parameter's."""
+    """Restore the types of an optimizer's state, which `load_state_dict` has cast to the parameters' types."""
     for state, earlier in _states(optimizer, saved):
         for key, value in earlier.items():
             now = state.get(key)
@@ -88,7 +88,7 @@ def _uncast(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def _states(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
-    """The states of the parameters, each with what was saved of it: by their order in the groups, as torch does."""
+    """Pair the states of the parameters with the saved ones: by their order in the groups, as torch does."""
     numbers = chain.from_iterable(group["params"] for group in saved["param_groups"])
     parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
     for number, parameter in zip(numbers, parameters, strict=False):

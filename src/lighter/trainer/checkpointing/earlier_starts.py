@@ -1,8 +1,8 @@
-"""Checkpoints that the earlier starts of a fit have left: names that are taken over, and a file that has had its day.
+"""Files that earlier starts of a fit have left: names that a resumed fit may reuse, and a file that it replaces.
 
-Lightning gives a file another name (`last-v1.ckpt`) where one is that a callback does not know of, and never deletes
-the one that a fit goes on from. A fit that goes on in its own folder would so leave stale files under the names of the
-newest: what a stop saved, what a killed start saved after the checkpoint, and that checkpoint itself.
+Lightning gives a file another name (`last-v1.ckpt`) where one exists that a callback does not know of, and never
+deletes the one that a fit is resumed from. A fit that is resumed in its own folder would so leave stale files under the
+names of the newest: what a stop saved, what a killed start saved after the checkpoint, and that checkpoint itself.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from lighter._lightning.saves import last_step_saved, save_last_after
 from lighter.files.manifest import Manifest, read_manifest
 from lighter.files.run_folder import CHECKPOINTS
 from lighter.trainer.checkpointing.restored import is_below
+
+if TYPE_CHECKING:
+    from lighter.trainer import Trainer
 
 STOPPED = "stopped"  # under `lighter` in a checkpoint: that no callback saved it, but the trainer, because it stopped
 _FILES = ("best_model_path", "last_model_path", "kth_best_model_path")
@@ -35,16 +40,9 @@ class LeftOver:
         self._without_last: dict[int, str] = {}  # callbacks whose newest file is resumed, and not `last` yet
         self._step = 0
 
-    def look(self, trainer: Any, checkpoint: Mapping[str, Any], source: Any, run: str | Path | None) -> None:
-        """See what is there, in all processes: the callbacks have their states again, and nothing was saved yet.
-
-        Args:
-            trainer: whose fit goes on.
-            checkpoint: what it goes on from.
-            source: the path of that.
-            run: the run's folder, if it has one.
-        """
-        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+    def look(self, trainer: Trainer, checkpoint: Mapping[str, Any], source: Any, run: str | Path | None) -> None:
+        """Look at the files, in all processes: the callbacks have their states again, and nothing was saved yet."""
+        callbacks = _callbacks_of(trainer)
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
         manifest = read_manifest(Path(source)) if any(is_below(source, folder) for folder in folders) else None
         redone: set[str] = set()
@@ -54,73 +52,69 @@ class LeftOver:
         if manifest is not None:
             self._step = manifest.step or 0
             links = {*_links_to(manifest, callbacks)}
-            redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _noted(one)}
-            resumed = os.path.realpath(source) if _may_go(checkpoint, source, callbacks) else None
+            redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _files_of(one)}
+            resumed = os.path.realpath(source) if _is_replaced(checkpoint, source, callbacks) else None
             without_last = _without_last(source, self._step, callbacks)
-        found = frozenset(redone), frozenset(links), resumed, without_last
-        self._to_be_redone, self._links, self._resumed, self._without_last = trainer.strategy.broadcast(found)
+        seen = frozenset(redone), frozenset(links), resumed, without_last
+        self._to_be_redone, self._links, self._resumed, self._without_last = trainer.strategy.broadcast(seen)
 
-    def is_free(self, path: Any) -> bool:
-        """Return whether a file that is there may be written over: this fit has come to where it was saved before."""
+    def is_free(self, path: str | Path) -> bool:
+        """Return whether a file that exists may be written over: this fit is where it was saved before."""
         return os.path.realpath(path) in self._to_be_redone or _entry(path) in self._links
 
-    def saved(self, path: Any, *, by_callback: bool) -> None:
-        """A file was written.
-
-        Args:
-            by_callback: whether a `ModelCheckpoint` did so. Lightning does not let it delete the path that was resumed.
-        """
+    def saved(self, path: str | Path, *, by_callback: bool) -> None:
+        """Note that a file was written. One that is resumed is not deleted any more if no callback wrote it."""
         real = os.path.realpath(path)
         self._to_be_redone -= {real}
         if self._resumed == real and not by_callback:
             self._resumed = None
 
-    def save_last(self, trainer: Any, callback: ModelCheckpoint) -> None:
+    def save_last(self, trainer: pl.Trainer, callback: ModelCheckpoint) -> None:
         """Save or link `last`, if the fit was killed after a callback had saved a file and before it did so.
 
         The callback believes that it has: its state was saved with the file.
         """
-        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        file = self._without_last.pop(callbacks.index(callback), None)
+        file = self._without_last.pop(_callbacks_of(trainer).index(callback), None)
         if file is not None:
-            callback._last_checkpoint_saved = file  # private, and not in its state; what a link leads to
-            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+            save_last_after(callback, file, trainer)
 
-    def remove_resumed(self, trainer: Any, callback: ModelCheckpoint) -> None:
-        """Delete the checkpoint that the fit goes on from, if a callback has saved a newer one and none keeps it."""
-        has_saved = callback._last_global_step_saved > self._step  # private: its state does not say so
-        if self._resumed is None or callback.save_weights_only or not has_saved:
+    def remove_resumed(self, trainer: pl.Trainer, callback: ModelCheckpoint) -> None:
+        """Delete the checkpoint that was resumed, if a callback has saved a newer one and none keeps it."""
+        if self._resumed is None or callback.save_weights_only or last_step_saved(callback) <= self._step:
             return
         if os.path.islink(self._resumed):  # its name was given to a newer one, by `save_last: link`
             self._resumed = None
             return
-        callbacks = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        noted = {path for one in callbacks for path in _noted(one)}
-        if self._resumed not in noted and os.path.lexists(self._resumed):  # a callback may save it again, and drop it
+        kept = {path for one in _callbacks_of(trainer) for path in _files_of(one)}
+        if self._resumed not in kept and os.path.lexists(self._resumed):  # a callback may save it again, and drop it
             trainer.strategy.remove_checkpoint(self._resumed)
 
 
-def _noted(callback: ModelCheckpoint) -> Iterator[str]:
-    """The files that a callback keeps."""
-    named = [*callback.best_k_models, *(getattr(callback, name) for name in _FILES)]
-    return (os.path.realpath(path) for path in named if path)
+def _callbacks_of(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    return [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
 
 
-def _written_since(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    """The checkpoints of the same config in the callbacks' folders that say that they were saved no earlier."""
+def _files_of(callback: ModelCheckpoint) -> Iterator[str]:
+    """List the files that a callback keeps."""
+    paths = [*callback.best_k_models, *(getattr(callback, name) for name in _FILES)]
+    return (os.path.realpath(path) for path in paths if path)
+
+
+def _written_since(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
+    """List the checkpoints of the same config in the callbacks' folders that were saved no earlier."""
     for path in _checkpoints_of(callbacks):
-        found = read_manifest(path)
-        if found is None or (found.step or 0) < (then.step or 0):
+        manifest = read_manifest(path)
+        if manifest is None or (manifest.step or 0) < (resumed.step or 0):
             continue
-        if found.config == then.config or found.complete is False:  # which has no config with it
+        if manifest.config == resumed.config or manifest.complete is False:  # weights alone have no config with them
             yield os.path.realpath(path)
 
 
-def _links_to(then: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    """Links in the callbacks' folders to checkpoints of the same config in them."""
+def _links_to(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
+    """List the links in the callbacks' folders to checkpoints of the same config in them."""
     for path in _checkpoints_of(callbacks):
-        found = read_manifest(path) if path.is_symlink() and is_below(path, path.parent) else None
-        if found is not None and found.config == then.config:
+        manifest = read_manifest(path) if path.is_symlink() and is_below(path, path.parent) else None
+        if manifest is not None and manifest.config == resumed.config:
             yield _entry(path)
 
 
@@ -129,36 +123,33 @@ def _checkpoints_of(callbacks: list[ModelCheckpoint]) -> Iterator[Path]:
         yield from Path(folder).rglob("*.ckpt")
 
 
-def _entry(path: Any) -> str:
-    """The entry of a folder itself, not where a link of that name leads."""
+def _entry(path: str | Path) -> str:
+    """Resolve a path up to its last name, which may be that of a link."""
     folder, name = os.path.split(path)
-    return str(os.path.join(os.path.realpath(folder), name))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _without_last(source: Any, step: int, callbacks: list[ModelCheckpoint]) -> dict[int, str]:
-    """Return the callbacks, by number, of which a checkpoint is the newest file, and their `last` is older.
-
-    With each the file, as the callback calls it.
-    """
+    """Return the callbacks, by number, whose `last` is older than the resumed file, with their name for that file."""
     real = os.path.realpath(source)
-    found = {}
+    names = {}
     for number, one in enumerate(callbacks):
-        own = [path for path in (*one.best_k_models, one.best_model_path) if path and os.path.realpath(path) == real]
+        same = [path for path in (*one.best_k_models, one.best_model_path) if path and os.path.realpath(path) == real]
         last = Path(one.last_model_path) if one.last_model_path else None
         manifest = read_manifest(last) if last is not None and last.exists() else None
         is_older = manifest is None or (manifest.step or 0) < step
-        if one.save_last and own and is_older and not one.save_weights_only:
-            found[number] = own[0]
-    return found
+        if one.save_last and same and is_older and not one.save_weights_only:
+            names[number] = same[0]
+    return names
 
 
-def _may_go(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
-    """Return whether a checkpoint is one that would not be there any more, had the fit not stopped."""
-    own = checkpoint.get("lighter")
-    if isinstance(own, Mapping) and own.get(STOPPED):
+def _is_replaced(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
+    """Return whether a checkpoint would not exist any more, had the fit not stopped."""
+    lighters = checkpoint.get("lighter")
+    if isinstance(lighters, Mapping) and lighters.get(STOPPED):
         return True
     real = os.path.realpath(source)
     return any(
-        real in _noted(one) and (one.save_top_k != -1 or os.path.realpath(one.last_model_path or "") == real)
+        real in _files_of(one) and (one.save_top_k != -1 or os.path.realpath(one.last_model_path or "") == real)
         for one in callbacks
     )

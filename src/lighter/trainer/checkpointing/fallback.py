@@ -16,7 +16,7 @@ Check = Callable[[str], object]
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the newest first."""
+    """List the checkpoints in a folder, the newest first."""
     dated = []
     for path in folder.glob("*.ckpt"):
         with suppress(OSError):  # a link to nothing, or a file that a running fit has just deleted
@@ -25,7 +25,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def beside(path: Path) -> list[Path]:
-    """The other checkpoints in a file's folder, the newest first."""
+    """List the other checkpoints in a file's folder, the newest first."""
     return [other for other in checkpoints_in(path.parent) if other != path]
 
 

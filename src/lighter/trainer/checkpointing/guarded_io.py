@@ -16,8 +16,9 @@ from torch.nn import Parameter
 
 from lighter.errors import StorageError
 from lighter.parts.allocation import unfilled_memory
+from lighter.parts.batches import tensors_in
 from lighter.trainer.checkpointing.io import CheckpointFiles
-from lighter.trainer.checkpointing.storage_errors import storage_error, tensors_in
+from lighter.trainer.checkpointing.storage_errors import storage_error
 
 log = logging.getLogger("lighter.runs")
 
@@ -60,10 +61,10 @@ class GuardedFiles(CheckpointFiles):
         saved, self._saved = self._saved, None
         removed, self._removed = self._removed, []
         errors = [future.exception() for future in ([saved] if saved is not None else []) + removed]
-        found = next(filter(None, errors), None)
-        if found is not None and not isinstance(found, StorageError):
-            raise found
-        return found or error
+        failure = next(filter(None, errors), None)
+        if failure is not None and not isinstance(failure, StorageError):
+            raise failure
+        return failure or error
 
     def teardown(self) -> None:
         """Wait for what is being written, and end the thread."""
@@ -98,7 +99,7 @@ def copied(checkpoint: Any) -> Any:
     """
     memo: dict[int, Any] = {}
     storages: dict[int, Any] = {}  # torch's methods of storages have no types
-    for tensor in tensors_in(checkpoint):  # `deepcopy` would leave one on its device, refuse it, or untie it
+    for _, tensor in tensors_in(checkpoint):  # `deepcopy` would leave one on its device, refuse it, or untie it
         memo[id(tensor)] = _on_cpu(tensor, storages)
     return deepcopy(checkpoint, memo)
 

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 from torch import UntypedStorage
 
-from lighter._lightning.checkpoints import given_checkpoint_io, set_checkpoint_connector
+from lighter._lightning.saves import given_checkpoint_io, install_connector
 from lighter.files.integrity import verify
 from lighter.files.partials import sweep
 from lighter.parts.allocation import unfilled_memory
@@ -111,9 +111,9 @@ def install_saving(trainer: Trainer) -> None:
 
     Lightning's `AsyncCheckpointIO` that wraps no other has none of its own, and gets ours.
     """
-    set_checkpoint_connector(trainer, CheckpointConnector(trainer))
-    strategy, given = trainer.strategy, given_checkpoint_io(trainer.strategy)
-    if given is None and type(strategy).checkpoint_io is Strategy.checkpoint_io:
+    install_connector(trainer, CheckpointConnector(trainer))
+    strategy, checkpoint_io = trainer.strategy, given_checkpoint_io(trainer)
+    if checkpoint_io is None and type(strategy).checkpoint_io is Strategy.checkpoint_io:
         strategy.checkpoint_io = CheckpointFiles()
-    elif isinstance(given, AsyncCheckpointIO) and given.checkpoint_io is None:
-        given.checkpoint_io = CheckpointFiles()
+    elif isinstance(checkpoint_io, AsyncCheckpointIO) and checkpoint_io.checkpoint_io is None:
+        checkpoint_io.checkpoint_io = CheckpointFiles()

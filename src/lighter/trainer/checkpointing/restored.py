@@ -1,8 +1,8 @@
-"""Keep of the files that a checkpoint's callbacks name those that are the callbacks' own, here and now.
+"""Drop the paths from the states of a checkpoint's callbacks that are not in the callbacks' own folders.
 
-A checkpoint callback deletes what its state says it has saved. That state comes from a file: of a folder that was
-moved since, of another run, or of a stranger. So before a callback gets it, paths that do not lie in the callback's own
-folder are dropped, and those of a run's folder that was moved are found again at the new place.
+A checkpoint callback deletes files that its state says it has saved. That state comes from a file: of a folder that was
+moved since, of another run, or from an untrusted source. So before a callback gets it, paths outside of the callback's
+folder are dropped, and those in a run's folder that was moved are changed to the new one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
 from lighter.files.run_folder import CHECKPOINTS
@@ -26,42 +27,35 @@ _MODELS = "best_k_models"
 _SHOWN = 3
 
 
-def keep_own_files(trainer: Any, checkpoint: dict[str, Any], source: Any, run: str | Path | None) -> None:
-    """Let the states of a loaded checkpoint's callbacks name files of the callbacks' own folders only.
-
-    In all processes alike, as the first one sees the files.
-
-    Args:
-        trainer: whose callbacks will get the states; they know their folders.
-        checkpoint: what was loaded; its entry `callbacks` is exchanged.
-        source: the path that it was loaded from.
-        run: the run's folder, if it has one.
-    """
+def keep_own_files(trainer: pl.Trainer, checkpoint: dict[str, Any], source: Any, run: str | Path | None) -> None:
+    """Replace the states in a checkpoint loaded from `source`, in all processes as the first one sees the files."""
     states = checkpoint.get("callbacks")
     if not isinstance(states, Mapping):
         return
-    own: dict[Any, Any] = {}
+    kept: dict[Any, Any] = {}
     for callback in trainer.checkpoint_callbacks:
         for key in dict.fromkeys([callback.state_key, callback._legacy_state_key]):
             if isinstance(states.get(key), Mapping):
                 state = _with_text(states[key])
-                own[key] = _own_state(_Place(callback, state, source, run), state, trainer)
-    checkpoint["callbacks"] = {**states, **own}
+                kept[key] = _kept_state(_Owner(callback, state, source, run), state, trainer)
+    checkpoint["callbacks"] = {**states, **kept}
 
 
 class KeepsOwnFiles(Callback):
-    """The same in a trainer of Lightning's own. It has to be the first of the callbacks."""
+    """Drop the paths in a trainer of Lightning's own. It has to be the first of the callbacks."""
 
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Lightning gives the callbacks their states afterwards."""
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Drop the paths; the callbacks get their states afterwards."""
         keep_own_files(trainer, checkpoint, trainer.ckpt_path, trainer.default_root_dir)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a callback saves, and where it did when its state was saved."""
+class _Owner:
+    """A callback, and the state of it that a checkpoint has."""
 
-    callback: Any
+    callback: Callback
     state: Mapping[Any, Any]
     source: Any
     run: str | Path | None
@@ -73,29 +67,28 @@ class _Place:
 
     @property
     def is_same(self) -> bool:
-        """Return whether the checkpoint lies in the folder, or beside it in that of the run: so it is of this fit."""
+        """Return whether the checkpoint is of this fit."""
         return is_of_this_fit(self.source, self.callback, self.run)
 
-    def own(self, text: str) -> str | None:
-        """The path that a path has now; None if it is not one of the callback's own."""
+    def own_file(self, text: str) -> str | None:
+        """Return the path that a path of `ModelCheckpoint`'s has now; None outside of the callback's folder."""
         if _is_remote(self.folder):
             return text if _is_below_remote(text, str(self.folder)) else None
         before = self.state.get("dirpath")
         if self.is_same and isinstance(before, str) and before != str(self.folder) and not _is_remote(text):
-            inner = os.path.relpath(text, before)
-            moved = os.path.join(self.folder or before, inner)
+            moved = os.path.join(self.folder or before, os.path.relpath(text, before))
             if is_below(moved, self.folder) and os.path.exists(moved):
                 return moved
         return text if is_below(text, self.folder) else None
 
-    def kept(self, text: str) -> str | None:
-        """The same of a path that a user's callback keeps: without a `dirpath`, its folder is that of the run."""
+    def users_file(self, text: str) -> str | None:
+        """Return the same of a path of a user's callback, whose folder, without a `dirpath`, is that of the run."""
         if self.folder is None:
             return text if is_below(text, self.run) else None
-        return self.own(text)
+        return self.own_file(text)
 
 
-def is_of_this_fit(source: Any, callback: Any, run: str | Path | None) -> bool:
+def is_of_this_fit(source: Any, callback: Callback, run: str | Path | None) -> bool:
     """Return whether a checkpoint lies in a callback's folder, or beside it in that of the run.
 
     Args:
@@ -116,52 +109,50 @@ def is_below(path: Any, folder: Any) -> bool:
         return False
 
 
-def _own_state(place: _Place, state: Mapping[Any, Any], trainer: Any) -> dict[Any, Any]:
+def _kept_state(owner: _Owner, state: Mapping[Any, Any], trainer: pl.Trainer) -> dict[Any, Any]:
     try:
-        named = dict(_named(place, state))
-        new: Mapping[str, str | None] = trainer.strategy.broadcast(named)
-        found: dict[Any, Any] = {**_renamed(state, new), "monitor": state.get("monitor")}
+        new: Mapping[str, str | None] = trainer.strategy.broadcast(dict(_new_paths(owner, state)))
+        kept: dict[Any, Any] = {**_renamed(state, new), "monitor": state.get("monitor")}
     except RecursionError:  # data that holds itself
-        log.warning("the state of %s is not restored: it holds itself", type(place.callback).__name__)
+        log.warning("the state of %s is not restored: it holds itself", type(owner.callback).__name__)
         return {}
-    gone = [text for text, own in new.items() if own is None]
-    _say(place, [text for text in gone if not is_below(text, place.folder)], trainer)
+    gone = [text for text, path in new.items() if path is None]
+    _warn(owner, [text for text in gone if not is_below(text, owner.folder)], trainer)
     if "dirpath" in state:
-        found["dirpath"] = place.folder if place.is_same else state["dirpath"]
-    return _chosen_again(found, getattr(place.callback, "mode", "min")) if gone else found
+        kept["dirpath"] = owner.folder if owner.is_same else state["dirpath"]
+    return _chosen_again(kept, getattr(owner.callback, "mode", "min")) if gone else kept
 
 
 def _with_text(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A state whose paths are text, as Lightning's are: of a file that holds objects, they may be any."""
-    found = dict(state)
+    """Make text of the paths, which may be any objects in a file that holds objects."""
+    copied = dict(state)
     for name in _FILES:
-        if name in found:
-            found[name] = os.fspath(found[name]) if isinstance(found[name], (str, os.PathLike)) else ""
-    if _MODELS in found:
-        models = found[_MODELS].items() if isinstance(found[_MODELS], Mapping) else ()
-        found[_MODELS] = {os.fspath(key): score for key, score in models if isinstance(key, (str, os.PathLike))}
-    return found
+        if name in copied:
+            copied[name] = os.fspath(copied[name]) if isinstance(copied[name], (str, os.PathLike)) else ""
+    if _MODELS in copied:
+        models = copied[_MODELS].items() if isinstance(copied[_MODELS], Mapping) else ()
+        copied[_MODELS] = {os.fspath(key): score for key, score in models if isinstance(key, (str, os.PathLike))}
+    return copied
 
 
-def _named(place: _Place, state: Mapping[Any, Any]) -> Iterator[tuple[str, str | None]]:
-    """The paths in a state, and the path that each has now; None for one that is not the callback's or not there."""
+def _new_paths(owner: _Owner, state: Mapping[Any, Any]) -> Iterator[tuple[str, str | None]]:
+    """List the paths in a state, and the path that each has now; None for one that is dropped or does not exist."""
     models = state.get(_MODELS)
     for text in [*(state.get(name) for name in _FILES), *(models if isinstance(models, Mapping) else ())]:
         if isinstance(text, str) and text:
-            own = place.own(text)
-            yield text, own if own is not None and (_is_remote(own) or os.path.lexists(own)) else None
+            path = owner.own_file(text)
+            yield text, path if path is not None and (_is_remote(path) or os.path.lexists(path)) else None
     rest = {key: value for key, value in state.items() if key not in (*_FILES, _MODELS, "dirpath", "monitor")}
     for text in filter(_leads, _texts(rest)):
-        yield text, place.kept(text)
+        yield text, owner.users_file(text)
 
 
-def _say(place: _Place, dropped: list[str], trainer: Any) -> None:
-    """Of a folder that is another run's, Lightning says that it is."""
-    if not place.is_same:
-        dropped = [text for text in dropped if not is_below(text, place.state.get("dirpath"))]
+def _warn(owner: _Owner, dropped: list[str], trainer: pl.Trainer) -> None:
+    if not owner.is_same:  # Lightning warns of another run's folder
+        dropped = [text for text in dropped if not is_below(text, owner.state.get("dirpath"))]
     if dropped and trainer.is_global_zero:
         shown = ", ".join(dropped[:_SHOWN]) + (", ..." if len(dropped) > _SHOWN else "")
-        name, folder = type(place.callback).__name__, place.folder
+        name, folder = type(owner.callback).__name__, owner.folder
         log.warning("the checkpoint names files outside of %s's folder %s; it forgets them: %s", name, folder, shown)
 
 
@@ -194,7 +185,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _renamed(value: Any, new: Mapping[str, str | None]) -> Any:
-    """Nested data with other texts; an empty one for those that have none, or nothing among keys and items."""
+    """Replace texts in nested data; dropped ones by an empty one, or by nothing among keys and items."""
     if isinstance(value, str):
         return new.get(value, value) or ""
     if isinstance(value, Mapping):
@@ -210,16 +201,16 @@ def _is_lost(value: Any, new: Mapping[str, str | None]) -> bool:
 
 
 def _chosen_again(state: dict[Any, Any], mode: str) -> dict[Any, Any]:
-    """The state of a `ModelCheckpoint` without files that are gone: best and worst are those of the rest."""
+    """Choose the best and the worst file of a `ModelCheckpoint` anew, as some are gone."""
     models = state.get(_MODELS)
     if not isinstance(models, Mapping) or state.get("monitor") is None:
         return state
-    found = {name: value for name, value in state.items() if name != "kth_value"}
+    rest = {name: value for name, value in state.items() if name != "kth_value"}
     if not models:
-        return {**found, "best_model_path": "", "best_model_score": None, "kth_best_model_path": ""}
+        return {**rest, "best_model_path": "", "best_model_score": None, "kth_best_model_path": ""}
     best, worst = (min, max) if mode == "min" else (max, min)
     with suppress(TypeError, RuntimeError):  # scores that are none
         first, last = best(models, key=models.__getitem__), worst(models, key=models.__getitem__)
-        found |= {"best_model_path": first, "best_model_score": models[first]}
-        found |= {"kth_best_model_path": last, "kth_value": models[last]}
-    return found
+        rest |= {"best_model_path": first, "best_model_score": models[first]}
+        rest |= {"kth_best_model_path": last, "kth_value": models[last]}
+    return rest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lighter._lightning.checkpoints import (
+from lighter._lightning.saves import (
     bookkeeping_of,
     given_checkpoint_io,
     guarded,
@@ -93,12 +93,7 @@ class SaveGuard(Callback):
         self._release(trainer)
 
     def save(self, trainer: Trainer, save: Callable[[], None], path: str | Path) -> None:
-        """Save a checkpoint; it is there when this returns, unless a callback saves it with `async_save`.
-
-        Args:
-            trainer: of the checkpoint.
-            save: Lightning's way to do so, in all processes.
-            path: the checkpoint's.
+        """Call Lightning's `save`; the file is there when this returns, unless a callback saves it with `async_save`.
 
         Raises:
             StorageError: it cannot be written, and this is no fit that goes on without it.
@@ -108,10 +103,10 @@ class SaveGuard(Callback):
         try:
             with training_weights(trainer, in_validation=trainer.validating and validation.is_in_epoch):
                 save()
-        except OSError as found:
+        except OSError as system_error:
             if trainer.world_size > 1:
                 raise  # of files that are not ours: the other processes do not know
-            error: StorageError | None = storage_error(found, path)
+            error: StorageError | None = storage_error(system_error, path)
         else:
             in_background = self.files is not None and self.files.in_background
             self._is_under_way = in_background and self._is_attempt and not trainer.interrupted
@@ -166,7 +161,7 @@ class SaveGuard(Callback):
         self._end_attempt(trainer, error)
 
     def _agreed_outcome(self, trainer: Trainer) -> StorageError | None:
-        """The outcome of the last save in the process that writes; of a fit that fails, others may not be there."""
+        """Return the outcome of the process that writes; of a fit that fails, the others may be gone."""
         error = self.files.outcome() if self.files is not None else None
         if self.files is None or trainer.world_size == 1 or trainer.interrupted:
             return error
@@ -203,10 +198,10 @@ def guard_saves(trainer: Trainer, *, goes_on: bool, in_background: bool) -> Save
     Raises:
         ValueError: a thread is to write them, and the user or the strategy writes them.
     """
-    given = given_checkpoint_io(trainer.strategy)
-    is_ours = type(given) is CheckpointFiles
+    checkpoint_io = given_checkpoint_io(trainer)
+    is_ours = type(checkpoint_io) is CheckpointFiles
     if in_background and not is_ours:
-        how = type(given or trainer.strategy).__name__
+        how = type(checkpoint_io or trainer.strategy).__name__
         raise ValueError(f"async_save is for checkpoint files that Lighter writes, and here {how} does")
     files = GuardedFiles(in_background=in_background) if is_ours else None
     if files is not None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lighter.errors import StorageError
+from lighter.parts.batches import tensors_in
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -41,8 +40,8 @@ def _room(folder: Path, error: OSError, checkpoint: Any) -> list[str]:
 
 
 def _size_of(value: Any) -> int:
-    """The bytes of the tensors in nested data; a memory that several share counts once."""
-    storages = (tensor.untyped_storage() for tensor in tensors_in(value) if tensor.layout is torch.strided)
+    """Count the bytes of the tensors in nested data; a memory that several share counts once."""
+    storages = (tensor.untyped_storage() for _, tensor in tensors_in(value) if tensor.layout is torch.strided)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
@@ -52,12 +51,3 @@ def _in_words(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Iterate over the tensors in nested data."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from tensors_in(inner)

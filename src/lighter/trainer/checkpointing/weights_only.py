@@ -1,6 +1,6 @@
-"""Checkpoints that `weights_only=True` reads: tensors, numbers, text, and lists and dicts of them.
+"""Make checkpoints that `weights_only=True` reads: tensors, numbers, text, and lists and dicts of them.
 
-What is plain but for its type becomes plain. Whatever else a user keeps in a checkpoint stays there, and is named.
+Values that are plain but for their type become plain. Other objects of the user's stay, and a warning names them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ _SHOWN = 5
 
 
 def plain(checkpoint: Any) -> Any:
-    """The checkpoint, with plain tensors for those of subclasses, numbers of Python for those of NumPy that are the
-    same, and text for paths.
+    """Replace tensors of subclasses by plain ones, NumPy's numbers by equal ones of Python's, and paths by text.
 
-    Paths are so among hyperparameters only, which a constructor takes as a config gives them. A number of lower
-    precision than Python's stays what it is: what is computed with it would be another.
+    Paths only among hyperparameters, which a constructor takes as a config gives them. A number of lower precision than
+    Python's stays, as results that are computed with it would change.
     """
     if type(checkpoint) is not dict:
         return checkpoint
@@ -40,7 +39,7 @@ def plain(checkpoint: Any) -> Any:
 
 
 def _plain(value: Any, *, paths: bool) -> Any:
-    """The value itself where there is nothing to change in it."""
+    """Return the value itself where there is nothing to replace in it."""
     if type(value) is Tensor:
         return value
     if type(value) in (dict, OrderedDict):
@@ -57,17 +56,14 @@ def _plain(value: Any, *, paths: bool) -> Any:
 
 
 def _with(value: dict[Any, Any], changed: dict[Any, Any]) -> dict[Any, Any]:
-    """A dict of the same type and attributes, those of a module's state among them, with other values."""
+    """Copy a dict with its type and attributes, which a module's state has, and change some values."""
     copied = copy.copy(value)
     copied.update(changed)
     return copied
 
 
 def refused(path: Any) -> list[str]:
-    """What in a checkpoint's pickle `weights_only=True` refuses: the names of classes and functions, as a rule.
-
-    Only the pickle is read, not the tensors.
-    """
+    """List what `weights_only=True` refuses in a checkpoint's pickle: names of classes and functions, as a rule."""
     try:
         return sorted(get_unsafe_globals_in_checkpoint(path))
     except pickle.UnpicklingError as error:  # a number of a thousand digits, a list that holds itself
@@ -75,13 +71,13 @@ def refused(path: Any) -> list[str]:
 
 
 def what_to_do(checkpoint: Any, file: str) -> str:
-    """A warning that says where in a checkpoint it is that `weights_only=True` refuses, and what to do about it."""
+    """Write a warning that says where in a checkpoint the refused values are, and how to avoid them."""
     try:
-        found = list(_places(checkpoint, ""))
+        named = list(_refused_values(checkpoint, ""))
     except RecursionError:
-        found = []
-    lines = [f"  {place}: {name}" for place, name in found[:_SHOWN]]
-    lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        named = []
+    lines = [f"  {key}: {name}" for key, name in named[:_SHOWN]]
+    lines += [f"  ... and {len(named) - _SHOWN} more"] if len(named) > _SHOWN else []
     return "\n".join(
         [
             f"{file} holds more than weights and plain data. All of it is saved, but it can be loaded only with"
@@ -93,16 +89,16 @@ def what_to_do(checkpoint: Any, file: str) -> str:
     )
 
 
-def _places(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _refused_values(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if type(value) is dict:
         for key, inner in value.items():
-            yield from _places(inner, f"{place}::{key}" if place else str(key))
+            yield from _refused_values(inner, f"{path}::{key}" if path else str(key))
     elif type(value) in (list, tuple):
         for index, inner in enumerate(value):
-            yield from _places(inner, f"{place}::{index}")
+            yield from _refused_values(inner, f"{path}::{index}")
     elif not _is_simple(value) and _refused_alone(value):
         kind = value if isinstance(value, type) else type(value)
-        yield place, f"{kind.__module__}.{kind.__qualname__}"
+        yield path, f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_simple(value: Any) -> bool:

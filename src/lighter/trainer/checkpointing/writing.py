@@ -7,15 +7,15 @@ the tensors to the file, without a copy of them all.
 from __future__ import annotations
 
 import os
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch.utils.serialization import config as serialization
 
 from lighter.files.atomic import sync_folder
-from lighter.files.manifest import append_manifest
+from lighter.files.manifest import END_SIZE, Manifest, sealed
 from lighter.files.partials import partial_of
 from lighter.trainer.checkpointing.manifest import describe
 from lighter.trainer.checkpointing.weights_only import refused
@@ -29,7 +29,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     It touches nothing but the file, and may be called from any thread; not twice at once for the same file.
 
     Returns:
-        what in it `weights_only=True` refuses; best nothing.
+        the names in it that `weights_only=True` refuses; best none.
 
     Raises:
         OSError: it cannot be written. A file that had the name before is still there, and nothing else is left.
@@ -37,19 +37,18 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     _make_folder(path.parent)
     partial = partial_of(path)
     try:
-        with open(partial, "w+b", buffering=_BUFFER) as file:
-            _save(checkpoint, file)
-            append_manifest(file, describe(checkpoint, file.tell(), path.parent))
+        with open(partial, "wb", buffering=_BUFFER) as file:
+            _save(checkpoint, file, path.parent)
             file.flush()
             os.fsync(file.fileno())
-        found = refused(partial)
+        unsafe = refused(partial)
         os.replace(partial, path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-    return found
+    return unsafe
 
 
 def _make_folder(folder: Path) -> None:
@@ -59,31 +58,45 @@ def _make_folder(folder: Path) -> None:
         sync_folder(each.parent)
 
 
-def _save(checkpoint: Any, file: IO[bytes]) -> None:
+def _save(checkpoint: Any, file: IO[bytes], folder: Path) -> None:
     stream: Any = _Stream(file)
     try:
-        # the file is verified by its checksums, which a user may have switched off
-        with serialization.patch("save.compute_crc32", True):  # type: ignore[attr-defined]
-            torch.save(checkpoint, stream)
+        torch.save(checkpoint, stream)
     except Exception:
         if stream.error is not None:
             raise stream.error from None
         raise
+    stream.end(describe(checkpoint, file.tell(), folder))
 
 
 class _Stream:
-    """A file that keeps the error of a write: torch makes a `RuntimeError` about positions of it."""
+    """A file that knows the CRC-32 of its bytes, but for the record that ends an archive: it gets the manifest.
+
+    Attributes:
+        error: that of a write, of which torch makes a `RuntimeError` about positions.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        self._file, self._crc, self._held = file, 0, b""
         self.error: BaseException | None = None
 
     def write(self, data: memoryview) -> int:
         try:
-            return self._file.write(data)
+            self._file.write(data)
         except BaseException as error:
             self.error = error
             raise
+        if len(data) < END_SIZE:
+            held = self._held + bytes(data)
+            self._crc, self._held = zlib.crc32(held[:-END_SIZE], self._crc), held[-END_SIZE:]
+        else:
+            self._crc = zlib.crc32(data[:-END_SIZE], zlib.crc32(self._held, self._crc))
+            self._held = bytes(data[-END_SIZE:])
+        return len(data)
+
+    def end(self, manifest: Manifest) -> None:
+        self._file.seek(-END_SIZE, os.SEEK_CUR)
+        self._file.write(sealed(self._held, self._crc, manifest))
 
     def flush(self) -> None:
         """Do nothing: the end of the file is still to come."""

@@ -33,7 +33,7 @@ def stop_together(trainer: Trainer, finding: Finding | None, prefix: str = "") -
 
 
 def agreed_error(trainer: Trainer, finding: Finding | None, prefix: str = "") -> NonFiniteError:
-    """The error to stop with, where all processes are about to: with the finding of the one where it began."""
+    """Make the error to stop with, where all processes are about to: with the finding of the one where it began."""
     text = str(finding) if finding is not None else ""
     if trainer.world_size > 1 and distributed.is_available() and distributed.is_initialized():
         text = _first_cause(trainer, text, is_cause=finding is not None and finding.is_cause)

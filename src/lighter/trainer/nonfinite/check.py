@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerStatus
 
-from lighter._lightning.optimization import searches_learning_rate
+from lighter._lightning.closures import searches_learning_rate
 from lighter.trainer.nonfinite.agreement import stop_together
 from lighter.trainer.nonfinite.report import of_weight
 from lighter.trainer.nonfinite.steps import StepCheck

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lighter._lightning.optimization import Closure, ClosureResult, wrapped_closure
+from lighter._lightning.closures import Closure, ClosureResult, wrapped_closure
 from lighter.trainer.nonfinite.steps import StepCheck
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def checked(
     closure: Closure, check: StepCheck, trainer: Trainer, optimizer: Optimizer, kwargs: Mapping[str, Any]
 ) -> Closure:
-    """A closure whose loss and gradients are checked, before hooks on the optimizer's step and clipping."""
+    """Wrap a closure so that its loss and gradients are checked, before hooks on the optimizer's step and clipping."""
     batch = kwargs.get("batch")
     is_first = trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
 

@@ -45,7 +45,7 @@ _CHOICE = """\
 `detect_anomaly: true` names the operation. `on_non_finite: skip` leaves such a step out, `continue` trains on."""
 
 
-class Place(NamedTuple):
+class Moment(NamedTuple):
     """A moment of a fit: epoch and batch from 0, and the optimizer's steps taken before."""
 
     epoch: int
@@ -61,8 +61,8 @@ class Finding:
     """A NaN or Inf, in words.
 
     Attributes:
-        what: the loss, gradient or weight.
-        place: where it was met first.
+        subject: the loss, gradient or weight.
+        moment: when it was met first.
         rows: what was checked besides, by name.
         outcome: the state of the weights or checkpoints.
         hint: what usually helps.
@@ -70,8 +70,8 @@ class Finding:
         is_hopeless: weights are NaN or Inf, so leaving out steps does not help.
     """
 
-    what: str
-    place: Place
+    subject: str
+    moment: Moment
     rows: Mapping[str, str]
     outcome: str
     hint: str
@@ -80,8 +80,8 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What, and where."""
-        return f"{self.what} in {self.place}"
+        """The subject, and where it was met."""
+        return f"{self.subject} in {self.moment}"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.rows)
@@ -90,15 +90,7 @@ class Finding:
 
 
 def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
-    """Describe a loss.
-
-    Args:
-        loss: the loss that is back-propagated.
-        output: the step's output, with its named losses where there are some.
-        batch: the step's batch.
-        exempt: the weights that were NaN or Inf when the fit began.
-        trainer: of the fit.
-    """
+    """Describe a loss that is back-propagated; weights that were NaN or Inf when the fit began are exempt."""
     causes, hint, in_weights = _causes(batch, exempt, trainer)
     losses = output.get("losses") if isinstance(output, Mapping) else None
     parts = {name: part for name, part in losses.items() if name != "total"} if isinstance(losses, Mapping) else {}
@@ -108,12 +100,12 @@ def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trai
     rows = {**_process(trainer), **causes, "learning rate": ", ".join(_rates(trainer))}
     is_taken = in_weights or not trainer.lightning_module.automatic_optimization
     outcome, hint = TAKEN if is_taken else NOT_TAKEN, hint or _LOSS
-    what = f"The loss{name} is {_kind(bad)}"
-    return Finding(what, place_in(trainer), rows, outcome, hint, is_cause=True, is_hopeless=in_weights)
+    subject = f"The loss{name} is {_kind(bad)}"
+    return Finding(subject, moment_of(trainer), rows, outcome, hint, is_cause=True, is_hopeless=in_weights)
 
 
 def of_gradients(optimizer: Optimizer, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
-    """Describe a gradient of a finite loss; arguments as above."""
+    """Describe a gradient of a finite loss."""
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     optimized = {parameter: None for group in optimizer.param_groups for parameter in group["params"]}
     parameters = [p for p in {**names, **optimized} if p in optimized and p.grad is not None]  # in the module's order
@@ -128,9 +120,9 @@ def of_gradients(optimizer: Optimizer, batch: Any, exempt: Collection[str], trai
         **causes,
         "learning rate": ", ".join(_rates(trainer, named[bad.name] if bad is not None else None)),
     }
-    what = f"The gradient of `{bad.name}` is {_kind(bad)}" if bad is not None else "A gradient is not finite"
+    subject = f"The gradient of `{bad.name}` is {_kind(bad)}" if bad is not None else "A gradient is not finite"
     outcome = TAKEN if in_weights else NOT_TAKEN
-    return Finding(what, place_in(trainer), rows, outcome, hint or _GRADIENT, is_hopeless=in_weights)
+    return Finding(subject, moment_of(trainer), rows, outcome, hint or _GRADIENT, is_hopeless=in_weights)
 
 
 def _causes(batch: Any, exempt: Collection[str], trainer: Trainer) -> tuple[dict[str, str], str, bool]:
@@ -158,40 +150,31 @@ def of_weight(weight: NonFinite, trainer: Trainer) -> Finding:
     parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
     if parameter is None:
         rows = {**_process(trainer), "buffer": weight.values}
-        return Finding(f"The buffer `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _BUFFER)
+        return Finding(f"The buffer `{weight.name}` is {_kind(weight)}", moment_of(trainer), rows, TAKEN, _BUFFER)
     rates = _rates(trainer, parameter) or ["none: no optimizer has it"]
     rows = {**_process(trainer), "weight": weight.values, "learning rate": ", ".join(rates)}
-    return Finding(f"The weight `{weight.name}` is {_kind(weight)}", place_in(trainer), rows, TAKEN, _WEIGHTS)
+    return Finding(f"The weight `{weight.name}` is {_kind(weight)}", moment_of(trainer), rows, TAKEN, _WEIGHTS)
 
 
 def of_table(
-    place: Place, loss: float, gradients: str, weight: NonFinite | None, every: int, trainer: Trainer
+    moment: Moment, loss: float, gradients: str, weight: NonFinite | None, every: int, trainer: Trainer
 ) -> Finding:
-    """Describe a loss or gradient that was read from a device after several steps.
-
-    Args:
-        place: of the first batch that was not finite.
-        loss: its loss.
-        gradients: `finite` or `not finite`.
-        weight: the first weight with NaN or Inf by now.
-        every: how many batches there are between two readings.
-        trainer: of the fit.
-    """
+    """Describe the first loss or gradient in a table that is read `every` so many batches, and a weight by now."""
     is_loss = loss - loss != 0
     rows = {
         **_process(trainer),
         "gradients": gradients,
         "weights": f"{weight}, by now" if weight is not None else "all finite",
         "learning rate": ", ".join(_rates(trainer)),
-        "found in": f"{place_in(trainer)}: a device is read every {every} batches",
+        "found in": f"{moment_of(trainer)}: a device is read every {every} batches",
     }
-    what = f"The loss is {loss}" if is_loss else "A gradient is not finite"
-    return Finding(what, place, rows, TAKEN, _LATER, is_cause=is_loss)
+    subject = f"The loss is {loss}" if is_loss else "A gradient is not finite"
+    return Finding(subject, moment, rows, TAKEN, _LATER, is_cause=is_loss)
 
 
-def place_in(trainer: Trainer) -> Place:
+def moment_of(trainer: Trainer) -> Moment:
     """Return where a fit is."""
-    return Place(trainer.current_epoch, max(trainer.fit_loop.epoch_loop.batch_idx, 0), trainer.global_step)
+    return Moment(trainer.current_epoch, max(trainer.fit_loop.epoch_loop.batch_idx, 0), trainer.global_step)
 
 
 def _kind(bad: NonFinite | None) -> str:
@@ -203,7 +186,7 @@ def _process(trainer: Trainer) -> Mapping[str, str]:
 
 
 def _rates(trainer: Trainer, parameter: Tensor | None = None) -> list[str]:
-    """The learning rates of all parameter groups, or of those that have a parameter, each once."""
+    """List the learning rates of all parameter groups, or of those that have a parameter, each once."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     if parameter is not None:
         groups = [group for group in groups if any(p is parameter for p in group["params"])]

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from lighter._lightning.optimization import logging_interval
+from lighter._lightning.closures import logging_interval
 from lighter.errors import NonFiniteError
 from lighter.parts.allocation import unfilled_memory
 from lighter.trainer.nonfinite.agreement import agreed_error, stop_together
-from lighter.trainer.nonfinite.report import Finding, Place, of_gradients, of_loss, of_table, place_in
+from lighter.trainer.nonfinite.report import Finding, Moment, moment_of, of_gradients, of_loss, of_table
 from lighter.trainer.nonfinite.tensors import first_nonfinite_weight, gradients_of, mark
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class StepCheck:
         self._table = torch.zeros(rows, dtype=widest, device=device), torch.zeros(rows, device=device)
         self._losses, self._flags = (column.unbind() for column in self._table)
         self._one = torch.ones((), device=device)
-        self._row, self._places = 0, list[Place]()  # of the table
+        self._row, self._moments = 0, list[Moment]()  # of the table
         self._loss: Finding | None = None  # of the batches whose gradients add up
         self._gradient: Finding | None = None  # before hooks and clipping had them
         self._buffers = _Buffers(trainer.lightning_module) if skips else None
@@ -70,12 +70,7 @@ class StepCheck:
             self._buffers.remember()
 
     def loss(self, loss: Tensor, output: Any, batch: Any) -> Tensor:
-        """Check a loss before it is back-propagated.
-
-        Args:
-            loss: the loss, divided by the number of batches whose gradients add up.
-            output: the training step's output.
-            batch: the training step's batch.
+        """Check a loss before it is back-propagated; `output` is the training step's.
 
         Returns:
             the loss to back-propagate: the same, bit for bit, if it is finite.
@@ -105,14 +100,14 @@ class StepCheck:
         self._make_room()
         self._row += 1
         if not self._reads_each:
-            self._losses[len(self._places)].copy_(_total(loss))
-            self._places.append(place_in(self.trainer))
+            self._losses[len(self._moments)].copy_(_total(loss))
+            self._moments.append(moment_of(self.trainer))
         elif self._loss is None and not _is_finite(loss):
             self._loss = of_loss(loss.detach(), output, batch, self._exempt, self.trainer)
 
     def _make_room(self) -> None:
         """Read the table when it is full, in all processes at the same batch."""
-        if self._row == len(self._losses):
+        if self._row == len(self._losses) and not self._skips:
             stop_together(self.trainer, self.pending())
 
     def note_gradients(self, optimizer: Optimizer, batch: Any) -> None:
@@ -172,21 +167,21 @@ class StepCheck:
 
     def pending(self) -> Finding | None:
         """Take the first finding that was not acted on yet out of the table, which is empty afterwards."""
-        places, self._places, self._row = self._places, [], 0
+        moments, self._moments, self._row = self._moments, [], 0
         if self._reads_each:
             return None if self._skips else self._loss
         losses, flags = torch.stack([column.to(self._table[0]) for column in self._table]).tolist()
-        for place, loss, flag in zip(places, losses, flags, strict=False):
+        for moment, loss, flag in zip(moments, losses, flags, strict=False):
             if not math.isfinite(loss) or flag:
                 self._table[1].zero_()
                 weight = first_nonfinite_weight(self.trainer.lightning_module, self._exempt)
                 gradients = "not finite" if flag else "finite"
-                return of_table(place, loss, gradients, weight, len(losses), self.trainer)
+                return of_table(moment, loss, gradients, weight, len(losses), self.trainer)
         return None
 
 
 def _total(loss: Tensor) -> Tensor:
-    """A loss as one number; a module's own `backward` may take several."""
+    """Return a loss as one number; a module's own `backward` may take several."""
     loss = loss.detach()
     return loss.reshape(()) if loss.numel() == 1 else loss.sum()
 
@@ -232,7 +227,7 @@ def _copy_of(buffer: Tensor) -> Tensor:
 
 
 def _put_back(buffer: Tensor | None, copy: Tensor | None) -> Tensor | None:
-    """The same tensor with the values of its copy, as others may refer to it too."""
+    """Restore a buffer from its copy, in place where possible, as others may refer to it too."""
     if buffer is None or copy is None or copy is buffer:
         return buffer
     try:

@@ -82,7 +82,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The values of a tensor, or of this process's shard of it, in a real type that torch can calculate with."""
+    """Return the values of a tensor, or of this process's shard, in a real type that torch can calculate with."""
     tensor = tensor.detach()
     if (to_local := getattr(tensor, "to_local", None)) is not None:  # a DTensor
         tensor = to_local()
@@ -96,7 +96,7 @@ def _dense(tensor: Tensor) -> Tensor:
 
 
 def first_nonfinite(named: Iterable[tuple[str, Tensor]]) -> NonFinite | None:
-    """The first tensor with NaN or Inf, in the given order."""
+    """Find the first tensor with NaN or Inf, in the given order."""
     return next((found for name, tensor in named if (found := find_nonfinite(name, tensor)) is not None), None)
 
 
@@ -112,24 +112,24 @@ def find_nonfinite(name: str, tensor: Tensor) -> NonFinite | None:
 
 
 def nonfinite_in_batch(batch: Any) -> list[NonFinite]:
-    """The tensors of a batch with NaN or Inf, named by the keys and indices that lead to them."""
+    """Find the tensors of a batch with NaN or Inf, named by the keys and indices that lead to them."""
     found = (find_nonfinite(name or "the batch", tensor) for name, tensor in tensors_in(batch) if _has_values(tensor))
     return [one for one in found if one is not None]
 
 
 def largest_value(tensor: Tensor) -> float:
-    """The largest absolute value of a tensor; 0 if it is empty."""
+    """Return the largest absolute value of a tensor; 0 if it is empty."""
     values = _dense(tensor)
     return float(torch.linalg.vector_norm(values, math.inf)) if values.numel() else 0.0
 
 
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters that can be NaN or Inf, in the order of the module."""
+    """List the parameters that can be NaN or Inf, in the order of the module."""
     return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
 
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and persistent buffers that can be NaN or Inf: of a checkpoint, all that counts as weights."""
+    """List the parameters and persistent buffers that can be NaN or Inf: the weights of a checkpoint."""
     yield from parameters_of(module)
     for prefix, part in module.named_modules():
         for name, buffer in part.named_buffers(recurse=False):
@@ -139,13 +139,13 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def first_nonfinite_weight(module: nn.Module, exempt: Collection[str] = ()) -> NonFinite | None:
-    """The first weight with NaN or Inf, apart from the exempt names."""
+    """Find the first weight with NaN or Inf, apart from the exempt names."""
     named = [(name, weight) for name, weight in weights_of(module) if name not in exempt]
     return None if all_finite(weight for _, weight in named) else first_nonfinite(named)
 
 
 def nonfinite_weights(module: nn.Module) -> frozenset[str]:
-    """The names of the weights with NaN or Inf."""
+    """Return the names of the weights with NaN or Inf."""
     named = list(weights_of(module))
     if all_finite(weight for _, weight in named):
         return frozenset()

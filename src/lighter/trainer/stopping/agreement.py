@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed as dist
 
-from lighter._lightning.optimization import logging_interval
+from lighter._lightning.closures import logging_interval
 from lighter.processes import signals
 
 _SECONDS = 1.0  # between two agreements, and between two looks into the store

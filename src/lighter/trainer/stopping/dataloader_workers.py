@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import context as processes
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytorch_lightning as pl
@@ -108,19 +109,16 @@ if hasattr(signal, "pthread_sigmask"):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    class ForkedWorker(processes.ForkProcess):
+    class _Born(BaseProcess):
+        def start(self) -> None:
+            with _signals_blocked():
+                super().start()
+
+    class ForkedWorker(_Born, processes.ForkProcess):
         """Forked while signals are blocked, which it inherits."""
 
-        def start(self) -> None:
-            with _signals_blocked():
-                super().start()
-
-    class SpawnedWorker(processes.SpawnProcess):
+    class SpawnedWorker(_Born, processes.SpawnProcess):
         """Spawned while signals are blocked, which it inherits."""
-
-        def start(self) -> None:
-            with _signals_blocked():
-                super().start()
 
     _PROCESSES |= {"fork": ForkedWorker, "spawn": SpawnedWorker}
 

@@ -28,7 +28,7 @@ from lighter._lightning.access import (
     running_loaders,
     tell_to_stop,
 )
-from lighter._lightning.checkpoints import is_fast_dev_run
+from lighter._lightning.saves import is_fast_dev_run
 from lighter.errors import ProcessError, StorageError
 from lighter.files.run_folder import CHECKPOINTS, LAST, is_rank_zero
 from lighter.files.storage import identity, on_disk
