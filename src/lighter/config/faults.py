@@ -55,21 +55,18 @@ def explained(
         return wrong
     add_note(error, _circumstances(objects, path))
     caller = definition["_target_"] if is_target(definition) else path
-    return as_exception(cut_traceback(error, _users_traceback(error)), str(caller))
+    theirs = (trace for trace in traces(error) if not _module(trace).startswith(_OURS))
+    return as_exception(cut_traceback(error, next(theirs, error.__traceback__)), str(caller))
 
 
 def as_exception(error: BaseException, caller: str) -> BaseException:
     """Return an error that ends the run as a failure: `exit(0)` somewhere in a constructor is no success."""
-    if isinstance(error, Exception) or (isinstance(error, SystemExit) and _is_of_signal(error)):
+    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128  # 128 + n
+    if isinstance(error, Exception) or is_of_signal:
         return error
     ended = ModuleError(f"`{caller}` ends the program: {_said(error)}")
     ended.__cause__ = error
     return ended
-
-
-def _is_of_signal(error: SystemExit) -> bool:
-    """Return whether the exit code is 128 + n, as a user's handler of signal n raises it."""
-    return isinstance(error.code, int) and error.code > 128
 
 
 def _said(error: BaseException) -> str:
@@ -119,12 +116,12 @@ def _of_environment(error: BaseException) -> str:
 
 def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
     """Return whether an expression failed, rather than code of the user's that it called."""
-    starts = [number for number, trace in enumerate(frames) if _evaluates(trace)]
+    starts = [
+        number
+        for number, trace in enumerate(frames)
+        if REFERENCES in trace.tb_frame.f_globals or _module(trace).startswith("lighter.config.safe")
+    ]
     return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
-
-
-def _evaluates(trace: TracebackType) -> bool:
-    return REFERENCES in trace.tb_frame.f_globals or _module(trace).startswith("lighter.config.safe")
 
 
 def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
@@ -195,18 +192,14 @@ def _misfit(definition: Mapping[str, Any], path: str, target: Any, given: Iterab
 
 
 def _circumstances(objects: Objects, path: str) -> str:
-    node = objects.tree.find(path)
+    node, definition = objects.tree.find(path), objects.called(path)
     written = f" ({node.origin})" if node is not None else ""
-    definition = objects.called(path)
-    call = f", calling {_shown_call(definition)}" if is_target(definition) else ""
-    return f"while `{path}`{written} was made{call}"
-
-
-def _shown_call(definition: Mapping[str, Any]) -> str:
+    if not is_target(definition):
+        return f"while `{path}`{written} was made"
     unnamed = definition.get("_args_")
     shown = [_shown(value) for value in unnamed] if isinstance(unnamed, list) else []
     shown += [f"{key}={_shown(value)}" for key, value in definition.items() if key not in SPECIAL]
-    return f"{definition['_target_']}({', '.join(shown)})"
+    return f"while `{path}`{written} was made, calling {definition['_target_']}({', '.join(shown)})"
 
 
 def _shown(value: Any) -> str:
@@ -225,8 +218,3 @@ def traces(error: BaseException) -> list[TracebackType]:
 
 def _module(trace: TracebackType) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", ""))
-
-
-def _users_traceback(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the first frame that is not ours."""
-    return next((trace for trace in traces(error) if not _module(trace).startswith(_OURS)), error.__traceback__)

@@ -18,7 +18,7 @@ _FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, 
 
 def resolved(root: Node) -> Node:
     """Return a merged tree in which pure expressions, and references to values, are worked out."""
-    copied = copied_paths(root)
+    copied = copied_paths(root)  # where a relative reference means something else than in the copies
     above = {prefix for path in copied for prefix in prefixes(path)}
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:
@@ -28,17 +28,16 @@ def resolved(root: Node) -> Node:
             value = {key: worked_out(child, join(path, key), in_copied) for key, child in value.items()}
         elif isinstance(value, list):
             value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
-        elif isinstance(value, str) and value[:1] in ("@", "$") and not _moves(value, in_copied or path in above):
+        elif (
+            isinstance(value, str)
+            and value[:1] in ("@", "$")
+            and not ((in_copied or path in above) and re.search(r"[@%]::", value))
+        ):
             with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
                 return _as_node(_value(root, node, path, Work()), node)
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
-
-
-def _moves(text: str, in_copied: bool) -> bool:
-    """Return whether a value would mean something else where it is copied to: its reference is relative."""
-    return in_copied and bool(re.search(r"[@%]::", text))
 
 
 def _value(root: Node, node: Node, path: str, work: Work, depth: int = 0) -> Any:
