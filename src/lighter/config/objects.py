@@ -43,7 +43,7 @@ class Objects(PlainDefinitions):
         self.safe = safe
         self._work = Work()
         self._names = import_names(tree) if safe is None else {}
-        self._resolver = Resolver(self, self._evaluated, self._called)
+        self._resolver = Resolver(self, self._evaluate, self._make)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was imported for expressions: modules do not travel to another process."""
@@ -154,7 +154,7 @@ class Objects(PlainDefinitions):
             problem = self.problem("these references go round in a circle", circle.path, str(circle))
         raise ConfigError([problem])
 
-    def _called(self, definition: Mapping[str, Any], path: str) -> Any:
+    def _make(self, definition: Mapping[str, Any], path: str) -> Any:
         """Make an object from its definition, with all values worked out."""
         if disabled(definition):
             return None
@@ -211,7 +211,7 @@ class Objects(PlainDefinitions):
             raise ConfigError([self.problem(not_callable(name, target), path)])
         return target
 
-    def _evaluated(self, text: str, references: Mapping[str, Any], path: str) -> Any:
+    def _evaluate(self, text: str, references: Mapping[str, Any], path: str) -> Any:
         """Return the value of an expression: Python's, or in safe mode that of an interpreter."""
         expression = text.removeprefix("$")
         try:
