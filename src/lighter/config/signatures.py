@@ -38,7 +38,7 @@ _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why a call is not one that its target takes.
+    """Return why a call is not one that its target takes.
 
     Attributes:
         argument: the name or the position of the argument; None for the whole call.

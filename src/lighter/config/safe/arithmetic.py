@@ -22,6 +22,7 @@ from lighter.config.safe.work import MAX_BITS, MAX_ITEMS, NUMBERS, SCALARS, SEQU
 
 MAX_LENGTH = 2000
 _MAX_DEPTH = 60
+# without bits, shifts and matrix products, which ordinary configs do without
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

@@ -30,6 +30,7 @@ _LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, h
 }
 _OF_ARRAYS_TOO = ("float", "int", "len")
 _MAX_DIGITS = 1000  # of `round`, which works out 10 to their power
+# methods that neither write nor call what they are given; `Work.call` looks at the sizes of what they make
 _OF_TENSORS = (
     "abs all amax amin any argmax argmin bool clamp clone contiguous cos detach dim double exp flatten float half int"
     " item log log_softmax long max mean median min numel permute relu reshape round sigmoid sin size softmax sqrt"

@@ -1,4 +1,4 @@
-"""All that safe mode refuses in a config, found by reading it. Nothing is imported, and all is shown at once."""
+"""Yield all that safe mode refuses in a config, found by reading it. Nothing is imported, and all is shown at once."""
 
 from __future__ import annotations
 
