@@ -19,13 +19,13 @@ class Event:
     """One step in the history of a value.
 
     Attributes:
-        what: `defined`, `changed` or `deleted`.
+        change: `defined`, `changed` or `deleted`.
         origin: where that was written.
         path: of what changed: the value itself, or something in it.
         value: what it was from then on.
     """
 
-    what: str
+    change: str
     origin: Origin
     path: str
     value: Any = None
