@@ -67,7 +67,7 @@ def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def _bare(word: str) -> str:
-    """Return a word as those compare it who take members by text."""
+    """Return a word without case and signs, as those compare it who take members by text."""
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 

@@ -97,7 +97,7 @@ def _place(node: Node) -> Origin:
 
 
 def _deleter(step: Step, path: str) -> Origin:
-    """Where a step says that a value goes, or what holds it is replaced."""
+    """Return where a step says that a value goes, or what holds it is replaced."""
     if step.override is not None:
         return step.override.value.key_origin or step.override.value.origin
     if step.tree is None:

@@ -65,7 +65,7 @@ def leads_out(value: object) -> str | None:
 
 
 def _is_inside(text: str, roots: Iterable[Path]) -> bool:
-    """Both as it is and with `~` worked out, since those who use it may do either; of a pattern, all that fits it."""
+    """Check a text as it is and with `~` expanded, as its user may do either; of a pattern, all that fits it."""
     if "\0" in text:
         return False
     spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}

@@ -45,7 +45,7 @@ def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
 
 
 def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
-    """Paths that the engine itself uses, and what a config must not decide."""
+    """Check paths that the engine itself uses, and what a config must not decide."""
     folder = root.find("run::dir")
     if folder is not None:
         with _noting(folder, "run::dir", problems):
@@ -93,7 +93,7 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
 
 
 def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
-    """Return the arguments that are written here; those that are worked out are checked when the call is made."""
+    """Check the arguments that are written here; those that are worked out are checked when the call is made."""
     problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
         is_worked_out = any(is_target(inner.value) or is_reference(inner.value) for _, inner in child.walk())
