@@ -70,6 +70,8 @@ def test_a_live_object_does_not_stand_in_the_way() -> None:
         ("@vars::n", 3),
         ("@vars::list", [1, 3]),
         ("@vars::chain", 6),
+        ("$@vars::list is @vars::list", True),
+        ("$2 in @vars::list or @vars::n[0:1] == 'x' if @vars::n is None else @vars::list[::-1]", [3, 1]),
         ("@::n", 3),
         ("$'a' + 'b'", "ab"),
         *(
@@ -143,14 +145,14 @@ def test_the_history_of_a_value(write: Write, key: str, words: list[str], lines:
     for name, text in FILES.items():
         write(name, text)
     events, _ = history(key, ["over.yaml", *words])
-    assert [f"{event.origin} {event.what} {event.value}" for event in events] == lines
+    assert [f"{event.origin} {event.change} {event.value}" for event in events] == lines
 
 
 def test_the_history_of_what_a_dict_holds(write: Write) -> None:
     for name, text in FILES.items():
         write(name, text)
     events, _ = history("m", ["over.yaml"])
-    changed = [(event.what, event.path) for event in events]
+    changed = [(event.change, event.path) for event in events]
     assert changed == [
         ("defined", "m"),
         ("changed", "m::lr"),

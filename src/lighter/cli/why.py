@@ -43,8 +43,8 @@ def _place(event: Event) -> str:
 
 def _what(key: str, event: Event) -> str:
     inner = event.path[len(key) + 2 :] if event.path != key else ""
-    value = f": {shortened(_text(event.value), _WIDEST)}" if event.what != "deleted" else ""
-    return f"{event.what}{f' {inner}' if inner else ''}{value}"
+    value = f": {shortened(_text(event.value), _WIDEST)}" if event.change != "deleted" else ""
+    return f"{event.change}{f' {inner}' if inner else ''}{value}"
 
 
 def _text(value: object) -> str:

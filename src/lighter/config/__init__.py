@@ -122,7 +122,9 @@ def _safe_for(inputs: Sequence[Input], safe: SafeMode | None) -> SafeMode | None
     """Return what a config may do, with the folders that its files are in. One from a URL is not trusted."""
     if safe is None and any(map(is_url, inputs)):
         safe = SafeMode()
-    return safe.within(_folders(inputs)) if safe is not None else None
+    files = [item for item in inputs if isinstance(item, (str, PathLike)) and not is_url(item)]
+    folders = [Path(item).resolve().parent for item in files if not is_override(str(item))]
+    return safe.within(folders) if safe is not None else None
 
 
 def _with_seed(merged: Node) -> Node:
@@ -139,9 +141,3 @@ def _runs(root: Node) -> Path:
     if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
         return Path(node.value).expanduser().resolve()
     return Path.cwd().resolve() / OUTPUTS
-
-
-def _folders(inputs: Sequence[Input]) -> list[Path]:
-    """Return the folders of the config files that the user gave."""
-    files = [item for item in inputs if isinstance(item, (str, PathLike)) and not is_url(item)]
-    return [Path(item).resolve().parent for item in files if not is_override(str(item))]

@@ -50,7 +50,7 @@ def fits(value: object, annotation: Any) -> bool:
 
 def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
-        return _bare(value) in {_bare(name) for name in _words_of(kind)}
+        return _bare(value) in map(_bare, (*kind.__members__, *(str(member.value) for member in kind)))
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
         return isinstance(value, list) or (isinstance(value, dict) and not any(isinstance(key, str) for key in value))
     if kind in _NUMBERS:
@@ -61,16 +61,13 @@ def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
         return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
     if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
         return _fits_list(value, kind, args)
-    return not (_is_decisive(kind) or kind is _CALLABLE) or _is_instance(value, kind)
-
-
-def _words_of(kind: type[Enum]) -> list[str]:
-    """Return the names and the texts of an enum's members."""
-    return [*kind.__members__, *(str(member.value) for member in kind)]
+    is_ours = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
+    takes_instances_only = is_ours and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
+    return not (takes_instances_only or kind is _CALLABLE) or _is_instance(value, kind)
 
 
 def _bare(word: str) -> str:
-    """Return a word as those compare it who take members by text."""
+    """Return a word without case and signs, as those compare it who take members by text."""
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
@@ -90,12 +87,6 @@ def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if len(args) == 2 and args[1] is Ellipsis:
         return all(fits(item, args[0]) for item in value)
     return len(value) == len(args) and all(map(fits, value, args))
-
-
-def _is_decisive(kind: type) -> bool:
-    """Return whether a class takes nothing but its instances: modules, tensors and the like."""
-    known = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
-    return known and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
 
 
 def _is_instance(value: object, kind: type) -> bool:

@@ -22,8 +22,8 @@ def _with_origins(text: str, tree: Node) -> str:
     if written is None or problems:  # the tree holds live objects, whose text is anything
         return text
     lines = text.split("\n")
-    starts = [*_starts(written), len(lines)]
-    ends = dict(pairwise(starts))
+    starts = sorted({place.line for _, node in written.walk() for place in (node.origin, node.key_origin) if place})
+    ends = dict(pairwise([*starts, len(lines)]))
     for leaf, node in zip(_leaves(written), _leaves(tree), strict=True):
         line = ends[leaf.origin.line] - 1  # a text of several lines ends before the next value
         lines[line - 1] += f"  # {short(node.origin)}"
@@ -37,11 +37,6 @@ def _leaves(node: Node) -> Iterator[Node]:
             yield from _leaves(child)
     else:
         yield node
-
-
-def _starts(tree: Node) -> list[int]:
-    """Return the lines in which a key or a value begins."""
-    return sorted({origin.line for _, node in tree.walk() for origin in (node.origin, node.key_origin) if origin})
 
 
 def short(origin: Origin) -> str:

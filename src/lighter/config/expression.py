@@ -118,6 +118,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
         names = {node.id for node in ast.walk(_parsed(text + expression[end:])) if isinstance(node, ast.Name)}
     except _UNPARSABLE:
         names = {f"{STAND_IN}{number}_" for number in range(len(matches))}
+    # a stand-in within the text of a string is no name in the syntax tree, so that reference is text
     pieces, end = [], 0
     for number, match in enumerate(matches):
         if f"{STAND_IN}{number}_" in names:

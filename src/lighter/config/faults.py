@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from lighter.config.annotations import UNKNOWN
 from lighter.config.expression import REFERENCES
 from lighter.config.signatures import KNOWN, Call, signature_of
 from lighter.config.tree import SPECIAL, is_target, join
-from lighter.errors import ConfigError, ModuleError, add_note, cut_traceback
+from lighter.errors import ConfigError, ModuleError, SafeModeError, add_note, cut_traceback
 
 if TYPE_CHECKING:
     from lighter.config.objects import Objects
@@ -25,29 +26,37 @@ if TYPE_CHECKING:
 _REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError)
 LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities")
 MISCONFIGURED = "MisconfigurationException"
+_INTERPRETERS = ("lighter.config.safe.arithmetic", "lighter.config.safe.expressions")
 _OURS = ("lighter.config", "pydoc", "importlib")
 
 
-def explained(
-    objects: Objects,
-    error: BaseException,
-    path: str,
-    frames: Sequence[TracebackType],
-    target: Any = None,
-    given: Iterable[str] = (),
-) -> BaseException:
-    """Return what to raise for an error: a `ConfigError`, or the user's own exception with a note.
+Fault = tuple[str, str, str]
+"""Message, hint and path of a mistake of the config."""
 
-    Args:
-        objects: the config's.
-        error: what came up.
-        path: of the expression or the definition.
+
+@dataclass(frozen=True)
+class Failure:
+    """An error that came up while the object or the expression at a path was made.
+
+    Attributes:
+        error: the error.
+        path: of the definition or the expression.
         frames: those of the code that was called: none where Python or an extension refused the call itself.
-        target: what was called; None if that was no target.
-        given: the names of the arguments that it was called with.
+        target: what was called; None for an expression, or where it could not be imported.
+        arguments: the names of the arguments that it was called with.
     """
-    definition = objects.called(path)
-    fault = _fault(objects, error, path, frames) or _refused_call(definition, error, path, frames, target, given)
+
+    error: BaseException
+    path: str
+    frames: Sequence[TracebackType]
+    target: Any = None
+    arguments: Collection[str] = ()
+
+
+def explained(objects: Objects, failure: Failure) -> BaseException:
+    """Return what to raise for a failure: a `ConfigError`, or the user's own exception with a note."""
+    error, path, definition = failure.error, failure.path, objects.called(failure.path)
+    fault = _fault(definition, failure) or _refused_call(definition, failure)
     if fault is not None:
         message, hint, where = fault
         wrong = ConfigError([objects.problem(message, where, hint, at_key=where != path)])
@@ -55,76 +64,61 @@ def explained(
         return wrong
     add_note(error, _circumstances(objects, path))
     caller = definition["_target_"] if is_target(definition) else path
-    return as_exception(cut_traceback(error, _users_traceback(error)), str(caller))
+    theirs = (trace for trace in traces(error) if not _module(trace).startswith(_OURS))
+    return as_exception(cut_traceback(error, next(theirs, error.__traceback__)), str(caller))
 
 
 def as_exception(error: BaseException, caller: str) -> BaseException:
     """Return an error that ends the run as a failure: `exit(0)` somewhere in a constructor is no success."""
-    if isinstance(error, Exception) or (isinstance(error, SystemExit) and _is_of_signal(error)):
+    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128  # 128 + n
+    if isinstance(error, Exception) or is_of_signal:
         return error
     ended = ModuleError(f"`{caller}` ends the program: {_said(error)}")
     ended.__cause__ = error
     return ended
 
 
-def _is_of_signal(error: SystemExit) -> bool:
-    """Return whether the exit code is 128 + n, as a user's handler of signal n raises it."""
-    return isinstance(error.code, int) and error.code > 128
-
-
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _fault(
-    objects: Objects, error: BaseException, path: str, frames: Sequence[TracebackType]
-) -> tuple[str, str, str] | None:
-    """Return message, hint and path of a mistake that a module of ours or an expression shows; None for others."""
-    definition = objects.called(path)
+def _fault(definition: Any, failure: Failure) -> Fault | None:
+    """Return the fault that a module of ours or an expression shows; None for others."""
+    error = failure.error
     if isinstance(error, ModuleError):
         named = argument_in(without_example(str(error)), definition) if is_target(definition) else ""
-        return str(error), "", join_if(path, error.key or named)
-    if _is_of_expression(frames):
-        return f"this expression fails: {_said(error)}", _of_environment(error), path
-    return None
+        return str(error), "", join_if(failure.path, error.key or named)
+    if not _is_of_expression(failure.frames) or isinstance(error, SafeModeError):
+        return None
+    hint = ""
+    if isinstance(error, KeyError) and _module(failure.frames[-1]) == "os":
+        hint = f"The environment has no variable {error.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
+    return f"this expression fails: {_said(error)}", hint, failure.path
 
 
-def _refused_call(
-    definition: Any,
-    error: BaseException,
-    path: str,
-    frames: Sequence[TracebackType],
-    target: Any,
-    given: Iterable[str],
-) -> tuple[str, str, str] | None:
-    """Return message, hint and path of an argument that does not fit, or that a library refuses; None for others."""
+def _refused_call(definition: Any, failure: Failure) -> Fault | None:
+    """Return the fault where an argument does not fit, or a library refuses it; None for others."""
+    error, path, target = failure.error, failure.path, failure.target
     if not is_target(definition):
         return None
     if target is not None and isinstance(error, TypeError):
-        misfit = _misfit(definition, path, target, given)
-        if misfit is not None or not frames:
+        misfit = _misfit(definition, failure)
+        if misfit is not None or not failure.frames:
             return misfit or (f"{definition['_target_']} cannot be called like this: {error}", "", path)
-    if is_refusal(error, frames):
+    if is_refusal(error, failure.frames):
         key = argument_in(str(error), definition) or argument_by_value(str(error), definition)
         return f"{definition['_target_']}: {error}", "", join_if(path, key)
     return None
 
 
-def _of_environment(error: BaseException) -> str:
-    """Return a hint where an expression asks for a variable that the environment has not; empty for other errors."""
-    if not isinstance(error, KeyError) or _module(traces(error)[-1]) != "os":
-        return ""
-    return f"The environment has no variable {error.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
-
-
 def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
     """Return whether an expression failed, rather than code of the user's that it called."""
-    starts = [number for number, trace in enumerate(frames) if _evaluates(trace)]
+    starts = [
+        number
+        for number, trace in enumerate(frames)
+        if REFERENCES in trace.tb_frame.f_globals or _module(trace) in _INTERPRETERS
+    ]
     return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
-
-
-def _evaluates(trace: TracebackType) -> bool:
-    return REFERENCES in trace.tb_frame.f_globals or _module(trace).startswith("lighter.config.safe")
 
 
 def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
@@ -180,33 +174,29 @@ def join_if(path: str, key: str) -> str:
     return join(path, key) if key else path
 
 
-def _misfit(definition: Mapping[str, Any], path: str, target: Any, given: Iterable[str]) -> tuple[str, str, str] | None:
+def _misfit(definition: Mapping[str, Any], failure: Failure) -> Fault | None:
     """Return the fault, if the arguments of a definition do not fit the signature of its target."""
     named = {str(key): UNKNOWN for key in definition if key not in SPECIAL}
     unnamed = definition.get("_args_", [])
-    added = [key for key in given if key not in definition]  # `params` to an optimizer
+    added = [key for key in failure.arguments if key not in definition]  # `params` to an optimizer
     call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named, filled=added)
-    signature = signature_of(target)
+    signature = signature_of(failure.target)
     misfit = next(signature.misfits(call), None) if signature is not None else None
     if misfit is None:
         return None
-    where = join(path, misfit.argument) if isinstance(misfit.argument, str) else path
+    where = join(failure.path, misfit.argument) if isinstance(misfit.argument, str) else failure.path
     return f"{definition['_target_']}: {misfit.message}", misfit.hint, where
 
 
 def _circumstances(objects: Objects, path: str) -> str:
-    node = objects.tree.find(path)
+    node, definition = objects.tree.find(path), objects.called(path)
     written = f" ({node.origin})" if node is not None else ""
-    definition = objects.called(path)
-    call = f", calling {_shown_call(definition)}" if is_target(definition) else ""
-    return f"while `{path}`{written} was made{call}"
-
-
-def _shown_call(definition: Mapping[str, Any]) -> str:
+    if not is_target(definition):
+        return f"while `{path}`{written} was made"
     unnamed = definition.get("_args_")
     shown = [_shown(value) for value in unnamed] if isinstance(unnamed, list) else []
     shown += [f"{key}={_shown(value)}" for key, value in definition.items() if key not in SPECIAL]
-    return f"{definition['_target_']}({', '.join(shown)})"
+    return f"while `{path}`{written} was made, calling {definition['_target_']}({', '.join(shown)})"
 
 
 def _shown(value: Any) -> str:
@@ -225,8 +215,3 @@ def traces(error: BaseException) -> list[TracebackType]:
 
 def _module(trace: TracebackType) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", ""))
-
-
-def _users_traceback(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the first frame that is not ours."""
-    return next((trace for trace in traces(error) if not _module(trace).startswith(_OURS)), error.__traceback__)

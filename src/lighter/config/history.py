@@ -19,13 +19,13 @@ class Event:
     """One step in the history of a value.
 
     Attributes:
-        what: `defined`, `changed` or `deleted`.
+        change: `defined`, `changed` or `deleted`.
         origin: where that was written.
         path: of what changed: the value itself, or something in it.
         value: what it was from then on.
     """
 
-    what: str
+    change: str
     origin: Origin
     path: str
     value: Any = None
@@ -44,7 +44,8 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
     for step in steps(inputs, problems):
         root = step.root if step is not None else None
         if step is not None:
-            now = _values(step.root, key)
+            node = step.root.find(key)
+            now = dict(node.copy().walk(key)) if node is not None else {}  # later steps change the nodes
             events += _changes(key, before, now, step)
             before = now
     if problems or root is None:
@@ -53,16 +54,12 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
     if not events and key == "seed":
         events = [Event("defined", Origin(Source("default")), key, 0)]
     if not events and not elsewhere:
-        raise ConfigError([Problem("there is no such value", path=key, hint=_nearest(root, key))])
+        here, node = find_step(root, key)
+        hint = nearest(key, [join(here, step) for step in node.steps()])
+        raise ConfigError([Problem("there is no such value", path=key, hint=hint)])
     if before and isinstance(before[key].value, str) and before[key].value[:1] in ("@", "%"):
         elsewhere = _absolute(key, before[key].value)
     return events, elsewhere
-
-
-def _values(root: Node, key: str) -> dict[str, Node]:
-    """Return a value and all that is in it, as it is now: merging will change the same nodes."""
-    node = root.find(key)
-    return dict(node.copy().walk(key)) if node is not None else {}
 
 
 def _changes(key: str, before: dict[str, Node], now: dict[str, Node], step: Step) -> Iterator[Event]:
@@ -100,7 +97,7 @@ def _place(node: Node) -> Origin:
 
 
 def _deleter(step: Step, path: str) -> Origin:
-    """Where a step says that a value goes, or what holds it is replaced."""
+    """Return where a step says that a value goes, or what holds it is replaced."""
     if step.override is not None:
         return step.override.value.key_origin or step.override.value.origin
     if step.tree is None:
@@ -128,8 +125,3 @@ def _absolute(path: str, text: str) -> str:
         return from_top(path, text)[1:].strip()
     except ValueError:
         return ""
-
-
-def _nearest(root: Node, key: str) -> str:
-    here, node = find_step(root, key)
-    return nearest(key, [join(here, step) for step in node.steps()])

@@ -59,6 +59,7 @@ def import_names(root: Node) -> dict[str, Any]:
         if names[name] is None:
             message, hint = why_not_found(node.value, node.origin.source)
             problems.append(Problem(message, node.origin, path, hint))
+    # `$import math` is sparkwheel's; configs that were written for it still have it
     for path, node in root.walk():
         if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:].startswith(STATEMENTS):
             try:

@@ -81,8 +81,9 @@ def load_what_can_be(
     for step in steps(inputs, problems, safe):
         root = step.root if step is not None else None
         tree = step.tree if step is not None else None
-        if tree is not None and empty is not None and _adds_nothing(tree):
-            empty.append(tree.origin.source)
+        if tree is not None and empty is not None and not tree.value:
+            source = tree.origin.source
+            empty += [source] if source.is_file and "_base_" not in source.text else []
     return root
 
 
@@ -105,12 +106,6 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
         yield Step(root, override=override)
     if reader.is_incomplete or not files:
         yield None
-
-
-def _adds_nothing(tree: Node) -> bool:
-    """Return whether a tree is that of a file with nothing in it, not even bases."""
-    source = tree.origin.source
-    return not tree.value and source.is_file and "_base_" not in source.text
 
 
 def listed(inputs: Inputs) -> list[Input]:

@@ -147,7 +147,7 @@ def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
 
 
 def _obstacle(root: Node, step: str, here: str, where: Origin, *, create: bool) -> Problem | None:
-    """Why one cannot go this step further."""
+    """Return why one cannot go this step further."""
     if not step:
         return Problem("a path has a name or an index between its `::`", where, join(here, ""))
     if isinstance(root.value, list):

@@ -13,7 +13,7 @@ from typing import Any
 
 from lighter.config.conversion import converted
 from lighter.config.expression import REFERENCES, referred, syntax_tree
-from lighter.config.faults import explained, traces
+from lighter.config.faults import Failure, explained, traces
 from lighter.config.imports import STATEMENTS, import_names, imports_of, names_of_statement
 from lighter.config.locate import locate, not_callable, why_not_found
 from lighter.config.plain_definitions import PlainDefinitions, walk
@@ -43,7 +43,7 @@ class Objects(PlainDefinitions):
         self.safe = safe
         self._work = Work()
         self._names = import_names(tree) if safe is None else {}
-        self._resolver = Resolver(self, self._evaluated, self._called)
+        self._resolver = Resolver(self, self._evaluate, self._make)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was imported for expressions: modules do not travel to another process."""
@@ -154,7 +154,7 @@ class Objects(PlainDefinitions):
             problem = self.problem("these references go round in a circle", circle.path, str(circle))
         raise ConfigError([problem])
 
-    def _called(self, definition: Mapping[str, Any], path: str) -> Any:
+    def _make(self, definition: Mapping[str, Any], path: str) -> Any:
         """Make an object from its definition, with all values worked out."""
         if disabled(definition):
             return None
@@ -171,6 +171,7 @@ class Objects(PlainDefinitions):
                 self.safe.check_call(definition["_target_"], target, args, named, mode)
             except RefusedError as refused:
                 raise self._refused(refused, path) from None
+        # after safe mode's check, which is to see the values as the config has them
         args, named = converted(target, args, named)
         try:
             if mode == "callable":
@@ -183,13 +184,13 @@ class Objects(PlainDefinitions):
         except _RAISED_AS_THEY_ARE:
             raise
         except BaseException as error:  # noqa: BLE001  `exit(3)` too; explained, and raised again, below
-            failure = error
+            caught = error
         # outside of the handler, so that the user's exception does not get itself as its context
-        raise explained(self, failure, path, traces(failure)[1:], target, named)
+        raise explained(self, Failure(caught, path, traces(caught)[1:], target, named))
 
     def _located(self, name: Any, path: str) -> Any:
         """Return what `_target_` stands for, if it can be called."""
-        failure: BaseException | None = None
+        caught: BaseException | None = None
         target = name
         try:
             if self.safe is not None:
@@ -199,9 +200,9 @@ class Objects(PlainDefinitions):
         except RefusedError as refused:
             raise self._refused(refused, path) from None
         except pydoc.ErrorDuringImport as error:
-            failure = error.value or error
-        if failure is not None:
-            raise explained(self, failure, path, traces(failure))
+            caught = error.value or error
+        if caught is not None:
+            raise explained(self, Failure(caught, path, traces(caught)))
         path = join(path, "_target_")
         if target is None:
             written = self.tree.find(path)
@@ -211,7 +212,7 @@ class Objects(PlainDefinitions):
             raise ConfigError([self.problem(not_callable(name, target), path)])
         return target
 
-    def _evaluated(self, text: str, references: Mapping[str, Any], path: str) -> Any:
+    def _evaluate(self, text: str, references: Mapping[str, Any], path: str) -> Any:
         """Return the value of an expression: Python's, or in safe mode that of an interpreter."""
         expression = text.removeprefix("$")
         try:
@@ -226,8 +227,8 @@ class Objects(PlainDefinitions):
         except _RAISED_AS_THEY_ARE:
             raise
         except BaseException as error:  # noqa: BLE001  as above
-            failure = error
-        raise explained(self, failure, path, traces(failure)[1:])
+            caught = error
+        raise explained(self, Failure(caught, path, traces(caught)[1:]))
 
     def _refused(self, refused: RefusedError, path: str) -> ConfigError:
         where = join(path, refused.argument) if refused.argument else path

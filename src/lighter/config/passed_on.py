@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Mapping
 from inspect import Parameter
@@ -71,15 +72,13 @@ def _call_of_super(owner: type) -> ast.Call | None:
     if tree is None or tree.args.kwarg is None:
         return None
     name = tree.args.kwarg.arg
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_of_super(node.func)]
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and re.fullmatch(r"super\(.*\)\.__init__", ast.unparse(node.func))
+    ]
     uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
     whole = [each for call in calls for each in call.keywords if each.arg is None]
     if len(calls) != 1 or len(uses) != 1 or len(whole) != 1 or whole[0].value is not uses[0]:
         return None
     return calls[0]
-
-
-def _is_of_super(function: ast.expr) -> bool:
-    """Return whether an expression is `super().__init__`."""
-    called = function.value if isinstance(function, ast.Attribute) and function.attr == "__init__" else None
-    return isinstance(called, ast.Call) and isinstance(called.func, ast.Name) and called.func.id == "super"

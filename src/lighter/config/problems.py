@@ -126,7 +126,7 @@ def close_to(written: object, choices: Sequence[str], cutoff: float = 0.6) -> st
 
 
 def indefinite(value: object) -> str:
-    """How messages name what was found: a type that YAML knows, or the value, shortened."""
+    """Return how messages name what was found: a type that YAML knows, or the value, shortened."""
     names = {dict: "a dict", list: "a list", type(None): "null", bool: str(value).lower()}
     return names[type(value)] if type(value) in names else shortened(repr(value), 60)
 
@@ -137,7 +137,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _cells(text: str) -> int:
-    """How wide a terminal shows a text."""
+    """Return how wide a terminal shows a text."""
     return sum(
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text

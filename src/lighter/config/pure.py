@@ -18,7 +18,7 @@ _FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, 
 
 def resolved(root: Node) -> Node:
     """Return a merged tree in which pure expressions, and references to values, are worked out."""
-    copied = copied_paths(root)
+    copied = copied_paths(root)  # where a relative reference means something else than in the copies
     above = {prefix for path in copied for prefix in prefixes(path)}
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:
@@ -28,40 +28,54 @@ def resolved(root: Node) -> Node:
             value = {key: worked_out(child, join(path, key), in_copied) for key, child in value.items()}
         elif isinstance(value, list):
             value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
-        elif isinstance(value, str) and value[:1] in ("@", "$") and not _moves(value, in_copied or path in above):
+        elif (
+            isinstance(value, str)
+            and value[:1] in ("@", "$")
+            and not ((in_copied or path in above) and re.search(r"[@%]::", value))
+        ):
             with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
-                return _as_node(_value(root, node, path, Work()), node)
+                return _as_node(_Values(root).of(node, path), node)
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
 
 
-def _moves(text: str, in_copied: bool) -> bool:
-    """Return whether a value would mean something else where it is copied to: its reference is relative."""
-    return in_copied and bool(re.search(r"[@%]::", text))
+class _Values:
+    """Work out one value and all that it refers to, each once, since `@a::b is @a::b`."""
 
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.work = Work()
+        self.known: dict[str, Any] = {}
+        self.depth = 0  # of references and nesting
 
-def _value(root: Node, node: Node, path: str, work: Work, depth: int = 0) -> Any:
-    """Return the value of a node, lists and dicts included; `depth` counts the references and the nesting to it."""
-
-    def referred(target: str) -> Any:
-        named = root.find(target)
-        if named is None:
-            raise LookupError(target)
-        return _value(root, named, target, work, depth + 1)
-
-    work.spend()
-    value = node.value
-    if depth > MAX_DEPTH or is_target(value) or (isinstance(value, str) and value[:1] == "%"):
-        raise RefusedError("it is no value")
-    if isinstance(value, dict):
-        return {key: _value(root, child, join(path, key), work, depth + 1) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_value(root, child, join(path, index), work, depth + 1) for index, child in enumerate(value)]
-    if not isinstance(value, str) or value[:1] not in ("@", "$"):
+    def of(self, node: Node, path: str) -> Any:
+        """Return the value of a node, lists and dicts included."""
+        value = node.value
+        self.work.spend()
+        self.depth += 1
+        if self.depth > MAX_DEPTH or is_target(value) or (isinstance(value, str) and value[:1] == "%"):
+            raise RefusedError("it is no value")
+        if isinstance(value, dict):
+            value = {key: self.of(child, join(path, key)) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [self.of(child, join(path, index)) for index, child in enumerate(value)]
+        elif isinstance(value, str) and value[:1] in ("@", "$"):
+            text = absolute(path, value).strip()
+            is_reference = text[0] == "@"
+            value = (
+                self.reference(text[1:]) if is_reference else Arithmetic(self.reference, self.work).evaluate(text[1:])
+            )
+        self.depth -= 1
         return value
-    text = absolute(path, value).strip()
-    return referred(text[1:]) if text[0] == "@" else Arithmetic(referred, work).evaluate(text[1:])
+
+    def reference(self, path: str) -> Any:
+        node = self.root.find(path)
+        if node is None:
+            raise LookupError(path)
+        if path not in self.known:
+            self.known[path] = self.of(node, path)
+        return self.known[path]
 
 
 def _as_node(value: Any, written: Node) -> Node:

@@ -10,7 +10,7 @@ TIMEOUT = 20  # seconds
 
 
 class RemoteError(Exception):
-    """Why a URL cannot be read."""
+    """Return why a URL cannot be read."""
 
 
 def fetch(url: str, most: int) -> bytes:

@@ -128,6 +128,7 @@ class Resolver:
         trail = {path: self._needs(self.definition(path), path)}
         while trail:
             here, needs = next(reversed(trail.items()))
+            # `made` has grown since the last look: what was yielded is there now
             needed = next((each for each in needs if each not in self.made), None)
             if needed is None:
                 del trail[here]
@@ -172,6 +173,7 @@ class Resolver:
         for key, child in _items(value):
             here = join(path, key)
             result = self.made[here] if _has_own_result(child) else self._filled(child, here)
+            # None of an expression stays: only of objects it says that there is none
             if result is not None or not is_target(child):
                 yield key, result
 

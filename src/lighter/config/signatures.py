@@ -38,7 +38,7 @@ _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why a call is not one that its target takes.
+    """Return why a call is not one that its target takes.
 
     Attributes:
         argument: the name or the position of the argument; None for the whole call.
@@ -83,7 +83,7 @@ class Signature:
     is_strict: bool = False
 
     def misfits(self, call: Call) -> Iterator[Misfit]:
-        """Everything about a call that the target will refuse."""
+        """Yield everything about a call that the target will refuse."""
         by_position = [item for item in self.parameters.values() if item.kind in BY_POSITION]
         positioned = {item.name for item in by_position[: len(call.positional or ())]}
         yield from self._unknown(call)
@@ -114,25 +114,19 @@ class Signature:
 
     def _unknown(self, call: Call) -> Iterator[Misfit]:
         names = self._names()
-        if self._has(Parameter.VAR_KEYWORD):
-            yield from self._near_misses(call, names)
-            return
-        for key in call.named:
-            free = [name for name in names if name not in call.named]
-            if key in names or not (self.is_exact or close_to(key, free)):
+        passes_on, free = self._has(Parameter.VAR_KEYWORD), [name for name in names if name not in call.named]
+        for key in (key for key in call.named if key not in names):
+            if passes_on:  # to where anything may be taken, or a few names are
+                close = close_to(key, names, cutoff=0.8) if self.is_strict else None
+                if close:
+                    yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
+            elif not self.is_exact and not close_to(key, free):
                 continue
-            if key in self.parameters:
+            elif key in self.parameters:
                 yield Misfit(key, f"`{key}` is taken by position only", "Write it in `_args_`.")
             else:
                 hint = nearest(key, names) or "It takes none by name."
                 yield Misfit(key, f"there is no argument `{key}`", hint)
-
-    def _near_misses(self, call: Call, names: Sequence[str]) -> Iterator[Misfit]:
-        """Of a target that passes further arguments on to where only a few are taken."""
-        for key in call.named if self.is_strict else ():
-            close = close_to(key, names, cutoff=0.8)
-            if key not in names and close:
-                yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
 
     def _misplaced(self, call: Call, by_position: Sequence[Parameter], positioned: Collection[str]) -> Iterator[Misfit]:
         positional = call.positional or ()
@@ -184,14 +178,23 @@ def signature_of(target: Any) -> Signature | None:
     if given_parameters is None:
         return None
     functions = list(_functions(target))
-    extra = {name: item for function in functions for name, item in _of_wrappers(function) if item.kind in _BY_NAME}
+    wrappers = [wrapper for function in functions for wrapper in _wrappers(function)]
+    extra = {
+        name: item
+        for wrapper in wrappers
+        if inspect.isfunction(wrapper) and not _is_known(wrapper)
+        for name, item in inspect.signature(wrapper, follow_wrapped=False).parameters.items()
+        if item.kind in _BY_NAME
+    }
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
     parameters, bases = _with_passed_on(target, given_parameters)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
-    scope = {name: value for each in scopes for name, value in each.items()} if _has_text(parameters) else {}
+    has_text = any(isinstance(item.annotation, str) for item in parameters.values())
+    scope = {name: value for each in scopes for name, value in each.items()} if has_text else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
     has_own = "__signature__" in getattr(target, "__dict__", {})
-    is_exact = not has_own and not extra and not any(_is_decorated(function) for function in functions)
+    is_decorated = any(hasattr(each, "registry") or not _is_known(each) for each in wrappers)  # singledispatch has many
+    is_exact = not has_own and not extra and not is_decorated
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
     return Signature({**extra, **resolved}, is_exact, is_strict)
 
@@ -210,31 +213,17 @@ def _functions(target: Any) -> Iterator[Any]:
         yield getattr(target, "__func__", target)
 
 
-def _of_wrappers(function: Any) -> Iterator[tuple[str, Parameter]]:
-    """Yield the parameters that decorators add to a function."""
+def _wrappers(function: Any) -> Iterator[Any]:
+    """Yield what decorators put around a function, the outermost first."""
     while hasattr(function, "__wrapped__"):
-        if inspect.isfunction(function) and not _is_known(function):
-            yield from inspect.signature(function, follow_wrapped=False).parameters.items()
+        yield function
         function = function.__wrapped__
-
-
-def _is_decorated(function: Any) -> bool:
-    """Return whether something that we do not know stands between a caller and a function."""
-    while hasattr(function, "__wrapped__"):
-        if hasattr(function, "registry") or not _is_known(function):  # singledispatch has many signatures
-            return True
-        function = function.__wrapped__
-    return False
 
 
 def _is_known(function: Any) -> bool:
     """Return whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
     module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
     return str(module).partition(".")[0] in KNOWN
-
-
-def _has_text(parameters: Mapping[str, Parameter]) -> bool:
-    return any(isinstance(item.annotation, str) for item in parameters.values())
 
 
 def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
@@ -258,23 +247,20 @@ def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
 
 
 def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
-    """Message and hint, if a parameter does not take a value. One whose own default does not fit takes anything."""
+    """Return message and hint, if a parameter takes no such value. If its own default does not fit, it takes any."""
     annotation = item.annotation
     if fits(value, annotation) or item.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return None
     default = item.default
-    if value is None and default is None:
+    if default is None and value is None:
         return None
-    if default is not Parameter.empty and default is not None and not _default_fits(default, annotation):
-        return None
+    if default is not None and default is not Parameter.empty:
+        plain = list(default) if isinstance(default, (tuple, set, frozenset)) else default
+        if not fits(default, annotation) and not fits(plain, annotation):
+            return None
     options = [*choices(annotation)]
     meant = PRECISIONS.get(str(value).lower()) if item.name == "precision" else None
     hint = f"Did you mean `{meant}`?" if meant in options else ""
     if not hint and options and isinstance(value, (str, int)):
         hint = closest(value, options)
     return f"`{item.name}` is {shown(annotation)}; found {as_written(value)}", hint
-
-
-def _default_fits(default: Any, annotation: Any) -> bool:
-    plain = list(default) if isinstance(default, (tuple, set, frozenset)) else default
-    return fits(default, annotation) or fits(plain, annotation)

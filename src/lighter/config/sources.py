@@ -74,9 +74,9 @@ class Files:
         if named_by is not None and self.safe is not None:
             self.refuse(path, named_by, self.safe)
         if real not in self.texts:
-            self.texts[real] = _parse_file(path, named_by, self.problems, is_safe=self.safe is not None) or Node(
-                None, Origin(Source(str(path)))
-            )
+            source, is_safe = Source(str(path), folder=path.parent, is_file=True), self.safe is not None
+            text = _read(path, named_by, self.problems, only_regular=is_safe)
+            self.texts[real] = _parse(source, text, self.problems, aliases=not is_safe) or Node(None, Origin(source))
         tree = self.texts[real]
         self.is_incomplete = self.is_incomplete or tree.value is None
         return tree.copy() if tree.value is not None else None
@@ -123,13 +123,6 @@ def _real(path: Path) -> Path:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
         return path
-
-
-def _parse_file(path: Path, named_by: Node | None, problems: list[Problem], *, is_safe: bool) -> Node | None:
-    """Return the tree of one file's text; None, and a problem, where it cannot be read."""
-    source = Source(str(path), folder=path.parent, is_file=True)
-    text = _read(path, named_by, problems, only_regular=is_safe)
-    return _parse(source, text, problems, aliases=not is_safe)
 
 
 def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases: bool) -> Node | None:

@@ -15,7 +15,7 @@ _RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 
 
 def find_step(root: Node, target: str) -> tuple[str, Node]:
-    """How far a path leads: the last step that is there."""
+    """Return how far a path leads: the last step that is there."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)

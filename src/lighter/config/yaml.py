@@ -5,6 +5,7 @@ Numbers, booleans and null follow YAML 1.2's core schema with Python's `1_000`: 
 are problems; aliases and merge keys (`<<`) work, within a bound on what they expand to.
 
 The tree is built from PyYAML's events, not from its nodes: its C composer recurses, so deep nesting ends the process.
+Reading, writing and the hints for what is no YAML share the patterns here, and so one file.
 """
 
 from __future__ import annotations

@@ -120,6 +120,21 @@ run: {dir: /tmp/x}
     assert "config/c.yaml:7:12: run::dir: safe mode does not permit this path" in shown
 
 
+def test_what_expressions_do_not_have_is_refused_by_reading(write: Callable[..., str]) -> None:
+    text = """vars:
+  a: "$[x * 2 for x in range(3)]"
+  b: "$f'{1}'"
+  c: "$1 << 2"
+"""
+    with pytest.raises(ConfigError) as caught:
+        read([write("config/c.yaml", f"model: {{_target_: torch.nn.Identity}}\n{text}")], SafeMode())
+    assert [problem.message for problem in caught.value.problems] == [
+        "safe mode does not evaluate a comprehension",
+        "safe mode does not evaluate an f-string; `+` puts texts together",
+        "safe mode does not evaluate LShift",
+    ]
+
+
 def test_a_near_name_is_suggested(write: Callable[..., str]) -> None:
     assert "Did you mean `torch.optim.Adam`?" in problems("vars: {x: {_target_: torch.optm.Adam}}", SafeMode(), write)
 

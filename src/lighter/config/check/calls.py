@@ -74,7 +74,7 @@ class Targets:
 
 
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
-    """Message and hint for a module that raised while it was imported."""
+    """Return message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
     shown = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
@@ -126,7 +126,7 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
 
 
 def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool) -> tuple[str, Any]:
-    """Path and origin of an argument, or of the whole call."""
+    """Return path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
         items = [(index, item) for index, item in enumerate(args.value) if disabled(item.value) is False]

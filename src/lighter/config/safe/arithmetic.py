@@ -22,7 +22,8 @@ from lighter.config.safe.work import MAX_BITS, MAX_ITEMS, NUMBERS, SCALARS, SEQU
 
 MAX_LENGTH = 2000
 _MAX_DEPTH = 60
-_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+# without bits, shifts and matrix products, which ordinary configs do without
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -43,7 +44,14 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.In: lambda left, right: left in right,
     ast.NotIn: lambda left, right: left not in right,
 }
-_NAMES = {ast.Lambda: "a lambda", ast.NamedExpr: "an assignment", ast.Starred: "`*` before an argument"}
+_NAMES: dict[type[ast.AST], str] = {
+    ast.Lambda: "a lambda",
+    ast.NamedExpr: "an assignment",
+    ast.Starred: "`*` before an argument",
+    ast.JoinedStr: "an f-string; `+` puts texts together",
+    **dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), "a comprehension"),
+    **dict.fromkeys((ast.Dict, ast.Set), "braces: a dict is written in YAML"),
+}
 
 
 class Arithmetic:
@@ -92,13 +100,13 @@ class Arithmetic:
         value = self.value(node.operand)
         if isinstance(node.op, ast.Not):
             return not truth(value)
-        if type(node.op) not in _OPERATORS or not (type(value) in NUMBERS or is_array(value)):
+        if type(node.op) not in OPERATORS or not (type(value) in NUMBERS or is_array(value)):
             raise RefusedError("a sign stands before a number, a tensor or an array")
         self.work.spend_on([value])
-        return self.work.checked(_OPERATORS[type(node.op)](value))
+        return self.work.checked(OPERATORS[type(node.op)](value))
 
     def binary(self, node: ast.BinOp) -> Any:
-        if type(node.op) not in _OPERATORS:
+        if type(node.op) not in OPERATORS:
             raise not_evaluated(node.op)
         left, right = self.value(node.left), self.value(node.right)
         if is_array(left) or is_array(right):
@@ -106,7 +114,7 @@ class Arithmetic:
         else:
             _check_growth(node.op, left, right)
             self.work.spend(sum(len(side) if type(side) in SEQUENCES else 1 for side in (left, right)))
-        return self.work.checked(_OPERATORS[type(node.op)](left, right))
+        return self.work.checked(OPERATORS[type(node.op)](left, right))
 
     def check_shape(self, left: Any, right: Any) -> None:
         """Refuse two arrays that are broadcast to a shape that is far larger than theirs."""
@@ -142,7 +150,7 @@ class Arithmetic:
             self.check_shape(left, right)
         elif not isinstance(symbol, (ast.Is, ast.IsNot)):
             self.work.measure([left, right])
-        return _OPERATORS[type(symbol)](left, right)
+        return OPERATORS[type(symbol)](left, right)
 
     def condition(self, node: ast.IfExp) -> Any:
         return self.value(node.body if truth(self.value(node.test)) else node.orelse)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from lighter.config.expression import REFERENCES
 from lighter.config.problems import shortened
-from lighter.config.safe.arithmetic import Arithmetic, is_bunch, not_evaluated, parse
+from lighter.config.safe.arithmetic import OPERATORS, Arithmetic, is_bunch, not_evaluated, parse
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.safe.work import NUMBERS, SCALARS, Work, is_array
 
@@ -30,6 +30,7 @@ _LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, h
 }
 _OF_ARRAYS_TOO = ("float", "int", "len")
 _MAX_DIGITS = 1000  # of `round`, which works out 10 to their power
+# methods that neither write nor call what they are given; `Work.call` looks at the sizes of what they make
 _OF_TENSORS = (
     "abs all amax amin any argmax argmin bool clamp clone contiguous cos detach dim double exp flatten float half int"
     " item log log_softmax long max mean median min numel permute relu reshape round sigmoid sin size softmax sqrt"
@@ -39,7 +40,7 @@ _FACTS_OF_TENSORS = "T dtype device ndim shape"
 _OF_ARRAYS = "argmax argmin flatten item max mean min ravel reshape round squeeze std sum transpose var"
 _FACTS_OF_ARRAYS = "T dtype ndim shape size"
 _OF_MODULES = "children modules named_children named_modules named_parameters parameters"
-_NOT_NODES = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.keyword)
+_NO_OPERATION = (ast.expr_context, ast.Not, ast.boolop, ast.keyword)
 
 
 def evaluate(
@@ -73,16 +74,19 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
     except RefusedError as error:
         yield error
         return
-    whole: set[ast.AST] = set()  # names and attributes that are part of a dotted name
+    said: set[ast.AST] = set()  # parts of a dotted name, and of what is refused as a whole
     for node in ast.walk(tree):
-        if not isinstance(node, _NOT_NODES) and type(node) not in _Interpreter.nodes:
+        if node in said:
+            continue
+        if type(node) not in _Interpreter.nodes and type(node) not in OPERATORS and not isinstance(node, _NO_OPERATION):
+            said |= set(ast.walk(node))
             yield not_evaluated(node)
-        elif node not in whole:
-            if _dotted(node, imports) is not None:
-                whole |= set(ast.walk(node))
-            refused = _refused_name(node, imports, mode)
-            if refused is not None:
-                yield refused
+            continue
+        if _dotted(node, imports) is not None:
+            said |= set(ast.walk(node))
+        refused = _refused_name(node, imports, mode)
+        if refused is not None:
+            yield refused
 
 
 class _Interpreter(Arithmetic):

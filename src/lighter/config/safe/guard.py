@@ -163,7 +163,7 @@ def _check(real: str, said: str) -> None:
 
 
 def _entry(path: str) -> str:
-    """Where the entry of a folder is, not what a link under that name leads to."""
+    """Return where the entry of a folder is, not what a link under that name leads to."""
     head, name = os.path.split(path.rstrip(os.sep))
     return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(head), name)
 

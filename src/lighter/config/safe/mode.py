@@ -218,7 +218,7 @@ def _strings(value: Any) -> Iterable[str]:
 
 
 def _misnomer(entry: Entry, target: object) -> str | None:
-    """Why what was found under a name cannot be called; None if it is what the name says."""
+    """Return why what was found under a name cannot be called; None if it is what the name says."""
     if isinstance(target, ModuleType):
         return "it is a module"
     if any(target is dispatcher for dispatcher in _DISPATCHERS):

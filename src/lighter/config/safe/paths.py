@@ -38,7 +38,7 @@ def is_url(value: object) -> bool:
 
 
 def outside(value: object, roots: Iterable[Path]) -> str | None:
-    """Why a path, or one of those in a list or dict, may not be used; None where all may."""
+    """Return why a path, or one of those in a list or dict, may not be used; None where all may."""
     for text in _texts(value):
         if _SCHEME.match(text):  # a URL, or one of fsspec's chains: `data:`, `simplecache::https://`
             return f"`{text}` is no local file"
@@ -48,7 +48,7 @@ def outside(value: object, roots: Iterable[Path]) -> str | None:
 
 
 def leads_out(value: object) -> str | None:
-    """Why a text may not become part of a file's name; None where it may."""
+    """Return why a text may not become part of a file's name; None where it may."""
     for text in _texts(value):
         steps = re.split(r"[/\\]", text)
         if (
@@ -65,7 +65,7 @@ def leads_out(value: object) -> str | None:
 
 
 def _is_inside(text: str, roots: Iterable[Path]) -> bool:
-    """Both as it is and with `~` worked out, since those who use it may do either; of a pattern, all that fits it."""
+    """Check a text as it is and with `~` expanded, as its user may do either; of a pattern, all that fits it."""
     if "\0" in text:
         return False
     spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}

@@ -1,9 +1,9 @@
-"""All that safe mode refuses in a config, found by reading it. Nothing is imported, and all is shown at once."""
+"""Yield all that safe mode refuses in a config, found by reading it. Nothing is imported, and all is shown at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
 from lighter.config.imports import imports_of, written_imports
 from lighter.config.problems import Problem
@@ -28,7 +28,10 @@ def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
 
 def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
     imports = imports_of(root)
-    _refuse_imports(root, problems)
+    for name, child in written_imports(root).items():
+        if not isinstance(child.value, str) or is_reference(child.value):
+            message = "an import is a dotted name, such as `numpy`, written here"
+            problems.append(Problem(message, child.origin, join("_imports_", name)))
     _refuse_sections(root, mode, problems)
     trainer = root.child("trainer")
     if trainer is not None and isinstance(trainer.value, dict) and not is_target(trainer.value):
@@ -41,18 +44,12 @@ def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
                 problems.append(_problem(refused, node, path))
 
 
-def _refuse_imports(root: Node, problems: list[Problem]) -> None:
-    for name, child in written_imports(root).items():
-        if not isinstance(child.value, str) or is_reference(child.value):
-            message = "an import is a dotted name, such as `numpy`, written here"
-            problems.append(Problem(message, child.origin, join("_imports_", name)))
-
-
 def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
-    """Paths that the engine itself uses, and what a config must not decide."""
+    """Check paths that the engine itself uses, and what a config must not decide."""
     folder = root.find("run::dir")
     if folder is not None:
-        _check(lambda: mode.check_path(folder.value, "run::dir"), folder, "run::dir", problems)
+        with _noting(folder, "run::dir", problems):
+            mode.check_path(folder.value, "run::dir")
     project = root.child("project")
     if project is not None and isinstance(project.value, str) and mode.project is None:
         message = "safe mode imports no folder that a config names"
@@ -62,8 +59,8 @@ def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> Non
     for stage, node in args.value.items() if args is not None and isinstance(args.value, dict) else ():
         path = node.child("ckpt_path")
         if path is not None and path.value not in ("last", "best", None) and not is_reference(path.value):
-            where = path
-            _check(lambda: mode.check_path(where.value, "ckpt_path"), path, f"args::{stage}::ckpt_path", problems)  # noqa: B023
+            with _noting(path, f"args::{stage}::ckpt_path", problems):
+                mode.check_path(path.value, "ckpt_path")
 
 
 def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Problem]) -> None:
@@ -96,21 +93,20 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
 
 
 def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
-    """Return the arguments that are written here; those that are worked out are checked when the call is made."""
+    """Check the arguments that are written here; those that are worked out are checked when the call is made."""
     problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
-        if key not in SPECIAL and not _is_worked_out(child):
-            argument, value = str(key), child
-            _check(lambda: mode.check_argument(name, argument, value.plain()), child, join(path, key), problems)  # noqa: B023
+        is_worked_out = any(is_target(inner.value) or is_reference(inner.value) for _, inner in child.walk())
+        if key not in SPECIAL and not is_worked_out:
+            with _noting(child, join(path, key), problems):
+                mode.check_argument(name, str(key), child.plain())
 
 
-def _is_worked_out(node: Node) -> bool:
-    return any(is_target(inner.value) or is_reference(inner.value) for _, inner in node.walk())
-
-
-def _check(check: Any, node: Node, path: str, problems: list[Problem]) -> None:
+@contextmanager
+def _noting(node: Node, path: str, problems: list[Problem]) -> Iterator[None]:
+    """Add a problem for what is refused meanwhile."""
     try:
-        check()
+        yield
     except RefusedError as refused:
         problems.append(_problem(refused, node, path))
 

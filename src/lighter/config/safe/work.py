@@ -55,6 +55,7 @@ class Work:
         self.left -= amount
         if self.left < 0:
             raise RefusedError(f"this expression takes more than {MAX_WORK:,} steps")
+        # processor time, so that a busy machine refuses no more than an idle one
         if time.thread_time() - self._started > self.seconds:
             raise RefusedError(f"the expressions of this config take more than {MAX_SECONDS:.0f} seconds")
 
@@ -167,6 +168,7 @@ def _tried(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
     home = str(getattr(function, "__module__", None) or "torch")
     if torch is None or not home.startswith(("torch", "_operator")):
         return None
+    # on the meta device torch works out shapes, and allocates nothing
     named = {key: _on_meta(value) for key, value in kwargs.items() if key not in ("device", "generator", "out")}
     try:
         with torch.device("meta"), torch.no_grad():
