@@ -116,6 +116,7 @@ def _taken(batch: Any, accessor: Any, name: str) -> Any:
         except Exception as error:
             add_note(error, f"`{name}` was called with the batch: {describe(batch)}")
             raise
+    # checked by type: a tensor and a string can be indexed too, and would give a part of a sample
     fits = isinstance(batch, (list, tuple) if isinstance(accessor, int) else Mapping)
     with suppress(IndexError, KeyError):
         if fits:
@@ -177,6 +178,7 @@ class ArgumentsAdapter:
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
             values[name] = apply(self.transforms[name], values[name], f"{name}_transforms")
             self._check_count(name, values[name])
+        # by label, for the message of an error
         args = {each.label: each.of(values[each.name]) for each in self.positional}
         kwargs = {str(each.place): each.of(values[each.name]) for each in self.named}
         try:

@@ -147,6 +147,7 @@ class BaseModule(LightningModule):
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
         self._late: dict[str, Deferred] = {}
         if isinstance(criterion, Deferred):
+            # not set as an attribute, so that `__getattr__` builds it on first use
             self._late["criterion"] = criterion
         else:
             self.criterion = criterion
@@ -216,6 +217,7 @@ class BaseModule(LightningModule):
     def _own(self, name: str) -> Any:
         """Return the optimizer or scheduler; a user's `configure_optimizers` gets it built on demand."""
         own = self._own_optimizers
+        # a user's `configure_optimizers` may read `self.optimizer` before `super()` has built it
         if name not in own.built and own.is_configuring:
             own.build_optimizer(self.__dict__, self._named(), PREFIXES)
             if name == "scheduler":
@@ -469,6 +471,7 @@ class BaseModule(LightningModule):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: those of parts that are not built here are left out."""
         own, aside = self.state_dict(), tuple(f"{name}." for name in self.measuring)
+        # from here on, each line allows one difference between the stage that saved and the one that loads
         state = renamed_as_in(own, state_dict)
         state = {key: value for key, value in state.items() if key in own or not self._may_lack(key)}
         of_others = tuple(f"{name}." for name, uses in self.needed_for.items() if unneeded({name: uses}, "fit"))

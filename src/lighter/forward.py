@@ -178,6 +178,7 @@ class ForwardModule(BaseModule):
         if losses is not None:
             step["loss"] = self.loss_step(losses, mode)
         if metric_inputs is not None:
+            # LBFGS runs the step several times on a batch, which counts once
             if not self._measure.is_repeated:
                 self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):

@@ -197,6 +197,7 @@ class BaseWriter(Callback):
                 )
             begin = self._part.resume if self._resumes else self._part.create
             begin(self._about(trainer))
+        # once for all writers, when the last of them has loaded its part
         writers = _writers(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)
@@ -235,6 +236,7 @@ class BaseWriter(Callback):
         """Make one file of the parts of all processes."""
         if self._part is None:
             return
+        # synced before the barrier: the first process reads the other parts from the disk
         self._part.end()
         trainer.strategy.barrier("the writers' parts")
         if trainer.is_global_zero:

@@ -120,6 +120,7 @@ class Part:
                     f"{path} is there: part of a prediction that was stopped, or that still runs. Go on with it"
                     " (lighter predict --resume RUN), or move it away"
                 )
+        # exclusively, so that of two processes only one gets the part
         self._open("xb")
         self._note({"about": about})
 
@@ -140,6 +141,7 @@ class Part:
                 f"{self.progress} is of a prediction that this one cannot go on with:\n  " + "\n  ".join(different)
             )
         self._open("ab")
+        # after opening and locking; until then another process may still write
         os.truncate(self.progress, self._notes_end)
         if self.rows is not None:
             os.truncate(self.rows, self._end)
@@ -163,6 +165,7 @@ class Part:
 
     def note(self, place: Place, size: int, samples: Sequence[int] | None, more: Mapping[str, Any]) -> None:
         """Note that a batch is complete, and `more` about it."""
+        # the rows first: a note promises that its rows have left the process
         self._flush()
         crc = {"crc": self._crc} if self.rows is not None else {}
         self._note({**Batch(place, self._end, size, samples).line(), **crc, **more})

@@ -115,6 +115,7 @@ def _noted(samples: Sequence[int] | None, size: int) -> dict[str, Any]:
     if samples is None:
         return {"count": size}
     first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
+    # a range takes a few bytes for a batch of any size, and most samplers are sequential
     regular = range(first, first + step * len(samples), step) if step else None
     if regular is not None and list(regular) == list(samples):
         return {"range": [regular.start, regular.stop, regular.step]}

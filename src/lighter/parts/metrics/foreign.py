@@ -83,6 +83,7 @@ class ForeignMetric(Metric):
     def _of_all_processes(self, value: object) -> Any:
         leaves, structure = tree_flatten(value)
         mine = [np.asarray(leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
+        # arrays by pickle, as the values of other libraries may be of any type and shape
         all_values: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(all_values, mine)
         first = all_values[0]

@@ -16,7 +16,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
@@ -94,13 +93,17 @@ class Measuring:
         self._has_warned_of_size = False
         self._may_repeat = False  # whether an optimizer may call its closure several times
         self._batch = 0  # the training batch that was measured last, where it may
-        self._has_hook = _has_logging_hook(type(module))
+        hook = getattr(type(module), getattr(type(module), "logging_hook", ""), None)
+        self._has_hook = hook is not None and not hook.__module__.startswith("lighter.")  # the user's override
         self._pending: list[Callable[[], None]] = []
 
     def begin_fit(self) -> None:
         """Prepare for a fit whose optimizers are built."""
-        optimizers = self._module.trainer.optimizers
-        self._may_repeat = not all(map(_calls_closure_once, optimizers))
+        # torch's optimizers are known to run the training step once a step, except LBFGS
+        self._may_repeat = not all(
+            type(one).__module__.startswith("torch.optim.") and not isinstance(one, torch.optim.LBFGS)
+            for one in self._module.trainer.optimizers
+        )
         self._batch = 0
 
     @property
@@ -356,17 +359,6 @@ def loader_count(trainer: pl.Trainer, mode: str) -> int:
 def loader_suffix(trainer: pl.Trainer, mode: str, loader_idx: int) -> str:
     """Return the end of the names of a dataloader's values, where there are several."""
     return f"/dataloader_idx_{loader_idx}" if loader_count(trainer, mode) > 1 else ""
-
-
-def _has_logging_hook(kind: type) -> bool:
-    """Return whether a user's class overrides the method that logs a step."""
-    hook = getattr(kind, getattr(kind, "logging_hook", ""), None)
-    return hook is not None and not hook.__module__.startswith("lighter.")
-
-
-def _calls_closure_once(optimizer: Optimizer) -> bool:
-    """Return whether an optimizer is known to run the training step once a step: torch's do, except LBFGS."""
-    return type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, torch.optim.LBFGS)
 
 
 def _is_skipped(trainer: pl.Trainer, losses: Mapping[str, Tensor]) -> bool:

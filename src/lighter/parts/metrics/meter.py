@@ -76,6 +76,7 @@ class Meter:
         self._losses, self._values, self.arrays = {}, None, {}
         self._announced_losses, self._metrics_announced = 0, self.metrics is None
         if self.metrics is not None and self._batch_values is not None:
+            # the user may have updated them between the epochs, in a step called by hand
             self.metrics.reset()
             self._batch_values.begin_epoch()
         self.is_open = True
@@ -166,6 +167,7 @@ class Meter:
         """Return the values of the epoch, computed when first asked for. All processes must ask for them."""
         if self._values is None:
             updated = self.metrics is not None and _was_updated(self.metrics)
+            # before anything that only some processes do, as all of them have to take part
             everywhere = measured_everywhere(self._losses, self.metrics, updated)
             self._values = {loss_name(name): value for name, value in everywhere.means.items()}
             if everywhere.updated and self.metrics is not None:

@@ -92,6 +92,7 @@ class OwnOptimizers:
         if self.is_configuring:
             yield
             return
+        # a second fit gets new optimizers: those of the first hold its momentum
         self.built, self._configured, self.is_configuring = {}, None, True
         try:
             yield
@@ -182,6 +183,7 @@ def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
 
 def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -> Optimizer:
     built = optimizer.build(**_parameters(optimizer, named, prefixes)) if isinstance(optimizer, Deferred) else optimizer
+    # an nn.Module can be called too, but no network is a factory of optimizers
     if not isinstance(built, (Optimizer, nn.Module)) and callable(built):
         built = built([parameter for _, parameter in named if parameter.requires_grad])
     if isinstance(built, Optimizer):
@@ -224,4 +226,5 @@ def _parameters(optimizer: Deferred, named: Named, prefixes: Sequence[str]) -> d
         error: Exception = optimizer.problem(message, key=key, hint=hint, written=written)
         return error
 
+    # names and patterns are resolved here; torch itself takes only tensors
     return {"params": group_parameters(groups, named, prefixes, fail)}

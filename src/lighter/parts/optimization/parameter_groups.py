@@ -151,6 +151,7 @@ class _Choice:
 
 def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
     """Return the index of the group that each parameter is in, by the parameter's id."""
+    # tensors that were given; a name that takes one of them too is an error, by `_check_apart`
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
     choices = [
         _choice(item, index, named, prefixes, fail)
@@ -227,6 +228,7 @@ def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequenc
     """
     plain = [(as_written(full), parameter) for full, parameter in named]
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
+    # with and without the prefix, so `network.head` and `head` are the same
     inside = {p for *both, p in spellings if any(is_in(each, name) for each in both)}
     if inside or is_pattern(name):
         return inside

@@ -25,6 +25,7 @@ def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Seq
     """
     chosen = set(chosen)
     others = {above for name in among if name not in chosen for above in with_modules(name)}
+    # of each name the outermost module that has no other name in it
     whole = dict.fromkeys(
         next(above for above in with_modules(name) if above not in others) for name in among if name in chosen
     )
@@ -69,6 +70,7 @@ def _range(values: Sequence[int]) -> str:
     """Format numbers as `3`, `[0-5]` or `[0-2,7]`."""
     if len(values) <= 1:
         return "".join(str(value) for value in values)
+    # a run of consecutive numbers has the same difference to its index throughout
     runs = [[n for _, n in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
     return "[" + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "]"
 

@@ -176,6 +176,7 @@ def _check_steps_alone(scheduler: object, given: object) -> Any:
 
 def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True) -> Any:
     scheduler = _built(given, optimizer) if isinstance(given, Deferred) else given
+    # a class of schedulers has `step` too, and is to be called
     is_function = isinstance(scheduler, type) or not (isinstance(scheduler, nn.Module) or hasattr(scheduler, "step"))
     if is_function and callable(scheduler):
         scheduler = scheduler(optimizer)

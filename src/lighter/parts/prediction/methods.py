@@ -49,6 +49,7 @@ class Method:
         takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.parameters.values())
         self.takes = [item for item in offered if takes_any or item in signature.parameters] + list(requested)
         try:
+            # before the loop, as a prediction may have run for hours until a method is called first
             signature.bind(*first, **dict.fromkeys(self.takes))
         except TypeError as error:
             example = f"def {name}({', '.join(['self', *first, *requested])}): ..."
@@ -86,6 +87,7 @@ def start_method(task: str, module: LightningModule) -> tuple[Sequence[str], Map
 def dependency_method(name: str, task: str, module: LightningModule, offered: Sequence[str]) -> Method:
     """Return the method of a dependency that a task requests."""
     method = f"predict_{name}_dependency"
+    # its value would hide the argument of that name
     if name in _NO_DEPENDENCIES:
         raise ModuleValueError(
             f"`predict_{task}_start` asks for the dependency `{name}`, which is no dependency:"

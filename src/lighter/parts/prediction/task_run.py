@@ -81,7 +81,13 @@ class TaskRun:
         try:
             output = step(*(batch, batch_idx, dataloader_idx)[: _most_arguments(step)]) if step is not None else None
             named = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx, "step_output": output}
-            results = self._results(batch, named)
+            shared = {name: method(batch, **named) for name, method in self.dependencies.items()}
+            results = {
+                task.name: task.predict(
+                    batch, **named, **shared, result=task.state, output_path=self.folder / task.name
+                )
+                for task in self.tasks
+            }
             self._keep(results, are_returned=step is None)
         except Exception as error:
             add_note(error, f"at batch {batch_idx} of predict dataloader {dataloader_idx}: {describe(batch)}")
@@ -89,13 +95,6 @@ class TaskRun:
         finally:
             self.is_inside = False
         return results if step is None else output
-
-    def _results(self, batch: object, named: Mapping[str, Any]) -> dict[str, Any]:
-        shared = {name: method(batch, **named) for name, method in self.dependencies.items()}
-        return {
-            task.name: task.predict(batch, **named, **shared, result=task.state, output_path=self.folder / task.name)
-            for task in self.tasks
-        }
 
     def _keep(self, results: Mapping[str, Any], *, are_returned: bool) -> None:
         for task in self.tasks:

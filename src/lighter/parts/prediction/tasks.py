@@ -139,6 +139,7 @@ def _unused(names: tuple[str, ...], kind: type) -> Iterator[str]:
             near = close_to(task, names)
             hint = f"Did you mean `predict_{near}_{last}`?" if near else "Rename it if it is no task's."
             yield f"`{kind.__name__}.{method}` belongs to no task: there is no `{stem}`. {hint}"
+        # `predict_probs_ends` looks like a task of its own, and loses the results of `probs`
         near = close_to(last, [word for word in ("start", "end") if abs(len(word) - len(last)) < 2])
         if task in names and near not in (None, last) and f"{task}_{last}" not in names:
             yield f"`{kind.__name__}.{method}` would never be called. Did you mean `{stem}_{near}`?"

@@ -58,6 +58,7 @@ class Finetune:
         ]
         if len(frozen) == sum(parameter.requires_grad for _, parameter in named):
             raise MisfitError("`finetune_cfg` leaves no parameter to train", "finetune_cfg")
+        # parameters that the user froze are never set to train: `requires_grad` is only taken away
         for _, parameter in frozen:
             parameter.requires_grad_(False)
         return [name for name, _ in frozen]

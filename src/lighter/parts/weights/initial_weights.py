@@ -150,6 +150,7 @@ class InitialWeights:
     def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
         weights = _read(source.path)
         source.check(list(weights))
+        # `torch.compile` and FSDP put names of their own into keys, of the module or in the file
         state = {as_written(key): tensor for key, tensor in state.items()}
         drop, add = _best_change(source, weights, state, prefixes)
         changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
@@ -219,6 +220,7 @@ def _file(path: Path) -> Path:
     files = [match for match in matches if match.is_file()]
     if not files:
         raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
+    # by time and not by name, as the names of runs need not sort by date
     return max(files, key=lambda file: file.stat().st_mtime)
 
 
@@ -241,6 +243,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
+        # a checkpoint of ours has checksums, and a damaged one would train from wrong weights
         verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
