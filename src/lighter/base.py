@@ -36,7 +36,7 @@ from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.metrics.measured_steps import STEPS, measure_steps
 from lighter.parts.metrics.measuring import Measuring
 from lighter.parts.optimization.lr_schedules import ManualSchedule, ManualSchedules
-from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
+from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, ModuleOptimizers, configuring
 from lighter.parts.optimization.parameter_groups import as_written, renamed_as_in
 from lighter.parts.optimization.parameter_types import NamedParameters
 from lighter.parts.optimization.table import optimizer_table
@@ -151,7 +151,7 @@ class BaseModule(LightningModule):
             self._late["criterion"] = criterion
         else:
             self.criterion = criterion
-        self._own_optimizers = OwnOptimizers()
+        self._module_optimizers = ModuleOptimizers()
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._schedules = ManualSchedules()
@@ -193,7 +193,7 @@ class BaseModule(LightningModule):
         # search for parameters and submodules would make the dearest part of its bookkeeping
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
-        elif name in ("optimizer", "scheduler") and self._own_optimizers.takes(name, value):
+        elif name in ("optimizer", "scheduler") and self._module_optimizers.takes(name, value):
             self.__dict__.pop(name, None)
         else:
             super().__setattr__(name, value)
@@ -210,21 +210,21 @@ class BaseModule(LightningModule):
             built = late.pop(name).build()
             setattr(self, name, built.to(self.device) if isinstance(built, nn.Module) else built)
             return built
-        if name in ("optimizer", "scheduler") and "_own_optimizers" in self.__dict__:
-            return self._own(name)
+        if name in ("optimizer", "scheduler") and "_module_optimizers" in self.__dict__:
+            return self._build_optimizer(name)
         return super().__getattr__(name)
 
-    def _own(self, name: str) -> Any:
+    def _build_optimizer(self, name: str) -> Any:
         """Return the optimizer or scheduler; a user's `configure_optimizers` gets it built on demand."""
-        own = self._own_optimizers
+        optimizers = self._module_optimizers
         # a user's `configure_optimizers` may read `self.optimizer` before `super()` has built it
-        if name not in own.built and own.is_configuring:
-            own.build_optimizer(self.__dict__, self._named(), PREFIXES)
+        if name not in optimizers.built and optimizers.is_configuring:
+            optimizers.build_optimizer(self.__dict__, self._named(), PREFIXES)
             if name == "scheduler":
                 self._configure()
-        if name not in own.built:
-            raise own.not_built(name)
-        return own.built[name]
+        if name not in optimizers.built:
+            raise optimizers.not_built(name)
+        return optimizers.built[name]
 
     @property
     def mode(self) -> str:
@@ -375,15 +375,16 @@ class BaseModule(LightningModule):
     def _configure(self) -> Any:
         self._schedules.release()
         if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
-            self._own_optimizers.provide("trainer", self._trainer)
-            self._own_optimizers.check_steps(self._trainer)
-        configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
+            self._module_optimizers.provide("trainer", self._trainer)
+            self._module_optimizers.check_steps(self._trainer)
+        configured, schedules = self._module_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured
 
     def _has_optimizer(self) -> bool:
-        own = self.__dict__.get("_own_optimizers")
-        return self.__dict__.get("optimizer") is not None or (own is not None and "optimizer" in own.definitions)
+        optimizers: ModuleOptimizers | None = self.__dict__.get("_module_optimizers")
+        is_defined = optimizers is not None and "optimizer" in optimizers.definitions
+        return is_defined or self.__dict__.get("optimizer") is not None
 
     def _named(self) -> NamedParameters:
         """Return the parameters that optimizers may have, with their names."""

@@ -63,8 +63,8 @@ def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWei
         return _named(output, loss, step)
     if loss is None and not needs_loss:
         return StepOutput({}, output)
-    found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"
-    raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
+    described = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"
+    raise ModuleTypeError(f"`{step}` returned {described}. {_FORMS}")
 
 
 def as_dict(output: StepOutput) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def build_optimizers(
     return configured if several else configured[0], manual
 
 
-class OwnOptimizers:
+class ModuleOptimizers:
     """The `optimizer` and `scheduler` of a module: definitions at first, and objects once they are configured.
 
     Attributes:
@@ -162,7 +162,7 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def configure(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._own_optimizers.configuring():
+        with self._module_optimizers.configuring():
             return method(self, *args, **kwargs)
 
     configure.builds_on_use = True  # type: ignore[attr-defined]

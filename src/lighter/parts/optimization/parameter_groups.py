@@ -50,10 +50,10 @@ def as_written(name: str) -> str:
     return name
 
 
-def renamed_as_in(own: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
+def renamed_as_in(keys: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename a state dict for a module that may be compiled where the one that saved it was not, or reversed."""
-    by_plain = {as_written(name): name for name in own}
-    return {name if name in own else by_plain.get(as_written(name), name): value for name, value in state.items()}
+    by_plain = {as_written(name): name for name in keys}
+    return {name if name in keys else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
 
 def _plain_error(message: str, index: int, hint: str, written: str = "") -> Exception:
@@ -124,10 +124,10 @@ def _check_apart(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Se
     seen: set[int] = set()
     for index, group in enumerate(groups):
         ids = {id(parameter) for parameter in group["params"]}
-        again = [names.get(each, "a tensor that is not of the module") for each in ids & seen]
-        if again:
-            shown = shortened_names(again, [*names.values()], prefixes)
-            raise fail(f"{_tensors_are(again)} in another parameter group too: {shown}", index, _ONCE)
+        shared = [names.get(each, "a tensor that is not of the module") for each in ids & seen]
+        if shared:
+            shown = shortened_names(shared, [*names.values()], prefixes)
+            raise fail(f"{_tensors_are(shared)} in another parameter group too: {shown}", index, _ONCE)
         seen |= ids
 
 
@@ -206,19 +206,19 @@ def _union(given: object, find: Callable[[Any], set[int]]) -> set[int]:
 
 
 def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
-    found = match_name(name, named, prefixes)
-    if not found:
+    matching = match_name(name, named, prefixes)
+    if not matching:
         raise fail(no_such_name(name), index, nearest_name(name, named, prefixes), name)
-    return found
+    return matching
 
 
 def _by_type(kind: object, index: int, named: Named, fail: Fail) -> set[int]:
     if not isinstance(kind, (str, type)):
         raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "", str(kind))
-    found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
-    if not found and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
+    matching = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
+    if not matching and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
         raise fail(*no_such_type(kind, named, index), str(kind))
-    return found
+    return matching
 
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:

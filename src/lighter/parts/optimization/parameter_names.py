@@ -55,15 +55,15 @@ def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
         yield from _ranges(text, numbers, [_numbers(other) for other in others if _text(other) == text])
 
 
-def _ranges(text: Sequence[str], found: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
+def _ranges(text: Sequence[str], chosen: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
     """Yield one pattern if it fits none of the others; otherwise those of each first number that differs."""
-    sets = [sorted(set(column)) for column in zip(*found, strict=True)]
+    sets = [sorted(set(column)) for column in zip(*chosen, strict=True)]
     if not any(all(number in values for number, values in zip(other, sets, strict=True)) for other in others):
         yield "".join(part + _range(values) for part, values in zip(text, [*sets, []], strict=True))
         return
-    place = next(place for place, values in enumerate(sets) if len(values) > 1)
-    for number in sets[place]:
-        yield from _ranges(text, [numbers for numbers in found if numbers[place] == number], others)
+    column = next(column for column, values in enumerate(sets) if len(values) > 1)
+    for number in sets[column]:
+        yield from _ranges(text, [numbers for numbers in chosen if numbers[column] == number], others)
 
 
 def _range(values: Sequence[int]) -> str:

@@ -45,12 +45,12 @@ class Finetune:
         """
         chosen: set[int] = set()
         for name in self.names:
-            found = match_name(name, named, prefixes)
-            if not found:
+            matching = match_name(name, named, prefixes)
+            if not matching:
                 hint = nearest_name(name, named, prefixes)
                 message = f"`finetune_cfg`: {no_such_name(name)}. {hint}"
                 raise MisfitError(message, "finetune_cfg", [(message, name)])
-            chosen |= found
+            chosen |= matching
         frozen = [
             (name, parameter)
             for name, parameter in named

@@ -148,9 +148,9 @@ class Inventory:
 
     def only_whole_layers(self, chosen: Collection[int]) -> set[int]:
         """Remove the layers of which a parameter trains, and add those of which none does."""
-        own = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
-        whole = {layer for layer, inside in own.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
-        return {item for item in chosen if item not in own} | whole
+        held = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
+        whole = {layer for layer, inside in held.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
+        return {item for item in chosen if item not in held} | whole
 
     def frozen(self, label: str, until: Until, ids: Collection[int]) -> Frozen:
         """Group the parameters and layers with these ids."""
