@@ -75,19 +75,7 @@ _CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["confi
 
 
 class BaseModule(LightningModule):
-    """The common base of `System`, `ForwardModule` and `LighterModule`.
-
-    Args:
-        criterion: the loss function.
-        optimizer: an optimizer, or its definition in the config, or a callable that takes the parameters, or a list.
-        scheduler: likewise for learning rate schedulers, or Lightning's dict around one.
-        train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
-        finetune_cfg: which parameters train: a name, a list of names, or `{finetune: bool, params: [...]}`.
-        loss_weights: the weights of named losses in their total.
-        ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
-        ckpt_match: the share of the weights that each of them must have.
-        predict_tasks: names of prediction tasks; see `lighter.parts.prediction.tasks`.
-    """
+    """The common base of `System`, `ForwardModule` and `LighterModule`, which documents the arguments."""
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
         "optimizer": {"fit"},

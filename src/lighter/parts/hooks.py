@@ -20,12 +20,7 @@ from lighter.errors import StepMissingError
 
 
 def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
-    """Make a step or dataloader hook that does not exist for Lightning, and that says so when called by hand.
-
-    Args:
-        name: of Lightning's hook.
-        advice: what to do about it; by default, to write it.
-    """
+    """Make a step or dataloader hook that does not exist for Lightning, and that says so when called by hand."""
     arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
     advice = advice or f"Write it:\n  def {name}{arguments}: ..."
 

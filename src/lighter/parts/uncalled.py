@@ -10,13 +10,9 @@ from lighter.errors import ModuleTypeError
 
 
 def refuse_uncalled(kind: type, instead: Mapping[str, str]) -> None:
-    """Raise a ModuleTypeError if a user's class overrides such a method.
+    """Raise a ModuleTypeError if a user's class overrides a method of `instead`, which says what to override.
 
     A method of such a name that the class itself uses is the user's own helper.
-
-    Args:
-        kind: the class of a module.
-        instead: by the names of such methods, what to override instead.
     """
     # from the first class of ours on, everything is Lighter's, Lightning's and torch's
     users = itertools.takewhile(lambda base: not base.__module__.startswith("lighter."), kind.__mro__)

@@ -39,12 +39,7 @@ class ForwardOutput(NamedTuple):
 
 
 def sort_forward(output: object) -> ForwardOutput:
-    """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss.
-
-    Raises:
-        ModuleTypeError: the output is something else.
-        ModuleValueError: a key is nearly one of these two.
-    """
+    """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss."""
     if isinstance(output, Tensor):
         return ForwardOutput({LOSS: output}, None, {})
     if not isinstance(output, Mapping):

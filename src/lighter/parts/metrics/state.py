@@ -26,8 +26,7 @@ _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
     """Return the accumulated states of the metrics in a module, by name.
 
-    Args:
-        besides: metrics that are reset before they are used next, of which only what outlives a reset is returned.
+    Metrics in `besides` are reset before they are used next, so only what outlives a reset is returned of them.
     """
     are_reset = set(map(id, besides))
     states: dict[str, Any] = {

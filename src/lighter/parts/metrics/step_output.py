@@ -33,16 +33,8 @@ class StepOutput(NamedTuple):
 def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
     """Sort a step's output: a tensor, a dict with `loss`, or None for a batch that does not count.
 
-    Args:
-        output: the step's output.
-        step: the method's name, for messages.
-        needs_loss: whether Lightning back-propagates, so that a dict without `loss` is a mistake.
-        weights: of named losses; their weighted sum becomes the total.
-
-    Raises:
-        MisfitError: there are weights, and one loss without a name.
-        ModuleTypeError: the output has another form.
-        ModuleValueError: named losses without `total`, or a loss that is not one number.
+    If it `needs_loss`, as Lightning back-propagates, a dict without `loss` is a mistake. With weights, the total of
+    named losses is their weighted sum.
     """
     if type(output) is Tensor and output.ndim == 0 and weights is None:  # what most steps return
         return StepOutput({"": output.detach()}, output)

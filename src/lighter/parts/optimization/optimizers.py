@@ -34,11 +34,7 @@ def build_optimizers(
     """Build optimizers and schedulers: the value that `configure_optimizers` returns, and the manual schedules.
 
     The first is a dict, or a list of dicts if several optimizers were given. A list of schedulers has one, or None,
-    for each optimizer.
-
-    Args:
-        named: the parameters to optimize, with their names.
-        prefixes: what names in parameter groups may leave out: `network.`, say.
+    for each optimizer. Names in parameter groups may leave out the prefixes.
 
     Raises:
         ConfigError: a mistake in the config.

@@ -65,12 +65,8 @@ def group_parameters(
 ) -> list[dict[str, Any]]:
     """Turn the `params` of groups into trainable tensors.
 
-    Args:
-        groups: dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
-            `type` and `name`, a list of these, None, or tensors.
-        named: the parameters to choose from, with their names.
-        prefixes: what a name may leave out, `network.` say.
-        fail: makes the error.
+    Groups are dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
+    `type` and `name`, a list of these, None, or tensors. Names may leave out the prefixes.
 
     Raises:
         ModuleValueError: or what `fail` makes: a name that matches nothing, a group without `params` or left empty.
@@ -94,14 +90,7 @@ def group_parameters(
 def check_placed(
     placed: Iterable[Any], named: Named, prefixes: Sequence[str], fail: Callable[[str, str], Exception]
 ) -> None:
-    """Check that each trainable parameter is in one group of one optimizer; raise what `fail` makes if not.
-
-    Args:
-        placed: the parameters of all groups of all optimizers.
-        named: the parameters of the module, with their names.
-        prefixes: what a name may leave out, `network.` say.
-        fail: makes the error from a message and a hint.
-    """
+    """Check that each trainable parameter is in one group of one optimizer; raise what `fail` makes if not."""
     counts = Counter(id(parameter) for parameter in placed)
     absent = [name for name, p in named if p.requires_grad and not counts[id(p)]]
     twice = [name for name, p in named if counts[id(p)] > 1]

@@ -16,13 +16,7 @@ Numbers = tuple[int, ...]
 
 
 def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Sequence[str] = ()) -> str:
-    """Return patterns that fit the chosen names, and none of the others.
-
-    Args:
-        chosen: full names of parameters.
-        among: all names, the chosen ones included.
-        prefixes: what a name may leave out, `network.` say.
-    """
+    """Return patterns that fit the chosen names, and none of the others; names may leave out the prefixes."""
     chosen = set(chosen)
     others = {above for name in among if name not in chosen for above in with_modules(name)}
     # of each name the outermost module that has no other name in it

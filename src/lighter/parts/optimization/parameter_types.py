@@ -34,11 +34,9 @@ class NamedParameters(list[tuple[str, Parameter]]):
 
 
 def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named) -> bool:
-    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or a subclass.
+    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its name.
 
-    Args:
-        kind: the kind; or a class, its name, or its dotted name.
-        named: all parameters; only `NamedParameters` know their modules.
+    Only `NamedParameters` know the modules of parameters.
     """
     if kind == "bias":
         return _BIAS_NAME.search(name.rpartition(".")[-1]) is not None

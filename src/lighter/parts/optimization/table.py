@@ -33,12 +33,7 @@ def optimizer_table(
 ) -> str:
     """Format a table with a line for each parameter group, and for what does not train, in 100 columns.
 
-    Args:
-        named: the parameters of the module, with their names.
-        prefixes: what names may leave out, `network.` say.
-        configs: Lightning's schedulers, each with how it is stepped.
-        manual: the schedulers that Lightning does not know.
-        automatic: whether Lightning steps its schedulers; otherwise the user's code does.
+    If Lightning does not step its schedulers (`configs`), as optimization is not automatic, the user's code does.
     """
     # rich, as it wraps long names in their column and measures wide characters
     table = Table(box=None, pad_edge=False, header_style="")

@@ -25,14 +25,8 @@ _FORM = """It returns what the task needs and the state that it begins with; eac
 class Method:
     """A method of the family, and those of its possible arguments that it takes.
 
-    Args:
-        first: the arguments that it is given by position.
-        offered: those that it may take by name.
-        requested: those that it has requested, and must take by name.
-        advice: added to the message if it cannot be called.
-
-    Raises:
-        ModuleTypeError: it cannot be called with these.
+    It is called with `first` by position; it may take `offered` by name, and must take what it has `requested`. A
+    method that cannot be called so is a ModuleTypeError, with `advice`.
     """
 
     def __init__(

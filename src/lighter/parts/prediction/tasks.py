@@ -27,17 +27,7 @@ from lighter.parts.prediction.task_run import TaskRun, start_run
 
 
 class PredictTasks:
-    """The prediction tasks of a module, checked when they are named.
-
-    Args:
-        given: names, or one name; None for no task.
-        kind: the module's class, which has the methods.
-
-    Raises:
-        ModuleTypeError: anything else was given.
-        ModuleValueError: an impossible name, a task without its method, a method of the family that no task would call;
-            all of them at once.
-    """
+    """The prediction tasks of a module, checked when they are named; all problems are in one error."""
 
     def __init__(self, given: object, kind: type) -> None:
         listed: Any = [] if given is None else [given] if isinstance(given, str) else given

@@ -17,15 +17,10 @@ _FORMS = """It is one of
 
 
 class Finetune:
-    """A choice of parameters, checked when it is made.
+    """A choice of parameters, checked when it is made; its forms are in `_FORMS`.
 
-    Args:
-        given: a name, a list of names, or `{finetune: true, params: [...]}`; with `finetune: false` the named
-            parameters are frozen instead. A name stands for the module of that name, or all names that start with it;
-            it may be a pattern, as in parameter groups.
-
-    Raises:
-        ModuleTypeError: anything else was given.
+    A name stands for the module of that name, or all names that start with it; it may be a pattern, as in parameter
+    groups.
     """
 
     def __init__(self, given: object) -> None:
@@ -38,11 +33,7 @@ class Finetune:
             raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}", "finetune_cfg")
 
     def apply(self, named: Named, prefixes: Sequence[str] = ()) -> list[str]:
-        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen.
-
-        Raises:
-            MisfitError: a name matches nothing, or nothing is left to train.
-        """
+        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen."""
         chosen: set[int] = set()
         for name in self.names:
             matching = match_name(name, named, prefixes)

@@ -119,12 +119,7 @@ class Frozen:
 
 
 class Inventory:
-    """The parameters and normalization layers of a module, to be found by name.
-
-    Args:
-        prefixes: what a name may leave out in front: `network.`, say.
-        aside: the prefixes of names that are not to be found.
-    """
+    """The parameters and normalization layers of a module, found by name; those that begin with `aside` are not."""
 
     def __init__(self, module: nn.Module, prefixes: Sequence[str] = (), aside: tuple[str, ...] = ()) -> None:
         # shared parameters have several names, each of which stands for them; batch normalization has a running mean

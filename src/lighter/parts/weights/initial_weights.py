@@ -59,11 +59,7 @@ class Source:
         return add + self.add_prefix + key
 
     def check(self, keys: Sequence[str]) -> None:
-        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are.
-
-        Raises:
-            CheckpointError: no key begins with one of them.
-        """
+        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are."""
         dropped = [key.removeprefix(self.drop_prefix) for key in keys]
         prefixes = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
         for option, start, among in prefixes:
@@ -112,18 +108,12 @@ def check_match(match: object) -> None:
 
 
 class InitialWeights:
-    """One or more checkpoints, loaded in order.
+    """One or more checkpoints, loaded in order; their forms are in `_FORMS`.
 
-    Args:
-        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. A path with a `*` is the
-            newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
-            keys is dropped; a prefix that the keys lack is added in any case. Modules and parameters that `skip`
-            names keep their own weights.
-        match: the share of the module's keys that each checkpoint must have; at least one key must fit.
-
-    Raises:
-        ModuleTypeError: anything else was given.
-        ModuleValueError: a path that does not exist.
+    A path with a `*` is the newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix
+    that fits most keys is dropped; a prefix that the keys lack is added in any case. Modules and parameters that `skip`
+    names keep their own weights. `match` is the share of the module's keys that each checkpoint must have; one key must
+    fit.
     """
 
     def __init__(self, given: object, match: float = 0.0) -> None:
@@ -136,10 +126,6 @@ class InitialWeights:
 
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
         """Copy the checkpoints' weights into a module's tensors, as `state_dict()` gives them by name.
-
-        Args:
-            state: the tensors, which are written to.
-            prefixes: what the checkpoint's keys may lack in front: `network.`, say.
 
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
