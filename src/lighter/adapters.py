@@ -116,6 +116,7 @@ def _taken(batch: Any, accessor: Any, name: str) -> Any:
         except Exception as error:
             add_note(error, f"`{name}` was called with the batch: {describe(batch)}")
             raise
+    # checked by type: a tensor and a string can be indexed too, and would give a part of a sample
     fits = isinstance(batch, (list, tuple) if isinstance(accessor, int) else Mapping)
     with suppress(IndexError, KeyError):
         if fits:
@@ -145,9 +146,9 @@ class ArgumentsAdapter:
         self.transforms = {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
         passed = [each for name, argument in self.arguments.items() for each in _passed(name, argument)]
         self._check(passed)
-        positional = [each for each in passed if isinstance(each.place, int)]
-        self.positional = sorted(positional, key=lambda each: each.place)
-        self.named = [each for each in passed if isinstance(each.place, str)]
+        positional = [each for each in passed if isinstance(each.position, int)]
+        self.positional = sorted(positional, key=lambda each: each.position)
+        self.named = [each for each in passed if isinstance(each.position, str)]
 
     def _check(self, passed: Sequence[_Passed]) -> None:
         for name, argument in self.arguments.items():
@@ -159,10 +160,10 @@ class ArgumentsAdapter:
             raise ModuleValueError(
                 f"this adapter passes nothing to the {self.key}: give it a `pred_argument`, for example 0"
             )
-        positions = sorted(each.place for each in passed if isinstance(each.place, int))
+        positions = sorted(each.position for each in passed if isinstance(each.position, int))
         if positions != list(range(len(positions))):
             raise ModuleValueError(f"the positions of arguments are 0, 1, ... without a gap; found {positions}")
-        names = [each.place for each in passed if isinstance(each.place, str)]
+        names = [each.position for each in passed if isinstance(each.position, str)]
         if len(set(names)) != len(names):
             raise ModuleValueError(f"each argument has a keyword of its own; found {names}")
 
@@ -177,13 +178,14 @@ class ArgumentsAdapter:
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
             values[name] = apply(self.transforms[name], values[name], f"{name}_transforms")
             self._check_count(name, values[name])
+        # by label, for the message of an error
         args = {each.label: each.of(values[each.name]) for each in self.positional}
-        kwargs = {str(each.place): each.of(values[each.name]) for each in self.named}
+        kwargs = {str(each.position): each.of(values[each.name]) for each in self.named}
         try:
             return called(*args.values(), **kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
             shown = [f"{label}: {describe(value)}" for label, value in args.items()]
-            shown += [f"{each.place}={each.label}: {describe(kwargs[str(each.place)])}" for each in self.named]
+            shown += [f"{each.position}={each.label}: {describe(kwargs[str(each.position)])}" for each in self.named]
             add_note(
                 error, f"the {self.key} {'were' if self.key == 'metrics' else 'was'} called with ({', '.join(shown)})"
             )
@@ -207,7 +209,7 @@ class _Passed:
 
     name: str
     key: int | str | None
-    place: Any
+    position: Any
 
     @property
     def label(self) -> str:
@@ -233,13 +235,15 @@ def _passed(name: str, argument: object) -> list[_Passed]:
     several = list(argument.items()) if isinstance(argument, Mapping) else [(None, argument)]
     if isinstance(argument, (list, tuple)):
         several = list(enumerate(argument))
-    places = [place for _, place in several if isinstance(place, (int, str)) and not isinstance(place, bool)]
-    if not places or len(places) < len(several):
+    positions = [
+        position for _, position in several if isinstance(position, (int, str)) and not isinstance(position, bool)
+    ]
+    if not positions or len(positions) < len(several):
         raise ModuleTypeError(
             f"`{name}_argument` is a position, the name of a keyword, or null, or a list or dict of positions and"
             f" keywords; found {describe(argument)}"
         )
-    return [_Passed(name, key, place) for key, place in several]
+    return [_Passed(name, key, position) for key, position in several]
 
 
 class CriterionAdapter(ArgumentsAdapter):

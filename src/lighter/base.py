@@ -36,7 +36,7 @@ from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.metrics.measured_steps import STEPS, measure_steps
 from lighter.parts.metrics.measuring import Measuring
 from lighter.parts.optimization.lr_schedules import ManualSchedule, ManualSchedules
-from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, OwnOptimizers, configuring
+from lighter.parts.optimization.optimizers import OPTIMIZER_EXAMPLE, ModuleOptimizers, configuring
 from lighter.parts.optimization.parameter_groups import as_written, renamed_as_in
 from lighter.parts.optimization.parameter_types import NamedParameters
 from lighter.parts.optimization.table import optimizer_table
@@ -75,19 +75,7 @@ _CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["confi
 
 
 class BaseModule(LightningModule):
-    """The common base of `System`, `ForwardModule` and `LighterModule`.
-
-    Args:
-        criterion: the loss function.
-        optimizer: an optimizer, or its definition in the config, or a callable that takes the parameters, or a list.
-        scheduler: likewise for learning rate schedulers, or Lightning's dict around one.
-        train_metrics: a metric, a collection, or a list or dict of metrics; likewise `val_metrics`, `test_metrics`.
-        finetune_cfg: which parameters train: a name, a list of names, or `{finetune: bool, params: [...]}`.
-        loss_weights: the weights of named losses in their total.
-        ckpt_path: checkpoints whose weights are loaded at the start of `fit`; see `InitialWeights`.
-        ckpt_match: the share of the weights that each of them must have.
-        predict_tasks: names of prediction tasks; see `lighter.parts.prediction.tasks`.
-    """
+    """The common base of `System`, `ForwardModule` and `LighterModule`, which documents the arguments."""
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
         "optimizer": {"fit"},
@@ -147,10 +135,11 @@ class BaseModule(LightningModule):
         self._loss_weights = LossWeights(loss_weights) if loss_weights is not None else None
         self._late: dict[str, Deferred] = {}
         if isinstance(criterion, Deferred):
+            # not set as an attribute, so that `__getattr__` builds it on first use
             self._late["criterion"] = criterion
         else:
             self.criterion = criterion
-        self._own_optimizers = OwnOptimizers()
+        self._module_optimizers = ModuleOptimizers()
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._schedules = ManualSchedules()
@@ -192,7 +181,7 @@ class BaseModule(LightningModule):
         # search for parameters and submodules would make the dearest part of its bookkeeping
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
-        elif name in ("optimizer", "scheduler") and self._own_optimizers.takes(name, value):
+        elif name in ("optimizer", "scheduler") and self._module_optimizers.takes(name, value):
             self.__dict__.pop(name, None)
         else:
             super().__setattr__(name, value)
@@ -209,20 +198,21 @@ class BaseModule(LightningModule):
             built = late.pop(name).build()
             setattr(self, name, built.to(self.device) if isinstance(built, nn.Module) else built)
             return built
-        if name in ("optimizer", "scheduler") and "_own_optimizers" in self.__dict__:
-            return self._own(name)
+        if name in ("optimizer", "scheduler") and "_module_optimizers" in self.__dict__:
+            return self._build_optimizer(name)
         return super().__getattr__(name)
 
-    def _own(self, name: str) -> Any:
+    def _build_optimizer(self, name: str) -> Any:
         """Return the optimizer or scheduler; a user's `configure_optimizers` gets it built on demand."""
-        own = self._own_optimizers
-        if name not in own.built and own.is_configuring:
-            own.build_optimizer(self.__dict__, self._named(), PREFIXES)
+        optimizers = self._module_optimizers
+        # a user's `configure_optimizers` may read `self.optimizer` before `super()` has built it
+        if name not in optimizers.built and optimizers.is_configuring:
+            optimizers.build_optimizer(self.__dict__, self._named(), PREFIXES)
             if name == "scheduler":
                 self._configure()
-        if name not in own.built:
-            raise own.not_built(name)
-        return own.built[name]
+        if name not in optimizers.built:
+            raise optimizers.not_built(name)
+        return optimizers.built[name]
 
     @property
     def mode(self) -> str:
@@ -373,15 +363,16 @@ class BaseModule(LightningModule):
     def _configure(self) -> Any:
         self._schedules.release()
         if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
-            self._own_optimizers.provide("trainer", self._trainer)
-            self._own_optimizers.check_steps(self._trainer)
-        configured, schedules = self._own_optimizers.configured(self.__dict__, self._named(), PREFIXES)
+            self._module_optimizers.provide("trainer", self._trainer)
+            self._module_optimizers.check_steps(self._trainer)
+        configured, schedules = self._module_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured
 
     def _has_optimizer(self) -> bool:
-        own = self.__dict__.get("_own_optimizers")
-        return self.__dict__.get("optimizer") is not None or (own is not None and "optimizer" in own.definitions)
+        optimizers: ModuleOptimizers | None = self.__dict__.get("_module_optimizers")
+        is_defined = optimizers is not None and "optimizer" in optimizers.definitions
+        return is_defined or self.__dict__.get("optimizer") is not None
 
     def _named(self) -> NamedParameters:
         """Return the parameters that optimizers may have, with their names."""
@@ -469,6 +460,7 @@ class BaseModule(LightningModule):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, whatever stage saved them: those of parts that are not built here are left out."""
         own, aside = self.state_dict(), tuple(f"{name}." for name in self.measuring)
+        # from here on, each line allows one difference between the stage that saved and the one that loads
         state = renamed_as_in(own, state_dict)
         state = {key: value for key, value in state.items() if key in own or not self._may_lack(key)}
         of_others = tuple(f"{name}." for name, uses in self.needed_for.items() if unneeded({name: uses}, "fit"))

@@ -11,6 +11,7 @@ from lighter.parts.hooks import ExistsIf
 
 
 def _loader(name: str) -> ExistsIf:
+    # Lightning asks the class whether a hook is overridden, so each loader is one that exists by instance
     def loader(self: LighterDataModule) -> Any:
         return self.loaders[name]
 

@@ -27,8 +27,8 @@ from lighter.parts.metrics.forward_output import sort_forward, with_total
 from lighter.parts.metrics.log_names import metric_name
 from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.metrics.measured_steps import measured
-from lighter.parts.metrics.measuring import loader_count, loader_suffix
 from lighter.parts.metrics.meter import warn_of_no_value
+from lighter.parts.metrics.value_log import loader_count, loader_suffix
 
 _EXAMPLE = """Write it, or give the network as `model`:
   def forward(self, batch):
@@ -178,6 +178,7 @@ class ForwardModule(BaseModule):
         if losses is not None:
             step["loss"] = self.loss_step(losses, mode)
         if metric_inputs is not None:
+            # LBFGS runs the step several times on a batch, which counts once
             if not self._measure.is_repeated:
                 self.metric_step(metric_inputs, mode, dataloader_idx)
         elif self.evaluators.has(mode):
@@ -241,7 +242,7 @@ class ForwardModule(BaseModule):
                 values = epoch_values(name, evaluator, self._computed(evaluator))
                 has_added_up = isinstance(evaluator, (Metric, MetricCollection))
                 numbers = {metric_name(key): value for key, value in values.numbers.items()}
-                self._measure.log_late(mode, suffix, numbers, sync_dist=not has_added_up)
+                self._measure.values.log_late(mode, suffix, numbers, sync_dist=not has_added_up)
                 arrays |= {key + suffix: array for key, array in values.arrays.items()}
                 if values.arrays and not has_added_up and self.trainer.world_size > 1:
                     rank_zero_warn(f"arrays of {type(evaluator).__name__} are those of the first process alone")

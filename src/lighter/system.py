@@ -215,7 +215,11 @@ class System(BaseModule):
         """
         now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
         injected = {name: now[name] for name in self._injected}
-        if self.inferer is not None and self._is_evaluating():
+        trainer = self._trainer
+        is_evaluating = trainer is not None and (
+            trainer.validating or trainer.testing or trainer.predicting or trainer.sanity_checking
+        )
+        if self.inferer is not None and is_evaluating:
             return self.inferer(input, self.model, **injected)
         if isinstance(input, NamedInputs):
             return self.model(**{**injected, **input})
@@ -281,12 +285,6 @@ class System(BaseModule):
     def _adapter(self, mode: str, key: str) -> str:
         """Name an adapter in messages: the config may not have it."""
         return f"{'' if (mode, key) in self._given_adapters else 'the default of '}`system::adapters::{mode}::{key}`"
-
-    def _is_evaluating(self) -> bool:
-        trainer = self._trainer
-        return trainer is not None and (
-            trainer.validating or trainer.testing or trainer.predicting or trainer.sanity_checking
-        )
 
 
 _CRITERION_EXAMPLE = "For example:\n  criterion:\n    _target_: torch.nn.CrossEntropyLoss"

@@ -111,6 +111,7 @@ class Freezer(Callback):
         inventory = Inventory(pl_module)
         if isinstance(pl_module, BaseModule):
             inventory = Inventory(pl_module, PREFIXES, pl_module.aside)
+        # at every fit, as the network may have been changed since the last one
         self._frozen = self._choice.groups(inventory)
         self._freeze(trainer)
 

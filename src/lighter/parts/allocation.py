@@ -13,8 +13,8 @@ import torch.utils.deterministic
 def unfilled_memory() -> Iterator[None]:
     """Let torch leave new memory as it is; also a decorator.
 
-    In deterministic mode torch fills what it allocates, so that values nobody wrote are the same in each run. It
-    cannot do so for some types (4 bits, say), of which it then refuses even a `clone` or a `torch.load`.
+    In deterministic mode torch fills what it allocates, which it cannot do for some types (4 bits, say). Of those it
+    then refuses even a `clone` or a `torch.load`.
     """
     settings: Any = torch.utils.deterministic  # its attribute is a property of the module's class
     before = settings.fill_uninitialized_memory

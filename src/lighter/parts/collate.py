@@ -16,6 +16,7 @@ def keep_none(loaders: object) -> Any:
 
     def kept(loader: DataLoader) -> DataLoader:
         if loader.collate_fn is default_collate:
+            # a copy, as the user may use the loader elsewhere, and expect the error of `default_collate` there
             loader = copy.copy(loader)
             loader.collate_fn = collate_with_none
         return loader
@@ -25,6 +26,7 @@ def keep_none(loaders: object) -> Any:
 
 def collate_with_none(samples: list[Any]) -> Any:
     """Collate as `default_collate` does; a field that is None in every sample is None, in some a list."""
+    # the documented way to extend `default_collate`, https://pytorch.org/docs/stable/data.html
     return collate(samples, collate_fn_map=_WITH_NONE)
 
 

@@ -20,15 +20,11 @@ from lighter.errors import StepMissingError
 
 
 def missing_hook(name: str, advice: str = "") -> Callable[..., Any]:
-    """Make a step or dataloader hook that does not exist for Lightning, and that says so when called by hand.
-
-    Args:
-        name: of Lightning's hook.
-        advice: what to do about it; by default, to write it.
-    """
+    """Make a step or dataloader hook that does not exist for Lightning, and that says so when called by hand."""
     arguments = "(self, batch, batch_idx)" if name.endswith("_step") else "(self)"
     advice = advice or f"Write it:\n  def {name}{arguments}: ..."
 
+    # Lightning follows `__wrapped__` to its own code, and so sees no override
     @functools.wraps(getattr(LightningModule, name))
     def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise StepMissingError(f"{type(self).__name__} has no `{name}`. {advice}")
@@ -77,6 +73,7 @@ def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
     @functools.wraps(hook)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         running: set[str] = self.__dict__.setdefault("_hooks_running", set())
+        # an inner override, called by `super()`: the outermost one calls the method
         if after in running:
             return hook(self, *args, **kwargs)
         running.add(after)

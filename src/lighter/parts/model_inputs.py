@@ -13,6 +13,7 @@ SEVERAL_INPUTS_ADVICE = (
 )
 
 
+# types of their own tell several inputs from one input that happens to be a tuple or a dict
 class PositionalInputs(tuple[Any, ...]):
     """Several inputs, passed to the model's `forward` one after the other."""
 

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
 from types import CodeType
 
 from lighter.errors import ModuleTypeError
 
 
 def refuse_uncalled(kind: type, instead: Mapping[str, str]) -> None:
-    """Raise a ModuleTypeError if a user's class overrides such a method.
+    """Raise a ModuleTypeError if a user's class overrides a method of `instead`, which says what to override.
 
     A method of such a name that the class itself uses is the user's own helper.
-
-    Args:
-        kind: the class of a module.
-        instead: by the names of such methods, what to override instead.
     """
-    written = [(name, member) for each in _classes_of_users(kind) for name, member in vars(each).items()]
+    # from the first class of ours on, everything is Lighter's, Lightning's and torch's
+    users = itertools.takewhile(lambda base: not base.__module__.startswith("lighter."), kind.__mro__)
+    written = [(name, member) for base in users for name, member in vars(base).items()]
     for name in dict(written):
         if name not in instead or any(name in _names(member) for other, member in written if other != name):
             continue
         raise ModuleTypeError(f"{kind.__name__} overrides `{name}`, which Lighter does not call: {instead[name]}")
 
 
-def _classes_of_users(kind: type) -> Iterator[type]:
-    for each in kind.__mro__:
-        if each.__module__.startswith("lighter."):  # what follows is Lighter's, Lightning's and torch's
-            return
-        yield each
-
-
 def _names(member: object) -> set[str]:
     """Return the names that a method's code uses, in nested functions too."""
-    code = getattr(getattr(member, "unmeasured", getattr(member, "__func__", member)), "__code__", None)
-    ahead, found = [code], set()
-    while ahead:
-        here = ahead.pop()
-        if isinstance(here, CodeType):
-            ahead += here.co_consts
-            found |= {*here.co_names, *(name for name in here.co_consts if isinstance(name, str))}
-    return found
+    codes = [getattr(getattr(member, "unmeasured", getattr(member, "__func__", member)), "__code__", None)]
+    names: set[str] = set()
+    while codes:
+        code = codes.pop()
+        if isinstance(code, CodeType):
+            codes += code.co_consts
+            names |= {*code.co_names, *(constant for constant in code.co_consts if isinstance(constant, str))}
+    return names

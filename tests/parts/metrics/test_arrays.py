@@ -77,6 +77,6 @@ def test_a_trial_leaves_no_file(tmp_path: Path, kwargs: dict[str, Any]) -> None:
 
 
 def test_numbers_of_half_precision_are_read_by_numpy(tmp_path: Path) -> None:
-    from lighter.parts.metrics.arrays import _plain
+    from lighter.parts.metrics.arrays import to_numpy
 
-    assert _plain(torch.ones(2, 2, dtype=torch.bfloat16)).dtype == np.float32
+    assert to_numpy(torch.ones(2, 2, dtype=torch.bfloat16)).dtype == np.float32

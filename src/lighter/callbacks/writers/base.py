@@ -25,7 +25,7 @@ from lighter.callbacks.writers.disk import checkpoint_identity, publish
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import whole_file
 from lighter.callbacks.writers.part import Part
-from lighter.callbacks.writers.progress import Place
+from lighter.callbacks.writers.progress import BatchKey
 from lighter.callbacks.writers.samples import columns
 from lighter.errors import ModuleTypeError, ModuleValueError, PredictionError
 from lighter.files import run_folder as paths
@@ -36,7 +36,7 @@ from lighter.parts.describe import describe
 log = logging.getLogger("lighter")
 run_log = logging.getLogger("lighter.runs")  # whose warnings are shown on the terminal
 
-_END: Place = (2**62, 0)
+_END: BatchKey = (2**62, 0)
 
 
 class BaseWriter(Callback):
@@ -197,6 +197,7 @@ class BaseWriter(Callback):
                 )
             begin = self._part.resume if self._resumes else self._part.create
             begin(self._about(trainer))
+        # once for all writers, when the last of them has loaded its part
         writers = _writers(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)
@@ -204,13 +205,13 @@ class BaseWriter(Callback):
                 start_predicting_at(trainer, last.next, last.written_samples(last.next[0]))
 
     @property
-    def next(self) -> Place:
+    def next(self) -> BatchKey:
         """The first batch that this writer still needs."""
         return _END if self._part is None or self._part.ended else self._part.next
 
     def written_samples(self, loader: int) -> list[Any]:
         """Return the samples' indices of each complete batch of a dataloader; None if it has none."""
-        return [batch.samples for _, batch in self._part.batches() if batch.place[0] == loader] if self._part else []
+        return [batch.samples for _, batch in self._part.batches() if batch.key[0] == loader] if self._part else []
 
     def on_predict_batch_end(
         self,
@@ -222,19 +223,20 @@ class BaseWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a batch, unless it is written."""
-        place = (dataloader_idx, batch_idx)
-        if place < self.next:
+        key = (dataloader_idx, batch_idx)
+        if key < self.next:
             return
         assert self._part is not None
         self.samples = predicted_samples(trainer, dataloader_idx, batch_idx)
         self._count, self._noted = len(self.samples or ()), {}
         self.write(outputs, batch, batch_idx, dataloader_idx)
-        self._part.note(place, self._count, self.samples, self._noted)
+        self._part.note(key, self._count, self.samples, self._noted)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make one file of the parts of all processes."""
         if self._part is None:
             return
+        # synced before the barrier: the first process reads the other parts from the disk
         self._part.end()
         trainer.strategy.barrier("the writers' parts")
         if trainer.is_global_zero:

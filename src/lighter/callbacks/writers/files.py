@@ -103,6 +103,7 @@ class FileWriter(BaseWriter):
         columns = self.columns(outputs, keys)
         values = columns[self.value_key]
         names = self._names(columns, len(values), dataloader_idx)
+        # all of them first: if a function fails, no file of this batch has its name
         written = [self._write_aside(number, name, values[number]) for number, name in enumerate(names)]
         files = [file_name(name) + path.name.removeprefix(_VALUE) for name, path in zip(names, written, strict=True)]
         self._publish(names, written, files)
@@ -121,6 +122,7 @@ class FileWriter(BaseWriter):
         for name, path, file, sample in zip(names, written, files, samples, strict=True):
             if file in twice or (file not in done | repeated and self._is_taken(file, sample, path)):
                 raise self._name_taken(name, file)
+        # before any name is given, so that a resumed run knows these files for its own
         self._part.note_unfinished({"files": files, "samples": samples, "crcs": [crc_of(path) for path in written]})
         for name, path, file, sample in zip(names, written, files, samples, strict=True):
             if file in repeated:

@@ -108,8 +108,9 @@ def _pixels(value: object, dimensions: str, channels: Sequence[int]) -> np.ndarr
     """
     shape = ", ".join(dimensions)
     if not isinstance(value, (Tensor, np.ndarray)) or value.ndim != len(dimensions) or value.shape[0] not in channels:
+        *most, last = map(str, channels)
         raise PredictionError(
-            f"this is written from a tensor of shape ({shape}) with {_listed(channels)} channels; found"
+            f"this is written from a tensor of shape ({shape}) with {', '.join(most)} or {last} channels; found"
             f" {describe(value)}"
         )
     tensor = torch.as_tensor(value)
@@ -123,11 +124,6 @@ def _pixels(value: object, dimensions: str, channels: Sequence[int]) -> np.ndarr
             " Divide them by the largest there can be"
         )
     return (tensor.double() * 255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
-
-
-def _listed(channels: Sequence[int]) -> str:
-    *most, last = (str(channel) for channel in channels)
-    return f"{', '.join(most)} or {last}"
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

@@ -52,6 +52,7 @@ def in_order(parts: Sequence[Part], split: Split) -> Iterator[Any]:
     A sample that several processes predicted, as the samplers of distributed runs repeat some, comes once. Samples
     of datasets without indices come process after process, in the order in which they were predicted.
     """
+    # descriptors for `pread`: the runs of a part read at positions of their own
     files = [os.open(part.rows, os.O_RDONLY) for part in parts if part.rows is not None]
     try:
         runs = [run for number, part in enumerate(parts) for run in _runs(part, number)]
@@ -71,20 +72,20 @@ def _runs(part: Part, number: int) -> list[_Run]:
     rows, notes, last, count, begun = len(part.header or b""), 0, (-1, -1), 0, (0, 0)
     for position, batch in part.batches():
         first, highest = _span(batch)
-        if count and (batch.place[0], first) <= last:
+        if count and (batch.key[0], first) <= last:
             runs.append(_Run(number, *begun, count))
             count = 0
         if not count:
             begun = (notes, rows)
-        last, count, rows, notes = (batch.place[0], highest), count + 1, batch.end, position
+        last, count, rows, notes = (batch.key[0], highest), count + 1, batch.end, position
     return [*runs, _Run(number, *begun, count)] if count else runs
 
 
 def _span(batch: Batch) -> tuple[int, int]:
     """Return the lowest and highest index of a batch; of one without indices, numbers that increase."""
     if batch.samples is None:
-        return batch.place[1], batch.place[1]
-    return (min(batch.samples), max(batch.samples)) if batch.size else (batch.place[1], -1)
+        return batch.key[1], batch.key[1]
+    return (min(batch.samples), max(batch.samples)) if batch.size else (batch.key[1], -1)
 
 
 def _rows(run: _Run, part: Part, file: int, split: Split) -> Iterator[tuple[tuple[int, int], Any]]:
@@ -96,15 +97,12 @@ def _rows(run: _Run, part: Part, file: int, split: Split) -> Iterator[tuple[tupl
         if samples is None:  # one process after another
             samples = range(run.part * _APART + seen, run.part * _APART + seen + batch.size)
         numbered = zip(samples, rows, strict=True)
-        for index, row in numbered if _ascends(samples) else sorted(numbered, key=itemgetter(0)):
-            yield (batch.place[0], index), row
+        is_ascending = isinstance(samples, range) and samples.step > 0
+        for index, row in numbered if is_ascending else sorted(numbered, key=itemgetter(0)):
+            yield (batch.key[0], index), row
         start, done, seen = batch.end, done + 1, seen + batch.size
         if done == run.batches:
             return
-
-
-def _ascends(samples: Sequence[int]) -> bool:
-    return isinstance(samples, range) and samples.step > 0
 
 
 def _read(file: int, start: int, size: int) -> bytes:

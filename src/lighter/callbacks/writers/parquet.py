@@ -75,6 +75,7 @@ class ParquetFormat:
         if columns is None:
             types = {key: kind or pa.null() for key, kind in self.types.items()}
         else:
+            # the first batch decides, and later ones are cast to its types
             types = {key: kind or _array(columns[key], None, key).type for key, kind in self.types.items()}
         return bytes(pa.schema(types).serialize())
 
@@ -143,6 +144,7 @@ def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
 def _nested(values: np.ndarray) -> pa.Array:
     """Make lists of lists of numbers of an array of any dimensions."""
     array = pa.array(np.ascontiguousarray(values).reshape(-1))
+    # from the inside out: each axis wraps the one within it in lists of its length
     for axis in range(values.ndim - 1, 0, -1):
         count = int(np.prod(values.shape[:axis]))
         array = pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * values.shape[axis], pa.int32()), array)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from lighter.callbacks.writers.progress import Batch, Place, after, batch_of, encoded, lines, verified
+from lighter.callbacks.writers.progress import Batch, BatchKey, after, batch_of, encoded, lines, verified
 from lighter.errors import PredictionError
 from lighter.files.lock import acquire, release
 
@@ -37,7 +37,7 @@ class Part:
     def __init__(self, rows: Path | None, progress: Path) -> None:
         self.rows, self.progress = rows, progress
         self.header: bytes | None = None
-        self.next: Place = (0, 0)
+        self.next: BatchKey = (0, 0)
         self.ended = False
         self.samples = 0
         self.unfinished: Any = None
@@ -106,7 +106,7 @@ class Part:
         self.lost += line.get("lost", [])
         self.unfinished = line.get("unfinished", self.unfinished)
         if batch is not None:
-            self.unfinished, self.next, self.samples = None, _after(batch.place), self.samples + batch.size
+            self.unfinished, self.next, self.samples = None, _after(batch.key), self.samples + batch.size
 
     def create(self, about: dict[str, Any]) -> None:
         """Create the files.
@@ -120,6 +120,7 @@ class Part:
                     f"{path} is there: part of a prediction that was stopped, or that still runs. Go on with it"
                     " (lighter predict --resume RUN), or move it away"
                 )
+        # exclusively, so that of two processes only one gets the part
         self._open("xb")
         self._note({"about": about})
 
@@ -140,6 +141,7 @@ class Part:
                 f"{self.progress} is of a prediction that this one cannot go on with:\n  " + "\n  ".join(different)
             )
         self._open("ab")
+        # after opening and locking; until then another process may still write
         os.truncate(self.progress, self._notes_end)
         if self.rows is not None:
             os.truncate(self.rows, self._end)
@@ -161,12 +163,13 @@ class Part:
         self._end += len(data)
         self._crc = zlib.crc32(data, self._crc)
 
-    def note(self, place: Place, size: int, samples: Sequence[int] | None, more: Mapping[str, Any]) -> None:
+    def note(self, key: BatchKey, size: int, samples: Sequence[int] | None, more: Mapping[str, Any]) -> None:
         """Note that a batch is complete, and `more` about it."""
+        # the rows first: a note promises that its rows have left the process
         self._flush()
         crc = {"crc": self._crc} if self.rows is not None else {}
-        self._note({**Batch(place, self._end, size, samples).line(), **crc, **more})
-        self.next, self.samples, self.unfinished = _after(place), self.samples + size, None
+        self._note({**Batch(key, self._end, size, samples).line(), **crc, **more})
+        self.next, self.samples, self.unfinished = _after(key), self.samples + size, None
 
     def note_unfinished(self, note: object) -> None:
         """Note something about the batch that is about to be written."""
@@ -241,8 +244,8 @@ class Part:
         self._files[0].flush()
 
 
-def _after(place: Place) -> Place:
-    return place[0], place[1] + 1
+def _after(key: BatchKey) -> BatchKey:
+    return key[0], key[1] + 1
 
 
 def _identity(path: Path) -> list[int]:

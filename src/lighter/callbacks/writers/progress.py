@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 _CHECK = b', "check": '
 
-Place = tuple[int, int]
+BatchKey = tuple[int, int]
 """A dataloader and a batch of it."""
 
 
@@ -35,20 +35,20 @@ class Batch(NamedTuple):
     """A complete batch.
 
     Attributes:
-        place: dataloader and batch.
+        key: dataloader and batch.
         end: the byte at which its rows end in the rows' file.
         size: its number of samples.
         samples: their indices in the dataset; None if it has none.
     """
 
-    place: Place
+    key: BatchKey
     end: int
     size: int
     samples: Sequence[int] | None
 
     def line(self) -> dict[str, Any]:
         """Return its note."""
-        return {"batch": self.place, "end": self.end, **_noted(self.samples, self.size)}
+        return {"batch": self.key, "end": self.end, **_noted(self.samples, self.size)}
 
 
 def batch_of(line: dict[str, Any]) -> Batch | None:
@@ -115,6 +115,7 @@ def _noted(samples: Sequence[int] | None, size: int) -> dict[str, Any]:
     if samples is None:
         return {"count": size}
     first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
+    # a range takes a few bytes for a batch of any size, and most samplers are sequential
     regular = range(first, first + step * len(samples), step) if step else None
     if regular is not None and list(regular) == list(samples):
         return {"range": [regular.start, regular.stop, regular.step]}

@@ -62,10 +62,12 @@ def plain(value: object) -> Any:
 
 def _on_host(value: object, key: str, writer: str) -> Any:
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
+        # stacked, so that they are one transfer from the device
         alike = {(item.shape, item.dtype, item.device) for item in value}
         value = torch.stack(list(value)) if len(alike) == 1 else [item.detach().cpu() for item in value]
     if isinstance(value, Tensor):
         value = value.detach()
+        # NumPy and CSV have no bfloat16
         value = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
         return (value if value.ndim else value.reshape(1)).cpu()
     if isinstance(value, np.ndarray):

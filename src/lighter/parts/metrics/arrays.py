@@ -31,18 +31,17 @@ def keep_arrays(trainer: pl.Trainer, mode: str, arrays: Mapping[str, Tensor]) ->
     is_trial = trainer.sanity_checking or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
     if not arrays or is_trial or not trainer.is_global_zero:
         return
-    plain = {name: _plain(tensor) for name, tensor in arrays.items()}
-    _save(trainer, mode, plain)
-    for name, array in plain.items():
+    converted = {name: to_numpy(tensor) for name, tensor in arrays.items()}
+    _save(trainer, mode, converted)
+    for name, array in converted.items():
         if array.ndim == 2:
             _show(trainer, at_epoch(mode, metric_name(name)), array)
 
 
-def _plain(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point() and tensor.itemsize < 4:  # NumPy has no bfloat16
-        tensor = tensor.float()
-    array: np.ndarray = tensor.numpy()
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """Convert a tensor; those of half precision become float32, as NumPy has no bfloat16."""
+    is_half = tensor.is_floating_point() and tensor.itemsize < 4
+    array: np.ndarray = (tensor.float() if is_half else tensor).detach().cpu().numpy()
     return array
 
 
@@ -76,11 +75,11 @@ def _free(trainer: pl.Trainer, path: Path) -> Path:
 def _show(trainer: pl.Trainer, name: str, matrix: np.ndarray) -> None:
     """Give a picture of a matrix to the loggers that take pictures, if matplotlib is installed."""
     loggers: list[Any] = trainer.loggers
+    if find_spec("matplotlib") is None:
+        return
     for logger in loggers:
         add_figure = getattr(logger.experiment, "add_figure", None)  # TensorBoard
         log_image = getattr(logger, "log_image", None)  # W&B
-        if (add_figure is None and log_image is None) or find_spec("matplotlib") is None:
-            continue
         if add_figure is not None:
             add_figure(name, _heatmap(matrix), global_step=logging_step(trainer))
         elif log_image is not None:

@@ -60,6 +60,7 @@ class BatchValues:
             self.latest = self._call_torchmetrics(args, kwargs)
             if self.latest is not None:
                 return self.latest
+        # before the value, so that an error of the update is the metric's own
         self.metrics.update(*args, **kwargs)
         if self.wanted:
             self.latest = self._compute(args, kwargs)
@@ -245,6 +246,7 @@ class LazyMapping(UserDict):
         self.data = dict(compute()) if compute is not None else {}
         return self.data
 
+    # a process that gets the values has not the metrics to compute them from
     def __reduce__(self) -> Any:
         return dict, (dict(self.data),)
 
@@ -257,6 +259,7 @@ class LazyTensor(Tensor):
 
     @staticmethod
     def __new__(cls, compute: Callable[[], Tensor]) -> LazyTensor:
+        # the value's shape is not known before it is computed; no operation sees this one
         lazy = torch.Tensor._make_subclass(cls, torch.empty(()))
         lazy._compute, lazy._value = compute, None
         return lazy

@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Callable, Mapping, Set
 from typing import Any, ClassVar, TypeAlias
 
-import torch
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 
@@ -22,6 +21,7 @@ from lighter.parts.describe import describe
 from lighter.parts.metrics.foreign import EXPECTED, ForeignMetric, as_metric, has_methods
 from lighter.parts.metrics.groups import check_labels, collection_of, share_updates
 from lighter.parts.metrics.state import load_metric_states, metric_states
+from lighter.parts.metrics.synchronization import of_all_processes
 from lighter.parts.metrics.values import Values, sort_values
 
 SPLITS = ("train", "val", "test")
@@ -100,7 +100,8 @@ class Evaluators(nn.Module):
 
     def fed(self, split: str) -> list[tuple[int, Group]]:
         """Return the evaluators that any process updated in this epoch, with their dataloaders."""
-        loaders = sorted(loader for fed_split, loader in _anywhere(self._fed) if fed_split == split)
+        fed = set[tuple[str, int]]().union(*of_all_processes(self._fed))  # which have to compute together
+        loaders = sorted(loader for fed_split, loader in fed if fed_split == split)
         return [(loader, self._groups[split][loader]) for loader in loaders]
 
     def end(self, split: str, loader: int) -> None:
@@ -150,11 +151,7 @@ def accepted_by(evaluator: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def epoch_values(name: str, evaluator: object, computed: object) -> Values:
-    """Sort the values of an evaluator, named by its own keys, by its name in the config, or by its class.
-
-    Raises:
-        MisfitError: a value is neither numbers nor arrays, or a ClasswiseWrapper's labels do not fit its classes.
-    """
+    """Sort the values of an evaluator, named by its own keys, by its name in the config, or by its class."""
     if isinstance(evaluator, (Metric, MetricCollection)):
         check_labels(evaluator)
     kind = type(evaluator.metric if isinstance(evaluator, ForeignMetric) else evaluator).__name__
@@ -202,12 +199,3 @@ def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: b
 
 def _modules(group: Group) -> list[nn.Module]:
     return [inner for evaluator in group.values() if isinstance(evaluator, nn.Module) for inner in evaluator.modules()]
-
-
-def _anywhere(keys: set[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Gather the keys of all processes, which have to compute together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return set(keys)
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, keys)
-    return set().union(*gathered)

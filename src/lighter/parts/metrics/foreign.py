@@ -22,6 +22,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.metrics import set_update_count, update_state
 from lighter.errors import ModuleValueError
+from lighter.parts.metrics.synchronization import of_all_processes
 
 KINDS = (("update", "compute", "reset"), ("__call__", "aggregate", "reset"))
 EXPECTED = "`update`, `compute` and `reset`, or `__call__`, `aggregate` and `reset`"
@@ -73,18 +74,18 @@ class ForeignMetric(Metric):
         value = metric.compute() if hasattr(metric, "compute") else metric.aggregate()
         if isinstance(metric, _NoMetric) or not (distributed.is_available() and distributed.is_initialized()):
             return value
-        return self._of_all_processes(value)
+        return self._reduced(value)
 
     def reset(self) -> None:
         """Forget all batches."""
         super().reset()
         self.metric.reset()
 
-    def _of_all_processes(self, value: object) -> Any:
+    def _reduced(self, value: object) -> Any:
         leaves, structure = tree_flatten(value)
         mine = [np.asarray(leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
-        all_values: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(all_values, mine)
+        # by pickle, as the values of other libraries may be of any type and shape
+        all_values = of_all_processes(mine)
         first = all_values[0]
         if all(_same(other, first) for other in all_values[1:]):  # MONAI's gather what all processes saw
             return value
@@ -114,11 +115,7 @@ def as_metric(given: object) -> Any:
 
 
 def as_members(given: Any) -> Any:
-    """Wrap metrics of other libraries as a `MetricCollection` takes them, by the name of their own class.
-
-    Raises:
-        ModuleValueError: several metrics in a list have one name.
-    """
+    """Wrap metrics of other libraries as a `MetricCollection` takes them, by the name of their own class."""
     if isinstance(given, Mapping):
         return {name: as_metric(metric) for name, metric in given.items()}
     members = [as_metric(metric) for metric in given]

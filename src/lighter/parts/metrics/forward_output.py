@@ -39,19 +39,16 @@ class ForwardOutput(NamedTuple):
 
 
 def sort_forward(output: object) -> ForwardOutput:
-    """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss.
-
-    Raises:
-        ModuleTypeError: the output is something else.
-        ModuleValueError: a key is nearly one of these two.
-    """
+    """Sort the output of `forward`: a dict with `loss_dict` and `metric_dict`, or a tensor, which is the loss."""
     if isinstance(output, Tensor):
         return ForwardOutput({LOSS: output}, None, {})
     if not isinstance(output, Mapping):
         raise ModuleTypeError(f"`forward` returned {describe(output)}. {_FORMS}")
     for key in output:
-        meant = _meant(str(key))
-        if meant and meant not in output:
+        # a misspelt key would pass as an output for callbacks, and nothing would be trained or measured
+        close = get_close_matches(str(key), [*KEYS, *_OTHER_RUNGS], n=1, cutoff=0.75)
+        meant = _OTHER_RUNGS.get(close[0], close[0]) if close else None
+        if meant is not None and meant not in output:
             raise ModuleValueError(
                 f"`forward` returned a dict with the key `{key}`, and without `{meant}`, which may be meant. {_FORMS}"
             )
@@ -91,6 +88,7 @@ def with_total(losses: Mapping[str, Any], weights: LossWeights | None, *, strict
             f"`loss_weights` weighs {', '.join(f'`{name}`' for name in idle)}, which is only observed:"
             f" the total is made of {', '.join(f'`{name}`' for name in counted)}"
         )
+    # not `sum`, which begins with an integer and so adds a node to the graph
     total = functools.reduce(operator.add, [tensors[name] for name in counted])
     return {TOTAL: total, **{name: value for name, value in tensors.items() if name != LOSS}}
 
@@ -105,9 +103,3 @@ def _tensor(name: str, value: object) -> Tensor:
     if isinstance(value, (int, float)):
         return torch.tensor(float(value))
     raise ModuleTypeError(f"`loss_dict::{name}` is {describe(value)}, not a tensor")
-
-
-def _meant(key: str) -> str:
-    """Return the key that was probably meant by one that is nearly it, or that is another rung's; empty if none was."""
-    close = get_close_matches(key, [*KEYS, *_OTHER_RUNGS], n=1, cutoff=0.75)
-    return _OTHER_RUNGS.get(close[0], close[0]) if close else ""

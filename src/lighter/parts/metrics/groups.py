@@ -79,6 +79,7 @@ def _add_up_alike(one: Metric, other: Metric) -> bool:
             return False
     if type(one).update is not type(other).update:
         return False
+    # a setting that only one of them has does not take part in the update that they share
     both = vars(one).keys() & vars(other).keys() - _NOT_COMPARED
     return all(_equal(vars(one)[name], vars(other)[name]) for name in both)
 

@@ -42,16 +42,9 @@ def optimizer_values(optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, flo
         seen[kind] = seen.get(kind, 0) + 1
         for number, group in enumerate(optimizer.param_groups, start=1):
             suffix = f"/group{number}" if len(optimizer.param_groups) > 1 else ""
-            for stat, value in _stats(group):
-                yield at_epoch("train", f"optimizer/{label}/{stat}{suffix}"), value
+            stats: dict[str, Any] = {stat: group[stat] for stat in ("lr", "momentum", "weight_decay") if stat in group}
+            stats |= {f"beta{index}": beta for index, beta in enumerate(group.get("betas", ())[:2], start=1)}
+            for stat, value in stats.items():
+                yield at_epoch("train", f"optimizer/{label}/{stat}{suffix}"), float(value)
     if len(optimizers) == 1:
         yield "train/lr", float(optimizers[0].param_groups[0]["lr"])
-
-
-def _stats(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    for stat in ("lr", "momentum", "weight_decay"):
-        if stat in group:
-            yield stat, float(group[stat])
-    for number, beta in enumerate(group.get("betas", ()), start=1):
-        if number <= 2:
-            yield f"beta{number}", float(beta)

@@ -57,6 +57,7 @@ class LossWeights:
 
     def weigh(self, losses: Mapping[str, Tensor], *, strict: bool = True) -> dict[str, Tensor]:
         """Multiply each loss by its weight; arguments and errors as in `apply`."""
+        # a loss may be missing in some steps (of one batch in two, say), but a misspelt weight never meets its loss
         self._unseen -= losses.keys()
         if strict and self._unseen:
             unknown = [name for name in self.weights if name in self._unseen]

@@ -7,16 +7,14 @@ Lightning's hooks is needed for it.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
@@ -24,54 +22,22 @@ from torchmetrics import Metric
 from lighter._lightning.access import (
     batches_started,
     is_sanity_check,
-    log_again,
     logging_step,
     logs_this_step,
     runs_steps_of,
 )
-from lighter._lightning.modules import Logs
 from lighter.errors import add_note
 from lighter.parts.batches import sizes_that_differ
 from lighter.parts.describe import describe
 from lighter.parts.hooks import is_marked
 from lighter.parts.metrics.arrays import keep_arrays
 from lighter.parts.metrics.batch_values import Metrics, StepMetrics
-from lighter.parts.metrics.log_names import at_epoch, at_step, loss_name, metric_name, optimizer_values
+from lighter.parts.metrics.log_names import at_epoch, optimizer_values
 from lighter.parts.metrics.loss_weights import LossWeights
-from lighter.parts.metrics.meter import EpochValue, Meter, values_of
+from lighter.parts.metrics.meter import Meter
 from lighter.parts.metrics.state import unchanged
 from lighter.parts.metrics.step_output import as_dict, sort_output
-
-_ALL_VALUES = "{mode}/values"  # nothing but a process's share of the sums
-
-
-class MeasuredModule(Logs, Protocol):
-    """The module whose steps are measured; it has `train_metrics`, `val_metrics` and `test_metrics` too."""
-
-    _trainer: pl.Trainer | None
-    automatic_optimization: bool
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def log(self) -> Callable[..., None]: ...
-
-    def count_samples(self, batch: object) -> int | None: ...
-
-    def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None: ...
-
-
-class _Step(NamedTuple):
-    """A step that has run, and whether its values are logged."""
-
-    meter: Meter
-    mode: str
-    loader_idx: int
-    batch: Any
-    losses: Mapping[str, Tensor]
-    batch_values: Any
-    wanted: bool
+from lighter.parts.metrics.value_log import ALL_VALUES, MeasuredModule, MeasuredStep, ValueLog, loader_suffix
 
 
 class Measuring:
@@ -80,24 +46,30 @@ class Measuring:
     Attributes:
         in_step: whether a step runs: one that it calls itself is not measured again.
         is_repeated: whether an optimizer runs the training step once more on its batch, which was measured.
+        values: logs what was measured.
         step_metrics: the metrics as the step that runs sees them, by the module's attribute.
     """
 
     def __init__(self, module: MeasuredModule, loss_weights: LossWeights | None) -> None:
         self._module, self._loss_weights = module, loss_weights
+        self.values = ValueLog(module)
         self._meters: dict[tuple[str, int], Meter] = {}
         self.in_step = self.is_repeated = False
         self.step_metrics: dict[str, StepMetrics] = {}
         self._has_warned_of_size = False
         self._may_repeat = False  # whether an optimizer may call its closure several times
         self._batch = 0  # the training batch that was measured last, where it may
-        self._has_hook = _has_logging_hook(type(module))
+        hook = getattr(type(module), getattr(type(module), "logging_hook", ""), None)
+        self._has_hook = hook is not None and not hook.__module__.startswith("lighter.")  # the user's override
         self._pending: list[Callable[[], None]] = []
 
     def begin_fit(self) -> None:
         """Prepare for a fit whose optimizers are built."""
-        optimizers = self._module.trainer.optimizers
-        self._may_repeat = not all(map(_calls_closure_once, optimizers))
+        # torch's optimizers are known to run the training step once a step, except LBFGS
+        self._may_repeat = not all(
+            type(one).__module__.startswith("torch.optim.") and not isinstance(one, torch.optim.LBFGS)
+            for one in self._module.trainer.optimizers
+        )
         self._batch = 0
 
     @property
@@ -125,7 +97,7 @@ class Measuring:
         logged: dict[str, Metric] = {}
         for _, meter in self._training_meters():
             for name, value in meter.epoch_values.items():
-                logged[at_epoch("train", name) if name else _ALL_VALUES.format(mode="train")] = value
+                logged[at_epoch("train", name) if name else ALL_VALUES.format(mode="train")] = value
         return logged
 
     def busy_metrics(self) -> list[Metrics]:
@@ -163,7 +135,7 @@ class Measuring:
         batch = args[0] if args else kwargs.get("batch")
         if output.losses and not (mode == "train" and _is_skipped(trainer, output.losses)):
             meter.add(output.losses, self._count_samples(batch))
-        done = _Step(meter, mode, loader_idx, batch, output.losses, meter.end_step(), wanted)
+        done = MeasuredStep(meter, mode, loader_idx, batch, output.losses, meter.end_step(), wanted)
         if self._has_hook:
             self._call_hook(partial(self._log, done), as_dict(output), batch_idx)
         else:
@@ -205,35 +177,20 @@ class Measuring:
         for (meter_mode, loader_idx), meter in sorted(self._meters.items(), key=lambda item: item[0]):
             if meter_mode == mode and meter.is_open and meter.metrics is not None:
                 suffix = loader_suffix(trainer, mode, loader_idx)
-                self.log_late(mode, suffix, meter.unannounced_values())
+                self.values.log_late(mode, suffix, meter.unannounced_values())
                 arrays |= {name + suffix: array for name, array in meter.arrays.items()}
                 if mode != "train":  # a checkpoint at the end of a training epoch saves what that has measured
                     meter.release_foreign()
         keep_arrays(trainer, mode, arrays)
 
-    def log_late(self, mode: str, suffix: str, values: Mapping[str, Tensor], *, sync_dist: bool = False) -> None:
-        """Log values of an epoch when it is over; with `sync_dist`, their means over processes."""
-        with warnings.catch_warnings():  # the values are those of all processes, and not all of them may log them
-            warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True")
-            for name, value in values.items():
-                self._module.log(
-                    at_epoch(mode, name) + suffix,
-                    value.float(),
-                    on_epoch=True,
-                    prog_bar=mode != "train",
-                    batch_size=1,
-                    add_dataloader_idx=False,  # it stands in the name: Lightning knows of none when an epoch ends
-                    sync_dist=sync_dist,
-                )
-
-    def _log(self, step: _Step) -> None:
+    def _log(self, step: MeasuredStep) -> None:
         new_names = step.meter.new_names()
         if new_names:
-            self._announce(step.meter, step.mode, new_names)
+            self.values.announce(step.meter, step.mode, new_names)
             if step.losses and not self._has_warned_of_size:  # once an epoch, at its first loss
                 self._warn_of_guessed_size(step.batch)
         if step.wanted:
-            self._log_step(step)
+            self.values.log_step(step)
 
     def _is_next_of_batch(self, trainer: pl.Trainer) -> bool:
         """Return whether the training step runs on a batch that was measured; remembers the batch."""
@@ -286,10 +243,10 @@ class Measuring:
         meter = self._meter(mode, loader_idx)
         meter.start(is_trial=is_sanity_check(trainer))
         if trainer.world_size > 1:  # every process takes part in the sums of the epoch, whatever its own steps return
-            self._log_epoch_value(_ALL_VALUES.format(mode=mode), meter.announce(""), shown=False)
+            self.values.log_epoch_value(ALL_VALUES.format(mode=mode), meter.announce(""), shown=False)
         if mode == "train":
             row = dict(optimizer_values(trainer.optimizers))
-            self._pending = [partial(self._publish, row, logging_step(trainer), for_callbacks=True)]
+            self._pending = [partial(self.values.publish, row, logging_step(trainer), for_callbacks=True)]
             if not self._has_hook:
                 self.log_step()
         elif trainer.world_size > 1:
@@ -305,65 +262,6 @@ class Measuring:
             every = trainer.log_every_n_steps  # type: ignore[attr-defined]
             due = bool(every) and (batch_idx or 0) % every == 0 and not is_sanity_check(trainer)
         return due and bool(trainer.loggers or trainer.progress_bar_callback)
-
-    def _announce(self, meter: Meter, mode: str, names: Collection[str]) -> None:
-        """Tell Lightning, once an epoch, which values it will have; it asks for them when the epoch is over."""
-        for name in names:
-            shown = mode != "train" or name.startswith("loss")
-            self._log_epoch_value(at_epoch(mode, name), meter.announce(name), shown=shown)
-
-    def _log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
-        module = self._module
-        if not log_again(module.trainer, module._current_fx_name, name, value):
-            module.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
-
-    def _log_step(self, step: _Step) -> None:
-        """Give the values of this step to the loggers and the progress bar: the one transfer to the host."""
-        values = {loss_name(name): loss for name, loss in step.losses.items()}
-        if step.meter.metrics is not None and step.batch_values is not None:
-            numbers_of_batch = values_of(step.meter.metrics, step.batch_values).numbers
-            values |= {metric_name(name): value for name, value in numbers_of_batch.items()}
-        if not values:
-            return
-        trainer, mode = self._module.trainer, step.mode
-        suffix = loader_suffix(trainer, mode, step.loader_idx)
-        device = next(iter(values.values())).device
-        numbers = torch.stack([value.detach().float().to(device) for value in values.values()]).tolist()
-        row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
-        number = logging_step(trainer) if mode == "train" else step.meter.steps_seen
-        self._publish(row, number, for_callbacks=mode == "train")
-        if mode == "train":
-            trainer.progress_bar_metrics.update({name: number for name, number in row.items() if "/loss/" in name})
-
-    def _publish(self, row: Mapping[str, float], step: int, *, for_callbacks: bool) -> None:
-        trainer = self._module.trainer
-        tensors = {name: torch.tensor(number, dtype=torch.float64) for name, number in row.items()}
-        trainer.logged_metrics.update(tensors)
-        if for_callbacks:
-            trainer.callback_metrics.update(tensors)
-        for logger in trainer.loggers:
-            logger.log_metrics({**row, "epoch": trainer.current_epoch}, step=step)
-
-
-def loader_count(trainer: pl.Trainer, mode: str) -> int:
-    """Return the number of dataloaders of a mode."""
-    return {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode]
-
-
-def loader_suffix(trainer: pl.Trainer, mode: str, loader_idx: int) -> str:
-    """Return the end of the names of a dataloader's values, where there are several."""
-    return f"/dataloader_idx_{loader_idx}" if loader_count(trainer, mode) > 1 else ""
-
-
-def _has_logging_hook(kind: type) -> bool:
-    """Return whether a user's class overrides the method that logs a step."""
-    hook = getattr(kind, getattr(kind, "logging_hook", ""), None)
-    return hook is not None and not hook.__module__.startswith("lighter.")
-
-
-def _calls_closure_once(optimizer: Optimizer) -> bool:
-    """Return whether an optimizer is known to run the training step once a step: torch's do, except LBFGS."""
-    return type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, torch.optim.LBFGS)
 
 
 def _is_skipped(trainer: pl.Trainer, losses: Mapping[str, Tensor]) -> bool:

@@ -76,6 +76,7 @@ class Meter:
         self._losses, self._values, self.arrays = {}, None, {}
         self._announced_losses, self._metrics_announced = 0, self.metrics is None
         if self.metrics is not None and self._batch_values is not None:
+            # the user may have updated them between the epochs, in a step called by hand
             self.metrics.reset()
             self._batch_values.begin_epoch()
         self.is_open = True
@@ -166,6 +167,7 @@ class Meter:
         """Return the values of the epoch, computed when first asked for. All processes must ask for them."""
         if self._values is None:
             updated = self.metrics is not None and _was_updated(self.metrics)
+            # before anything that only some processes do, as all of them have to take part
             everywhere = measured_everywhere(self._losses, self.metrics, updated)
             self._values = {loss_name(name): value for name, value in everywhere.means.items()}
             if everywhere.updated and self.metrics is not None:
@@ -193,11 +195,7 @@ class EpochValue(Metric):
     """A value of an epoch as a torchmetrics metric, which is what Lightning asks for at the end of an epoch.
 
     Lightning's `log` takes it once per epoch. Lightning computes it when the epoch is over, before any callback's
-    end-of-epoch hook, and resets it when the next begins.
-
-    Args:
-        meter: measures the epoch.
-        name: one of its values; a name that it has no value for computes None, which Lightning leaves out.
+    end-of-epoch hook, and resets it when the next begins. Without a value it computes None, which Lightning leaves out.
     """
 
     full_state_update = False
@@ -228,21 +226,15 @@ def warn_of_no_value(metric: object, error: Exception) -> None:
 
 
 def values_of(metrics: Metrics, computed: object) -> Values:
-    """Sort computed values by name: the keys of a collection, the class name of a single metric.
-
-    Raises:
-        MisfitError: a value is neither numbers nor arrays.
-    """
+    """Sort computed values by name: the keys of a collection, the class name of a single metric."""
     return sort_values(type(metrics).__name__, computed)
 
 
 def output_names(metrics: Metrics) -> list[str]:
     """Return the names of the numbers that metrics will compute, asked once, after an update.
 
-    Those of other libraries are left out, as they are known only when the epoch is over.
-
-    Raises:
-        MisfitError: a value is no number, which shows at the first step rather than at the epoch's end.
+    Those of other libraries are left out, as they are known only when the epoch is over. A value that is no number
+    raises at the first step rather than at the epoch's end.
     """
     members = dict(metrics.items(keep_base=False, copy_state=False)) if isinstance(metrics, MetricCollection) else None
     try:

@@ -26,8 +26,7 @@ _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
     """Return the accumulated states of the metrics in a module, by name.
 
-    Args:
-        besides: metrics that are reset before they are used next, of which only what outlives a reset is returned.
+    Metrics in `besides` are reset before they are used next, so only what outlives a reset is returned of them.
     """
     are_reset = set(map(id, besides))
     states: dict[str, Any] = {
@@ -35,7 +34,12 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
     }
     for name, metric in _metrics(root):
         is_reset = id(metric) in are_reset
-        state = {key: _copied(getattr(metric, key)) for key in _keys(metric, is_reset)}
+        values = {key: getattr(metric, key) for key in _keys(metric, is_reset)}
+        # metrics add to a tensor in place, and append other tensors to a list
+        state = {
+            key: value.clone() if isinstance(value, Tensor) else list(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
         if state or (isinstance(metric, ForeignMetric) and metric.update_count and not is_reset):
             states[name] = {"updates": 0 if is_reset else metric.update_count, "states": state}
     return states
@@ -109,11 +113,6 @@ def to_device(value: object, device: torch.device) -> Any:
     if isinstance(value, list):
         return [to_device(item, device) for item in value]
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _copied(state: object) -> Any:
-    """Copy a state: metrics add to a tensor in place, and append to a list."""
-    return state.clone() if isinstance(state, Tensor) else list(state) if isinstance(state, list) else state
 
 
 def _trackers(root: nn.Module) -> list[tuple[str, MetricTracker]]:

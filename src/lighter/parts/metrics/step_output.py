@@ -33,16 +33,8 @@ class StepOutput(NamedTuple):
 def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
     """Sort a step's output: a tensor, a dict with `loss`, or None for a batch that does not count.
 
-    Args:
-        output: the step's output.
-        step: the method's name, for messages.
-        needs_loss: whether Lightning back-propagates, so that a dict without `loss` is a mistake.
-        weights: of named losses; their weighted sum becomes the total.
-
-    Raises:
-        MisfitError: there are weights, and one loss without a name.
-        ModuleTypeError: the output has another form.
-        ModuleValueError: named losses without `total`, or a loss that is not one number.
+    If it `needs_loss`, as Lightning back-propagates, a dict without `loss` is a mistake. With weights, the total of
+    named losses is their weighted sum.
     """
     if type(output) is Tensor and output.ndim == 0 and weights is None:  # what most steps return
         return StepOutput({"": output.detach()}, output)
@@ -63,8 +55,8 @@ def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWei
         return _named(output, loss, step)
     if loss is None and not needs_loss:
         return StepOutput({}, output)
-    found = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"
-    raise ModuleTypeError(f"`{step}` returned {found}. {_FORMS}")
+    described = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"
+    raise ModuleTypeError(f"`{step}` returned {described}. {_FORMS}")
 
 
 def as_dict(output: StepOutput) -> dict[str, Any]:

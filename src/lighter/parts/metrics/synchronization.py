@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lighter.parts.metrics.batch_values import Metrics
     from lighter.parts.metrics.meter import LossMean
 
+Value = TypeVar("Value")
 _SUMMED = frozenset({torch.float32, torch.float64, torch.int32, torch.int64})  # what every backend can add
 
 
@@ -46,8 +47,7 @@ def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None,
         return Measured(means, updated, {})
     names, states = sorted(losses), states_that_add_up(metrics) if updated else []
     if not all_agree((names, updated, [(tuple(state.shape), state.dtype) for state in states])):
-        seen: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(seen, (names, updated))
+        seen = of_all_processes((names, updated))
         names, states = sorted({name for theirs, _ in seen for name in theirs}), []
         updated = any(theirs for _, theirs in seen)
     of_losses, *of_states = sum_everywhere([_loss_sums(names, losses), *states])
@@ -68,6 +68,15 @@ def _loss_sums(names: Sequence[str], losses: Mapping[str, LossMean]) -> Tensor:
 
 def _device() -> torch.device:
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+
+
+def of_all_processes(value: Value) -> list[Value]:
+    """Return the values of all processes, by rank."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def all_agree(value: object) -> bool:

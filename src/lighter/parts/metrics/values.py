@@ -58,6 +58,7 @@ def _sorted(name: str, value: object) -> Iterator[tuple[str, Tensor, bool]]:
         if len(value) == 1:
             yield from _sorted(name, value[0])
             return
+        # a curve is several arrays, and stays so if one of them has a single element
         items = list(_arrays(name, value))
         are_numbers = all(tensor.numel() == 1 for _, tensor in items)
         yield from ((each, tensor.reshape(()) if are_numbers else tensor, are_numbers) for each, tensor in items)

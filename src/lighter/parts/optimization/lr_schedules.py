@@ -29,6 +29,7 @@ class ManualSchedule:
     def __init__(self, key: str, scheduler: Any, optimizer: Optimizer, frequency: int = 1) -> None:
         self.key, self.scheduler, self.optimizer, self.frequency = key, scheduler, optimizer, frequency
         self.done = 0
+        # the optimizer calls it whoever steps, Lightning or the user
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def __str__(self) -> str:
@@ -120,6 +121,7 @@ class ManualSchedules:
         fitting = {
             schedule.key for schedule in self._schedules if saved.get(schedule.key, {}).get("kind") == schedule.kind
         }
+        # first those without a schedule, as they change learning rates that the others restore
         for key, state in saved.items():
             if key not in fitting:
                 yield from _leave_behind(key, state, optimizers)

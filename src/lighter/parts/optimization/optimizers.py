@@ -34,11 +34,7 @@ def build_optimizers(
     """Build optimizers and schedulers: the value that `configure_optimizers` returns, and the manual schedules.
 
     The first is a dict, or a list of dicts if several optimizers were given. A list of schedulers has one, or None,
-    for each optimizer.
-
-    Args:
-        named: the parameters to optimize, with their names.
-        prefixes: what names in parameter groups may leave out: `network.`, say.
+    for each optimizer. Names in parameter groups may leave out the prefixes.
 
     Raises:
         ConfigError: a mistake in the config.
@@ -63,7 +59,7 @@ def build_optimizers(
     return configured if several else configured[0], manual
 
 
-class OwnOptimizers:
+class ModuleOptimizers:
     """The `optimizer` and `scheduler` of a module: definitions at first, and objects once they are configured.
 
     Attributes:
@@ -92,6 +88,7 @@ class OwnOptimizers:
         if self.is_configuring:
             yield
             return
+        # a second fit gets new optimizers: those of the first hold its momentum
         self.built, self._configured, self.is_configuring = {}, None, True
         try:
             yield
@@ -161,7 +158,7 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def configure(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._own_optimizers.configuring():
+        with self._module_optimizers.configuring():
             return method(self, *args, **kwargs)
 
     configure.builds_on_use = True  # type: ignore[attr-defined]
@@ -182,6 +179,7 @@ def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
 
 def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -> Optimizer:
     built = optimizer.build(**_parameters(optimizer, named, prefixes)) if isinstance(optimizer, Deferred) else optimizer
+    # an nn.Module can be called too, but no network is a factory of optimizers
     if not isinstance(built, (Optimizer, nn.Module)) and callable(built):
         built = built([parameter for _, parameter in named if parameter.requires_grad])
     if isinstance(built, Optimizer):
@@ -224,4 +222,5 @@ def _parameters(optimizer: Deferred, named: Named, prefixes: Sequence[str]) -> d
         error: Exception = optimizer.problem(message, key=key, hint=hint, written=written)
         return error
 
+    # names and patterns are resolved here; torch itself takes only tensors
     return {"params": group_parameters(groups, named, prefixes, fail)}

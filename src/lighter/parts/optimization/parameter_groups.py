@@ -50,10 +50,10 @@ def as_written(name: str) -> str:
     return name
 
 
-def renamed_as_in(own: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
+def renamed_as_in(keys: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename a state dict for a module that may be compiled where the one that saved it was not, or reversed."""
-    by_plain = {as_written(name): name for name in own}
-    return {name if name in own else by_plain.get(as_written(name), name): value for name, value in state.items()}
+    by_plain = {as_written(name): name for name in keys}
+    return {name if name in keys else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
 
 def _plain_error(message: str, index: int, hint: str, written: str = "") -> Exception:
@@ -65,12 +65,8 @@ def group_parameters(
 ) -> list[dict[str, Any]]:
     """Turn the `params` of groups into trainable tensors.
 
-    Args:
-        groups: dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
-            `type` and `name`, a list of these, None, or tensors.
-        named: the parameters to choose from, with their names.
-        prefixes: what a name may leave out, `network.` say.
-        fail: makes the error.
+    Groups are dicts with `params` and further options, or bare names. `params` is a name or a pattern, a dict with
+    `type` and `name`, a list of these, None, or tensors. Names may leave out the prefixes.
 
     Raises:
         ModuleValueError: or what `fail` makes: a name that matches nothing, a group without `params` or left empty.
@@ -94,14 +90,7 @@ def group_parameters(
 def check_placed(
     placed: Iterable[Any], named: Named, prefixes: Sequence[str], fail: Callable[[str, str], Exception]
 ) -> None:
-    """Check that each trainable parameter is in one group of one optimizer; raise what `fail` makes if not.
-
-    Args:
-        placed: the parameters of all groups of all optimizers.
-        named: the parameters of the module, with their names.
-        prefixes: what a name may leave out, `network.` say.
-        fail: makes the error from a message and a hint.
-    """
+    """Check that each trainable parameter is in one group of one optimizer; raise what `fail` makes if not."""
     counts = Counter(id(parameter) for parameter in placed)
     absent = [name for name, p in named if p.requires_grad and not counts[id(p)]]
     twice = [name for name, p in named if counts[id(p)] > 1]
@@ -124,10 +113,10 @@ def _check_apart(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Se
     seen: set[int] = set()
     for index, group in enumerate(groups):
         ids = {id(parameter) for parameter in group["params"]}
-        again = [names.get(each, "a tensor that is not of the module") for each in ids & seen]
-        if again:
-            shown = shortened_names(again, [*names.values()], prefixes)
-            raise fail(f"{_tensors_are(again)} in another parameter group too: {shown}", index, _ONCE)
+        shared = [names.get(each, "a tensor that is not of the module") for each in ids & seen]
+        if shared:
+            shown = shortened_names(shared, [*names.values()], prefixes)
+            raise fail(f"{_tensors_are(shared)} in another parameter group too: {shown}", index, _ONCE)
         seen |= ids
 
 
@@ -151,6 +140,7 @@ class _Choice:
 
 def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
     """Return the index of the group that each parameter is in, by the parameter's id."""
+    # tensors that were given; a name that takes one of them too is an error, by `_check_apart`
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
     choices = [
         _choice(item, index, named, prefixes, fail)
@@ -205,19 +195,19 @@ def _union(given: object, find: Callable[[Any], set[int]]) -> set[int]:
 
 
 def _by_name(name: str, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> set[int]:
-    found = match_name(name, named, prefixes)
-    if not found:
+    matching = match_name(name, named, prefixes)
+    if not matching:
         raise fail(no_such_name(name), index, nearest_name(name, named, prefixes), name)
-    return found
+    return matching
 
 
 def _by_type(kind: object, index: int, named: Named, fail: Fail) -> set[int]:
     if not isinstance(kind, (str, type)):
         raise fail(f"`type` is `norm`, `bias` or the name of a class; found {describe(kind)}", index, "", str(kind))
-    found = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
-    if not found and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
+    matching = {id(parameter) for name, parameter in named if matches_type(kind, name, parameter, named)}
+    if not matching and kind not in KINDS:  # `[norm, bias]` also suits a network without normalisation
         raise fail(*no_such_type(kind, named, index), str(kind))
-    return found
+    return matching
 
 
 def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> set[int]:
@@ -227,6 +217,7 @@ def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequenc
     """
     plain = [(as_written(full), parameter) for full, parameter in named]
     spellings = [(full, without_prefix(full, prefixes), id(parameter)) for full, parameter in plain]
+    # with and without the prefix, so `network.head` and `head` are the same
     inside = {p for *both, p in spellings if any(is_in(each, name) for each in both)}
     if inside or is_pattern(name):
         return inside

@@ -16,15 +16,10 @@ Numbers = tuple[int, ...]
 
 
 def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Sequence[str] = ()) -> str:
-    """Return patterns that fit the chosen names, and none of the others.
-
-    Args:
-        chosen: full names of parameters.
-        among: all names, the chosen ones included.
-        prefixes: what a name may leave out, `network.` say.
-    """
+    """Return patterns that fit the chosen names, and none of the others; names may leave out the prefixes."""
     chosen = set(chosen)
     others = {above for name in among if name not in chosen for above in with_modules(name)}
+    # of each name the outermost module that has no other name in it
     whole = dict.fromkeys(
         next(above for above in with_modules(name) if above not in others) for name in among if name in chosen
     )
@@ -54,21 +49,22 @@ def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
         yield from _ranges(text, numbers, [_numbers(other) for other in others if _text(other) == text])
 
 
-def _ranges(text: Sequence[str], found: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
+def _ranges(text: Sequence[str], chosen: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
     """Yield one pattern if it fits none of the others; otherwise those of each first number that differs."""
-    sets = [sorted(set(column)) for column in zip(*found, strict=True)]
+    sets = [sorted(set(column)) for column in zip(*chosen, strict=True)]
     if not any(all(number in values for number, values in zip(other, sets, strict=True)) for other in others):
         yield "".join(part + _range(values) for part, values in zip(text, [*sets, []], strict=True))
         return
-    place = next(place for place, values in enumerate(sets) if len(values) > 1)
-    for number in sets[place]:
-        yield from _ranges(text, [numbers for numbers in found if numbers[place] == number], others)
+    column = next(column for column, values in enumerate(sets) if len(values) > 1)
+    for number in sets[column]:
+        yield from _ranges(text, [numbers for numbers in chosen if numbers[column] == number], others)
 
 
 def _range(values: Sequence[int]) -> str:
     """Format numbers as `3`, `[0-5]` or `[0-2,7]`."""
     if len(values) <= 1:
         return "".join(str(value) for value in values)
+    # a run of consecutive numbers has the same difference to its index throughout
     runs = [[n for _, n in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
     return "[" + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "]"
 

@@ -34,18 +34,22 @@ class NamedParameters(list[tuple[str, Parameter]]):
 
 
 def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named) -> bool:
-    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or a subclass.
+    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its name.
 
-    Args:
-        kind: the kind; or a class, its name, or its dotted name.
-        named: all parameters; only `NamedParameters` know their modules.
+    Only `NamedParameters` know the modules of parameters.
     """
     if kind == "bias":
         return _BIAS_NAME.search(name.rpartition(".")[-1]) is not None
     holders = named.holders(parameter) if isinstance(named, NamedParameters) else set()
     if kind == "norm":
         return any(issubclass(holder, _NORMS) or _NORM_NAME.search(holder.__name__) for holder in holders)
-    return any(_is_called(base, kind) for holder in holders for base in holder.__mro__)
+    bases = {base for holder in holders for base in holder.__mro__}
+    if isinstance(kind, type):
+        return kind in bases
+    # only the package is compared, as classes are often imported from elsewhere than defined: torch.nn.LayerNorm
+    path, _, called = kind.rpartition(".")
+    package = path.partition(".")[0]
+    return any(base.__name__ == called and package in ("", base.__module__.partition(".")[0]) for base in bases)
 
 
 def no_such_type(kind: str | type, named: Named, index: int) -> tuple[str, int, str]:
@@ -56,11 +60,3 @@ def no_such_type(kind: str | type, named: Named, index: int) -> tuple[str, int, 
     close = get_close_matches(text.rpartition(".")[-1], [*names, *KINDS], n=1)
     hint = f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(names)}; or `norm`, `bias`."
     return f"no parameter is of the type `{text}`", index, hint
-
-
-def _is_called(found: type, kind: str | type) -> bool:
-    if isinstance(kind, type):
-        return found is kind
-    # classes are often imported from elsewhere than where they are defined: torch.nn.LayerNorm
-    package, _, name = kind.rpartition(".")
-    return found.__name__ == name and package.partition(".")[0] in ("", found.__module__.partition(".")[0])

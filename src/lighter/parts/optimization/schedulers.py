@@ -53,10 +53,7 @@ Mistake = tuple[str, str, str]  # the key that it is about, or none; the message
 def build_scheduler(given: object, optimizer: Optimizer, number: int = 0) -> tuple[Any, list[ManualSchedule]]:
     """Build the scheduler for Lightning, or None, and the schedules that step with the optimizer.
 
-    Args:
-        given: the entry.
-        optimizer: the scheduler's optimizer.
-        number: which of several optimizers that is; checkpoints tell the schedules apart by it.
+    Checkpoints tell the schedules of several optimizers apart by `number`.
 
     Raises:
         ConfigError: a mistake in an entry of the config.
@@ -97,12 +94,7 @@ def wrong(given: object, mistakes: Sequence[Mistake]) -> Exception:
 
 
 def mistakes_in(written: Mapping[str, Any], unknown: object) -> list[Mistake]:
-    """Return the mistakes in an entry of the config that show before anything is built.
-
-    Args:
-        written: the entry's values.
-        unknown: stands for values that are computed later.
-    """
+    """Return the mistakes in an entry of the config; `unknown` stands for values that are computed later."""
     mistakes = _mistakes({key: value for key, value in written.items() if value is not unknown or key not in _CHECKED})
     warmup = written.get("warmup")
     if isinstance(warmup, Mapping) and "scheduler" not in warmup:
@@ -176,6 +168,7 @@ def _check_steps_alone(scheduler: object, given: object) -> Any:
 
 def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True) -> Any:
     scheduler = _built(given, optimizer) if isinstance(given, Deferred) else given
+    # a class of schedulers has `step` too, and is to be called
     is_function = isinstance(scheduler, type) or not (isinstance(scheduler, nn.Module) or hasattr(scheduler, "step"))
     if is_function and callable(scheduler):
         scheduler = scheduler(optimizer)

@@ -33,13 +33,9 @@ def optimizer_table(
 ) -> str:
     """Format a table with a line for each parameter group, and for what does not train, in 100 columns.
 
-    Args:
-        named: the parameters of the module, with their names.
-        prefixes: what names may leave out, `network.` say.
-        configs: Lightning's schedulers, each with how it is stepped.
-        manual: the schedulers that Lightning does not know.
-        automatic: whether Lightning steps its schedulers; otherwise the user's code does.
+    If Lightning does not step its schedulers (`configs`), as optimization is not automatic, the user's code does.
     """
+    # rich, as it wraps long names in their column and measures wide characters
     table = Table(box=None, pad_edge=False, header_style="")
     for column in _COLUMNS:
         number = column in _NUMBERS
@@ -69,6 +65,7 @@ def _rows(
             last = "\n".join(schedules) if index == 0 else ""
             yield [head, *_about(group["params"], named, prefixes), f"{lr:.4g}", decay, last]
     taken = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    # a trainable parameter in no optimizer is most often a mistake, so it is shown too
     for label, trains in (("frozen", False), ("in none", True)):
         left = [p for _, p in named if p.requires_grad == trains and id(p) not in taken]
         if left:

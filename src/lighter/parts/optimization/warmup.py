@@ -54,6 +54,7 @@ class Warmup(LRScheduler):
         problems = list(warmup_problems({"steps": steps, "kind": kind, "start_factor": start_factor}))
         if problems:
             raise ModuleValueError(" ".join(f"{message}. {hint}".rstrip() for _, message, hint in problems))
+        # before `super().__init__`, which steps once
         self.steps, self.kind, self.start_factor = int(steps), kind, float(start_factor)
         self.unwarmed = learning_rates(optimizer)
         self._last_lr: list[Any] = list(self.unwarmed)
@@ -163,6 +164,7 @@ def learning_rates(optimizer: Optimizer) -> list[float]:
 def set_learning_rates(optimizer: Optimizer, values: Sequence[float]) -> None:
     """Set the learning rate of each parameter group."""
     for group, lr in zip(optimizer.param_groups, values, strict=False):
+        # in place, as a captured CUDA graph and `capturable` optimizers keep a reference to the tensor
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
         else:

@@ -25,14 +25,8 @@ _FORM = """It returns what the task needs and the state that it begins with; eac
 class Method:
     """A method of the family, and those of its possible arguments that it takes.
 
-    Args:
-        first: the arguments that it is given by position.
-        offered: those that it may take by name.
-        requested: those that it has requested, and must take by name.
-        advice: added to the message if it cannot be called.
-
-    Raises:
-        ModuleTypeError: it cannot be called with these.
+    It is called with `first` by position; it may take `offered` by name, and must take what it has `requested`. A
+    method that cannot be called so is a ModuleTypeError, with `advice`.
     """
 
     def __init__(
@@ -49,6 +43,7 @@ class Method:
         takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.parameters.values())
         self.takes = [item for item in offered if takes_any or item in signature.parameters] + list(requested)
         try:
+            # before the loop, as a prediction may have run for hours until a method is called first
             signature.bind(*first, **dict.fromkeys(self.takes))
         except TypeError as error:
             example = f"def {name}({', '.join(['self', *first, *requested])}): ..."
@@ -86,6 +81,7 @@ def start_method(task: str, module: LightningModule) -> tuple[Sequence[str], Map
 def dependency_method(name: str, task: str, module: LightningModule, offered: Sequence[str]) -> Method:
     """Return the method of a dependency that a task requests."""
     method = f"predict_{name}_dependency"
+    # its value would hide the argument of that name
     if name in _NO_DEPENDENCIES:
         raise ModuleValueError(
             f"`predict_{task}_start` asks for the dependency `{name}`, which is no dependency:"

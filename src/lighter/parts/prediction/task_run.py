@@ -35,12 +35,7 @@ from lighter.parts.prediction.methods import (
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a run.
-
-    Attributes:
-        state: its results are appended to it.
-        is_read: whether anything reads the state: the task's end, or the code that made it.
-    """
+    """A task of a run; its results are appended to `state`, which `is_read` if the task's end or its maker reads it."""
 
     name: str
     predict: Method
@@ -81,7 +76,13 @@ class TaskRun:
         try:
             output = step(*(batch, batch_idx, dataloader_idx)[: _most_arguments(step)]) if step is not None else None
             named = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx, "step_output": output}
-            results = self._results(batch, named)
+            shared = {name: method(batch, **named) for name, method in self.dependencies.items()}
+            results = {
+                task.name: task.predict(
+                    batch, **named, **shared, result=task.state, output_path=self.folder / task.name
+                )
+                for task in self.tasks
+            }
             self._keep(results, are_returned=step is None)
         except Exception as error:
             add_note(error, f"at batch {batch_idx} of predict dataloader {dataloader_idx}: {describe(batch)}")
@@ -89,13 +90,6 @@ class TaskRun:
         finally:
             self.is_inside = False
         return results if step is None else output
-
-    def _results(self, batch: object, named: Mapping[str, Any]) -> dict[str, Any]:
-        shared = {name: method(batch, **named) for name, method in self.dependencies.items()}
-        return {
-            task.name: task.predict(batch, **named, **shared, result=task.state, output_path=self.folder / task.name)
-            for task in self.tasks
-        }
 
     def _keep(self, results: Mapping[str, Any], *, are_returned: bool) -> None:
         for task in self.tasks:
@@ -127,15 +121,7 @@ class TaskRun:
 
 
 def start_run(names: Sequence[str], module: LightningModule, step: Callable[..., Any] | None) -> TaskRun:
-    """Ask the tasks what they need, check that it exists, and make their folders.
-
-    Args:
-        module: a module in a trainer that predicts.
-        step: the module's own `predict_step`, if it has one.
-
-    Raises:
-        ModuleValueError: requests that do not exist, or methods that cannot be called with them; all at once.
-    """
+    """Ask the tasks what they need, check that it exists, and make their folders; all problems are in one error."""
     if step is not None and "dataloader_iter" in inspect.signature(step).parameters:
         raise ModuleTypeError("prediction tasks need batches, and `predict_step` takes a `dataloader_iter`")
     offered = (*OF_BATCH, *(("step_output",) if step is not None else ()))
@@ -158,12 +144,7 @@ def start_run(names: Sequence[str], module: LightningModule, step: Callable[...,
 
 
 def make_folders(trainer: Trainer, names: Sequence[str]) -> Path:
-    """Make new folders for the tasks' outputs, `predictions/<task>` in the trainer's folder, in every process.
-
-    Raises:
-        ModuleValueError: the trainer's folder is not on a disk.
-        OSError: they cannot be made.
-    """
+    """Make new folders for the tasks' outputs, `predictions/<task>` in the trainer's folder, in every process."""
     root = str(trainer.default_root_dir)
     if is_remote(root):
         raise ModuleValueError(

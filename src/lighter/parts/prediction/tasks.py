@@ -27,17 +27,7 @@ from lighter.parts.prediction.task_run import TaskRun, start_run
 
 
 class PredictTasks:
-    """The prediction tasks of a module, checked when they are named.
-
-    Args:
-        given: names, or one name; None for no task.
-        kind: the module's class, which has the methods.
-
-    Raises:
-        ModuleTypeError: anything else was given.
-        ModuleValueError: an impossible name, a task without its method, a method of the family that no task would call;
-            all of them at once.
-    """
+    """The prediction tasks of a module, checked when they are named; all problems are in one error."""
 
     def __init__(self, given: object, kind: type) -> None:
         listed: Any = [] if given is None else [given] if isinstance(given, str) else given
@@ -139,6 +129,7 @@ def _unused(names: tuple[str, ...], kind: type) -> Iterator[str]:
             near = close_to(task, names)
             hint = f"Did you mean `predict_{near}_{last}`?" if near else "Rename it if it is no task's."
             yield f"`{kind.__name__}.{method}` belongs to no task: there is no `{stem}`. {hint}"
+        # `predict_probs_ends` looks like a task of its own, and loses the results of `probs`
         near = close_to(last, [word for word in ("start", "end") if abs(len(word) - len(last)) < 2])
         if task in names and near not in (None, last) and f"{task}_{last}" not in names:
             yield f"`{kind.__name__}.{method}` would never be called. Did you mean `{stem}_{near}`?"

@@ -17,15 +17,10 @@ _FORMS = """It is one of
 
 
 class Finetune:
-    """A choice of parameters, checked when it is made.
+    """A choice of parameters, checked when it is made; its forms are in `_FORMS`.
 
-    Args:
-        given: a name, a list of names, or `{finetune: true, params: [...]}`; with `finetune: false` the named
-            parameters are frozen instead. A name stands for the module of that name, or all names that start with it;
-            it may be a pattern, as in parameter groups.
-
-    Raises:
-        ModuleTypeError: anything else was given.
+    A name stands for the module of that name, or all names that start with it; it may be a pattern, as in parameter
+    groups.
     """
 
     def __init__(self, given: object) -> None:
@@ -38,19 +33,15 @@ class Finetune:
             raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}", "finetune_cfg")
 
     def apply(self, named: Named, prefixes: Sequence[str] = ()) -> list[str]:
-        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen.
-
-        Raises:
-            MisfitError: a name matches nothing, or nothing is left to train.
-        """
+        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen."""
         chosen: set[int] = set()
         for name in self.names:
-            found = match_name(name, named, prefixes)
-            if not found:
+            matching = match_name(name, named, prefixes)
+            if not matching:
                 hint = nearest_name(name, named, prefixes)
                 message = f"`finetune_cfg`: {no_such_name(name)}. {hint}"
                 raise MisfitError(message, "finetune_cfg", [(message, name)])
-            chosen |= found
+            chosen |= matching
         frozen = [
             (name, parameter)
             for name, parameter in named
@@ -58,6 +49,7 @@ class Finetune:
         ]
         if len(frozen) == sum(parameter.requires_grad for _, parameter in named):
             raise MisfitError("`finetune_cfg` leaves no parameter to train", "finetune_cfg")
+        # parameters that the user froze are never set to train: `requires_grad` is only taken away
         for _, parameter in frozen:
             parameter.requires_grad_(False)
         return [name for name, _ in frozen]

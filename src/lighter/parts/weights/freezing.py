@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -76,7 +76,8 @@ class Frozen:
         for parameter in training:
             parameter.requires_grad_(False)
             parameter.grad = None  # an optimizer moves whatever has a gradient, be it of zeros
-        shared = [item for item in self._items() if id(item) in taken_by_others]
+        items: list[Parameter | nn.Module] = [*self.parameters, *self.layers]
+        shared = [item for item in items if id(item) in taken_by_others]
         self.taken.update({id(item): item for item in (*training, *left, *shared)})
         return bool(training)
 
@@ -106,10 +107,6 @@ class Frozen:
             else:
                 _LEFT_FROZEN[item] = True
 
-    def _items(self) -> Iterator[Parameter | nn.Module]:
-        yield from self.parameters
-        yield from self.layers
-
     def __str__(self) -> str:
         parts = [_several(sum(parameter.numel() for parameter in self.parameters), "parameter")]
         parts[0] += f" in {_several(len(self.parameters), 'tensor')}"
@@ -122,25 +119,23 @@ class Frozen:
 
 
 class Inventory:
-    """The parameters and normalization layers of a module, to be found by name.
-
-    Args:
-        prefixes: what a name may leave out in front: `network.`, say.
-        aside: the prefixes of names that are not to be found.
-    """
+    """The parameters and normalization layers of a module, found by name; those that begin with `aside` are not."""
 
     def __init__(self, module: nn.Module, prefixes: Sequence[str] = (), aside: tuple[str, ...] = ()) -> None:
-        # what is shared has several names, and each of them means it
+        # shared parameters have several names, each of which stands for them; batch normalization has a running mean
         named = list(module.named_parameters(remove_duplicate=False))
-        layers = [pair for pair in module.named_modules(remove_duplicate=False) if _keeps_statistics(pair[1])]
+        layers = [
+            (name, layer)
+            for name, layer in module.named_modules(remove_duplicate=False)
+            if any(buffer == "running_mean" for buffer, _ in layer.named_buffers(recurse=False))
+        ]
         self._parameters = [(as_written(name), item) for name, item in named if not name.startswith(aside)]
         self._layers = [(as_written(name), layer) for name, layer in layers if not name.startswith(aside)]
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:
         """Return the ids of the parameters and layers that a name stands for."""
-        found = {id(item) for full, item in self._parameters if self._fits(name, full)}
-        return found | {id(layer) for full, layer in self._layers if self._fits(name, full)}
+        return {id(item) for full, item in (*self._parameters, *self._layers) if self._fits(name, full)}
 
     def nearest(self, name: Name) -> str:
         """Suggest the right spelling of a name that fits nothing."""
@@ -148,9 +143,9 @@ class Inventory:
 
     def only_whole_layers(self, chosen: Collection[int]) -> set[int]:
         """Remove the layers of which a parameter trains, and add those of which none does."""
-        own = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
-        whole = {layer for layer, inside in own.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
-        return {item for item in chosen if item not in own} | whole
+        held = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
+        whole = {layer for layer, inside in held.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
+        return {item for item in chosen if item not in held} | whole
 
     def frozen(self, label: str, until: Until, ids: Collection[int]) -> Frozen:
         """Group the parameters and layers with these ids."""
@@ -219,14 +214,9 @@ class Choice:
             raise MisfitError("\n".join(message for message, _ in details), details=details)
 
 
-def _several(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+def _several(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _listed(names: Sequence[Name]) -> str:
     return ", ".join(str(name) for name in names)
-
-
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Return whether a module keeps running statistics of its own, as batch normalization does."""
-    return any(name == "running_mean" for name, _ in module.named_buffers(recurse=False))

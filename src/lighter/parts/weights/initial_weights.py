@@ -59,11 +59,7 @@ class Source:
         return add + self.add_prefix + key
 
     def check(self, keys: Sequence[str]) -> None:
-        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are.
-
-        Raises:
-            CheckpointError: no key begins with one of them.
-        """
+        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are."""
         dropped = [key.removeprefix(self.drop_prefix) for key in keys]
         prefixes = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
         for option, start, among in prefixes:
@@ -112,18 +108,12 @@ def check_match(match: object) -> None:
 
 
 class InitialWeights:
-    """One or more checkpoints, loaded in order.
+    """One or more checkpoints, loaded in order; their forms are in `_FORMS`.
 
-    Args:
-        given: a path, `{path, drop_prefix, add_prefix, rename, skip}`, or a list of these. A path with a `*` is the
-            newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix that fits most
-            keys is dropped; a prefix that the keys lack is added in any case. Modules and parameters that `skip`
-            names keep their own weights.
-        match: the share of the module's keys that each checkpoint must have; at least one key must fit.
-
-    Raises:
-        ModuleTypeError: anything else was given.
-        ModuleValueError: a path that does not exist.
+    A path with a `*` is the newest file that it matches. Without `drop_prefix`, `add_prefix` and `rename` the prefix
+    that fits most keys is dropped; a prefix that the keys lack is added in any case. Modules and parameters that `skip`
+    names keep their own weights. `match` is the share of the module's keys that each checkpoint must have; one key must
+    fit.
     """
 
     def __init__(self, given: object, match: float = 0.0) -> None:
@@ -137,10 +127,6 @@ class InitialWeights:
     def load(self, state: Mapping[str, Tensor], prefixes: Sequence[str] = ()) -> list[Report]:
         """Copy the checkpoints' weights into a module's tensors, as `state_dict()` gives them by name.
 
-        Args:
-            state: the tensors, which are written to.
-            prefixes: what the checkpoint's keys may lack in front: `network.`, say.
-
         Raises:
             CheckpointError: a file cannot be read, or too few of its keys fit.
             MisfitError: `skip` names an unknown weight.
@@ -150,6 +136,7 @@ class InitialWeights:
     def _load_one(self, source: Source, state: Mapping[str, Tensor], prefixes: Sequence[str]) -> Report:
         weights = _read(source.path)
         source.check(list(weights))
+        # `torch.compile` and FSDP put names of their own into keys, of the module or in the file
         state = {as_written(key): tensor for key, tensor in state.items()}
         drop, add = _best_change(source, weights, state, prefixes)
         changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
@@ -219,6 +206,7 @@ def _file(path: Path) -> Path:
     files = [match for match in matches if match.is_file()]
     if not files:
         raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
+    # by time and not by name, as the names of runs need not sort by date
     return max(files, key=lambda file: file.stat().st_mtime)
 
 
@@ -241,6 +229,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
+        # a checkpoint of ours has checksums, and a damaged one would train from wrong weights
         verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

@@ -12,9 +12,6 @@ def materialize(module: nn.Module, device: torch.device) -> int:
     """Give each submodule on the meta device its weights, by its `reset_parameters`; return how many numbers.
 
     Weights that two submodules share are no longer shared afterwards: tie them in `configure_model`.
-
-    Raises:
-        ModuleValueError: a submodule has weights of its own and no `reset_parameters`.
     """
     empty = {name: part for name, part in module.named_modules() if _is_meta(part)}
     for part in empty.values():  # all of them, whatever comes: Lightning moves a module that failed to the CPU
