@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lighter.config import Config
 from lighter.config.problems import Problem
-from lighter.config.safe import guard, import_path
+from lighter.config.safe import SafeMode, guard, import_path
 from lighter.config.tree import Node
 from lighter.errors import ConfigError
 
@@ -30,6 +30,11 @@ def importable(config: Config, working_directory: Path) -> Iterator[Path | None]
         return
     with import_path.without(config.safe.roots):
         yield _provide(_permitted(config))
+
+
+def as_safe_mode(safe: SafeMode | bool | None) -> SafeMode | None:
+    """Return the mode that an argument `safe` asks for."""
+    return (SafeMode() if safe else None) if isinstance(safe, bool) else safe
 
 
 def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextManager[None]:
