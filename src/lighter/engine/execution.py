@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lighter.config.objects import Objects
     from lighter.engine.build import Parts
     from lighter.runs.checkpoint_files import Checkpoints
-    from lighter.runs.resume.fit import ResumePlan
+    from lighter.runs.resume.resume_plan import ResumePlan
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")

@@ -30,7 +30,7 @@ from lighter.runs.resume.prediction import inputs_of, stopped_prediction
 from lighter.runs.secrets import Secrets
 
 if TYPE_CHECKING:
-    from lighter.runs.resume.fit import ResumePlan
+    from lighter.runs.resume.resume_plan import ResumePlan
 
 log = logging.getLogger("lighter")
 

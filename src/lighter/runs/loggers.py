@@ -54,7 +54,8 @@ def keep_metrics_csv(trainer: pl.Trainer, folder: Path) -> None:
 
     from lighter.trainer import Trainer, default_logger
 
-    if not isinstance(trainer, Trainer) or not trainer.loggers or trainer.fast_dev_run:
+    fast_dev_run = getattr(trainer, "fast_dev_run", False)
+    if not isinstance(trainer, Trainer) or not trainer.loggers or fast_dev_run:
         return
     if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
         trainer.loggers = [*trainer.loggers, default_logger(folder)]

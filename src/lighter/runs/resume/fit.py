@@ -6,148 +6,38 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.callbacks import Timer
-from torch.nn.parameter import is_lazy
-
-from lighter._lightning.access import is_search
-from lighter.base import BaseModule
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
-from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.config.safe import SafeMode
 from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import only_one, owned
-from lighter.parts.allocation import unfilled_memory
-from lighter.parts.optimization.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
 from lighter.processes.identity import is_here
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import FINISHED, Run, read_run, refuse_running, trusted
 from lighter.runs.record import saved_form
-from lighter.runs.resume.config_changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_changes
-from lighter.runs.resume.logger_arguments import CsvFiles, continue_definitions
-from lighter.runs.resume.saved_state import State, newest_good
+from lighter.runs.resume.config_changes import ALL, WEIGHTS, refuse_changes
+from lighter.runs.resume.resume_plan import ResumePlan
+from lighter.runs.resume.saved_state import newest_good
 from lighter.runs.secrets import Secrets
 from lighter.runs.select import find_run, newest_first
-from lighter.trainer import Trainer
 
 log = logging.getLogger("lighter")
 
 _OF_RANK_ZERO = "LIGHTER_GOES_ON"  # the environment variable by which the other processes learn the folder
 
 
-@dataclass(frozen=True)
-class ResumePlan:
-    """How a fit resumes.
-
-    Attributes:
-        run: the run as it was.
-        state: the checkpoint that it resumes from.
-        take: what of that: one of `TAKES`.
-        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
-        safe: the mode that the command asks for.
-    """
-
-    run: Run
-    state: State
-    take: str
-    weights_only: bool = True
-    safe: SafeMode | None = None
-
-    @property
-    def folder(self) -> paths.RunFolder | None:
-        """The folder of the run; None for a run that takes the weights alone, whose steps begin anew."""
-        return self.run.folder if self.take != WEIGHTS else None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the trainer's method. None is taken from the run's record, whose author need not be trusted."""
-        asked = {} if self.weights_only else {"weights_only": False}
-        return asked if self.take == WEIGHTS else {**asked, "ckpt_path": str(self.state.path)}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts about it in the record."""
-        return {"run": self.run.id, "checkpoint": str(self.state.path), "take": self.take, "step": self.step}
-
-    @property
-    def step(self) -> int:
-        """The optimizer's steps that were taken."""
-        return int(self.state.content.get("global_step", 0))
-
-    @property
-    def csv_files(self) -> CsvFiles:
-        """The files of its CSV loggers."""
-        return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
-
-    def build_trainer(self, objects: Objects, build: Callable[[], pl.Trainer]) -> pl.Trainer:
-        """Build the trainer, whose loggers continue their runs."""
-        if self.take == WEIGHTS:
-            return build()
-        continue_definitions(objects, self.run, self.state.next_step)
-        return self.csv_files.around(build)
-
-    def prepare(self, module: LightningModule, trainer: pl.Trainer) -> None:
-        """See that the weights fit, and have the trainer take what it is to take.
-
-        Raises:
-            CheckpointError: the weights are of another shape.
-            RunError: the trainer is to do less than was done.
-        """
-        _refuse_shapes(self.state, module)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if self.take != WEIGHTS:
-            _refuse_limits(self.state, trainer, callbacks, self.run.id)
-        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
-            callbacks = [callback for callback in callbacks if not is_search(callback)]
-        trainer.callbacks = [_TakesState(self), *callbacks]  # type: ignore[attr-defined]
-        log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
-
-
-class _TakesState(Callback):
-    """Take from a checkpoint what was asked for."""
-
-    def __init__(self, plan: ResumePlan) -> None:
-        self.plan = plan
-
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remove the optimizers' states, which Lightning takes from here later on."""
-        if self.plan.take == NO_OPTIMIZER:
-            checkpoint |= {"optimizer_states": [], "lr_schedulers": [], MANUAL_SCHEDULES: {}}
-            if isinstance(pl_module, BaseModule):
-                pl_module.begin_schedules()
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        if self.plan.take == WEIGHTS:
-            with unfilled_memory():
-                content = torch.load(self.plan.state.path, map_location="cpu", weights_only=self.plan.weights_only)
-            pl_module.load_state_dict(content["state_dict"])
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Drop the rows of loggers that will be logged once more; by now the state is loaded."""
-        if self.plan.take == WEIGHTS:
-            return
-        state = self.plan.state
-        self.plan.csv_files.drop(state, trainer, exact=isinstance(trainer, Trainer) and trainer.exact_resume)
-        if isinstance(pl_module, BaseModule):
-            pl_module.steps_seen = dict(state.steps_seen)
-
-
 @contextmanager
 def resumed(
     wanted: str | Path, root: Path, overrides: Sequence[str], take: str, *, weights_only: bool = True
 ) -> Iterator[tuple[ResumePlan, list[Input]]]:
-    """Plan how a run resumes, and lock its folder: see `resume_plan`.
+    """Plan how a run resumes, and lock its folder: see `plan_resume`.
 
     Raises:
         RunError: there is no such run, it cannot be resumed, or another process has it.
@@ -155,7 +45,7 @@ def resumed(
     run = run_to_resume(wanted, root, overrides)
     with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
         run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
-        yield resume_plan(run, overrides, take, weights_only=weights_only)
+        yield plan_resume(run, overrides, take, weights_only=weights_only)
 
 
 def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
@@ -191,7 +81,7 @@ def _is_fit(folder: paths.RunFolder) -> bool:
         return False
 
 
-def resume_plan(
+def plan_resume(
     run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
 ) -> tuple[ResumePlan, list[Input]]:
     """Plan how a run resumes, and return the inputs that it resumes with.
@@ -314,42 +204,3 @@ def _with_all(run: Run, config: Config, weights_only: bool) -> ResumePlan:
     state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
     refuse_changes(state.content, config, ALL)
     return ResumePlan(run, state, ALL, weights_only, safe)
-
-
-def _refuse_shapes(state: State, module: LightningModule) -> None:
-    ours, saved = _shapes(module.state_dict()), _shapes(state.content["state_dict"])
-    wrong = [name for name in ours if name in saved and ours[name] != saved[name]]
-    if wrong:
-        shown = [f"  {name}: {saved[name]} there, {ours[name]} here" for name in wrong[:8]]
-        more = [f"  ... and {len(wrong) - 8} more"] if len(wrong) > 8 else []
-        raise CheckpointError("\n".join([f"the weights of {state.path} are those of another network:", *shown, *more]))
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return shapes by name; neither extra state nor the weights of lazy layers, which take any, have one."""
-    return {name: tuple(value.shape) for name, value in state.items()
-            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
-
-
-def _refuse_limits(state: State, trainer: pl.Trainer, callbacks: Sequence[Callback], run: str) -> None:
-    """Refuse a trainer with a limit that is passed already: it would fail, or end without a word."""
-    epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-    timers = (one for key, one in (state.content.get("callbacks") or {}).items() if key == "Timer")
-    seconds = max((one["time_elapsed"].get("train", 0.0) for one in timers), default=0)
-    # a timer does not yet know the time that it took before
-    limits = (one.time_remaining() for one in callbacks if isinstance(one, Timer))
-    done_and_limit = {
-        "max_epochs": (epochs, trainer.max_epochs, "epochs"),
-        "max_steps": (int(state.content.get("global_step", 0)), trainer.max_steps, "steps"),
-        "max_time": (int(seconds), int(min(filter(None, limits), default=-1)), "seconds"),
-    }
-    saved = state.content.get("lighter", {}).get("config") or {}
-    limit_then = (saved.get("trainer") or {}).get("max_steps")  # which a last batch of several steps passes
-    wrong = [
-        f"{run} has trained {done} {unit} by {state.path.name}, and trainer::{name} is {limit} {unit}. "
-        f"To train for longer, give it more than {done}: lighter resume {run} trainer::{name}=..."
-        for name, (done, limit, unit) in done_and_limit.items()
-        if limit is not None and 0 <= limit < done and not (name == "max_steps" and limit == limit_then)
-    ]
-    if wrong:
-        raise RunError("\n".join(wrong))
