@@ -35,7 +35,7 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function
 
 with_safe_mode = together(
     click.option(
-        "--safe", is_flag=True, help="A stranger's config: call only what is on a list. So is one from a URL."
+        "--safe", is_flag=True, help="An untrusted config: call only what is on a list. One from a URL always is."
     ),
     click.option("--allow", metavar="NAME", multiple=True, help="Safe mode: package.module.Class may be called too."),
     click.option("--allow_file", metavar="FILE", multiple=True, help="Safe mode: a list of names that may be called."),

@@ -52,7 +52,7 @@ def _print(result: Probe) -> None:
     table.add_column("parameters", justify="right")
     for layer in result.layers:
         count = f"{layer.parameters:,}" if layer.parameters else ""
-        table.add_row(layer.name, layer.kind, layer.given, layer.returned, count)
+        table.add_row(layer.name, layer.kind, layer.inputs, layer.output, count)
     console.print(f"batch: {result.batch}\n", markup=False)
     console.print(table)
     where = "on the meta device: shapes, no values" if result.device == "meta" else "on the CPU"

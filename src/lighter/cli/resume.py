@@ -23,13 +23,13 @@ _RUN = "RUN is a path, an id, the beginning of one, a name, or `last`: the newes
     type=click.Choice(("all", "weights", "no-optimizer")),
     default="all",
     show_default=True,
-    help="What to go on with: everything; the weights alone, in a new run; all but the optimizer and its schedule.",
+    help="What to take: everything; the weights alone, in a new run; all but the optimizer and its schedule.",
 )
 @click.option("--no_weights_only", is_flag=True, help="Read checkpoints that hold objects too, which can run code.")
 @with_traceback
 @in_folder
 def resume(run: str, overrides: tuple[str, ...], take: str, no_weights_only: bool, traceback: bool, root: Path) -> None:
-    """Go on with a fit that stopped: same folder, same curves, newest good checkpoint, the config as it was."""
+    """Resume a fit that stopped: same folder, same curves, newest good checkpoint, the config as it was."""
     from lighter.cli.stage import run_and_show
 
     def execute() -> Outcome:

@@ -36,7 +36,7 @@ _verbose = click.option("--verbose/--no_verbose", default=False, help="Print Lig
     click.option(
         "--auto_resume/--no_auto_resume",
         default=None,
-        help="Go on with the newest fit of the same config, if it stopped before its end; otherwise start.",
+        help="Resume the newest fit of the same config, if it stopped before its end; otherwise start.",
     )
 )
 def fit(**options: Any) -> None:
@@ -58,7 +58,7 @@ def test(**options: Any) -> None:
 
 @_stage(
     click.option(
-        "--resume", metavar="RUN|last", help="Go on with a stopped prediction: its folder, or last. Needs no INPUT."
+        "--resume", metavar="RUN|last", help="Resume a stopped prediction: its folder, or last. Needs no INPUT."
     ),
     click.option("--return_predictions/--no_return_predictions", default=False, help="Keep all predictions in memory."),
 )
@@ -73,5 +73,5 @@ def _run(stage: str, options: dict[str, Any]) -> None:
     inputs, traceback = options.pop("inputs"), options.pop("traceback")
     if not inputs and options.get("resume") is None:
         raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
-    given = {key: value for key, value in options.items() if value is not None}
-    raise SystemExit(run_stage(stage, list(inputs), given, traceback=traceback))
+    chosen = {key: value for key, value in options.items() if value is not None}
+    raise SystemExit(run_stage(stage, list(inputs), chosen, traceback=traceback))

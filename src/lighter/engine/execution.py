@@ -114,7 +114,7 @@ def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapp
     """
     from lighter.engine.check import check
 
-    context = check(config, stage, given=[key for key, value in arguments.items() if value is not None])
+    context = check(config, stage, arguments=[key for key, value in arguments.items() if value is not None])
     every = in_order([*problems, *context.problems])
     if any(problem.severity == ERROR for problem in every):
         raise ConfigError(in_order([*every, *context.failures]))

@@ -38,8 +38,8 @@ class Layer:
 
     name: str
     kind: str
-    given: str
-    returned: str
+    inputs: str
+    output: str
     parameters: int
 
     @classmethod

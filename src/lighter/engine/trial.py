@@ -55,7 +55,7 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
         ConfigError: something that `fit` needs is wrong or missing.
     """
     if config.safe is not None:
-        raise ConfigError([Problem("a stranger's config is not tried: what comes from a URL runs in safe mode only")])
+        raise ConfigError([Problem("an untrusted config is not tried: what comes from a URL runs in safe mode only")])
     seed_everything(config.seed, workers=True, verbose=False)
     make_importable(config, Path.cwd())
     objects = config.objects()

@@ -146,7 +146,7 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
     except FileNotFoundError:
         raise RunError(f"{path.parent} is not there any more") from None
     except PermissionError as error:
-        raise RunError(f"{path.parent} cannot be written to, and {name} goes on in it: {error.strerror}") from error
+        raise RunError(f"{path.parent} cannot be written to, and {name} resumes in it: {error.strerror}") from error
     except OSError as error:  # a full disk: as with the record, the run is worth more
         log.warning(
             "%s cannot be locked: %s; only its record tells who uses the run", path.parent, error.strerror or error

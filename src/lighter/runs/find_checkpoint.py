@@ -192,7 +192,7 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     content = _opened(path, weights_only=weights_only)
     missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in content]
     if missing:
-        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training goes on"
+        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training resumes"
         raise CheckpointError(
             f"{path} {what}: it has no `{missing[0]}`. A fit starts with its weights: {_AS_WEIGHTS}{path}"
         )

@@ -47,8 +47,8 @@ def origins(config: Config) -> dict[str, str]:
 
 def software() -> dict[str, Any]:
     """Return the versions of Python, Lighter, and all that is installed."""
-    names = ((one.metadata["Name"], one.version) for one in metadata.distributions())
-    packages = {name: version for name, version in names if name}
+    found = [distribution.metadata for distribution in metadata.distributions()]  # each access parses the file again
+    packages = {facts["Name"]: facts["Version"] for facts in found if facts["Name"]}
     return {
         "python": platform.python_version(),
         "lighter": __version__,

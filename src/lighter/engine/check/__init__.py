@@ -32,14 +32,14 @@ from lighter.lightning_alias import refusal
 _BASES = {"data": LightningDataModule, "trainer": Trainer}
 
 
-def check(config: Config, stage: str, *, everything: bool = False, given: Collection[str] = ()) -> Context:
+def check(config: Config, stage: str, *, everything: bool = False, arguments: Collection[str] = ()) -> Context:
     """Import the targets of a config and gather all problems.
 
     Args:
         config: its shape may have problems, which are not repeated.
         stage: what is to run.
         everything: check the whole config, not only what the stage needs.
-        given: the arguments of the trainer's method that the caller gives, over those of the config.
+        arguments: those of the trainer's method that the caller gives, over those of the config.
     """
     context = Context(config.expanded, config.module_section, stage, constructs=config.safe is None)
     targets = Targets(context.problems, context.failures, config.safe)
@@ -50,8 +50,8 @@ def check(config: Config, stage: str, *, everything: bool = False, given: Collec
         find_other_targets(context, targets, config.merged)
     _check_calls(context)
     _check_classes(context)
-    check_missing(context, given)
-    check_checkpoints(context, given)
+    check_missing(context, arguments)
+    check_checkpoints(context, arguments)
     check_stage_arguments(context)
     check_module_arguments(context)
     check_monitors(context)

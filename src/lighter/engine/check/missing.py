@@ -22,7 +22,7 @@ _LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
 _HOOKS = (*STEPS.values(), *(f"{mode}_dataloader" for mode in LOADERS.values()))
 
 
-def check_missing(context: Context, given: Collection[str] = ()) -> None:
+def check_missing(context: Context, arguments: Collection[str] = ()) -> None:
     """Add a problem if the module lacks the stage's step or a part, or nothing has the data."""
     module, stage, section = context.kind(context.section), context.stage, context.section
     if module is None or not is_a(module) or not issubclass(module, LightningModule):
@@ -35,7 +35,7 @@ def check_missing(context: Context, given: Collection[str] = ()) -> None:
     data = context.kind("data") if has_data else None
     is_unknown = has_data and (data is None or not is_a(data))
     sources = [(section, module), *([("data", data)] if data is not None else [])]
-    is_given = LOADER_ARGUMENTS[stage] in given or context.argument(f"args::{stage}", LOADER_ARGUMENTS[stage])
+    is_given = LOADER_ARGUMENTS[stage] in arguments or context.argument(f"args::{stage}", LOADER_ARGUMENTS[stage])
     if not is_unknown and not is_given and not any(_has(context, path, kind, loader) for path, kind in sources):
         context.problem(*no_loader(section, stage))
     if is_ours(module) and issubclass(module, BaseModule):
@@ -50,9 +50,11 @@ def _has(context: Context, path: str, kind: type, hook: str) -> bool:
     """Return whether a class has a step or dataloader, or may have it for all that can be told."""
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(context, path, hook)
-    own = inspect.getattr_static(kind, hook, None)
+    method = inspect.getattr_static(kind, hook, None)
     bases = (LightningModule, LightningDataModule)
-    if not is_marked(own, "is_missing") and all(own is not inspect.getattr_static(base, hook, None) for base in bases):
+    if not is_marked(method, "is_missing") and all(
+        method is not inspect.getattr_static(base, hook, None) for base in bases
+    ):
         return True
     return any(_may_assign(member, hook) for member in _members(kind))
 
@@ -89,9 +91,9 @@ def _may_assign(member: object, hook: str) -> bool:
     return hook in _HOOKS and not {"setattr", "__dict__"}.isdisjoint(code.co_names)
 
 
-def check_checkpoints(context: Context, given: Collection[str]) -> None:
+def check_checkpoints(context: Context, arguments: Collection[str]) -> None:
     """Add a problem for each checkpoint in the config that does not exist."""
-    start = context.argument(f"args::{context.stage}", "ckpt_path") if "ckpt_path" not in given else None
+    start = context.argument(f"args::{context.stage}", "ckpt_path") if "ckpt_path" not in arguments else None
     if start is not None and start[1].value not in ("last", "best"):
         _check_file(context, *start)
     weights = context.argument(context.section, "ckpt_path")

@@ -114,12 +114,12 @@ def _current(source: Mapping[str, Any], run: Run, root: Path) -> Source | None:
 
 
 def command_of(
-    run: Run, root: Path, checkout: Path | None, given: Sequence[str], *, weights_only: bool = True
+    run: Run, root: Path, checkout: Path | None, overrides: Sequence[str], *, weights_only: bool = True
 ) -> list[str]:
     """Return the command that repeats a run.
 
     Args:
-        given: overrides for the secrets that were not saved.
+        overrides: values for the secrets that were not saved.
         weights_only: false if its checkpoint may hold objects, which can run code.
 
     Raises:
@@ -128,9 +128,9 @@ def command_of(
     if run.facts.get("stage") not in STAGES:
         raise RunError(f"{run.id} was a {run.facts.get('stage')}, and only these are repeated: {', '.join(STAGES)}")
     config = load([run.folder.config]).plain()
-    _require_secrets(run, config, given)
+    _require_secrets(run, config, overrides)
     facts = run.facts
-    words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *given]
+    words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *overrides]
     if checkout is not None and config.get("project"):
         inside = os.path.relpath(config["project"], facts["source"]["root"])
         if not inside.startswith(".."):
@@ -150,9 +150,9 @@ def command_of(
     return [sys.executable, "-m", "lighter", facts["stage"], str(run.folder.config.resolve()), *words]
 
 
-def _require_secrets(run: Run, config: Mapping[str, Any], given: Sequence[str]) -> None:
+def _require_secrets(run: Run, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     left_out = list(missing(config))
-    named = [word.lstrip("=").partition("=")[0] for word in given]
+    named = [word.lstrip("=").partition("=")[0] for word in overrides]
     other = [name for name in named if name not in left_out]
     if other:
         hint = nearest(other[0], left_out) or f"With changes, it is another run: lighter fit {run.folder.config} ..."

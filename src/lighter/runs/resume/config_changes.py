@@ -73,7 +73,7 @@ _SCHEDULER = Rule(
     f"{NEW_SCHEDULE}. To keep the old one: {{path}}={{was}}",
 )
 _DATA = Rule(
-    "the epoch and the step that it goes on from were counted on other data",
+    "the epoch and the step that it resumes from were counted on other data",
     (ALL, NO_OPTIMIZER),
     "To begin to count anew, in a new run: --take weights",
 )

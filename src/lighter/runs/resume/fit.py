@@ -69,7 +69,7 @@ def _last(root: Path, overrides: Sequence[str]) -> Run:
     stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
     unfinished = next(stopped, newest)
     if unfinished is not newest:
-        log.info("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
+        log.info("%s is finished; the newest unfinished fit resumes: %s", newest.id, unfinished.id)
     return unfinished
 
 
@@ -112,12 +112,12 @@ def plan_resume(
 def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
     stage = run.facts.get("stage")
     if stage != "fit":
-        raise RunError(f"{run.id} was a {stage}, and only a fit goes on; run it again: lighter reproduce {run.id}")
+        raise RunError(f"{run.id} was a {stage}, and only a fit resumes; run it again: lighter reproduce {run.id}")
     is_only_read = take == WEIGHTS
     if not is_only_read or is_here(run.facts.get("host")):  # a run that is here may delete what is about to be read
         refuse_running(run)
     if not is_only_read and not os.access(run.folder.path, os.W_OK):
-        raise RunError(f"{run.folder.path} cannot be written to, and a fit goes on in its folder")
+        raise RunError(f"{run.folder.path} cannot be written to, and a fit resumes in its folder")
     if run.status == FINISHED and not overrides:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
 

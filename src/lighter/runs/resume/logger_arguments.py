@@ -50,7 +50,7 @@ def continue_definitions(objects: Objects, run: Run, next_step: int) -> None:
         if arguments is not None:
             objects.add_arguments(path, arguments)
         elif kinds:
-            log.warning("%s cannot go on with its earlier run and starts another", kinds[0])
+            log.warning("%s cannot continue its earlier run and starts another", kinds[0])
 
 
 def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
@@ -169,8 +169,8 @@ def _writers(trainer: pl.Trainer) -> dict[Path, Any]:
 
 def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Read the header and the rows; of a killed process the last one may be cut off, and is left out."""
-    hint = "Nothing was changed. Mend the file, or move it away: the run goes on with a new one"
-    message = f"{file} cannot be read, and the rows of a fit that goes on are added to it: {{}}. {hint}"
+    hint = "Nothing was changed. Mend the file, or move it away: the run continues with a new one"
+    message = f"{file} cannot be read, and the rows of a fit that resumes are added to it: {{}}. {hint}"
     try:
         text = file.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]

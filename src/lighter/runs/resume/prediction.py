@@ -44,9 +44,9 @@ def stopped_prediction(
         RunError: another process has it.
     """
     if stage != "predict":
-        raise ConfigError([Problem(f"`resume` goes on with a prediction; the stage is `{stage}`")])
+        raise ConfigError([Problem(f"`resume` is for a prediction; the stage is `{stage}`")])
     if arguments.get("ckpt_path") is not None:
-        message = "a prediction goes on with the checkpoint that it began with, so `ckpt_path` cannot be given"
+        message = "a prediction resumes with the checkpoint that it began with, so `ckpt_path` cannot be given"
         raise ConfigError([Problem(message, hint="Leave --ckpt_path out, or start a new prediction.")])
     folder = paths.go_on_in(_newest(inputs) if str(wanted) == "last" else Path(wanted).expanduser())
     if not folder.config.is_file():
@@ -86,7 +86,7 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
     root = Path(trainer.default_root_dir)
     if not any(writer.has_begun(root) for writer in writers):
         reason = "none of its writers has begun" if writers else "it has no writers (lighter.callbacks.CsvWriter, ...)"
-        raise PredictionError(f"there is no prediction to go on with in {folder.path}: {reason}")
+        raise PredictionError(f"there is no prediction to resume in {folder.path}: {reason}")
     for writer in writers:
         writer.resume = True
 
@@ -117,7 +117,7 @@ def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
     problems = []
     for path, *values in changed(before, now, _NOT_THERE):
         was, is_now = ("not there" if value is _NOT_THERE else indefinite(value) for value in values)
-        message = f"it was {was}, and is {is_now}; a prediction goes on with the config that it began with"
+        message = f"it was {was}, and is {is_now}; a prediction resumes with the config that it began with"
         problems.append(Problem(message, path=path))
     if problems:
         hint = f"Leave the inputs out, or start a new prediction. The run's config is {folder.config}."

@@ -95,7 +95,7 @@ class ResumePlan:
         if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
             callbacks = [callback for callback in callbacks if not is_search(callback)]
         trainer.callbacks = [_TakesState(self), *callbacks]  # type: ignore[attr-defined]
-        log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
+        log.info("resumes with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
 
 
 class _TakesState(Callback):

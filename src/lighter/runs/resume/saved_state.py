@@ -88,10 +88,10 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
             continue
         if state.is_complete or not complete:
             return state
-        log.info("%s holds only weights, from which no training goes on; the one before it is tried", path)
+        log.info("%s holds only weights, from which no training resumes; the one before it is tried", path)
     what = f"{len(checkpoints)} checkpoints, and none of them can be used" if checkpoints else "no checkpoint"
     hint = "" if checkpoints else "; start again with lighter fit"
-    raise CheckpointError(f"{run.id} has {what}, so there is nothing to go on from{hint}")
+    raise CheckpointError(f"{run.id} has {what}, so there is nothing to resume from{hint}")
 
 
 @unfilled_memory()
@@ -102,7 +102,7 @@ def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
         CheckpointError: it is none, or one in a form that is not read here.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")
+        raise CheckpointError(f"{path} is a sharded checkpoint; resume from it with lighter fit --ckpt_path {path}")
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise CheckpointError(f"{path} is no checkpoint of Lightning's")

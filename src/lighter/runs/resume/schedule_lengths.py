@@ -73,4 +73,4 @@ def _planned(
     ]
     for scheduler, state, left in schedules:
         if "total_steps" in state and left > 0:
-            yield type(scheduler).__name__, state["total_steps"], state["last_epoch"], left
+            yield scheduler.__class__.__name__, state["total_steps"], state["last_epoch"], left
