@@ -62,7 +62,7 @@ def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
     assert [run["status"] for run in listed] == ["lost"]
     resumed = command("fit", "job.yaml", "--auto-resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert "goes on with all of" in resumed.stderr
+    assert "resumes with all of" in resumed.stderr
     [whole] = own_place.glob("outputs/*/*-whole")
     [cut] = own_place.glob("outputs/*/*-job")
     assert logged(cut / "metrics.csv") == logged(whole / "metrics.csv")

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from lighter.config import read
-from lighter.engine.runner import RunOptions
+from lighter.engine.claim import RunOptions
 from tests.config.mutations import BASES, Outcome, mutated, originals, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -21,7 +21,7 @@ def probed(config: dict[str, Any], *overrides: str) -> Probe:
 def test_shapes_on_the_meta_device(config: dict[str, Any], own_place: Path) -> None:
     found = probed(config)
     assert (found.device, found.reason, found.untouched) == ("meta", "", [])
-    shapes = {layer.name: (layer.kind, layer.given, layer.returned, layer.parameters) for layer in found.layers}
+    shapes = {layer.name: (layer.kind, layer.inputs, layer.output, layer.parameters) for layer in found.layers}
     assert shapes["network.0"] == ("Linear", "(32, 64)", "(32, 32)", 64 * 32 + 32)
     assert shapes["criterion"] == ("CrossEntropyLoss", "(32, 10), (32)", "()", 0)
     assert found.parameters == 64 * 32 + 32 + 32 * 10 + 10

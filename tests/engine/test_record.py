@@ -75,7 +75,7 @@ def test_what_a_fit_records(config: dict[str, Any], own_place: Path) -> None:
 
 
 def test_first_losses_are_exact_and_cost_nothing_later(config: dict[str, Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr("lighter.engine.recorder.FIRST", 2)
+    monkeypatch.setattr("lighter.engine.first_losses.FIRST", 2)
     seen = []
 
     class Watch(pl.Callback):

@@ -24,7 +24,7 @@ from tests.forks import exit_code, fork
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from lighter.runs import lock
+from lighter.files import lock
 parent = os.getpid()
 with lock.owned(Path(sys.argv[1]), "the run"):
     if sys.argv[2] == "slow":  # a child that has not come to closing its copy yet

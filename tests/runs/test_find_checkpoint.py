@@ -39,7 +39,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "nested.ckpt": (saved({"state_dict": WEIGHTS}), "is no checkpoint: it has no `pytorch-lightning_version`"),
     "list.ckpt": (saved([1, 2]), "is no checkpoint: it has no `state_dict`"),
-    "model.ckpt": (saved(MODEL), "holds only weights, from which no training goes on: it has no `optimizer_states`"),
+    "model.ckpt": (saved(MODEL), "holds only weights, from which no training resumes: it has no `optimizer_states`"),
     "object.ckpt": (
         saved({**WHOLE, "hyper_parameters": {"path": Path("x")}}),
         r"holds more than weights and plain data \(pathlib\.\w+\), and loading that can run code\."

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lighter.cli.safe import safe_mode
-from lighter.config import examine
-from lighter.config.check.sections import STAGES
-from lighter.config.problems import ERROR, Problem, closest, in_order
-from lighter.config.safe import SafeMode
-from lighter.errors import ConfigError
-from lighter.processes.garbage_collection import without_collections
+import click
+
+from lighter.cli.options import EPILOG, inputs, safe_mode, with_safe_mode, with_traceback
+
+if TYPE_CHECKING:
+    from lighter.config.problems import Problem
+    from lighter.config.safe import SafeMode
 
 WRONG = 2
 
 
+@click.command(epilog=EPILOG)
+@inputs
+@click.option("--stage", metavar="STAGE", help="Only what this stage needs; otherwise the whole config, and fit.")
+@click.option("--shape", is_flag=True, help="Only what can be told without importing anything: at once.")
+@click.option("--json", "as_json", is_flag=True, help="For editors and CI.")
+@click.option("--probe", is_flag=True, help="Then build everything and run one step; show the shapes. Writes nothing.")
+@with_traceback
+@with_safe_mode
+def check(**options: Any) -> None:
+    """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""
+    code = run_check(list(options.pop("inputs")), options.pop("stage"), options)
+    gc.freeze()  # at the end of the process the collector would go through all of Lightning, for a second
+    raise SystemExit(code)
+
+
 def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, Any]) -> int:
-    """Check, print what was found, and return the exit code."""
+    """Check, print the problems, and return the exit code."""
+    from lighter.config.check.sections import STAGES
+    from lighter.config.problems import ERROR, closest, in_order
+    from lighter.errors import ConfigError
+
     shape, as_json, probe = (options[name] for name in ("shape", "as_json", "probe"))
     if stage is not None and stage not in STAGES:
         print(f"`{stage}` is no stage. {closest(stage, STAGES) or ', '.join(STAGES)}", file=sys.stderr)
@@ -35,16 +55,15 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
         print(error, file=sys.stderr)
         return WRONG
     problems: list[Problem] = []
-    for found in tiers(inputs, stage, shape=shape, safe=safe):
-        if found and not as_json:
+    for of_tier in _tiers(inputs, stage, shape=shape, safe=safe):
+        if of_tier and not as_json:
             before, more = ("\n", " more") if problems else ("", "")
-            print(f"{before}{title(found, more)}\n\n" + "\n\n".join(map(str, found)), file=sys.stderr, flush=True)
-        problems += found
-    wrong = any(problem.severity == ERROR for problem in problems)
+            print(f"{before}{title(of_tier, more)}\n\n" + "\n\n".join(map(str, of_tier)), file=sys.stderr, flush=True)
+        problems += of_tier
     if as_json:
         shown = [as_data(problem) for problem in in_order(problems)]
         print(json.dumps({"problems": shown}, ensure_ascii=False, indent=2))
-    if wrong:
+    if any(problem.severity == ERROR for problem in problems):
         return WRONG
     if probe:
         from lighter.cli.probe import run_probe
@@ -56,17 +75,24 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
 
 
 def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None) -> list[Problem]:
-    """The problems of both tiers, in the order of the files; with `shape`, of the first only."""
-    return in_order([problem for found in tiers(inputs, stage, shape=shape, safe=safe) for problem in found])
+    """Return the problems of both tiers, in the order of the files; with `shape`, of the first only."""
+    from lighter.config.problems import in_order
+
+    return in_order([problem for of_tier in _tiers(inputs, stage, shape=shape, safe=safe) for problem in of_tier])
 
 
-def tiers(
+def _tiers(
     inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None
 ) -> Iterator[list[Problem]]:
-    """The problems of the first tier, which are known at once, then those of the second, after all is imported.
+    """Yield the problems of the first tier, which are known at once, then those of the second, after all is imported.
 
-    Of a stranger's config nothing is imported unless the first tier finds no problem.
+    Of an untrusted config nothing is imported unless the first tier finds no problem.
     """
+    from lighter.config import examine
+    from lighter.config.problems import in_order
+    from lighter.errors import ConfigError
+    from lighter.processes.garbage_collection import without_collections
+
     config, problems = examine(inputs, safe)
     yield in_order(problems)
     if config is None or shape or (config.safe is not None and problems):
@@ -78,29 +104,31 @@ def tiers(
             from lighter.engine.project import importable
 
             with importable(config, Path.cwd()):
-                found = check(config, stage or "fit", everything=stage is None)
+                context = check(config, stage or "fit", everything=stage is None)
     except ConfigError as error:
         yield in_order(error.problems)
         return
-    yield in_order([problem for problem in [*found.problems, *found.failures] if problem not in problems])
+    yield in_order([problem for problem in [*context.problems, *context.failures] if problem not in problems])
 
 
 def title(problems: Sequence[Problem], more: str = "") -> str:
-    """How many errors and warnings there are."""
+    """Say how many errors and warnings there are."""
+    from lighter.config.problems import ERROR
+
     errors = sum(problem.severity == ERROR for problem in problems)
     counts = [(errors, "problem"), (len(problems) - errors, "warning")]
-    said = " and ".join(f"{count}{more} {what}{'s' * (count != 1)}" for count, what in counts if count)
+    said = " and ".join(f"{count}{more} {noun}{'s' * (count != 1)}" for count, noun in counts if count)
     return f"The config has {said}."
 
 
 def as_data(problem: Problem) -> dict[str, Any]:
-    """A problem for editors and CI. These fields stay; others may come."""
+    """Return a problem for editors and CI. These fields stay; others may come."""
     origin = problem.origin
-    placed = origin is not None and origin.source.is_file
+    in_file = origin is not None and origin.source.is_file
     return {
         "severity": problem.severity,
-        "file": origin.source.name if origin is not None and placed else None,
-        "line": origin.line if origin is not None and placed else None,
+        "file": origin.source.name if origin is not None and in_file else None,
+        "line": origin.line if origin is not None and in_file else None,
         "column": origin.column if origin is not None and origin.source.text else None,
         "word": origin.source.text if origin is not None and origin.source.is_override else None,
         "path": problem.path or None,

@@ -1,4 +1,4 @@
-"""`lighter export`: what a run made, for programs that know nothing of Lighter."""
+"""`lighter export`: write the weights of a run for programs that know nothing of Lighter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lighter.cli.runs import disk_path, in_folder
+from lighter.cli.messages import mistakes_shown
+from lighter.cli.options import disk_path, in_folder
 
 if TYPE_CHECKING:
-    from lighter.engine.export import Exported
     from lighter.files.run_folder import RunFolder
 
 _RUN = "RUN is a path, an id, the beginning of one, or `last`: the newest run with checkpoints."
@@ -41,7 +41,6 @@ def export() -> None:
 @in_folder
 def weights(run: str, checkpoint: str | None, module: str | None, output: Path | None, force: bool, root: Path) -> None:
     """Write the weights of a checkpoint as a safetensors file."""
-    from lighter.cli.messages import mistakes_shown
     from lighter.engine.export import export_weights
     from lighter.runs.select import find_run
 
@@ -50,13 +49,10 @@ def weights(run: str, checkpoint: str | None, module: str | None, output: Path |
 
     with mistakes_shown():
         folder = find_run(run, root, accepts=has_checkpoints, kind="run with checkpoints")
-        _show(export_weights(folder, checkpoint, output, module, force=force))
-
-
-def _show(found: Exported) -> None:
-    print(f"{found.path}  {found.tensors} tensors, {found.size / 1e6:.1f} MB, from {found.checkpoint}")
-    if found.tied:
-        shown = ", ".join(f"{name} is {kept}" for name, kept in found.tied.items())
+        file = export_weights(folder, checkpoint, output, module, force=force)
+    print(f"{file.path}  {file.tensors} tensors, {file.size / 1e6:.1f} MB, from {file.checkpoint}")
+    if file.tied:
+        shown = ", ".join(f"{name} is {kept}" for name, kept in file.tied.items())
         print(f"tied weights are in it once; safetensors.torch.load_model gives both their values: {shown}")
-    if found.left_out:
-        print(f"left out, being no tensors: {', '.join(found.left_out)}")
+    if file.left_out:
+        print(f"left out, being no tensors: {', '.join(file.left_out)}")

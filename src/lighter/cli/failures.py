@@ -1,4 +1,4 @@
-"""A failure of the user's code, as its user reads it: the traceback without the frames that are not the user's."""
+"""Show a failure of the user's code as its user reads it: the traceback without the frames of Lighter."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
-import click
-
 from lighter.errors import LighterError, cut_from
 
 FAILED = 1
 
-with_traceback = click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too.")
-"""For every command that runs the user's code, as its failures are shown with a hint at this option."""
-
 
 def show_failure(error: BaseException, *, whole: bool) -> int:
-    """Print it; returns the exit code. The frames of Lighter and click are left out, unless `whole`."""
+    """Print it, and return the exit code. The frames of Lighter and click are left out, unless `whole`."""
     shown = traceback.TracebackException.from_exception(error)
     if whole:
         shown.stack[:] = _whole(error)
@@ -33,7 +28,7 @@ def show_failure(error: BaseException, *, whole: bool) -> int:
 
 
 def _whole(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames of an error, with those that were cut from its traceback."""
+    """Return the frames of an error, with those that were cut from its traceback."""
     frames, cut = traceback.extract_tb(error.__traceback__), traceback.extract_tb(cut_from(error))
     same = 0
     while same < min(len(frames), len(cut)) and frames[-1 - same] == cut[-1 - same]:
@@ -42,8 +37,10 @@ def _whole(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
-    """Take hidden frames out of a traceback and of those of its causes; returns how many."""
-    hidden = _hidden_folders()
+    """Take hidden frames out of a traceback and of those of its causes, and return how many."""
+    click = find_spec("click")
+    folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
+    hidden = tuple(f"{folder}{os.sep}" for folder in folders)
     count = 0
     part: traceback.TracebackException | None = shown
     while part is not None:
@@ -55,9 +52,3 @@ def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
         part.stack[:] = kept
         part = part.__cause__ or part.__context__
     return count
-
-
-def _hidden_folders() -> tuple[str, ...]:
-    click = find_spec("click")
-    folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
-    return tuple(f"{folder}{os.sep}" for folder in folders)

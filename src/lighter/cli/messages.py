@@ -1,4 +1,4 @@
-"""How commands that run no stage end: a message and an exit code for what their user can mend."""
+"""End commands that run no stage: a message and an exit code for what their user can mend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mistakes_shown() -> Iterator[None]:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read what is printed has gone
+        if error.errno == errno.EPIPE:  # the reader of the output has gone
             raise
         print(f"{error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None

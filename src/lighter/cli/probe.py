@@ -20,7 +20,7 @@ _WIDTH = 160  # of a table that no terminal shows
 
 
 def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool = False) -> int:
-    """Run it, print the table, and return the exit code."""
+    """Run the step, print the table, and return the exit code."""
     from pytorch_lightning import seed_everything
 
     from lighter.engine.probe import probe
@@ -31,17 +31,17 @@ def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool =
     seed_everything(config.seed, workers=True, verbose=False)
     try:
         with confined(config), importable(config, Path.cwd()), logging_to(None):
-            found = probe(config)
+            result = probe(config)
     except (ConfigError, SafeModeError) as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         return show_failure(error, whole=traceback)
-    _print(found)
+    _print(result)
     return 0
 
 
-def _print(found: Probe) -> None:
+def _print(result: Probe) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -50,14 +50,14 @@ def _print(found: Probe) -> None:
     for column in ("module", "class", "input", "output"):
         table.add_column(column, overflow="fold")
     table.add_column("parameters", justify="right")
-    for layer in found.layers:
+    for layer in result.layers:
         count = f"{layer.parameters:,}" if layer.parameters else ""
-        table.add_row(layer.name, layer.kind, layer.given, layer.returned, count)
-    console.print(f"batch: {found.batch}\n", markup=False)
+        table.add_row(layer.name, layer.kind, layer.inputs, layer.output, count)
+    console.print(f"batch: {result.batch}\n", markup=False)
     console.print(table)
-    where = "on the meta device: shapes, no values" if found.device == "meta" else "on the CPU"
-    console.print(f"\nOne training step ran {where}. {found.parameters:,} parameters train.", markup=False)
-    if found.untouched:
-        console.print(f"No gradient reached: {', '.join(found.untouched)}", markup=False)
-    if found.reason:
-        console.print(f"Not on the meta device: {found.reason}", markup=False)
+    where = "on the meta device: shapes, no values" if result.device == "meta" else "on the CPU"
+    console.print(f"\nOne training step ran {where}. {result.parameters:,} parameters train.", markup=False)
+    if result.untouched:
+        console.print(f"No gradient reached: {', '.join(result.untouched)}", markup=False)
+    if result.reason:
+        console.print(f"Not on the meta device: {result.reason}", markup=False)

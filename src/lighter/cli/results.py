@@ -1,4 +1,4 @@
-"""The short table at the end of a stage: what was measured, and where everything is."""
+"""The short table at the end of a stage: the last values, and the paths of all that was written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lighter.engine.runner import Outcome
+from lighter.engine.execution import Outcome
 from lighter.files import run_folder as paths
 from lighter.runs.loggers import places as logger_places
 
@@ -16,14 +16,15 @@ _MODES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pre
 
 
 def show(stage: str, outcome: Outcome) -> None:
-    """Print it, on the first process only."""
+    """Print the table, on the first process only."""
     if not outcome.trainer.is_global_zero:
         return
     console = Console()
-    table = Table(title=None, box=None, pad_edge=False, show_header=bool(_values(stage, outcome)))
+    values = _values(stage, outcome)
+    table = Table(box=None, pad_edge=False, show_header=bool(values))
     table.add_column(stage, no_wrap=True)
     table.add_column("value", justify="right")
-    for name, value in _values(stage, outcome).items():
+    for name, value in values.items():
         table.add_row(name, f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}")
     console.print()
     if table.row_count:
@@ -34,17 +35,18 @@ def show(stage: str, outcome: Outcome) -> None:
 
 
 def _values(stage: str, outcome: Outcome) -> dict[str, float]:
-    """The last epoch's values: losses, then metrics; values of single steps and of the optimizer are in the log."""
-    values = {name: float(value) for name, value in outcome.trainer.callback_metrics.items()}
+    """Return the last epoch's values, losses first; those of single steps and of the optimizer are in the log."""
     hidden = tuple(f"{mode}/optimizer/" for mode in _MODES[stage])
     kept = {
-        n: v for n, v in values.items() if not (n.endswith("/step") or "/step/dataloader" in n or n.startswith(hidden))
+        n: v
+        for n, v in outcome.metrics.items()
+        if not (n.endswith("/step") or "/step/dataloader" in n or n.startswith(hidden))
     }
     return dict(sorted(kept.items(), key=lambda item: (item[0].split("/")[0], "loss" not in item[0], item[0])))
 
 
 def _places(outcome: Outcome) -> list[tuple[str, Any]]:
-    """The run's folder, and in it what a person wants to open next."""
+    """Return the run's folder, and in it what a person wants to open next."""
     folder = outcome.folder
     known = {*paths.OF_EVERY_RUN, paths.LOSSES, "hparams.yaml", paths.METRICS}
     places: list[tuple[str, Any]] = [("run", folder.path)]
@@ -59,6 +61,6 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
 
 
 def _with_count(folder: Path) -> str:
-    """A folder, and how much is in it: a task may have written nothing."""
+    """Show a folder and how many files are in it: a task may have written none."""
     count = sum(path.is_file() for path in folder.rglob("*"))
     return f"{folder} ({count} file{'s' * (count != 1)})"

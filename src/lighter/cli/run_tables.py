@@ -1,4 +1,4 @@
-"""What `lighter runs` prints."""
+"""The tables that `lighter runs` prints."""
 
 from __future__ import annotations
 
@@ -25,38 +25,42 @@ _MOST_METRICS = 3
 _MOST_CURVES = 12
 _UNLIMITED = 10_000
 _WIDEST = 60
+Row = Mapping[str, Any]
 
 
-def print_json(data: Any) -> None:
-    """For programs."""
+def print_json(data: object) -> None:
+    """Print for programs."""
     print(json.dumps(data, indent=1))
 
 
-def public(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary without what only tells whether its process is there."""
+def public(row: Row) -> dict[str, Any]:
+    """Return a summary without the facts that only tell whether its process still runs."""
     return {key: value for key, value in row.items() if key not in ("pid", "process_started")}
 
 
 def say(text: str) -> None:
-    """A line, at once."""
+    """Print a line, at once."""
     print(text, flush=True)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], note: str = "") -> None:
-    """A table of runs."""
+def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") -> None:
+    """Print a table of runs."""
     shown = rows[: options["limit"] or None]
     console = Console(markup=False)
     if not shown:
         console.print(f"There is no such run under {options['root']}.", highlight=False)
         return
-    names = options["metrics"] or _telling(shown)
+    names = options["metrics"] or _usual_metrics(shown)
     heads = [name.removesuffix("/epoch") for name in names]
-    table = _table("run", "stage", "status", "time", *heads, *(["tags"] if any(row["tags"] for row in shown) else []))
+    tags = ["tags"] if any(row["tags"] for row in shown) else []
+    table = _table("run", "stage", "status", "time", *heads, *tags)
     for row in shown:
-        config = _config(row) if any("::" in name for name in names) else {}
-        values = [_cell(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
+        config = {}
+        if any("::" in name for name in names):
+            config = config_values(Run(paths.RunFolder(Path(row["path"])), {}))
+        values = [_setting(config.get(name)) if "::" in name else _number(row["metrics"].get(name)) for name in names]
         cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
-        table.add_row(*cells, *([" ".join(row["tags"])] if len(table.columns) > len(cells) else []))
+        table.add_row(*cells, *(" ".join(row["tags"]) for _ in tags))
     wide = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
     if wide > console.width:  # names break at their slashes before values do anywhere
         for column, head in zip(table.columns[4:], heads, strict=False):
@@ -68,46 +72,49 @@ def print_rows(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], no
         console.print("; ".join(filter(None, (note, more))), style="dim", highlight=False)
 
 
-def _config(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values of a run's config, by their paths."""
-    return config_values(Run(paths.RunFolder(Path(row["path"])), {}))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else _short(value)
+def _usual_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the metrics that most of the runs have, those of validation and test before others."""
+    counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
+    order = sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
+    return order[:_MOST_METRICS]
 
 
 def print_run(run: Run, metrics: Sequence[str]) -> None:
-    """All about one run."""
+    """Print all about one run."""
     console, facts = Console(markup=False), run.facts
     table = _table("", "", header=False)
     for name, value in _overview(run):
         table.add_row(Text(name, style="dim"), value)
     console.print(table)
-    curves = [curve for curve in curves_of(run) if (curve.name in metrics if metrics else _is_curve(curve.name))]
-    if curves:
+    every = curves_of(run)
+    curves = [curve for curve in every if (curve.name in metrics if metrics else _is_curve(curve.name))]
+    shown = curves[: None if metrics else _MOST_CURVES]
+    if shown:
         lines = _table("curve", "first", "", "last", "lowest", "highest")
-        for curve in curves[: None if metrics else _MOST_CURVES]:
+        for curve in shown:
             ends = [_number(one) for one in (curve.values[0], curve.values[-1], min(curve.values), max(curve.values))]
             lines.add_row(curve.name, ends[0], Text(drawn(curve.values), style="cyan"), *ends[1:])
         console.print()
         console.print(lines)
+        if len(shown) < len(curves):
+            names = ", ".join(curve.name for curve in curves[len(shown) :])
+            console.print(f"{len(curves) - len(shown)} more: --metric NAME shows one: {names}", highlight=False)
     elif metrics:
-        there = ", ".join(curve.name for curve in curves_of(run)) or "none"
-        console.print(f"There is no curve of {' or '.join(metrics)}; there is: {there}", highlight=False)
+        names = ", ".join(curve.name for curve in every) or "none"
+        console.print(f"There is no curve of {' or '.join(metrics)}; there is: {names}", highlight=False)
     if facts.get("error") and not facts.get("signal"):  # of a stop, the signal says it all
         console.print(f"\n{facts['error']['type']}: {facts['error']['message']}", style="red", highlight=False)
 
 
-def print_differences(found: Sequence[Difference], first: str, second: str) -> None:
-    """A table of what differs."""
+def print_differences(differences: Sequence[Difference], first: str, second: str) -> None:
+    """Print a table of differences."""
     console = Console(markup=False)
-    if not found:
+    if not differences:
         console.print("They differ in nothing that is on record.")
         return
     table = _table("", first, second)
     about = ""
-    for difference in found:
+    for difference in differences:
         if difference.about != about:
             about = difference.about
             table.add_row(Text(about, style="bold"), "", "")
@@ -115,12 +122,12 @@ def print_differences(found: Sequence[Difference], first: str, second: str) -> N
     console.print(table)
 
 
-def _overview(run: Run) -> list[tuple[str, Any]]:
+def _overview(run: Run) -> Iterator[tuple[str, str | Text]]:
+    """Yield the facts about a run that are known, each with its name."""
     facts = run.facts
     source, progress = facts.get("source") or {}, facts.get("progress") or {}
-    changed = [*(["with uncommitted changes"] if source.get("changed") else []), *_untracked(source)]
-    commit = f"{str(source.get('commit'))[:12]} {', '.join(changed)}" if source else ""
-    rows = {
+    starts = [*facts["starts"], {**facts, "status": run.status}] if facts.get("starts") else []
+    rows: dict[str, str | Text | None] = {
         "run": run.id,
         "folder": str(run.folder.path),
         "status": _status(run.status),
@@ -128,46 +135,38 @@ def _overview(run: Run) -> list[tuple[str, Any]]:
         "command": " ".join(facts.get("command") or []),
         "started": f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}",
         "time": duration(run.seconds),
-        "starts": "\n".join(map(_start, [*facts["starts"], {**facts, "status": run.status}]))
-        if facts.get("starts")
-        else "",
+        "starts": "\n".join(
+            f"{start.get('started')}  {start.get('status')}  {duration(start.get('seconds'))}".rstrip()
+            for start in starts
+        ),
         "seed": str(facts.get("seed")),
         "progress": f"epoch {progress.get('epoch')}, step {progress.get('step')}" if progress else "",
-        "commit": commit,
+        "commit": _commit(source) if source else "",
         "tags": " ".join(run.tags),
         "from": facts.get("checkpoint"),
         "checkpoints": "\n".join(_checkpoints(run)),
     }
-    return [(name, value) for name, value in rows.items() if value]
+    yield from ((name, value) for name, value in rows.items() if value)
 
 
-def _start(start: Mapping[str, Any]) -> str:
-    return f"{start.get('started')}  {start.get('status')}  {duration(start.get('seconds'))}".rstrip()
-
-
-def _untracked(source: Mapping[str, Any]) -> list[str]:
+def _commit(source: Mapping[str, Any]) -> str:
     count = len(source.get("untracked") or [])
-    return [f"{count} file{'s' * (count != 1)} that git does not know (in {paths.SOURCE}/)"] if count else []
+    changes = ["with uncommitted changes"] if source.get("changed") else []
+    changes += [f"{count} file{'s' * (count != 1)} that git does not know (in {paths.SOURCE}/)"] if count else []
+    return f"{str(source.get('commit'))[:12]} {', '.join(changes)}"
 
 
 def _checkpoints(run: Run) -> Iterator[str]:
-    """The files that are there, the newest first; which `last` and `best` mean, and what they scored."""
-    found = Checkpoints(run.folder, run.facts)
-    for one in found.newest:
+    """Yield the files that exist, the newest first: which `last` and `best` mean, and what they scored."""
+    checkpoints = Checkpoints(run.folder, run.facts)
+    for one in checkpoints.newest:
         inside = run.folder.path in one.path.parents
         words = [str(one.path.relative_to(run.folder.path) if inside else one.path)]
         words += [f"step {one.step}"] if one.step is not None else []
-        words += ["last"] if one.path == found.last else []
-        words += [f"best by {best.monitor or 'its name'}" for best in found.bests if best.path == one.path]
-        score = found.score_of(one.path)
+        words += ["last"] if one.path == checkpoints.last else []
+        words += [f"best by {best.monitor or 'its name'}" for best in checkpoints.bests if best.path == one.path]
+        score = checkpoints.score_of(one.path)
         yield "  ".join([*words, *([_number(score)] if score is not None else [])])
-
-
-def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics that most of the runs have, those of validation and test before others."""
-    counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
-    order = sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
-    return order[:_MOST_METRICS]
 
 
 def _is_curve(name: str) -> bool:
@@ -185,10 +184,14 @@ def _status(status: str) -> Text:
     return Text(status, style=_COLOURS.get(status, ""))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
-def _number(value: Any) -> str:
+def _setting(value: object) -> str:
+    return "" if value is None else _short(value)
+
+
+def _number(value: float | str | None) -> str:
     return "" if value is None else f"{float(value):.4g}"

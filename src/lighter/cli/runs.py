@@ -1,34 +1,23 @@
-"""`lighter runs`: find, show, compare, tag and remove runs. What draws tables is imported when there is one to draw."""
+"""`lighter runs`: find, show, compare, tag and remove runs. Tables are imported when there is one to draw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lighter.files.storage import is_remote, normal
+from lighter.cli.messages import mistakes_shown
+from lighter.cli.options import as_json, in_folder, together
 
 _STATUSES = ("running", "finished", "failed", "interrupted", "lost")
 _RUN = "A RUN is a path, an id, the beginning of one, a name, or `last`."
 
 
-def disk_path(text: str) -> Path:
-    """The value of an option: a path on a disk."""
-    if is_remote(text):
-        raise click.BadParameter(f"this is read and written on a disk; {text} is in another storage")
-    return Path(normal(text))
-
-
-in_folder = click.option(
-    "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=disk_path
-)
 _OF_EPOCH = {
     "best": "of each run its best epoch (--epoch last: its last)",
     "last": "of each run its last epoch (--epoch best: its best)",
 }
-_as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group(epilog=_RUN)
@@ -46,19 +35,16 @@ def _tell(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    for decorate in (
-        click.option("--until", metavar="DATE", help="Started on this day or before: 2026-11-22."),
-        click.option("--since", metavar="DATE", help="Started on this day or later."),
-        click.option("--where", multiple=True, metavar="CONDITION", help="A metric: 'val/loss/epoch<0.3'."),
-        click.option("--tag", "tags", multiple=True, help="With this tag."),
-        click.option("--name", help="With this name."),
-        click.option("--stage", type=click.Choice(("fit", "validate", "test", "predict"))),
-        click.option("--status", multiple=True, type=click.Choice(_STATUSES)),
-        in_folder,
-    ):
-        function = decorate(function)
-    return function
+_filters = together(
+    in_folder,
+    click.option("--status", multiple=True, type=click.Choice(_STATUSES)),
+    click.option("--stage", type=click.Choice(("fit", "validate", "test", "predict"))),
+    click.option("--name", help="With this name."),
+    click.option("--tag", "tags", multiple=True, help="With this tag."),
+    click.option("--where", multiple=True, metavar="CONDITION", help="A metric: 'val/loss/epoch<0.3'."),
+    click.option("--since", metavar="DATE", help="Started on this day or later."),
+    click.option("--until", metavar="DATE", help="Started on this day or before: 2026-11-22."),
+)
 
 
 @runs.command("list", epilog=_RUN)
@@ -69,11 +55,10 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     "--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric, or this value of the config: a::b."
 )
 @click.option("--limit", default=30, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
-@_as_json
+@as_json
 def list_runs(**options: Any) -> None:
-    """The runs, newest first."""
+    """List the runs, newest first."""
     from lighter.cli import run_tables
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.filter import full_name, select_rows, sort_rows
     from lighter.runs.index import summaries
 
@@ -91,43 +76,41 @@ def list_runs(**options: Any) -> None:
 @click.argument("run")
 @in_folder
 @click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="The curve of this value.")
-@_as_json
+@as_json
 def show(run: str, root: Path, metrics: tuple[str, ...], as_json: bool) -> None:
-    """All about a run, with its curves."""
+    """Show all about a run, with its curves."""
     from lighter.cli import run_tables
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.read import read_run
     from lighter.runs.select import find_run
 
     with mistakes_shown():
-        found = read_run(find_run(run, root).path)
+        record = read_run(find_run(run, root).path)
     if as_json:
-        facts = {**found.facts, "status": found.status, "tags": list(found.tags)}
-        run_tables.print_json({**facts, "path": str(found.folder.path)})
+        facts = {**record.facts, "status": record.status, "tags": list(record.tags)}
+        run_tables.print_json({**facts, "path": str(record.folder.path)})
     else:
-        run_tables.print_run(found, metrics)
+        run_tables.print_run(record, metrics)
 
 
 @runs.command(epilog=_RUN)
 @click.argument("first")
 @click.argument("second")
 @in_folder
-@_as_json
+@as_json
 def diff(first: str, second: str, root: Path, as_json: bool) -> None:
-    """What two runs differ in: config, code, environment, data, results."""
+    """Compare two runs: config, code, environment, data, results."""
     from lighter.cli import run_tables
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.compare import differences
     from lighter.runs.read import read_run
     from lighter.runs.select import find_run
 
     with mistakes_shown():
         one, other = (read_run(find_run(wanted, root).path) for wanted in (first, second))
-    found = differences(one, other)
+    differing = differences(one, other)
     if as_json:
-        run_tables.print_json([difference._asdict() for difference in found])
+        run_tables.print_json([difference._asdict() for difference in differing])
     else:
-        run_tables.print_differences(found, one.id, other.id)
+        run_tables.print_differences(differing, one.id, other.id)
 
 
 @runs.command(epilog=_RUN)
@@ -142,11 +125,10 @@ def diff(first: str, second: str, root: Path, as_json: bool) -> None:
     help="By which epoch's value: the best that a run reached, or its last.",
 )
 @click.option("--limit", default=5, show_default=True, help="At most so many.")
-@_as_json
+@as_json
 def best(metric: str, **options: Any) -> None:
-    """The runs with the best value of a metric."""
+    """List the runs with the best value of a metric."""
     from lighter.cli import run_tables
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.filter import best_rows, full_name, select_rows
     from lighter.runs.index import summaries
 
@@ -171,13 +153,12 @@ def best(metric: str, **options: Any) -> None:
 @in_folder
 def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) -> None:
     """Tag a run; print its tags."""
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.read import change_tags
     from lighter.runs.select import find_run
 
     with mistakes_shown():
-        found = change_tags(find_run(run, root), tags, remove)
-    print(f"{found.id}  {' '.join(sorted(found.tags))}".rstrip())
+        tagged = change_tags(find_run(run, root), tags, remove)
+    print(f"{tagged.id}  {' '.join(sorted(tagged.tags))}".rstrip())
 
 
 @runs.command(epilog=_RUN)
@@ -186,16 +167,15 @@ def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) ->
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(runs: tuple[str, ...], root: Path, yes: bool) -> None:
     """Remove runs with everything in their folders. Asks; never removes a running one."""
-    from lighter.cli.messages import mistakes_shown
     from lighter.runs.remove import removable, remove, size_of
     from lighter.runs.select import find_run
 
     with mistakes_shown():
-        found = removable([find_run(run, root) for run in runs])
-    for folder in found:
+        folders = removable([find_run(run, root) for run in runs])
+    for folder in folders:
         print(f"{folder.path}  {size_of(folder.path)}")
-    if yes or click.confirm(f"Remove {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
+    if yes or click.confirm(f"Remove {'this run' if len(folders) == 1 else f'these {len(folders)} runs'}?"):
         with mistakes_shown():
-            remove(found)
+            remove(folders)
     else:
         print("Nothing was removed.")

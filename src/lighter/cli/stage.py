@@ -1,4 +1,4 @@
-"""One stage from the command line: run it, show what came of it, turn what went wrong into a message and a code."""
+"""Run one stage from the command line, show its results, and turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from lighter.cli.check import title
 from lighter.cli.failures import show_failure
-from lighter.cli.safe import OPTIONS, safe_mode
+from lighter.cli.options import SAFE_MODE, safe_mode
 from lighter.errors import (
     CheckpointError,
     LighterError,
@@ -28,24 +28,38 @@ from lighter.errors import (
 from lighter.files.run_folder import is_rank_zero
 from lighter.processes.signals import Stopped, stop_signals
 
+if TYPE_CHECKING:
+    from lighter.engine.execution import Outcome
+
 INTERRUPTED = 130
 _DISK = "The disk cannot be written to."
+_TITLES: dict[type[LighterError], str] = {  # a class before those that it inherits
+    WorkerError: "A worker of a dataloader died.",
+    ProcessError: "Another process of this run failed.",
+    PredictionError: "The prediction cannot be written.",
+    CheckpointError: "The checkpoint cannot be used.",
+    SafeModeError: "Safe mode refused to write.",
+    StorageError: _DISK,
+    NonFiniteError: "Training stopped at a number that is not finite.",
+    RunError: "The run cannot be used.",
+    MisfitError: "The config does not fit the module.",
+}
 
 
 def run_stage(stage: str, inputs: list[str], options: Mapping[str, Any], *, traceback: bool = False) -> int:
-    """Run a stage; returns the exit code. With `traceback`, a failure shows all of its frames."""
+    """Run a stage, and return the exit code. With `traceback`, a failure shows all of its frames."""
 
-    def execute() -> Any:
+    def execute() -> Outcome:
         from lighter.engine.runner import Runner
 
-        runner = Runner(safe_mode(options))
-        return runner.execute(stage, inputs, **{k: v for k, v in options.items() if k not in OPTIONS})
+        arguments = {key: value for key, value in options.items() if key not in SAFE_MODE}
+        return Runner(safe_mode(options)).execute(stage, inputs, **arguments)
 
     return run_and_show(stage, execute, traceback=traceback)
 
 
-def run_and_show(stage: str, execute: Callable[[], Any], *, traceback: bool = False) -> int:
-    """Call what runs a stage, show what came of it, and return the exit code."""
+def run_and_show(stage: str, execute: Callable[[], Outcome], *, traceback: bool = False) -> int:
+    """Call a function that runs a stage, show its results, and return the exit code."""
 
     def run() -> None:
         from lighter.cli.results import show
@@ -56,7 +70,7 @@ def run_and_show(stage: str, execute: Callable[[], Any], *, traceback: bool = Fa
 
 
 def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
-    """Do something; returns 0, or prints what went wrong and returns the code for that."""
+    """Call a function, and return 0, or print what went wrong and return the code for that."""
     try:
         with _messages_shown(), stop_signals():
             action()
@@ -65,36 +79,29 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
             return show_failure(error, whole=traceback)
         # all processes have the first; of the second, the one that failed has said more
         if is_rank_zero() or not isinstance(error, (StorageError, ProcessError)):
-            print(f"{_title(error)}\n\n{error}", file=sys.stderr)
+            heading = next((text for kind, text in _TITLES.items() if isinstance(error, kind)), None)
+            print(f"{heading or title(getattr(error, 'problems', ()))}\n\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
-        if not isinstance(error.__cause__, Stopped):  # that has said so
+        if not isinstance(error.__cause__, Stopped):  # which has said so
             print("\nStopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        if _is_of_the_disk(error) and not traceback:
-            return _show_full_disk(error)
+        is_of_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if isinstance(error, OSError) and is_of_disk and not traceback:  # a logger, say, did not expect it
+            what = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+            print(f"{_DISK}\n\n{what}\n\n(--traceback shows by whom.)", file=sys.stderr)
+            return 1
         return show_failure(error, whole=traceback)
     return 0
 
 
-def _is_of_the_disk(error: Exception) -> TypeGuard[OSError]:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-def _show_full_disk(error: OSError) -> int:
-    """What a logger, say, did not expect. Who wrote there is in the traceback; what is wrong is not."""
-    what = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
-    print(f"{_DISK}\n\n{what}\n\n(--traceback shows by whom.)", file=sys.stderr)
-    return 1
-
-
 @contextmanager
 def _messages_shown() -> Iterator[None]:
-    """What Lighter logs, on the terminal as well as in the run's log; of several processes, that of the first."""
+    """Show the messages of Lighter on the terminal too; of several processes, those of the first."""
     handler = logging.StreamHandler()
     first = is_rank_zero()
-    # failures are shown by the caller; what is said before there is a run's log, and again in it, is shown once
+    # failures are shown by the caller; a message from before there is a run's log is repeated in it, and shown once
     handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))
     logger = logging.getLogger("lighter")
     level = logger.level
@@ -109,25 +116,3 @@ def _messages_shown() -> Iterator[None]:
 
 def _is_shown(record: logging.LogRecord) -> bool:
     return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.runs")
-
-
-def _title(error: LighterError) -> str:
-    if isinstance(error, WorkerError):
-        return "A worker of a dataloader died."
-    if isinstance(error, ProcessError):
-        return "Another process of this run failed."
-    if isinstance(error, PredictionError):
-        return "The prediction cannot be written."
-    if isinstance(error, CheckpointError):
-        return "The checkpoint cannot be used."
-    if isinstance(error, SafeModeError):
-        return "Safe mode refused to write."
-    if isinstance(error, StorageError):
-        return _DISK
-    if isinstance(error, NonFiniteError):
-        return "Training stopped at a number that is not finite."
-    if isinstance(error, RunError):
-        return "The run cannot be used."
-    if isinstance(error, MisfitError):
-        return "The config does not fit the module."
-    return title(getattr(error, "problems", ()))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lighter.cli.failures import with_traceback
+from lighter.cli.options import inputs, with_traceback
 
 if TYPE_CHECKING:
     from lighter.engine.layers import Layer, Summary
@@ -16,7 +16,7 @@ _UNITS = ("", "K", "M", "G", "T", "P")
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@inputs
 @click.option("--depth", default=0, show_default="all", help="How deep to go into layers within layers.")
 @with_traceback
 def summary(inputs: tuple[str, ...], depth: int, traceback: bool) -> None:
@@ -26,18 +26,17 @@ def summary(inputs: tuple[str, ...], depth: int, traceback: bool) -> None:
     """
     from lighter.cli.stage import exit_code
 
-    raise SystemExit(exit_code(lambda: _summarize(inputs, depth), traceback=traceback))
+    def summarize_and_show() -> None:
+        from lighter.config import read
+        from lighter.engine.layers import summarize
+
+        _show(summarize(read(inputs)), depth)
+
+    raise SystemExit(exit_code(summarize_and_show, traceback=traceback))
 
 
-def _summarize(inputs: tuple[str, ...], depth: int) -> None:
-    from lighter.config import read
-    from lighter.engine.layers import summarize
-
-    show(summarize(read(inputs)), depth)
-
-
-def show(found: Summary, depth: int = 0) -> None:
-    """Print the table, and what it comes to."""
+def _show(result: Summary, depth: int) -> None:
+    """Print the table and the totals."""
     from rich.console import Console
     from rich.table import Table
 
@@ -46,13 +45,13 @@ def show(found: Summary, depth: int = 0) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("parameters", "trainable", "FLOPs", "weights", "activations"):
         table.add_column(title, justify="right", no_wrap=True)
-    for layer in found.layers:
+    for layer in result.layers:
         if (layer.calls or layer.parameters) and (not depth or layer.depth <= depth):
             table.add_row(*_row(layer))
-    total = found.total
-    leaves = sum(layer.output_bytes for layer in found.layers if _is_leaf(layer, found.layers))
+    total = result.total
+    leaves = sum(layer.output_bytes for layer in result.layers if _is_leaf(layer, result.layers))
     console = Console(width=_WIDTH, highlight=False)  # a wide table is cut by the terminal, not by us
-    console.print(f"batch       {_shapes(found.batch)} on {found.device}\n")
+    console.print(f"batch       {_shapes(result.batch)} on {result.device}\n")
     console.print(table)
     console.print()
     for label, text in (
@@ -90,7 +89,7 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
 
 
 def _short(number: float) -> str:
-    """Three digits and a unit: 12.3 M."""
+    """Write three digits and a unit: 12.3 M."""
     unit = 0
     while number >= 1000 and unit < len(_UNITS) - 1:
         number, unit = number / 1000, unit + 1

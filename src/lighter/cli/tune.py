@@ -6,9 +6,7 @@ from typing import Any
 
 import click
 
-from lighter.cli.failures import with_traceback
-
-_inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+from lighter.cli.options import inputs, with_traceback
 
 
 @click.group()
@@ -17,7 +15,7 @@ def tune() -> None:
 
 
 @tune.command()
-@_inputs
+@inputs
 @click.option("--min_lr", default=1e-8, show_default=True, help="The learning rate of the first step.")
 @click.option("--max_lr", default=1.0, show_default=True, help="The learning rate of the last step.")
 @click.option("--num_training", type=click.IntRange(min=20), default=100, show_default=True, help="How many steps.")
@@ -38,11 +36,11 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **
     from lighter.cli.stage import exit_code
 
     options["early_stop_threshold"] = early_stop_threshold or None
-    raise SystemExit(exit_code(lambda: _lr(inputs, options), traceback=traceback))
+    raise SystemExit(exit_code(lambda: _find_lr(inputs, options), traceback=traceback))
 
 
 @tune.command("batch_size")
-@_inputs
+@inputs
 @click.option("--key", help="Where the config says the batch size, if it is not found.")
 @click.option(
     "--mode",
@@ -64,32 +62,32 @@ def batch_size(inputs: tuple[str, ...], key: str | None, traceback: bool, **opti
     """
     from lighter.cli.stage import exit_code
 
-    raise SystemExit(exit_code(lambda: _batch_size(inputs, key, options), traceback=traceback))
+    raise SystemExit(exit_code(lambda: _find_batch_size(inputs, key, options), traceback=traceback))
 
 
-def _lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+def _find_lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
     from lighter.engine.tuning import find_lr, plot
 
-    found = find_lr(list(inputs), **options)
-    picture = plot(found)
-    _print("lr", f"{found.lr:.2g}")
-    if found.key:
-        _print("paste", f"{found.key}={found.lr:.2g}")
+    result = find_lr(list(inputs), **options)
+    picture = plot(result)
+    _print("lr", f"{result.lr:.2g}")
+    if result.key:
+        _print("paste", f"{result.key}={result.lr:.2g}")
     else:
         _print("paste", "the config has no key for it: set it where the optimizer is made")
-    _print("curve", found.folder.lr_curve)
+    _print("curve", result.folder.lr_curve)
     _print("plot", picture or "needs matplotlib: pip install matplotlib")
 
 
-def _batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any]) -> None:
+def _find_batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any]) -> None:
     from lighter.engine.tuning import find_batch_size
 
-    found = find_batch_size(list(inputs), key, **options)
-    _print("batch size", found.batch_size)
-    _print("paste", f"{found.key}={found.batch_size}")
-    if found.samples is not None and found.batch_size >= found.samples:
-        _print("note", f"all {found.samples} samples fit into one batch: memory is no limit here")
-    elif found.batch_size >= options["max_val"]:
+    result = find_batch_size(list(inputs), key, **options)
+    _print("batch size", result.batch_size)
+    _print("paste", f"{result.key}={result.batch_size}")
+    if result.samples is not None and result.batch_size >= result.samples:
+        _print("note", f"all {result.samples} samples fit into one batch: memory is no limit here")
+    elif result.batch_size >= options["max_val"]:
         _print("note", "the search ends here (--max_val); half of it was tried, and fits")
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from lighter.config import yaml
-from lighter.config.history import Event, history
-from lighter.config.problems import shortened
-from lighter.errors import ConfigError
+import click
+
+from lighter.cli.messages import mistakes_shown
+from lighter.cli.options import EPILOG, inputs
+
+if TYPE_CHECKING:
+    from lighter.config.history import Event
 
 _WIDEST = 60
 
 
-def run_why(key: str, inputs: Sequence[str]) -> int:
-    """Print the history of a value, and of what it stands for; returns the exit code."""
-    try:
+@click.command(epilog=EPILOG)
+@click.argument("key", metavar="KEY")
+@inputs
+def why(key: str, inputs: tuple[str, ...]) -> None:
+    """Tell where the value at KEY (a::b::0) comes from. INPUT: config files, and overrides (key::path=value)."""
+    from lighter.config.history import history
+
+    with mistakes_shown():
         seen: set[str] = set()
         while key and key not in seen:
             seen.add(key)
@@ -24,30 +32,24 @@ def run_why(key: str, inputs: Sequence[str]) -> int:
             if elsewhere:
                 print(f"  stands for {elsewhere}")
             key = elsewhere
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
-def _lines(key: str, events: Sequence[Event]) -> list[str]:
-    rows = [(_place(event), _what(key, event)) for event in events]
-    width = max((len(place) for place, _ in rows), default=0)
-    return [key, *(f"  {place:<{width}}  {what}" for place, what in rows)]
+def _lines(key: str, events: Sequence[Event]) -> Iterator[str]:
+    """Yield the path of a value, and where each event is written, in a column, with the new value."""
+    from lighter.config.problems import shortened
 
-
-def _place(event: Event) -> str:
-    origin = event.origin
-    return f"{origin}: {origin.source.text}" if origin.source.is_override else str(origin)
-
-
-def _what(key: str, event: Event) -> str:
-    inner = event.path[len(key) + 2 :] if event.path != key else ""
-    value = f": {shortened(_text(event.value), _WIDEST)}" if event.change != "deleted" else ""
-    return f"{event.change}{f' {inner}' if inner else ''}{value}"
+    sources = [f"{e.origin}: {e.origin.source.text}" if e.origin.source.is_override else str(e.origin) for e in events]
+    width = max(map(len, sources), default=0)
+    yield key
+    for source, event in zip(sources, events, strict=True):
+        inner = f" {event.path[len(key) + 2 :]}" if event.path != key else ""
+        value = f": {shortened(_text(event.value), _WIDEST)}" if event.change != "deleted" else ""
+        yield f"  {source:<{width}}  {event.change}{inner}{value}"
 
 
 def _text(value: object) -> str:
+    from lighter.config import yaml
+
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_text(child)}' for key, child in value.items())}}}"
     if isinstance(value, list):

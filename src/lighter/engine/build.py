@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lighter.base import BaseModule
 from lighter.config.defaults import LOGGERS
@@ -15,9 +19,10 @@ from lighter.config.deferred import defer
 from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
-from lighter.config.prune import prune, unneeded
+from lighter.config.prune import prune
 from lighter.config.tree import is_target, join
-from lighter.engine.lightning_classes import inherits, is_overridden
+from lighter.engine.lightning_classes import is_overridden
+from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder
 from lighter.lightning_alias import refusal
@@ -30,142 +35,80 @@ _EXAMPLES = {
     "trainer": "trainer:\n  max_epochs: 10",
 }
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
-DECIDES_NOT = "a config does not decide whether a checkpoint may run code; --no-weights_only does, on the command line"
 LOADER_ARGUMENTS = {"fit": "train_dataloaders", **dict.fromkeys(("validate", "test", "predict"), "dataloaders")}
 LOADERS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The objects that Lightning runs."""
+    """The objects that Lightning runs; `data` is None if the module has its own."""
 
-    module: Any
-    data: Any
-    trainer: Any
+    module: LightningModule
+    data: LightningDataModule | None
+    trainer: pl.Trainer
 
 
-def build_module(objects: Objects, section: str, stage: str) -> Any:
-    """The module, without the arguments that the stage does not need and with its optimizers still to be built."""
-    left_out = _prepare(objects, section, stage)
-    module = objects.get(section)
-    _require(objects, module, "LightningModule", section)
+def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
+    """Build the module, without the arguments that the stage does not need and with its optimizers deferred."""
+    left_out = _prune(objects, plan.module)
+    module: LightningModule = objects.get(plan.section)
+    _require(objects, module, LightningModule, plan.section)
     if isinstance(module, BaseModule):
-        kinds = (kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] == "lighter")
-        ours: Mapping[str, Any] = next(kinds).__dict__.get("needed_for", BaseModule.needed_for)
+        classes = (kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] == "lighter")
+        ours: Mapping[str, Any] = next(classes).__dict__.get("needed_for", BaseModule.needed_for)
         module.pruned = frozenset(left_out - ours.keys())
     return module
 
 
-def build_data(objects: Objects, stage: str) -> Any:
-    """The data module, with the loaders that the stage needs; None if the config has none."""
+def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
+    """Build the data module, with the loaders that the stage needs; None if the config has none."""
     if "data" not in objects.sections or objects.definition("data") is None:
         return None
-    _prepare(objects, "data", stage)
-    data = objects.get("data")
-    _require(objects, data, "LightningDataModule", "data")
+    _prune(objects, plan.data)
+    data: LightningDataModule = objects.get("data")
+    _require(objects, data, LightningDataModule, "data")
     return data
 
 
-def build_trainer(objects: Objects, folder: RunFolder | None = None) -> Any:
-    """The trainer; its folder is the run's, unless the config has another."""
+def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Trainer:
+    """Build the trainer; its folder is the run's, unless the config has another."""
     path = objects.followed("trainer")
-    given = objects.definition(path) if "trainer" in objects.sections else None
-    if given is None or isinstance(given, Mapping):
+    written = objects.definition(path) if "trainer" in objects.sections else None
+    if written is None or isinstance(written, Mapping):
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
-        objects.exchange(path, {"_target_": "lighter.Trainer", **root, **(given or {})})
-        write_into(objects, (given or {}).get("default_root_dir") or root.get("default_root_dir") or ".")
-    trainer = objects.get("trainer")
-    _require(objects, trainer, "Trainer", "trainer")
+        arguments = {**root, **(written or {})}
+        objects.exchange(path, {"_target_": "lighter.Trainer", **arguments})
+        write_into(objects, arguments.get("default_root_dir") or root.get("default_root_dir") or ".")
+    trainer: pl.Trainer = objects.get("trainer")
+    _require(objects, trainer, pl.Trainer, "trainer")
     if folder is not None and Path(trainer.default_root_dir).absolute() == folder.path.absolute():
-        _save_into(folder, trainer)
+        for callback in trainer.checkpoint_callbacks:
+            # Lightning would save into a folder of the first logger, where `--ckpt_path last` does not look
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(folder.checkpoints)
         keep_metrics_csv(trainer, folder.path)
     return trainer
 
 
-def _save_into(folder: RunFolder, trainer: Any) -> None:
-    """Let checkpoints that were given no place go where `--ckpt_path last` and `best` look.
-
-    Lightning would put them into a folder of the first logger's, `lightning_logs/version_0/checkpoints`, say.
-    """
-    from pytorch_lightning.callbacks import ModelCheckpoint
-
-    for callback in trainer.callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder.checkpoints)
-
-
-def check_parts(
-    objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object] = MappingProxyType({})
-) -> None:
-    """Everything that a stage needs is there, and of one copy of Lightning.
-
-    Args:
-        objects: the config's.
-        section: where the module is.
-        parts: what was built.
-        stage: what is to run.
-        call: the arguments of the trainer's method.
-
-    Raises:
-        ConfigError: with all that is missing.
-    """
-    problems = _wrong_objects(objects, parts.trainer) or _missing(objects, section, parts, stage, call)
-    if problems:
-        raise ConfigError(problems)
-
-
-def _prepare(objects: Objects, section: str, stage: str) -> set[str]:
+def _prune(objects: Objects, plan: SectionPlan) -> set[str]:
     """Take away what the stage does not need, and return the arguments that are left out."""
-    section = objects.followed(section)
-    definition = objects.definition(section)
-    if not is_target(definition):
+    if not (plan.unneeded or plan.deferred or plan.inherited):
         return set()
-    target = objects.target(section)
-    needed_for = getattr(target, "needed_for", None)
-    if not isinstance(needed_for, Mapping):
-        return set()
-    without = unneeded(needed_for, stage)
-    inherited = {
-        key: modes for key, modes in getattr(target, "inherits", {}).items() if definition.get(key) is not None
-    }
+    definition = objects.definition(plan.path)
+    inherited = {key: modes for key, modes in plan.inherited.items() if definition.get(key) is not None}
     for key, modes in inherited.items():
         definition = {**definition, key: by_mode(definition[key], modes)}
-        objects.define(join(section, key), definition[key])
-    pruned = prune(definition, without, required(target))
-    for key, modes in inherited.items():  # a mode that is not needed is not to take that of the mode before it either
+        objects.define(join(plan.path, key), definition[key])
+    pruned = prune(definition, plan.unneeded, required(plan.target))
+    for key, modes in inherited.items():  # a mode that is not needed must not take that of the mode before it either
         pruned[key] = {**dict.fromkeys(modes), **pruned[key]}
-    later = {key for key in getattr(target, "built_on_use", ()) if key in without}
-    deferred = [key for key in getattr(target, "deferred", ()) if pruned.get(key) is not None]
-    for key in {*deferred, *later}:
+    deferred = [key for key in plan.deferred if pruned.get(key) is not None]
+    for key in {*deferred, *plan.on_use}:
         if definition.get(key) is not None:
-            pruned[key] = defer(objects, join(section, key))
-    _forbid_early_use(objects, [join(section, key) for key in deferred])
-    objects.exchange(section, pruned)
-    return {path for path in without if definition.get(path) is not None}
-
-
-def name_functions(objects: Objects) -> None:
-    """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
-
-    A class says so by `functions`, as the adapters do for their transforms. A `_target_` that is a class, or has a
-    `_mode_` of its own, is left as it is.
-    """
-    for path, definition in objects.definitions():
-        if not any(str(key).endswith("_transforms") for key in definition):
-            continue
-        for key in getattr(objects.target_or_none(path), "functions", ()):
-            for inner in _definitions_in(definition.get(key), join(path, key)):
-                named = objects.definition(inner)
-                function = objects.target_or_none(inner)
-                if "_mode_" not in named and function is not None and not inspect.isclass(function):
-                    objects.define(inner, {**named, "_mode_": "callable"})
-
-
-def _definitions_in(value: Any, path: str) -> list[str]:
-    """The path of a definition, or of those in a list."""
-    if isinstance(value, list):
-        return [found for index, item in enumerate(value) for found in _definitions_in(item, join(path, index))]
-    return [path] if is_target(value) else []
+            pruned[key] = defer(objects, join(plan.path, key))
+    _forbid_early_use(objects, [join(plan.path, key) for key in deferred])
+    objects.exchange(plan.path, pruned)
+    return {path for path in plan.unneeded if definition.get(path) is not None}
 
 
 def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
@@ -180,8 +123,33 @@ def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
         raise ConfigError(problems)
 
 
+def name_functions(objects: Objects) -> None:
+    """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
+
+    A class says so by `functions`, as the adapters do for their transforms. A `_target_` that is a class, or has a
+    `_mode_` of its own, is left as it is.
+    """
+    for path, definition in objects.definitions():
+        if not any(str(key).endswith("_transforms") for key in definition):
+            continue
+        for key in getattr(objects.target_or_none(path), "functions", ()):
+            for inner in _definitions_in(definition.get(key), join(path, key)):
+                written, function = objects.definition(inner), objects.target_or_none(inner)
+                if "_mode_" not in written and function is not None and not inspect.isclass(function):
+                    objects.define(inner, {**written, "_mode_": "callable"})
+
+
+def _definitions_in(value: Any, path: str) -> Iterator[str]:
+    """Yield the path of a definition, or of those in a list."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _definitions_in(item, join(path, index))
+    elif is_target(value):
+        yield path
+
+
 def required(target: Any) -> set[str]:
-    """The arguments that a class cannot be made without."""
+    """Return the arguments that a class cannot be made without."""
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
@@ -190,80 +158,95 @@ def required(target: Any) -> set[str]:
     return {item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in variable}
 
 
-def _require(objects: Objects, built: Any, base: str, section: str) -> None:
+def _require(objects: Objects, built: object, base: type, section: str) -> None:
     wrong = wrong_kind(type(built), base, section)
     if wrong is not None:
         raise ConfigError([objects.problem(wrong[0], section, wrong[1])])
 
 
-def wrong_kind(kind: type, base: str, section: str) -> tuple[str, str] | None:
-    """Message and hint, if the class of a section's object is not the one that Lightning runs."""
-    if inherits(kind, base):
+def wrong_kind(kind: type, base: type, section: str) -> tuple[str, str] | None:
+    """Return message and hint, if the class of a section's object is not the one that Lightning runs."""
+    if issubclass(kind, base):
         return None
     second_copy = refusal(kind)
     if second_copy is not None:
         return second_copy
-    found = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
-    return f"`{section}` must be a {base}; found a {found}", _EXAMPLES[section]
+    name = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
+    return f"`{section}` must be a {base.__name__}; found a {name}", _EXAMPLES[section]
 
 
 def is_a(kind: type) -> bool:
-    """Whether a call of a class makes an object of that class, as far as can be told without calling it."""
+    """Return whether a call of a class makes an object of it, as far as can be told without calling it."""
     written_in_python = (inspect.getattr_static(kind, "__new__"), inspect.getattr_static(type(kind), "__call__"))
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
 
-_OBJECTS = {  # what every one of these has, and a hint where something else was given
+def check_parts(
+    objects: Objects, plan: StagePlan, parts: Parts, call: Mapping[str, object] = MappingProxyType({})
+) -> None:
+    """See that all that a stage needs is there, and of one copy of Lightning.
+
+    Args:
+        call: the arguments of the trainer's method.
+
+    Raises:
+        ConfigError: with all that is missing.
+    """
+    problems = _wrong_objects(objects, parts.trainer) or _missing(objects, plan, parts, call)
+    if problems:
+        raise ConfigError(problems)
+
+
+_OBJECTS = {  # an attribute that every one of these has, and a hint where something else is there
     "callbacks": ("state_key", "A callback: {_target_: pytorch_lightning.callbacks.LearningRateMonitor}"),
     "logger": ("log_hyperparams", f"Write a name without `$`, one of {', '.join(LOGGERS)}, or a definition."),
 }
 
 
-def _wrong_objects(objects: Objects, trainer: Any) -> list[Problem]:
-    """Callbacks and loggers that are none, or of a second copy of Lightning that `lightning_alias` found loaded."""
-    found = []
-    for key, built in {"callbacks": trainer.callbacks, "logger": trainer.loggers}.items():
+def _wrong_objects(objects: Objects, trainer: pl.Trainer) -> list[Problem]:
+    """Return callbacks and loggers that are none, or of a second copy of Lightning that `lightning_alias` saw."""
+    problems: dict[str, Problem] = {}  # one for each path: of a text, Lightning takes the letters
+    for key, built in {"callbacks": trainer.callbacks, "logger": trainer.loggers}.items():  # type: ignore[attr-defined]
         attribute, hint = _OBJECTS[key]
         for index, item in enumerate(built):
             inside = join(f"trainer::{key}", index)
             path = inside if objects.has(inside) else f"trainer::{key}"
             second_copy = refusal(type(item))
             if second_copy is not None:
-                found.append(objects.problem(second_copy[0], path, second_copy[1]))
+                problems.setdefault(path, objects.problem(second_copy[0], path, second_copy[1]))
             elif not hasattr(item, attribute):
                 message = f"this is no {key.removesuffix('s')}: {indefinite(item)}"
-                found.append(objects.problem(message, path, hint))
-    return [*{problem.path: problem for problem in reversed(found)}.values()]  # of a text, Lightning takes the letters
+                problems.setdefault(path, objects.problem(message, path, hint))
+    return list(problems.values())
 
 
-def _missing(objects: Objects, section: str, parts: Parts, stage: str, call: Mapping[str, object]) -> list[Problem]:
-    found = []
+def _missing(objects: Objects, plan: StagePlan, parts: Parts, call: Mapping[str, object]) -> list[Problem]:
+    stage, section, kind, problems = plan.stage, plan.section, type(parts.module), []
     loaders = [key for key, value in call.items() if key.endswith("dataloaders") and value is not None]
     if loaders and parts.data is not None:
         hint = f"Leave one of them out: `{loaders[0]}`, or the data: ~data"
-        found.append((f"the dataloaders are those of `data`, and `{loaders[0]}` is given beside it", "data", hint))
-    step, loader = STEPS.get(stage), f"{LOADERS[stage]}_dataloader"
-    kind = type(parts.module)
+        problems.append((f"the dataloaders are those of `data`, and `{loaders[0]}` is given beside it", "data", hint))
+    step = STEPS.get(stage)
     if step is not None and not is_overridden(step, parts.module):
-        found.append(no_step(kind, section, stage))
-    sources = [part for part in (parts.module, parts.data) if part is not None]
-    if LOADER_ARGUMENTS[stage] not in loaders and not any(is_overridden(loader, part) for part in sources):
-        found.append(no_loader(section, stage))
-    if hasattr(kind, "needed_for"):
-        found += [no_part(section, stage, key, example) for key, example in parts.module.missing(stage)]
-    return [objects.problem(*problem) for problem in found]
+        problems.append(no_step(kind, section, stage))
+    has_loader = any(is_overridden(f"{LOADERS[stage]}_dataloader", source) for source in (parts.module, parts.data))
+    if LOADER_ARGUMENTS[stage] not in loaders and not has_loader:
+        problems.append(no_loader(section, stage))
+    if isinstance(parts.module, BaseModule):
+        problems += [no_part(section, stage, key, example) for key, example in parts.module.missing(stage)]
+    return [objects.problem(*problem) for problem in problems]
 
 
 def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
-    """Message, path and hint where a module lacks the step of a stage."""
+    """Return message, path and hint where a module lacks the step of a stage."""
     message = f"`{stage}` needs a `{STEPS[stage]}`, and {kind.__name__} has none"
-    where = f"{kind.__module__}.{kind.__name__}"
-    where = f"a subclass of {kind.__name__}" if where.startswith("lighter.") else where
+    is_ours = kind.__module__.partition(".")[0] == "lighter"
+    where = f"a subclass of {kind.__name__}" if is_ours else f"{kind.__module__}.{kind.__name__}"
     return message, section, f"Write it in {where}:\ndef {STEPS[stage]}(self, batch, batch_idx): ..."
 
 
 def no_loader(section: str, stage: str) -> tuple[str, str, str]:
-    """The same where nothing has the data of a stage."""
+    """Return message, path and hint where nothing has the data of a stage."""
     loader = f"{LOADERS[stage]}_dataloader"
     key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{LOADERS[stage]}"
     hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
@@ -272,5 +255,5 @@ def no_loader(section: str, stage: str) -> tuple[str, str, str]:
 
 
 def no_part(section: str, stage: str, key: str, example: str) -> tuple[str, str, str]:
-    """The same where the config lacks an argument of the module."""
+    """Return message, path and hint where the config lacks an argument of the module."""
     return f"`{stage}` needs `{section}::{key}`, and there is none", section, example

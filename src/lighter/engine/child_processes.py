@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
-from typing import Any
+
+import pytorch_lightning as pl
 
 from lighter._lightning.access import child_processes
 from lighter.errors import ProcessError
@@ -23,8 +24,8 @@ _SECONDS = 0.1  # between two looks; a hang is recorded unless the observer look
 
 
 @contextmanager
-def failures_recorded(trainer: Any, journal: Journal) -> Iterator[None]:
-    """While a trainer's method runs; a process that ends by itself records its own error over that."""
+def failures_recorded(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
+    """Watch the child processes while a trainer's method runs; one that ends by itself records its own error later."""
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(trainer, journal, over), name="lighter-children", daemon=True)
     watch.start()
@@ -35,24 +36,19 @@ def failures_recorded(trainer: Any, journal: Journal) -> Iterator[None]:
         watch.join()
 
 
-def _watch(trainer: Any, journal: Journal, over: threading.Event) -> None:
+def _watch(trainer: pl.Trainer, journal: Journal, over: threading.Event) -> None:
     stopping: Stopping | None = getattr(trainer, "stopping", None)
     while not over.wait(_SECONDS):
         children = child_processes(trainer)
-        failed = _first_failed(children)
+        failed = next((number for number, child in enumerate(children, 1) if child.poll()), None)
         if failed is None:
             continue
         if stopping is None or stopping.signum is None:
-            left = stopping.failure() if stopping is not None else None
-            error = ProcessError(left or f"process {failed} of {len(children) + 1} {_how(children[failed - 1])}")
+            told = stopping.failure() if stopping is not None else None
+            error = ProcessError(told or f"process {failed} of {len(children) + 1} {_how(children[failed - 1])}")
             log.error("%s", error)
             journal.fail(error)
         return
-
-
-def _first_failed(children: Sequence[Popen[bytes]]) -> int | None:
-    """The number of a process that ended with an error."""
-    return next((number for number, child in enumerate(children, 1) if child.poll()), None)
 
 
 def _how(child: Popen[bytes]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lighter.files.integrity import verify
 from lighter.files.partials import partial_of, sweep
 from lighter.files.run_folder import RunFolder
 from lighter.parts.optimization.parameter_groups import as_written
-from lighter.runs.find_checkpoint import checkpoints_of, no_best, refuse_other_files
+from lighter.runs.find_checkpoint import find_in_run, refuse_other_files
 from lighter.trainer.checkpointing.manifest import describe
 
 SUFFIX = ".safetensors"
@@ -33,13 +34,12 @@ class Exported:
     """A safetensors file that was written.
 
     Attributes:
-        path: the file.
-        checkpoint: what it was made from.
+        checkpoint: the file that it was made from.
         tensors: how many are in it.
         size: the file's, in bytes.
         tied: tensors that are the same as another one, which alone is in the file: name -> name of that one.
         left_out: entries of the state dict that are no tensors.
-        metadata: what the file says of itself.
+        metadata: the file's own.
     """
 
     path: Path
@@ -67,20 +67,21 @@ def export_weights(
             there is one, otherwise the last.
         output: the file to write; by default it lies beside the checkpoint and is called as that is.
         module: only the weights of this part (`network`), under the names that it has for them itself.
-        force: whether a file that is there may be written over.
+        force: whether a file that exists may be written over.
 
     Raises:
         CheckpointError: there is no such checkpoint, it cannot be read, or its weights cannot be in such a file.
-        ConfigError: there is no such module in it, or the file is there already.
+        ConfigError: there is no such module in it, or the file exists already.
         StorageError: the file cannot be written.
     """
-    _require_safetensors()
-    source = find_checkpoint(run, checkpoint)
+    if find_spec("safetensors") is None:
+        raise ConfigError([Problem("this needs the package safetensors: pip install safetensors")])
+    source = find_in_run(run, checkpoint)
     target = output or source.with_suffix(f".{module}{SUFFIX}" if module else SUFFIX)
     if target.suffix == source.suffix:
         raise ConfigError([Problem(f"{target} would be a checkpoint by its name", hint=f"Name a file *{SUFFIX}.")])
     if os.path.lexists(target) and not (force and _is_file(target)):
-        raise _is_there(target)
+        raise _exists(target)
     content = _opened(source)
     state = {as_written(name): value for name, value in content["state_dict"].items()}
     if module is not None:
@@ -94,30 +95,8 @@ def export_weights(
     return Exported(target, source, len(weights), target.stat().st_size, tied, left_out, metadata)
 
 
-def find_checkpoint(run: RunFolder, wanted: str | None) -> Path:
-    """The checkpoint of a run that is meant: see `export_weights`.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    there = checkpoints_of(run)
-    if wanted in (None, "best", "last"):
-        if there.last is None:
-            raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
-        if wanted == "best" and there.best is None:
-            raise CheckpointError(no_best(there))
-        return there.best.path if wanted != "last" and there.best is not None else there.last
-    given = Path(str(wanted)).expanduser()
-    candidates = [given, run.checkpoints / given]
-    found = next((path for path in candidates if path.exists()), candidates[0])
-    if not found.exists():
-        names = ", ".join(one.path.name for one in there.newest[::-1]) or "none"
-        raise CheckpointError(f"there is no checkpoint {found}. {run.id} has: {names}")
-    return found
-
-
 def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors as safetensors takes them, none of which shares its memory: each alone, contiguous and dense.
+    """Return tensors as safetensors takes them, none of which shares its memory: each alone, contiguous and dense.
 
     Returns:
         The tensors; and of those that are the same as an earlier one: name -> name of that one.
@@ -125,14 +104,14 @@ def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
     Raises:
         CheckpointError: one is sparse or quantized.
     """
-    kept: dict[Any, str] = {}
+    names: dict[Hashable, str] = {}
     tied: dict[str, str] = {}
     alone: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if tensor.layout is not torch.strided or tensor.is_quantized:
             raise CheckpointError(f"`{name}` is sparse or quantized, and safetensors holds plain tensors only")
         view = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else name
-        first = kept.setdefault(view, name)
+        first = names.setdefault(view, name)
         if first != name:
             tied[name] = first
         elif tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
@@ -144,19 +123,11 @@ def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
 
 def _of_module(state: Mapping[str, Any], module: str, source: Path) -> dict[str, Any]:
     start = f"{module}."
-    found = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-    if not found:
+    inside = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+    if not inside:
         modules = sorted({name[:end] for name in state for end, letter in enumerate(name) if letter == "."})
         raise ConfigError([Problem(f"`{module}` has no weights in {source}", hint=nearest(module, modules))])
-    return found
-
-
-def _require_safetensors() -> None:
-    try:
-        import safetensors  # noqa: F401
-    except ImportError as error:
-        message = "this needs the package safetensors: pip install safetensors"
-        raise ConfigError([Problem(message)]) from error
+    return inside
 
 
 def _opened(path: Path) -> Mapping[str, Any]:
@@ -174,7 +145,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
             f"{path} holds more than weights and plain data, and loading that can run code: it is not opened for an"
             f" export.\n{str(error).partition(chr(10))[0]}"
         ) from error
-    except Exception as error:  # what a broken file may raise has no end
+    except Exception as error:  # a broken file may raise anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
@@ -183,7 +154,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
 
 
 def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str, str]:
-    """What the file says of where it comes from; `format` is what other programs ask for."""
+    """Describe where the file comes from; `format` is what other programs ask for."""
     manifest = describe(content, source.stat().st_size, source.parent)
     facts = {"epoch": manifest.epoch, "step": manifest.step, "config_sha256": manifest.config}
     return {
@@ -205,7 +176,7 @@ def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *
         if force:
             os.replace(aside, target)
         elif not publish(aside, target):
-            raise _is_there(target)
+            raise _exists(target)
         sweep(target.parent)
         sync_folder(target.parent)
     except OSError as error:
@@ -229,7 +200,7 @@ def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
     path.chmod(mode)  # safetensors renames a temporary file to it, which others may not read
 
 
-def _is_there(target: Path) -> ConfigError:
+def _exists(target: Path) -> ConfigError:
     hint = "Name another file with --output, or add --force."
     if not _is_file(target):
         hint = "It is no file; name one with --output."

@@ -1,4 +1,4 @@
-"""Where in the config a failure belongs: notes that the user's exception gains, or a `ConfigError` of Lightning's."""
+"""Find where in the config a failure belongs: the user's exception gains notes, Lightning's becomes a `ConfigError`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+
+import pytorch_lightning as pl
 
 from lighter.config.check.sections import STAGES
 from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
-from lighter.engine.lightning_classes import NAMES, inherits
+from lighter.engine.lightning_classes import NAMES
 from lighter.errors import ConfigError, LighterError, MisfitError, add_note
 from lighter.parts.describe import describe
 
 _WIDEST = 200
 _MOST_LINES, _WIDEST_LINE = 10, 110
 _MONITOR = re.compile(r"(?:conditioned on metric `?|ModelCheckpoint\(monitor=')([^`'\s]+)")
-_BETWEEN = (  # what calls the user's code, rather than what the config names
+_BETWEEN = (  # code that calls the user's, rather than what the config names
     "lighter.",
     *(f"{package}.{part}" for package in NAMES for part in ("core", "trainer")),
 )
+Frames = Sequence[TracebackType]
 
 
 @contextmanager
@@ -70,28 +72,24 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
         frames = frames[:-1]
     if not frames or not is_refusal(error, frames):
         return None
-    innermost, callback = str(frames[-1].tb_frame.f_globals.get("__name__")), _that_ran(objects, frames, "callbacks")
-    if innermost.partition(".")[0] not in LIGHTNING:
+    callback = _that_ran(objects, frames, "callbacks")
+    if _package(frames[-1]) not in LIGHTNING:
         asks = callback and _asks_torch(objects, callback, frames)
         return _of_callback(objects, callback, str(error).strip()) if asks else None
     if lacks is not None:
         return _of_missing_attribute(objects, callback, *lacks)
-    strategy = _that_ran(objects, frames, "strategy") if isinstance(error, TypeError) else ""
-    return _of_lightning(objects, error, callback, strategy, frames)
+    return _of_lightning(objects, error, callback, frames)
 
 
-def _asks_torch(objects: Objects, callback: str, frames: Sequence[TracebackType]) -> bool:
+def _asks_torch(objects: Objects, callback: str, frames: Frames) -> bool:
     """Return whether a callback of Lightning's itself called what failed in torch, with nothing in between."""
-    names = [str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] for trace in frames]
-    others = [trace for trace, name in zip(frames, names, strict=True) if name != "torch"]
+    others = [trace for trace in frames if _package(trace) != "torch"]
     calls = others[-1:] == frames[len(others) - 1 : len(others)]  # all of torch's come after it
     is_lightnings = str(objects.called(callback)["_target_"]).partition(".")[0] in LIGHTNING
     return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
 
 
-def _of_lightning(
-    objects: Objects, error: Exception, callback: str, strategy: str, frames: Sequence[TracebackType]
-) -> Problem | None:
+def _of_lightning(objects: Objects, error: Exception, callback: str, frames: Frames) -> Problem | None:
     """Return a complaint at the argument of the trainer or stage, the callback, the monitor or the data it is about."""
     message, trainer = str(error).strip(), objects.followed("trainer")
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
@@ -109,6 +107,7 @@ def _of_lightning(
         return _unlogged(objects, monitor[1], callback, frames)
     if callback:
         return _of_callback(objects, callback, message)
+    strategy = _that_ran(objects, frames, "strategy") if isinstance(error, TypeError) else ""
     is_complaint = strategy or type(error).__name__ == MISCONFIGURED
     return objects.problem(message, strategy or trainer) if is_complaint else None
 
@@ -117,22 +116,17 @@ def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
     """Return a callback's complaint, at the argument that it is about, with the nearest name that there is."""
     definition = objects.called(callback)
     key = argument_in(message, definition) or argument_by_value(message, definition)
-    section = objects.followed(_section(objects))
-    attributes = _attributes(objects.get(section)) if objects.has(section) else ()
-    return _at_value(objects, join_if(callback, key), message, attributes)
-
-
-def _at_value(objects: Objects, path: str, message: str, names: Sequence[str] = ()) -> Problem:
-    """Return a complaint about a value, with the nearest of some names and of those that the complaint has."""
+    section, path = objects.followed(_section(objects)), join_if(callback, key)
     try:
         value = objects.definition(path)
     except KeyError:  # an argument that was given in no config
         value = None
-    quoted = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (split(path)[-1], value)]
-    return objects.problem(message, path, closest(value, [*quoted, *names]) if isinstance(value, str) else "")
+    names = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (split(path)[-1], value)]
+    names += _attributes(objects.get(section)) if objects.has(section) else []
+    return objects.problem(message, path, closest(value, names) if isinstance(value, str) else "")
 
 
-def _missing_attribute(error: Exception, frames: Sequence[TracebackType]) -> tuple[object, str] | None:
+def _missing_attribute(error: Exception, frames: Frames) -> tuple[object, str] | None:
     """Return an object and the name of the attribute that it does not have, if that is the error."""
     if not isinstance(error, AttributeError) or not frames:
         return None
@@ -157,19 +151,19 @@ def _section(objects: Objects) -> str:
     return "system" if objects.has("system") else "model"
 
 
-def _attributes(holder: Any) -> list[str]:
-    """The attributes that a module or its hyperparameters were given; submodules first."""
-    given = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
-    return [name for name in dict.fromkeys(given) if not name.startswith("_")]
+def _attributes(holder: object) -> list[str]:
+    """Return the attributes that a module or its hyperparameters were given; submodules first."""
+    names = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
+    return [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
 
-def _unlogged(objects: Objects, name: str, callback: str, frames: Sequence[TracebackType]) -> Problem:
+def _unlogged(objects: Objects, name: str, callback: str, frames: Frames) -> Problem:
     """Return the problem of a monitor that nothing has logged: Lightning lists all names, the least useful first."""
-    ran = [_self(trace.tb_frame) for trace in frames]
-    trainer = next((one for one in ran if inherits(type(one), "Trainer")), None)
+    trainers = (holder for trace in frames if isinstance(holder := _self(trace.tb_frame), pl.Trainer))
+    trainer = next(trainers, None)
     names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
-    values = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
-    written = [path for path in values if path.startswith(callback)] or values
+    monitors = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
+    written = [path for path in monitors if path.startswith(callback)] or monitors
     if callback and objects.has(join(callback, "monitor")):  # whose value may be an expression
         written = [join(callback, "monitor")]
     lines = textwrap.wrap(
@@ -184,7 +178,7 @@ def _rank(name: str) -> tuple[bool, bool, bool]:
     return name.startswith(("train/optimizer/", "train/lr")), name.endswith("/step"), not name.startswith("val")
 
 
-def _that_ran(objects: Objects, frames: Sequence[TracebackType], kind: str) -> str:
+def _that_ran(objects: Objects, frames: Frames, kind: str) -> str:
     """Return the path of the innermost object of the config's below such a key that ran; empty if none did."""
     made = objects.made()
     ran = [made.get(id(_self(trace.tb_frame)), "") for trace in frames]
@@ -192,38 +186,40 @@ def _that_ran(objects: Objects, frames: Sequence[TracebackType], kind: str) -> s
 
 
 def _notes(objects: Objects, error: BaseException) -> list[str]:
-    """The innermost call of an object that the config defines, and the step that it was made in."""
+    """Describe the innermost call of an object that the config defines, and the step that it was made in."""
     made = objects.made()
-    calls: list[tuple[str, FrameType]] = []
-    trace = error.__traceback__
-    while trace is not None:
-        path = made.get(id(_self(trace.tb_frame)))
-        between = str(trace.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN)
-        if path is not None and not between:
-            calls.append((path, trace.tb_frame))
-        trace = trace.tb_next
+    calls = [
+        (path, trace.tb_frame)
+        for trace in traces(error)
+        if (path := made.get(id(_self(trace.tb_frame)))) is not None
+        and not str(trace.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN)
+    ]
     steps = [call for call in calls if call[1].f_code.co_name.endswith("_step")][-1:]
     return [_note(objects, path, frame) for path, frame in dict.fromkeys([*calls[-1:], *steps])]
-
-
-def _self(frame: FrameType) -> Any:
-    """The object whose method runs in a frame."""
-    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
-    return frame.f_locals.get(names[0]) if names else None
-
-
-def _shown(value: Any) -> str:
-    plain = isinstance(value, (bool, int, float, str))
-    return reprlib.repr(value) if plain else f"<{shortened(describe(value), _WIDEST)}>"
 
 
 def _note(objects: Objects, path: str, frame: FrameType) -> str:
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
-    given = {name: frame.f_locals[name] for name in code.co_varnames[1:count] if name in frame.f_locals}
-    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
+    values = {name: frame.f_locals[name] for name in code.co_varnames[1:count] if name in frame.f_locals}
+    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
     node = objects.tree.find(path)
     written = f" ({node.origin})" if node is not None else ""
     kind = type(_self(frame))
     call = f"{kind.__module__}.{kind.__qualname__}.{code.co_name}"
     return f"while `{path}`{written} ran, calling {call}({arguments})"
+
+
+def _shown(value: object) -> str:
+    plain = isinstance(value, (bool, int, float, str))
+    return reprlib.repr(value) if plain else f"<{shortened(describe(value), _WIDEST)}>"
+
+
+def _self(frame: FrameType) -> object:
+    """Return the object whose method runs in a frame."""
+    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    return frame.f_locals.get(names[0]) if names else None
+
+
+def _package(trace: TracebackType) -> str:
+    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]

@@ -1,42 +1,45 @@
-"""What tells a dataset from another, where that can be had without drawing a sample: that could change what follows."""
+"""Fingerprints of datasets, where one can be had without drawing a sample: that could change what follows."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 MOST = 256 * 2**20  # bytes of a tensor that is hashed
 MOST_ITEMS = 5_000_000
 
 
-def fingerprint(loaders: Any) -> list[dict[str, Any]]:
-    """For each loader, the class and length of its dataset, and a `fingerprint` if its content can be known."""
+def fingerprint(loaders: object) -> list[dict[str, Any]]:
+    """Return, for each loader, class and length of its dataset, and a `fingerprint` if its content can be known."""
     return [_of_dataset(getattr(loader, "dataset", loader)) for loader in tree_leaves(loaders)]
 
 
 def _of_dataset(dataset: Any) -> dict[str, Any]:
     kind = type(dataset)
-    found: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
+    facts: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
     try:
-        found["length"] = len(dataset)
+        facts["length"] = len(dataset)
     except (TypeError, NotImplementedError):
-        found["length"] = None
+        facts["length"] = None
     digest = hashlib.sha256()
     if _add(digest, dataset):
-        found["fingerprint"] = digest.hexdigest()[:32]
-    return found
+        facts["fingerprint"] = digest.hexdigest()[:32]
+    return facts
 
 
-def _add(digest: Any, dataset: Any) -> bool:
-    """Add what a dataset holds to a hash; False where that is not known."""
-    given = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)  # as Hugging Face calls it
-    if isinstance(given, str):
-        digest.update(given.encode())
+def _add(digest: _Hash, dataset: object) -> bool:
+    """Add the content of a dataset to a hash; False where that is not known."""
+    told = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)  # as Hugging Face calls it
+    if isinstance(told, str):
+        digest.update(told.encode())
         return True
     if isinstance(dataset, Subset):
         digest.update(str(list(dataset.indices)).encode())
@@ -45,19 +48,7 @@ def _add(digest: Any, dataset: Any) -> bool:
         return all(_add(digest, part) for part in dataset.datasets)
     if isinstance(dataset, TensorDataset):
         return all(_add_tensor(digest, tensor) for tensor in dataset.tensors)
-    return _add_contents(digest, dataset)
-
-
-def _add_tensor(digest: Any, tensor: torch.Tensor) -> bool:
-    if tensor.numel() * tensor.element_size() > MOST or tensor.layout != torch.strided:
-        return False
-    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return True
-
-
-def _add_contents(digest: Any, dataset: Any) -> bool:
-    """The tensors, arrays and lists that a dataset has; one that has none of them reads its samples from elsewhere."""
+    # one that has no tensors, arrays or lists reads its samples from elsewhere
     held = sorted((name, value) for name, value in getattr(dataset, "__dict__", {}).items() if _is_content(value))
     for name, value in held:
         digest.update(name.encode())
@@ -68,7 +59,15 @@ def _add_contents(digest: Any, dataset: Any) -> bool:
     return bool(held)
 
 
-def _is_content(value: Any) -> bool:
+def _add_tensor(digest: _Hash, tensor: torch.Tensor) -> bool:
+    if tensor.numel() * tensor.element_size() > MOST or tensor.layout != torch.strided:
+        return False
+    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return True
+
+
+def _is_content(value: object) -> bool:
     if isinstance(value, (list, tuple)):  # of file names and labels, as datasets of folders have them
         leaves = tree_leaves(value)
         return bool(leaves) and len(leaves) < MOST_ITEMS and all(isinstance(leaf, (str, int, float)) for leaf in leaves)

@@ -17,20 +17,17 @@ from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
-from lighter.engine.export import find_checkpoint
 from lighter.engine.failures import where_it_failed
 from lighter.engine.lightning_classes import is_overridden
-from lighter.engine.project import confined, importable
-from lighter.engine.runner import refuse_missing_secrets
+from lighter.engine.plan import plan_of
+from lighter.engine.project import as_safe_mode, confined, importable
 from lighter.errors import CheckpointError
 from lighter.files.run_folder import OUTPUTS, RECORD
 from lighter.parts.weights.materialize import materialize
-from lighter.runs.find_checkpoint import checkpoints_of, verify
+from lighter.runs.find_checkpoint import checkpoints_of, find_in_run, verify
 from lighter.runs.read import read_run, trusted
-from lighter.runs.record import CHECKPOINT_KEY
+from lighter.runs.record import CHECKPOINT_KEY, refuse_unsaved
 from lighter.runs.select import LAST, find_run
-
-_EVALUATION = "predict"
 
 
 def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = None) -> Parts:
@@ -41,8 +38,8 @@ def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = 
 
     Args:
         inputs: a config file, a dict, an override, or several of them, as for `Runner.run`.
-        stage: what is built is what this stage needs: `fit`, `validate`, `test` or `predict`.
-        safe: run the config as an untrusted one's: see `Runner`.
+        stage: the stage whose objects are built: `fit`, `validate`, `test` or `predict`.
+        safe: treat the config as untrusted: see `Runner`.
 
     Returns:
         `module`, `data` (None if the module has its own) and `trainer`.
@@ -50,11 +47,12 @@ def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = 
     Raises:
         ConfigError: the config is wrong.
     """
-    with _objects(listed(inputs), _mode(safe)) as (config, objects):
-        refuse_missing_secrets(config)
+    with _objects(listed(inputs), as_safe_mode(safe)) as (config, objects):
+        refuse_unsaved(config)
+        plan = plan_of(objects, stage)
         seed_everything(config.seed, workers=True, verbose=False)
-        module = build_module(objects, config.module_section, stage)
-        return Parts(module, build_data(objects, stage), build_trainer(objects))
+        module = build_module(objects, plan)
+        return Parts(module, build_data(objects, plan), build_trainer(objects))
 
 
 def load(
@@ -65,7 +63,7 @@ def load(
     root: str | Path = OUTPUTS,
     weights_only: bool = True,
     safe: SafeMode | bool | None = None,
-) -> Any:
+) -> LightningModule:
     """Load a trained module, ready to predict: in evaluation mode and on the CPU.
 
     The module is made from the config in the checkpoint, whose targets are called: load only what you trust, or in safe
@@ -90,7 +88,7 @@ def load(
         ConfigError: the config makes no module any more.
     """
     path = _checkpoint(source, ckpt_path, Path(root))
-    module = load_checkpoint(path, overrides, weights_only=weights_only, safe=_mode(safe))
+    module = load_checkpoint(path, overrides, weights_only=weights_only, safe=as_safe_mode(safe))
     if module is None:
         raise CheckpointError(
             f"{path} has no config with it, as no run of Lighter saved it. Load it by its class:"
@@ -119,14 +117,14 @@ def load_checkpoint(
         trusted(read_run(run))
     verify(str(path), weights_only=weights_only, safe=safe is not None)
     checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
-    own = checkpoint.get(CHECKPOINT_KEY)
-    saved = own.get("config") if isinstance(own, Mapping) else None
+    ours = checkpoint.get(CHECKPOINT_KEY)
+    saved = ours.get("config") if isinstance(ours, Mapping) else None
     if not isinstance(saved, dict):
         return None
-    given: list[Input] = [{"system" if "system" in saved else "model": dict(arguments)}] if arguments else []
-    with isolate_rng(), _objects([saved, *overrides, *given], safe) as (config, objects):
-        refuse_missing_secrets(config, within=objects.followed(config.module_section))
-        module: LightningModule = build_module(objects, config.module_section, _EVALUATION)
+    changes: list[Input] = [{"system" if "system" in saved else "model": dict(arguments)}] if arguments else []
+    with isolate_rng(), _objects([saved, *overrides, *changes], safe) as (config, objects):
+        refuse_unsaved(config, within=objects.followed(config.module_section))
+        module = build_module(objects, plan_of(objects, "predict"))
         _load_weights(module, checkpoint, path, strict)
     return module
 
@@ -142,10 +140,6 @@ def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[C
             yield config, objects
 
 
-def _mode(safe: SafeMode | bool | None) -> SafeMode | None:
-    return (SafeMode() if safe else None) if isinstance(safe, bool) else safe
-
-
 def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) -> Path:
     path = Path(source).expanduser()
     if path.is_file() and path.suffix != ".yaml":
@@ -156,7 +150,7 @@ def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) ->
         accepts=lambda folder: checkpoints_of(folder).last is not None,
         kind="run with a checkpoint",
     )
-    return find_checkpoint(run, None if ckpt_path is None else str(ckpt_path))
+    return find_in_run(run, None if ckpt_path is None else str(ckpt_path))
 
 
 def _load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:

@@ -6,23 +6,26 @@ there: then the largest network takes no memory and no time. Otherwise it is mad
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning
 import torch
-from torch import Tensor, nn
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
 from lighter.engine.failures import where_it_failed
-from lighter.engine.trial import without_advice
+from lighter.engine.measured_step import ONE_STEP, LayerCall, StepRecorder
+from lighter.engine.plan import StagePlan, plan_of
+from lighter.engine.trial import QUIET, without_advice
+from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder
 from lighter.parts.describe import describe
 
@@ -31,34 +34,48 @@ _NETWORK = {"model": "network", "system": "model"}
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that the step called, with the shapes that went in and came out."""
+    """A call of a layer, with the shapes that went in and came out; `parameters` are its own, without inner layers'."""
 
     name: str
     kind: str
-    given: str
-    returned: str
+    inputs: str
+    output: str
     parameters: int
 
+    @classmethod
+    def of(cls, call: LayerCall) -> Layer:
+        """Describe a call."""
+        count = sum(parameter.numel() for parameter in call.layer.parameters(recurse=False))
+        return cls(call.name, type(call.layer).__name__, call.inputs, call.output, count)
 
-@dataclass
+
+@dataclass(frozen=True)
 class Probe:
-    """What one training step did.
+    """The facts about one training step.
 
     Attributes:
         device: `meta` or `cpu`.
         reason: why it was not the meta device.
         batch: the batch, described.
-        layers: the modules in the order in which they returned.
+        layers: the calls of layers in the order in which they returned.
         parameters: how many numbers train.
         untouched: the names of trainable parameters that got no gradient.
     """
 
-    device: str = "meta"
-    reason: str = ""
-    batch: str = ""
-    layers: list[Layer] = field(default_factory=list)
-    parameters: int = 0
-    untouched: list[str] = field(default_factory=list)
+    device: str
+    reason: str
+    batch: str
+    layers: list[Layer]
+    parameters: int
+    untouched: list[str]
+
+    @classmethod
+    def of(cls, device: str, reason: str, batch: str, recorder: StepRecorder, module: LightningModule) -> Probe:
+        """Summarize a step that was recorded."""
+        trains = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        count = sum(parameter.numel() for _, parameter in trains)
+        untouched = [name for name, parameter in trains if parameter.grad is None]
+        return cls(device, reason, batch, [Layer.of(call) for call in recorder.calls], count, untouched)
 
 
 def probe(config: Config) -> Probe:
@@ -78,130 +95,61 @@ def probe(config: Config) -> Probe:
 
 
 def _on_meta(config: Config, folder: RunFolder) -> Probe:
-    objects, section = _objects(config), config.module_section
-    batch = _first_batch(objects, section)
-    network = f"{section}::{_NETWORK[section]}"
-    has_network = objects.tree.find(network) is not None
+    objects, plan = _planned(config)
+    batch = _first_batch(objects, plan)
+    network = f"{plan.section}::{_NETWORK[plan.section]}"
+    has_network = objects.has(network)
     if has_network:
         with torch.device("meta"):
             objects.get(network)
-    parts = _built(objects, section, folder, "cpu" if has_network else "meta")
-    module = parts.module.to("meta")
+    module = _built(objects, plan, folder, "cpu" if has_network else "meta").module.to("meta")
     for metric in module.modules():  # they look at values
         if isinstance(metric, (Metric, MetricCollection)):
             metric.forward = metric.update = lambda *args, **kwargs: None  # type: ignore[method-assign]
     module.configure_optimizers()
-    found = Probe(batch=describe(batch))
-    with _recorded(module, found):
-        output = module.training_step(_moved(batch), 0)
-    loss = output["loss"] if isinstance(output, dict) else output
-    loss.backward()
-    _count(module, found)
-    return found
+    recorder = StepRecorder(lambda *_: None)
+    with recorder.watching(module):
+        output: Any = module.training_step(tree_map_only(Tensor, lambda tensor: tensor.to("meta"), batch), 0)
+        loss = output["loss"] if isinstance(output, dict) else output
+        loss.backward()
+    return Probe.of("meta", "", describe(batch), recorder, module)
 
 
 def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
-    objects, section = _objects(config), config.module_section
-    parts = _built(objects, section, folder, "cpu")
-    found = Probe("cpu", reason)
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    trainer = pytorch_lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_steps=1,
-        limit_train_batches=1,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        default_root_dir=str(folder.path),
-        callbacks=[_batch_keeper(found)],
-        **nothing,
-    )
-    with where_it_failed(objects), _recorded(parts.module, found):
+    objects, plan = _planned(config)
+    parts = _built(objects, plan, folder, "cpu")
+    batches: list[str] = []
+    recorder = StepRecorder(lambda _, batch: batches.append(describe(batch)))
+    settings = {**QUIET, **ONE_STEP, "default_root_dir": str(folder.path), "callbacks": [recorder]}
+    trainer = pytorch_lightning.Trainer(accelerator="cpu", **settings)
+    with where_it_failed(objects):
         trainer.fit(parts.module, datamodule=parts.data)
-    _count(parts.module, found)
-    return found
+    return Probe.of("cpu", reason, batches[0] if batches else "", recorder, parts.module)
 
 
-def _objects(config: Config) -> Objects:
+def _planned(config: Config) -> tuple[Objects, StagePlan]:
     objects = config.objects()
     name_functions(objects)
-    return objects
+    return objects, plan_of(objects, "fit")
 
 
-def _built(objects: Objects, section: str, folder: RunFolder, device: str) -> Parts:
-    """Module, data and the config's own trainer, which only shows that it can be made."""
+def _built(objects: Objects, plan: StagePlan, folder: RunFolder, device: str) -> Parts:
+    """Build module, data and the config's own trainer, which only shows that it can be made."""
     with torch.device(device):
-        module = build_module(objects, section, "fit")
-    parts = Parts(module, build_data(objects, "fit"), build_trainer(objects, folder))
-    check_parts(objects, section, parts, "fit")
+        module = build_module(objects, plan)
+    parts = Parts(module, build_data(objects, plan), build_trainer(objects, folder))
+    check_parts(objects, plan, parts)
     return parts
 
 
-def _first_batch(objects: Objects, section: str) -> Any:
-    if section == "system":
+def _first_batch(objects: Objects, plan: StagePlan) -> Any:
+    if plan.section == "system":
         loader = objects.get("system::dataloaders::train")
     else:
-        data = build_data(objects, "fit")
+        data = build_data(objects, plan)
+        if data is None:
+            raise ConfigError([objects.problem("the module has its own data", plan.section)])
         data.prepare_data()
         data.setup("fit")
         loader = data.train_dataloader()
     return next(iter(loader))
-
-
-def _moved(batch: Any) -> Any:
-    from lightning_utilities.core.apply_func import apply_to_collection
-
-    return apply_to_collection(batch, Tensor, lambda tensor: tensor.to("meta"))
-
-
-def _batch_keeper(found: Probe) -> Any:
-    """A callback that describes the first batch."""
-
-    def on_train_batch_start(self: Any, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        found.batch = found.batch or describe(batch)
-
-    return type("Keeper", (pytorch_lightning.Callback,), {"on_train_batch_start": on_train_batch_start})()
-
-
-@contextmanager
-def _recorded(module: nn.Module, found: Probe) -> Iterator[None]:
-    """Write down each submodule's inputs and output while this lasts."""
-
-    def record(name: str) -> Any:
-        def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            count = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-            given = ", ".join(map(_shape, args))
-            found.layers.append(Layer(name, type(layer).__name__, given, _shape(output), count))
-
-        return hook
-
-    aside = tuple(f"{mode}_metrics" for mode in ("train", "val", "test"))
-    handles = [
-        layer.register_forward_hook(record(name))
-        for name, layer in module.named_modules()
-        if name and not name.startswith(aside) and not isinstance(layer, (Metric, MetricCollection))
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _shape(value: Any) -> str:
-    """The shapes of tensors, within lists and dicts."""
-    if isinstance(value, Tensor):
-        return f"({', '.join(map(str, value.shape))})"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_shape(item)}' for key, item in value.items())}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_shape, value))}]"
-    return type(value).__name__
-
-
-def _count(module: nn.Module, found: Probe) -> None:
-    trains = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    found.parameters = sum(parameter.numel() for _, parameter in trains)
-    found.untouched = [name for name, parameter in trains if parameter.grad is None]

@@ -1,4 +1,4 @@
-"""The user's own code, importable: the working directory, and a folder as the package `project`."""
+"""Make the user's own code importable: the working directory, and a folder as the package `project`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lighter.config import Config
 from lighter.config.problems import Problem
-from lighter.config.safe import guard, import_path
+from lighter.config.safe import SafeMode, guard, import_path
 from lighter.config.tree import Node
 from lighter.errors import ConfigError
 
@@ -18,9 +18,19 @@ MARKER = "__lighter__.py"
 _STAND_IN = Path(__file__).parent / "project_path"
 
 
+def as_safe_mode(safe: SafeMode | bool | None) -> SafeMode | None:
+    """Return the mode that an argument `safe` asks for."""
+    return (SafeMode() if safe else None) if isinstance(safe, bool) else safe
+
+
+def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextManager[None]:
+    """In safe mode, refuse writes to other folders than the config's and these, which are without links."""
+    return nullcontext() if config.safe is None else guard.writes_only_in([*config.safe.roots, *folders])
+
+
 @contextmanager
 def importable(config: Config, working_directory: Path) -> Iterator[Path | None]:
-    """The user's code is importable; in safe mode only a project that was permitted.
+    """Make the user's code importable; in safe mode only a project that was permitted.
 
     In safe mode Python does not look for modules in the working directory or the config's folder, here and in the
     processes of this run, unless the user's PYTHONPATH says so.
@@ -29,65 +39,58 @@ def importable(config: Config, working_directory: Path) -> Iterator[Path | None]
         yield make_importable(config, working_directory)
         return
     with import_path.without(config.safe.roots):
-        yield _provide(_permitted(config))
-
-
-def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextManager[None]:
-    """In safe mode, refuse writes to other folders than the config's and some more, which are without links."""
-    return nullcontext() if config.safe is None else guard.writes_only_in([*config.safe.roots, *folders])
+        permitted, node = config.safe.project, _project_node(config)
+        if node is not None and _folder(node) != permitted:  # whether it exists or not
+            message = f"safe mode imports no folder but the one that was permitted, {permitted}"
+            raise ConfigError([Problem(message, node.origin, "project")])
+        yield _provide(permitted)
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:
     """Put the working directory and the project, if there is one, where Python looks for modules.
 
-    The project is the folder that `project:` names, relative to the file that says so, or else the working directory
-    if it has a file `__lighter__.py`.
-
     Returns:
-        The project's folder.
-
-    Raises:
-        ConfigError: `project` names no folder.
+        The project's folder: see `project_folder`.
     """
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
     return _provide(project_folder(config, working_directory))
 
 
-def _permitted(config: Config) -> Path | None:
-    """The project that the user permitted, if the config names that or none."""
-    permitted = config.safe.project if config.safe is not None else None
+def project_folder(config: Config, working_directory: Path) -> Path | None:
+    """Return the folder that `project:` names, relative to the file that says so, or a working directory with a marker.
+
+    Raises:
+        ConfigError: `project` names no folder.
+    """
+    node = _project_node(config)
+    if node is None:
+        return working_directory if (working_directory / MARKER).is_file() else None
+    folder = _folder(node)
+    if not folder.is_dir():
+        raise ConfigError([Problem(f"there is no folder {folder}", node.origin, "project")])
+    return folder
+
+
+def _project_node(config: Config) -> Node | None:
     node = config.merged.child("project")
-    if node is not None and isinstance(node.value, str) and _folder(node) != permitted:  # whether it exists or not
-        message = f"safe mode imports no folder but the one that was permitted, {permitted}"
-        raise ConfigError([Problem(message, node.origin, "project")])
-    return permitted
+    return node if node is not None and isinstance(node.value, str) else None
+
+
+def _folder(node: Node) -> Path:
+    return (node.origin.source.folder / Path(node.value).expanduser()).resolve()
 
 
 def _provide(folder: Path | None) -> Path | None:
     """Make a folder importable as `project`, or none."""
-    if os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None) or (folder is None and _is_ours()):
+    is_other = os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None)
+    if is_other or (folder is None and _is_stand_in()):
         _forget()
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
-
-
-def project_folder(config: Config, working_directory: Path) -> Path | None:
-    """The folder that `project:` names, or else the working directory if it has the marker.
-
-    Raises:
-        ConfigError: `project` names no folder.
-    """
-    return _named(config) or (working_directory if (working_directory / MARKER).is_file() else None)
-
-
-def _is_ours() -> bool:
-    """Whether the package `project` of this process is the stand-in, and not one that the user has installed."""
-    file = getattr(sys.modules.get("project"), "__file__", None)
-    return file is not None and Path(file).is_relative_to(_STAND_IN)
 
 
 def _forget() -> None:
@@ -99,15 +102,7 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-def _named(config: Config) -> Path | None:
-    node = config.merged.child("project")
-    if node is None or not isinstance(node.value, str):
-        return None
-    folder = _folder(node)
-    if not folder.is_dir():
-        raise ConfigError([Problem(f"there is no folder {folder}", node.origin, "project")])
-    return folder
-
-
-def _folder(node: Node) -> Path:
-    return (node.origin.source.folder / Path(node.value).expanduser()).resolve()
+def _is_stand_in() -> bool:
+    """Return whether the imported package `project` is the stand-in, and not one that the user has installed."""
+    file = getattr(sys.modules.get("project"), "__file__", None)
+    return file is not None and Path(file).is_relative_to(_STAND_IN)

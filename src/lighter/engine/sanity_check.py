@@ -1,13 +1,12 @@
-"""The validation that is tried before a fit: what it tells of monitors, and how Lightning's own trainer forgets it."""
+"""The validation that is tried before a fit: unlogged monitors, and metrics that Lightning's trainer does not reset."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
-from pytorch_lightning import Callback
+import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule
 
 from lighter.base import BaseModule
 from lighter.config.problems import nearest
@@ -18,41 +17,33 @@ log = logging.getLogger("lighter")
 
 
 class MonitorsInSanityCheck(Callback):
-    """Says which monitored values it did not log: the fit would fail of them at the end of the first epoch.
+    """Warn of monitored values that it did not log: the fit would fail of them at the end of the first epoch.
 
-    They are those whose names the config does not tell, of a user's metric that computes a dict, say.
+    The check of the config cannot know their names: those of a user's metric that computes a dict, say.
     """
 
-    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         """Ask in all processes, as values may have to be exchanged."""
         if not isinstance(pl_module, BaseModule):
             return
         logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
-        for name in dict.fromkeys(_monitors(trainer)):
+        watchers = (*trainer.callbacks, *trainer.lr_scheduler_configs)  # type: ignore[attr-defined]
+        # `BestCheckpoint` saves only if it finds its monitor
+        monitors = [getattr(one, "monitor", None) for one in watchers if not isinstance(one, BestCheckpoint)]
+        for name in dict.fromkeys(name for name in monitors if isinstance(name, str)):
             if name.startswith("val/") and name not in logged and trainer.is_global_zero:
                 log.warning("the sanity check logged no `%s`, which is monitored. %s", name, nearest(name, logged))
 
 
-def _monitors(trainer: Any) -> Iterator[str]:
-    for watcher in (*trainer.callbacks, *trainer.lr_scheduler_configs):
-        monitor = getattr(watcher, "monitor", None)
-        if isinstance(monitor, str) and not isinstance(watcher, BestCheckpoint):  # which saves if it finds its monitor
-            yield monitor
-
-
 class MetricsAfterSanityCheck(Callback):
-    """Puts back what the module's metrics were before it, as `lighter.Trainer` does.
-
-    Some metrics keep the best value of all, whatever resets them.
-    """
+    """Restore the module's metrics after it, as `lighter.Trainer` does: some keep the best value through all resets."""
 
     def __init__(self) -> None:
         self._before = ExitStack()
 
-    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
-        """Remember them; this comes before the callbacks of the user."""
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        """Remember the metrics; this comes before the callbacks of the user."""
         self._before.enter_context(unchanged(metrics_in(pl_module)))
 
-    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
-        """All values of it are computed."""
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._before.close()

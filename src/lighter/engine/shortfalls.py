@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint
+import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 log = logging.getLogger("lighter.runs")
 
@@ -20,27 +20,25 @@ _BY_HAND = (
 
 
 class Shortfalls(Callback):
-    """Looks on at a fit, and says at its end what never happened in it."""
+    """Watch a fit, and warn at its end of what never happened in it."""
 
     def __init__(self) -> None:
         self._has_validated = False
         self._batches = self._steps = 0  # before this fit
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """A resumed fit has done something already."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        """Remember the counters, which a resumed fit does not begin at zero."""
         self._has_validated, self._batches, self._steps = False, _batches(trainer), trainer.global_step
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """A validation begins; of one before the training, nobody sees the values."""
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._has_validated |= not trainer.sanity_checking
 
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """The fit ended well."""
-        if not trainer.fast_dev_run:
-            for message in self._found(trainer, pl_module):
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for message in self._shortfalls(trainer, pl_module):
                 log.warning("%s", message)
 
-    def _found(self, trainer: Any, module: Any) -> Iterator[str]:
+    def _shortfalls(self, trainer: pl.Trainer, module: LightningModule) -> Iterator[str]:
         batches = _batches(trainer) - self._batches
         if not batches:
             if trainer.limit_train_batches:
@@ -59,7 +57,7 @@ class Shortfalls(Callback):
             yield from _stale_last(callback, trainer.global_step)
 
 
-def _stale_last(callback: Any, step: int) -> Iterator[str]:
+def _stale_last(callback: Checkpoint, step: int) -> Iterator[str]:
     """Lightning saves the last checkpoint with those that are among the best, and at no other time."""
     saved = getattr(callback, "_last_global_step_saved", step)
     if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor and 0 < saved < step:
@@ -70,11 +68,11 @@ def _stale_last(callback: Any, step: int) -> Iterator[str]:
         )
 
 
-def _batches(trainer: Any) -> int:
-    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)
+def _batches(trainer: pl.Trainer) -> int:
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 
 
-def _why_nothing(trainer: Any) -> str:
+def _why_nothing(trainer: pl.Trainer) -> str:
     if trainer.current_epoch and trainer.max_epochs == trainer.current_epoch:
         return f"the {_several(trainer.current_epoch, 'epoch', 'epochs')} of trainer::max_epochs are done already"
     if trainer.max_epochs == 0 or trainer.max_steps == 0:
@@ -84,7 +82,7 @@ def _why_nothing(trainer: Any) -> str:
     return "the training data gave no batch"
 
 
-def _why_not_validated(trainer: Any, batches: int) -> str:
+def _why_not_validated(trainer: pl.Trainer, batches: int) -> str:
     every, epochs = trainer.check_val_every_n_epoch, trainer.current_epoch
     if every is not None and every > epochs > 0:
         return f"trainer::check_val_every_n_epoch is {every}, and the fit had {_several(epochs, 'epoch', 'epochs')}"
@@ -103,6 +101,6 @@ def _several(number: int, one: str, more: str) -> str:
     return f"{number:,} {one if number == 1 else more}"
 
 
-def _has_saved(callback: Any) -> bool:
+def _has_saved(callback: Checkpoint) -> bool:
     paths = (getattr(callback, name, None) for name in ("best_model_path", "last_model_path"))
     return any(paths) or not hasattr(callback, "best_model_path")  # of another kind, which says nothing

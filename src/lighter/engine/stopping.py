@@ -1,4 +1,4 @@
-"""How a run is stopped by a signal: what the trainer does not do by itself, and how to go on."""
+"""Stop a run at a signal: record it, say how to resume, and let Lightning's own trainer stop as `lighter.Trainer`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pytorch_lightning import Callback
+import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule
 
 from lighter.engine.child_processes import failures_recorded
 from lighter.files.run_folder import is_rank_zero
@@ -21,8 +22,8 @@ log = logging.getLogger("lighter.runs")
 
 
 @contextmanager
-def stopped_by_signals(trainer: Any, journal: Journal) -> Iterator[None]:
-    """While a trainer's method runs.
+def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
+    """Let signals stop the trainer's method that runs within this.
 
     Raises:
         Stopped: a signal came.
@@ -44,45 +45,40 @@ def stopped_by_signals(trainer: Any, journal: Journal) -> Iterator[None]:
 
 
 @contextmanager
-def _stopping(trainer: Any) -> Iterator[None]:
+def _stopping(trainer: pl.Trainer) -> Iterator[None]:
     caught = signals.current()
     if isinstance(trainer, Trainer) or caught is None:
         yield
         return
     stopping = Stopping(trainer, trainer.default_root_dir)
-    trainer.callbacks.append(StopsLightnings(stopping))
+    trainer.callbacks.append(StopsPlainTrainer(stopping))  # type: ignore[attr-defined]
     with caught.deferred(stopping.is_deferred), stopping.of_call():
         yield
 
 
-class StopsLightnings(Callback):
-    """Lets a trainer of Lightning's own stop as `lighter.Trainer` does, as far as hooks can do that."""
+class StopsPlainTrainer(Callback):
+    """Let a trainer of Lightning's own stop as `lighter.Trainer` does, as far as hooks can do that."""
 
     def __init__(self, stopping: Stopping) -> None:
         self.stopping = stopping
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loops run."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._begin()
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loops run."""
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._begin()
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loops run."""
+    def on_test_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._begin()
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loops run."""
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._begin()
 
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        """Called after the writers: they have the batch. Lightning would predict on."""
+    def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stop after the writers have the batch. Lightning would predict further."""
         self.stopping.after_prediction()
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The loops have stopped."""
+    def on_exception(self, trainer: pl.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SystemExit) and self.stopping.signum_of(exception) is not None:
             self.stopping.save()
 

@@ -10,30 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning import seed_everything
 
 from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.engine.build import Parts, build_data, build_module, check_parts, name_functions
+from lighter.engine.plan import StagePlan, plan_of
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
 from lighter.trainer import OWN_ARGUMENTS
 
-_QUIET: Mapping[str, Any] = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "fast_dev_run": False,
-    "barebones": False,
-    "max_time": None,
-    "min_epochs": None,
-    "min_steps": None,
+QUIET: Mapping[str, Any] = {
+    **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+    **dict.fromkeys(("fast_dev_run", "barebones"), False),
+    **dict.fromkeys(("max_time", "min_epochs", "min_steps", "callbacks", "profiler"), None),
     "val_check_interval": 1.0,
     "check_val_every_n_epoch": 1,
-    "callbacks": None,
-    "profiler": None,
     "num_sanity_val_steps": 0,
     "devices": 1,
     "num_nodes": 1,
@@ -43,16 +37,10 @@ _QUIET: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial is made of.
-
-    Attributes:
-        objects: the config's objects.
-        section: `model` or `system`.
-        parts: module, data and trainer.
-    """
+    """The objects of a trial."""
 
     objects: Objects
-    section: str
+    plan: StagePlan
     parts: Parts
 
 
@@ -60,29 +48,41 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     """Build module, data and trainer for `fit`; the trainer is the config's, but for what writes and what is given.
 
     Args:
-        config: the experiment.
-        folder: where Lightning may put what it takes away again.
+        folder: where Lightning may write files that it removes again.
         trainer: arguments of the trainer, over those of the config.
 
     Raises:
         ConfigError: something that `fit` needs is wrong or missing.
     """
     if config.safe is not None:
-        raise ConfigError([Problem("a stranger's config is not tried: what comes from a URL runs in safe mode only")])
+        raise ConfigError([Problem("an untrusted config is not tried: what comes from a URL runs in safe mode only")])
     seed_everything(config.seed, workers=True, verbose=False)
     make_importable(config, Path.cwd())
-    objects, section = config.objects(), config.module_section
+    objects = config.objects()
     name_functions(objects)
-    module = build_module(objects, section, "fit")
-    built = _trainer(objects, {**_QUIET, "default_root_dir": str(folder), **trainer})
-    parts = Parts(module, build_data(objects, "fit"), built)
-    check_parts(objects, section, parts, "fit")
-    return Trial(objects, section, parts)
+    plan = plan_of(objects, "fit")
+    module = build_module(objects, plan)
+    built = _quiet_trainer(objects, {**QUIET, "default_root_dir": str(folder), **trainer})
+    parts = Parts(module, build_data(objects, plan), built)
+    check_parts(objects, plan, parts)
+    return Trial(objects, plan, parts)
+
+
+def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
+    """Build the config's trainer with other arguments: Lightning's own class, whose defaults write nothing then."""
+    path = objects.followed("trainer")
+    written = objects.definition(path) if "trainer" in objects.sections else None
+    arguments = {key: value for key, value in (written or {}).items() if key not in OWN_ARGUMENTS}
+    if arguments.get("max_epochs") is None and arguments.get("max_steps") is None:
+        arguments["max_epochs"] = 1000  # Lightning's default, which it would warn of
+    objects.exchange(path, {**arguments, "_target_": "pytorch_lightning.Trainer", **changes})
+    trainer: pl.Trainer = objects.get(path)
+    return trainer
 
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Nothing of what is said of trainings while this lasts: no warnings, no messages."""
+    """Leave out warnings and messages, which are about trainings."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -91,14 +91,3 @@ def without_advice() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _trainer(objects: Objects, changes: Mapping[str, Any]) -> Any:
-    """The config's trainer with other arguments: Lightning's own class, of which nobody's defaults write."""
-    path = objects.followed("trainer")
-    given = objects.definition(path) if "trainer" in objects.sections else None
-    given = {key: value for key, value in (given or {}).items() if key not in OWN_ARGUMENTS}
-    if given.get("max_epochs") is None and given.get("max_steps") is None:
-        given["max_epochs"] = 1000  # as Lightning, which would say so
-    objects.exchange(path, {**given, "_target_": "pytorch_lightning.Trainer", **changes})
-    return objects.get(path)

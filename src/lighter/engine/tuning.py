@@ -14,9 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, LightningDataModule
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.tuner.tuning import Tuner
 
@@ -27,8 +28,9 @@ from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
 from lighter.engine.build import name_functions
+from lighter.engine.claim import RunOptions, claim_folder
 from lighter.engine.lightning_classes import is_overridden
-from lighter.engine.runner import RunOptions, claimed
+from lighter.engine.plan import SectionPlan
 from lighter.engine.trial import Trial, make_trial
 from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder
@@ -38,6 +40,7 @@ from lighter.runs.log import logging_to
 
 _NO_VALIDATION = {"check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
+_LOADERS = {"system": "system::dataloaders::train", "model": "data::train_dataloader"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class FoundLr:
 
     Attributes:
         lr: where the loss fell most steeply.
-        key: where the config says the learning rate; None if no place in it does.
+        key: the config path of the learning rate; None if it has none.
         curve: the learning rates that were tried, and the smoothed loss at each.
         folder: where the curve was written to.
     """
@@ -63,7 +66,7 @@ class FoundBatchSize:
 
     Attributes:
         batch_size: the largest that was tried and fitted into memory.
-        key: where the config says it.
+        key: the config path of the batch size.
         samples: how many the training data has, if that can be told.
     """
 
@@ -74,7 +77,7 @@ class FoundBatchSize:
 
 @no_srun_hint()
 def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
-    """Train with a rising learning rate for a hundred steps, and see where the loss falls most steeply.
+    """Train with a rising learning rate for a hundred steps, and find where the loss falls most steeply.
 
     Args:
         inputs: config files, dicts and overrides, as for a run.
@@ -85,12 +88,12 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
     """
     config = read(inputs)
     run = RunOptions.of(config, inputs)
-    folder = claimed(replace(run, name=f"{run.name}-tune-lr"), config)
+    folder = claim_folder(replace(run, name=f"{run.name}-tune-lr"), config)
     try:
         with logging_to(folder.log):
             trial = make_trial(config, folder.path, **_NO_VALIDATION)
-            finder = _lr_finder(trial, options)
-            curve = list(zip(finder.results["lr"], finder.results["loss"], strict=False))
+            results = _lr_finder(trial, options).results
+            curve = list(zip(results["lr"], results["loss"], strict=False))
             lr = steepest(curve)
             if lr is None:
                 raise ConfigError([Problem("no learning rate stands out", hint=_NO_CURVE)])
@@ -104,7 +107,7 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
 
 
 def steepest(curve: Sequence[tuple[float, float]]) -> float | None:
-    """The learning rate at which the loss falls most for each factor that the rate grows by; None if there is none.
+    """Return the learning rate at which the loss falls most for each factor that the rate grows by; None without one.
 
     Lightning takes the slope over the learning rate itself (`suggestion`), where the smallest rates lie so close
     together that noise is steeper there than any true fall. Like Lightning, it leaves out the first ten and the last.
@@ -117,7 +120,7 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float | None:
     return float(lrs[slopes.argmin()])
 
 
-def plot(found: FoundLr) -> Path | None:
+def plot(result: FoundLr) -> Path | None:
     """Draw the curve into the folder; None where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
@@ -125,12 +128,12 @@ def plot(found: FoundLr) -> Path | None:
         return None
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*zip(*found.curve, strict=True))
-    axes.plot(found.lr, dict(found.curve)[found.lr], marker="o", color="red", label=f"steepest: {found.lr:.2g}")
+    axes.plot(*zip(*result.curve, strict=True))
+    axes.plot(result.lr, dict(result.curve)[result.lr], marker="o", color="red", label=f"steepest: {result.lr:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
     axes.legend()
-    figure.savefig(found.folder.lr_plot, dpi=120)
-    return found.folder.lr_plot
+    figure.savefig(result.folder.lr_plot, dpi=120)
+    return result.folder.lr_plot
 
 
 @no_srun_hint()
@@ -141,7 +144,7 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
 
     Args:
         inputs: config files, dicts and overrides, as for a run.
-        key: where the config says the batch size, if that is not where it is looked for.
+        key: the config path of the batch size, if that is not where it is looked for.
         options: of `Tuner.scale_batch_size`: `mode`, `init_val`, `max_trials`, `steps_per_trial`, `max_val`.
 
     Raises:
@@ -150,146 +153,139 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
     config = read(inputs)
     with TemporaryDirectory() as folder, logging_to(None):
         trial = make_trial(config, Path(folder), **_NO_VALIDATION)
-        key = _batch_size_key(config, trial, key)
-        data = trial.parts.data if _takes_batch_size(trial) else _Resized(_loader_of(inputs, trial.section, key), trial)
-        tuner = _tuner(trial)
-        size = tuner.scale_batch_size(trial.parts.module, datamodule=data, **options)
-        return FoundBatchSize(size, key, _samples(trial.parts.trainer.train_dataloader))
+        key = key or _batch_size_key(config, trial)
+        source = trial.parts.data or trial.parts.module
+        resized = _Resized(_loader_of(inputs, trial.plan.section, key), source)
+        data = trial.parts.data if _has_batch_size(trial) else resized
+        size = _tuner(trial).scale_batch_size(trial.parts.module, datamodule=data, **options)
+        dataset = getattr(trial.parts.trainer.train_dataloader, "dataset", None)
+        return FoundBatchSize(int(size or 0), key, len(dataset) if isinstance(dataset, Sized) else None)
 
 
-def _tuner(trial: Trial) -> Any:
-    """Lightning's."""
+def _tuner(trial: Trial) -> Tuner:
     trainer = trial.parts.trainer
-    trainer.callbacks.append(_LiftLimits())
+    trainer.callbacks.append(_LiftLimits())  # type: ignore[attr-defined]
     trainer.strategy.checkpoint_io = _OwnCheckpoints()
     return Tuner(trainer)
 
 
 class _LiftLimits(Callback):
-    """Lets a search take as many steps as it wants, once the optimizers are built.
+    """Let a search take as many steps as it wants, once the optimizers are built.
 
     Those are built with the limits of the config, of which schedules are made: `trainer.estimated_stepping_batches`.
     """
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come before the callback that searches, which Lightning puts first."""
-        trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]
+        trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]  # type: ignore[attr-defined]
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The optimizers are built, and the search begins."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, -1
 
 
 class _OwnCheckpoints(TorchCheckpointIO):
-    """Keeps the state from before a search in a file, which this process alone has written.
+    """Keep the state from before a search in a file, which this process alone has written.
 
     Hyperparameters may be objects of any kind, the network say. They are not restored, and so are not saved.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save all but the hyperparameters."""
         kept = {key: value for key, value in checkpoint.items() if not key.endswith("hyper_parameters")}
         super().save_checkpoint(kept, path, storage_options)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load whatever was saved."""
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=False)
-        return loaded
+        return super().load_checkpoint(path, map_location, weights_only=False)
 
 
 def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:
-    parts = trial.parts
+    parts, section = trial.parts, trial.plan.section
     if not parts.module.automatic_optimization:
         message = f"{type(parts.module).__name__} optimizes by hand; only automatic optimization has one learning rate"
-        raise ConfigError([trial.objects.problem(message, trial.section)])
+        raise ConfigError([trial.objects.problem(message, section)])
     try:
         return _tuner(trial).lr_find(parts.module, datamodule=parts.data, update_attr=False, **options)
     except MisconfigurationException as error:
         if "single optimizer" not in str(error):
             raise
-        path = join(trial.section, "optimizer")
         message = f"there are {len(parts.trainer.optimizers)} optimizers; a learning rate is found for one"
-        raise ConfigError([trial.objects.problem(message, path)]) from error
+        raise ConfigError([trial.objects.problem(message, join(section, "optimizer"))]) from error
 
 
 class _Resized(LightningDataModule):
-    """Training data that is built anew with each `batch_size` that Lightning's finder sets."""
+    """Training data that is built anew with each `batch_size` that Lightning's finder sets.
 
-    def __init__(self, build: Callable[[int], Any], trial: Trial) -> None:
+    Args:
+        build: makes the training dataloader.
+        source: has the validation dataloader, which stays as it is.
+    """
+
+    def __init__(self, build: Callable[[int], Any], source: LightningDataModule | LightningModule) -> None:
         super().__init__()
-        self.batch_size, self._build = 1, build
-        self._source = trial.parts.data or trial.parts.module
+        self.batch_size, self._build, self._source = 1, build, source
 
     def train_dataloader(self) -> Any:
-        """The dataloader with the present batch size."""
         return self._build(self.batch_size)
 
     def val_dataloader(self) -> Any:
-        """That of the config, as it is."""
         return self._source.val_dataloader() if is_overridden("val_dataloader", self._source) else []
 
 
 def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int], Any]:
-    path = "system::dataloaders::train" if section == "system" else "data::train_dataloader"
-
     def build(batch_size: int) -> Any:
         objects = read([*inputs, f"{key}={batch_size}"]).objects()
         name_functions(objects)
-        loader = objects.get(path)
+        loader = objects.get(_LOADERS[section])
         return keep_none(loader) if section == "system" else loader
 
     return build
 
 
-def _takes_batch_size(trial: Trial) -> bool:
-    """Whether the user's data module or module has a `batch_size` of its own, as Lightning asks for."""
+def _has_batch_size(trial: Trial) -> bool:
+    """Return whether the user's data module or module has a `batch_size` of its own, as Lightning asks for."""
     data, module = trial.parts.data, trial.parts.module
     holders = [module, *([data] if data is not None and type(data) is not LighterDataModule else [])]
     return any(hasattr(holder, "batch_size") or "batch_size" in holder.hparams for holder in holders)
 
 
 def _lr_key(config: Config, trial: Trial) -> str | None:
-    objects, section = trial.objects, trial.section
-    optimizer = written_at(config.merged, join(section, "optimizer"))
+    objects, plan = trial.objects, trial.plan
+    optimizer = written_at(config.merged, join(plan.section, "optimizer"))
     if isinstance(_definition(objects, optimizer), list):
         optimizer = written_at(config.merged, join(optimizer, 0))
     if is_target(_definition(objects, optimizer)):
         return written_at(config.merged, join(optimizer, "lr"))
-    for name in ("lr", "learning_rate"):
-        if _takes(objects, section, name):
-            return written_at(config.merged, join(section, name))
-    return None
+    names = (name for name in ("lr", "learning_rate") if _takes(objects, plan.module, name))
+    return next((written_at(config.merged, join(plan.section, name)) for name in names), None)
 
 
-def _batch_size_key(config: Config, trial: Trial, given: str | None) -> str:
-    loader = {"system": "system::dataloaders::train", "model": "data::train_dataloader"}[trial.section]
-    if given is not None:
-        return given
-    for section in ("data", trial.section):
-        if _takes_batch_size(trial) and _takes(trial.objects, section, "batch_size"):
+def _batch_size_key(config: Config, trial: Trial) -> str:
+    objects, plan = trial.objects, trial.plan
+    for section, section_plan in (("data", plan.data), (plan.section, plan.module)):
+        if _has_batch_size(trial) and _takes(objects, section_plan, "batch_size"):
             return written_at(config.merged, join(section, "batch_size"))
-    if is_target(_definition(trial.objects, trial.objects.followed(loader))):
+    loader = _LOADERS[plan.section]
+    if is_target(_definition(objects, objects.followed(loader))):
         return written_at(config.merged, join(loader, "batch_size"))
     message = "the config has no `batch_size` where it is looked for"
     hint = f"It is looked for in `{loader}`, and among the arguments of your data module, which keeps it as"
     hint += " `self.batch_size`.\nName another place with --key."
-    raise ConfigError([trial.objects.problem(message, loader, hint)])
+    raise ConfigError([objects.problem(message, loader, hint)])
 
 
 def written_at(tree: Node, path: str) -> str:
-    """The path where a value is written, past the `@` and `%` on the way: `vars::lr` for `model::optimizer::lr`."""
-    at = ""
+    """Return the path where a value is written, past `@` and `%`: `vars::lr` for `model::optimizer::lr`."""
+    here = ""
     for step in split(path):
-        at = join(at, step) if at else str(step)
-        seen = {at}
-        while (reference := _reference(tree, at)) and reference not in seen:
-            at = reference
-            seen.add(at)
-    return at
+        here = join(here, step)
+        seen = {here}
+        while (reference := _reference(tree, here)) and reference not in seen:
+            here = reference
+            seen.add(here)
+    return here
 
 
 def _reference(tree: Node, path: str) -> str:
-    """The path that a value refers to, if it is in the same config."""
+    """Return the path that a value refers to, if it is in the same config."""
     node = tree.find(path)
     value = node.value if node is not None else None
     if not isinstance(value, str) or value[:1] not in ("@", "%") or not value[1:]:
@@ -298,20 +294,12 @@ def _reference(tree: Node, path: str) -> str:
 
 
 def _definition(objects: Objects, path: str) -> Any:
-    try:
-        return objects.definition(path)
-    except KeyError:
-        return None
+    return objects.definition(path) if objects.has(path) else None
 
 
-def _takes(objects: Objects, section: str, name: str) -> bool:
-    """Whether the object of a section is given an argument, or could be."""
-    definition = _definition(objects, objects.followed(section))
+def _takes(objects: Objects, plan: SectionPlan, name: str) -> bool:
+    """Return whether the object of a section is given an argument, or could be."""
+    definition = _definition(objects, plan.path)
     if not is_target(definition):
         return False
-    return name in definition or name in inspect.signature(objects.target(objects.followed(section))).parameters
-
-
-def _samples(loader: Any) -> int | None:
-    dataset = getattr(loader, "dataset", None)
-    return len(dataset) if isinstance(dataset, Sized) else None
+    return name in definition or name in inspect.signature(plan.target).parameters

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically: a reader finds the old or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from lighter.files.partials import partial_of, sweep
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file aside and rename it, so that whoever reads it finds the old or the new one, never a part.
-
-    What a process that was killed has left of doing so in this folder is deleted.
+    """Write a file aside and rename it. Partial files of processes that were killed are deleted from the folder.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: it cannot be written; an old file is unchanged.
     """
     aside = partial_of(path)
     try:
@@ -25,7 +23,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.replace(aside, path)
         sweep(path.parent)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:  # a full disk, say, does not tell
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk, say
             error.filename = str(path)
         with suppress(OSError):
             aside.unlink()
@@ -33,7 +31,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a file. Anything else that has its name is an error at once: to open a FIFO would wait for a writer.
+    """Read a regular file. Anything else of that name is an error at once: to open a FIFO would wait for a writer.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -41,18 +39,18 @@ def read_text(path: Path) -> str:
     """
     if path.is_symlink() and not path.exists():
         raise OSError(errno.EINVAL, "it is a link to nothing", str(path))
-    with open(path, encoding="utf-8", opener=_without_waiting) as file:
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, encoding="utf-8", opener=without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         return file.read()
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk too. Some systems cannot, and then there is nothing to be done."""
+    """Flush the names in a folder to the disk, where the system can do that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -32,23 +32,23 @@ log = logging.getLogger("lighter.runs")
 LOCK = ".lock"
 _HELD = (errno.EAGAIN, errno.EACCES)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-# file systems whose locks are the same for all processes that can open the file: on the disks of one machine, where
-# another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known
+# File systems whose locks are the same for all processes that can open the file: on the disks of one machine, where
+# another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known.
 _LOCK_FOR_ALL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "ceph", "gpfs", "gfs2", "ocfs2"}
 _LOCK_FOR_A_HOST = {"nolock", "local_lock=flock", "local_lock=all"}  # options of NFS
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PATIENCE = 10.0  # seconds
-
+_PAUSE = 0.02
 _MOUNTS = Path("/proc/self/mountinfo")
 
 _descriptors: dict[str, int] = {}
 
 
 def acquire(path: Path, *, create: bool = True) -> bool:
-    """Lock a file for this process; False where the file system has no locks, and nothing is kept apart.
+    """Lock a file for this process; False where the file system has no locks, and processes are not kept apart.
 
     Args:
-        create: whether to make the file if it is not there.
+        create: whether to make the file if it does not exist.
 
     Raises:
         BlockingIOError: another process has it, or this one.
@@ -57,8 +57,8 @@ def acquire(path: Path, *, create: bool = True) -> bool:
     while True:
         descriptor = os.open(path, os.O_RDWR | _NO_LINK | (os.O_CREAT if create else 0), 0o666)
         try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                 raise OSError(errno.ELOOP, "it is a link, or no regular file", str(path))
             if not _flock(descriptor):
                 os.close(descriptor)
@@ -73,11 +73,7 @@ def acquire(path: Path, *, create: bool = True) -> bool:
 
 
 def release(path: Path, *, remove: bool = False) -> None:
-    """Give a lock back; nothing happens if this process does not hold it.
-
-    Args:
-        remove: whether to remove the file too.
-    """
+    """Release a lock, and maybe remove its file; nothing happens if this process does not hold it."""
     descriptor = _descriptors.pop(os.path.abspath(path), None)
     if descriptor is None:
         return
@@ -98,22 +94,22 @@ def excludes_other_hosts(path: Path) -> bool:
 
 
 def _file_system(path: Path) -> tuple[str, set[str]]:
-    """The type and the options of the file system that a file is on; of none where nobody tells."""
-    found, longest, place = ("", set[str]()), 0, path.resolve()
+    """Return type and options of the file system that a file is on; empty where nobody tells."""
+    system, longest, resolved = ("", set[str]()), 0, path.resolve()
     with suppress(OSError):
         for line in _MOUNTS.read_text(errors="replace").splitlines():
-            mount, _, system = line.partition(" - ")
-            kind, *_, options = system.split()
+            mount, _, description = line.partition(" - ")
+            kind, *_, options = description.split()
             # a space in it is \040
             point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4]))
-            if place.is_relative_to(point) and len(point.parts) >= longest:
-                found, longest = (kind, {*options.split(",")}), len(point.parts)
-    return found
+            if resolved.is_relative_to(point) and len(point.parts) >= longest:
+                system, longest = (kind, {*options.split(",")}), len(point.parts)
+    return system
 
 
 @contextmanager
 def owned(folder: Path, name: str) -> Iterator[None]:
-    """Be the only process that writes into a run's folder, for as long as this lasts.
+    """Be the only process that writes into a run's folder, for a while.
 
     The first process of a distributed run holds the lock for all of them.
 
@@ -129,7 +125,7 @@ def owned(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def only_one(path: Path, name: str, why: str) -> Iterator[None]:
-    """Hold a lock whose file says who does.
+    """Hold a lock whose file names the process that holds it.
 
     Raises:
         RunError: another process has it.
@@ -138,19 +134,19 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
         yield
         return
     try:
-        was_there = path.exists()
+        existed = path.exists()
         if _acquire_unless_held(path):
             _sign(path)
         else:
             log.warning("%s is on a file system without locks: only its record tells who uses the run", path.parent)
-            if not was_there:
+            if not existed:
                 path.unlink(missing_ok=True)
     except BlockingIOError as error:
         raise RunError(f"{name} is running ({error.strerror}); {why}") from None
     except FileNotFoundError:
         raise RunError(f"{path.parent} is not there any more") from None
     except PermissionError as error:
-        raise RunError(f"{path.parent} cannot be written to, and {name} goes on in it: {error.strerror}") from error
+        raise RunError(f"{path.parent} cannot be written to, and {name} resumes in it: {error.strerror}") from error
     except OSError as error:  # a full disk: as with the record, the run is worth more
         log.warning(
             "%s cannot be locked: %s; only its record tells who uses the run", path.parent, error.strerror or error
@@ -163,14 +159,14 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
 
 @contextmanager
 def waited_for(path: Path) -> Iterator[None]:
-    """Hold a lock for a moment, waiting for others that do; after some seconds go on without it."""
+    """Hold a lock for a moment, after others that hold it; after some seconds, continue without it."""
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
         try:
             acquire(path)
             break
         except BlockingIOError:
-            time.sleep(0.02)
+            time.sleep(_PAUSE)
     try:
         yield
     finally:
@@ -201,7 +197,7 @@ def _is_of(descriptor: int, path: Path) -> bool:
 
 
 def _sign(path: Path) -> None:
-    """Say in the file who holds it."""
+    """Write into the file who holds it."""
     facts = {**this_process(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
     with suppress(OSError):
         descriptor = _descriptors[os.path.abspath(path)]
@@ -226,7 +222,7 @@ def _acquire_unless_held(path: Path) -> bool:
             holder = _holder(path)
             if holder or time.monotonic() > until:
                 raise BlockingIOError(error.errno, holder or "in another process") from None
-        time.sleep(0.02)
+        time.sleep(_PAUSE)
 
 
 def _holder(path: Path) -> str | None:

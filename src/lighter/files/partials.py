@@ -1,4 +1,4 @@
-"""Files that are not whole yet: what they are called, and which of them nobody will finish."""
+"""The names of unfinished files, and the removal of those whose process is gone."""
 
 from __future__ import annotations
 
@@ -19,20 +19,17 @@ _OLD = 24 * 3600.0  # seconds without a byte, after which a process elsewhere do
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process writes what will be this file: `.last.ckpt.partial-4711-` and what tells the process."""
+    """Return where this process writes a file before it is complete: `.last.ckpt.partial-4711-` and process marks."""
     name = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     pid = os.getpid()
     return path.with_name(f".{name}.partial-{pid}-{_place()}-{_began(pid)}")
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Delete the partial files of processes that are gone, and nothing else.
+    """Delete the partial files of processes that are gone, and return their paths.
 
-    Of a process on another machine, or in another container, nobody can tell here; its file goes when it has been
-    the same for a day.
-
-    Returns:
-        what is deleted.
+    A process on another machine, or in another container, cannot be asked; its file is deleted when it has not
+    changed for a day.
     """
     swept = []
     with suppress(OSError):  # no folder, or none of ours
@@ -54,7 +51,7 @@ def _is_left(path: Path) -> bool:
 
 
 def _place() -> str:
-    """What process ids are unique in: a machine, or a container on it."""
+    """Identify the machine, or the container on it, in which process ids are unique."""
     namespace = ""
     with suppress(OSError):
         namespace = os.readlink("/proc/self/ns/pid")

@@ -1,15 +1,15 @@
-"""The one speller of every artefact's name.
+"""Define every artifact's file name, and make and find the folders of runs.
 
 outputs/2026-11-22/14-03-55-digits/
-    run.json          what ran, from what, on what, and what came of it: see `journal.py`
+    run.json          the record: command, config, code, environment, progress, outcome; see `runs/journal.py`
     config.yaml       the merged config: running it again runs the same experiment
     origins.yaml      where each of its values was written
-    source.patch      what was changed in the checkout since its commit, if anything was
-    source/           the source files that git did not know, if there were any
+    source.patch      the changes in the checkout since its commit, if any
+    source/           the source files that git did not know, if any
     losses.csv        the losses of the first steps of a fit, exactly
-    tags.json         what `lighter runs tag` wrote
+    tags.json         the tags of `lighter runs tag`
     metrics.csv       every logged value
-    run.log           what was logged while it ran, and how it ended
+    run.log           the messages while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
     predictions/      a folder for each prediction task
     arrays/           values of metrics that are no single numbers, a file for each evaluation: val-epoch3-step40.npz
@@ -17,7 +17,7 @@ outputs/2026-11-22/14-03-55-digits/
 
 and while a writer's file grows, here or wherever it was told to write:
     predictions.partial.csv     the rows so far; predictions.partial-1.csv: those of the second process
-    predictions.csv.progress    which batches these are; when both are gone, predictions.csv is there and whole
+    predictions.csv.progress    which batches these are; when both are gone, predictions.csv exists and is complete
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pathlib import Path
 from lighter.files.lock import LOCK, release
 from lighter.processes.ranks import is_rank_zero as is_rank_zero
 
-OUTPUTS = "outputs"  # where runs go, if nothing else is said
+OUTPUTS = "outputs"  # where runs go by default
 RECORD = "run.json"
 CONFIG = "config.yaml"
 ORIGINS = "origins.yaml"
@@ -55,7 +55,7 @@ PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, 
 LR_CURVE = "lr.csv"
 LR_PLOT = "lr.png"
 
-REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable that says which run another one repeats
+REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable with the id of the run that another one repeats
 OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
@@ -64,69 +64,62 @@ _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, claimed by it alone."""
+    """The folder of one run, claimed by it alone; its files are described above.
+
+    Attributes:
+        id: the folder below that of all runs: `2026-11-22/14-03-55-digits`.
+    """
 
     path: Path
 
     def __post_init__(self) -> None:
-        """Resolve `..`: paths in the folder are compared with it."""
-        if ".." in self.path.parts:
+        if ".." in self.path.parts:  # paths in the folder are compared with it
             object.__setattr__(self, "path", self.path.resolve())
 
     @property
-    def record(self) -> Path:
-        """What is known of the run."""
-        return self.path / RECORD
-
-    @property
     def id(self) -> str:
-        """What the run is called: its folder below the folder of all runs."""
         return f"{self.path.absolute().parent.name}/{self.path.name}"
 
     @property
+    def record(self) -> Path:
+        return self.path / RECORD
+
+    @property
     def config(self) -> Path:
-        """The merged config."""
         return self.path / CONFIG
 
     @property
     def log(self) -> Path:
-        """The log of the run."""
         return self.path / LOG
 
     @property
     def metrics(self) -> Path:
-        """The logged values, where the default logger wrote them."""
         return self.path / METRICS
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
         return self.path / CHECKPOINTS
 
     @property
     def predictions(self) -> Path:
-        """The folder of the prediction tasks' outputs."""
         return self.path / PREDICTIONS
 
     @property
     def arrays(self) -> Path:
-        """The folder of the metrics' values that are no single numbers."""
         return self.path / ARRAYS
 
     @property
     def lr_curve(self) -> Path:
-        """What `lighter tune lr` measured."""
         return self.path / LR_CURVE
 
     @property
     def lr_plot(self) -> Path:
-        """The same, drawn."""
         return self.path / LR_PLOT
 
     def abandon(self) -> None:
-        """Give the folder up, of a run that did not start: it goes if there is nothing in it but what we wrote.
+        """Remove the folder of a run that did not start, if there is nothing in it but what we wrote.
 
-        The day's folder goes with it if it was the only one. Only the process that made it does this.
+        The day's folder is removed too if it had no other. Only the first process does this.
         """
         if not is_rank_zero():
             return
@@ -145,7 +138,7 @@ def claim(root: Path, name: str) -> RunFolder:
     """Make a new folder `root/DATE/TIME-NAME` that no other process has.
 
     Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. The other processes of a distributed run get
-    the folder of rank 0 if that started them; `engine/ranks.py` tells those of torchrun. Any other gets a path that is
+    the folder of rank 0 if that started them; `engine/claim.py` tells those of torchrun. Any other gets a path that is
     not made: what only rank 0 writes is in rank 0's folder, and Lightning tells them where checkpoints are.
     """
     if not is_rank_zero():
@@ -153,10 +146,15 @@ def claim(root: Path, name: str) -> RunFolder:
     now = datetime.now()
     day = root / now.strftime("%Y-%m-%d")
     day.mkdir(parents=True, exist_ok=True)
-    stem = f"{now.strftime('%H-%M-%S')}-{file_name(name)}"
-    path = _new_folder(day, stem)
-    os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
-    return RunFolder(path)
+    return go_on_in(_new_folder(day, f"{now.strftime('%H-%M-%S')}-{file_name(name)}"))
+
+
+def go_on_in(path: Path) -> RunFolder:
+    """Return the folder of a run that resumes; as `claim`, it tells the other processes."""
+    if is_rank_zero():
+        os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
+        return RunFolder(path)
+    return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, path)))
 
 
 def claim_predictions(root: Path) -> Path:
@@ -166,7 +164,7 @@ def claim_predictions(root: Path) -> Path:
 
 
 def _new_folder(parent: Path, stem: str) -> Path:
-    """Make `parent/STEM`, or `parent/STEM.2` and so on where that is there."""
+    """Make `parent/STEM`, or `parent/STEM.2` and so on where that exists."""
     number, path = 1, parent / stem
     while True:
         try:
@@ -178,45 +176,41 @@ def _new_folder(parent: Path, stem: str) -> Path:
             return path
 
 
-def go_on_in(path: Path) -> RunFolder:
-    """The folder of a run that goes on; as `claim`, it tells the other processes."""
-    if is_rank_zero():
-        os.environ[_RUN_OF_RANK_ZERO] = str(path.absolute())
-        return RunFolder(path)
-    return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, path)))
-
-
-def unfinished(root: Path) -> Iterator[RunFolder]:
-    """The runs under a root in which a prediction was stopped, the newest first."""
-    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
-        if path.is_dir() and any(path.rglob(f"*{PROGRESS}")):
-            yield RunFolder(path)
-
-
-def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
-    """The runs of this name under a root, the newest first."""
-    return (run for run in all_runs(root) if is_called(run.path, name))
-
-
 def all_runs(root: Path) -> Iterator[RunFolder]:
-    """The folders of all runs under a root, the newest first."""
+    """Yield the folders of all runs under a root, the newest first."""
     for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
         if is_day(path.parent.name) and is_run(path.name) and path.is_dir():
             yield RunFolder(path)
 
 
+def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
+    """Yield the runs of this name under a root, the newest first."""
+    return (run for run in all_runs(root) if is_called(run.path, name))
+
+
+def unfinished(root: Path) -> Iterator[RunFolder]:
+    """Yield the runs under a root in which a prediction was stopped, the newest first."""
+    return (run for run in all_runs(root) if any(run.path.rglob(f"*{PROGRESS}")))
+
+
+def age(path: Path) -> tuple[str, str, int]:
+    """Return a key that sorts runs by their age, the oldest first."""
+    number = path.suffix.removeprefix(".")
+    return path.parent.name, path.name[:8], int(number) if number.isdigit() else 1
+
+
 def is_day(name: str) -> bool:
-    """Whether a folder is one of a day's runs."""
+    """Return whether a folder's name is that of a day's runs."""
     return _DAY_NAME.fullmatch(name) is not None
 
 
 def is_run(name: str) -> bool:
-    """Whether a folder in one of a day is called as a run's is."""
+    """Return whether a name is that of a run's folder below the day's."""
     return _FOLDER_NAME.match(name) is not None
 
 
 def name_of(folder: Path) -> str:
-    """The name in a run's folder, and of any other folder its own."""
+    """Return the name in a run's folder, and of any other folder its own."""
     match = _FOLDER_NAME.match(folder.name)
     return match["name"] if match else folder.name
 
@@ -227,35 +221,29 @@ def is_called(folder: Path, name: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """A name as part of a folder's name: letters, digits, `-` and `_`."""
+    """Return a name as part of a folder's name: letters, digits, `-` and `_`."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
 
 
 def partial(path: Path, rank: int, suffix: str | None = None) -> Path:
-    """Where a process keeps its part of a file that is not whole yet; with its own suffix if it has another form."""
+    """Return where a process keeps its part of an unfinished file; with another suffix if it has another format."""
     return path.with_name(f"{path.stem}.partial{_of(rank)}{path.suffix if suffix is None else suffix}")
 
 
 def progress(path: Path, rank: int) -> Path:
-    """Where a process notes which batches its part of a file holds."""
+    """Return where a process notes which batches its part of a file holds."""
     return path.with_name(f"{path.name}{PROGRESS}{_of(rank)}")
 
 
 def has_progress(path: Path) -> bool:
-    """Whether any process has noted anything of a file."""
+    """Return whether any process has noted anything of a file."""
     return any(path.parent.glob(f"{glob.escape(path.name)}{PROGRESS}*"))
 
 
 def merging(path: Path) -> Path:
-    """A file that is being put together from the parts of several processes."""
+    """Return where a file is put together from the parts of several processes."""
     return path.with_name(f"{path.stem}.merging{path.suffix}")
 
 
 def _of(rank: int) -> str:
     return f"-{rank}" if rank else ""
-
-
-def age(path: Path) -> tuple[str, str, int]:
-    """What sorts runs by their age, the oldest first."""
-    number = path.suffix.removeprefix(".")
-    return path.parent.name, path.name[:8], int(number) if number.isdigit() else 1

@@ -1,4 +1,4 @@
-"""Paths that fsspec opens: which are not on this machine's disks, and what is done with those that have to be."""
+"""Paths that fsspec opens: on a disk of this machine, or in another storage (`s3://bucket/folder`)."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ _LOCAL = ("file", "local")  # fsspec's names of the disks
 
 def is_remote(path: AnyPath) -> bool:
     """Return whether a path is in another storage: `s3://bucket/folder`, also one from which pathlib took a slash."""
-    found = _SCHEME.match(os.fspath(path))
-    if found is None or found[1] in _LOCAL:
+    match = _SCHEME.match(os.fspath(path))
+    if match is None or match[1] in _LOCAL:
         return False
-    return bool(found[2]) or _is_known(found[1])
+    if match[2]:
+        return True
+    from fsspec import available_protocols
+
+    return match[1] in available_protocols()
 
 
 def on_disk(path: AnyPath) -> Path | None:
-    """The path, if it is on a disk of this machine, `file:///folder` too; None if it is in another storage."""
+    """Return the path, if it is on a disk of this machine, `file:///folder` too; None for another storage."""
     text = os.fspath(path)
-    found = _SCHEME.match(text)
-    if found is not None and found[1] in _LOCAL and found[2]:
-        return Path(text[found.end() :])
+    match = _SCHEME.match(text)
+    if match is not None and match[1] in _LOCAL and match[2]:
+        return Path(text[match.end() :])
     return None if is_remote(text) else Path(text)
 
 
 def normal(path: AnyPath) -> str:
-    """The path as text: without `file://`, and with both slashes of another storage's, of which pathlib takes one."""
+    """Return the path as text: without `file://`, and with both slashes of a URL, of which pathlib takes one."""
     disk = on_disk(path)
     return re.sub(r":/+", "://", os.fspath(path), count=1) if disk is None else str(disk)
 
 
 def joined(folder: AnyPath, *names: str) -> str:
-    """The path of something in a folder, which is absolute if it is on a disk."""
+    """Return the path of an entry of a folder: absolute, if it is on a disk."""
     disk = on_disk(folder)
     return "/".join([normal(folder).rstrip("/"), *names]) if disk is None else str(disk.absolute().joinpath(*names))
 
@@ -67,7 +71,7 @@ def identity(path: AnyPath) -> object:
 
 
 def _opened(path: AnyPath) -> tuple[Any, str]:
-    """Another storage and the path in it.
+    """Open another storage, and return it with the path in it.
 
     Raises:
         ModuleValueError: fsspec does not know it, or lacks a package for it.
@@ -80,9 +84,3 @@ def _opened(path: AnyPath) -> tuple[Any, str]:
         raise ModuleValueError(f"{os.fspath(path)} cannot be opened: {error}") from error
     storage.invalidate_cache()
     return storage, inner
-
-
-def _is_known(scheme: str) -> bool:
-    from fsspec import available_protocols
-
-    return scheme in available_protocols()

@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept quiet while much is made that stays."""
+"""Disable garbage collection during bulk allocation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """No garbage collections while this lasts.
+    """Disable the collector for a while, for allocations that stay.
 
-    The collector goes through everything again and again while it grows, and finds nothing: that doubles the time of
-    reading a large tree, and makes a third of that of importing Lightning.
+    Otherwise it scans the growing heap repeatedly and finds nothing: that doubles the time of reading a large tree, and
+    is a third of the time of importing Lightning.
     """
     before = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Which process a run is in, so that another can tell whether it is still there."""
+"""Identify a process, so that another one can tell whether it still runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lighter.processes import slurm
 
 
 def this_process() -> dict[str, Any]:
-    """The host, the process id, when it was started, as process ids are used again, and the job of SLURM's."""
+    """Return host, process id, start mark (process ids are used again) and SLURM job of this process."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid), "slurm": slurm.job()}
 
@@ -24,14 +24,14 @@ def is_here(host: object) -> bool:
 
 
 def is_gone(host: object, pid: object, began: object) -> bool:
-    """Whether a process is known not to run any more. Of a process on another host nothing is known."""
+    """Return whether a process is known to have ended. Of one on another host nothing is known."""
     if not is_here(host) or not isinstance(pid, int) or began is None:
         return False
     return started(pid) != began
 
 
 def started(pid: int) -> str | None:
-    """Something that is the same as long as a process lives; None if there is no such process, or nobody can tell."""
+    """Return a mark that is the same as long as a process lives; None without such a process, or if nobody can tell."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         with suppress(OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Which process of a distributed run this one is, by its environment."""
+"""The rank of this process in a distributed run, by its environment."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the only one, or the first of a distributed run."""
+    """Return whether this process is the only one, or the first of a distributed run."""
     return all(os.environ.get(variable, "0") == "0" for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

@@ -1,4 +1,4 @@
-"""SLURM: which of its jobs a run is in; and no hint at it outside of them, on a login node say."""
+"""Jobs of SLURM: which one this process is in; and no hint at `srun` outside of them, on a login node say."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A run's folder: its name, what is in it, its log. No torch here."""
+"""Records of runs: write, read, list, compare; and, below, resume and reproduce them."""

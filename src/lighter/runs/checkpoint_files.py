@@ -1,8 +1,8 @@
 """The checkpoints of a run: which file is its last, and which its best, whatever the files are called.
 
-All who ask for `last` or `best` ask here: `--ckpt_path`, `lighter resume`, `export weights` and `runs show`.
-The last is the one that was trained for longest, by what the files say of themselves; where some say nothing, by their
-times. The best is what the run noted. Both are read from the run's folder, so nothing is made of them but a choice.
+`--ckpt_path`, `lighter resume`, `export weights` and `runs show` all ask here for `last` and `best`. The last is the
+one that was trained for longest, by what the files say of themselves; where some say nothing, by their times. The best
+is what the run noted. Both are read from the run's folder, so nothing is made of them but a choice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from lighter.files import run_folder as paths
 from lighter.files.manifest import Manifest, read_manifest
 
-_RUNS_ON = "running"  # the status of a record that nobody has closed, as after a kill
+_UNCLOSED = "running"  # the status of a record that nobody has closed, as after a kill
 
 
 class Best(NamedTuple):
@@ -25,6 +25,12 @@ class Best(NamedTuple):
     path: Path
     monitor: str | None
     score: float | None
+
+    @classmethod
+    def of(cls, path: Path, entry: Mapping[str, Any]) -> Best:
+        """Take monitor and score of an entry in a record, which may be of anybody."""
+        monitor = entry.get("monitor")
+        return cls(path, monitor if isinstance(monitor, str) else None, _number(entry.get("score")))
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,12 @@ class Checkpoint:
 
     @property
     def step(self) -> int | None:
-        """The optimizer's steps that it says were taken."""
+        """The number of optimizer steps in its manifest."""
         return self.manifest.step if self.manifest is not None else None
 
     @property
     def has_weights_only(self) -> bool:
-        """Return whether it says that no training goes on from it."""
+        """Whether its manifest says that no training can resume from it."""
         return self.manifest is not None and self.manifest.complete is False
 
 
@@ -51,10 +57,9 @@ class Checkpoints:
     Args:
         folder: the run's.
         facts: its record.
-        inside: whether only what lies in the folder is believed to be the run's: a record can name any file.
+        inside: whether only files in the folder are believed to be the run's: a record can name any file.
 
     Attributes:
-        folder: the run's.
         newest: all of them, the one that was trained for longest first.
     """
 
@@ -62,9 +67,9 @@ class Checkpoints:
         self.folder, self._inside = folder, inside
         self._facts = facts if isinstance(facts, Mapping) else {}
         files = dict.fromkeys([*self._in_folder(), *(path for path, _ in self._recorded())])
-        found = [Checkpoint(path, read_manifest(path)) for path in files]
-        by_step = all(isinstance(one.step, int) for one in found)
-        self.newest = sorted(found, key=lambda one: _age(one, by_step=by_step), reverse=True)
+        checkpoints = [Checkpoint(path, read_manifest(path)) for path in files]
+        by_step = all(isinstance(one.step, int) for one in checkpoints)
+        self.newest = sorted(checkpoints, key=lambda one: _age(one, by_step=by_step), reverse=True)
 
     @property
     def last(self) -> Path | None:
@@ -82,11 +87,12 @@ class Checkpoints:
 
         The record tells, if the run closed it; after a kill it may be behind what the newest files note.
         """
-        recorded, noted = list(self._best_recorded()), list(self._best_noted())
-        is_closed = self._facts.get("status") != _RUNS_ON
-        found = recorded or noted if is_closed else noted or recorded
+        recorded = [Best.of(path, entry) for path, entry in self._recorded() if entry.get("best") is True]
+        noted = list(self._best_noted())
+        is_closed = self._facts.get("status") != _UNCLOSED
+        bests = recorded or noted if is_closed else noted or recorded
         named = self.folder.checkpoints / paths.BEST
-        return found or ([Best(named, None, None)] if self._is_own(named) else [])
+        return bests or ([Best(named, None, None)] if self._is_own(named) else [])
 
     @property
     def monitors(self) -> list[str]:
@@ -97,15 +103,15 @@ class Checkpoints:
 
     @property
     def are_of_trial(self) -> bool:
-        """Return whether the run was a `fast_dev_run`, from whose few steps nobody resumes."""
+        """Whether the run was a `fast_dev_run`, from whose few steps nobody resumes."""
         trainer = self._facts.get("trainer")
         return isinstance(trainer, dict) and trainer.get("fast_dev_run") is True
 
     def score_of(self, path: Path) -> float | None:
         """Return the score of a file, by the callback that chose it."""
-        noted = [best for best in self.bests if best.path == path and best.score is not None]
+        noted = [best.score for best in self.bests if best.path == path and best.score is not None]
         recorded = [_number(entry.get("score")) for own, entry in self._recorded() if own == path]
-        return noted[0].score if noted else next(iter(recorded), None)
+        return next(iter([*noted, *recorded]), None)
 
     def _in_folder(self) -> Iterator[Path]:
         for path in self.folder.checkpoints.rglob("*.ckpt"):
@@ -121,21 +127,16 @@ class Checkpoints:
                 if self._is_own(path) or (elsewhere and path.exists()):
                     yield path, entry
 
-    def _best_recorded(self) -> Iterator[Best]:
-        for path, entry in self._recorded():
-            if entry.get("best") is True:
-                yield Best(path, _text(entry.get("monitor")), _number(entry.get("score")))
-
     def _best_noted(self) -> Iterator[Best]:
-        """Yield the best checkpoints that the newest file with notes names, if they are there."""
-        for one in self.newest:
-            notes = one.manifest.best if one.manifest is not None else ()
-            named = [note for note in notes if isinstance(note, Mapping)] if isinstance(notes, (list, tuple)) else []
-            for note in named:
-                path = Path(os.path.normpath(one.path.parent / str(note.get("path"))))
+        """Yield the best checkpoints that the newest file with notes names, if they exist."""
+        for checkpoint in self.newest:
+            notes = checkpoint.manifest.best if checkpoint.manifest is not None else ()
+            entries = [note for note in notes if isinstance(note, Mapping)] if isinstance(notes, (list, tuple)) else []
+            for entry in entries:
+                path = Path(os.path.normpath(checkpoint.path.parent / str(entry.get("path"))))
                 if self._is_own(path):
-                    yield Best(path, _text(note.get("monitor")), _number(note.get("score")))
-            if named:
+                    yield Best.of(path, entry)
+            if entries:
                 return
 
     def _is_own(self, path: Path) -> bool:
@@ -146,7 +147,7 @@ class Checkpoints:
             if self._inside:
                 inside = inside and self.folder.path.resolve() in path.resolve().parents
             return inside and path.exists()
-        except (OSError, ValueError, RuntimeError):  # a name that is none, links in a circle
+        except (OSError, ValueError, RuntimeError):  # an impossible name, links in a circle
             return False
 
 
@@ -154,10 +155,6 @@ def _age(one: Checkpoint, *, by_step: bool) -> tuple[int, str, int, bool]:
     modified = one.path.stat().st_mtime_ns if one.path.exists() else 0
     saved = str(one.manifest.saved) if one.manifest is not None and by_step else ""
     return (one.step or 0) if by_step else 0, saved, modified, one.path.name == paths.LAST
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _number(value: object) -> float | None:

@@ -1,9 +1,9 @@
-"""What two runs differ in: only that."""
+"""The differences between two runs: config, code, environment, data, results."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ ABSENT = "-"
 
 
 class Difference(NamedTuple):
-    """One thing that two runs differ in.
+    """One difference between two runs.
 
     Attributes:
         about: `config`, `code`, `environment`, `data` or `results`.
@@ -31,19 +31,19 @@ class Difference(NamedTuple):
 
 
 def differences(first: Run, second: Run) -> list[Difference]:
-    """All that differs, in this order: config, code, environment, data, results."""
+    """Return all that differs, in this order: config, code, environment, data, results."""
     one, other = first.facts, second.facts
     return [
         *_between("config", config_values(first), config_values(second)),
         *_code(first, second),
         *environment(one, other),
-        *_between("data", _flat(one.get("data")), _flat(other.get("data"))),
+        *_between("data", flat(one.get("data")), flat(other.get("data"))),
         *_between("results", _results(first), _results(second)),
     ]
 
 
 def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
-    """Python, the packages, the machine."""
+    """Compare Python, the packages and the machine of two records."""
     parts = []
     for facts in (one, other):
         software = facts.get("software") or {}
@@ -55,15 +55,39 @@ def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
                 **{f"trainer {name}": value for name, value in (facts.get("trainer") or {}).items()},
             }
         )
-    return list(_between("environment", *parts))
+    return list(_between("environment", parts[0], parts[1]))
 
 
 def config_values(run: Run) -> dict[str, Any]:
-    """The values of a run's config, by their paths; none if it cannot be read."""
+    """Return the values of a run's config, by their paths; none if it cannot be read any more."""
     try:
-        return _flat(load([run.folder.config]).plain()) if run.folder.config.is_file() else {}
-    except ConfigError:  # it cannot be read any more
+        return flat(load([run.folder.config]).plain()) if run.folder.config.is_file() else {}
+    except ConfigError:
         return {}
+
+
+def flat(data: Any, path: str = "") -> dict[str, Any]:
+    """Return the values in nested data by their paths; empty dicts and lists are values."""
+    if not isinstance(data, (Mapping, list, tuple)) or not data:
+        return {path: data}
+    items = data.items() if isinstance(data, Mapping) else enumerate(data)
+    return {inner: value for key, child in items for inner, value in flat(child, join(path, key)).items()}
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any = None) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the names of values that differ, with both values."""
+    for name in {**before, **after}:
+        old, new = before.get(name, absent), after.get(name, absent)
+        if old != new:
+            yield name, old, new
+
+
+def _between(
+    about: str, before: Mapping[str, Any], after: Mapping[str, Any], shown: Callable[[Any], Any] | None = None
+) -> Iterator[Difference]:
+    show = shown or (lambda value: ABSENT if value is None else value)
+    for name, old, new in changed(before, after):
+        yield Difference(about, name, show(old), show(new))
 
 
 def _results(run: Run) -> dict[str, Any]:
@@ -78,17 +102,16 @@ def _code(first: Run, second: Run) -> Iterator[Difference]:
         yield from _between("code", _changes(first), _changes(second), shown=_lines)
 
 
-def _changes(run: Run) -> dict[str, Any]:
-    """What was changed since the commit, by file."""
-    found: dict[str, Any] = {}
+def _changes(run: Run) -> dict[str, str | None]:
+    """Return the changes since the commit, by file."""
+    changes: dict[str, str | None] = {}
     patch = run.folder.path / paths.PATCH
     text = patch.read_text(encoding="utf-8", errors="surrogateescape") if patch.is_file() else ""
     for part in re.split(r"^diff --git ", text, flags=re.MULTILINE)[1:]:
-        found[part.split("\n")[0].rpartition(" b/")[2]] = part
-    root = run.folder.path / paths.SOURCE
+        changes[part.split("\n")[0].rpartition(" b/")[2]] = part
     for name in (run.facts.get("source") or {}).get("untracked", []):
-        found[name] = _read(root / name)
-    return found
+        changes[name] = _read(run.folder.path / paths.SOURCE / name)
+    return changes
 
 
 def _read(path: Path) -> str | None:
@@ -98,29 +121,8 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _lines(text: Any) -> str:
+def _lines(text: str | None) -> str:
     if text is None:
         return "as committed"
     added, removed = (len(re.findall(rf"^{sign}(?!{sign})", text, re.MULTILINE)) for sign in (r"\+", "-"))
     return f"+{added} -{removed} lines" if "@@" in text else f"{text.count(chr(10))} lines, not committed"
-
-
-def _between(about: str, one: Mapping[str, Any], other: Mapping[str, Any], shown: Any = None) -> Iterator[Difference]:
-    for name in {**one, **other}:
-        before, after = one.get(name), other.get(name)
-        if before != after:
-            yield Difference(about, name, *((shown or _present)(value) for value in (before, after)))
-
-
-def _present(value: Any) -> Any:
-    return ABSENT if value is None else value
-
-
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Values by their path."""
-    if isinstance(data, Mapping) and data:
-        return {inner: value for key, child in data.items() for inner, value in _flat(child, join(path, key)).items()}
-    if isinstance(data, (list, tuple)) and data:
-        items = enumerate(data)
-        return {inner: value for key, child in items for inner, value in _flat(child, join(path, key)).items()}
-    return {path: data}

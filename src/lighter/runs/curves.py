@@ -1,4 +1,4 @@
-"""A run's logged values, step by step, and how a terminal shows them."""
+"""The logged values of a run, step by step, and bars that show them on a terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ class Curve(NamedTuple):
 
 
 def curves_of(run: Run) -> list[Curve]:
-    """Everything that a CSV logger of the run wrote; nothing if it has none."""
-    found: dict[str, Curve] = {}
-    for file in _files(run):
+    """Read everything that a CSV logger of the run wrote; nothing if it has none."""
+    curves: dict[str, Curve] = {}
+    loggers = run.facts.get("loggers") or []
+    folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
+    files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
+    for file in filter(Path.is_file, files):
         of_file: dict[str, Curve] = {}
         try:
             with file.open(encoding="utf-8", newline="") as lines:
@@ -38,14 +41,13 @@ def curves_of(run: Run) -> list[Curve]:
         except (OSError, UnicodeDecodeError, csv.Error):
             continue
         for name, curve in of_file.items():
-            before = found.setdefault(name, Curve(name, array("q"), array("d")))
-            before.steps.extend(curve.steps)
-            before.values.extend(curve.values)
-    return sorted(found.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
+            curve_so_far = curves.setdefault(name, Curve(name, array("q"), array("d")))
+            curve_so_far.steps.extend(curve.steps)
+            curve_so_far.values.extend(curve.values)
+    return sorted(curves.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
 
 
 def _add(row: Mapping[str, str], curves: dict[str, Curve]) -> None:
-    """Add the values of a row."""
     step = _number(row.get("step"))
     step = int(step) if step is not None and abs(step) < _MOST_STEPS else 0
     for name, text in row.items():
@@ -57,30 +59,21 @@ def _add(row: Mapping[str, str], curves: dict[str, Curve]) -> None:
 
 
 def drawn(values: Sequence[float], width: int = WIDTH) -> str:
-    """A line of bars; of more values than that, each bar is the mean of some that follow each other."""
+    """Draw a line of bars; of more values than that, each bar is the mean of some that follow each other."""
     low = min(filter(math.isfinite, values), default=None)
     high = max(filter(math.isfinite, values), default=None)
     if low is None or high is None:
         return "?" * min(len(values), width)
-    bars = []
-    for start, end in _parts(len(values), min(width, len(values))):
-        part = [value for value in values[start:end] if math.isfinite(value)]
-        mean = sum(part) / len(part) if part else math.nan
-        level = 0 if high == low else round((mean - low) / (high - low) * (len(_BARS) - 1)) if part else -1
-        bars.append(_BARS[level] if level >= 0 else "?")
+    bars, count = [], min(width, len(values))
+    edges = [round(index * len(values) / count) for index in range(count + 1)]
+    for start, end in itertools.pairwise(edges):
+        finite = [value for value in values[start:end] if math.isfinite(value)]
+        if not finite:
+            bars.append("?")
+            continue
+        height = (sum(finite) / len(finite) - low) / (high - low) if high > low else 0.0
+        bars.append(_BARS[round(height * (len(_BARS) - 1))])
     return "".join(bars)
-
-
-def _parts(length: int, parts: int) -> list[tuple[int, int]]:
-    edges = [round(index * length / parts) for index in range(parts + 1)]
-    return list(itertools.pairwise(edges))
-
-
-def _files(run: Run) -> list[Path]:
-    loggers = run.facts.get("loggers") or []
-    folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
-    files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
-    return [file for file in files if file.is_file()]
 
 
 def _number(text: object) -> float | None:

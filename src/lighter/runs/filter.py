@@ -1,17 +1,17 @@
-"""Some of many runs, in some order."""
+"""Select and sort the summaries of runs."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from lighter.errors import RunError
 from lighter.files.run_folder import file_name
 
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "!=": operator.ne,
@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 
 
 def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
-    """The rows that all given options hold for: `status`, `stage`, `name`, `tags`, `where`, `since`, `until`.
+    """Return the rows that all options hold for: `status`, `stage`, `name`, `tags`, `where`, `since`, `until`.
 
     Raises:
         RunError: a condition or a date cannot be read, or nothing has the metric of a condition.
@@ -41,12 +41,12 @@ def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
         and set(options["tags"]) <= set(row["tags"])
         and (since is None or row["id"][:10] >= since)
         and (until is None or row["id"][:10] <= until)
-        and all(_holds(row, *condition) for condition in conditions)
+        and all(name in row["metrics"] and holds(row["metrics"][name], number) for name, holds, number in conditions)
     ]
 
 
 def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) -> list[Row]:
-    """By a metric or a field, the lowest first; those without it last. Without a key, as they are.
+    """Sort by a metric or a field, the lowest first; those without it last. Without a key, keep the order.
 
     Raises:
         RunError: none of them has it.
@@ -61,7 +61,7 @@ def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) ->
 
 
 def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "best") -> tuple[list[Row], str]:
-    """The runs that have a metric, the best first, and whether low or high was taken to be good.
+    """Return the runs that have a metric, the best first, and whether low or high was taken to be good.
 
     Args:
         epoch: by the value of which epoch they are ranked, and which their `metrics` then have: `best` or `last`.
@@ -73,13 +73,14 @@ def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "
     mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
     if epoch == "best":
         end = 0 if mode == "min" else 1
-        rows = [_with(row, metric, row["ranges"][metric][end]) if metric in row["ranges"] else row for row in rows]
+        rows = [
+            {**row, "metrics": {**row["metrics"], metric: row["ranges"][metric][end]}}
+            if metric in row["ranges"]
+            else row
+            for row in rows
+        ]
     having = [row for row in rows if _value(row, metric) is not None]
     return sort_rows(having, metric, reverse=mode == "max"), mode
-
-
-def _with(row: Row, metric: str, value: float) -> Row:
-    return {**row, "metrics": {**row["metrics"], metric: value}}
 
 
 def _value(row: Row, key: str) -> Any:
@@ -104,7 +105,7 @@ def full_name(metric: str, rows: Sequence[Row]) -> str:
     raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, useful_first)}".strip())
 
 
-def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
+def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Callable[[float, float], bool], float]:
     match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*", text)
     try:
         metric, sign, value = match.groups() if match else ("", "", "")
@@ -112,10 +113,6 @@ def _condition(text: str, rows: Sequence[Row]) -> tuple[str, Any, float]:
     except ValueError:
         raise RunError(f"`{text}` is no condition. For example: --where 'val/loss/epoch<0.3'") from None
     return full_name(metric, rows), _OPERATORS[sign], number
-
-
-def _holds(row: Row, metric: str, compare: Any, number: float) -> bool:
-    return metric in row["metrics"] and compare(row["metrics"][metric], number)
 
 
 def _day(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Which checkpoint a run starts from, and whether it can be used at all."""
+"""The checkpoint that a run starts from: which file is meant, and whether it can be used at all."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
-from lighter.files import integrity as damage
+from lighter.files import integrity
 from lighter.files.run_folder import RunFolder, all_runs, file_name, name_of, runs_of
 from lighter.files.storage import exists, is_remote, normal
 from lighter.parts.allocation import unfilled_memory
-from lighter.runs.checkpoint_files import Checkpoints as RunCheckpoints
+from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import read_run
 from lighter.trainer.checkpointing.fallback import Check, first_good, refuse_damaged
 from lighter.trainer.checkpointing.io import ARCHIVE, OF_SHARDED, PICKLE
@@ -40,73 +40,104 @@ def find(
     fits: bool = False,
     inside: bool = False,
 ) -> str:
-    """The checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
+    """Return the checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
 
     Where that is damaged, they mean the newest checkpoint that is good: of that run, or else of one before it.
 
     Args:
         wanted: a path, `last` or `best`.
         root: where the runs are.
-        name: the name of the runs to look at.
+        name: the name of the runs that are considered.
         besides: the run that asks.
-        check: what a checkpoint has to pass: see `verify`.
-        fits: whether a training is to go on from it.
+        check: raises if a checkpoint cannot be used: see `verify`.
+        fits: whether a training is to resume from it.
         inside: whether only files in the runs' folders are believed to be theirs.
 
     Raises:
         CheckpointError: there is none, or the one that is named cannot be used.
     """
     if wanted in ("last", "best"):
-        runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
-        meant = [run for run in runs if not run.are_of_trial]
-        others = "" if any(run.newest for run in meant) else _other_names(root, name, besides)
-        return str(_newest(str(wanted), meant, f"`{name}` under {root}", check, others, fits=fits))
-    text = str(wanted)
-    if not text:
+        return str(_newest(str(wanted), root, name, besides, check, fits=fits, inside=inside))
+    if not str(wanted):
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
-    text = normal(text)
-    if not is_remote(text) and not Path(text).exists():
-        near = sorted(path.name for path in Path(text).parent.glob("*.ckpt") if path.exists())
-        hint = f" In its folder there is: {', '.join(near)}." if near else ""
-        raise CheckpointError(f"there is no checkpoint {text}.{hint}")
-    if text.endswith(".safetensors"):
-        hint = f"A fit starts with its weights: {_AS_WEIGHTS}{text}"
-        raise CheckpointError(f"{text} holds weights, and --ckpt_path takes checkpoints. {hint}")
-    refuse_damaged(text, check)
-    return text
+    path = normal(str(wanted))
+    if not is_remote(path) and not Path(path).exists():
+        names = sorted(file.name for file in Path(path).parent.glob("*.ckpt") if file.exists())
+        hint = f" In its folder there is: {', '.join(names)}." if names else ""
+        raise CheckpointError(f"there is no checkpoint {path}.{hint}")
+    if path.endswith(".safetensors"):
+        hint = f"A fit starts with its weights: {_AS_WEIGHTS}{path}"
+        raise CheckpointError(f"{path} holds weights, and --ckpt_path takes checkpoints. {hint}")
+    refuse_damaged(path, check)
+    return path
 
 
-def _refuse_missing(url: str) -> None:
-    try:
-        there = exists(url)
-    except Exception as error:  # what a storage, or the lack of its package, may raise has no end
-        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
-    if not there:
-        raise CheckpointError(f"there is no checkpoint {url}")
+def find_in_run(run: RunFolder, wanted: str | None) -> Path:
+    """Return a checkpoint of one run.
+
+    Args:
+        wanted: `best`, `last`, or a path, also one within the run's folder of checkpoints; by default the best if
+            there is one, otherwise the last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    checkpoints = checkpoints_of(run)
+    if wanted in (None, "best", "last"):
+        if checkpoints.last is None:
+            raise CheckpointError(f"{run.id} has no checkpoint in {run.checkpoints}")
+        if wanted == "best" and checkpoints.best is None:
+            raise CheckpointError(_no_best(checkpoints))
+        return checkpoints.best.path if wanted != "last" and checkpoints.best is not None else checkpoints.last
+    named = Path(str(wanted)).expanduser()
+    path = next((path for path in (named, run.checkpoints / named) if path.exists()), None)
+    if path is None:
+        names = ", ".join(one.path.name for one in checkpoints.newest[::-1]) or "none"
+        raise CheckpointError(f"there is no checkpoint {named}. {run.id} has: {names}")
+    return path
 
 
-def checkpoints_of(run: RunFolder, *, inside: bool = False) -> RunCheckpoints:
-    """The checkpoints of a run, of whose record nothing need be readable."""
+def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
+    """Return the checkpoints of a run, whose record need not be readable."""
     try:
         facts = read_run(run.path).facts
     except RunError:
         facts = {}
-    return RunCheckpoints(run, facts, inside=inside)
+    return Checkpoints(run, facts, inside=inside)
 
 
-def _newest(wanted: str, runs: Sequence[RunCheckpoints], which: str, check: Check, others: str, *, fits: bool) -> Path:
+def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check, *, fits: bool, inside: bool) -> Path:
+    runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
+    runs = [run for run in runs if not run.are_of_trial]
     good = first_good(_candidates(wanted, runs, fits=fits), check)
     if good is not None:
         return good
+    which = f"`{name}` under {root}"
     if any(run.newest for run in runs):
         raise CheckpointError(f"there is no {wanted} checkpoint: all checkpoints of {which} are damaged")
     looked = f"none of the {len(runs)} runs of {which} has one" if runs else f"there is no run of {which}"
-    hint = others or "Train first (lighter fit), or name a file with --ckpt_path"
+    hint = _other_names(root, name, besides) or "Train first (lighter fit), or name a file with --ckpt_path"
     raise CheckpointError(f"there is no {wanted} checkpoint: {looked}. {hint}")
 
 
+def _candidates(wanted: str, runs: Sequence[Checkpoints], *, fits: bool) -> Iterator[Path]:
+    """Yield, run by run, the file that is meant, and those that may do where it is damaged."""
+    for run in runs:
+        usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
+        usable = usable or [one.path for one in run.newest]  # the check will say that they hold only weights
+        if wanted == "best" and usable:
+            best = run.best
+            if best is None:
+                raise CheckpointError(_no_best(run))
+            if len(run.bests) > 1:
+                others = ", ".join(f"by {other.monitor}: {other.path}" for other in run.bests[1:])
+                log.info("best by %s; %s", best.monitor, others)
+            usable = [best.path, *(path for path in usable if path != best.path)]
+        yield from usable
+
+
 def _other_names(root: Path, name: str, besides: RunFolder) -> str:
-    """The names of other runs with checkpoints, and how a run gets its name; empty if there are none."""
+    """Name other runs with checkpoints, and say how a run gets its name; empty if there are none."""
     newest: dict[str, RunFolder] = {}
     for run in all_runs(root):
         if run != besides and name_of(run.path) not in (*newest, file_name(name)) and checkpoints_of(run).newest:
@@ -122,24 +153,8 @@ def _other_names(root: Path, name: str, besides: RunFolder) -> str:
     )
 
 
-def _candidates(wanted: str, runs: Sequence[RunCheckpoints], *, fits: bool) -> Iterator[Path]:
-    """Run by run the file that is meant, and what may do where it is damaged."""
-    for run in runs:
-        usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
-        usable = usable or [one.path for one in run.newest]  # of which it will be said that they hold only weights
-        if wanted == "best" and usable:
-            best = run.best
-            if best is None:
-                raise CheckpointError(no_best(run))
-            if len(run.bests) > 1:
-                others = ", ".join(f"by {other.monitor}: {other.path}" for other in run.bests[1:])
-                log.info("best by %s; %s", best.monitor, others)
-            usable = [best.path, *(path for path in usable if path != best.path)]
-        yield from usable
-
-
-def no_best(run: RunCheckpoints) -> str:
-    """Why a run has no best checkpoint, and how it gets one."""
+def _no_best(run: Checkpoints) -> str:
+    """Say why a run has no best checkpoint, and how it gets one."""
     names = ", ".join(one.path.name for one in run.newest[::-1])
     monitor = next(iter(run.monitors), "NAME")
     why = (
@@ -153,12 +168,12 @@ def no_best(run: RunCheckpoints) -> str:
 
 
 def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = False) -> None:
-    """See whether a checkpoint's bytes are those that were saved, and open it to see whether it can be read.
+    """Compare a checkpoint's bytes with those that were saved, and open it to see whether it can be read.
 
     Args:
         weights_only: whether it may hold weights and plain data only.
-        safe: whether it may be a stranger's: then it is a local file, and names no files to delete.
-        fits: whether a training is to go on from it.
+        safe: whether it may be untrusted: then it is a local file, and names no files to delete.
+        fits: whether a training is to resume from it.
 
     Raises:
         DamagedCheckpointError: it is torn, altered or unreadable.
@@ -172,25 +187,34 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     if Path(path).is_dir():
         _verify_folder(Path(path), weights_only=weights_only)
         return
-    damage.verify(path)
+    integrity.verify(path)
     refuse_other_files(path)
-    found = _opened(path, weights_only=weights_only)
-    missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in found]
+    content = _opened(path, weights_only=weights_only)
+    missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in content]
     if missing:
-        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training goes on"
+        what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training resumes"
         raise CheckpointError(
             f"{path} {what}: it has no `{missing[0]}`. A fit starts with its weights: {_AS_WEIGHTS}{path}"
         )
-    if safe and any(_leads_elsewhere(text) for text in _texts(found.get("callbacks", {}), set())):
+    if safe and any(_leads_elsewhere(text) for text in _texts(content.get("callbacks", {}), set())):
         raise CheckpointError(
             f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
         )
 
 
+def _refuse_missing(url: str) -> None:
+    try:
+        is_there = exists(url)
+    except Exception as error:  # a storage, or the lack of its package, may raise anything
+        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
+    if not is_there:
+        raise CheckpointError(f"there is no checkpoint {url}")
+
+
 def _verify_folder(path: Path, *, weights_only: bool) -> None:
     if not any((path / name).exists() for name in OF_SHARDED):
-        there = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
-        hint = f"in it there is: {', '.join(map(str, there))}" if there else "there is none in it"
+        files = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
+        hint = f"in it there is: {', '.join(map(str, files))}" if files else "there is none in it"
         raise CheckpointError(f"{path} is a folder, and no checkpoint; {hint}")
     if weights_only:
         raise CheckpointError(
@@ -205,13 +229,12 @@ def refuse_other_files(path: str | Path) -> None:
     Raises:
         DamagedCheckpointError: it does not.
     """
-    with open(path, "rb") as file:
-        if not file.read(4).startswith((ARCHIVE, PICKLE)):
-            raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
+    if not _beginning(path).startswith((ARCHIVE, PICKLE)):
+        raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
 
 
 def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
-    """What to say of a file that holds what could run code."""
+    """Return the error to raise for a file that holds what could run code."""
     named = _GLOBAL.search(str(error))
     what = f" ({named[1]})" if named is not None else ""
     return RefusedCheckpointError(
@@ -221,34 +244,35 @@ def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
 
 
 @unfilled_memory()
-def _opened(path: str, *, weights_only: bool) -> Any:
+def _opened(path: str, *, weights_only: bool) -> Mapping[str, Any]:
     try:
-        found = torch.load(path, map_location="meta", weights_only=weights_only, mmap=_can_be_mapped(path))
+        is_mapped = _beginning(path) == ARCHIVE
+        content = torch.load(path, map_location="meta", weights_only=weights_only, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         raise refused(path, error) from error
-    except Exception as error:  # what a broken file may raise has no end
+    except Exception as error:  # a broken file may raise anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    return found if isinstance(found, Mapping) else {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _beginning(path: str | Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4)
 
 
 def _leads_elsewhere(text: str) -> bool:
-    """Whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    """Return whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
     if "://" in text:  # an address to fsspec, `local:///home` too
         return True
     return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
 
 
 def _texts(value: Any, seen: set[int]) -> Iterator[str]:
-    """All text in nested data, which may hold itself."""
+    """Yield all text in nested data, which may hold itself."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:
         seen.add(id(value))
         for inner in [*value.keys(), *value.values()] if isinstance(value, Mapping) else value:
             yield from _texts(inner, seen)
-
-
-def _can_be_mapped(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) == ARCHIVE

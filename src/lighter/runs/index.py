@@ -30,7 +30,7 @@ _FORMAT = f"2 {__version__}"
 
 
 def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[dict[str, Any]]:
-    """A summary of every run under a root, the newest first; see `Run.summary`. Their status is as of now.
+    """Summarize every run under a root, the newest first; see `Run.summary`. Their status is as of now.
 
     Args:
         tell: called with a line for each run whose record cannot be used; that run is left out.
@@ -50,14 +50,14 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
             kept = {name: entry for name, entry in rows.items() if entry["row"] is not None}
             text = json.dumps(kept)
             write_whole(root / INDEX, f"{_head(text)}\n{text}")
-    found = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
-    for row in found:
+    summaries = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
+    for row in summaries:
         row["status"] = status_of(row)
-    return sorted(found, key=lambda row: paths.age(Path(row["id"])), reverse=True)
+    return sorted(summaries, key=lambda row: paths.age(Path(row["id"])), reverse=True)
 
 
 def _folders(root: Path) -> Iterator[tuple[str, int]]:
-    """Each run's folder, relative to the root, and when it changed."""
+    """Yield each run's folder, relative to the root, and when it changed."""
     for day in _entries(root):
         for run in _entries(day.path) if paths.is_day(day.name) and day.is_dir() else ():
             if paths.is_run(run.name) and run.is_dir():
@@ -66,8 +66,8 @@ def _folders(root: Path) -> Iterator[tuple[str, int]]:
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
     """List a folder; nothing if it cannot be read."""
-    with suppress(OSError), os.scandir(folder) as found:
-        return list(found)
+    with suppress(OSError), os.scandir(folder) as entries:
+        return list(entries)
     return []
 
 
@@ -81,7 +81,7 @@ def _summary(folder: Path, tell: Callable[[str], object]) -> dict[str, Any] | No
 
 
 def _read(root: Path) -> dict[str, Any]:
-    """The entries of the index, if it is as it was written."""
+    """Return the entries of the index, if it is as it was written."""
     try:
         head, _, text = read_text(root / INDEX).partition("\n")
         return dict(json.loads(text)) if head == _head(text) else {}
@@ -90,5 +90,5 @@ def _read(root: Path) -> dict[str, Any]:
 
 
 def _head(text: str) -> str:
-    """The format, and a checksum: an index that another program changed is made again, and not believed."""
+    """Return the format and a checksum: an index that another program changed is made anew, and not believed."""
     return f"{_FORMAT} {hashlib.sha256(text.encode()).hexdigest()}"

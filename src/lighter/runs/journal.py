@@ -1,8 +1,8 @@
-"""`run.json`: what ran, from what, on what, and what came of it.
+"""Write `run.json`, the record of a run: its command, config, code, environment, progress and outcome.
 
-It is there before any of the user's code is imported, and is written anew, aside and then renamed, when something
-becomes known: the run began, an epoch ended, the run ended or failed. That a process is gone is not written: those
-who read it find out (`read.py`). What cannot be recorded is a warning, and never stops a run.
+It exists before any of the user's code is imported, and is rewritten, aside and then renamed, when something becomes
+known: the run began, an epoch ended, the run ended or failed. That a process was killed is not written: readers find
+out (`read.py`). A fact that cannot be recorded is a warning, and never stops a run.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ class Journal:
     """The record of one run, as its process writes it. Processes that are not the first write nothing.
 
     Attributes:
-        folder: the run's.
-        secrets: what must not be written.
-        facts: what is known so far.
-        has_begun: whether the stage runs; what fails before is a mistake of the config, and no run.
+        facts: the record so far.
+        has_begun: whether the stage runs; a failure before that is a mistake of the config, and no run.
         in_loops: whether the trainer's loops began; a resume that is refused before leaves the run as it was.
     """
 
@@ -54,7 +52,7 @@ class Journal:
         self._writes = paths.is_rank_zero()
 
     def open(self, stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]) -> None:
-        """Write what is known before anything is imported."""
+        """Write the facts that are known before anything is imported."""
         with self._warning():
             self._before = self.folder.record.read_text(encoding="utf-8") if self.folder.record.is_file() else None
         now = {
@@ -67,7 +65,7 @@ class Journal:
         if self._before is None:
             self._open_anew(now, stage, inputs, config, arguments)
         else:
-            self._open_again(now)
+            self._reopen(now)
 
     def _open_anew(
         self, now: dict[str, Any], stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]
@@ -94,15 +92,15 @@ class Journal:
             self.note(source=lambda: self._kept(self._source()))
         self.note(software=provenance.software, hardware=provenance.hardware)
 
-    def _open_again(self, now: dict[str, Any]) -> None:
-        """A run that goes on: what was true of its last start is kept among its starts."""
+    def _reopen(self, now: dict[str, Any]) -> None:
+        """Resume a record: the facts about the last start are kept among its starts."""
         with self._warning():
             self.facts = json.loads(self._before or "{}")
-            kept = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
-            if kept["status"] == RUNNING:  # it was killed, and is known to have run when it last wrote
-                written = self.folder.record.stat().st_mtime - _time(kept["started"]).timestamp()
-                kept |= {"status": LOST, "seconds": round(max(written, 0.0), 1)}
-            self.facts["starts"] = [*self.facts.get("starts", []), kept]
+            start = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
+            if start["status"] == RUNNING:  # it was killed, and is known to have run when it last wrote
+                written = self.folder.record.stat().st_mtime - _time(start["started"]).timestamp()
+                start |= {"status": LOST, "seconds": round(max(written, 0.0), 1)}
+            self.facts["starts"] = [*self.facts.get("starts", []), start]
             for key in ("ended", "error", "seconds"):
                 self.facts.pop(key, None)
         self.note(**now, status=RUNNING)
@@ -126,7 +124,7 @@ class Journal:
                 write_whole(self.folder.record, json.dumps(facts, indent=1, ensure_ascii=False))
 
     def begin(self, **facts: Any) -> None:
-        """The stage runs now, and its code is imported."""
+        """Note that the stage runs now; its code is imported."""
         self.has_begun = True
         with self._warning():
             changed = self._changed_since()
@@ -147,33 +145,30 @@ class Journal:
         return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
 
     def end(self, status: str, **facts: Any) -> None:
-        """The run is over."""
+        """Note that the run is over."""
         seconds = round((datetime.now().astimezone() - _time(self.facts.get("started"))).total_seconds(), 1)
         self.note(status=status, ended=_now(), seconds=seconds, **facts)
 
     def fail(self, error: BaseException) -> None:
-        """The run ended with an error. If that is a mistake of the config before it began, there was no run.
+        """Note that the run ended with an error. If that is a mistake of the config before it began, there was no run.
 
         A resume that is refused before anything was trained leaves the run as it was.
         """
         has_begun = self.has_begun if self._before is None else self.in_loops
         if isinstance(error, LighterError) and not has_begun:
-            self._take_back()
+            if self._before is None:
+                self.folder.abandon()
+            elif self._writes:
+                with self._warning():
+                    write_whole(self.folder.record, self._before)
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):
             how = {"type": type(error).__name__, "message": str(error)}
             self.end(INTERRUPTED, error=how, **({"signal": error.name} if isinstance(error, Stopped) else {}))
         else:
             self.end(FAILED, error={"type": type(error).__name__, "message": str(error)[:2000]})
 
-    def _take_back(self) -> None:
-        if self._before is None:
-            self.folder.abandon()
-        elif self._writes:
-            with self._warning():
-                write_whole(self.folder.record, self._before)
-
     def _kept(self, source: Source | None) -> dict[str, Any] | None:
-        """What the record says of the source; its changes go into files beside the record."""
+        """Return the facts about the source; its changes are written into files beside the record."""
         if source is None:
             return None
         if self._writes and source.patch:
@@ -202,7 +197,7 @@ class Journal:
 
 @contextmanager
 def recorded(journal: Journal) -> Iterator[Journal]:
-    """Whatever happens within this is written at its end, if the run did not write it itself."""
+    """Close the record at the end of a run, however it ends."""
     try:
         yield journal
     except BaseException as error:
@@ -223,7 +218,7 @@ def _time(text: object) -> datetime:
 
 
 def _plain(data: Any, text: Callable[[str], str]) -> Any:
-    """What JSON can hold; numbers that are not finite are text."""
+    """Convert data to what JSON can hold; NaN and Inf are text."""
     if isinstance(data, Mapping):
         return {str(key): _plain(value, text) for key, value in data.items()}
     if isinstance(data, (list, tuple)):

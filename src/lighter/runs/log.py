@@ -1,4 +1,4 @@
-"""What a run logs, kept in its folder: the messages of Lightning and of Python's logging, warnings, the end."""
+"""The log of a run in its folder: the messages of Lightning and of Python's logging, and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from lighter.runs.secrets import Secrets
 
@@ -35,14 +34,15 @@ _ADVERTISING = (
 
 @contextmanager
 def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[None]:
-    """Keep a log in a file for as long as this lasts, and leave out Lightning's advertisements. It all ends here."""
+    """Keep a log in a file for a while, and leave out Lightning's advertisements. Then all handlers are removed."""
     handlers: list[tuple[logging.Logger, logging.Handler]] = []
     if path is not None:
         handler: logging.Handler = _File(path, encoding="utf-8", delay=True)
         handler.setFormatter(_Formatter(secrets or Secrets()))
-        handlers = [(logging.getLogger(name), handler) for name in _LOGGERS if not name or _is_apart(name)]
-    no_advertisement = logging.Filter()
-    no_advertisement.filter = lambda record: not str(record.msg).startswith("💡 Tip")  # type: ignore[method-assign]
+        loggers = {name: logging.getLogger(name) for name in _LOGGERS}
+        # the messages of the others reach the root logger
+        handlers = [(logger, handler) for name, logger in loggers.items() if not name or not logger.propagate]
+    no_advertisement = _NoAdvertisement()
     for logger, handler in handlers:
         logger.addHandler(handler)
     for name in _ADVERTISING:
@@ -64,20 +64,24 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
             handler.close()
 
 
+class _NoAdvertisement(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("💡 Tip")
+
+
 class _File(logging.FileHandler):
-    """The log's file. That it cannot be written is said once, where Python would show a traceback for each line."""
+    """A log file whose failure is said once, where Python would show a traceback for each line."""
 
     _is_told = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; the first one makes the file, if that can be."""
+        """Write a line; the first one makes the file."""
         try:
             super().emit(record)
         except OSError:
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  Python's name for it
-        """A line could not be written."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -86,29 +90,20 @@ class _File(logging.FileHandler):
             print(f"{self.baseFilename} cannot be written: {error.strerror or error}", file=sys.stderr)
 
     def close(self) -> None:
-        """What is not on the disk by then has been told."""
         with suppress(OSError):
             super().close()
 
 
 class _Formatter(logging.Formatter):
-    """Lines of a log, without secrets."""
-
     def __init__(self, secrets: Secrets) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback that may come with it."""
         return self._secrets.text(super().format(record))
 
 
-def _is_apart(name: str) -> bool:
-    """Whether a logger's messages do not reach the root logger."""
-    return not logging.getLogger(name).propagate
-
-
-def duration(seconds: Any) -> str:
+def duration(seconds: float | str | None) -> str:
     """Write a time as people read it: `1h 05m`, `2m 10s`, `3.2s`; nothing for what is no number."""
     if seconds is None or not math.isfinite(float(seconds)):
         return ""

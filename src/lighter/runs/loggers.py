@@ -1,4 +1,4 @@
-"""Where the loggers of a run write: into its folder, unless the config says otherwise, and always `metrics.csv`."""
+"""Let the loggers of a run write into its folder, unless the config says otherwise, and always `metrics.csv`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.config.objects import Objects
 from lighter.config.tree import is_reference, is_target, join
 from lighter.files.storage import is_remote, joined
 
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
 
 def defined_loggers(objects: Objects) -> Iterator[str]:
-    """The paths of the loggers that the config defines."""
+    """Yield the paths of the loggers that the config defines."""
     path = objects.followed(join(objects.followed("trainer"), "logger"))
     try:
-        given = objects.definition(path)
+        written = objects.definition(path)
     except KeyError:
         return
-    several = [join(path, index) for index in range(len(given))] if isinstance(given, list) else [path]
-    for one in map(objects.followed, several):
-        if isinstance(objects.definition(one), Mapping):
-            yield one
+    several = [join(path, index) for index in range(len(written))] if isinstance(written, list) else [path]
+    for logger in map(objects.followed, several):
+        if isinstance(objects.definition(logger), Mapping):
+            yield logger
 
 
 def write_into(objects: Objects, folder: str) -> None:
@@ -42,7 +45,7 @@ def write_into(objects: Objects, folder: str) -> None:
             objects.add_arguments(path, {"save_dir": joined(folder, default) if inside else folder})
 
 
-def keep_metrics_csv(trainer: Any, folder: Path) -> None:
+def keep_metrics_csv(trainer: pl.Trainer, folder: Path) -> None:
     """Give a trainer with loggers the default CSV logger beside them, unless one of them is a CSV logger.
 
     It comes last: `self.logger` is the config's first.
@@ -51,26 +54,26 @@ def keep_metrics_csv(trainer: Any, folder: Path) -> None:
 
     from lighter.trainer import Trainer, default_logger
 
-    if trainer.fast_dev_run or not trainer.loggers or not isinstance(trainer, Trainer):
+    fast_dev_run = getattr(trainer, "fast_dev_run", False)
+    if not isinstance(trainer, Trainer) or not trainer.loggers or fast_dev_run:
         return
     if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
         trainer.loggers = [*trainer.loggers, default_logger(folder)]
 
 
-def places(trainer: Any) -> list[tuple[str, str]]:
-    """The class of each logger of a trainer, and where it wrote: a folder, or what a server calls the run."""
-    found = [(type(one).__name__, _place(one)) for one in trainer.loggers]
-    return [(kind, str(where).rstrip("/")) for kind, where in found if where]
+def places(trainer: pl.Trainer) -> list[tuple[str, str]]:
+    """Return the class of each logger of a trainer, and where it wrote: a folder, or the name of a run on a server."""
+    written = []
+    for logger in trainer.loggers:
+        url = getattr(getattr(logger, "experiment", None), "url", None)  # of W&B's and Comet's runs
+        place = (url if isinstance(url, str) else None) or logger.log_dir or logger.save_dir or logger.version
+        if place:
+            written.append((type(logger).__name__, str(place).rstrip("/")))
+    return written
 
 
-def _place(logger: Any) -> Any:
-    """Public attributes of loggers, the most telling first: `url` is that of W&B's and Comet's runs."""
-    url = getattr(getattr(logger, "experiment", None), "url", None)
-    return (url if isinstance(url, str) else None) or logger.log_dir or logger.save_dir or logger.version
-
-
-def folder_argument(target: Any, definition: Mapping[str, Any]) -> str | None:
-    """Where in the run's folder a logger writes that takes a `save_dir` and is given none; None of any other.
+def folder_argument(target: object, definition: Mapping[str, Any]) -> str | None:
+    """Return where in the run's folder a logger writes that takes a `save_dir` and is given none; None of any other.
 
     A default of its own stays: MLflow's is `mlruns`.
     """

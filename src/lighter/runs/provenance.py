@@ -1,4 +1,4 @@
-"""Where a run comes from: the command, its inputs, the packages and the machine. Nothing of torch is imported."""
+"""The origin of a run: the command, its inputs, the packages and the machine. Nothing of torch is imported."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from lighter.config.load import Input, is_override
 
 
 def command() -> list[str]:
-    """The words that started this process."""
+    """Return the words that started this process."""
     program = Path(sys.argv[0]).name if sys.argv else ""
     return ["python", "-m", "lighter", *sys.argv[1:]] if program == "__main__.py" else [program, *sys.argv[1:]]
 
 
 def overrides(inputs: Sequence[Input]) -> list[str]:
-    """The overrides among a command's inputs."""
+    """Return the overrides among a command's inputs."""
     return [item for item in inputs if isinstance(item, str) and is_override(item)]
 
 
 def files(inputs: Sequence[Input], config: Config) -> list[dict[str, str]]:
-    """What the config was read from, each with its hash: the inputs, and all files that a value comes from."""
-    given = [item for item in inputs if not isinstance(item, Mapping) and str(item) not in overrides(inputs)]
+    """Return path and hash of each source of the config: the inputs, and all files that a value comes from."""
+    named = [item for item in inputs if not isinstance(item, Mapping) and str(item) not in overrides(inputs)]
     sources = {node.origin.source.name for _, node in config.merged.walk() if node.origin.source.is_file}
-    found = [{"path": str(Path(path).absolute()), "sha256": _digest_of_file(Path(path))} for path in
-             dict.fromkeys([*map(str, given), *sorted(sources)])]  # fmt: skip
+    entries = [{"path": str(Path(path).absolute()), "sha256": _digest_of_file(Path(path))} for path in
+               dict.fromkeys([*map(str, named), *sorted(sources)])]  # fmt: skip
     dicts = [item for item in inputs if isinstance(item, Mapping)]
-    return [*found, *({"path": "Python", "sha256": _digest(yaml.dump(item).encode())} for item in dicts)]
+    return [*entries, *({"path": "Python", "sha256": _digest(yaml.dump(item).encode())} for item in dicts)]
 
 
 def origins(config: Config) -> dict[str, str]:
-    """Where each value of the merged config comes from, by its path."""
+    """Return the origin of each value of the merged config, by its path."""
     leaves = ((path, node) for path, node in config.merged.walk() if not (isinstance(node.value, (dict, list))))
     return {path: str(node.origin) for path, node in leaves}
 
 
 def software() -> dict[str, Any]:
-    """Python, Lighter, and all that is installed."""
+    """Return the versions of Python, Lighter, and all that is installed."""
     found = [distribution.metadata for distribution in metadata.distributions()]  # each access parses the file again
     packages = {facts["Name"]: facts["Version"] for facts in found if facts["Name"]}
     return {
@@ -57,16 +57,16 @@ def software() -> dict[str, Any]:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """The versions of some packages, of those that are installed; to ask for all takes a third of a second."""
-    found = {}
+    """Return the versions of some packages, if installed; to ask for all takes a third of a second."""
+    installed = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def code() -> dict[str, str]:
-    """The modules that are imported from the user's own folders, by name, each with the hash of its file."""
+    """Return the modules that are imported from the user's own folders, by name, each with the hash of its file."""
     folders = [str(Path.cwd()), *filter(None, [os.environ.get("LIGHTER_PROJECT")])]
     own = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
     installed = tuple(os.path.join(folder, "") for folder in (sys.prefix, Path(__file__).parents[1]))
@@ -80,19 +80,19 @@ def code() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine, as far as the system says without any library: asking CUDA would start it."""
-    found: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
+    """Describe the machine, as far as the system says without any library: asking CUDA would start it."""
+    facts: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
     with suppress(OSError, ValueError, AttributeError):
-        found["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+        facts["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     model = _first_match(Path("/proc/cpuinfo"), r"^model name\s*:\s*(.+)$")
     if model:
-        found["cpu"] = model
+        facts["cpu"] = model
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    found["gpus"] = [_first_match(card, r"^Model:\s*(.+)$") or "unknown" for card in cards]
+    facts["gpus"] = [_first_match(card, r"^Model:\s*(.+)$") or "unknown" for card in cards]
     driver = _first_match(Path("/proc/driver/nvidia/version"), r"Kernel Module.*?\s(\d+\.\d+[\d.]*)\s")
     if driver:
-        found["driver"] = driver
-    return found
+        facts["driver"] = driver
+    return facts
 
 
 def _first_match(path: Path, pattern: str) -> str | None:

@@ -1,10 +1,10 @@
-"""A run as others see it: its record, its tags, and whether its process is still there."""
+"""Read a run: its record, its tags, and whether its process still runs."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,7 @@ RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and what is known of it.
-
-    Attributes:
-        facts: `run.json`.
-        tags: what the user wrote on it.
-    """
+    """A run's folder, its record (`run.json`) and its tags."""
 
     folder: paths.RunFolder
     facts: dict[str, Any]
@@ -39,7 +34,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """What it is called."""
+        """Its folder below the folder of all runs."""
         return self.folder.id
 
     @property
@@ -58,11 +53,11 @@ class Run:
     @property
     def ranges(self) -> dict[str, list[float]]:
         """The lowest and the highest value of each metric over the epochs; the last value of one that has no curve."""
-        found = {name: [value, value] for name, value in self.metrics.items()}
+        ranges = {name: [value, value] for name, value in self.metrics.items()}
         for curve in self._curves():
             values = [value for value in curve.values if math.isfinite(value)]
-            found |= {curve.name: [min(values), max(values)]} if values else {}
-        return found
+            ranges |= {curve.name: [min(values), max(values)]} if values else {}
+        return ranges
 
     @property
     def seconds(self) -> float | None:
@@ -76,7 +71,7 @@ class Run:
         return [curve for curve in curves_of(self) if "/step" not in curve.name]
 
     def summary(self) -> dict[str, Any]:
-        """What a table of runs shows, and what the status is worked out from."""
+        """Return the facts that a table of runs shows, and those that the status is worked out from."""
         kept = ("name", "stage", "status", "host", "pid", "process_started", "slurm", "started", "progress", "safe")
         return {
             "id": self.id,
@@ -89,7 +84,7 @@ class Run:
 
 
 def trusted(run: Run) -> Run:
-    """The same run, if its config is not a stranger's: what goes on or is repeated runs outside of safe mode.
+    """Return the same run, if its config is trusted: a resumed or repeated run is outside of safe mode.
 
     Raises:
         RunError: it ran in safe mode.
@@ -103,7 +98,7 @@ def trusted(run: Run) -> Run:
 
 
 def status_of(facts: dict[str, Any]) -> str:
-    """The status in a record; `lost` if it says that it runs, and its process is gone."""
+    """Return the status in a record; `lost` if it says that it runs, and its process is gone."""
     status = str(facts.get("status"))
     if status != RUNNING:
         return status
@@ -112,9 +107,9 @@ def status_of(facts: dict[str, Any]) -> str:
 
 
 def refuse_running(run: Run) -> None:
-    """See that a run does not run any more, before this process writes into its folder, whose lock it has.
+    """See that a run has ended, before this process writes into its folder, whose lock it has.
 
-    What ran on another host is over if it would have that lock: the host went down, or the job was started elsewhere.
+    A run on another host is over if it would have that lock: the host went down, or the job was started elsewhere.
 
     Raises:
         RunError: it runs, or nobody can tell.
@@ -139,7 +134,10 @@ def read_run(path: Path) -> Run:
     """
     folder = paths.RunFolder(path)
     try:
-        facts = _loaded(folder.record)
+        text = read_text(folder.record)
+        facts = json.loads(text)
+        if "\\ud" in text.lower():  # half of a character, which JSON can spell and no terminal can print
+            json.dumps(facts, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise RunError(f"{path} has no {paths.RECORD}, so nothing is known of it as a run") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -151,18 +149,10 @@ def read_run(path: Path) -> Run:
     return Run(folder, {"name": paths.name_of(path), **facts}, _tags(folder))
 
 
-def _loaded(file: Path) -> Mapping[str, Any]:
-    text = read_text(file)
-    data: Mapping[str, Any] = json.loads(text)
-    if "\\ud" in text.lower():  # half of a character, which JSON can spell and no terminal can print
-        json.dumps(data, ensure_ascii=False).encode()
-    return data
-
-
 def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
-    """Change a run's tags, which are kept beside its record: a run that runs writes that one itself.
+    """Change a run's tags, which are kept beside its record: a running process writes that one itself.
 
-    Two of these at once take turns, so that no tag is lost.
+    Two processes take turns, so that no tag is lost.
     """
     run = read_run(folder.path)
     with waited_for(folder.path / f".{paths.TAGS}.lock"):

@@ -7,61 +7,86 @@ import logging
 import numbers
 from collections.abc import Mapping
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lighter.config import yaml
+from lighter.config import Config, yaml
+from lighter.config.problems import Problem
+from lighter.errors import ConfigError
 from lighter.files.atomic import write_whole
 from lighter.files.run_folder import RunFolder
-from lighter.runs.secrets import Secrets, missing
+from lighter.runs.secrets import REDACTED, Secrets, missing
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning import LightningModule
 
 log = logging.getLogger("lighter.runs")
 
 CHECKPOINT_KEY = "lighter"
-"""What a checkpoint has of ours: `config`, which for most modules is among its hyperparameters too."""
-
+"""The key of our entry in a checkpoint; its `config` is for most modules among the hyperparameters too."""
 
 NOT_SAVED = "<not saved: "
-"""How the text begins that is saved in the place of an object that was made in Python."""
+"""The beginning of the text that is saved in the place of an object that was made in Python."""
+
+_GIVE_SECRET = (
+    "Give it on the command line: {path}=VALUE, or have the config read it: $__import__('os').environ['NAME']"
+)
+_GIVE_OBJECT = "Run the Python that made it, or define it: {path}={{_target_: package.Class}}"
 
 
 def saved_form(config: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
-    """A config as it is saved: plain data, as YAML would have it, without secrets."""
+    """Return a config as it is saved: plain data, as YAML would have it, without secrets."""
     saved: dict[str, Any] = _plain(secrets.data(config))
     return saved
 
 
-def record(saved: dict[str, Any], module: Any, trainer: Any) -> None:
-    """Give the config to the loggers and to the checkpoints' hyperparameters.
+def refuse_unsaved(config: Config, within: str = "") -> None:
+    """See that a config lacks nothing that is left out of saved ones: secrets, and objects that were made in Python.
+
+    Args:
+        within: the section that is looked at; all of them if it is empty.
+
+    Raises:
+        ConfigError: with the places of all that are left out.
+    """
+    plain = config.merged.plain()
+    kinds = (
+        (REDACTED, "this is a secret", _GIVE_SECRET),
+        (NOT_SAVED, "this was an object made in Python", _GIVE_OBJECT),
+    )
+    problems = [
+        Problem(f"{kind}, which was not saved: {node.plain()}", node.origin, path, hint.format(path=path))
+        for mark, kind, hint in kinds
+        for path in missing(plain, mark=mark)
+        if path.startswith(within) and (node := config.merged.find(path)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def record(saved: dict[str, Any], module: LightningModule, trainer: pl.Trainer) -> None:
+    """Give the config, in its saved form, to the loggers and to the checkpoints' hyperparameters.
 
     A module whose constructor takes any argument is given all hyperparameters by `load_from_checkpoint`; the config is
     not among those, but in its checkpoints under the key `lighter`, as it is for every module.
-
-    Args:
-        saved: the merged config, as `saved_form` makes it, that runs the same again from anywhere.
     """
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": saved})
-    key = _free_key(module)
-    if key is not None:
+    parameters = inspect.signature(type(module).__init__).parameters
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        key = "config" if "config" not in {*parameters, *module.hparams} else "lighter_config"
         module.hparams[key] = saved
 
 
 def write_config(saved: dict[str, Any], folder: RunFolder, note: str = "") -> None:
-    """Write `config.yaml`.
+    """Write `config.yaml`, with a note above it as a comment.
 
-    Args:
-        saved: the merged config.
-        folder: the run's folder.
-        note: what stands above the config in its file, as a comment.
+    A run that is resumed with another config keeps the one that it had as `config.1.yaml`, and so on.
     """
     left_out = list(missing(saved, mark=NOT_SAVED))
     if left_out:
         log.warning("objects made in Python are not saved, so config.yaml lacks: %s", ", ".join(left_out))
-    _write(folder, "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved))
-
-
-def _write(folder: RunFolder, text: str) -> None:
-    """A run that goes on with another config keeps the one that it had: `config.1.yaml`, and so on."""
+    text = "".join(f"# {line}\n" for line in note.splitlines()) + yaml.dump(saved)
     if folder.config.is_file() and folder.config.read_text(encoding="utf-8") != text:
         number = 1
         while (folder.path / f"config.{number}.yaml").exists():
@@ -71,7 +96,7 @@ def _write(folder: RunFolder, text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What a dict from Python may hold beside plain data, in the form that it has in YAML."""
+    """Convert what a dict from Python may hold beside plain data into the form that it has in YAML."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -96,11 +121,3 @@ _CONVERT: dict[type, Any] = {
     numbers.Real: float,
     PathLike: lambda path: str(fspath(path)),
 }
-
-
-def _free_key(module: Any) -> str | None:
-    """A hyperparameter's name that `load_from_checkpoint` will not pass to the constructor; None if it passes all."""
-    parameters = inspect.signature(type(module).__init__).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return None
-    return "config" if "config" not in {*parameters, *module.hparams} else "lighter_config"

@@ -1,4 +1,4 @@
-"""Removing runs: only what is a run's folder, and never one that may still run."""
+"""Remove runs: only folders of runs, and never one that may still run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lighter.runs.read import RUNNING, read_run, refuse_running
 
 
 def removable(folders: Sequence[paths.RunFolder]) -> list[paths.RunFolder]:
-    """The same folders, each once, if all of them can be removed.
+    """Return the same folders, each once, if all of them can be removed.
 
     Raises:
         RunError: one of them runs, or is no run's folder; nothing is to be removed then.
@@ -31,11 +31,7 @@ def _refuse(wrong: Sequence[str]) -> None:
 
 
 def _reason_against(folder: paths.RunFolder, *, owns: bool) -> str | None:
-    """Return why a run cannot be removed; its lock tells of one that ran on another host.
-
-    Args:
-        owns: whether this process holds the lock.
-    """
+    """Return why a run cannot be removed; its lock, which this process may own, tells of one on another host."""
     if folder.path.is_symlink() or not paths.is_run(folder.path.resolve().name):
         return f"{folder.path} is not called as runs are, DATE/TIME-NAME; remove it yourself if you mean to"
     run = read_run(folder.path)
@@ -79,7 +75,7 @@ def _remove(folder: paths.RunFolder) -> None:
 
 
 def size_of(folder: Path) -> str:
-    """How much is in a folder."""
+    """Return the size of all files in a folder, in words."""
     size = float(sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()))
     for unit in ("B", "kB", "MB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""The types of what `run.json` holds: a record that has others is refused where it is read, and trusted afterwards."""
+"""The types of the values in `run.json`: a record with others is refused where it is read, and trusted afterwards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ RECORD: dict[str, Shape] = {
 
 
 def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
-    """The first thing in a value that is not of its type, in words; None if all is as it should be."""
+    """Describe the first thing in a value that is not of its type; None if all is right."""
     kind: Any = type(shape) if isinstance(shape, (list, dict)) else dict if isinstance(shape, Each) else shape
     if kind == _NUMBER:
         is_right = _is_number(value)
@@ -88,7 +88,7 @@ def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
 
 
 def _inner(value: Any, shape: Shape) -> Iterator[tuple[Any, Shape, str]]:
-    """The values within a list or a dict, with their types and names; a key that may be missing is left out then."""
+    """Yield the values within a list or a dict, with their types and names; a missing optional key is left out."""
     if isinstance(shape, list):
         yield from ((item, shape[0], "an item of a list") for item in value)
     elif isinstance(shape, Each):
@@ -102,7 +102,7 @@ def _inner(value: Any, shape: Shape) -> Iterator[tuple[Any, Shape, str]]:
 
 
 def _is_number(value: object) -> bool:
-    """A number, or the name of one that JSON does not have: `nan`."""
+    """Return whether it is a number, or the name of one that JSON does not have: `nan`."""
     try:
         return not isinstance(value, bool) and isinstance(float(value), float)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

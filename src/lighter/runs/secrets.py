@@ -89,7 +89,7 @@ _CALL = "()"  # what a path has for a definition, whose arguments may say where 
 
 
 class Secrets:
-    """Replaces secrets in data and texts.
+    """Replace secrets in data and texts.
 
     Args:
         config: the merged config, as plain data.
@@ -98,13 +98,13 @@ class Secrets:
 
     def __init__(self, config: Any = None, environment: Mapping[str, str] | None = None) -> None:
         variables = os.environ if environment is None else environment
-        found = {value for name, value in variables.items() if _is_secret(name, value)}
-        found |= {value for path, value in _leaves(config) if isinstance(value, str) and _is_secret(path, value)}
-        known = sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
+        values = {value for name, value in variables.items() if _is_secret(name, value)}
+        values |= {value for path, value in _leaves(config) if isinstance(value, str) and _is_secret(path, value)}
+        known = sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def text(self, text: str, *, is_code: bool = False) -> str:
-        """A text without secrets. In code, only what stands in quotes is a value."""
+        """Return a text without secrets. In code, only what stands in quotes is a value."""
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
         text = _FORMAT.sub(REDACTED, text)
@@ -115,9 +115,12 @@ class Secrets:
         return text
 
     def data(self, data: Any, path: str = "") -> Any:
-        """Data without secrets; the data itself is left as it is. Expressions and references stay as written."""
+        """Return a copy of data without secrets. Expressions and references stay as written."""
         if isinstance(data, Mapping):
-            return {_without_secrets(self, key): self.data(value, below) for key, value, below in _items(data, path)}
+            return {
+                self.text(key, is_code=True) if isinstance(key, str) else key: self.data(value, below)
+                for key, value, below in _items(data, path)
+            }
         if isinstance(data, (list, tuple)):
             items = [self.data(item, below) for item, below in _elements(data, path)]
             return items if type(data) is list else tuple(items)
@@ -129,7 +132,7 @@ class Secrets:
 
 
 def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:
-    """The paths of data that was saved, at which a secret was left out, or something else that has a mark."""
+    """Yield the paths in saved data at which a secret, or something else that has a mark, was left out."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             inner = f"{path}::{key}" if path else str(key)
@@ -142,14 +145,14 @@ def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:
 
 
 def _items(data: Mapping[Any, Any], path: str) -> Iterator[tuple[Any, Any, str]]:
-    """The keys and values of a dict, each with the path by which it is judged."""
+    """Yield the keys and values of a dict, each with the path by which it is judged."""
     outer = f"{path}::{_CALL}" if "_target_" in data else path
     for key, value in data.items():
         yield key, value, outer if key == "_args_" else f"{outer}::{key}"
 
 
 def _elements(data: Sequence[Any], path: str) -> Iterator[tuple[Any, str]]:
-    """The items of a list; one that follows the name of an option is its value: `[--token, ...]`."""
+    """Yield the items of a list; one that follows the name of an option is its value: `[--token, ...]`."""
     before: Any = None
     for item in data:
         is_option = isinstance(before, str) and before.startswith("-") and before.strip("-")
@@ -170,25 +173,25 @@ def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=10_000)
 def _strength(path: str) -> str | None:
-    """How surely what stands at a path is a secret, going by its keys: the last one, or that of a dict around it."""
+    """Tell how surely the value at a path is a secret, by its keys: the last one, or that of a dict around it."""
     keys = [_normal(key) for key in path.split("::")]
     if keys[-1].startswith("_") and keys[-1].endswith("_"):  # `_target_`
         return None
-    found: str | None = None
+    strength: str | None = None
     for index, key in enumerate(keys):
         if _OF_TEXT.search(key):
-            found = None
+            strength = None
         elif key == _CALL:
-            found = found if found == _STRONG else None
+            strength = strength if strength == _STRONG else None
         else:
             outer = keys[index - 1] if index and key in ("key", "keys", "token", "value") else ""
             name = f"{outer}_{key}" if outer and outer != _CALL else key
-            found = _STRONG if _STRONG_KEY.search(name) else _WEAK if _WEAK_KEY.search(name) else found
-    return found
+            strength = _STRONG if _STRONG_KEY.search(name) else _WEAK if _WEAK_KEY.search(name) else strength
+    return strength
 
 
 def _normal(key: str) -> str:
-    """`apiKey`, `x-api-key` and `API KEY` as `api_key`."""
+    """Write `apiKey`, `x-api-key` and `API KEY` as `api_key`."""
     return re.sub(r"[\s.\-/]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)).lower()
 
 
@@ -210,10 +213,6 @@ def _is_secret(path: str, value: Any) -> bool:
         return False
     is_token = _LIKE_A_TOKEN.fullmatch(value) is not None and _FILE.fullmatch(value) is None
     return strength == _STRONG or is_token
-
-
-def _without_secrets(secrets: Secrets, key: Any) -> Any:
-    return secrets.text(key, is_code=True) if isinstance(key, str) else key
 
 
 def _without_value(match: re.Match[str]) -> str:

@@ -19,22 +19,22 @@ _MOST_SHOWN = 8
 def find_run(
     wanted: str | Path, root: Path, *, accepts: Callable[[paths.RunFolder], bool] = lambda _: True, kind: str = "run"
 ) -> paths.RunFolder:
-    """The folder of a run.
+    """Find the folder of a run.
 
     Args:
         wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
             id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
         root: where the runs are.
-        accepts: which runs are meant by `last`, and of several with a name, told from their folders.
-        kind: how messages call those.
+        accepts: the runs among which `last`, or one of several with a name, is chosen.
+        kind: what messages call those.
 
     Raises:
         RunError: there is none, or several.
     """
     text = str(wanted)
-    given = _by_path(Path(text).expanduser()) if text not in ("", LAST) else None
-    if given is not None:
-        return given
+    by_path = _by_path(Path(text).expanduser()) if text not in ("", LAST) else None
+    if by_path is not None:
+        return by_path
     folders = list(paths.all_runs(root))
     if not folders:
         raise RunError(f"there is no run under {root}. Runs elsewhere are found with --dir FOLDER")
@@ -44,26 +44,26 @@ def find_run(
             raise RunError(f"there is no {kind} among the {len(folders)} runs under {root}")
         same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
         return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
-    exact = [folder for folder in folders if text in _names(folder)]
-    exact = exact or [folder for folder in folders if text and paths.is_called(folder.path, text)]
-    found = exact or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
-    if len(found) > 1:  # a test has the name of its fit
-        found = [folder for folder in found if accepts(folder)] or found
-    if len(found) == 1:
-        return found[0]
-    raise RunError(_several(text, found) if found else _none(text, folders, root))
+    matches = [folder for folder in folders if text in _names(folder)]
+    matches = matches or [folder for folder in folders if text and paths.is_called(folder.path, text)]
+    matches = matches or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
+    if len(matches) > 1:  # a test has the name of its fit
+        matches = [folder for folder in matches if accepts(folder)] or matches
+    if len(matches) == 1:
+        return matches[0]
+    raise RunError(_several(text, matches) if matches else _none(text, folders, root))
 
 
 def newest_first(folders: Iterable[paths.RunFolder]) -> list[Run]:
-    """The runs that can be read, by when their records say that they were started, the newest first.
+    """Read runs, and sort them by when their records say that they were started, the newest first.
 
-    A folder's name says it only where nobody renamed it and no clock was wrong, and a run that goes on starts again.
+    A folder's name says it only where nobody renamed it and no clock was wrong, and a resumed run starts once more.
     """
-    found = []
+    runs = []
     for folder in folders:
         with suppress(RunError):
-            found.append(read_run(folder.path))
-    return sorted(found, key=_age, reverse=True)
+            runs.append(read_run(folder.path))
+    return sorted(runs, key=_age, reverse=True)
 
 
 def _age(run: Run) -> tuple[float, tuple[str, str, int]]:
@@ -75,7 +75,6 @@ def _age(run: Run) -> tuple[float, tuple[str, str, int]]:
 
 
 def _by_path(path: Path) -> paths.RunFolder | None:
-    """A run that a path leads to."""
     for folder in (path, path.parent) if path.exists() else ():
         is_run = paths.is_run(folder.name) and (folder / paths.CONFIG).is_file()
         if is_run or (folder / paths.RECORD).is_file():
@@ -84,7 +83,6 @@ def _by_path(path: Path) -> paths.RunFolder | None:
 
 
 def _start(folder: paths.RunFolder) -> str:
-    """When a run started, more exactly than its name says."""
     try:
         return str(read_run(folder.path).facts.get("started"))
     except RunError:
@@ -95,12 +93,12 @@ def _names(folder: paths.RunFolder) -> tuple[str, str]:
     return folder.id, folder.path.name
 
 
-def _several(text: str, found: list[paths.RunFolder]) -> str:
-    shown = [f"  {folder.id}" for folder in found[:_MOST_SHOWN]]
-    more = [f"  ... and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
-    is_name = paths.is_called(found[0].path, text)
+def _several(text: str, matches: list[paths.RunFolder]) -> str:
+    shown = [f"  {folder.id}" for folder in matches[:_MOST_SHOWN]]
+    more = [f"  ... and {len(matches) - _MOST_SHOWN} more"] if len(matches) > _MOST_SHOWN else []
+    is_name = paths.is_called(matches[0].path, text)
     which = ("the name", "take an id") if is_name else ("the beginning", "write more of it")
-    return "\n".join([f"`{text}` is {which[0]} of {len(found)} runs; {which[1]}:", *shown, *more])
+    return "\n".join([f"`{text}` is {which[0]} of {len(matches)} runs; {which[1]}:", *shown, *more])
 
 
 def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:

@@ -43,7 +43,7 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """The same for the same code, but for what is left out of it."""
+        """A hash of the code, but for what is left out of it."""
         hashed = hashlib.sha256(f"{self.commit}\0{self.patch}".encode(errors="surrogateescape"))
         for name, text in sorted(self.untracked.items()):
             hashed.update(f"\0{name}\0{text}".encode(errors="surrogateescape"))
@@ -51,7 +51,7 @@ class Source:
 
 
 def git(folder: Path, *words: str, text: str | None = None) -> str:
-    """What a git command prints.
+    """Run a git command, and return what it prints.
 
     Raises:
         OSError: there is no git.
@@ -68,11 +68,7 @@ def git(folder: Path, *words: str, text: str | None = None) -> str:
 
 
 def source_of(folder: Path, secrets: Secrets, *, without: Path) -> Source | None:
-    """The state of the checkout that a folder is in; None if it is in none.
-
-    Args:
-        without: the folder of the runs, which are no source.
-    """
+    """Return the state of the checkout that a folder is in, without the folder of the runs; None if it is in none."""
     try:
         root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
     except (OSError, subprocess.SubprocessError):
@@ -125,7 +121,7 @@ def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
 
 
 def _untracked(root: Path, runs: Path) -> Iterator[str]:
-    """The source files that git neither knows nor ignores."""
+    """Yield the source files that git neither knows nor ignores."""
     for name in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
         path = root / name
         is_source = path.suffix in _SOURCES and not path.is_symlink() and path.is_file()

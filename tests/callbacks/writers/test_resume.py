@@ -249,7 +249,7 @@ def test_the_runner_goes_on_in_the_runs_folder(own_place: Path) -> None:
         ({"inputs": ["seed=3"]}, ConfigError, "seed: it was 0, and is 3; a prediction goes on with the config"),
         ({"inputs": ["trainer::max_epochs=3"]}, ConfigError, "trainer::max_epochs: it was not there, and is 3"),
         ({"ckpt_path": "x.ckpt"}, ConfigError, "goes on with the checkpoint that it began with"),
-        ({"stage": "fit"}, ConfigError, "`resume` goes on with a prediction; the stage is `fit`"),
+        ({"stage": "fit"}, ConfigError, "`resume` is for a prediction; the stage is `fit`"),
         ({"resume": "nowhere"}, PredictionError, "nowhere is no run's folder: it is not there"),
         ({"resume": "."}, PredictionError, "it has no config.yaml"),
     ],
@@ -264,7 +264,7 @@ def test_what_a_resumed_run_cannot_be_given(own_place: Path, arguments: Any, err
 
 def test_a_run_without_a_prediction(own_place: Path, config: dict[str, Any]) -> None:
     trained = Runner().execute("fit", [{**config, "trainer": {**config["trainer"], "fast_dev_run": True}}])
-    with pytest.raises(PredictionError, match=r"there is no prediction to go on with in .*: it has no writers"):
+    with pytest.raises(PredictionError, match=r"there is no prediction to resume in .*: it has no writers"):
         Runner().run("predict", resume=trained.folder.path)
 
 

@@ -117,7 +117,7 @@ def test_a_torn_checkpoint_is_skipped(job: dict[str, Any], caplog: Any) -> None:
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from(job: dict[str, Any]) -> None:
     folder = fit_until(5, [job])
     before = (folder / "run.json").read_bytes(), (folder / "metrics.csv").read_bytes()
-    with pytest.raises(CheckpointError, match=r"-run has no checkpoint, so there is nothing to go on from"):
+    with pytest.raises(CheckpointError, match=r"-run has no checkpoint, so there is nothing to resume from"):
         Runner().resume("last")
     assert before == ((folder / "run.json").read_bytes(), (folder / "metrics.csv").read_bytes())
 
@@ -275,7 +275,7 @@ def test_only_fits_that_do_not_run_go_on(job: dict[str, Any]) -> None:
     Runner().run("test", [job, "run::name=tested"], verbose=False)
     with pytest.raises(RunError, match="there is no fit among the 1 runs"):
         Runner().resume("last")
-    with pytest.raises(RunError, match="was a test, and only a fit goes on"):
+    with pytest.raises(RunError, match="was a test, and only a fit resumes"):
         Runner().resume(newest())
     folder = fit_until(15, [job])
     (folder / "run.json").write_text(json.dumps({**record(folder), **this_process(), "status": "running"}))
@@ -338,7 +338,7 @@ def test_weights_may_be_taken_of_a_fit_of_which_nobody_knows_whether_it_runs(
 def test_a_folder_that_cannot_be_written_to_is_refused(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fit_until(12, [job])
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
-    with pytest.raises(RunError, match=rf"{folder} cannot be written to, and a fit goes on in its folder"):
+    with pytest.raises(RunError, match=rf"{folder} cannot be written to, and a fit resumes in its folder"):
         Runner().resume("last")
 
 
@@ -535,6 +535,6 @@ def test_a_finished_run_hides_no_other(job: dict[str, Any], caplog: pytest.LogCa
         assert record(folder)["status"] == "finished"
         shutil.rmtree(folder)
         Path(f"kept-{number}").rename(folder)
-    assert "2099-01-01/00-00-00-run is finished; the newest fit that is not goes on: " in caplog.text
+    assert "2099-01-01/00-00-00-run is finished; the newest unfinished fit resumes: " in caplog.text
     Runner().resume("last", ["trainer::max_epochs=4"])
     assert record(later)["progress"]["step"] == 40, "with overrides, the one that was started last"

@@ -1,121 +1,114 @@
-"""A stage whose parts are missing, as far as the classes and the config tell; the engine asks again what was built."""
+"""Parts that a stage lacks, as far as the classes and the config tell; the engine looks once more at what was built."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from glob import glob, has_magic
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from lighter.base import BaseModule
 from lighter.config.problems import nearest
-from lighter.config.tree import Node, is_reference, join
+from lighter.config.tree import Node, is_reference
 from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
-from lighter.engine.check.found import Found
-from lighter.engine.lightning_classes import inherits, lightnings
-from lighter.parts.hooks import is_marked
+from lighter.engine.check.context import Context, is_ours
+from lighter.parts.hooks import ExistsIf, is_marked
 
-_BASES = ("LightningModule", "LightningDataModule")
+_LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
+_HOOKS = (*STEPS.values(), *(f"{mode}_dataloader" for mode in LOADERS.values()))
 
 
-def check_missing(found: Found, given: Collection[str] = ()) -> None:
-    """The module has the stage's step and its parts, and somebody has the data."""
-    module = found.kind(found.section)
-    if module is None or not is_a(module) or not inherits(module, "LightningModule"):
+def check_missing(context: Context, arguments: Collection[str] = ()) -> None:
+    """Add a problem if the module lacks the stage's step or a part, or nothing has the data."""
+    module, stage, section = context.kind(context.section), context.stage, context.section
+    if module is None or not is_a(module) or not issubclass(module, LightningModule):
         return
-    step = STEPS.get(found.stage)
-    if step is not None and not _has(found, found.section, module, step) and not _exists_sometimes(module, step):
-        found.problem(*no_step(module, found.section, found.stage))
-    loader = f"{LOADERS[found.stage]}_dataloader"
-    has_data = "data" in found.tree.value and found.tree.value["data"].value is not None
-    data = found.kind("data") if has_data else None
-    unknown = has_data and (data is None or not is_a(data))
-    sources = [(found.section, module), *([("data", data)] if data is not None else [])]
-    is_given = LOADER_ARGUMENTS[found.stage] in given or found.argument(
-        f"args::{found.stage}", LOADER_ARGUMENTS[found.stage]
-    )
-    if not unknown and not is_given and not any(_has(found, path, kind, loader) for path, kind in sources):
-        found.problem(*no_loader(found.section, found.stage))
-    if is_ours(module):
-        for key, example in _without(found, module).missing(found.stage):
-            found.problem(*no_part(found.section, found.stage, key, example))
+    step = STEPS.get(stage)
+    if step is not None and not _exists_sometimes(module, step) and not _has(context, section, module, step):
+        context.problem(*no_step(module, section, stage))
+    loader = f"{LOADERS[stage]}_dataloader"
+    has_data = "data" in context.tree.value and context.tree.value["data"].value is not None
+    data = context.kind("data") if has_data else None
+    is_unknown = has_data and (data is None or not is_a(data))
+    sources = [(section, module), *([("data", data)] if data is not None else [])]
+    is_given = LOADER_ARGUMENTS[stage] in arguments or context.argument(f"args::{stage}", LOADER_ARGUMENTS[stage])
+    if not is_unknown and not is_given and not any(_has(context, path, kind, loader) for path, kind in sources):
+        context.problem(*no_loader(section, stage))
+    if is_ours(module) and issubclass(module, BaseModule):
+        bare: Any = object.__new__(module)  # to be asked what it misses, and for nothing else
+        for key in module.needed_for:
+            bare.__dict__[key] = context.argument(section, key)
+        for key, example in bare.missing(stage):
+            context.problem(*no_part(section, stage, key, example))
 
 
-def check_checkpoints(found: Found, given: Collection[str]) -> None:
-    """The checkpoints that the config names are there."""
-    start = found.argument(f"args::{found.stage}", "ckpt_path") if "ckpt_path" not in given else None
+def _has(context: Context, path: str, kind: type, hook: str) -> bool:
+    """Return whether a class has a step or dataloader, or may have it for all that can be told."""
+    if _exists_sometimes(kind, hook):
+        return not is_ours(kind) or _is_configured(context, path, hook)
+    method = inspect.getattr_static(kind, hook, None)
+    bases = (LightningModule, LightningDataModule)
+    if not is_marked(method, "is_missing") and all(
+        method is not inspect.getattr_static(base, hook, None) for base in bases
+    ):
+        return True
+    return any(_may_assign(member, hook) for member in _members(kind))
+
+
+def _exists_sometimes(kind: type, hook: str) -> bool:
+    """Return whether a step or dataloader of ours exists only where there is data for it."""
+    return isinstance(inspect.getattr_static(kind, hook, None), ExistsIf)
+
+
+def _is_configured(context: Context, path: str, hook: str) -> bool:
+    """Return whether a part of ours that exists only with its data was given some."""
+    if path != "system":
+        return context.argument(path, hook) is not None
+    loaders = context.argument(path, "dataloaders")
+    if loaders is None:  # a system without any dataloaders takes them from elsewhere
+        return not hook.endswith("_dataloader")
+    is_by_mode = isinstance(loaders[1].value, dict)
+    return not is_by_mode or context.argument(loaders[0], LOADERS[context.stage]) is not None
+
+
+def _members(kind: type) -> list[object]:
+    """Return the members of the user's classes among the bases."""
+    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _LIBRARIES]
+    return [member for each in users for member in vars(each).values()]
+
+
+def _may_assign(member: object, hook: str) -> bool:
+    """Return whether a method uses the name of a hook, or sets attributes by names that are not known."""
+    code = getattr(member, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    if hook in code.co_names or hook in code.co_consts:
+        return True
+    return hook in _HOOKS and not {"setattr", "__dict__"}.isdisjoint(code.co_names)
+
+
+def check_checkpoints(context: Context, arguments: Collection[str]) -> None:
+    """Add a problem for each checkpoint in the config that does not exist."""
+    start = context.argument(f"args::{context.stage}", "ckpt_path") if "ckpt_path" not in arguments else None
     if start is not None and start[1].value not in ("last", "best"):
-        _check_file(found, *start)
-    module = found.kind(found.section)
-    weights = found.argument(found.section, "ckpt_path")
-    if found.stage == "fit" and weights is not None and hasattr(module, "needed_for"):
-        path, node = weights
-        for here in [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]:
-            inner = found.argument(here, "path") or (here, found.node(here))
-            _check_file(found, *inner)
+        _check_file(context, *start)
+    weights = context.argument(context.section, "ckpt_path")
+    if context.stage == "fit" and weights is not None and hasattr(context.kind(context.section), "needed_for"):
+        for path in context.items(weights[0]):
+            _check_file(context, *(context.argument(path, "path") or (path, context.node(path))))
 
 
-def _check_file(found: Found, path: str, node: Node) -> None:
+def _check_file(context: Context, path: str, node: Node) -> None:
     name = node.value
     if not isinstance(name, str) or is_reference(name) or "://" in name or Path(name).expanduser().exists():
         return
     if has_magic(name) and glob(str(Path(name).expanduser()), recursive=True):
         return
     folder = Path(name).parent
-    beside = sorted(str(file) for file in folder.glob(f"*{Path(name).suffix}")) if folder.is_dir() else []
-    hint = nearest(name, beside) if folder.is_dir() else f"There is no folder {folder}."
-    found.problem(f"there is no checkpoint {name}", path, hint)
-
-
-def _without(found: Found, module: type) -> Any:
-    """A bare module that has the parts which the config gives: to be asked what it misses, and for nothing else."""
-    bare: Any = object.__new__(module)
-    for key in getattr(module, "needed_for", ()):
-        bare.__dict__[key] = found.argument(found.section, key)
-    return bare
-
-
-def _has(found: Found, path: str, kind: type, hook: str) -> bool:
-    """Whether a class has a step or dataloader, or may have it for all that can be told."""
-    own = inspect.getattr_static(kind, hook, None)
-    if _exists_sometimes(kind, hook):
-        return not is_ours(kind) or _is_configured(found, path, hook)
-    bases = [base for name in _BASES if (base := lightnings(name)) is not None]
-    written = not is_marked(own, "is_missing")
-    written = written and all(own is not inspect.getattr_static(base, hook, None) for base in bases)
-    return written or any(hook in names for names in _names_in(kind))
-
-
-def _exists_sometimes(kind: type, hook: str) -> bool:
-    """Whether a step or dataloader of ours exists only where there is data for it."""
-    return type(inspect.getattr_static(kind, hook, None)).__name__ == "ExistsIf"
-
-
-def _is_configured(found: Found, path: str, hook: str) -> bool:
-    """Whether a part of ours that exists only with its data was given some."""
-    if path != "system":
-        return found.argument(path, hook) is not None
-    loaders = found.argument(path, "dataloaders")
-    if loaders is None:  # a system without any dataloaders takes them from elsewhere
-        return not hook.endswith("_dataloader")
-    return not isinstance(loaders[1].value, dict) or found.argument(loaders[0], LOADERS[found.stage]) is not None
-
-
-def is_ours(kind: type) -> bool:
-    """Whether the constructor of a class is Lighter's own."""
-    constructor = inspect.getattr_static(kind, "__init__")
-    return str(getattr(constructor, "__module__", "")).startswith("lighter.")
-
-
-def _names_in(kind: type) -> Iterator[tuple[str, ...]]:
-    """The names that the methods of a class of the user's use: one may assign a hook, or make it otherwise."""
-    for each in kind.__mro__:
-        if each.__module__.partition(".")[0] in ("lighter", "pytorch_lightning", "lightning", "torch", "builtins"):
-            continue
-        for member in vars(each).values():
-            code = getattr(member, "__code__", None)
-            if isinstance(code, CodeType):
-                yield (*code.co_names, *(name for name in code.co_consts if isinstance(name, str)))
-                if "setattr" in code.co_names or "__dict__" in code.co_names:
-                    yield tuple(STEPS.values()) + tuple(f"{mode}_dataloader" for mode in LOADERS.values())
+    siblings = sorted(str(file) for file in folder.glob(f"*{Path(name).suffix}")) if folder.is_dir() else []
+    hint = nearest(name, siblings) if folder.is_dir() else f"There is no folder {folder}."
+    context.problem(f"there is no checkpoint {name}", path, hint)

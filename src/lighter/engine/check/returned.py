@@ -1,4 +1,4 @@
-"""Whether a function returns a dict, by its annotation or its source."""
+"""Tell whether a function returns a dict, by its annotation or its source."""
 
 from __future__ import annotations
 

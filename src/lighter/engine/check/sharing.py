@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from typing import Any
 
-from lighter.config.tree import Node, join
-from lighter.engine.check.found import Found
+from torchmetrics import MetricCollection
 
-_MODES = ("train", "val", "test")
+from lighter.config.tree import join
+from lighter.engine.check.context import Context
+from lighter.parts.metrics.foreign import has_methods
 
 
-def check_sharing(found: Found) -> None:
-    """A problem for each reference by which a mode gets a metric that another mode has."""
-    if "torchmetrics" not in sys.modules:
-        return
+def check_sharing(context: Context) -> None:
+    """Add a problem for each reference by which a mode gets a metric that another mode has."""
     owners: dict[str, str] = {}
-    told: set[str] = set()
-    for mode in _MODES:
-        path = f"{found.section}::metrics::{mode}" if found.section == "system" else f"model::{mode}_metrics"
-        for metric, by in _metrics(found, path, None) if found.tree.find(path) is not None else ():
+    reported: set[str] = set()
+    for mode in ("train", "val", "test"):
+        path = f"system::metrics::{mode}" if context.section == "system" else f"model::{mode}_metrics"
+        for metric, reference in _metrics(context, path):
             owner = owners.setdefault(metric, mode)
-            if owner != mode and by is not None and by not in told:
-                told.add(by)
-                text = found.node(by).value
+            if owner != mode and reference is not None and reference not in reported:
+                reported.add(reference)
+                text = context.node(reference).value
                 message = f"`{text}` is the same for {owner} and {mode}: the states of its metrics would mix"
-                found.problem(message, by, f"Copy the definition: `%{text[1:]}`")
+                context.problem(message, reference, f"Copy the definition: `%{text[1:]}`")
 
 
-def _metrics(found: Found, path: str, by: str | None) -> Iterator[tuple[str, str | None]]:
-    """The path of each metric that a value has, and of the reference that leads to it, if one does."""
-    from lighter.parts.metrics.foreign import has_methods
-
-    torchmetrics: Any = sys.modules["torchmetrics"]
-    ahead = [(path, by)]
+def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the path of each metric that a value has, and of the reference that leads to it, if one does."""
+    ahead: list[tuple[str, str | None]] = [(path, None)]
     seen: set[str] = set()  # references may go round in a circle
     while ahead:
-        path, by = ahead.pop()
-        followed = found.followed(path)
-        by = path if followed != path else by
-        node: Node | None = found.tree.find(followed)
+        path, reference = ahead.pop()
+        followed = context.followed(path)
+        reference = path if followed != path else reference
+        node = context.tree.find(followed)
         if node is None or followed in seen:
             continue
         seen.add(followed)
-        kind = found.kind(followed)
-        if kind is not None and (has_methods(kind) or issubclass(kind, torchmetrics.MetricCollection)):
-            yield followed, by
-        ahead += [(join(followed, step), by) for step in reversed([*node.steps()])]
+        kind = context.kind(followed)
+        if kind is not None and (has_methods(kind) or issubclass(kind, MetricCollection)):
+            yield followed, reference
+        ahead += [(join(followed, step), reference) for step in reversed([*node.steps()])]

@@ -6,102 +6,73 @@ values, Lightning is asked: a trainer of one CPU process is made of them and thr
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+import pytorch_lightning as pl
+from pytorch_lightning.accelerators import AcceleratorRegistry
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+from pytorch_lightning.strategies import StrategyRegistry
+
 from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
 from lighter.config.defaults import LOGGERS
 from lighter.config.problems import indefinite, nearest
-from lighter.config.tree import Node, disabled, is_reference, is_target, join
+from lighter.config.tree import Node, is_reference, is_target, join
 from lighter.engine.check.constructors import is_known, refused
-from lighter.engine.check.found import Found
+from lighter.engine.check.context import Context
 from lighter.engine.check.metrics import is_factory
-from lighter.engine.lightning_classes import inherits
+from lighter.engine.trial import without_advice
+from lighter.trainer import OWN_ARGUMENTS
 
-# What it depends on which machine runs it, what changes torch for the whole process, and what is made by the config.
+# Arguments that depend on the machine, that change torch for the whole process, or that are made by the config.
 _NOT_ASKED = frozenset(
     {"accelerator", "benchmark", "callbacks", "default_root_dir", "deterministic", "devices", "logger", "num_nodes"}
     | {"plugins", "precision", "strategy", "sync_batchnorm"}
 )
 _AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
 _DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
-_KINDS = {  # what Lightning asks of the objects that it is given
+_KINDS = {  # an attribute that Lightning asks of the objects that it is given
     "callbacks": ("callback", "state_key", "pytorch_lightning.callbacks.EarlyStopping, monitor: val/loss/epoch"),
     "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
     "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
 }
-_PACKAGES = {  # what has to be installed for Lightning's loggers, one of these, by the names of their modules
+_PACKAGES = {  # the packages that Lightning's loggers need, one of these, by the names of their modules
     "TensorBoardLogger": ("tensorboard", "tensorboardX"),
     "WandbLogger": ("wandb",),
     "MLFlowLogger": ("mlflow",),
     "CometLogger": ("comet_ml",),
 }
-_SWITCHES = {"enable_checkpointing": "Checkpoint", "enable_progress_bar": "ProgressBar"}
+_SWITCHES: dict[str, type] = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
+Mistakes = Iterator[tuple[str, str, str]]  # the key of an argument, a message and a hint
 
 
-def check_trainer(found: Found) -> None:
+def check_trainer(context: Context) -> None:
     """Add a problem for each argument that Lightning's trainer refuses, or that is known to fail."""
-    path = found.followed("trainer")
-    kind, node = found.kind(path), found.tree.find(path)
-    if not inherits(kind, "Trainer") or node is None or not isinstance(node.value, dict):
+    path = context.followed("trainer")
+    kind, node = context.kind(path), context.tree.find(path)
+    if kind is None or not issubclass(kind, pl.Trainer) or node is None or not isinstance(node.value, dict):
         return
-    wrong = {problem.path for problem in found.problems}
+    wrong = {problem.path for problem in context.problems}
     values = {str(key): plain(child) for key, child in node.value.items() if join(path, key) not in wrong}
-    of_values = [*_misnamed(values), *_out_of_range(values), *_no_loggers(values)]
-    for key, message, hint in [*of_values, *_against_callbacks(found, values)]:
-        found.problem(message, join(path, key), hint)
+    mistakes = [*_misnamed(values), *_out_of_range(values), *_no_loggers(values), *_switched_off(context, values)]
+    for key, message, hint in mistakes:
+        context.problem(message, join(path, key), hint)
         values.pop(key, None)
-    if found.asks and set(values) <= _parameters() | _own_arguments():
+    allowed = {*inspect.signature(pl.Trainer).parameters, *OWN_ARGUMENTS, "_target_"}
+    if context.constructs and set(values) <= allowed:
         for key, message, hint in _refused_by_lightning(values):
-            found.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
-    _check_kinds(found)
-    _check_packages(found)
-    _check_twice(found)
+            context.problem(f"Trainer: {message}", join(path, key) if key else path, hint)
+    _check_kinds(context)
+    _check_packages(context)
+    _check_twice(context)
 
 
-def _check_kinds(found: Found) -> None:
-    """Callbacks, loggers and profilers are such, by what they have rather than by their class."""
-    for key, (noun, attribute, example) in _KINDS.items():
-        for path, kind in _objects(found, key):
-            if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
-                found.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
-
-
-def _check_packages(found: Found) -> None:
-    """Add a problem for each logger of Lightning's whose package is not installed: it says so only when it is made."""
-    for path, kind in _objects(found, "logger"):
-        if not isinstance(kind, type):
-            continue
-        for needed in filter(None, (_PACKAGES.get(each.__name__) for each in kind.__mro__)):
-            if not any(name in sys.modules or find_spec(name) for name in needed):
-                package = needed[0].replace("_", "-")
-                hint = f"pip install {package}"
-                found.problem(f"{kind.__name__} needs the package `{package}`, which is not installed", path, hint)
-
-
-def _parameters() -> set[str]:
-    import inspect
-
-    from pytorch_lightning import Trainer
-
-    return {*inspect.signature(Trainer).parameters, "_target_"}
-
-
-def _own_arguments() -> set[str]:
-    from lighter.trainer import OWN_ARGUMENTS
-
-    return set(OWN_ARGUMENTS)
-
-
-def _misnamed(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Names that Lightning does not have."""
-    from pytorch_lightning.accelerators import AcceleratorRegistry
-    from pytorch_lightning.strategies import StrategyRegistry
-
+def _misnamed(values: dict[str, Any]) -> Mistakes:
     known = {
         "strategy": ["auto", *StrategyRegistry.available_strategies()],
         "accelerator": ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())],
@@ -112,8 +83,8 @@ def _misnamed(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield key, f"there is no {key} `{value}`", nearest(value, names)
 
 
-def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Numbers that Lightning takes, and fails of."""
+def _out_of_range(values: dict[str, Any]) -> Mistakes:
+    """Yield numbers that Lightning takes, and fails of."""
     for key in _AT_LEAST_ONE:
         value = values.get(key)
         if isinstance(value, (int, float)) and value < 1:
@@ -126,18 +97,6 @@ def _out_of_range(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "devices", f"these are no devices: {indefinite(devices)}", example
 
 
-def _no_loggers(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield what stands for a logger and is none; names that there are stand for definitions by now."""
-    given = values.get("logger")
-    several = isinstance(given, list)
-    for index, value in enumerate(given if isinstance(given, list) else [given]):
-        key = join("logger", index) if several else "logger"
-        if isinstance(value, str):
-            yield key, f"there is no logger `{value}`", nearest(value, LOGGERS)
-        elif several and isinstance(value, (int, float)):
-            yield key, f"a logger is an object or a name; found {indefinite(value)}", f"Names: {', '.join(LOGGERS)}."
-
-
 def _are_devices(value: Any) -> bool:
     if isinstance(value, str):
         return _DEVICES.fullmatch(value) is not None and value != "0"
@@ -146,52 +105,79 @@ def _are_devices(value: Any) -> bool:
     return not isinstance(value, (int, float)) or value == -1 or value >= 1
 
 
-def _against_callbacks(found: Found, values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Something that is switched off, and there."""
-    from pytorch_lightning import callbacks
+def _no_loggers(values: dict[str, Any]) -> Mistakes:
+    """Yield values in the place of a logger; known names were replaced by definitions before."""
+    written = values.get("logger")
+    several = isinstance(written, list)
+    for index, value in enumerate(written if isinstance(written, list) else [written]):
+        key = join("logger", index) if several else "logger"
+        if isinstance(value, str):
+            yield key, f"there is no logger `{value}`", nearest(value, LOGGERS)
+        elif several and isinstance(value, (int, float)):
+            yield key, f"a logger is an object or a name; found {indefinite(value)}", f"Names: {', '.join(LOGGERS)}."
 
+
+def _switched_off(context: Context, values: dict[str, Any]) -> Mistakes:
+    """Yield switches that are off although a callback of the kind is there."""
     for key, base in _SWITCHES.items():
-        kind = getattr(callbacks, base)
-        there = [each for _, each in _callbacks(found) if each is not None and issubclass(each, kind)]
-        if values.get(key) is False and there:
-            yield key, f"this switches off what `callbacks` has: {there[0].__name__}", "Leave one of them out."
+        kinds = [kind for _, kind in _objects(context, "callbacks") if kind is not None and issubclass(kind, base)]
+        if values.get(key) is False and kinds:
+            yield key, f"this switches off what `callbacks` has: {kinds[0].__name__}", "Leave one of them out."
 
 
-def _callbacks(found: Found) -> Iterator[tuple[str, type | None]]:
-    return _objects(found, "callbacks")
+def _refused_by_lightning(values: dict[str, Any]) -> Mistakes:
+    left_out = {*_NOT_ASKED, *OWN_ARGUMENTS, "_target_"}
+    asked = {key: value for key, value in values.items() if key not in left_out and is_known(value)}
+    if values.get("accelerator") == "cpu" and is_known(values.get("devices")) and "devices" in values:
+        asked["devices"] = values["devices"]
+    if values.get("barebones") is True and values.get("logger", False) not in (False, None):
+        asked["logger"] = True
+
+    def make(**arguments: Any) -> pl.Trainer:
+        return pl.Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
+
+    with without_advice():
+        yield from refused(make, asked)
 
 
-def _objects(found: Found, key: str) -> Iterator[tuple[str, type | None]]:
-    """Yield the path and the class of each object in an argument of the trainer, alone or in a list."""
-    given = found.argument("trainer", key)
-    if given is None or is_reference(given[1].value):
-        return
-    path, node = given
-    for here in [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]:
-        if not _is_off(found.node(here)):
-            yield here, found.kind(here)
+def _objects(context: Context, key: str) -> Iterator[tuple[str, type | None]]:
+    argument = context.argument("trainer", key)
+    return context.objects(key) if argument is not None and not is_reference(argument[1].value) else iter(())
 
 
-def _is_off(node: Node) -> bool:
-    return disabled(node.value) is not False
+def _check_kinds(context: Context) -> None:
+    """See that callbacks, loggers and profilers are such, by what they have rather than by their class."""
+    for key, (noun, attribute, example) in _KINDS.items():
+        for path, kind in _objects(context, key):
+            if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
+                context.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
 
 
-def _check_twice(found: Found) -> None:
-    """Two callbacks with a state that are the same: their states have one name in the checkpoint."""
-    seen: dict[tuple[Any, ...], str] = {}
-    for path, kind in _callbacks(found):
-        node = found.tree.find(found.followed(path))
-        stateful = (
-            kind is not None and not _is_callbacks_own(kind, "state_dict") and _is_callbacks_own(kind, "state_key")
-        )
-        named = kind is not None and kind.__name__ in ("ModelCheckpoint", "EarlyStopping")
-        if node is None or not is_target(node.value) or not (stateful or named):
+def _check_packages(context: Context) -> None:
+    """Add a problem for each logger of Lightning's whose package is not installed: it says so only when it is made."""
+    for path, kind in _objects(context, "logger"):
+        for needed in filter(None, (_PACKAGES.get(each.__name__) for each in (kind.__mro__ if kind else ()))):
+            if kind is not None and not any(name in sys.modules or find_spec(name) for name in needed):
+                package = needed[0].replace("_", "-")
+                message = f"{kind.__name__} needs the package `{package}`, which is not installed"
+                context.problem(message, path, f"pip install {package}")
+
+
+def _check_twice(context: Context) -> None:
+    """Find two callbacks with a state that are the same: their states have one name in the checkpoint."""
+    seen: dict[tuple[type, str], str] = {}
+    for path, kind in _objects(context, "callbacks"):
+        node = context.tree.find(context.followed(path))
+        if kind is None or node is None or not is_target(node.value):
+            continue
+        is_named = kind.__name__ in ("ModelCheckpoint", "EarlyStopping")  # by their arguments
+        if not is_named and (_is_callbacks_own(kind, "state_dict") or not _is_callbacks_own(kind, "state_key")):
             continue
         arguments = plain(Node({key: child for key, child in node.value.items() if key != "_target_"}, node.origin))
-        key = (kind, repr(arguments) if named else "")
-        if "object object" not in key[1] and key in seen:
-            message = f"this is the second {kind.__name__ if kind else ''} like this one; Lightning takes one"
-            found.problem(message, path, f"The first is `{seen[key]}`.")
+        key = (kind, repr(arguments) if is_named else "")
+        if "object object" not in key[1] and key in seen:  # an unknown value
+            message = f"this is the second {kind.__name__} like this one; Lightning takes one"
+            context.problem(message, path, f"The first is `{seen[key]}`.")
         seen.setdefault(key, path)
 
 
@@ -200,23 +186,3 @@ def _is_callbacks_own(kind: type, name: str) -> bool:
     return getattr(kind, name, None) in [
         getattr(base, name) for base in kind.__mro__ if base.__name__ == "Callback" and name in vars(base)
     ]
-
-
-def _refused_by_lightning(values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield the arguments that Lightning's own constructor refuses, one after the other."""
-    from pytorch_lightning import Trainer
-
-    from lighter.engine.trial import without_advice
-
-    own = _own_arguments() | {"_target_"}
-    asked = {key: value for key, value in values.items() if key not in _NOT_ASKED | own and is_known(value)}
-    if values.get("accelerator") == "cpu" and is_known(values.get("devices")) and "devices" in values:
-        asked["devices"] = values["devices"]
-    if values.get("barebones") is True and values.get("logger", False) not in (False, None):
-        asked["logger"] = True
-
-    def make(**arguments: Any) -> Any:
-        return Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **arguments})
-
-    with without_advice():
-        yield from refused(make, asked)

@@ -1,4 +1,4 @@
-"""The code of a run, restored from its record into a folder beside the user's own checkout, which is left as it is."""
+"""Restore the code of a run from its record, in a folder of its own: the user's checkout is left as it is."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+")
 
 @contextmanager
 def restored(run: Run, runs: Path) -> Iterator[Path]:
-    """A temporary checkout of the commit with the changes and the files of then; it is gone afterwards.
+    """Make a temporary checkout of the recorded commit, with its changes and files.
 
-    What git ignores, data above all, is linked from the user's checkout: it is on no record.
+    Files that git ignores, data above all, are linked from the user's checkout: they are on no record.
 
     Args:
         runs: the folder of the runs, which is not linked.
@@ -46,10 +46,8 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
             else:
                 git(origin, "init", "--quiet", str(checkout))
         except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", b"") or str(error).encode()
-            raise RunError(
-                f"the code of {run.id} cannot be restored: {said.decode(errors='replace').strip()}"
-            ) from error
+            reason = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
+            raise RunError(f"the code of {run.id} cannot be restored: {reason}") from error
         for name in source.get("untracked") or []:
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder.path / paths.SOURCE / name, checkout / name)
@@ -58,7 +56,7 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
 
 
 def _repository(source: Mapping[str, Any]) -> Path:
-    """A checkout that has the commit: where it was, or the one of the working directory."""
+    """Find a checkout that has the commit: where it was, or the one of the working directory."""
     commit = source.get("commit") or "HEAD"
     for folder in (Path(source["root"]), Path.cwd()):
         try:
@@ -73,17 +71,16 @@ def _repository(source: Mapping[str, Any]) -> Path:
 
 
 def _apply(run: Run, source: Mapping[str, Any], checkout: Path) -> None:
-    patch = run.folder.path / paths.PATCH
     if not source.get("changed"):
         return
-    text = patch.read_bytes().decode(errors="surrogateescape")
+    text = (run.folder.path / paths.PATCH).read_bytes().decode(errors="surrogateescape")
     if source.get("redacted"):
         text = _with_committed_lines(text, checkout)
     git(checkout, "apply", "--whitespace=nowarn", "-", text=text)
 
 
 def _with_committed_lines(patch: str, checkout: Path) -> str:
-    """A patch in which a secret was left out fits again where the commit has it: those lines are taken from there."""
+    """Make a patch fit in which a secret was left out: its lines are taken from the commit, where that has them."""
     lines, old, number = patch.split("\n"), [""], 0
     for index, line in enumerate(lines):
         hunk = _HUNK.match(line)
@@ -100,7 +97,7 @@ def _with_committed_lines(patch: str, checkout: Path) -> str:
 
 
 def _link_the_rest(origin: Path, checkout: Path, runs: Path) -> None:
-    """What git does not track in the user's checkout, as far as it is not restored, is there through links."""
+    """Link what git does not track in the user's checkout, as far as it is not restored."""
     words = ("ls-files", "--others", "--directory", "--no-empty-directory", "-z")
     for name in git(origin, *words).split("\0"):
         path, link = origin / name.rstrip("/"), checkout / name.rstrip("/")

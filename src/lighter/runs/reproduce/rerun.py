@@ -1,16 +1,17 @@
-"""`lighter reproduce`: what differs from then, the same run once more in a folder of its own, and what came of it.
+"""Repeat a run in a new folder, and compare it with the record: `lighter reproduce`.
 
-The run is a process of its own, in the working directory of then or in a restored checkout. No torch here.
+The new run is a process of its own, in the recorded working directory or in a restored checkout. No torch here.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,22 @@ _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
 
 
 def losses_of(run: Run, count: int) -> list[str]:
-    """The first losses of a run, as they were written: the same text is the same number, bit for bit.
+    """Read the first losses of a run, as they were written: the same text is the same number, bit for bit.
 
     Raises:
         RunError: there are not so many on record.
     """
-    found = _losses(run.folder)
-    if len(found) < count:
-        there = f"the losses of its first {len(found)} steps" if found else "no losses of single steps"
-        hint = f": --verify {len(found)} compares them all" if found else ": only a fit whose steps return a loss has"
-        raise RunError(f"{run.id} has {there} on record{hint}")
-    return found[:count]
+    losses = _losses(run.folder)
+    if len(losses) < count:
+        recorded = f"the losses of its first {len(losses)} steps" if losses else "no losses of single steps"
+        hint = f": --verify {len(losses)} compares them all" if losses else ": only a fit whose steps return a loss has"
+        raise RunError(f"{run.id} has {recorded} on record{hint}")
+    return losses[:count]
 
 
-def compare_losses(run: Run, again: paths.RunFolder, count: int) -> str | None:
-    """What differs in the first losses; an empty text if nothing does, None if they are not all there yet."""
-    then, now = losses_of(run, count), _losses(again)[:count]
+def compare_losses(run: Run, repeated: paths.RunFolder, count: int) -> str | None:
+    """Describe the differences of the first losses; an empty text if none, None if they are not all written yet."""
+    then, now = losses_of(run, count), _losses(repeated)[:count]
     if len(now) < count:
         return None
     wrong = [step for step in range(count) if then[step] != now[step]]
@@ -64,14 +65,14 @@ def _losses(folder: paths.RunFolder) -> list[str]:
 
 
 def differences_now(run: Run) -> list[Difference]:
-    """What is not as it was: packages and hardware."""
+    """Compare the packages and the hardware with those of a run."""
     now = {"software": provenance.software(), "hardware": provenance.hardware()}
     return environment({key: run.facts.get(key) for key in now}, now)
 
 
 @contextmanager
 def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[Path, Path | None]]:
-    """The code of a run: where to run it, and the restored checkout if there has to be one.
+    """Provide the code of a run: where to run it, and the restored checkout if it takes one.
 
     Raises:
         RunError: it cannot be restored.
@@ -113,23 +114,23 @@ def _current(source: Mapping[str, Any], run: Run, root: Path) -> Source | None:
 
 
 def command_of(
-    run: Run, root: Path, checkout: Path | None, given: Sequence[str], *, weights_only: bool = True
+    run: Run, root: Path, checkout: Path | None, overrides: Sequence[str], *, weights_only: bool = True
 ) -> list[str]:
-    """The command that runs it again.
+    """Return the command that repeats a run.
 
     Args:
-        given: overrides that give what was not saved.
+        overrides: values for the secrets that were not saved.
         weights_only: false if its checkpoint may hold objects, which can run code.
 
     Raises:
-        RunError: a secret is missing, or something else is to be another; or its record names no stage.
+        RunError: a secret is missing, an override is of something else, or the record names no stage.
     """
     if run.facts.get("stage") not in STAGES:
         raise RunError(f"{run.id} was a {run.facts.get('stage')}, and only these are repeated: {', '.join(STAGES)}")
     config = load([run.folder.config]).plain()
-    _require_secrets(run, config, given)
+    _require_secrets(run, config, overrides)
     facts = run.facts
-    words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *given]
+    words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *overrides]
     if checkout is not None and config.get("project"):
         inside = os.path.relpath(config["project"], facts["source"]["root"])
         if not inside.startswith(".."):
@@ -141,30 +142,17 @@ def command_of(
         "ckpt_path": first.get("checkpoint"),
         **({} if weights_only else {"weights_only": False}),
     }
-    return [
-        sys.executable,
-        "-m",
-        "lighter",
-        facts["stage"],
-        str(run.folder.config.resolve()),
-        *words,
-        *_options(arguments),
-    ]
-
-
-def _options(arguments: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
     for name, value in arguments.items():
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no_{name}")
         elif isinstance(value, str):
             words += [f"--{name}", value]
-    return words
+    return [sys.executable, "-m", "lighter", facts["stage"], str(run.folder.config.resolve()), *words]
 
 
-def _require_secrets(run: Run, config: Any, given: Sequence[str]) -> None:
+def _require_secrets(run: Run, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     left_out = list(missing(config))
-    named = [word.lstrip("=").partition("=")[0] for word in given]
+    named = [word.lstrip("=").partition("=")[0] for word in overrides]
     other = [name for name in named if name not in left_out]
     if other:
         hint = nearest(other[0], left_out) or f"With changes, it is another run: lighter fit {run.folder.config} ..."
@@ -178,7 +166,7 @@ def _require_secrets(run: Run, config: Any, given: Sequence[str]) -> None:
 def run_again(
     run: Run, root: Path, command: Sequence[str], cwd: Path, checkout: Path | None, look: Callable[[Run], None]
 ) -> tuple[int, Run | None]:
-    """Run the command; returns its exit code, and the new run if there is one.
+    """Run the command, and return its exit code and the new run, if there is one.
 
     Args:
         look: called with the new run every second while it runs.
@@ -193,9 +181,9 @@ def run_again(
             try:
                 process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                again = _started_by(process.pid, root)
-                if again is not None:
-                    look(again)
+                repeated = _started_by(process.pid, root)
+                if repeated is not None:
+                    look(repeated)
     except Stopped as stopped:
         process.send_signal(stopped.signum)  # a second one within half a second, after Ctrl-C say, is the same request
         process.wait()
@@ -207,31 +195,24 @@ def run_again(
 
 
 def _import_paths(run: Run, checkout: Path) -> list[str]:
-    """Where the restored code is imported from: the places in the user's checkout from which it would be, there."""
+    """Return where the restored code is imported from: the entries of `sys.path` in the user's checkout, there."""
     root = Path(run.facts["source"]["root"]).resolve()
-    found = []
-    for entry in sys.path:
-        path = Path(entry or ".").resolve()
-        if path == root or root in path.parents:
-            found.append(str(checkout / path.relative_to(root)))
+    entries = [Path(entry or ".").resolve() for entry in sys.path]
+    inside = [str(checkout / path.relative_to(root)) for path in entries if path.is_relative_to(root)]
     kept = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([*found, *kept]))
+    return list(dict.fromkeys([*inside, *kept]))
 
 
 def _started_by(pid: int, root: Path) -> Run | None:
-    """The run of a process, which is among the newest."""
-    for number, folder in enumerate(paths.all_runs(root)):
-        if number == 50:
-            break
-        try:
+    """Find the run of a process, which is among the newest."""
+    for folder in itertools.islice(paths.all_runs(root), 50):
+        with suppress(RunError):
             run = read_run(folder.path)
-        except RunError:
-            continue
-        if run.facts.get("pid") == pid:
-            return run
+            if run.facts.get("pid") == pid:
+                return run
     return None
 
 
-def outcome(run: Run, again: Run) -> list[Difference]:
-    """In what the data and the results are others than then."""
-    return [one for one in differences(run, again) if one.about in ("data", "results")]
+def outcome(run: Run, repeated: Run) -> list[Difference]:
+    """Compare the data and the results with those of a repeated run."""
+    return [one for one in differences(run, repeated) if one.about in ("data", "results")]

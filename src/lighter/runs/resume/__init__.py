@@ -1,1 +1,1 @@
-"""Runs that go on where they stopped, and runs that are repeated."""
+"""Resume fits and predictions that stopped."""

@@ -14,7 +14,7 @@ from lighter.config.expression import referred
 from lighter.config.plain_definitions import PlainDefinitions
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe import SafeMode
-from lighter.config.tree import SEPARATOR, join
+from lighter.config.tree import join, prefixes
 from lighter.errors import ConfigError
 from lighter.runs.record import CHECKPOINT_KEY, saved_form
 from lighter.runs.resume.schedule_lengths import NEW_SCHEDULE, ends_of
@@ -29,7 +29,7 @@ _HARMLESS = {  # arguments of loaders that change how data is fetched, not which
 }
 _HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
 _WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
-_COUNTS_STEPS = {  # of the trainer: what the numbers of steps and batches follow from that an expression takes from it
+_COUNTS_STEPS = {  # of the trainer: the number of steps or batches, which an expression may ask for, depends on these
     *("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches", "fast_dev_run"),
     *("devices", "num_nodes"),
 }
@@ -39,13 +39,11 @@ _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
 @dataclass(frozen=True)
 class Change:
-    """A value that is another now.
+    """A value of the config that changed; None stands for no value.
 
     Attributes:
         path: where it is used.
-        was: what it was; None if there was none.
-        now: what it is; None if there is none.
-        written: the path where it stands, if that is another: it is used by a reference.
+        written: where it stands: another path, if it is used by a reference.
     """
 
     path: str
@@ -56,13 +54,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Rule:
-    """A kind of change that some of a run's state does not survive.
-
-    Attributes:
-        reason: why.
-        takes: with which of `TAKES`, or `CKPT_PATH`, it is refused.
-        hint: what can be done instead.
-    """
+    """A kind of change that some of a run's state does not survive; `takes` are those for which it is refused."""
 
     reason: str
     takes: tuple[str, ...]
@@ -81,18 +73,16 @@ _SCHEDULER = Rule(
     f"{NEW_SCHEDULE}. To keep the old one: {{path}}={{was}}",
 )
 _DATA = Rule(
-    "the epoch and the step that it goes on from were counted on other data",
+    "the epoch and the step that it resumes from were counted on other data",
     (ALL, NO_OPTIMIZER),
     "To begin to count anew, in a new run: --take weights",
 )
 
 
 def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: Path | None = None) -> None:
-    """Compare the config of a checkpoint with what it is now.
+    """Compare the config of a checkpoint with the one that a fit is resumed with.
 
     Args:
-        checkpoint: its content.
-        now: the config that the fit is resumed with.
         take: one of `TAKES`, or `CKPT_PATH`.
         file: the config of a checkpoint that has none of its own.
 
@@ -113,9 +103,9 @@ def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: 
 
 
 def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path | None) -> Config | None:
-    """The config that a checkpoint was saved with; None where there is none, or none that can be read."""
-    own = checkpoint.get(CHECKPOINT_KEY)
-    written = own.get("config") if isinstance(own, Mapping) else None
+    """Read the config that a checkpoint was saved with; None where there is none, or none that can be read."""
+    ours = checkpoint.get(CHECKPOINT_KEY)
+    written = ours.get("config") if isinstance(ours, Mapping) else None
     if not isinstance(written, Mapping):
         return read([file], safe) if file is not None else None
     with suppress(ConfigError):  # a checkpoint may be of anybody
@@ -124,7 +114,7 @@ def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path 
 
 
 def _as_saved(config: Config) -> Config | None:
-    """A config as a checkpoint has it, without objects of Python; None where it is none without them."""
+    """Return a config as a checkpoint has it, without objects of Python; None where it is none without them."""
     plain = config.merged.plain()
     with suppress(ConfigError):
         return read([saved_form(plain, Secrets(plain))], config.safe)
@@ -132,7 +122,7 @@ def _as_saved(config: Config) -> Config | None:
 
 
 def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
-    """The changes that matter, each with its rule. Settings of optimizers have none: see `optimizer_settings.py`."""
+    """Yield the changes that matter, each with its rule. Optimizers' settings have none: `optimizer_settings.py`."""
     section = now.module_section
     if before.module_section != section:
         yield _MODULE, Change(section, before.module_section, section, section)
@@ -163,15 +153,12 @@ def _changes(
     outside: str = "",
     spelt: Callable[[str], str] = lambda key: key,
 ) -> Iterator[Change]:
-    """What differs in all that a path leads to, but for some keys below it and for references into a section.
+    """Yield the changes in all that a path leads to.
 
     Args:
-        was: the config before.
-        now: the config now.
-        path: where to look.
-        aside: keys below it that are left out.
+        aside: keys below the path that are left out.
         outside: a section into which no reference is followed.
-        spelt: what to compare values by: the same for two ways to write one thing, and no text for what is left out.
+        spelt: the key to compare a value by: the same for two ways to write one thing, and empty to leave it out.
     """
     one, other = (
         {
@@ -190,7 +177,7 @@ def _changes(
 
 
 def _of_scheduler(key: str) -> str:
-    """A key below `scheduler` as that of the scheduler itself, which may stand in a dict with a warm-up beside it."""
+    """Return a key below `scheduler` as that of the scheduler itself, which may be in a dict beside a warm-up."""
     first, _, rest = key.partition("::")
     if first.isdigit():
         return f"{first}::{_of_scheduler(rest)}" if _of_scheduler(rest) else ""
@@ -202,7 +189,7 @@ def _of_scheduler(key: str) -> str:
 def _values(
     objects: PlainDefinitions, path: str, shown: str, outside: str, seen: tuple[str, ...]
 ) -> Iterator[tuple[str, str, Any]]:
-    """The values at and below a path, references followed: where each is used, where it is written, and what it is."""
+    """Yield, for each value at and below a path, references followed: where it is used, where written, the value."""
     try:
         value = objects.definition(path)
     except KeyError:
@@ -239,13 +226,7 @@ def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
     else:
         hint = rule.hint.format(path=change.written, was="null" if change.was is None else change.was)
     if change.written != change.path:
-        used = next(path for path in _upwards(change.path) if now.merged.find(path) is not None)
+        used = next(path for path in reversed(prefixes(change.path)) if now.merged.find(path) is not None)
         message = f"this was {was}, and is {is_now}, and `{used}` refers to it; {rule.reason}"
         hint += f" (or another value for {used}, without the reference)" if rule is _SCHEDULER else ""
     return Problem(message, node.origin if node else None, change.written, hint)
-
-
-def _upwards(path: str) -> Iterator[str]:
-    """A path and those of what it is in."""
-    steps = path.split(SEPARATOR)
-    return (SEPARATOR.join(steps[:end]) for end in range(len(steps), 0, -1))

@@ -1,4 +1,4 @@
-"""`lighter resume`: a fit that goes on in its own folder, with its own loggers' runs."""
+"""Resume a fit in its own folder, with its own loggers' runs: `lighter resume` and `--auto_resume`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import Timer
-from torch.nn.parameter import is_lazy
-
-from lighter._lightning.access import is_search
-from lighter.base import BaseModule
 from lighter.config import Config, read
 from lighter.config.load import Input, is_override, load
 from lighter.config.problems import Problem
@@ -26,123 +18,38 @@ from lighter.config.safe import SafeMode
 from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import only_one, owned
-from lighter.parts.allocation import unfilled_memory
-from lighter.parts.optimization.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
 from lighter.processes.identity import is_here
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import FINISHED, Run, read_run, refuse_running, trusted
 from lighter.runs.record import saved_form
-from lighter.runs.resume.config_changes import ALL, NO_OPTIMIZER, WEIGHTS, refuse_changes
-from lighter.runs.resume.logger_arguments import CsvFiles, continue_definitions
-from lighter.runs.resume.saved_state import State, newest_good
+from lighter.runs.resume.config_changes import ALL, WEIGHTS, refuse_changes
+from lighter.runs.resume.resume_plan import ResumePlan
+from lighter.runs.resume.saved_state import newest_good
 from lighter.runs.secrets import Secrets
 from lighter.runs.select import find_run, newest_first
-from lighter.trainer import Trainer
 
 log = logging.getLogger("lighter")
 
-_OF_RANK_ZERO = "LIGHTER_GOES_ON"
+_OF_RANK_ZERO = "LIGHTER_GOES_ON"  # the environment variable by which the other processes learn the folder
 
 
-@dataclass(frozen=True)
-class GoingOn:
-    """A fit that goes on, as the runner asks it.
+@contextmanager
+def resumed(
+    wanted: str | Path, root: Path, overrides: Sequence[str], take: str, *, weights_only: bool = True
+) -> Iterator[tuple[ResumePlan, list[Input]]]:
+    """Plan how a run resumes, and lock its folder: see `plan_resume`.
 
-    Attributes:
-        run: the run as it was.
-        state: the checkpoint that it goes on from.
-        take: what of that: one of `TAKES`.
-        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
-        safe: the mode that the command asks for.
+    Raises:
+        RunError: there is no such run, it cannot be resumed, or another process has it.
     """
-
-    run: Run
-    state: State
-    take: str
-    weights_only: bool = True
-    safe: SafeMode | None = None
-
-    @property
-    def folder(self) -> paths.RunFolder | None:
-        """Where it goes on; None for a run that takes the weights alone, whose steps begin anew."""
-        return self.run.folder if self.take != WEIGHTS else None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """For the trainer's method. None is taken from the run's record: whoever wrote that is not who runs this."""
-        said = {} if self.weights_only else {"weights_only": False}
-        return said if self.take == WEIGHTS else {**said, "ckpt_path": str(self.state.path)}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For the record."""
-        return {"run": self.run.id, "checkpoint": str(self.state.path), "take": self.take, "step": self.step}
-
-    def build_trainer(self, objects: Any, build: Callable[[], Any]) -> Any:
-        """The trainer, whose loggers go on."""
-        if self.take == WEIGHTS:
-            return build()
-        continue_definitions(objects, self.run, self.state.next_step)
-        return self.csv_files().around(build)
-
-    def csv_files(self) -> CsvFiles:
-        """The files in which its CSV loggers go on."""
-        return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
-
-    def prepare(self, module: Any, trainer: Any) -> None:
-        """See that the weights fit, and have the trainer take what it is to take.
-
-        Raises:
-            CheckpointError: the weights are of another shape.
-            RunError: the trainer is to do less than was done.
-        """
-        _refuse_shapes(self.state, module)
-        if self.take != WEIGHTS:
-            _refuse_limits(self.state, trainer, self.run.id)
-        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
-            trainer.callbacks = [callback for callback in trainer.callbacks if not is_search(callback)]
-        trainer.callbacks.insert(0, _Takes(self))
-        log.info("goes on with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
-
-    @property
-    def step(self) -> int:
-        """The optimizer's steps that were taken."""
-        return int(self.state.content.get("global_step", 0))
-
-
-class _Takes(Callback):
-    """Takes from a checkpoint what was asked for."""
-
-    def __init__(self, going_on: GoingOn) -> None:
-        self.going_on = going_on
-
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Lightning takes the optimizers' state from here later on."""
-        if self.going_on.take == NO_OPTIMIZER:
-            checkpoint |= {"optimizer_states": [], "lr_schedulers": [], MANUAL_SCHEDULES: {}}
-            if isinstance(pl_module, BaseModule):
-                pl_module.begin_schedules()
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The optimizers are there, without their state."""
-        if self.going_on.take == WEIGHTS:
-            path, weights_only = self.going_on.state.path, self.going_on.weights_only
-            with unfilled_memory():
-                content = torch.load(path, map_location="cpu", weights_only=weights_only)
-            pl_module.load_state_dict(content["state_dict"])
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The state is loaded; nothing was trained yet."""
-        if self.going_on.take == WEIGHTS:
-            return
-        state = self.going_on.state
-        self.going_on.csv_files().drop(state, trainer, exact=getattr(trainer, "exact_resume", False))
-        if hasattr(type(pl_module), "steps_seen"):
-            pl_module.steps_seen = state.steps_seen
+    run = run_to_resume(wanted, root, overrides)
+    with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
+        run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
+        yield plan_resume(run, overrides, take, weights_only=weights_only)
 
 
 def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
-    """The run that is meant. `last` is the fit that was started last; without overrides, of those that did not finish.
+    """Find the run. `last` is the fit that was started last; without overrides, of those that did not finish.
 
     Raises:
         RunError: there is none.
@@ -162,7 +69,7 @@ def _last(root: Path, overrides: Sequence[str]) -> Run:
     stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
     unfinished = next(stopped, newest)
     if unfinished is not newest:
-        log.info("%s is finished; the newest fit that is not goes on: %s", newest.id, unfinished.id)
+        log.info("%s is finished; the newest unfinished fit resumes: %s", newest.id, unfinished.id)
     return unfinished
 
 
@@ -174,31 +81,16 @@ def _is_fit(folder: paths.RunFolder) -> bool:
         return False
 
 
-@contextmanager
-def resumed(
-    wanted: str | Path, root: Path, overrides: Sequence[str], take: str, *, weights_only: bool = True
-) -> Iterator[tuple[GoingOn, list[Input]]]:
-    """How a run goes on: see `going_on`. Nobody else may write into its folder for as long as this lasts.
-
-    Raises:
-        RunError: there is no such run, it cannot go on, or another process has it.
-    """
-    run = run_to_resume(wanted, root, overrides)
-    with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
-        run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
-        yield going_on(run, overrides, take, weights_only=weights_only)
-
-
-def going_on(
+def plan_resume(
     run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
-) -> tuple[GoingOn, list[Input]]:
-    """How a run goes on, and the inputs that it goes on with.
+) -> tuple[ResumePlan, list[Input]]:
+    """Plan how a run resumes, and return the inputs that it resumes with.
 
     Args:
         weights_only: false if its checkpoints may hold more than weights and plain data, which can run code.
 
     Raises:
-        RunError: it cannot: it is running, or no fit, or finished.
+        RunError: it is running, or no fit, or finished.
         CheckpointError: it has no checkpoint that can be used.
         ConfigError: its state means nothing with these overrides.
     """
@@ -214,12 +106,25 @@ def going_on(
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
     refuse_changes(state.content, now, take, run.folder.config)
-    return GoingOn(run, state, take, weights_only), inputs
+    return ResumePlan(run, state, take, weights_only), inputs
+
+
+def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
+    stage = run.facts.get("stage")
+    if stage != "fit":
+        raise RunError(f"{run.id} was a {stage}, and only a fit resumes; run it again: lighter reproduce {run.id}")
+    is_only_read = take == WEIGHTS
+    if not is_only_read or is_here(run.facts.get("host")):  # a run that is here may delete what is about to be read
+        refuse_running(run)
+    if not is_only_read and not os.access(run.folder.path, os.W_OK):
+        raise RunError(f"{run.folder.path} cannot be written to, and a fit resumes in its folder")
+    if run.status == FINISHED and not overrides:
+        raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
 
 
 @contextmanager
-def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> Iterator[GoingOn | None]:
-    """The newest fit of this name with the same config that stopped before its end, if it has a checkpoint.
+def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> Iterator[ResumePlan | None]:
+    """Plan to resume the newest fit of this name with the same config, if it stopped early and has a checkpoint.
 
     For as long as this lasts, no other process gets an answer for the same config: a run that has only begun could not
     be found, as its config is not in its folder yet.
@@ -228,7 +133,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
         weights_only: false if this command says that checkpoints may hold objects.
 
     Raises:
-        RunError: it is running, or another process that was to go on with it or to start it is.
+        RunError: it is running, or another process is about to resume or start it.
     """
     if not paths.is_rank_zero():
         folder = os.environ.get(_OF_RANK_ZERO)
@@ -247,10 +152,10 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
             return
         owner = stack.enter_context(ExitStack())
         owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
-        found = _found(read_run(run.folder.path), config, weights_only)
-        if found is None:
+        plan = _plan_unless_unusable(read_run(run.folder.path), config, weights_only)
+        if plan is None:
             owner.close()
-        yield found
+        yield plan
 
 
 def _can_be_written(root: Path) -> bool:
@@ -262,32 +167,8 @@ def _can_be_written(root: Path) -> bool:
     return os.access(root, os.W_OK)
 
 
-def _found(run: Run, config: Config, weights_only: bool) -> GoingOn | None:
-    if run.status == FINISHED:
-        return None
-    refuse_running(run)
-    try:
-        found = _with_all(run, config, weights_only)
-    except CheckpointError as error:
-        if (
-            isinstance(error, RefusedCheckpointError) and config.safe is None
-        ):  # its work is not thrown away for want of a word
-            raise
-        log.info("%s; a new run starts", error)
-        return None
-    os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
-    return found
-
-
-def _with_all(run: Run, config: Config, weights_only: bool) -> GoingOn:
-    safe = config.safe
-    state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
-    refuse_changes(state.content, config, ALL)
-    return GoingOn(run, state, ALL, weights_only, safe)
-
-
 def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: SafeMode | None) -> Run | None:
-    """The fit of this config that was started last, of those that did not finish."""
+    """Find the fit of this config that was started last, of those that did not finish."""
     for run in newest_first(paths.runs_of(root, name)):
         if run.facts.get("stage") != "fit" or run.status == FINISHED:
             continue
@@ -298,57 +179,28 @@ def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: Sa
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what a run adds, and without where runs go and what they are called."""
+    """Return a config without what a run adds, and without where runs go and what they are called."""
     return {key: value for key, value in config.items() if key not in ("project", "run")}
 
 
-def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
-    stage = run.facts.get("stage")
-    if stage != "fit":
-        raise RunError(f"{run.id} was a {stage}, and only a fit goes on; run it again: lighter reproduce {run.id}")
-    is_only_read = take == WEIGHTS
-    if not is_only_read or is_here(run.facts.get("host")):  # a run that is here may delete what is about to be read
-        refuse_running(run)
-    if not is_only_read and not os.access(run.folder.path, os.W_OK):
-        raise RunError(f"{run.folder.path} cannot be written to, and a fit goes on in its folder")
-    if run.status == FINISHED and not overrides:
-        raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
+def _plan_unless_unusable(run: Run, config: Config, weights_only: bool) -> ResumePlan | None:
+    if run.status == FINISHED:
+        return None
+    refuse_running(run)
+    try:
+        plan = _with_all(run, config, weights_only)
+    except CheckpointError as error:
+        # a checkpoint that needs only a word of the user's is not thrown away
+        if isinstance(error, RefusedCheckpointError) and config.safe is None:
+            raise
+        log.info("%s; a new run starts", error)
+        return None
+    os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
+    return plan
 
 
-def _refuse_shapes(state: State, module: Any) -> None:
-    own, saved = _shapes(module.state_dict()), _shapes(state.content["state_dict"])
-    wrong = [name for name in own if name in saved and own[name] != saved[name]]
-    if wrong:
-        shown = [f"  {name}: {saved[name]} there, {own[name]} here" for name in wrong[:8]]
-        more = [f"  ... and {len(wrong) - 8} more"] if len(wrong) > 8 else []
-        raise CheckpointError("\n".join([f"the weights of {state.path} are those of another network:", *shown, *more]))
-
-
-def _refuse_limits(state: State, trainer: Any, run: str) -> None:
-    """A trainer with a limit that is passed already would fail, or end without a word."""
-    epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-    states = (state.content.get("callbacks") or {}).items()
-    seconds = [one["time_elapsed"].get("train", 0.0) for key, one in states if key == "Timer"]
-    # which has not yet the time that it took before
-    limits = [one.time_remaining() for one in trainer.callbacks if isinstance(one, Timer)]
-    done_and_limit = {
-        "max_epochs": (epochs, trainer.max_epochs, "epochs"),
-        "max_steps": (int(state.content.get("global_step", 0)), trainer.max_steps, "steps"),
-        "max_time": (int(max(seconds, default=0)), int(min(filter(None, limits), default=-1)), "seconds"),
-    }
-    saved = state.content.get("lighter", {}).get("config") or {}
-    limit_then = (saved.get("trainer") or {}).get("max_steps")  # which the last batch passes, if it takes several steps
-    wrong = [
-        f"{run} has trained {done} {unit} by {state.path.name}, and trainer::{name} is {limit} {unit}. "
-        f"To train for longer, give it more than {done}: lighter resume {run} trainer::{name}=..."
-        for name, (done, limit, unit) in done_and_limit.items()
-        if limit is not None and 0 <= limit < done and not (name == "max_steps" and limit == limit_then)
-    ]
-    if wrong:
-        raise RunError("\n".join(wrong))
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes of what has one: neither extra state nor the weights of lazy layers, which take any, do."""
-    return {name: tuple(value.shape) for name, value in state.items()
-            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
+def _with_all(run: Run, config: Config, weights_only: bool) -> ResumePlan:
+    safe = config.safe
+    state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
+    refuse_changes(state.content, config, ALL)
+    return ResumePlan(run, state, ALL, weights_only, safe)

@@ -1,4 +1,4 @@
-"""Loggers that go on with the run that they had, so that its curves are continuous: no step twice, none missing."""
+"""Continue the loggers' earlier runs when a fit resumes, so that curves are continuous: no step twice, none missing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lighter.config.objects import Objects
 from lighter.config.safe.paths import leads_out, outside
 from lighter.errors import RunError
 from lighter.files.atomic import write_whole
@@ -23,13 +24,17 @@ from lighter.runs.loggers import defined_loggers
 from lighter.runs.read import Run
 from lighter.runs.resume.saved_state import State
 
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
+
 log = logging.getLogger("lighter.runs")
 
 _ASIDE = ".aside"
 _OF_EVALUATION = re.compile(r"(?P<mode>val|test)/.*/step(?:/dataloader_idx_(?P<loader>\d+))?")
 
 
-def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
+def continue_definitions(objects: Objects, run: Run, next_step: int) -> None:
     """Exchange the definitions of the trainer's loggers for ones that name their earlier run.
 
     Args:
@@ -41,21 +46,21 @@ def continue_definitions(objects: Any, run: Run, next_step: int) -> None:
         if leads_out(before.get("version")) is not None:  # a part of the path that it writes to
             before = {}
         kinds = _kinds(objects.target_or_none(path))
-        more = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
-        if more is not None:
-            objects.add_arguments(path, more)
+        arguments = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
+        if arguments is not None:
+            objects.add_arguments(path, arguments)
         elif kinds:
-            log.warning("%s cannot go on with its earlier run and starts another", kinds[0])
+            log.warning("%s cannot continue its earlier run and starts another", kinds[0])
 
 
 def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
-    """The constructor arguments by which a logger goes on; None for one that we do not know."""
+    """Return the constructor arguments by which a logger continues its run; None for an unknown one."""
     known: dict[str, dict[str, Any]] = {
         # without a version it takes a new one: Lightning deletes what it finds in another storage, which is not ours
         "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
         "TensorBoardLogger": {
             "version": before.get("version"),
-            "purge_step": next_step,  # what was logged from here on is not to be seen any more
+            "purge_step": next_step,  # hides what was logged from here on
             "default_hp_metric": False,
         },
         "WandbLogger": {"id": before.get("version"), "resume": "allow"},
@@ -64,7 +69,7 @@ def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) 
     return next((known[kind] for kind in kinds if kind in known), None)
 
 
-def _kinds(target: Any) -> list[str]:
+def _kinds(target: object) -> list[str]:
     return [kind.__name__ for kind in inspect.getmro(target)] if inspect.isclass(target) else []
 
 
@@ -89,8 +94,8 @@ class CsvFiles:
         files = {folder / METRICS for folder in [run.folder.path.resolve(), *folders]}
         self.files = [file for file in sorted(files) if file.is_file() or _aside(file).is_file()]
 
-    def around(self, build: Callable[[], Any]) -> Any:
-        """The trainer that a function builds, whose CSV loggers go on in the files that are there."""
+    def around(self, build: Callable[[], pl.Trainer]) -> pl.Trainer:
+        """Build a trainer whose CSV loggers continue the files."""
         if not is_rank_zero():
             return build()
         for file in self.files:
@@ -107,13 +112,13 @@ class CsvFiles:
                 writers[file].metrics_keys = _rows(file)[0]
         return trainer
 
-    def drop(self, state: State, trainer: Any, *, exact: bool) -> None:
-        """Take out the rows that will be logged again: a killed run may be further than its checkpoint.
+    def drop(self, state: State, trainer: pl.Trainer, *, exact: bool) -> None:
+        """Take out the rows that will be logged once more: a killed run may be further than its checkpoint.
+
+        Only files that the trainer's CSV loggers write are changed, whatever the record says.
 
         Args:
-            state: what the run goes on from.
-            trainer: whose CSV loggers write the files; no other file is changed, whatever the record says.
-            exact: whether all that followed its saving is done again, and not only the steps that did.
+            exact: whether all that followed the saving is done once more, and not only the later steps.
         """
         written = _writers(trainer) if is_rank_zero() else {}
         for file in [file for file in self.files if file in written]:
@@ -128,14 +133,13 @@ class CsvFiles:
                 write_whole(file, text.getvalue())
 
 
-def logged(loggers: Iterable[Any], folder: Path) -> dict[str, int]:
-    """How many rows CSV loggers have, by their files' paths from a run's folder: written ones, and those in memory."""
+def logged(loggers: Iterable[Logger], folder: Path) -> dict[str, int]:
+    """Count the rows of CSV loggers, written or in memory, by their files' paths from a run's folder."""
     rows = {}
     for logger in loggers:
-        if "CSVLogger" in _kinds(type(logger)) and not is_remote(logger.log_dir):
-            file = Path(logger.log_dir) / METRICS
-            written = max(0, _lines(file) - 1) if file.is_file() else 0
-            rows[_key(file, folder)] = written + len(logger.experiment.metrics)
+        if "CSVLogger" in _kinds(type(logger)) and logger.log_dir and not is_remote(logger.log_dir):
+            file, writer = Path(logger.log_dir) / METRICS, logger.experiment  # type: ignore[attr-defined]
+            rows[_key(file, folder)] = (max(0, _lines(file) - 1) if file.is_file() else 0) + len(writer.metrics)
     return rows
 
 
@@ -152,47 +156,44 @@ def _aside(file: Path) -> Path:
     return file.with_name(file.name + _ASIDE)
 
 
-def _writers(trainer: Any) -> dict[Path, Any]:
-    """What writes each file of the trainer's CSV loggers."""
-    found = {}
+def _writers(trainer: pl.Trainer) -> dict[Path, Any]:
+    """Return the writer of each file of the trainer's CSV loggers."""
+    writers = {}
     with warnings.catch_warnings():  # that the folder is not empty: no metrics.csv is in it
         warnings.filterwarnings("ignore", "Experiment logs directory")
         for logger in trainer.loggers:
             if "CSVLogger" in _kinds(type(logger)):
-                found[Path(logger.log_dir).resolve() / METRICS] = logger.experiment
-    return found
+                writers[Path(str(logger.log_dir)).resolve() / METRICS] = logger.experiment  # type: ignore[attr-defined]
+    return writers
 
 
 def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The header and the rows; of a killed process the last one may be cut off, and is left out."""
+    """Read the header and the rows; of a killed process the last one may be cut off, and is left out."""
+    hint = "Nothing was changed. Mend the file, or move it away: the run continues with a new one"
+    message = f"{file} cannot be read, and the rows of a fit that resumes are added to it: {{}}. {hint}"
     try:
         text = file.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         reader = csv.DictReader(io.StringIO(whole, newline=""))
         names, rows = list(reader.fieldnames or []), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _damaged(file, str(error)) from error
+        raise RunError(message.format(error)) from error
     long = next((index for index, row in enumerate(rows) if None in row), None)
     if long is not None:
-        raise _damaged(file, f"row {long + 1} has more values than the header has names")
+        raise RunError(message.format(f"row {long + 1} has more values than the header has names"))
     return names, rows
 
 
-def _damaged(file: Path, what: str) -> RunError:
-    hint = "Nothing was changed. Mend the file, or move it away: the run goes on with a new one"
-    return RunError(f"{file} cannot be read, and the rows of a fit that goes on are added to it: {what}. {hint}")
-
-
 def _is_before(row: Mapping[str, str], state: State) -> bool:
-    """Whether a row was logged before the state that is gone on from.
+    """Return whether a row was logged before the state that the fit resumes from.
 
     Steps of validation and test are counted apart from those of the training.
     """
     names = [name for name, value in row.items() if value and name not in ("step", "epoch")]
-    found = [_OF_EVALUATION.fullmatch(name) for name in names]
+    evaluations = [match for name in names if (match := _OF_EVALUATION.fullmatch(name))]
     end = state.next_step
-    if found and all(found) and found[0] is not None:
-        end = state.steps_seen.get(f"{found[0]['mode']}/{found[0]['loader'] or 0}", end)
+    if evaluations and len(evaluations) == len(names):
+        end = state.steps_seen.get(f"{evaluations[0]['mode']}/{evaluations[0]['loader'] or 0}", end)
     with suppress(ValueError, KeyError):
         return int(row["step"]) < end
     return True

@@ -1,4 +1,4 @@
-"""Settings of the optimizers, a learning rate say, that changed since a checkpoint was saved: the new ones count.
+"""Apply optimizer settings, a learning rate say, that changed since a checkpoint was saved.
 
 A checkpoint holds the optimizers as they were when it was saved, and Lightning loads that over whatever the config says
 now. So each checkpoint also has the settings with which its optimizers were built. What differs between those and the
@@ -13,7 +13,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pytorch_lightning import Callback
+import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule
 from torch import Tensor
 
 from lighter.parts.optimization.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
@@ -29,7 +30,7 @@ _OF_SCHEDULES = ("base_lrs", "unwarmed", "_last_lr")  # learning rates by group,
 
 
 class OptimizerSettings(Callback):
-    """Keeps the settings with which the optimizers were built, and puts those that are new into a checkpoint's state.
+    """Keep the settings with which the optimizers were built, and put those that are new into a checkpoint's state.
 
     It does so between the moment when the optimizers are built and the moment when their states are loaded.
     """
@@ -38,36 +39,33 @@ class OptimizerSettings(Callback):
         self._built: list[list[Settings]] | None = None
         self._checkpoint: dict[str, Any] | None = None
 
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Lightning takes the optimizers' states from here later on; strategies that shard load after the start."""
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Change the states that Lightning takes from here later on; strategies that shard load after the start."""
         self._checkpoint = checkpoint
         if self._built is not None:
             self._renew(trainer)
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The optimizers are built, and have no state yet."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        """Remember the settings; the optimizers have no state yet."""
         self._built = [[_settings(group) for group in one.param_groups] for one in trainer.optimizers]
         if self._checkpoint is not None:
             self._renew(trainer)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The states are loaded."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._checkpoint = None
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """For the fit that starts from it."""
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._built is not None:
             plain = [[{k: v for k, v in group.items() if _is_plain(v)} for group in groups] for groups in self._built]
             checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), _BUILT: plain}
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Another fit builds other optimizers."""
+    def teardown(self, trainer: pl.Trainer, pl_module: LightningModule, stage: str) -> None:
         self._built = self._checkpoint = None
 
-    def _renew(self, trainer: Any) -> None:
+    def _renew(self, trainer: pl.Trainer) -> None:
         checkpoint, self._checkpoint = self._checkpoint or {}, None
-        own = checkpoint.get(CHECKPOINT_KEY)
-        before = own.get(_BUILT) if isinstance(own, Mapping) else None
+        ours = checkpoint.get(CHECKPOINT_KEY)
+        before = ours.get(_BUILT) if isinstance(ours, Mapping) else None
         states = checkpoint.get("optimizer_states") or []
         if before is None:
             _tell_not_renewed(states, self._built or [])
@@ -104,7 +102,7 @@ def _first(saved: Mapping[str, Any], name: str) -> Any:
 
 
 def _settings(group: Mapping[str, Any]) -> Settings:
-    """Settings by their names; the learning rate is the one that schedules start from."""
+    """Return a copy of the settings; the learning rate is the one that schedules start from."""
     settings = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
     first = settings.pop("initial_lr", settings.get("lr"))
     return settings if first is None else {**settings, "lr": float(first)}
@@ -119,11 +117,7 @@ def _is_plain(value: object) -> bool:
 def _renew_group(
     saved: dict[str, Any], was: Settings, now: Settings, index: int, schedules: Sequence[dict[str, Any]]
 ) -> dict[str, tuple[Any, Any]]:
-    """Put the settings that are new into the saved state of a parameter group.
-
-    Returns:
-        these settings, each as it was and as it is.
-    """
+    """Put new settings into the saved state of a parameter group, and return them: name -> (old, new)."""
     renewed = {
         name: (was[name], now[name])
         for name in was
@@ -142,7 +136,7 @@ def _listed(value: Any) -> Any:
 
 
 def _renew_lr(saved: dict[str, Any], was: float, now: float, index: int, schedules: Sequence[dict[str, Any]]) -> None:
-    """A schedule is resumed where it was, scaled to the new learning rate."""
+    """Resume a schedule where it was, scaled to the new learning rate."""
     is_scheduled = "initial_lr" in saved or bool(schedules)
 
     def scaled(lr: Any) -> Any:
@@ -157,8 +151,8 @@ def _renew_lr(saved: dict[str, Any], was: float, now: float, index: int, schedul
                 schedule[key] = [scaled(lr) if at == index else lr for at, lr in enumerate(schedule[key])]
 
 
-def _schedules_of(trainer: Any, number: int, checkpoint: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The saved states of the schedules of an optimizer, with those that they consist of."""
+def _schedules_of(trainer: pl.Trainer, number: int, checkpoint: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the saved states of the schedules of an optimizer, with those that they consist of."""
     optimizer = trainer.optimizers[number]
     for config, state in zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers") or (), strict=False):
         if getattr(config.scheduler, "optimizer", None) is optimizer:

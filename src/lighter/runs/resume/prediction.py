@@ -1,4 +1,4 @@
-"""Which prediction goes on: its folder, and that nothing about it is to be another."""
+"""Resume a prediction that was stopped: its folder, its unchanged config, and its writers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.config import read
 from lighter.config.load import Input, load
@@ -15,17 +15,22 @@ from lighter.errors import ConfigError, PredictionError, RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import owned
 from lighter.processes.identity import is_here
+from lighter.runs.compare import changed, flat
 from lighter.runs.read import RUNNING, read_run
 
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
 _BELOW_RUNS = 4  # parts of a path: DATE/RUN/checkpoints/FILE
-_NOT_COMPARED = ("project", "args")  # what a run adds to its config
+_NOT_COMPARED = ("project", "args")  # which a run adds to its config
+_NOT_THERE = object()
 
 
 @contextmanager
 def stopped_prediction(
     stage: str, wanted: str | Path, inputs: Sequence[Input], arguments: Mapping[str, Any]
 ) -> Iterator[paths.RunFolder]:
-    """The folder of the run that goes on, into which nobody else may write for as long as this lasts.
+    """Find the folder of the run that resumes, and lock it.
 
     Args:
         stage: what is to be run.
@@ -39,24 +44,24 @@ def stopped_prediction(
         RunError: another process has it.
     """
     if stage != "predict":
-        raise ConfigError([Problem(f"`resume` goes on with a prediction; the stage is `{stage}`")])
+        raise ConfigError([Problem(f"`resume` is for a prediction; the stage is `{stage}`")])
     if arguments.get("ckpt_path") is not None:
-        message = "a prediction goes on with the checkpoint that it began with, so `ckpt_path` cannot be given"
+        message = "a prediction resumes with the checkpoint that it began with, so `ckpt_path` cannot be given"
         raise ConfigError([Problem(message, hint="Leave --ckpt_path out, or start a new prediction.")])
     folder = paths.go_on_in(_newest(inputs) if str(wanted) == "last" else Path(wanted).expanduser())
     if not folder.config.is_file():
-        found = "has no config.yaml" if folder.path.is_dir() else "is not there"
-        raise PredictionError(f"{folder.path} is no run's folder: it {found}. Name one, or `last`")
+        why = "has no config.yaml" if folder.path.is_dir() else "is not there"
+        raise PredictionError(f"{folder.path} is no run's folder: it {why}. Name one, or `last`")
     with owned(folder.path, folder.id):
         if paths.is_rank_zero() and folder.record.is_file():
             _refuse_running(folder)
         if inputs:
-            _compare(inputs, folder)
+            _refuse_changes(inputs, folder)
         yield folder
 
 
 def inputs_of(folder: paths.RunFolder) -> list[Input]:
-    """The config of a prediction that goes on, with its checkpoint where it is now, should all runs have been moved.
+    """Return the config of a prediction that resumes, with its checkpoint where it is now if all runs were moved.
 
     The writers see that it is the one that they began with.
     """
@@ -68,8 +73,26 @@ def inputs_of(folder: paths.RunFolder) -> list[Input]:
     return [folder.config, {"args": {"predict": {"ckpt_path": str(moved)}}}]
 
 
+def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
+    """Have a trainer's writers resume their files.
+
+    Raises:
+        PredictionError: none of them has begun.
+    """
+    from lighter.callbacks.writers.base import BaseWriter  # which most runs do without
+
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    writers = [callback for callback in callbacks if isinstance(callback, BaseWriter)]
+    root = Path(trainer.default_root_dir)
+    if not any(writer.has_begun(root) for writer in writers):
+        reason = "none of its writers has begun" if writers else "it has no writers (lighter.callbacks.CsvWriter, ...)"
+        raise PredictionError(f"there is no prediction to resume in {folder.path}: {reason}")
+    for writer in writers:
+        writer.resume = True
+
+
 def _refuse_running(folder: paths.RunFolder) -> None:
-    """Where there are no locks, the record tells. What ran on another host may have been killed there."""
+    """See that no process of this host has the run, where there are no locks; others may have been killed there."""
     run = read_run(folder.path)
     pid, host = run.facts.get("pid"), run.facts.get("host")
     if run.status == RUNNING and is_here(host) and pid != os.getpid():
@@ -79,35 +102,23 @@ def _refuse_running(folder: paths.RunFolder) -> None:
 def _newest(inputs: Sequence[Input]) -> Path:
     run = read(inputs).expanded.plain().get("run") or {} if inputs else {}
     root = Path(run.get("dir", paths.OUTPUTS)).expanduser()
-    found = next(paths.unfinished(root), None)
-    if found is None:
+    folder = next(paths.unfinished(root), None)
+    if folder is None:
         raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
-    return found.path
+    return folder.path
 
 
-def _compare(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
-    """A prediction whose parts were made by two configs would be of neither."""
+def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
+    """See that the config is the same: a prediction whose parts were made by two configs would be of neither."""
     before, now = (
-        {key: value for key, value in read(given).merged.plain().items() if key not in _NOT_COMPARED}
-        for given in ([folder.config], inputs)
+        flat({key: value for key, value in read(each).merged.plain().items() if key not in _NOT_COMPARED})
+        for each in ([folder.config], inputs)
     )
-    problems = [
-        Problem(f"it was {was}, and is {now}; a prediction goes on with the config that it began with", path=path)
-        for path, was, now in _differences(before, now)
-    ]
+    problems = []
+    for path, *values in changed(before, now, _NOT_THERE):
+        was, is_now = ("not there" if value is _NOT_THERE else indefinite(value) for value in values)
+        message = f"it was {was}, and is {is_now}; a prediction resumes with the config that it began with"
+        problems.append(Problem(message, path=path))
     if problems:
         hint = f"Leave the inputs out, or start a new prediction. The run's config is {folder.config}."
         raise ConfigError([*problems[:-1], Problem(problems[-1].message, path=problems[-1].path, hint=hint)])
-
-
-def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            inner = f"{path}::{key}" if path else str(key)
-            if key in before and key in now:
-                yield from _differences(before[key], now[key], inner)
-            else:
-                was, is_now = ("not there" if key not in side else indefinite(side[key]) for side in (before, now))
-                yield inner, was, is_now
-    elif before != now:
-        yield path, indefinite(before), indefinite(now)

@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from: the newest that is good, and what is in it."""
+"""The checkpoint that a run resumes from: the newest that is good, and its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from lighter.errors import CheckpointError, RefusedCheckpointError
 from lighter.parts.allocation import unfilled_memory
-from lighter.runs import find_checkpoint as checkpoints
+from lighter.runs import find_checkpoint
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import Run
 from lighter.runs.record import CHECKPOINT_KEY
@@ -24,19 +24,14 @@ log = logging.getLogger("lighter.runs")
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint has, its tensors without their values.
-
-    Attributes:
-        path: its file.
-        content: the dict that Lightning saved.
-    """
+    """A checkpoint's file and the dict that Lightning saved, its tensors without their values."""
 
     path: Path
     content: Mapping[str, Any]
 
     @property
     def is_complete(self) -> bool:
-        """Whether a training can go on from it, or only weights are in it."""
+        """Whether a training can resume from it; otherwise only weights are in it."""
         return "optimizer_states" in self.content and "loops" in self.content
 
     @property
@@ -58,33 +53,33 @@ class State:
     @property
     def steps_seen(self) -> Mapping[str, int]:
         """The steps that were measured, by mode and loader."""
-        return self._own("steps_seen")
+        return self._counts("steps_seen")
 
     @property
     def logged(self) -> Mapping[str, int]:
         """How many rows the files of CSV loggers had, by their paths from the run's folder."""
-        return self._own("logged")
+        return self._counts("logged")
 
-    def _own(self, key: str) -> Mapping[str, int]:
-        found: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get(key) or {}
-        return found
+    def _counts(self, key: str) -> Mapping[str, int]:
+        counts: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get(key) or {}
+        return counts
 
 
 def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = False) -> State:
-    """The newest checkpoint of a run that can be used; those that are damaged are named in the log.
+    """Return the newest checkpoint of a run that can be used; those that are damaged are named in the log.
 
     Args:
-        complete: whether a training is to go on from it, or its weights are enough.
+        complete: whether a training is to resume from it, or its weights are enough.
         weights_only: false if the user said, now, that it may hold objects.
         inside: whether only files in the run's folder are believed to be its.
 
     Raises:
         CheckpointError: there is none, or the newest is one that would have to be loaded as code.
     """
-    found = Checkpoints(run.folder, run.facts, inside=inside).newest
-    for path in [one.path.resolve() for one in found]:
+    checkpoints = Checkpoints(run.folder, run.facts, inside=inside).newest
+    for path in [one.path.resolve() for one in checkpoints]:
         try:
-            checkpoints.verify(str(path), weights_only=weights_only, safe=inside)
+            find_checkpoint.verify(str(path), weights_only=weights_only, safe=inside)
             state = State(path, content_of(path, weights_only=weights_only))
         except RefusedCheckpointError:  # an older one in its place would be stale
             raise
@@ -93,10 +88,10 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
             continue
         if state.is_complete or not complete:
             return state
-        log.info("%s holds only weights, from which no training goes on; the one before it is tried", path)
-    what = f"{len(found)} checkpoints, and none of them can be used" if found else "no checkpoint"
-    hint = "" if found else "; start again with lighter fit"
-    raise CheckpointError(f"{run.id} has {what}, so there is nothing to go on from{hint}")
+        log.info("%s holds only weights, from which no training resumes; the one before it is tried", path)
+    what = f"{len(checkpoints)} checkpoints, and none of them can be used" if checkpoints else "no checkpoint"
+    hint = "" if checkpoints else "; start again with lighter fit"
+    raise CheckpointError(f"{run.id} has {what}, so there is nothing to resume from{hint}")
 
 
 @unfilled_memory()
@@ -107,7 +102,7 @@ def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
         CheckpointError: it is none, or one in a form that is not read here.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a sharded checkpoint; go on from it with lighter fit --ckpt_path {path}")
+        raise CheckpointError(f"{path} is a sharded checkpoint; resume from it with lighter fit --ckpt_path {path}")
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise CheckpointError(f"{path} is no checkpoint of Lightning's")

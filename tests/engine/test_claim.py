@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
-from lighter.engine import ranks
+from lighter.engine import claim as claims
 from lighter.files.run_folder import RunFolder
 
 
@@ -21,8 +21,8 @@ def torchrun(monkeypatch: pytest.MonkeyPatch):
     def claim(rank: int, runs: int = 1, **more: str) -> list[RunFolder]:
         for name, value in {**job, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), **more}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(ranks, "_runs", itertools.count())
-        return [ranks.claim(Path("outputs"), "digits") for _ in range(runs)]
+        monkeypatch.setattr(claims, "_runs", itertools.count())
+        return [claims.claim(Path("outputs"), "digits") for _ in range(runs)]
 
     yield claim
     del store

@@ -1,0 +1,126 @@
+"""The facts that the second tier of the check has about a config, and the problems that it gathers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lighter.base import BaseModule
+from lighter.config import expression
+from lighter.config.check.calls import plain
+from lighter.config.problems import ERROR, Problem, Problems
+from lighter.config.references import followed
+from lighter.config.tree import SEPARATOR, Node, disabled, is_target, join
+
+
+@dataclass
+class Context:
+    """A config whose targets are imported.
+
+    Attributes:
+        tree: the config, its copies worked out.
+        section: where the module is: `model` or `system`.
+        stage: what is to run.
+        constructs: whether objects of torch, torchmetrics and Lightning may be made to see if they take their values.
+        targets: the class or function of each definition that the stage needs, by path.
+        partial: of these, the ones whose target is handed over instead of called, or whose definition is a template.
+        filled: the argument that the engine adds to a definition, by path.
+        deferred: the paths of what is built when the trainer asks for it.
+        problems: mistakes and warnings of the config.
+        failures: targets whose modules raise while they are imported.
+    """
+
+    tree: Node
+    section: str
+    stage: str
+    constructs: bool = True
+    targets: dict[str, Any] = field(default_factory=dict)
+    partial: set[str] = field(default_factory=set)
+    filled: dict[str, str] = field(default_factory=dict)
+    deferred: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=Problems)
+    failures: list[Problem] = field(default_factory=Problems)
+
+    @property
+    def module(self) -> type[BaseModule] | None:
+        """The module's class, if it is one of Lighter's or inherits one."""
+        kind = self.kind(self.section)
+        return kind if kind is not None and issubclass(kind, BaseModule) else None
+
+    def node(self, path: str) -> Node:
+        """Return the node at a path that exists."""
+        node = self.tree.find(path)
+        if node is None:
+            raise KeyError(path)
+        return node
+
+    def followed(self, path: str) -> str:
+        """Return the path that a value leads to where it is a reference; otherwise its own."""
+        return followed(self.tree, path)
+
+    def kind(self, path: str) -> type | None:
+        """Return the class of the object at a path, through references; None where that is not known."""
+        target = self.targets.get(self.followed(path))
+        return target if isinstance(target, type) else None
+
+    def argument(self, path: str, key: str) -> tuple[str, Node] | None:
+        """Return path and value of an argument, through references; None where there is none, or null."""
+        here = join(self.followed(path), key)
+        if self.tree.find(here) is None:
+            return None
+        here = self.followed(here)
+        node = self.tree.find(here)
+        return (here, node) if node is not None and node.value is not None else None
+
+    def plain(self, path: str, key: str, default: Any = None) -> Any:
+        """Return an argument as plain data; the default where it is left out or null."""
+        argument = self.argument(path, key)
+        return plain(argument[1]) if argument is not None else default
+
+    def items(self, path: str) -> list[str]:
+        """Return the paths of a list's items; of any other value its own, of none nothing."""
+        node = self.tree.find(path)
+        if node is None:
+            return []
+        return [join(path, step) for step in node.steps()] if isinstance(node.value, list) else [path]
+
+    def objects(self, key: str) -> Iterator[tuple[str, type | None]]:
+        """Yield path and class of each enabled object in an argument of the trainer, alone or in a list."""
+        argument = self.argument("trainer", key)
+        for path in self.items(argument[0]) if argument is not None else ():
+            if not is_disabled(self.node(path)):
+                yield path, self.kind(path)
+
+    def problem(self, message: str, path: str, hint: str = "", severity: str = ERROR, *, at_key: bool = False) -> None:
+        """Add a problem about the value at a path, or else about the nearest thing around it."""
+        here = path
+        while here and self.tree.find(here) is None:
+            here = here.rpartition(SEPARATOR)[0]
+        node = self.tree.find(here)
+        origin = node.origin if node is not None and here else None
+        if node is not None and is_target(node.value):
+            origin = node.value["_target_"].origin
+        if node is not None and at_key and here == path:
+            origin = node.key_origin or origin
+        self.problems.append(Problem(message, origin, path, hint, severity))
+
+
+def absolute(path: str, text: str) -> str:
+    """Return a reference or expression with absolute paths; empty where a relative one leads nowhere."""
+    try:
+        return expression.absolute(path, text)
+    except ValueError:  # it goes up beyond the top, which the first tier reports
+        return ""
+
+
+def is_disabled(node: Node) -> bool:
+    """Return whether a definition is left out of a list."""
+    return disabled(node.value) is not False
+
+
+def is_ours(kind: type) -> bool:
+    """Return whether the constructor of a class is Lighter's own."""
+    constructor = inspect.getattr_static(kind, "__init__")
+    return str(getattr(constructor, "__module__", "")).startswith("lighter.")

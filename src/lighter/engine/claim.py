@@ -1,0 +1,89 @@
+"""Where a run goes and what it is called; and one new folder for all of its processes, however they were started.
+
+Processes that Lightning starts inherit the folder's path from the first (`files/run_folder.py`). torchrun starts all of
+them alike, and keeps a key-value store for them while they run: there the first process puts the path, and the others
+wait for it. The store is of this job alone, so nothing of another can be found in it, and works across machines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from lighter.config import Config
+from lighter.config.load import Input, is_url
+from lighter.config.problems import Problem
+from lighter.errors import ConfigError
+from lighter.files import run_folder as paths
+from lighter.files.storage import normal
+
+_PATIENCE = timedelta(minutes=10)
+_runs = itertools.count()  # each run of a process has the same number in all processes
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
+
+    root: Path
+    name: str
+
+    @classmethod
+    def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
+        """Read them from the config; by default `outputs` and the name of its last file."""
+        node = config.expanded.child("run")
+        options: Mapping[str, Any] = (node.value or {}) if node is not None else {}
+        root = Path(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)).expanduser()
+        return cls(root, options["name"].value if "name" in options else _default_name(inputs))
+
+
+def _default_name(inputs: Sequence[Input]) -> str:
+    """Return the last config file's name; of a config.yaml, that of its folder or of the run that saved it.
+
+    A config from a URL has no folder of ours, and so only its own name.
+    """
+    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
+    if not files:
+        urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
+        return urls[-1] if urls and urls[-1] != "config" else "run"
+    return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
+
+
+def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
+    """Make a new folder for a run.
+
+    Raises:
+        ConfigError: none can be made where the config wants it.
+    """
+    try:
+        return claim(options.root, options.name)
+    except OSError as error:
+        node = config.merged.find("run::dir")
+        message = f"no run folder can be made under {options.root}: {error.strerror or error}"
+        raise ConfigError(
+            [Problem(message, node.origin if node else None, "run::dir", "Name another: run::dir=PATH")]
+        ) from error
+
+
+def claim(root: Path, name: str) -> paths.RunFolder:
+    """Make a new folder `root/DATE/TIME-NAME`, once for all processes of the run; see `run_folder.claim`."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("WORLD_SIZE", "1") == "1":
+        return paths.claim(root, name)
+
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=_PATIENCE)
+    # a job that torchrun has started again is another run
+    key = f"lighter/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_runs)}/folder"
+    if paths.is_rank_zero():
+        folder = paths.claim(root, name)
+        store.set(key, str(folder.path.absolute()))
+        return folder
+    return paths.RunFolder(Path(store.get(key).decode()))

@@ -1,0 +1,212 @@
+"""A stage in the folder of its run: check the config, build what the stage needs, record it, call the trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lighter.config import Config
+from lighter.config.defaults import FOLDER
+from lighter.config.problems import ERROR, Problem, in_order
+from lighter.engine.claim import RunOptions
+from lighter.engine.project import importable
+from lighter.errors import ConfigError, LighterError
+from lighter.files.run_folder import RunFolder, is_rank_zero
+from lighter.processes.garbage_collection import without_collections
+from lighter.runs.journal import Journal
+from lighter.runs.record import record, saved_form, write_config
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning import LightningModule
+
+    from lighter.config.objects import Objects
+    from lighter.engine.build import Parts
+    from lighter.runs.checkpoint_files import Checkpoints
+    from lighter.runs.resume.resume_plan import ResumePlan
+
+log = logging.getLogger("lighter")
+check_log = logging.getLogger("lighter.check")
+IN_SAFE_MODE = "safe mode: only what is on the list is called; permitted beside it: %s"
+_PLAIN_TRAINER = (
+    "the trainer is Lightning's own; lighter.Trainer adds exact resume, NaN and Inf checks, verified checkpoints and a "
+    "faster loop: trainer::_target_=lighter.Trainer"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a stage.
+
+    Attributes:
+        result: what the trainer's method returned.
+        trainer: the trainer as the run left it.
+        folder: the run's folder.
+    """
+
+    result: Any
+    trainer: pl.Trainer
+    folder: RunFolder
+
+    @property
+    def module(self) -> LightningModule:
+        """The module as the run left it: after a fit with its last weights. `lighter.load` gives it with the best."""
+        return self.trainer.lightning_module
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of everything that was logged."""
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints: `last`, a path; `best`, its path, monitor and score; `newest`, all of them."""
+        from lighter.runs.find_checkpoint import checkpoints_of
+
+        return checkpoints_of(self.folder)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage that is about to run, in a folder that is there.
+
+    Attributes:
+        arguments: for the trainer's method, of the command or the caller.
+        project: the folder that is importable as `project`.
+        resumes_prediction: whether the run is a stopped prediction whose files are continued.
+        resume_plan: how a fit resumes; None for one that begins.
+    """
+
+    stage: str
+    config: Config
+    options: RunOptions
+    journal: Journal
+    arguments: Mapping[str, Any]
+    project: Path | None
+    resumes_prediction: bool
+    resume_plan: ResumePlan | None
+
+
+@contextmanager
+def user_code_importable(config: Config, problems: list[Problem]) -> Iterator[Path | None]:
+    """Make the user's code importable for a while; a project that does not exist is one more problem."""
+    with ExitStack() as stack:
+        try:
+            project = stack.enter_context(importable(config, Path.cwd()))
+        except ConfigError as error:
+            raise ConfigError(in_order([*problems, *error.problems])) from None
+        yield project
+
+
+def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapping[str, Any]) -> list[Problem]:
+    """Import the targets of a config, and return its warnings.
+
+    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
+    with its own exception.
+
+    Raises:
+        ConfigError: with everything that is wrong with the config, these problems among it.
+    """
+    from lighter.engine.check import check
+
+    context = check(config, stage, arguments=[key for key, value in arguments.items() if value is not None])
+    every = in_order([*problems, *context.problems])
+    if any(problem.severity == ERROR for problem in every):
+        raise ConfigError(in_order([*every, *context.failures]))
+    return every
+
+
+def run_job(job: Job) -> Outcome:
+    """Check, build, and run the trainer's method. The caller records how that ends."""
+    config, stage, folder, resume_plan = job.config, job.stage, job.journal.folder, job.resume_plan
+    with without_collections():
+        from pytorch_lightning import seed_everything
+
+        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+        from lighter.engine.failures import where_it_failed
+        from lighter.engine.plan import plan_of
+        from lighter.engine.stage_arguments import call_arguments, with_arguments
+        from lighter.engine.start_checkpoint import start_checkpoint
+        from lighter.runs.resume.prediction import prepare_writers
+
+        seed_everything(config.seed, workers=True, verbose=False)  # the user's modules may draw numbers when imported
+        warnings = checked(config, stage, [], job.arguments)
+    seed_everything(config.seed, workers=True, verbose=False)
+    saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
+    objects = config.objects()
+    objects.define(FOLDER, str(folder.path))
+    name_functions(objects)
+    plan = plan_of(objects, stage)
+    module = build_module(objects, plan)
+    if config.safe is not None:
+        log.info(IN_SAFE_MODE, config.safe, extra={"shown": True})
+        objects.safe = config.safe.within([folder.path])
+    for warning in warnings if is_rank_zero() else ():
+        check_log.warning("%s", warning)
+    build = partial(build_trainer, objects, folder)
+    trainer = build() if resume_plan is None else resume_plan.build_trainer(objects, build)
+    _suggest_trainer(objects, trainer)
+    parts = Parts(module, build_data(objects, plan), trainer)
+    call = call_arguments(objects, stage, trainer, job.arguments)
+    check_parts(objects, plan, parts, call)
+    path = start_checkpoint(job, trainer, call)
+    if path is not None:
+        call["ckpt_path"] = path
+    if stage == "predict":
+        if job.resumes_prediction:
+            prepare_writers(trainer, folder)
+        saved = with_arguments(saved, call)
+    if resume_plan is not None:
+        resume_plan.prepare(module, trainer)
+        job.journal.note(resumed=resume_plan.facts)
+    with where_it_failed(objects):
+        return _run_trainer(job, saved_form(saved, job.journal.secrets), parts, call)
+
+
+def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
+    """Say once what `lighter.Trainer` would add, where a config names Lightning's own."""
+    import pytorch_lightning
+
+    is_written = isinstance(objects.definition(objects.followed("trainer")), Mapping)
+    if is_written and type(trainer) is pytorch_lightning.Trainer and is_rank_zero():
+        log.info(_PLAIN_TRAINER)
+
+
+def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, Any]) -> Outcome:
+    """Record the run, and call the trainer's method."""
+    from lighter.engine import recorder
+    from lighter.engine.start_checkpoint import explained
+    from lighter.engine.stopping import stopped_by_signals
+
+    stage, journal, safe = job.stage, job.journal, job.config.safe
+    log.info("%s, in %s", stage, journal.folder.path)
+    note = f"{IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
+    writes = is_rank_zero() and not job.resumes_prediction  # a prediction that resumes has its config in its folder
+    write = partial(write_config, saved, journal.folder, note) if writes else None
+    resumes_fit = job.resume_plan is not None and job.resume_plan.folder is not None
+    if write is not None and not resumes_fit:  # the config of a fit that resumes is exchanged once its state is loaded
+        write()
+    if not job.resumes_prediction:
+        record(saved, parts.module, parts.trainer)
+    recorder.attach(parts, journal, saved, write if resumes_fit else None)
+    journal.begin(checkpoint=call.get("ckpt_path"))
+    try:
+        with stopped_by_signals(parts.trainer, journal):
+            result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
+    except Exception as error:
+        if is_rank_zero():
+            log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
+        explanation = explained(error, call.get("ckpt_path"))
+        if explanation is not None:
+            raise explanation from error
+        raise
+    finally:
+        journal.note(**recorder.how_far(parts.trainer))
+    journal.note(**recorder.results(parts.trainer))
+    log.info("finished")
+    return Outcome(result, parts.trainer, journal.folder)

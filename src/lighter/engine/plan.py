@@ -1,0 +1,90 @@
+"""The plan of what a stage builds: where module, data and trainer are defined, which arguments it leaves out or defers.
+
+The check walks a config by this plan; `fit` and the other stages, `check --probe`, `summary` and `tune` build by it.
+It is made of what the classes say of themselves (`needed_for`, `deferred`, `built_on_use`, `inherits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lighter.config.objects import Objects
+from lighter.config.prune import unneeded
+from lighter.config.tree import is_target
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """The object of a section (`model`, `system` or `data`), as a stage needs it.
+
+    Attributes:
+        path: where it is defined: not the section itself if that refers to another.
+        target: the class or function that is called; None where the section defines no object, or an unknown one.
+        unneeded: the arguments that the stage does without: `a`, or `a::b` within a dict.
+        deferred: the arguments that are built when the trainer asks for them: optimizers and schedulers.
+        on_use: of the unneeded arguments, those that are built if the user's code asks for them.
+        inherited: the arguments by mode in which a mode takes those of the mode before it, with these modes.
+    """
+
+    path: str
+    target: Any = None
+    unneeded: Sequence[str] = ()
+    deferred: Sequence[str] = ()
+    on_use: Sequence[str] = ()
+    inherited: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: str, target: Any, stage: str) -> SectionPlan:
+        """Plan by what a class says of itself; one that says nothing gets all of its arguments."""
+        needed_for = getattr(target, "needed_for", None)
+        if not isinstance(needed_for, Mapping):
+            return cls(path, target)
+        without = unneeded(needed_for, stage)
+        on_use = [key for key in getattr(target, "built_on_use", ()) if key in without]
+        return cls(path, target, without, getattr(target, "deferred", ()), on_use, getattr(target, "inherits", {}))
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The definitions that a stage needs.
+
+    Attributes:
+        stage: `fit`, `validate`, `test` or `predict`.
+        section: where the module is: `model` or `system`.
+        trainer: the path of the trainer's definition.
+    """
+
+    stage: str
+    section: str
+    module: SectionPlan
+    data: SectionPlan
+    trainer: str
+
+    @classmethod
+    def of(cls, stage: str, section: str, followed: Callable[[str], str], target: Callable[[str], Any]) -> StagePlan:
+        """Plan a stage.
+
+        Args:
+            stage: what is to run.
+            section: where the module is.
+            followed: the path that a reference leads to.
+            target: what the definition at a path calls; None where there is none, or it is unknown.
+        """
+        module, data = (SectionPlan.of(path, target(path), stage) for path in map(followed, (section, "data")))
+        return cls(stage, section, module, data, followed("trainer"))
+
+
+def plan_of(objects: Objects, stage: str) -> StagePlan:
+    """Plan what is built of a config's objects for a stage. The targets of module and data are imported.
+
+    Raises:
+        ConfigError: one of them cannot be found.
+    """
+
+    def target(path: str) -> Any:
+        is_defined = objects.has(path) and is_target(objects.definition(path))
+        return objects.target(path) if is_defined else None
+
+    return StagePlan.of(stage, "system" if objects.has("system") else "model", objects.followed, target)
