@@ -13,6 +13,8 @@ import pytest
 
 from tests.commands import LIGHTER, TESTS, Process, run_command
 
+pytestmark = pytest.mark.slow
+
 FACTS = """
 import json, os, random, sys, warnings
 import mine

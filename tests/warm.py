@@ -56,7 +56,7 @@ def main() -> None:
     added = request["environment"].get("PYTHONPATH", "")
     sys.path[:] = [*(map(os.path.abspath, added.split(os.pathsep)) if added else ()), *path]
     sys.modules["numpy"].random.seed()  # a fresh process has other random numbers each time
-    sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
         run(request["words"])
     except SystemExit as end:
