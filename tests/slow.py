@@ -10,5 +10,5 @@ import pytest
 
 def mostly_slow(values: Iterable[Any], quick: int = 1) -> list[Any]:
     """Mark all but the first parameters of a test as slow: each case is another, and all go through the same code."""
-    first, *others = [list(values)[:quick], *list(values)[quick:]]
-    return [*first, *(pytest.param(value, marks=pytest.mark.slow) for value in others)]
+    cases = list(values)
+    return [*cases[:quick], *(pytest.param(value, marks=pytest.mark.slow) for value in cases[quick:])]
