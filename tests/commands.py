@@ -26,7 +26,7 @@ from tests.warm import NUMBER
 ROOT = Path(__file__).parents[1]
 TESTS = {"PYTHONPATH": str(ROOT)}  # for commands whose config names something of `tests`
 LIGHTER = str(Path(sys.executable).with_name("lighter"))
-READ_AT_START = ("PYTHONWARNINGS", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONSAFEPATH", "PYTHONSTARTUP")
+READ_AT_START = ("PYTHONWARNINGS", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONSAFEPATH", "LIGHTER_SAFE_FOLDERS")
 
 
 class Process:
@@ -49,7 +49,7 @@ class Process:
         self.returncode: int | None = None
         variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}  # two cores are shared by all tests
         changed = [name for name in READ_AT_START if variables.get(name) != _ENVIRONMENT.get(name)]
-        assert not changed, f"{changed}: Python reads it when it starts; use subprocess"
+        assert not changed, f"{changed}: read when a process starts or imports lighter; use subprocess"
         request = {"words": self.args, "cwd": str(cwd or Path.cwd()), "environment": variables}
         self._printed: list[str] = []
         self._streams: list[IO[bytes]] = []
