@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -24,9 +25,8 @@ from tests.warm import NUMBER
 
 ROOT = Path(__file__).parents[1]
 TESTS = {"PYTHONPATH": str(ROOT)}  # for commands whose config names something of `tests`
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for what a command starts; it has one thread itself
 LIGHTER = str(Path(sys.executable).with_name("lighter"))
-READ_AT_START = ("PYTHONWARNINGS", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONSAFEPATH", "PYTHONSTARTUP")
+READ_AT_START = ("PYTHONWARNINGS", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONSAFEPATH", "LIGHTER_SAFE_FOLDERS")
 
 
 class Process:
@@ -47,9 +47,9 @@ class Process:
         """
         self.args = [LIGHTER if words[0] == "lighter" else str(words[0]), *map(str, words[1:])]
         self.returncode: int | None = None
-        variables = {**os.environ, **(environment or {})}
+        variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}  # two cores are shared by all tests
         changed = [name for name in READ_AT_START if variables.get(name) != _ENVIRONMENT.get(name)]
-        assert not changed, f"{changed}: Python reads it when it starts; use subprocess"
+        assert not changed, f"{changed}: read when a process starts or imports lighter; use subprocess"
         request = {"words": self.args, "cwd": str(cwd or Path.cwd()), "environment": variables}
         self._printed: list[str] = []
         self._streams: list[IO[bytes]] = []
@@ -91,6 +91,20 @@ class Process:
         output, errors = self._printed
         return output, errors
 
+    def wait_until(self, holds: Callable[[], object], seconds: float = 60) -> None:
+        """Wait until something holds, which it must before the command ends."""
+        late = time.monotonic() + seconds
+        while True:
+            has_ended = self.poll() is not None
+            if holds():
+                return
+            if has_ended or time.monotonic() > late:
+                self.kill()
+                self.wait()
+                printed = "\n".join(self._printed)
+                raise AssertionError(f"{'ended' if has_ended else 'late'}, code {self.returncode}: {printed}")
+            time.sleep(0.005)
+
     def send_signal(self, signum: int, *, to_group: bool = False) -> None:
         if self.poll() is None:
             (os.killpg if to_group else os.kill)(self.pid, signum)
@@ -111,6 +125,10 @@ def run_command(
         process.kill()
         raise AssertionError(f"{late}: {process.communicate()}") from None
     return subprocess.CompletedProcess(process.args, process.wait(), output, errors)
+
+
+def git(*words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
 
 
 _ENVIRONMENT = dict(os.environ)  # before a test changes it

@@ -12,7 +12,7 @@ import torch
 
 from lighter import Runner
 from lighter.config.yaml import dump
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 
 TWO = ("trainer::strategy=ddp", "trainer::devices=2")
 
@@ -25,7 +25,7 @@ def run(
     callbacks = [*config["trainer"].get("callbacks", []), {"_target_": "tests.jobs.KeepMetrics"}]
     config["trainer"] = {**config["trainer"], "callbacks": callbacks}
     Path("digits.yaml").write_text(dump(config))
-    done = run_command(*launch, stage, "digits.yaml", *words, environment=TESTS | ONE_THREAD)
+    done = run_command(*launch, stage, "digits.yaml", *words, environment=TESTS)
     assert done.returncode == 0, done.stderr
     return done
 

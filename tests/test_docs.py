@@ -199,6 +199,7 @@ def test_fragments_were_found():
     assert sum("# -> " in block.text for block in FRAGMENTS) >= 4
 
 
+@pytest.mark.slow
 def test_the_other_files_of_the_configuration_page_run(desk, capsys):
     write_files(QUICKSTART, desk)
     files = write_files(CONFIGURATION, desk)

@@ -13,6 +13,7 @@ from PIL import Image
 
 import lighter
 from lighter.errors import ConfigError
+from tests.slow import mostly_slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("config.yaml"))
@@ -96,7 +97,7 @@ def run_first(config: Path, folder: Path, *short: str) -> None:
         lighter.Runner().run("fit", [str(EXAMPLES.parent / first.split()[-1]), f"run::dir={folder}", *short])
 
 
-@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize("stage", mostly_slow(["fit", "validate", "test", "predict"]))
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_runs(config, stage, tmp_path):
     if stage == "fit":

@@ -17,6 +17,7 @@ from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValu
 from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.weights.finetune import Finetune
 from tests.jobs import Classifier, ForwardClassifier, loader, mlp
+from tests.slow import mostly_slow
 from tests.test_system import system  # noqa: F401  a fixture
 
 
@@ -81,7 +82,7 @@ def network_of(module: Any) -> nn.Module:
     return module.network if hasattr(module, "network") else module.model
 
 
-@pytest.fixture(params=RUNGS)
+@pytest.fixture(params=mostly_slow(RUNGS))
 def rung(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
     """A config of any rung, and the section of its module."""
     config, section = on_rung(request.param, request)

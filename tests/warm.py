@@ -21,6 +21,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 from types import ModuleType
 from typing import Any
 
@@ -55,8 +56,11 @@ def main() -> None:
     os.chdir(request["cwd"])
     added = request["environment"].get("PYTHONPATH", "")
     sys.path[:] = [*(map(os.path.abspath, added.split(os.pathsep)) if added else ()), *path]
+    tempfile.tempdir = None  # of the `TMPDIR` of the request
     sys.modules["numpy"].random.seed()  # a fresh process has other random numbers each time
-    sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    rank_zero: Any = sys.modules["lightning_fabric.utilities.rank_zero"]
+    rank_zero.rank_zero_only.rank = rank_zero._get_rank() or 0  # read from the environment at import
     try:
         run(request["words"])
     except SystemExit as end:

@@ -140,6 +140,7 @@ def count_calls() -> dict[str, int]:
     return {line: lines.count(line) for line in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_few_kills(writer: str, own_place: Path) -> None:
     kill_often(writer, 4, 1, seed=1, place=own_place)

@@ -15,6 +15,7 @@ from lighter.cli import cli
 from lighter.runs import index
 from lighter.runs.index import INDEX
 from tests.runs.jobs import make_run
+from tests.slow import mostly_slow
 
 GOOD, BROKEN = "2026-01-02/10-00-00-digits", "2026-01-03/10-00-00-digits"
 FIELDS = (
@@ -108,7 +109,7 @@ def test_a_record_that_cannot_be_read(record: Path, damage: Callable[[Path], obj
         _ends_with_a_message(words)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", mostly_slow(FIELDS, 5))
 def test_a_field_of_any_type(record: Path, field: str) -> None:
     facts = json.loads(record.read_text())
     for value in (*VALUES, *([ODD_VALUES[field]] if field in ODD_VALUES else [])):

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ def test_public_names_are_importable() -> None:
         _ = lighter.Sytsem
 
 
+@pytest.mark.slow
 def test_help_shows_the_commands() -> None:
     shown = command("--help").stdout
     assert all(stage in shown for stage in ("fit", "validate", "test", "predict"))
@@ -79,6 +79,7 @@ def test_fit_then_test_then_predict(file: str) -> None:
     assert predicted.returncode == 0, predicted.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "shown"),
     [
@@ -98,6 +99,7 @@ def test_mistakes_of_the_caller_end_with_a_message(file: str, words: list[str], 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failure_in_the_users_code_shows_the_users_frames(file: str, own_place: Path) -> None:
     (own_place / "mine.py").write_text("def net(width):\n    raise ValueError('no width is good')\n")
     done = command("fit", file, "=model::network={_target_: mine.net, width: 3}")
@@ -117,23 +119,13 @@ def test_a_signal_ends_with_its_code_and_keeps_the_run(
     file: str, own_place: Path, sent: str, code: int, noted: str
 ) -> None:
     process = Process("lighter", "fit", file, "trainer::max_epochs=100000", environment=TESTS)
-    wait_for(lambda: any(own_place.glob("outputs/*/*/checkpoints/last.ckpt")), process)
+    process.wait_until(lambda: any(own_place.glob("outputs/*/*/checkpoints/last.ckpt")))
     process.send_signal(signal.Signals[sent])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     [log] = own_place.glob("outputs/*/*/run.log")
     assert noted in log.read_text()
-
-
-def wait_for(ready: Any, process: Process) -> None:
-    for _ in range(600):
-        if ready():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError("nothing happened in a minute")
 
 
 @pytest.mark.parametrize(

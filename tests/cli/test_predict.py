@@ -10,7 +10,7 @@ import pytest
 
 from lighter.config.yaml import dump
 from tests.callbacks.jobs import Samples, config
-from tests.cli.test_command import command, wait_for
+from tests.cli.test_command import command
 from tests.commands import TESTS, Process
 
 
@@ -24,7 +24,7 @@ def test_a_signal_stops_it_and_it_goes_on(own_place: Path, sent: str, code: int,
     job["trainer"]["_target_"] = trainer
     (own_place / "job.yaml").write_text(dump(job))
     process = Process("lighter", "predict", "job.yaml", environment=TESTS)
-    wait_for(lambda: any(own_place.glob("outputs/*/*/files/*.pt")), process)
+    process.wait_until(lambda: any(own_place.glob("outputs/*/*/files/*.pt")))
     process.send_signal(signal.Signals[sent])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
@@ -41,6 +41,7 @@ def test_a_signal_stops_it_and_it_goes_on(own_place: Path, sent: str, code: int,
         assert [row["name"] for row in csv.DictReader(file)] == [Samples()[i]["name"] for i in range(100)]
 
 
+@pytest.mark.slow
 def test_predict_needs_something_to_predict(own_place: Path) -> None:
     done = command("predict")
     assert done.returncode == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from lighter.config.yaml import dump
 from tests.cli.test_command import command
-from tests.commands import TESTS, Process
+from tests.commands import TESTS, Process, git
 from tests.runs.resume.jobs import logged
 
 SLOW_DATA = """
@@ -50,11 +49,7 @@ def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
     (own_place / "job.yaml").write_text(dump(config))
     assert command("fit", "job.yaml", "run::name=whole").returncode == 0
     process = Process("lighter", "fit", "job.yaml", "--auto-resume", environment=TESTS)
-    end = time.monotonic() + 90
-    while not list(own_place.glob("outputs/*/*-job/checkpoints/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    process.wait_until(lambda: any(own_place.glob("outputs/*/*-job/checkpoints/last.ckpt")))
     time.sleep(0.2)
     process.kill()
     process.wait()
@@ -76,9 +71,6 @@ def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_from_a_dirty_checkout_is_repeated(config: dict[str, Any], own_place: Path) -> None:
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
-
     git("init", "-q", ".")
     (own_place / "nets.py").write_text("from tests.jobs import mlp\n")
     (own_place / ".gitignore").write_text("outputs\n__pycache__\n")
@@ -94,7 +86,7 @@ def test_a_run_from_a_dirty_checkout_is_repeated(config: dict[str, Any], own_pla
     (own_place / "nets.py").write_text("raise RuntimeError('this is not the code of then')\n")
     (own_place / "more.py").unlink()
     again = command("reproduce", "last", "--verify", "10")
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0, again.stdout
     assert "with its uncommitted changes and 1 file that git did not know is restored" in again.stdout
     assert "environment: the same packages and hardware" in again.stdout
     assert "the first 10 losses are the same, bit for bit" in again.stdout

@@ -125,6 +125,7 @@ def test_any_text_is_a_config_or_a_message(write: Write) -> None:
     assert 0 < unusable < 400
 
 
+@pytest.mark.slow
 def test_work_is_linear(write: Write) -> None:
     """Ten times as many values are ten times the work."""
 

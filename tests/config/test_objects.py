@@ -318,6 +318,7 @@ def test_imports_that_fail(objects: Make) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_many_expressions_are_resolved_in_linear_work(objects: Make) -> None:
     def work(count: int) -> int:
         made = objects(

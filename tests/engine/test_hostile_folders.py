@@ -20,6 +20,8 @@ from lighter import Runner
 from tests.commands import run_command
 from tests.engine.test_safe import CONFIG, Evil
 
+pytestmark = pytest.mark.slow
+
 CALLBACKS = """
   callbacks:
     - {_target_: pytorch_lightning.callbacks.ModelCheckpoint, filename: "{epoch}", save_last: true}

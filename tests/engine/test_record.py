@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from lighter.config.yaml import dump
 from lighter.errors import ConfigError
 from lighter.runs import journal
 from lighter.runs.secrets import REDACTED
-from tests.commands import TESTS, Process
+from tests.commands import TESTS, Process, git
 from tests.jobs import Classifier, PlainClassifier, mlp
 
 SHORT = ["trainer::max_epochs=1", "trainer::limit_train_batches=3", "trainer::limit_val_batches=1"]
@@ -33,10 +31,6 @@ def folders() -> list[Path]:
 
 def record() -> dict[str, Any]:
     return json.loads((folders()[-1] / "run.json").read_text())
-
-
-def git(*words: str) -> None:
-    subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
 
 
 def test_the_checkpoints_of_lightnings_own_trainer_are_recorded(config: dict[str, Any]) -> None:
@@ -235,10 +229,7 @@ def test_a_killed_run_is_found_lost(config: dict[str, Any], own_place: Path) -> 
     config["trainer"] |= {"max_epochs": 10_000, "enable_checkpointing": False}
     (own_place / "job.yaml").write_text(dump(config))
     process = Process("lighter", "fit", "job.yaml", environment=TESTS)
-    end = time.monotonic() + 60
-    while not list(own_place.glob("outputs/*/*/losses.csv")) and time.monotonic() < end:
-        assert process.poll() is None
-        time.sleep(0.1)
+    process.wait_until(lambda: any(own_place.glob("outputs/*/*/losses.csv")))
     assert read_run(folders()[0]).status == "running"
     process.kill()
     process.wait()

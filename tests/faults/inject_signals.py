@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,6 @@ class Command(Process):
 
     def said(self) -> str:
         return self.output.read_text(errors="replace") if self.output.exists() else ""
-
-    def wait_until(self, holds: Callable[[], bool]) -> None:
-        until = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < until, self.said()
-            time.sleep(0.005)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ import torch
 from pytorch_lightning.loops.optimization.automatic import Closure
 
 from tests.lightning.compare import TRAINERS, Run, by_hand, config_of, same, with_lighter
+from tests.slow import mostly_slow
 
 
-@pytest.fixture(params=TRAINERS)
+@pytest.fixture(params=mostly_slow(reversed(TRAINERS)))
 def trainer(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 import lighter
 from tests.jobs import digits, mlp
+from tests.trainer.recording import MODULE_HOOKS
 
 
 class Digits(pl.LightningDataModule):
@@ -286,55 +287,9 @@ class Properties(Validated):
         return super().training_step(batch, batch_idx)
 
 
-HOOKS = [
-    "configure_callbacks",
-    "configure_model",
-    "configure_optimizers",
-    "prepare_data",
-    "setup",
-    "teardown",
-    "on_fit_start",
-    "on_fit_end",
-    "on_train_start",
-    "on_train_end",
-    "on_train_epoch_start",
-    "on_train_epoch_end",
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_validation_start",
-    "on_validation_end",
-    "on_validation_epoch_start",
-    "on_validation_epoch_end",
-    "on_validation_batch_start",
-    "on_validation_batch_end",
-    "on_validation_model_eval",
-    "on_validation_model_train",
-    "on_test_start",
-    "on_test_end",
-    "on_test_epoch_start",
-    "on_test_epoch_end",
-    "on_test_batch_start",
-    "on_test_batch_end",
-    "on_predict_start",
-    "on_predict_end",
-    "on_predict_epoch_start",
-    "on_predict_epoch_end",
-    "on_predict_batch_start",
-    "on_predict_batch_end",
-    "on_save_checkpoint",
-    "on_load_checkpoint",
-    "on_before_batch_transfer",
-    "on_after_batch_transfer",
-    "lr_scheduler_step",
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "backward",
-    "configure_gradient_clipping",
-]
+DOING = ("on_validation_model_zero_grad", "on_test_model_eval", "on_test_model_train", "on_predict_model_eval",
+         "transfer_batch_to_device")  # left to Lightning, which does its own in them  # fmt: skip
+HOOKS = [*(hook for hook in MODULE_HOOKS if hook not in DOING), "configure_callbacks", "prepare_data"]
 REPLACING = {  # hooks that do something in Lightning: a user who overrides one does that too
     "optimizer_step": lambda module, epoch, batch_idx, optimizer, closure: optimizer.step(closure),
     "optimizer_zero_grad": lambda module, epoch, batch_idx, optimizer: optimizer.zero_grad(),

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 from tests.lightning.compare import TRAINERS, config_of, equal
 from tests.lightning.rungs import experiment
 
@@ -25,7 +25,7 @@ callbacks: [{_target_: tests.lightning.jobs.Report}]
 """
 BY_HAND = """
 import yaml
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 from tests.lightning.compare import by_hand
 if __name__ == "__main__":
     by_hand(yaml.safe_load(open("job.yaml")))
@@ -38,7 +38,7 @@ def run(*words: str) -> dict[int, Any]:
     """Run a command; returns what each rank reports."""
     for path in Path().glob("report-*"):
         path.unlink()
-    done = run_command(*words, environment=TESTS | ONE_THREAD)
+    done = run_command(*words, environment=TESTS)
     assert done.returncode == 0, done.stderr
     return {int(path.stem[-1]): json.loads(path.read_text()) for path in Path().glob("report-*.json")}
 
@@ -91,7 +91,7 @@ def test_a_run_that_does_not_start_leaves_nothing_under_torchrun(own_place):
     config = config_of("model: {_target_: tests.lightning.jobs.Validated}")
     write(config)
     words = [*TORCHRUN, "fit", "job.yaml", "--ckpt_path", "last"]
-    done = run_command(*words, environment=TESTS | ONE_THREAD)
+    done = run_command(*words, environment=TESTS)
     assert done.returncode != 0
     assert "there is no last checkpoint" in done.stderr
     assert not list(own_place.glob("outputs/*/*"))

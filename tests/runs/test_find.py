@@ -240,6 +240,7 @@ def test_curves(root: Path) -> None:
     assert len(drawn([float(n) for n in range(1000)])) == 48
 
 
+@pytest.mark.slow
 def test_curves_take_little_memory(root: Path) -> None:
     """A run may log for a month: the rows are not held as text, and the numbers not as objects."""
     rows = 50_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,10 @@ from lighter.runs.reproduce.checkout import restored
 from lighter.runs.reproduce.rerun import command_of, compare_losses, losses_of, run_again
 from lighter.runs.secrets import REDACTED, Secrets
 from lighter.runs.source import source_of
+from tests.commands import git
 from tests.runs.jobs import make_run
 
 SHORT = ["trainer::max_epochs=1", "trainer::limit_train_batches=4", "trainer::limit_val_batches=1"]
-
-
-def git(*words: str) -> None:
-    subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
 
 
 def recorded(root: Path, **facts: Any) -> Run:

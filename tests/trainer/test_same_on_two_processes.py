@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 from tests.trainer.two_processes_job import TRAINERS
 
 
@@ -19,7 +19,7 @@ def test_two_processes_are_the_same(accumulate: int, hooks: str, tmp_path: Path)
         folder = tmp_path / name
         folder.mkdir()
         words = ["-m", "tests.trainer.two_processes_job", name, str(accumulate), hooks, str(folder)]
-        done = run_command(*words, environment=TESTS | ONE_THREAD)
+        done = run_command(*words, environment=TESTS)
         assert done.returncode == 0, done.stderr
         found[name] = [(folder / f"{rank}.txt").read_text() for rank in range(2)]
     assert found["lighter"] == found["lightning"]

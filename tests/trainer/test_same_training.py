@@ -13,13 +13,14 @@ from pytorch_lightning.loops.optimization.automatic import Closure
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import lighter
+from tests.slow import mostly_slow
 from tests.trainer.fit_jobs import JOBS
 from tests.trainer.fits import SEEN, Job, assert_same, run, shuffled
 from tests.trainer.recording import CALLBACK_HOOKS, MODULE_HOOKS, Net, Recording, recording_callback
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-SEEN_BY = [*list(SEEN)[:2], *(pytest.param(seen, marks=pytest.mark.slow) for seen in list(SEEN)[2:])]
+SEEN_BY = mostly_slow(reversed(list(SEEN)[:2])) + mostly_slow(list(SEEN)[2:], 0)
 
 
 @pytest.fixture(autouse=True)

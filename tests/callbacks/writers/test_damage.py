@@ -19,6 +19,7 @@ from lighter.callbacks.writers.progress import encoded
 from lighter.errors import PredictionError
 from tests.callbacks.jobs import StopAt
 from tests.callbacks.test_kills import contents
+from tests.slow import mostly_slow
 
 WRITERS: dict[str, Callable[[], BaseWriter]] = {
     "csv": lambda: CsvWriter("rows.csv", ["name", "text", "pred"]),
@@ -98,7 +99,7 @@ def whole(predict: Any, own_place: Path) -> Callable[[str], dict[str, bytes]]:
     return of
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", mostly_slow(WRITERS))
 def test_whatever_is_damaged_is_predicted_again(predict: Any, own_place: Path, whole: Any, kind: str) -> None:
     expected, place = whole(kind), own_place / "stopped"
     for what in DAMAGES:
@@ -109,7 +110,7 @@ def test_whatever_is_damaged_is_predicted_again(predict: Any, own_place: Path, w
         shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", mostly_slow(WRITERS))
 def test_every_flipped_bit_is_noticed(predict: Any, own_place: Path, whole: Any, kind: str) -> None:
     """A few of them are flipped in each file, and the prediction is killed again before it has made up for it."""
     expected, kept, place = whole(kind), own_place / "kept", own_place / "stopped"

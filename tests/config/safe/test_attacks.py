@@ -14,6 +14,8 @@ import pytest
 from tests.config.safe.attacks import CONFIGS, EXPRESSIONS, PICKLED, TARGETS
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow  # several hundred attacks, in one process
+
 HARMLESS = ("checkpoint a pickle after the end of another, archive.ckpt",)  # the second one is not read
 
 

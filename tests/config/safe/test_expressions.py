@@ -289,6 +289,7 @@ def test_python_errors_are_pythons(expression: str, error: type[Exception]) -> N
         ours(expression)
 
 
+@pytest.mark.slow
 def test_random_expressions_agree_with_python() -> None:
     """Where both have a value it is the same, and only what is too large is refused."""
     randomly, agreed = random.Random(0), 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 from tests.parts.metrics.synchronization_job import METRICS
 
 LAUNCH = (
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """What each of the processes found, by case."""
-    done = run_command(*LAUNCH, environment=TESTS | ONE_THREAD)
+    done = run_command(*LAUNCH, environment=TESTS)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

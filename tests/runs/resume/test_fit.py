@@ -23,6 +23,7 @@ from lighter.files.lock import owned
 from lighter.processes.identity import this_process
 from lighter.runs.read import read_run
 from tests.runs.resume.jobs import StopAt, StopError, fit_until, logged, newest, tensors
+from tests.slow import mostly_slow
 
 LOGGERS = {
     "default": None,
@@ -300,7 +301,7 @@ JOB = {"job": "cluster/17", "restarts": "0"}
         ("fuse.sshfs disk:/ rw", {**JOB, "job": "cluster/18"}, False),
     ],
 )
-@pytest.mark.parametrize("auto_resume", [True, False])
+@pytest.mark.parametrize("auto_resume", mostly_slow([True, False]))
 @pytest.mark.filterwarnings("ignore:The `srun` command")
 def test_a_fit_that_ran_on_another_host_goes_on_if_it_is_known_to_be_over(
     mount: str, started_in: Any, goes_on: bool, auto_resume: bool, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -516,6 +517,7 @@ def test_a_command_that_goes_on_or_starts_is_one_at_a_time(job: dict[str, Any]) 
     assert not list(Path("outputs").glob(".auto*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_hides_no_other(job: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     """Which run is the newest is what the records say, and `last` is one that did not finish."""
     caplog.set_level(logging.INFO, "lighter")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lighter.config.yaml import dump
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 
 pytestmark = pytest.mark.faults
 
@@ -30,7 +30,7 @@ def test_a_full_disk_does_not_leave_the_others_waiting(policy: str, async_save: 
         ],
     }
     Path("digits.yaml").write_text(dump(config))
-    done = run_command("lighter", "fit", "digits.yaml", environment=TESTS | ONE_THREAD)
+    done = run_command("lighter", "fit", "digits.yaml", environment=TESTS)
     assert done.returncode == (1 if policy == "stop" else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("2.ckpt cannot be written: No space left on device") == 1

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, TensorDataset
 
 from lighter import Trainer
+from tests.lightning.compare import Rows
 from tests.trainer.recording import describe
 
 MOMENTS = (
@@ -24,22 +24,6 @@ MOMENTS = (
     "on_validation_end",
     "on_train_epoch_end",
 )
-
-
-class Rows(Logger):
-    """A logger that keeps its rows."""
-
-    name, version = "rows", "0"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[Any] = []
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.rows.append((step, dict(metrics)))
 
 
 def cuts_callback(logger: Rows, place: Path, base: type = Checkpoint) -> Any:

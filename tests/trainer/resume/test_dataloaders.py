@@ -15,6 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import lighter
 from lighter.trainer.resume.dataloaders import Loaders
+from tests.slow import mostly_slow
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
@@ -307,7 +308,7 @@ LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("name", mostly_slow(LOADERS, 3))
 def test_any_checkpoint_is_gone_on_from_exactly(name: str, tmp_path: Path) -> None:
     make, says, options = LOADERS[name]
     epochs = 2 if says == "exact" else 3  # a state has to last

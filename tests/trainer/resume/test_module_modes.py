@@ -23,6 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
 import lighter
+from tests.slow import mostly_slow
 from tests.trainer.resume.resumed import BATCH, Job, Module, Samples, Watch, broken, fit
 
 
@@ -274,7 +275,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata's
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", mostly_slow(JOBS))
 def test_goes_on_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 

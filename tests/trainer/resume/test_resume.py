@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 import lighter
 from lighter.callbacks import Freezer
+from tests.slow import mostly_slow
 from tests.trainer.resume.resumed import BATCHES, Job, Module, Samples, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
@@ -160,7 +161,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled")
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", mostly_slow(JOBS))
 def test_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
@@ -243,6 +244,7 @@ def test_a_fit_that_is_not_exact_says_so() -> None:
     assert str(trainer.resume_choice) == "as Lightning does (ModelPruning does not save all that it needs)"
 
 
+@pytest.mark.slow
 def test_modes_in_a_validation_are_not_those_of_the_training(tmp_path: Path) -> None:
     class Asks(pl.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ONE_THREAD, TESTS, run_command
+from tests.commands import TESTS, run_command
 
 SCRIPT = """
 import sys
@@ -85,7 +85,7 @@ if __name__ == "__main__":
 
 def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(script)
-    return run_command("script.py", *arguments, cwd=folder, environment=TESTS | ONE_THREAD)
+    return run_command("script.py", *arguments, cwd=folder, environment=TESTS)
 
 
 @pytest.mark.faults

@@ -1,0 +1,14 @@
+"""Parameters of which `make test-fast` tries a few, and `make test` all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def mostly_slow(values: Iterable[Any], quick: int = 1) -> list[Any]:
+    """Mark all but the first parameters of a test as slow: each case is another, and all go through the same code."""
+    cases = list(values)
+    return [*cases[:quick], *(pytest.param(value, marks=pytest.mark.slow) for value in cases[quick:])]
