@@ -23,7 +23,7 @@ def without_subclass_functions() -> AbstractContextManager:
 
 def tensor_of_subclass(cls: type[TensorT], value: Tensor) -> TensorT:
     """Make a tensor of a subclass with a value's memory, without calling its constructor."""
-    tensor: TensorT = torch.Tensor._make_subclass(cls, value)  # type: ignore[assignment]
+    tensor: TensorT = torch.Tensor._make_subclass(cls, value)
     return tensor
 
 
