@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from subprocess import Popen
 from typing import Any
 
-from lighter._lightning.access import child_processes
+from lighter._lightning.signals import child_processes
 from lighter.errors import ProcessError
 from lighter.runs.journal import Journal
 from lighter.trainer.stopping.graceful import Stopping
