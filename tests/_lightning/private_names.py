@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
@@ -11,7 +12,8 @@ PACKAGE = Path(__file__).parents[2] / "src/lighter"
 ROOM = PACKAGE / "_lightning"
 PRIVATE = re.compile(r"_(?!lighter)[A-Za-z]\w*")  # no dunder, and no attribute that we set on an object of the user's
 STANDARD_LIBRARY = {"_exit", "_getframe", "_asdict", "_fields", "_replace"}
-OTHERS = {"_original_message"}  # sparkwheel's
+OTHERS = {"_original_message", "_strip_protocol"}  # sparkwheel's and fsspec's
+REGISTRIES = {"_modules", "_parameters", "_buffers"}  # of `nn.Module`, which its subclasses may read
 
 
 def parsed(folder: Path) -> dict[Path, ast.Module]:
@@ -34,8 +36,9 @@ def defined_in(tree: ast.AST) -> set[str]:
 
 def imported_by(node: ast.AST) -> Iterator[str]:
     """The private names, or parts of a module's path, that an import takes from another package."""
-    if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] not in ("lighter", "__future__"):
-        yield from (alias.name for alias in node.names)
+    package = str(node.module).split(".")[0] if isinstance(node, ast.ImportFrom) else "lighter"
+    if package != "lighter" and package not in sys.stdlib_module_names:
+        yield from (alias.name for alias in node.names)  # type: ignore[attr-defined]
 
 
 def room_names() -> dict[str, set[str]]:
@@ -75,7 +78,7 @@ def outside_the_room(known: Set[str]) -> Iterator[str]:
     trees = {path: tree for path, tree in parsed(PACKAGE).items() if ROOM not in path.parents}
     ours = set().union(*map(defined_in, trees.values())) - known
     for path, tree in trees.items():
-        allowed = ours | defined_in(tree) | STANDARD_LIBRARY | OTHERS
+        allowed = ours | defined_in(tree) | STANDARD_LIBRARY | OTHERS | REGISTRIES
         for node in ast.walk(tree):
             names = set(imported_by(node))
             if isinstance(node, ast.Attribute):

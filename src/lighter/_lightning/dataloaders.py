@@ -28,7 +28,7 @@ class RunningLoader(NamedTuple):
     @property
     def workers(self) -> list[Any]:
         """The worker processes."""
-        return [worker for iterator in self.iterators for worker in iterator._workers]
+        return [worker for iterator in self.iterators for worker in workers_of(iterator)]
 
 
 def loading_loops(trainer: pl.Trainer) -> list[tuple[str, Any]]:
@@ -70,3 +70,18 @@ def iterates_over(iterator: object, loader: object) -> bool:
         and iterator._dataset is getattr(loader, "dataset", None)
         and iterator._index_sampler is getattr(loader, "_index_sampler", None)
     )
+
+
+def workers_of(iterator: WorkerIterator) -> list[Any]:
+    """Return the worker processes of an iterator."""
+    return iterator._workers
+
+
+def keeps_workers(iterator: WorkerIterator) -> bool:
+    """Return whether the workers stay for the next epoch."""
+    return iterator._persistent_workers
+
+
+def shut_down(iterator: WorkerIterator) -> None:
+    """End an iterator's workers."""
+    iterator._shutdown_workers()

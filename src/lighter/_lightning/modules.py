@@ -17,7 +17,17 @@ from lighter._lightning.versions import IS_TESTED
 CURRENT_HOOK = "_current_fx_name"
 
 
-def trainer_of(module: LightningModule) -> pl.Trainer | None:
+class AttachedModule(Protocol):
+    """A `LightningModule`, as far as these functions read it."""
+
+    _trainer: pl.Trainer | None
+    _current_fx_name: str | None
+
+    @property
+    def trainer(self) -> pl.Trainer: ...
+
+
+def trainer_of(module: AttachedModule) -> pl.Trainer | None:
     """Return the trainer that a module is attached to, if any; the public property raises where there is none."""
     if IS_TESTED:
         return module._trainer
@@ -27,16 +37,7 @@ def trainer_of(module: LightningModule) -> pl.Trainer | None:
         return None
 
 
-class Logs(Protocol):
-    """A module that logs. `_current_fx_name` is the hook that runs."""
-
-    _current_fx_name: str | None
-
-    @property
-    def trainer(self) -> pl.Trainer: ...
-
-
-def log_again(module: Logs, name: str, value: Metric) -> bool:
+def log_again(module: AttachedModule, name: str, value: Metric) -> bool:
     """Log a metric object that `self.log` has logged before, from the same hook and under the same name.
 
     `self.log` compares and copies its arguments, which costs a quarter of a millisecond per value and epoch.

@@ -17,6 +17,7 @@ STAGES = {
     "val": (RunningStage.VALIDATING, RunningStage.SANITY_CHECKING),
     "test": (RunningStage.TESTING,),
 }
+BATCHES_THAT_STEPPED = "_batches_that_stepped"  # the key of the training loop's step number in checkpoints
 CALLS = count()
 
 
@@ -61,6 +62,11 @@ def runs_steps_of(trainer: pl.Trainer, mode: str) -> bool:
 def is_sanity_check(trainer: pl.Trainer) -> bool:
     """Return whether the validation before a fit runs. The public `sanity_checking` compares texts, at every step."""
     return trainer.state.stage is RunningStage.SANITY_CHECKING
+
+
+def accumulates(trainer: pl.Trainer) -> bool:
+    """Return whether the running training batch only accumulates gradients."""
+    return trainer.fit_loop._should_accumulate()
 
 
 def fits_without_validation(trainer: pl.Trainer) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from lighter._lightning.dataloaders import WorkerIterator
+TensorT = TypeVar("TensorT", bound=Tensor)
 
+ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 BatchNorms = _NormBase  # the base class of batch and instance normalization
 
 
@@ -21,32 +21,26 @@ def without_subclass_functions() -> AbstractContextManager:
     return torch._C.DisableTorchFunctionSubclass()
 
 
-def tensor_of_subclass(cls: type, value: Tensor) -> Tensor:
+def tensor_of_subclass(cls: type[TensorT], value: Tensor) -> TensorT:
     """Make a tensor of a subclass with a value's memory, without calling its constructor."""
-    return torch.Tensor._make_subclass(cls, value)
+    tensor: TensorT = torch.Tensor._make_subclass(cls, value)
+    return tensor
 
 
-def note_nonfinite(tensors: Sequence[Tensor], flag: Tensor, scale: Tensor) -> None:
-    """Set a flag on the device to 1 if any value is NaN or Inf, as a loss scaler does: without a look from the host."""
-    torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), flag, scale)
+def note_nonfinite(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
+    """Set a flag on the device to 1 if any value is NaN or Inf, as a loss scaler does: without a look from the host.
+
+    Args:
+        one: a tensor of 1, by which the kernel multiplies the values.
+    """
+    torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)  # type: ignore[arg-type]
 
 
-def greatest_of_each(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return the greatest absolute value of each tensor, in few kernels."""
-    norms: Sequence[Tensor] = torch._foreach_norm(list(tensors), ord=math.inf)
-    return norms
+def unsaved_buffers(module: nn.Module) -> set[str]:
+    """Return the names of a module's buffers that were registered with `persistent=False`."""
+    return module._non_persistent_buffers_set
 
 
 def default_store() -> Any:
     """Return the key-value store by which the processes of the default group found each other."""
     return distributed.distributed_c10d._get_default_store()
-
-
-def keeps_workers(iterator: WorkerIterator) -> bool:
-    """Return whether the workers stay for the next epoch."""
-    return iterator._persistent_workers
-
-
-def shut_down(iterator: WorkerIterator) -> None:
-    """End an iterator's workers."""
-    iterator._shutdown_workers()

@@ -14,7 +14,7 @@ from subprocess import Popen
 
 import pytorch_lightning as pl
 
-from lighter._lightning.access import child_processes
+from lighter._lightning.signals import child_processes
 from lighter.errors import ProcessError
 from lighter.runs.journal import Journal
 from lighter.trainer.stopping.graceful import Stopping

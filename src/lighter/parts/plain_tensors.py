@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from lighter._lightning.torch_internals import without_subclass_functions
 
 
 def plain_tensor(value: Tensor) -> Tensor:
@@ -17,5 +18,5 @@ def plain_tensor(value: Tensor) -> Tensor:
     detached = value.detach()
     if type(detached) is Tensor or type(detached).__torch_dispatch__ is not Tensor.__torch_dispatch__:
         return detached
-    with torch._C.DisableTorchFunctionSubclass():  # of "Extending PyTorch": the subclass would take it back
+    with without_subclass_functions():  # the subclass would take it back
         return detached.as_subclass(Tensor)

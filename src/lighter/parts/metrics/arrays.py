@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lighter._lightning.access import logging_step
+from lighter._lightning.steps import logging_step
 from lighter.files.atomic import write_whole
 from lighter.files.run_folder import RunFolder
 from lighter.files.storage import on_disk

@@ -8,9 +8,10 @@ from difflib import get_close_matches
 
 from torch import nn
 from torch.nn import Parameter
-from torch.nn.modules.batchnorm import _NormBase
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+from lighter._lightning.torch_internals import BatchNorms
+
+_NORMS = (BatchNorms, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _NORM_NAME = re.compile(r"Norm(\d+d)?$")  # LlamaRMSNorm, LayerNorm2d: layers of other libraries
 _BIAS_NAME = re.compile(r"(^|_)bias(_|$)")  # bias, in_proj_bias, bias_ih_l0
 KINDS = ("norm", "bias")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lighter._lightning.steps import BATCHES_THAT_STEPPED
 from lighter.errors import CheckpointError, RefusedCheckpointError
 from lighter.parts.allocation import unfilled_memory
 from lighter.runs import find_checkpoint
@@ -42,7 +43,7 @@ class State:
         checkpoint of ours says where it was; of another, an epoch whose batches are all processed has counted them.
         """
         fit = self.content["loops"]["fit_loop"]
-        counted = int(fit["epoch_loop.state_dict"]["_batches_that_stepped"])
+        counted = int(fit["epoch_loop.state_dict"][BATCHES_THAT_STEPPED])
         exact = fit["state_dict"].get(KEY)
         if exact is not None:
             steps = exact["place"] in (BATCH_END, VALIDATED) and not exact["processes"][0]["gradients"]

@@ -17,7 +17,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from lighter._lightning.access import running_loaders
+from lighter._lightning.dataloaders import keeps_workers, running_loaders, shut_down, workers_of
 from lighter.errors import WorkerError
 from lighter.processes import signals
 
@@ -170,8 +170,8 @@ def end_workers(iterators: Iterable[Any]) -> None:
 
     `_shutdown_workers` is private. Torch calls it when an iterator is deleted, which one in a traceback is not.
     """
-    for iterator in (one for one in iterators if not one._persistent_workers):
-        iterator._shutdown_workers()
-        for worker in iterator._workers:
+    for iterator in (one for one in iterators if not keeps_workers(one)):
+        shut_down(iterator)
+        for worker in workers_of(iterator):
             if worker.is_alive():
                 worker.kill()  # no signal reaches it in a library's code

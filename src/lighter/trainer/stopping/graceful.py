@@ -18,14 +18,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from lighter._lightning.access import (
+from lighter._lightning.dataloaders import forget_unbegun_fetchers, running_loaders
+from lighter._lightning.signals import (
     child_processes,
-    forget_unbegun_fetchers,
     leave_handlers,
     let_children_end,
     meet_in_each_batch,
     requeue_signal,
-    running_loaders,
     tell_to_stop,
 )
 from lighter._lightning.saves import is_fast_dev_run
