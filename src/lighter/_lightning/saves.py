@@ -47,27 +47,27 @@ class GuardedCheckpoint(ModelCheckpoint):
     Private methods, as the public hooks save twice, and nothing public stands in between.
     """
 
-    _lighter_guard: ClassVar[Guard]
-    _lighter_kind: ClassVar[type[ModelCheckpoint]]  # the user's
+    lighter_guard: ClassVar[Guard]
+    lighter_kind: ClassVar[type[ModelCheckpoint]]  # the user's
 
     @property
     def _legacy_state_key(self) -> type[ModelCheckpoint]:
-        return self._lighter_kind
+        return self.lighter_kind
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         save = partial(super()._save_topk_checkpoint, trainer, monitor_candidates)
-        self._lighter_guard.attempt(trainer, self, save) if self.save_top_k else save()
+        self.lighter_guard.attempt(trainer, self, save) if self.save_top_k else save()
 
     def _save_last_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         save = partial(super()._save_last_checkpoint, trainer, monitor_candidates)
-        self._lighter_guard.attempt(trainer, self, save) if self.save_last else save()
+        self.lighter_guard.attempt(trainer, self, save) if self.save_last else save()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         save = partial(super().on_exception, trainer, pl_module, exception)
-        self._lighter_guard.attempt(trainer, self, save) if self.save_on_exception else save()
+        self.lighter_guard.attempt(trainer, self, save) if self.save_on_exception else save()
 
     def file_exists(self, filepath: str | Path, trainer: Trainer) -> bool:
-        return super().file_exists(filepath, trainer) and not self._lighter_guard.is_free(filepath)
+        return super().file_exists(filepath, trainer) and not self.lighter_guard.is_free(filepath)
 
 
 def guarded(callback: ModelCheckpoint, guard: Guard) -> ModelCheckpoint:
@@ -77,7 +77,7 @@ def guarded(callback: ModelCheckpoint, guard: Guard) -> ModelCheckpoint:
     """
     kind = type(callback)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}  # the state's key has the latter
-    subclass = type(kind.__name__, (GuardedCheckpoint, kind), {**names, "_lighter_guard": guard, "_lighter_kind": kind})
+    subclass = type(kind.__name__, (GuardedCheckpoint, kind), {**names, "lighter_guard": guard, "lighter_kind": kind})
     twin: ModelCheckpoint = object.__new__(subclass)
     twin.__dict__ = callback.__dict__
     return twin

@@ -87,7 +87,7 @@ class CheckpointConnector(LightningsConnector):
         if checkpoint:
             keep_own_files(trainer, checkpoint, source, run)
         super().restore_callbacks()
-        if checkpoint and trainer.state.fn == TrainerFn.FITTING:
+        if checkpoint and source is not None and trainer.state.fn == TrainerFn.FITTING:
             trainer.saves.left_over.look(trainer, checkpoint, source, run)
         self._cast = None
         if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:

@@ -40,7 +40,7 @@ class LeftOver:
         self._without_last: dict[int, str] = {}  # callbacks whose newest file is resumed, and not `last` yet
         self._step = 0
 
-    def look(self, trainer: Trainer, checkpoint: Mapping[str, Any], source: Any, run: str | Path | None) -> None:
+    def look(self, trainer: Trainer, checkpoint: Mapping[str, Any], source: str | Path, run: str | Path | None) -> None:
         """Look at the files, in all processes: the callbacks have their states again, and nothing was saved yet."""
         callbacks = _callbacks_of(trainer)
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
@@ -129,7 +129,7 @@ def _entry(path: str | Path) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _without_last(source: Any, step: int, callbacks: list[ModelCheckpoint]) -> dict[int, str]:
+def _without_last(source: str | Path, step: int, callbacks: list[ModelCheckpoint]) -> dict[int, str]:
     """Return the callbacks, by number, whose `last` is older than the resumed file, with their name for that file."""
     real = os.path.realpath(source)
     names = {}
@@ -143,7 +143,7 @@ def _without_last(source: Any, step: int, callbacks: list[ModelCheckpoint]) -> d
     return names
 
 
-def _is_replaced(checkpoint: Mapping[str, Any], source: Any, callbacks: list[ModelCheckpoint]) -> bool:
+def _is_replaced(checkpoint: Mapping[str, Any], source: str | Path, callbacks: list[ModelCheckpoint]) -> bool:
     """Return whether a checkpoint would not exist any more, had the fit not stopped."""
     lighters = checkpoint.get("lighter")
     if isinstance(lighters, Mapping) and lighters.get(STOPPED):

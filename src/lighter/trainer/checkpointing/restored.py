@@ -27,7 +27,9 @@ _MODELS = "best_k_models"
 _SHOWN = 3
 
 
-def keep_own_files(trainer: pl.Trainer, checkpoint: dict[str, Any], source: Any, run: str | Path | None) -> None:
+def keep_own_files(
+    trainer: pl.Trainer, checkpoint: dict[str, Any], source: str | Path | None, run: str | Path | None
+) -> None:
     """Replace the states in a checkpoint loaded from `source`, in all processes as the first one sees the files."""
     states = checkpoint.get("callbacks")
     if not isinstance(states, Mapping):
@@ -57,7 +59,7 @@ class _Owner:
 
     callback: Callback
     state: Mapping[Any, Any]
-    source: Any
+    source: str | Path | None
     run: str | Path | None
 
     @property
@@ -88,7 +90,7 @@ class _Owner:
         return self.own_file(text)
 
 
-def is_of_this_fit(source: Any, callback: Callback, run: str | Path | None) -> bool:
+def is_of_this_fit(source: str | Path | None, callback: Callback, run: str | Path | None) -> bool:
     """Return whether a checkpoint lies in a callback's folder, or beside it in that of the run.
 
     Args:
@@ -99,9 +101,11 @@ def is_of_this_fit(source: Any, callback: Callback, run: str | Path | None) -> b
     return is_below(source, getattr(callback, "dirpath", None)) or is_below(source, folder)
 
 
-def is_below(path: Any, folder: Any) -> bool:
+def is_below(path: object, folder: object) -> bool:
     """Return whether a local path lies in a folder, and stays there when links and `..` are followed."""
-    if not isinstance(path, (str, os.PathLike)) or not folder or _is_remote(path) or _is_remote(folder):
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(folder, (str, os.PathLike)) or not str(folder):
+        return False
+    if _is_remote(path) or _is_remote(folder):
         return False
     try:
         return ".." not in Path(path).parts and Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
@@ -156,7 +160,7 @@ def _warn(owner: _Owner, dropped: list[str], trainer: pl.Trainer) -> None:
         log.warning("the checkpoint names files outside of %s's folder %s; it forgets them: %s", name, folder, shown)
 
 
-def _is_remote(path: Any) -> bool:
+def _is_remote(path: object) -> bool:
     """Return whether fsspec reads a path as an address, or as a chain of them."""
     return "://" in str(path) or "::" in str(path)
 
@@ -176,7 +180,7 @@ def _leads(text: str) -> bool:
         return False
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, (Mapping, list, tuple, set, frozenset)):
@@ -196,7 +200,7 @@ def _renamed(value: Any, new: Mapping[str, str | None]) -> Any:
     return value
 
 
-def _is_lost(value: Any, new: Mapping[str, str | None]) -> bool:
+def _is_lost(value: object, new: Mapping[str, str | None]) -> bool:
     return isinstance(value, str) and new.get(value, value) is None
 
 

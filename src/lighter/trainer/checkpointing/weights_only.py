@@ -10,8 +10,8 @@ import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Iterator
-from pathlib import PurePath
-from typing import Any
+from pathlib import Path, PurePath
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def _with(value: dict[Any, Any], changed: dict[Any, Any]) -> dict[Any, Any]:
     return copied
 
 
-def refused(path: Any) -> list[str]:
+def refused(path: str | Path | IO[bytes]) -> list[str]:
     """List what `weights_only=True` refuses in a checkpoint's pickle: names of classes and functions, as a rule."""
     try:
         return sorted(get_unsafe_globals_in_checkpoint(path))
@@ -70,7 +70,7 @@ def refused(path: Any) -> list[str]:
         return [str(error)]
 
 
-def what_to_do(checkpoint: Any, file: str) -> str:
+def what_to_do(checkpoint: object, file: str) -> str:
     """Write a warning that says where in a checkpoint the refused values are, and how to avoid them."""
     try:
         named = list(_refused_values(checkpoint, ""))
@@ -101,13 +101,13 @@ def _refused_values(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _is_simple(value: Any) -> bool:
+def _is_simple(value: object) -> bool:
     if type(value) is int:
         return value.bit_length() < 64
     return type(value) in (str, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
 
 
-def _refused_alone(value: Any) -> list[str]:
+def _refused_alone(value: object) -> list[str]:
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -89,7 +89,7 @@ class Finding:
         return f"{self.headline}.\n\n{rows}\n\n{self.outcome}\n{self.hint}\n{_CHOICE}"
 
 
-def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
+def of_loss(loss: Tensor, output: object, batch: object, exempt: Collection[str], trainer: Trainer) -> Finding:
     """Describe a loss that is back-propagated; weights that were NaN or Inf when the fit began are exempt."""
     causes, hint, in_weights = _causes(batch, exempt, trainer)
     losses = output.get("losses") if isinstance(output, Mapping) else None
@@ -104,7 +104,7 @@ def of_loss(loss: Tensor, output: Any, batch: Any, exempt: Collection[str], trai
     return Finding(subject, moment_of(trainer), rows, outcome, hint, is_cause=True, is_hopeless=in_weights)
 
 
-def of_gradients(optimizer: Optimizer, batch: Any, exempt: Collection[str], trainer: Trainer) -> Finding:
+def of_gradients(optimizer: Optimizer, batch: object, exempt: Collection[str], trainer: Trainer) -> Finding:
     """Describe a gradient of a finite loss."""
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     optimized = {parameter: None for group in optimizer.param_groups for parameter in group["params"]}
@@ -125,7 +125,7 @@ def of_gradients(optimizer: Optimizer, batch: Any, exempt: Collection[str], trai
     return Finding(subject, moment_of(trainer), rows, outcome, hint or _GRADIENT, is_hopeless=in_weights)
 
 
-def _causes(batch: Any, exempt: Collection[str], trainer: Trainer) -> tuple[dict[str, str], str, bool]:
+def _causes(batch: object, exempt: Collection[str], trainer: Trainer) -> tuple[dict[str, str], str, bool]:
     """Look for NaN and Inf in the batch and the weights.
 
     Returns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
@@ -69,7 +69,7 @@ class StepCheck:
         if self._buffers is not None:
             self._buffers.remember()
 
-    def loss(self, loss: Tensor, output: Any, batch: Any) -> Tensor:
+    def loss(self, loss: Tensor, output: object, batch: object) -> Tensor:
         """Check a loss before it is back-propagated; `output` is the training step's.
 
         Returns:
@@ -88,14 +88,14 @@ class StepCheck:
         # a part of the loss that no weight knows of would leave the gradients finite, and the others uninformed
         return loss * (1 + 0 * _total(loss)).to(loss.dtype)
 
-    def returned(self, loss: Tensor | None, output: Any, batch: Any) -> None:
+    def returned(self, loss: Tensor | None, output: object, batch: object) -> None:
         """Check a loss of manual optimization, whose steps are over; None if there is none."""
         if not self._skips:
             self._note(loss if loss is not None else self._one, output, batch)
             if self._loss is not None and self._alone:
                 raise NonFiniteError(str(self._loss))
 
-    def _note(self, loss: Tensor, output: Any, batch: Any) -> None:
+    def _note(self, loss: Tensor, output: object, batch: object) -> None:
         """Read a loss, or keep it in the table."""
         self._make_room()
         self._row += 1
@@ -110,12 +110,12 @@ class StepCheck:
         if self._row == len(self._losses) and not self._skips:
             stop_together(self.trainer, self.pending())
 
-    def note_gradients(self, optimizer: Optimizer, batch: Any) -> None:
+    def note_gradients(self, optimizer: Optimizer, batch: object) -> None:
         """Check gradients that hooks and clipping are still to change: clipping makes all of them `nan`."""
         if self._reads_each and self._loss is None and self._has_nonfinite_gradient(optimizer):
             self._gradient = of_gradients(optimizer, batch, self._exempt, self.trainer)
 
-    def gradients(self, optimizer: Optimizer, batch: Any) -> None:
+    def gradients(self, optimizer: Optimizer, batch: object) -> None:
         """Check the gradients, just before the optimizer's step.
 
         Raises:
@@ -148,7 +148,7 @@ class StepCheck:
         self._flags[0].zero_()
         return True
 
-    def _act(self, optimizer: Optimizer, batch: Any, *, bad: bool) -> None:
+    def _act(self, optimizer: Optimizer, batch: object, *, bad: bool) -> None:
         finding = self._loss or self._gradient or of_gradients(optimizer, batch, self._exempt, self.trainer)
         if not self._skips or finding.is_hopeless:
             raise agreed_error(self.trainer, finding)

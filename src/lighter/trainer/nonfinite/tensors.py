@@ -111,7 +111,7 @@ def find_nonfinite(name: str, tensor: Tensor) -> NonFinite | None:
     return NonFinite(name, count, values.numel(), float(values[index]), index)
 
 
-def nonfinite_in_batch(batch: Any) -> list[NonFinite]:
+def nonfinite_in_batch(batch: object) -> list[NonFinite]:
     """Find the tensors of a batch with NaN or Inf, named by the keys and indices that lead to them."""
     found = (find_nonfinite(name or "the batch", tensor) for name, tensor in tensors_in(batch) if _has_values(tensor))
     return [one for one in found if one is not None]
