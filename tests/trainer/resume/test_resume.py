@@ -1,4 +1,4 @@
-"""Fits of users' own kinds go on exactly from every moment at which somebody saves."""
+"""Fits of users' own kinds resume exactly from every moment at which somebody saves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 
 import lighter
 from lighter.callbacks import Freezer
-from tests.trainer.resume.resumed import BATCHES, Job, Module, Samples, Watch, broken, end, fit
+from tests.trainer.resume.cuts import BATCHES, Job, Module, Samples, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
 
@@ -174,7 +174,7 @@ def test_types_that_are_not_as_they_were_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Found 1 module.* in eval mode")
-def test_what_is_frozen_at_the_start_of_a_fit_that_goes_on_stays_so(tmp_path: Path) -> None:
+def test_what_is_frozen_at_the_start_of_a_resumed_fit_stays_so(tmp_path: Path) -> None:
     whole = Watch(tmp_path)
     fit(Job, whole)
     module = Module()
@@ -219,7 +219,7 @@ STOPS: dict[str, tuple[Callable[[], Any], list[Any]]] = {  # what stops a fit, a
 
 @pytest.mark.filterwarnings(CALLBACKS)
 @pytest.mark.parametrize("name", STOPS)
-def test_a_fit_that_stopped_by_itself_goes_on_without_what_stopped_it(
+def test_a_fit_that_stopped_by_itself_resumes_without_what_stopped_it(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def again(callbacks: list[Any]) -> int:
