@@ -80,7 +80,7 @@ def test_a_copy_is_on_its_own(rung: str, own_place: Path) -> None:
 
 
 def test_a_trainer_pickles_after_a_fit(own_place: Path) -> None:
-    from tests.trainer.resume.resumed import Job, Watch, fit
+    from tests.trainer.resume.cuts import Job, Watch, fit
 
     trainer = fit(Job, Watch(None))
     data = DataLoader(TensorDataset(torch.zeros(4, 4)), 2)

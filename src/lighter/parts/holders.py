@@ -9,13 +9,13 @@ import sys
 import sysconfig
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import cache, cached_property, partial
 from pathlib import PurePath
 from threading import Thread
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, MethodWrapperType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import torch
@@ -31,7 +31,7 @@ _LEAVES = (
     *(type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, partial, property),
     *(Enum, BaseException, PurePath, Tensor, torch.Generator, logging.Logger, logging.Handler, Thread, io.IOBase),
 )
-# what has a state of its own in checkpoints, or is looked at by itself
+# those that have a state of their own in checkpoints, or are looked at by themselves
 _BY_THEMSELVES = (pl.Trainer, pl.Callback, pl.LightningDataModule, Optimizer, LRScheduler, DataLoader, Dataset)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, MethodWrapperType, partial)
 CONTENT = "[]"  # names what a container of another class than Python's contains
@@ -41,25 +41,17 @@ _OURS = ("pytorch_lightning", "lightning", "lightning_fabric", "lighter", "torch
 _DEFINITIONS = "lighter.config."  # which build objects when they are asked for
 _WRAPPERS = ("torch.distributed", "torch._dynamo", "torch.fx", "deepspeed")  # their attributes are of a process's run
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
-_IGNORED: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 _SITE = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+# hooks too, which a trainer may set on a module
+_OF_LIGHTNING = {name for name in dir(pl.LightningModule) if name.startswith("on_")} | _OF_MODULES
+_OF_LIGHTNING |= vars(pl.LightningModule()).keys() - {"training"}
 
 
-class _AnyMetric(Metric):
-    def update(self) -> None: ...
-
-    def compute(self) -> None: ...
-
-
-_OF_METRICS = frozenset(vars(_AnyMetric())) - {"training"}
-_HOOKS = frozenset(name for name in dir(pl.LightningModule) if name.startswith("on_"))  # `trainer/hooks.py` moves them
-_OF_LIGHTNING = (frozenset(vars(pl.LightningModule())) | _HOOKS) - {"training"}
-
-
-def holders(root: Any, besides: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
-    """The objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`.
+def holders(root: object, besides: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield the objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`.
 
     Args:
+        root: where to begin.
         besides: the ids of objects that are looked at elsewhere.
     """
     seen = set(besides)
@@ -72,14 +64,14 @@ def holders(root: Any, besides: Collection[int] = ()) -> Iterator[tuple[str, Any
         yield path, holder
         members: list[tuple[str, Any]] = []
         if isinstance(holder, nn.Module):
-            members += [(f"{path}.{name}", child) for name, child in holder._modules.items() if child is not None]
+            members += [(f"{path}.{name}", child) for name, child in holder.named_children()]
         for name, value in own_attributes(holder):
             members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset), of=holder)
         todo += reversed(members)
 
 
 def held_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A module's submodules, and those that it keeps in plain attributes, lists, dicts and objects."""
+    """Yield a module's submodules, and those that it keeps in plain attributes, lists, dicts and objects."""
     for path, holder in holders(root):
         if isinstance(holder, nn.Module):
             yield path.removeprefix("."), holder
@@ -89,13 +81,12 @@ def is_holder(value: object) -> bool:
     """Return whether an object's attributes are looked at where it is an attribute of another."""
     if isinstance(value, _LEAVES + _BY_THEMSELVES) or sets_own_state(value):
         return False
-    if type(value).__module__.startswith(_DEFINITIONS):
-        return False
-    return hasattr(value, "__dict__") or bool(_slots(type(value))) or _is_own_container(value)
+    is_definition = type(value).__module__.startswith(_DEFINITIONS)
+    return not is_definition and (hasattr(value, "__dict__") or bool(_slots(type(value))) or _is_own_container(value))
 
 
 def _is_own_container(value: object) -> bool:
-    """Return whether something contains what it is given, and is none of Python's own."""
+    """Return whether a value is a container of a class of its own."""
     return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN
 
 
@@ -113,26 +104,26 @@ def is_of_users(holder: object) -> bool:
     return isinstance(holder, _FUNCTIONS) or not is_of_library(type(holder))
 
 
-def sets_own_state(value: Any) -> bool:
+def sets_own_state(value: object) -> bool:
     """Return whether it is seeded for each sample, as MONAI's transforms are."""
     return hasattr(type(value), "set_random_state")
 
 
 def own_attributes(holder: object) -> list[tuple[str, Any]]:
-    """The attributes of an object that are not a library's bookkeeping."""
-    attributes: Mapping[str, Any] = getattr(holder, "__dict__", {})
+    """Return the attributes of an object that are not a library's bookkeeping."""
     if isinstance(holder, _FUNCTIONS):
         return _remembered(holder)
     if isinstance(holder, nn.Module) and type(holder).__module__.startswith(_WRAPPERS):
         return [("training", holder.training)]
-    ignored = _ignored(type(holder))
-    found = [(name, value) for name, value in list(attributes.items()) if name not in ignored]
-    found = [(name, value) for name, value in found if not _is_method_of(holder, name, value)]
+    kind: Any = type(holder)
+    ignored = _ignored(kind)
     if isinstance(holder, Metric):  # their states are saved by themselves
-        found = [(name, value) for name, value in found if name not in holder._defaults]
+        ignored |= holder.metric_state.keys()
+    values: list[tuple[str, Any]] = list(getattr(holder, "__dict__", {}).items())
+    values = [(name, value) for name, value in values if name not in ignored and not _is_method_of(holder, name, value)]
     if _is_own_container(holder):
-        found.append((CONTENT, _content(holder)))
-    return found + [(name, getattr(holder, name)) for name in _slots(type(holder)) if hasattr(holder, name)]
+        values.append((CONTENT, _kind_of_container(holder)(holder)))
+    return values + [(name, getattr(holder, name)) for name in _slots(kind) if hasattr(holder, name)]
 
 
 def _is_method_of(holder: object, name: str, value: object) -> bool:
@@ -146,34 +137,29 @@ def _is_method_of(holder: object, name: str, value: object) -> bool:
 
 
 def _remembered(function: Any) -> list[tuple[str, Any]]:
-    """Yield the state that a function keeps between calls."""
+    """Return the state that a function keeps between calls."""
     if isinstance(function, partial):
         return [(name, getattr(function, name)) for name in ("func", "args", "keywords")]
     if not isinstance(function, FunctionType):
         return [("__self__", function.__self__)]
-    found = list(vars(function).items())
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    found += [(name, cell.cell_contents) for name, cell in cells if not _is_empty(cell)]
-    return [*found, ("__defaults__", function.__defaults__)]
+    values = list(vars(function).items())
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # an empty cell
+            values.append((name, cell.cell_contents))
+    return [*values, ("__defaults__", function.__defaults__)]
 
 
-def _is_empty(cell: CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return True
-    return False
-
-
-def _content(container: Any) -> Any:
-    """Return the content of a container in one of Python's own types."""
-    return next(kind for kind in _CONTAINERS if isinstance(container, kind))(container)
+def _kind_of_container(container: object) -> Any:
+    """Return which of Python's own types a container is."""
+    return next(kind for kind in _CONTAINERS if isinstance(container, kind))
 
 
 def set_attribute(holder: Any, name: str, value: Any) -> None:
     """Give an attribute another value: past properties, and in frozen dataclasses, closures and containers too."""
-    if name == CONTENT:
-        _fill(holder, value)
+    if name == CONTENT:  # past methods of the user's
+        kind = _kind_of_container(holder)
+        kind.clear(holder)
+        (kind.extend if kind in (list, deque) else kind.update)(holder, value)
     elif isinstance(holder, FunctionType) and name in holder.__code__.co_freevars:
         cells = dict(zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=True))
         cells[name].cell_contents = value
@@ -184,13 +170,6 @@ def set_attribute(holder: Any, name: str, value: Any) -> None:
         vars(holder)[name] = value
     elif getattr(holder, name, None) is not value:  # a method's object cannot be another one
         object.__setattr__(holder, name, value)
-
-
-def _fill(container: Any, content: Any) -> None:
-    """Let a container contain something else, past methods of the user's."""
-    kind: Any = next(kind for kind in _CONTAINERS if isinstance(container, kind))
-    kind.clear(container)
-    (kind.extend if kind in (list, deque) else kind.update)(container, content)
 
 
 def is_of_library(kind: type) -> bool:
@@ -206,18 +185,13 @@ def _is_installed(module: str) -> bool:
     return file.startswith(_SITE) or module.partition(".")[0] in _OURS
 
 
+@cache
 def _ignored(kind: type) -> frozenset[str]:
-    if kind not in _IGNORED:
-        _IGNORED[kind] = _ignored_of(kind)
-    return _IGNORED[kind]
-
-
-def _ignored_of(kind: type) -> frozenset[str]:
-    """The names that the libraries' base classes of a class use themselves."""
+    """Return the names that the libraries' base classes of a class use themselves."""
     names = {name for name in dir(kind) if isinstance(inspect.getattr_static(kind, name, None), cached_property)}
     names |= {"__weakref__", "__dict__"}
     if issubclass(kind, (Metric, MetricCollection)):
-        return frozenset(names | _OF_METRICS) | _used_by(kind, ("torchmetrics",))
+        return frozenset(names) | _OF_MODULES | _used_by(kind, ("torchmetrics",))
     if issubclass(kind, pl.LightningModule):
         internal = _used_by(kind, ("pytorch_lightning", "lightning", "lighter"))
         return frozenset(names | _OF_LIGHTNING | {name for name in internal if name.startswith("_")}) - {"_hparams"}
@@ -249,7 +223,7 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _objects_in(value: Any, path: str, *, in_data: bool, of: object, depth: int = 3) -> list[tuple[str, Any]]:
-    """The objects in an attribute's value: itself, or those in lists and dicts; of a dataset those that it wraps."""
+    """Return the objects in an attribute's value: itself, or those in lists and dicts; of a dataset those it wraps."""
     if _is_own_container(value) or _keeps_state(value, of):
         return [(path, value)]
     if isinstance(value, (list, tuple)):
@@ -260,5 +234,5 @@ def _objects_in(value: Any, path: str, *, in_data: bool, of: object, depth: int 
         return [(path, value)] if is_holder(value) or (in_data and isinstance(value, Dataset)) else []
     if len(value) > MAX_MEMBERS or not depth:
         return []
-    return [found for key, item in items
-            for found in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, of=of, depth=depth - 1)]  # fmt: skip
+    return [member for key, item in items
+            for member in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, of=of, depth=depth - 1)]  # fmt: skip

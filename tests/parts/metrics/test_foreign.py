@@ -204,7 +204,7 @@ class Unsaved(Aggregates):
 def test_what_cannot_be_kept_is_named(
     own_place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("lighter.trainer.resume.module_modes.is_of_users", lambda holder: False)  # as if installed
+    monkeypatch.setattr("lighter.trainer.resume.attributes.is_of_users", lambda holder: False)  # as if installed
     module = Classifier(mlp(), nn.CrossEntropyLoss(), sgd, train_metrics={"dice": Unsaved()})
     saves = pl.callbacks.ModelCheckpoint(own_place, every_n_train_steps=1)
     with caplog.at_level("INFO", logger="lighter"):

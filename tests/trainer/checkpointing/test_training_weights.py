@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import nn
 
-from tests.trainer.resume.cuts import Rows, cuts_callback, fit, not_as_whole
+from tests.trainer.resume.cuts import Watch, fit, logged, not_as_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback, but loading")
 
@@ -42,10 +42,10 @@ def test_from_every_moment(own_place: Path) -> None:
 
 
 def test_the_averages_are_the_weights_of_the_checkpoint(own_place: Path) -> None:
-    cuts = cuts_callback(rows := Rows(), own_place)
-    fit(Normed(), rows, cuts, callbacks=averaging, max_epochs=1)
-    saved = {path.stem[3:]: torch.load(path, weights_only=True) for path, _ in cuts.cuts}
-    within, after = (saved[name] for name in ("on_validation_batch_end", "on_validation_end"))
+    watch = Watch(own_place)
+    fit(logged(Normed, callbacks=averaging, max_epochs=1), watch)
+    saved = {path.stem[3:]: torch.load(path, weights_only=True) for path, _ in watch.cuts}
+    within, after = (saved[name] for name in ("validating", "validation"))
     assert not torch.equal(after["state_dict"]["network.0.weight"], after["current_model_state"]["network.0.weight"])
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(value, within[key][name]) for name, value in after[key].items()), key

@@ -30,7 +30,7 @@ def second_process(first: Any, **kwargs: Any) -> Any:
 
 
 def digests(trainer: Any) -> dict[str, str]:
-    """What a process gives the others."""
+    """The digests that a process gives the others."""
     given: list[dict[str, str]] = []
     other = SimpleNamespace(model=trainer.strategy.model, broadcast=lambda sent: given.append(sent) or sent)
     assert buffers_of_process(SimpleNamespace(lightning_module=trainer.lightning_module, strategy=other))["own"] == {}

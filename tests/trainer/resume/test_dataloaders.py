@@ -1,4 +1,4 @@
-"""Fits with one kind of dataloader or another go on from any checkpoint as if nobody had stopped them."""
+"""Fits with one kind of dataloader or another resume from any checkpoint as if nobody had stopped them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import lighter
 from lighter.trainer.resume.dataloaders import Loaders
-from tests.slow import mostly_slow
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
@@ -150,7 +149,7 @@ def counted() -> DataLoader:
 
 
 class Model(pl.LightningModule):
-    """Notes what it is trained with, where a fit that goes on does not find it again."""
+    """Notes what it is trained with, in a list that a resumed fit does not find."""
 
     served: ClassVar[list[Any]] = []
 
@@ -250,8 +249,8 @@ def fit(loaders: Any, *, keep: Path | None = None, path: Path | None = None, **o
     return Fitted(list(Model.served), weights, keeps.kept, str(trainer.resume_choice))
 
 
-def assert_goes_on(make: Callable[[], Any], folder: Path, **options: Any) -> set[str]:
-    """From each of the checkpoints, and from one that was saved by a fit that had gone on. Returns what is said."""
+def assert_resumes(make: Callable[[], Any], folder: Path, **options: Any) -> set[str]:
+    """From each of the checkpoints, and from one that was saved by a resumed fit. Returns what is logged."""
     whole, said = fit(make(), keep=folder, **options), set()
     assert whole.served
     for path, before in whole.kept:
@@ -277,7 +276,7 @@ class Data(pl.LightningDataModule):
 @pytest.mark.parametrize("every", [0, 1, 2, 3])
 def test_dataloaders_are_made_as_they_were(every: int, tmp_path: Path) -> None:
     options = {"max_epochs": 4, "reload_dataloaders_every_n_epochs": every}
-    assert assert_goes_on(lambda: (Data(),), tmp_path, **options) == {"exact"}
+    assert assert_resumes(lambda: (Data(),), tmp_path, **options) == {"exact"}
 
 
 STATE = "exact (by the state of StatefulDataLoader)"
@@ -308,11 +307,11 @@ LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(LOADERS, 3))
-def test_any_checkpoint_is_gone_on_from_exactly(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", LOADERS)
+def test_any_checkpoint_resumes_exactly(name: str, tmp_path: Path) -> None:
     make, says, options = LOADERS[name]
     epochs = 2 if says == "exact" else 3  # a state has to last
-    assert assert_goes_on(make, tmp_path, max_epochs=epochs, **options) == {says}
+    assert assert_resumes(make, tmp_path, max_epochs=epochs, **options) == {says}
 
 
 def test_looking_at_the_data_changes_nothing_that_is_trained() -> None:
@@ -325,7 +324,7 @@ def test_looking_at_the_data_changes_nothing_that_is_trained() -> None:
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("loader", [OwnLoader, LoaderOfLength])
 @pytest.mark.parametrize("saved", ["at the end of the epoch", "after the fit"])
-def test_a_state_goes_on_where_the_last_step_ended_the_epoch(
+def test_a_state_resumes_where_the_last_step_ended_the_epoch(
     saved: str, loader: Any, number: int, tmp_path: Path
 ) -> None:
     trainers, served = [], []
@@ -345,7 +344,7 @@ def test_a_state_goes_on_where_the_last_step_ended_the_epoch(
 
 def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:
     val = DataLoader(Noisy(4), 2)
-    assert_goes_on(lambda: (StatefulDataLoader(Remembers(), BATCH), val), tmp_path, val_check_interval=0.5)
+    assert_resumes(lambda: (StatefulDataLoader(Remembers(), BATCH), val), tmp_path, val_check_interval=0.5)
 
 
 @pytest.mark.slow
@@ -354,7 +353,7 @@ def test_a_state_in_workers_begins_anew_with_them(dataset: Any, tmp_path: Path) 
     def make() -> Any:
         return StatefulDataLoader(dataset(), BATCH, num_workers=1)
 
-    assert assert_goes_on(make, tmp_path, limit_train_batches=3, max_epochs=2) == {STATE}
+    assert assert_resumes(make, tmp_path, limit_train_batches=3, max_epochs=2) == {STATE}
 
 
 def test_persistent_workers_that_keep_a_state_are_told_of() -> None:
@@ -434,7 +433,7 @@ def test_other_batches_make_no_difference_between_epochs(tmp_path: Path) -> None
     assert rest.epoch(1) == [0, 1, 2, 3]
 
 
-def test_a_stream_with_state_goes_on_with_other_batches(tmp_path: Path) -> None:
+def test_a_stream_with_state_resumes_with_other_batches(tmp_path: Path) -> None:
     path, _ = fit(StatefulDataLoader(StreamWithState(20), BATCH), keep=tmp_path, max_epochs=1).kept[0]
     rest = fit(StatefulDataLoader(StreamWithState(20), 3), path=path, max_epochs=1)
     assert [index for batch in rest.samples(0) for index in batch] == list(range(BATCH, 20))

@@ -1,4 +1,4 @@
-"""What a module's hooks do at a saving is in the checkpoint, whichever loop runs."""
+"""Changes that a module's hooks make at a save are in the checkpoint, whichever loop runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a plain LightningModule go on as if nobody had stopped the fit, wherever it was saved."""
+"""The metrics of a plain LightningModule resume as if nobody had stopped the fit, wherever it was saved."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
-from tests.slow import mostly_slow
-from tests.trainer.resume.cuts import Rows, fit, not_as_whole
+from tests.trainer.resume.cuts import Watch, fit, logged, not_as_whole
 
 
 class Plain(pl.LightningModule):
@@ -75,18 +74,18 @@ class Several(Plain):
         self.log_dict({f"val/{name}": metric for name, metric in self.all.items()})
 
 
-@pytest.mark.parametrize("module", mostly_slow([Plain, ByHand, Best, Several]))
-def test_metrics_go_on(own_place: Path, module: type[Plain]) -> None:
+@pytest.mark.parametrize("module", [Plain, ByHand, Best, Several])
+def test_metrics_resume(own_place: Path, module: type[Plain]) -> None:
     assert not not_as_whole(module, own_place, val_check_interval=0.5, max_epochs=2)
 
 
-def test_metrics_go_on_in_lightnings_own_loop(own_place: Path) -> None:
+def test_metrics_resume_in_lightnings_own_loop(own_place: Path) -> None:
     assert not not_as_whole(Best, own_place, check_val_every_n_epoch=2, max_epochs=4, profiler="simple")
 
 
 def test_a_best_value_outlives_the_last_epoch(own_place: Path) -> None:
-    rows = Rows()
-    fit(Best(), rows, max_epochs=2).save_checkpoint("last.ckpt")
-    fit(Best(), rows, ckpt_path="last.ckpt", max_epochs=4)
-    bests = [row["val/best"] for _, row in rows.rows if "val/best" in row]
+    watch = Watch(None)
+    fit(logged(Best, max_epochs=2), watch).save_checkpoint("last.ckpt")
+    fit(logged(Best, max_epochs=4), watch, "last.ckpt")
+    bests = [note[2]["val/best"] for note in watch.notes if note[0] == "row" and "val/best" in note[2]]
     assert bests == [bests[0]] * 4

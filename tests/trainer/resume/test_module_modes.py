@@ -1,4 +1,4 @@
-"""What hooks change in attributes is part of a fit: it goes on with it, or says that it cannot."""
+"""Attributes that hooks change are part of a fit: they are restored when it resumes, or it says that they are not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
 import lighter
-from tests.slow import mostly_slow
-from tests.trainer.resume.resumed import BATCH, Job, Module, Samples, Watch, broken, fit
+from tests.trainer.resume.cuts import BATCH, Job, Module, Samples, Watch, broken, fit
 
 
 class Anneals(Module):
@@ -275,8 +274,8 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata's
-@pytest.mark.parametrize("name", mostly_slow(JOBS))
-def test_goes_on_from_every_moment(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", JOBS)
+def test_resumes_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
 
@@ -286,7 +285,7 @@ class OfSeveral(Module):
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several, of which all is loaded again"])
-def test_a_dataset_goes_on_between_batches(several: bool, tmp_path: Path) -> None:
+def test_a_dataset_resumes_between_batches(several: bool, tmp_path: Path) -> None:
     def job() -> Job:
         train: Any = DataLoader(Remembers(), BATCH, shuffle=True)
         train = [train, DataLoader(Samples(), BATCH)] if several else train
@@ -332,7 +331,7 @@ class Grows(Module):
 
 
 class Fills(Module):
-    """What is mutable, and not saved."""
+    """Holds a mutable value that is not saved."""
 
     def __init__(self, values: Any) -> None:
         super().__init__()
@@ -443,7 +442,7 @@ class Config:
 
 
 class Ordinary(Module):
-    """What modules keep: configs, functions, loggers, locks, metrics, compiled or not."""
+    """Keeps what modules keep: configs, functions, loggers, locks, metrics, compiled or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -486,5 +485,5 @@ def test_what_the_first_hooks_set_is_of_this_process(tmp_path: Path) -> None:
     callback, (path, _) = OfItsProcess(), watch.cuts[-1]
     trainer = fit(lambda: Job(trainer={"callbacks": [callback]}), Watch(None), path)
     assert (callback.folder, callback.descriptor) == ("folder-2", 2)
-    assert callback.lines == trainer.global_step, "what changed since goes on"
+    assert callback.lines == trainer.global_step, "changes since then are restored"
     assert str(trainer.resume_choice) == "exact"

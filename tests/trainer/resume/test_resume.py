@@ -1,4 +1,4 @@
-"""Fits of users' own kinds go on exactly from every moment at which somebody saves."""
+"""Fits of users' own kinds resume exactly from every moment at which somebody saves."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from torchmetrics import MeanMetric
 
 import lighter
 from lighter.callbacks import Freezer
-from tests.slow import mostly_slow
-from tests.trainer.resume.resumed import BATCHES, Job, Module, Samples, Watch, broken, end, fit
+from tests.trainer.resume.cuts import BATCHES, Job, Module, Samples, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
 
@@ -161,7 +160,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled")
-@pytest.mark.parametrize("name", mostly_slow(JOBS))
+@pytest.mark.parametrize("name", JOBS)
 def test_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
@@ -175,7 +174,7 @@ def test_types_that_are_not_as_they_were_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Found 1 module.* in eval mode")
-def test_what_is_frozen_at_the_start_of_a_fit_that_goes_on_stays_so(tmp_path: Path) -> None:
+def test_what_is_frozen_at_the_start_of_a_resumed_fit_stays_so(tmp_path: Path) -> None:
     whole = Watch(tmp_path)
     fit(Job, whole)
     module = Module()
@@ -220,7 +219,7 @@ STOPS: dict[str, tuple[Callable[[], Any], list[Any]]] = {  # what stops a fit, a
 
 @pytest.mark.filterwarnings(CALLBACKS)
 @pytest.mark.parametrize("name", STOPS)
-def test_a_fit_that_stopped_by_itself_goes_on_without_what_stopped_it(
+def test_a_fit_that_stopped_by_itself_resumes_without_what_stopped_it(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def again(callbacks: list[Any]) -> int:
@@ -244,7 +243,6 @@ def test_a_fit_that_is_not_exact_says_so() -> None:
     assert str(trainer.resume_choice) == "as Lightning does (ModelPruning does not save all that it needs)"
 
 
-@pytest.mark.slow
 def test_modes_in_a_validation_are_not_those_of_the_training(tmp_path: Path) -> None:
     class Asks(pl.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:

@@ -57,7 +57,7 @@ class Wandering(Sampler):
 
 
 class Named:
-    """What somebody's sampler may name a sample by."""
+    """A name that somebody's sampler may give a sample."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -285,7 +285,7 @@ SHORT = {
 
 
 def ways(loaders: list[DataLoader], *, twice: bool) -> list[Any]:
-    """What some loaders of an epoch give, each once, or each twice."""
+    """The batches of some loaders of an epoch, each once, or each twice."""
     taken = Loaders()
     taken.take(loaders)
     loads = loaders * (2 if twice else 1)
@@ -345,7 +345,7 @@ def test_what_draws_nothing_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert not draws_nothing(Noisy())
     assert not draws_nothing(torch.utils.data.Subset(Noisy(), range(3)))
     calls = []
-    monkeypatch.setattr("lighter.trainer.resume.samplers.seed_all", lambda *_: calls.append(1))
+    monkeypatch.setattr("lighter.trainer.resume.sample_keys.seed_all", lambda *_: calls.append(1))
     epoch(DataLoader(data, batch_size=BATCH, shuffle=True), 0)
     assert not calls
     epoch(DataLoader(Noisy(), batch_size=BATCH, shuffle=True), 0)
@@ -389,7 +389,7 @@ class OwnIterable:
         ([shuffled(), DataLoader(Endless())], "from the epoch's start (an iterable dataset without state)"),
     ],
 )
-def test_how_a_fit_goes_on_is_said(loaders: list[Any], choice: str) -> None:
+def test_how_a_fit_resumes_is_said(loaders: list[Any], choice: str) -> None:
     taken = Loaders()
     taken.take(loaders)
     assert str(taken.choice) == choice

@@ -1,4 +1,4 @@
-"""Callbacks that search for a learning rate or a batch size do so once: a fit that goes on has what they found."""
+"""Callbacks that search for a learning rate or a batch size do so once: a resumed fit has what they found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import lighter
-from tests.trainer.resume.resumed import Module, Samples
+from tests.trainer.resume.cuts import Module, Samples
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*is smaller than the logging interval"),
@@ -66,7 +66,7 @@ SEARCHES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("more", [{}, {"limit_val_batches": 0}], ids=["validates", "does not"])
-def test_a_fit_that_goes_on_has_what_was_found(name: str, more: dict[str, Any], own_place: Path) -> None:
+def test_a_resumed_fit_has_what_was_found(name: str, more: dict[str, Any], own_place: Path) -> None:
     def outcome(ckpt_path: str | None = None) -> Any:
         pl.seed_everything(1, verbose=False)
         module, data = Tuned(), Data()

@@ -14,7 +14,7 @@ from tests.trainer.resume.cuts import not_as_whole
 
 
 class Uneven(pl.LightningModule):
-    """What it logs falls from one epoch's last step to the next one's, and grows in the steps before those."""
+    """Its logged value falls from one epoch's last step to the next one's, and grows in the steps before those."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The random numbers of steps are functions of the seed and the step, and those of a fit that goes on are the same."""
+"""The random numbers of steps are functions of the seed and the step, and those of a resumed fit are the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER: set[int] = set()
 
 
 class Fit:
-    """What a fit does with its random numbers.
+    """The random numbers of a fit.
 
     Args:
         drawing: the steps that draw from Python's and NumPy's generators.
@@ -32,15 +32,15 @@ class Fit:
         self.saved: dict[int, Any] = {}
         self.streams = Streams(7, 0, torch.device("cpu"))
 
-    def run(self, goes_on: Any = None, first: int = 0) -> dict[int, Any]:
+    def run(self, resumed: Any = None, first: int = 0) -> dict[int, Any]:
         """The numbers that were drawn, by step; what there is to save after each is kept."""
         self.streams.seed_for(keys.START)
-        if goes_on is not None:
-            self.streams.go_on(goes_on)
+        if resumed is not None:
+            self.streams.go_on(resumed)
         self.streams.seed_for(keys.EPOCH_START)
         drawn = {}
-        if goes_on is not None:
-            self.streams.come_back(goes_on, first)
+        if resumed is not None:
+            self.streams.come_back(resumed, first)
             self._validate(first - 1)
         for step in range(first, STEPS):
             if self.loads_here:
@@ -64,7 +64,7 @@ class Fit:
 @pytest.mark.parametrize("drawing", [NEVER, {12}, {4, 12, 13}, set(range(9, STEPS)), set(range(STEPS))], ids=len)
 @pytest.mark.parametrize("validated", [NEVER, {3, 12, 20}, {4, 11, 12}], ids=["", "validated", "after drawing"])
 @pytest.mark.parametrize("loads_here", [False, True], ids=["", "loads here"])
-def test_a_fit_that_goes_on_has_the_same(drawing: set[int], validated: set[int], loads_here: bool) -> None:
+def test_a_resumed_fit_has_the_same(drawing: set[int], validated: set[int], loads_here: bool) -> None:
     whole = Fit(drawing, validated, loads_here=loads_here)
     expected = whole.run()
     assert expected == Fit(drawing, validated, loads_here=not loads_here).run()

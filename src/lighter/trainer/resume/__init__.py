@@ -1,1 +1,1 @@
-"""A fit that goes on from a checkpoint does what it would have done had it not stopped."""
+"""Exact resume: a fit that resumes from a checkpoint does what it would have done had it not stopped."""

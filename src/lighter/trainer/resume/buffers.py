@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 
-def buffers_of_process(trainer: Any) -> dict[str, Any]:
-    """The buffers of this process that differ from those of the first one. All processes take part."""
+class BufferState(TypedDict, total=False):
+    """The buffers of a process that differ from the first one's; empty without DDP."""
+
+    own: Mapping[str, Tensor]  # by name
+    sync: bool  # whether DDP is due to make them the same
+
+
+def buffers_of_process(trainer: pl.Trainer) -> BufferState:
+    """Return the buffers of this process that differ from those of the first one. All processes take part."""
     model = trainer.strategy.model
     if not isinstance(model, DistributedDataParallel):
         return {}
@@ -30,8 +38,8 @@ def buffers_of_process(trainer: Any) -> dict[str, Any]:
     return {"own": own, "sync": model.require_forward_param_sync}
 
 
-def load_buffers(trainer: Any, saved: Mapping[str, Any]) -> None:
-    """Give this process its own buffers, and DDP the same answer to whether it is time to make them the same."""
+def load_buffers(trainer: pl.Trainer, saved: BufferState) -> None:
+    """Restore the buffers of this process, and whether DDP is due to make them the same."""
     model = trainer.strategy.model
     if not saved or not isinstance(model, DistributedDataParallel):
         return

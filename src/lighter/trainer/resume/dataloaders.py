@@ -1,4 +1,4 @@
-"""How each dataloader of a fit goes on in the middle of an epoch, and what is said about it."""
+"""How each dataloader of a fit resumes in the middle of an epoch, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from lighter.trainer.resume.samplers import Keyed, KeyedBatches, KeyedTurns, Place
+from lighter._lightning.resume import draw_from
+from lighter.trainer.resume.samplers import Keyed, KeyedBatches, Place
 
 log = logging.getLogger("lighter")
 
@@ -19,15 +20,15 @@ FROM_START, LIGHTNINGS, NOT_EXACT = "from the epoch's start", "as Lightning does
 
 Size = tuple[int | None, int | None]  # how many batches, and of how many samples
 
-# workers that persist hold on to what they were begun with, from one fit to the next
+# persistent workers hold on to what they were begun with, from one fit to the next
 _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
-    """How a fit will go on from a checkpoint in the middle of an epoch, and why.
+    """How a fit will resume from a checkpoint in the middle of an epoch, and why.
 
     Attributes:
-        name: `exact`; `not exact` where all goes on but what the reason names; `from the epoch's start` where the data
+        name: `exact`; `not exact` where all resumes but what the reason names; `from the epoch's start` where the data
             cannot be found again at the batch that comes next; or `as Lightning does`.
         reason: empty for `exact`, but for what it rests on.
     """
@@ -40,10 +41,10 @@ class ResumeChoice(NamedTuple):
 
 
 class States(NamedTuple):
-    """The states of those loaders that have one, and of their datasets in this process; None for what has none.
+    """The states of the loaders that have one, and of their datasets in this process; None for what has none.
 
     Attributes:
-        is_cut: whether a limit of steps or of time ended the epoch early. As in Lightning, the next one goes on there.
+        is_cut: whether a limit of steps or of time ended the epoch early. As in Lightning, the next one continues it.
     """
 
     loaders: Sequence[Any] = ()
@@ -56,10 +57,10 @@ class Loaders:
 
     Attributes:
         place: where the next iteration begins.
-        choice: how they go on.
-        replays: whether going on means to load the batches of the epoch again: several loaders, each with its own end.
-        sizes: of each, how many batches it has and of how many samples, None where it does not say; None for one of
-            unknown length that goes on by its state, whatever its batches.
+        choice: how they resume.
+        replays: whether to resume means to load the batches of the epoch again: several loaders, each with its own end.
+        sizes: how many batches each has and of how many samples, None where it does not say; None for a loader of
+            unknown length that resumes by its state, whatever its batches.
     """
 
     def __init__(self) -> None:
@@ -68,10 +69,11 @@ class Loaders:
         self.replays = False
         self.sizes: list[Size | None] = []
         self._stateful: list[Any] = []
+        self._datasets: list[Any] = []  # theirs; None where the loader's state is all there is
         self._noted: dict[int, Sequence[Any]] = {}  # states of loaders, by the batches that were fetched
-        self._begun = States()  # what the epoch began with
-        self._loaded: States | None = None  # what was loaded, until a batch is trained
-        self._loaded_in = 0  # the epoch that goes on from there
+        self._begun = States()  # those at the beginning of the epoch
+        self._loaded: States | None = None  # those of a checkpoint, until a batch is trained
+        self._loaded_in = 0  # the epoch that resumes from them
         self._replaced: list[tuple[DataLoader, str, Keyed]] = []
         self._borrowed: list[tuple[Keyed, Place | None, int]] = []
 
@@ -79,32 +81,38 @@ class Loaders:
         """Take the dataloaders of an epoch; the batch samplers of torch's are ours until `release`."""
         self.release()
         self.place.begun = {}
-        self._stateful, self.replays = [], len(loaders) > 1
-        reasons = [reason for number, loader in enumerate(loaders) if (reason := self._take(loader, number))]
-        self.sizes = [None if self._goes_by_state(loader) else size_of(loader) for loader in loaders]
-        self.choice = ResumeChoice(FROM_START, reasons[0]) if reasons else ResumeChoice("exact")
-        if self._stateful and not reasons:
+        self._stateful, self.replays, reasons = [], len(loaders) > 1, []
+        for number, loader in enumerate(loaders):
+            if isinstance(loader, DataLoader):
+                self._replace_sampler(loader, number)
+            reasons.append(self._take(loader))
+        self._datasets = [one.dataset if isinstance(one, DataLoader) else None for one in self._stateful]
+        self.sizes = [size_of(loader, by_state=any(loader is one for one in self._stateful)) for loader in loaders]
+        self.choice = ResumeChoice("exact")
+        if any(reasons):
+            self.choice = ResumeChoice(FROM_START, next(filter(None, reasons)))
+        elif self._stateful:
             name = type(self._stateful[0]).__name__
             self.choice = ResumeChoice("exact", f"by the state of {name}")
-            if any(keeps_to_itself(loader) for loader in self._stateful):
+            if any(map(keeps_its_state, self._stateful)):
                 self.choice = ResumeChoice(LIGHTNINGS, f"persistent workers of {name} have a state between epochs")
+
+    def open(self) -> None:
+        """Prepare for the loop to fetch a batch, for which a loader may begin anew."""
+        self.place.in_loop = True
+
+    def close(self) -> None:
+        """End what `open` began."""
+        self.place.in_loop = False
 
     @contextmanager
     def iterated(self) -> Iterator[None]:
-        """While the loop itself begins iterations of the loaders."""
+        """Let the loop itself begin iterations of the loaders."""
         self.open()
         try:
             yield
         finally:
             self.close()
-
-    def open(self) -> None:
-        """The loop is about to fetch a batch, for which a loader may begin anew."""
-        self.place.in_loop = True
-
-    def close(self) -> None:
-        """The batch is fetched."""
-        self.place.in_loop = False
 
     @property
     def samplers(self) -> list[Any]:
@@ -119,11 +127,7 @@ class Loaders:
             keyed.place, keyed.number = place, number
         self._replaced, self._borrowed = [], []
 
-    def _take(self, loader: Any, number: int) -> str:
-        """Prepare a loader. Returns why it cannot go on within an epoch; nothing if it can."""
-        if not isinstance(loader, DataLoader):
-            return self._take_other(loader)
-        streams = isinstance(loader.dataset, IterableDataset)
+    def _replace_sampler(self, loader: DataLoader, number: int) -> None:
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         inner = vars(loader)[name]
         if isinstance(inner, Keyed):  # a loader that is there twice, or for training too
@@ -131,71 +135,65 @@ class Loaders:
                 self._borrowed.append((inner, inner.place, inner.number))
                 inner.place, inner.number = self.place, number
         else:
-            keyed = _KEYED.setdefault(loader, (KeyedTurns if streams else KeyedBatches)(inner, loader))
+            kind = Keyed if isinstance(loader.dataset, IterableDataset) else KeyedBatches
+            keyed = _KEYED.setdefault(loader, kind(inner, loader))
             keyed.place, keyed.number = self.place, number
-            vars(loader)[name] = keyed  # torch allows no setting of the attribute
+            vars(loader)[name] = keyed  # torch refuses to set the attribute
             self._replaced.append((loader, name, keyed))
-        if loader.persistent_workers and loader._iterator is not None:  # begun before the fit: keeps the loader's own
-            loader._iterator._index_sampler = vars(loader)[name]
-        if is_stateful(loader):
-            if is_stateful(loader.dataset):
-                self._stateful.append(loader)
-            elif streams:  # such a loader goes on by loading all again
-                self.replays = True
-            return ""
-        return "an iterable dataset without state" if streams else ""
+        draw_from(vars(loader)[name], loader)
 
-    def _take_other(self, loader: Any) -> str:
-        """Prepare a loader that is none of torch's."""
-        if is_stateful(loader):
+    def _take(self, loader: Any) -> str:
+        """Find how a loader resumes within an epoch. Returns why it cannot; nothing if it can."""
+        is_torchs = isinstance(loader, DataLoader)
+        is_stream = is_torchs and isinstance(loader.dataset, IterableDataset)
+        if is_stateful(loader) and (not is_torchs or is_stateful(loader.dataset)):
             self._stateful.append(loader)
-            return ""
-        if isinstance(loader, (list, tuple)):
+        elif isinstance(loader, (list, tuple)) or (is_stateful(loader) and is_stream):
             self.replays = True
-            return ""
-        return f"a {type(loader).__name__} without state_dict and load_state_dict"
-
-    def _goes_by_state(self, loader: Any) -> bool:
-        return not has_length(loader) and any(loader is one for one in self._stateful)
+        elif not is_torchs:
+            return f"a {type(loader).__name__} without state_dict and load_state_dict"
+        elif is_stream:
+            return "an iterable dataset without state"
+        return ""
 
     def change(self, sizes: Sequence[Size | None]) -> str:
-        """How the loaders differ from those that a checkpoint was saved with, whose `sizes` these are, or nothing."""
+        """Say how the loaders differ from those that a checkpoint was saved with, by their `sizes`; nothing if not."""
         if len(sizes) != len(self.sizes):
             return f"{len(self.sizes)} dataloaders now, {len(sizes)} then"
         differ = [(now, then) for now, then in zip(self.sizes, sizes, strict=True) if now != then]
-        return f"the dataloader has {_told(differ[0][0])} now, {_told(differ[0][1])} then" if differ else ""
+        return "the dataloader has {} now, {} then".format(*map(_described, differ[0])) if differ else ""
 
     def load(self, states: States | None, trained: int) -> None:
-        """Before the first iteration: let the loaders that have a state go on from it.
+        """Before the first iteration, let the loaders that have a state resume from it.
 
         Args:
             states: what was saved, if anything.
             trained: the batches of the epoch that were trained.
         """
         if states is not None and self.choice.name == FROM_START:
-            states = self._over(states)
-        self._loaded = self._begun = States((), self._datasets()) if states is None else states
+            states = self._at_end(states)
+        self._loaded = self._begun = States((), self._of_datasets()) if states is None else states
         self._loaded_in, self._noted = self.place.clock.epoch, {trained: self._loaded.loaders}
         self._set(self._loaded)
 
     def begin_epoch(self) -> None:
-        """Before a new iteration: Lightning may have begun one already, which is taken back."""
+        """Prepare a new iteration: Lightning may have begun one already, which is undone."""
         self.place.begun = {}
         if not self._stateful:
             return
         if self._loaded is None:
-            self._begun = self._over(self._now())
-        else:
-            if self._loaded_in != self.place.clock.epoch:
-                self._loaded, self._loaded_in = self._over(self._loaded), self.place.clock.epoch
-            self._begun = self._loaded
-            self._set(self._loaded)
+            self._begun = self._at_end(self._now())
+            return
+        if self._loaded_in != self.place.clock.epoch:
+            self._loaded, self._loaded_in = self._at_end(self._loaded), self.place.clock.epoch
+        self._begun = self._loaded
+        self._set(self._loaded)
 
     def note(self, fetched: int) -> None:
         """Keep the states as they are when so many batches of the epoch are fetched; Lightning may fetch one ahead."""
         if self._stateful:
             self._noted = {number: states for number, states in self._noted.items() if number >= fetched - 2}
-            self._noted[fetched] = self._of_loaders()
+            self._noted[fetched] = self._now().loaders
 
     @property
     def have_states(self) -> bool:
@@ -203,12 +201,12 @@ class Loaders:
         return bool(self._stateful)
 
     def hand_over(self, fetched: int) -> None:
-        """A batch is about to be trained."""
+        """Note that a batch is about to be trained."""
         self._loaded = None
         self.note(fetched)
 
     def state(self, trained: int | None, *, is_cut: bool = False) -> States:
-        """The states of the loaders that have one.
+        """Return the states of the loaders that have one.
 
         Args:
             trained: the batches of the epoch that were trained; None between epochs.
@@ -218,35 +216,37 @@ class Loaders:
             now = self._loaded or self._now()
             return States(self._noted.get(trained or 0, now.loaders), now.datasets, is_cut=True)
         if trained is None:
-            return self._over(self._loaded or self._now())
+            return self._at_end(self._loaded or self._now())
         if self.replays or not trained:
             return self._begun
-        datasets = self._datasets() if self._loaded is None else self._loaded.datasets
+        datasets = self._of_datasets() if self._loaded is None else self._loaded.datasets
         return States(self._noted.get(trained, ()), datasets)
 
     def _now(self) -> States:
-        return States(self._of_loaders(), self._datasets())
+        return States([copy.deepcopy(loader.state_dict()) for loader in self._stateful], self._of_datasets())
 
-    def _of_loaders(self) -> list[Any]:
-        return [copy.deepcopy(loader.state_dict()) for loader in self._stateful]
+    def _of_datasets(self) -> list[Any]:
+        return [None if dataset is None else copy.deepcopy(dataset.state_dict()) for dataset in self._datasets]
 
-    def _datasets(self) -> list[Any]:
-        datasets = [dataset_of(loader) for loader in self._stateful]
-        return [None if dataset is None else copy.deepcopy(dataset.state_dict()) for dataset in datasets]
+    def _at_end(self, states: States) -> States:
+        """Return what the next epoch begins with, where this one ends with some states.
 
-    def _over(self, states: States) -> States:
-        """What the next epoch begins with, where this one ends with these.
-
-        One whose end is known by its length, or by a limit, is not over in its own state.
+        A loader whose end is known by its length, or by a limit, is not over in its own state. It begins anew, with
+        nothing of the iteration before but its dataset's state, as does any of torch's without persistent workers.
         """
         if states.is_cut:
             return states
-        pairs = zip(self._stateful, states.loaders, strict=False)
-        return States([None if begins_anew(loader) else state for loader, state in pairs], states.datasets)
+        of_loaders = [
+            None if has_length(loader) or (isinstance(loader, DataLoader) and not keeps_its_state(loader)) else state
+            for loader, state in zip(self._stateful, states.loaders, strict=False)
+        ]
+        return States(of_loaders, states.datasets)
 
     def _set(self, states: States) -> None:
-        datasets = [dataset_of(loader) for loader in self._stateful]
-        pairs = [*zip(datasets, states.datasets, strict=False), *zip(self._stateful, states.loaders, strict=False)]
+        pairs = [
+            *zip(self._datasets, states.datasets, strict=False),
+            *zip(self._stateful, states.loaders, strict=False),
+        ]
         for part, state in pairs:
             if state is not None:
                 part.load_state_dict(copy.deepcopy(state))
@@ -260,7 +260,7 @@ class Loaders:
         """Load what was trained before, where there is no other way past it; return whether that was needed."""
         if self.choice.name == FROM_START or not self.replays:
             return False
-        log.info("loads %d batches of this epoch again, to go on after them", batches)
+        log.info("resume: %d batches of this epoch are loaded again", batches)
         fetcher.fetched -= batches  # Lightning has counted them already
         iterator = getattr(fetcher, "iterator_wrapper", fetcher)  # of steps that take `dataloader_iter`
         for _ in range(batches):
@@ -268,13 +268,13 @@ class Loaders:
         return True
 
 
-def is_stateful(loader: Any) -> bool:
-    """Whether a loader keeps account of where it is, as torchdata's `StatefulDataLoader` does."""
+def is_stateful(loader: object) -> bool:
+    """Return whether a loader keeps account of where it is, as torchdata's `StatefulDataLoader` does."""
     return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def has_length(loader: Any) -> bool:
-    """Whether a loader knows how many batches it has."""
+    """Return whether a loader knows how many batches it has."""
     try:
         len(loader)
     except (TypeError, NotImplementedError):
@@ -282,28 +282,19 @@ def has_length(loader: Any) -> bool:
     return True
 
 
-def dataset_of(loader: Any) -> Any:
-    """The dataset with state of one of torch's loaders with state; another loader's state is all there is of it."""
-    return loader.dataset if isinstance(loader, DataLoader) else None
-
-
-def begins_anew(loader: Any) -> bool:
-    """Whether an iteration of a loader has nothing of the one before but its dataset's state."""
-    return has_length(loader) or (isinstance(loader, DataLoader) and not keeps_to_itself(loader))
-
-
-def keeps_to_itself(loader: Any) -> bool:
-    """Whether workers keep their dataset's state from one epoch to the next, having loaded samples ahead."""
+def keeps_its_state(loader: object) -> bool:
+    """Return whether workers keep their dataset's state from one epoch to the next, having loaded samples ahead."""
     return isinstance(loader, DataLoader) and loader.persistent_workers
 
 
-def size_of(loader: Any) -> Size:
-    """How many batches a loader has, and of how many samples; None for what it does not say."""
+def size_of(loader: Any, *, by_state: bool) -> Size | None:
+    """Return how many batches a loader has, and of how many samples; None for one that resumes `by_state` alone."""
+    if by_state and not has_length(loader):
+        return None
     batch_size = getattr(loader, "batch_size", None)
     return len(loader) if has_length(loader) else None, batch_size if isinstance(batch_size, int) else None
 
 
-def _told(size: Size | None) -> str:
+def _described(size: Size | None) -> str:
     batches, samples = size or (None, None)
-    told = "batches" if batches is None else f"{batches} batches"
-    return told if samples is None else f"{told} of {samples}"
+    return ("" if batches is None else f"{batches} ") + ("batches" if samples is None else f"batches of {samples}")

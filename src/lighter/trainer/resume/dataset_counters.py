@@ -14,7 +14,7 @@ _SERVE = ("__getitem__", "__getitems__")
 def counts_of(dataset: Any, name: str) -> Iterator[str]:
     """Yield the attributes that `+=` and the like change when a sample is asked for, of datasets within it too.
 
-    Only what the methods themselves say: a file that is opened with the first sample is no state, and what other
+    Only the methods themselves are read: a file that is opened with the first sample is no state, and what other
     functions do is not known.
     """
     for method in _SERVE:

@@ -1,4 +1,4 @@
-"""Values of attributes as plain data that `weights_only=True` reads, and back; and what tells one value from another.
+"""Values of attributes as plain data that `weights_only=True` reads, and back; and fingerprints of values.
 
 Plain are numbers, texts, bytes, None, enums, tensors, NumPy's arrays and numbers, random generators, and lists, tuples,
 sets, dicts and deques of such. An encoded value is a scalar as it is, or a list that begins with a tag.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -22,9 +22,11 @@ from lightning_fabric.utilities.data import AttributeDict
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lighter._lightning.resume import version_of
 from lighter.errors import CheckpointError
 from lighter.lightning_alias import canonical
 from lighter.parts.allocation import unfilled_memory
+from lighter.parts.holders import is_holder
 
 MAX_BYTES, MAX_ITEMS = 2**24, 10_000  # of one attribute: what is larger would make checkpoints large and saves slow
 OF_PROCESS = "~"  # begins the fingerprints that another process does not have
@@ -48,16 +50,16 @@ _GENERATORS: dict[Any, str] = {
 _SHOWN = (bytearray, array, tuple, np.ndarray)  # not saved, but a change in them is seen
 
 
-class Opaque:
-    """Stands in an encoded value for what is not plain, or too large.
+class Opaque(NamedTuple):
+    """Replaces an object in an encoded value that is not plain, or too large.
 
     Attributes:
-        value: the thing itself.
-        size: what would change if it was changed, as far as that can be seen without reading all of it.
+        value: the object.
+        size: changes with the object, as far as that can be seen without reading all of it.
     """
 
-    def __init__(self, value: Any, size: Any = None) -> None:
-        self.value, self.size = value, size
+    value: Any
+    size: Any = None
 
 
 class _TooLargeError(Exception):
@@ -65,7 +67,7 @@ class _TooLargeError(Exception):
 
 
 def encode(value: Any) -> Any:
-    """A value as plain data, with an `Opaque` for whatever in it is none."""
+    """Encode a value as plain data, with an `Opaque` for each object in it that is none."""
     try:
         return _Encoder().encode(value)
     except (_TooLargeError, RecursionError):
@@ -120,15 +122,16 @@ class _Encoder:
 
 def _opaque(value: Any) -> Opaque:
     if isinstance(value, Tensor) and not is_lazy(value):
-        return Opaque(value, None if value.is_inference() else value._version)
+        return Opaque(value, version_of(value))
     if type(value) in _SEQUENCES or type(value) in _MAPPINGS:
         return Opaque(value, len(value))
     return Opaque(value, repr(value) if isinstance(value, _SHOWN) else None)
 
 
-def _is_plain_tensor(value: Any) -> bool:
+def _is_plain_tensor(value: object) -> TypeGuard[Tensor]:
     return (
-        type(value) in (Tensor, nn.Parameter, nn.Buffer)
+        isinstance(value, Tensor)
+        and type(value) in (Tensor, nn.Parameter, nn.Buffer)
         and not is_lazy(value)
         and value.layout is torch.strided
         and not (value.is_quantized or value.is_meta)
@@ -144,7 +147,7 @@ def _state_of(generator: Any) -> Any:
 
 
 def opaque_in(encoded: Any) -> Iterator[Any]:
-    """The things in an encoded value that are not plain, or too large."""
+    """Yield the objects in an encoded value that are not plain, or too large."""
     if isinstance(encoded, Opaque):
         yield encoded.value
     elif isinstance(encoded, list):
@@ -159,53 +162,50 @@ def has_generator(encoded: Any) -> bool:
     return False
 
 
-def fingerprint(encoded: Any, is_looked_into: Callable[[Any], bool]) -> str:
-    """Return the same text for two encoded values that are the same value.
-
-    Args:
-        is_looked_into: whether the attributes of an object have fingerprints of their own.
-    """
+def fingerprint(encoded: Any) -> str:
+    """Return the same text for two encoded values that are the same value."""
     if type(encoded) in _SCALARS and (type(encoded) not in (str, bytes) or len(encoded) < 64):
         return f"{type(encoded).__name__} {encoded!r}"
-    pieces = list(_pieces(encoded, is_looked_into))
+    pieces = list(_pieces(encoded))
     start = OF_PROCESS if any(piece.startswith(OF_PROCESS.encode()) for piece in pieces) else ""
     return start + blake2b(b"\0".join(pieces), digest_size=16).hexdigest()
 
 
-def _pieces(encoded: Any, is_looked_into: Callable[[Any], bool]) -> Iterator[bytes]:
+def _pieces(encoded: Any) -> Iterator[bytes]:
     if isinstance(encoded, list):
         yield f"list {len(encoded)}".encode()
         for item in encoded:
-            yield from _pieces(item, is_looked_into)
+            yield from _pieces(item)
     elif isinstance(encoded, Tensor):
         yield f"{encoded.dtype} {tuple(encoded.shape)}".encode()
         yield b"=" + encoded.reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(encoded, Opaque):
-        yield _identity(encoded, is_looked_into)
+        yield _identity(encoded)
     else:
         yield f"{type(encoded).__name__}={encoded!r}".encode(errors="surrogatepass")
 
 
-def _identity(opaque: Opaque, is_looked_into: Callable[[Any], bool]) -> bytes:
+def _identity(opaque: Opaque) -> bytes:
     value = opaque.value
     if isinstance(value, (type, FunctionType)) and "<" not in value.__qualname__:
         return f"named {_name(value)}".encode()
     if isinstance(value, ModuleType):
         return f"module {canonical(value.__name__)}".encode()
-    if is_looked_into(value):
+    if is_holder(value):  # its attributes have fingerprints of their own
         return f"object {_name(type(value))}".encode()
     return f"{OF_PROCESS}{id(value)} {opaque.size}".encode()
 
 
 def _name(named: type | FunctionType) -> str:
-    """The name of a class or function, the same whichever package of Lightning this process has imported first."""
+    """Return the name of a class or function, the same whichever package of Lightning was imported first."""
     return canonical(f"{named.__module__}.{named.__qualname__}")
 
 
 def restored(encoded: Any, now: Any, device: torch.device) -> Any:
-    """The value of plain data; the object that is there now with other content, where it can have that.
+    """Return the value of plain data: the value that is there now with other content, where it can have that.
 
     Args:
+        encoded: the plain data.
         now: the value that is there, if any: others may refer to it.
         device: for tensors that were not on the CPU.
 
@@ -224,7 +224,10 @@ def restored(encoded: Any, now: Any, device: torch.device) -> Any:
             raise CheckpointError(f"there is no {rest[0]} now")
         return type(now)[rest[1]]
     if tag == "array":
-        return _restored_array(*rest)
+        descr, shape, data, is_scalar = rest
+        content = b"" if data is None else data.numpy().tobytes()
+        array = np.frombuffer(content, np.lib.format.descr_to_dtype(descr)).reshape(shape).copy()
+        return array[()] if is_scalar else array
     if tag == "tensor":
         saved, is_on_cpu, is_parameter = rest
         value = _restored_tensor(saved, now, torch.device("cpu") if is_on_cpu else device)
@@ -256,24 +259,17 @@ def _restored_container(tag: str, rest: list[Any], now: Any, device: torch.devic
 def _restored_generator(name: str, state: Any, now: Any) -> Any:
     kind = next(kind for kind, known in _GENERATORS.items() if known == name)
     generator: Any = now if type(now) is kind else None
-    if isinstance(state, dict) and name == "Generator":
+    if kind is np.random.Generator:
         if generator is None or type(generator.bit_generator).__name__ != state["bit_generator"]:
             generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
         generator.bit_generator.state = state
         return generator
     generator = kind() if generator is None else generator
-    generator.setstate(state) if name == "Random" else generator.set_state(state)
+    generator.setstate(state) if kind is random.Random else generator.set_state(state)
     return generator
 
 
-def _restored_array(descr: Any, shape: list[int], data: Tensor | None, is_scalar: bool) -> Any:
-    dtype = np.lib.format.descr_to_dtype(descr)
-    content = b"" if data is None else data.numpy().tobytes()
-    array = np.frombuffer(content, dtype).reshape(shape).copy()
-    return array[()] if is_scalar else array
-
-
-def _restored_tensor(saved: Tensor, now: Any, device: torch.device) -> Tensor:
+def _restored_tensor(saved: Tensor, now: object, device: torch.device) -> Tensor:
     if _is_plain_tensor(now) and not now.is_inference() and (now.shape, now.dtype) == (saved.shape, saved.dtype):
         with torch.no_grad():
             kept: Tensor = now if now.grad_fn is None else now.detach()

@@ -1,14 +1,16 @@
-"""Where a fit is when a checkpoint is saved, and how the loops are set to go on from there.
+"""The position of a fit when a checkpoint is saved, and the counters of loops that resume from there.
 
-Lightning's loops guess from their counters, which is where they go wrong at the ends of epochs. Here the place is named
-when the checkpoint is saved, and going on means to do what was still to be done at that place.
+Lightning's loops guess it from their counters, and go wrong at the ends of epochs. Here it is named when the checkpoint
+is saved, and to resume means to do what was still to be done there.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# what is still to be done of the epoch
+from lighter._lightning.resume import end_restart
+
+# by what is still to be done of the epoch
 NOTHING = "between epochs"  # the next epoch is to begin
 EPOCH_START = "epoch start"  # its first hooks
 BATCHES = "between batches"  # the batches that are left
@@ -20,7 +22,7 @@ _COUNTS = ("ready", "started", "processed", "completed")
 
 
 def place_of(trainer: Any) -> str:
-    """Where a fit is, told from the counters of its loops."""
+    """Return the position of a fit, from the counters of its loops."""
     loop = trainer.fit_loop
     epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
     if epochs.ready == epochs.completed:
@@ -35,7 +37,7 @@ def place_of(trainer: Any) -> str:
 
 
 def is_begun(trainer: Any) -> bool:
-    """Return whether first hooks of an epoch or a batch run, which a fit that goes on from here calls again."""
+    """Return whether the first hooks of an epoch or a batch run, which a fit that resumes from here calls again."""
     if trainer.validating:
         return False
     epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current
@@ -43,7 +45,7 @@ def is_begun(trainer: Any) -> bool:
 
 
 def settle(loop: Any, place: str) -> None:
-    """Set the counters of a fit loop that was loaded to those of a loop that has come to a place by itself."""
+    """Set the counters of a restored fit loop to those of a loop that has come to a position by itself."""
     epoch_loop = loop.epoch_loop
     for tracker in (loop.epoch_progress.total, loop.epoch_progress.current):
         if place == EPOCH_START:
@@ -54,18 +56,12 @@ def settle(loop: Any, place: str) -> None:
         _settle_batches(epoch_loop.batch_progress, place)
     epoch_loop.scheduler_progress.reset_on_restart()
     epoch_loop.automatic_optimization.optim_progress.reset_on_restart()
-    for one in (
-        loop,
-        epoch_loop,
-        epoch_loop.val_loop,
-        epoch_loop.automatic_optimization,
-        epoch_loop.manual_optimization,
-    ):
-        one._restarting = one._loaded_from_state_dict = False
+    optimizations = epoch_loop.automatic_optimization, epoch_loop.manual_optimization
+    end_restart(loop, epoch_loop, epoch_loop.val_loop, *optimizations)
 
 
 def _settle_batches(progress: Any, place: str) -> None:
-    """Take a batch back that was begun, or count it. The totals have batches of earlier epochs that a hook refused."""
+    """Count a batch that was begun, or take it back. The totals have batches of earlier epochs that a hook refused."""
     current, total = progress.current, progress.total
     done = current.processed if place == BATCH_END else current.completed
     if current.ready > done:

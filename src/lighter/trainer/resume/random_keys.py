@@ -55,8 +55,9 @@ def seed_all(key: bytes, device: torch.device | None = None) -> None:
     """Seed the global generators of torch, Python and NumPy, and that of a device, by a key."""
     seeds = _SEEDS.unpack(key)
     seed_torch(seeds, device)
-    random.seed(for_python(seeds))
-    np.random.seed(for_numpy(seeds))
+    of_python, of_numpy = host_seeds(seeds)
+    random.seed(of_python)
+    np.random.seed(of_numpy)
 
 
 def seed_torch(seeds: Seeds, device: torch.device | None = None) -> None:
@@ -72,11 +73,6 @@ def seed_torch(seeds: Seeds, device: torch.device | None = None) -> None:
         seed(seeds[0])
 
 
-def for_python(seeds: Seeds) -> int:
-    """Return the seed of a `random.Random`."""
-    return seeds[0] ^ seeds[1]
-
-
-def for_numpy(seeds: Seeds) -> int:
-    """Return the seed of a `numpy.random.RandomState`, which takes 32 bits."""
-    return seeds[1] & 0xFFFFFFFF
+def host_seeds(seeds: Seeds) -> tuple[int, int]:
+    """Return the seeds of a `random.Random` and of a `numpy.random.RandomState`, which takes 32 bits."""
+    return seeds[0] ^ seeds[1], seeds[1] & 0xFFFFFFFF

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lighter.trainer.resume import random_keys as keys
-from lighter.trainer.resume.random_keys import Seeds, for_numpy, for_python, key_of, seed_torch
+from lighter.trainer.resume.random_keys import Seeds, host_seeds, key_of, seed_torch
 
 # public functions of NumPy that its stubs leave out
 _get_bit_generator: Any = np.random.get_bit_generator  # type: ignore[attr-defined]
@@ -20,15 +20,10 @@ _BLOCK = 64  # steps whose seeds are derived together: a hash for each would cos
 
 
 class HostState(TypedDict):
-    """The state of `HostGenerators` between two steps.
+    """The state of `HostGenerators` between two steps."""
 
-    Attributes:
-        is_needed: whether a step of the fit has drawn from them.
-        since: the step that they were seeded for last; None if they were seeded for something else since.
-    """
-
-    is_needed: bool
-    since: int | None
+    is_needed: bool  # whether a step of the fit has drawn from them
+    since: int | None  # the step that they were seeded for last; None if they were seeded for something else since
 
 
 class Streams:
@@ -137,11 +132,12 @@ class HostGenerators:
 
     def _seed(self, step: int, seeds: Seeds) -> None:
         self._since = self._compared = step
-        random.seed(for_python(seeds))
-        np.random.seed(for_numpy(seeds))
+        of_python, of_numpy = host_seeds(seeds)
+        random.seed(of_python)
+        np.random.seed(of_numpy)
         if not self.is_needed:
-            self._python.seed(for_python(seeds))
-            self._numpy.seed(for_numpy(seeds))
+            self._python.seed(of_python)
+            self._numpy.seed(of_numpy)
 
     def _take_back(self) -> None:
         if self._put_aside is not None:
@@ -168,10 +164,6 @@ class HostGenerators:
 
 
 def seed_of_fit(broadcast: Callable[[int], int]) -> int:
-    """Return the seed given to `seed_everything`, or else that of torch's generator; the first process's for all.
-
-    Args:
-        broadcast: sends the first process's value to all.
-    """
+    """Return the seed given to `seed_everything`, or else that of torch's generator; the first process's for all."""
     seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
     return int(broadcast(seed % 2**63))

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside Lightning's own, so that a fit goes on exactly; of every process."""
+"""The state that a checkpoint holds beside Lightning's own, of every process, so that a fit resumes exactly."""
 
 from __future__ import annotations
 
@@ -6,43 +6,59 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from torch import Tensor
 
+from lighter._lightning.results import row_of_step, show_values
+from lighter._lightning.resume import accumulates, checkpoint_notes, restore_notes
 from lighter.parts.metrics.state import load_metric_states
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.checkpointing.restored import is_of_this_fit
-from lighter.trainer.resume.buffers import buffers_of_process, load_buffers
-from lighter.trainer.resume.epoch_results import measured, show_again, take_up
+from lighter.trainer.resume.buffers import BufferState, buffers_of_process, load_buffers
+from lighter.trainer.resume.dataloaders import Size
+from lighter.trainer.resume.epoch_results import EpochResults, measured, take_up
+from lighter.trainer.resume.module_modes import AttributeState
 from lighter.trainer.resume.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
+from lighter.trainer.resume.random_streams import HostState
 
 log = logging.getLogger("lighter")
 
 KEY = "lighter"  # in the state of Lightning's fit loop, which other trainers leave alone
-_OF_CHECKPOINTS = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation")
+
+
+class ProcessState(TypedDict, total=False):
+    """The state of one process, as plain data. Checkpoints of earlier versions lack some of the keys."""
+
+    loaders: Sequence[Any]  # the states of the training dataloaders that have one
+    datasets: Sequence[Any]  # those of their datasets
+    is_cut: bool  # whether a limit ended the epoch before its dataloaders did
+    sizes: Sequence[Size | None]  # how many batches each dataloader has, and of how many samples
+    made_in: int  # the epoch in which the dataloaders were made
+    measured: EpochResults
+    counts: Mapping[str, Any]  # the steps of evaluations
+    row: Mapping[str, Tensor]  # the values of the last step that the loggers do not have yet
+    numbers: HostState  # of the random streams
+    switches: AttributeState  # the attributes that hooks have changed, modes and `requires_grad` among them
+    samplers: Mapping[str, AttributeState]  # those of samplers: `now`, and when they `begun` the epoch's order
+    gradients: Mapping[str, Tensor]  # those that wait for the optimizer's step, by parameter
+    buffers: BufferState  # those that differ from the first process's
 
 
 @dataclass(frozen=True)
-class Saved:
-    """Where a fit was, as a checkpoint has it.
+class ResumeState:
+    """The state of a fit when a checkpoint is saved, as plain data, which `weights_only=True` reads."""
 
-    Attributes:
-        seed: of all its random numbers.
-        place: where in the epoch; see `position`.
-        should_stop: whether it was about to end.
-        checkpoints: what Lightning's `ModelCheckpoint`s do not save of themselves, by their keys.
-        processes: the state of each.
-        stopped_by: the keys of the callbacks that wanted it to end.
-    """
-
-    seed: int
-    place: str
-    should_stop: bool
-    checkpoints: Mapping[str, Mapping[str, Any]]
-    processes: list[Mapping[str, Any]]
-    stopped_by: Sequence[str] = ()
+    seed: int  # of all its random numbers
+    place: str  # the position in the epoch; see `position`
+    should_stop: bool  # whether it was about to end
+    checkpoints: Mapping[str, Mapping[str, Any]]  # what `ModelCheckpoint`s do not save themselves, by their keys
+    processes: list[ProcessState]
+    stopped_by: Sequence[str] = ()  # the keys of the callbacks that wanted it to end
 
     @property
     def is_within(self) -> bool:
@@ -50,134 +66,107 @@ class Saved:
         return self.place in WITHIN or self.place == EPOCH_END
 
 
-def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: Any) -> dict[str, Any]:
-    """Where a fit is. All processes take part.
+Saved = ResumeState  # as the loops call it
+
+
+def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str | Path | None) -> dict[str, Any]:
+    """Return the state of a fit as plain data. All processes take part.
 
     Args:
+        trainer: of the fit.
         seed: of its random numbers.
-        loaders: what there is of the dataloaders.
+        loaders: the entries of a `ProcessState` about dataloaders.
         file: where it is saved.
     """
     place = place_of(trainer)
-    own = {**loaders, **_of_process(trainer, place)}
-    processes: list[Any] = [own]
+    process: Any = {**loaders, **_process_state(trainer, place)}
+    processes = [process]
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         processes = [None] * trainer.world_size
-        torch.distributed.all_gather_object(processes, own)
-    return {
-        "seed": seed,
-        "place": place,
-        "should_stop": bool(trainer.should_stop),
-        "stopped_by": [one.state_key for one in trainer.callbacks if _has_stopped(one)],
-        "checkpoints": _of_checkpoint_callbacks(trainer, file),
-        "processes": processes,
+        torch.distributed.all_gather_object(processes, process)
+    stopped_by = [callback.state_key for callback in trainer.callbacks if _has_stopped(callback)]
+    saving = None if file is None or trainer.stopping.is_saving else os.fspath(file)  # a stop saves under such a name
+    checkpoints = {
+        callback.state_key: checkpoint_notes(callback, trainer, saving)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
     }
+    return vars(ResumeState(seed, place, bool(trainer.should_stop), checkpoints, processes, stopped_by))
 
 
-def go_on(trainer: Any, saved: Saved) -> None:
-    """Take up what this process had, before the first hook of the fit."""
-    own = saved.processes[trainer.global_rank]
-    trainer.fit_loop.epoch_loop.val_loop.go_on_counting(own["counts"])
+def go_on(trainer: Any, saved: ResumeState) -> None:
+    """Restore the state of this process before the first hook of the fit."""
+    process = saved.processes[trainer.global_rank]
+    trainer.fit_loop.epoch_loop.val_loop.go_on_counting(process["counts"])
     trainer.should_stop = trainer.should_stop or _is_still_to_stop(trainer, saved)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
-            for name, value in saved.checkpoints.get(callback.state_key, {}).items():
-                setattr(callback, name, value)
-            if callback.save_top_k == 0 or not is_of_this_fit(trainer.ckpt_path, callback, trainer.stopping.folder):
-                callback._last_checkpoint_saved = ""  # it saves `last` at the end of the fit if it has saved nothing
-    _set_gradients(trainer.lightning_module, own["gradients"])
-    load_buffers(trainer, own.get("buffers", {}))
+            is_own = is_of_this_fit(trainer.ckpt_path, callback, trainer.stopping.folder)
+            notes = saved.checkpoints.get(callback.state_key, {})
+            restore_notes(callback, notes, has_saved=callback.save_top_k != 0 and is_own)
+    gradients = process["gradients"]
+    for name, parameter in trainer.lightning_module.named_parameters() if gradients else ():
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter.device, parameter.dtype)  # the precision may be another
+    load_buffers(trainer, process.get("buffers", {}))
     if saved.is_within:
-        take_up(trainer, own["measured"])
+        take_up(trainer, process["measured"])
     else:
-        show_again(trainer, own["measured"])
+        show_values(trainer, process["measured"]["shown"])
 
 
-def go_on_with_metrics(trainer: Any, saved: Saved) -> None:
-    """Take up what metrics had added up, over epochs too; after `on_train_start`, where modules reset theirs."""
+def go_on_with_metrics(trainer: pl.Trainer, saved: ResumeState) -> None:
+    """Restore metrics, which accumulate over epochs too; after `on_train_start`, where modules reset theirs."""
     load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
 
 
-def _is_still_to_stop(trainer: Any, saved: Saved) -> bool:
-    """Whether a fit that was told to stop has to: not if what told it is gone, or is a `Timer`, which looks again."""
-    here = {one.state_key: one for one in trainer.callbacks if not isinstance(one, Timer)}
-    stops = saved.should_stop and (not saved.stopped_by or any(key in here for key in saved.stopped_by))
+def row_to_log(trainer: pl.Trainer, saved: ResumeState) -> Mapping[str, Tensor]:
+    """Return the values of the last step that the loggers do not have yet."""
+    return saved.processes[trainer.global_rank]["row"]
+
+
+def _is_still_to_stop(trainer: Any, saved: ResumeState) -> bool:
+    """Return whether a fit that was told to stop has to: not if a callback told it that is gone, or a `Timer`."""
+    callbacks = {callback.state_key: callback for callback in trainer.callbacks if not isinstance(callback, Timer)}
+    stops = saved.should_stop and (not saved.stopped_by or any(key in callbacks for key in saved.stopped_by))
     if stops:
-        by = ", ".join(type(here[key]).__name__ for key in saved.stopped_by if key in here)
+        by = ", ".join(type(callbacks[key]).__name__ for key in saved.stopped_by if key in callbacks)
         hint = f"by {by}, and stops where it would have. It trains on without that callback" if by else "and stops"
         log.info("resume: the fit had been told to stop %s", hint)
     return stops
 
 
-def _has_stopped(callback: Any) -> bool:
+def _has_stopped(callback: Callback) -> bool:
     if isinstance(callback, Timer):
         left = callback.time_remaining()
         return left is not None and left <= 0
     return isinstance(callback, EarlyStopping) and callback.stopping_reason.value != 0
 
 
-def row_to_log(trainer: Any, saved: Saved) -> Mapping[str, Any]:
-    """The values of the step that were not with the loggers yet."""
-    row: Mapping[str, Any] = saved.processes[trainer.global_rank]["row"]
-    return row
-
-
-def _of_process(trainer: Any, place: str) -> dict[str, Any]:
+def _process_state(trainer: Any, place: str) -> dict[str, Any]:
     loop, ends_step = trainer.fit_loop, place == BATCH_END and not trainer.validating
+    row = row_of_step(trainer) if ends_step else {}
+    named = trainer.lightning_module.named_parameters() if _accumulates(trainer, place) else ()
     return {
         "measured": measured(trainer, ends_step=ends_step),
         "counts": loop.epoch_loop.val_loop.counts(),
-        "row": _row(trainer) if ends_step else {},
+        "row": {name: plain_tensor(value).cpu() for name, value in row.items()},
         "numbers": loop.streams.state(),
         "switches": loop.attributes(),
         "samplers": loop.sampler_attributes(is_within=place in WITHIN),
-        "gradients": _gradients(trainer) if _accumulates(loop, place) else {},
+        "gradients": {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is Tensor},
         "buffers": buffers_of_process(trainer),
     }
 
 
-def _row(trainer: Any) -> dict[str, Any]:
-    """What Lightning gives the loggers once the hooks of a step are over."""
-    connector = trainer._logger_connector
-    accumulates = trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization
-    if accumulates or not (connector.should_update_logs or trainer.fast_dev_run):
-        return {}
-    return {name: plain_tensor(value).cpu() for name, value in connector.metrics["log"].items()}
-
-
-def _accumulates(loop: Any, place: str) -> bool:
-    """Whether gradients have added up since the optimizer's last step; only the user knows where he steps himself."""
-    if not loop.trainer.lightning_module.automatic_optimization:
+def _accumulates(trainer: pl.Trainer, place: str) -> bool:
+    """Return whether gradients wait for the optimizer's step; with manual optimization only the user knows."""
+    if not trainer.lightning_module.automatic_optimization:
         return True
     if place not in WITHIN:
         return False
     if place != BATCHES:
-        return bool(loop._should_accumulate())
+        return accumulates(trainer)
     # before a batch, Lightning answers for that one
-    return bool(loop.epoch_loop.batch_progress.current.processed % loop.trainer.accumulate_grad_batches)
-
-
-def _gradients(trainer: Any) -> dict[str, torch.Tensor]:
-    """The gradients that have added up since the optimizer's last step."""
-    named = trainer.lightning_module.named_parameters()
-    return {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is torch.Tensor}
-
-
-def _set_gradients(module: Any, gradients: Mapping[str, torch.Tensor]) -> None:
-    for name, parameter in module.named_parameters() if gradients else ():
-        if name in gradients:
-            parameter.grad = gradients[name].to(parameter.device, parameter.dtype)  # of another precision, perhaps
-
-
-def _of_checkpoint_callbacks(trainer: Any, file: Any) -> dict[str, dict[str, Any]]:
-    """The one that is saving notes only afterwards that it has; a stop saves under its name, and it does not."""
-    states = {}
-    by_callback = file is not None and not trainer.stopping.is_saving
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            state = {name: getattr(callback, name) for name in _OF_CHECKPOINTS}
-            own = (callback.last_model_path, callback.best_model_path, *callback.best_k_models)
-            if by_callback and os.fspath(file) in own:
-                state |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": os.fspath(file)}
-            states[callback.state_key] = state
-    return states
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return bool(batches.processed % trainer.accumulate_grad_batches)
