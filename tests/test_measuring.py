@@ -23,20 +23,11 @@ from torchmetrics.wrappers import ClasswiseWrapper
 
 import lighter
 from lighter.errors import ModuleValueError
-from tests.jobs import Classifier, PlainClassifier, digits, loader, metrics, mlp
+from tests.jobs import QUIET, Classifier, PlainClassifier, digits, loader, metrics, mlp
 
 
 def trainer(**kwargs: Any) -> pl.Trainer:
-    defaults: dict[str, Any] = {
-        "max_epochs": 3,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "log_every_n_steps": 4,
-    }
-    return pl.Trainer(**{**defaults, **kwargs})
+    return pl.Trainer(**{**QUIET, "max_epochs": 3, "log_every_n_steps": 4, **kwargs})
 
 
 def classifier(kind: type[lighter.LighterModule] = Classifier, **kwargs: Any) -> lighter.LighterModule:
@@ -65,8 +56,7 @@ def test_a_step_called_by_hand_is_not_measured(kind: type[pl.Trainer], csv_logge
             pl_module.validation_step(batch, batch_idx)
 
     module = classifier()
-    quiet = {"accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
-    runs = kind(max_epochs=1, logger=csv_logger, callbacks=[Calls()], enable_model_summary=False, **quiet)
+    runs = kind(**{**QUIET, "max_epochs": 1, "logger": csv_logger, "callbacks": [Calls()]})
     fit(module, runs)
     before = epoch_values(runs)
     batch = next(iter(loader(0, 32)))
