@@ -17,6 +17,15 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import lighter
 
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""Options of a trainer that only computes."""
+
 
 @cache
 def load() -> Any:

@@ -17,26 +17,17 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loops.optimization.automatic import Closure
 from torch import nn
 from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
 
 import lighter
 from lighter.errors import ModuleValueError
-from tests.jobs import Classifier, PlainClassifier, digits, loader, metrics, mlp
+from tests.jobs import QUIET, Classifier, PlainClassifier, digits, loader, metrics, mlp
 
 
 def trainer(**kwargs: Any) -> pl.Trainer:
-    defaults: dict[str, Any] = {
-        "max_epochs": 3,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "log_every_n_steps": 4,
-    }
-    return pl.Trainer(**{**defaults, **kwargs})
+    return pl.Trainer(**{**QUIET, "max_epochs": 3, "log_every_n_steps": 4, **kwargs})
 
 
 def classifier(kind: type[lighter.LighterModule] = Classifier, **kwargs: Any) -> lighter.LighterModule:
@@ -65,8 +56,7 @@ def test_a_step_called_by_hand_is_not_measured(kind: type[pl.Trainer], csv_logge
             pl_module.validation_step(batch, batch_idx)
 
     module = classifier()
-    quiet = {"accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
-    runs = kind(max_epochs=1, logger=csv_logger, callbacks=[Calls()], enable_model_summary=False, **quiet)
+    runs = kind(**{**QUIET, "max_epochs": 1, "logger": csv_logger, "callbacks": [Calls()]})
     fit(module, runs)
     before = epoch_values(runs)
     batch = next(iter(loader(0, 32)))
@@ -432,14 +422,19 @@ def test_metrics_that_the_user_resets_before_the_end_are_missed_aloud() -> None:
         fit(classifier(Resetting), trainer(max_epochs=1))
 
 
-def test_a_metric_is_logged_by_the_user_in_a_measured_step() -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_metrics_are_logged_by_the_user_in_a_measured_step(several: bool) -> None:
     class Logging(Classifier):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)
-            assert isinstance(self.train_metrics, MulticlassAccuracy)
-            self.log("mine", self.train_metrics, on_epoch=True)
+            if isinstance(self.train_metrics, MetricCollection):
+                self.log_dict(self.train_metrics, on_epoch=True)
+            else:
+                assert isinstance(self.train_metrics, MulticlassAccuracy)
+                self.log("accuracy", self.train_metrics, on_epoch=True)
             return loss
 
-    module = classifier(Logging, train_metrics=MulticlassAccuracy(10, average="micro"))
-    values = epoch_values(fit(module, trainer(max_epochs=1)))
-    assert values["mine_epoch"] == values["train/metrics/MulticlassAccuracy/epoch"] > 0
+    given = metrics() if several else MulticlassAccuracy(10, average="micro")
+    values = epoch_values(fit(classifier(Logging, train_metrics=given), trainer(max_epochs=1)))
+    ours = "accuracy" if several else "MulticlassAccuracy"
+    assert values["accuracy_epoch"] == values[f"train/metrics/{ours}/epoch"] > 0

@@ -19,11 +19,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.wrappers import BootStrapper, MetricTracker, MinMaxMetric, Running
 
 import lighter
-from tests.jobs import Classifier, ForwardClassifier, PlainClassifier, loader, mlp
+from tests.jobs import QUIET, Classifier, ForwardClassifier, PlainClassifier, loader, mlp
 from tests.test_measuring import classifier, csv_logger, epoch_values, fit, rows, trainer
 
 assert csv_logger  # a fixture
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 def accuracy() -> MulticlassAccuracy:
@@ -175,7 +174,7 @@ def test_a_batch_counts_once_where_the_optimizer_runs_it_again(of: Any, rung: st
         module = NotingForward(mlp(), optimizer=lbfgs, evaluator_cfg={"train": {"seen": CountsWithout()}})
         loss = "train/loss/total"
     module.noted = []
-    run = of(max_epochs=2, accelerator="cpu", log_every_n_steps=1, **{**QUIET, "logger": csv_logger})
+    run = of(max_epochs=2, log_every_n_steps=1, **{**QUIET, "logger": csv_logger})
     run.fit(module, loader(0, 100), loader(300, 332) if rung == "LighterModule" else None)
     first = {(epoch, index): (value, size) for epoch, index, value, size in reversed(module.noted)}
     assert len(module.noted) > 2 * len(first) > 0
@@ -225,7 +224,7 @@ def test_observing_changes_nothing(name: str, tmp_path: Path) -> None:
         module = Early(network, nn.CrossEntropyLoss(), optimizer=adam, **made)
         logger = CSVLogger(tmp_path / f"{every}-{sanity}") if logs else False
         options = {**QUIET, "logger": logger, "log_every_n_steps": every, "num_sanity_val_steps": sanity}
-        trains = lighter.Trainer(max_epochs=2, accelerator="cpu", **options)
+        trains = lighter.Trainer(max_epochs=2, **options)
         trains.fit(module, loader(0, 160, shuffle=True), loader(300, 390))
         return {key: float(value) for key, value in trains.callback_metrics.items() if key.endswith("/epoch")}
 
@@ -260,7 +259,7 @@ class Tracking(PlainClassifier):
 def test_the_sanity_check_leaves_no_trace_in_a_plain_module(package: str) -> None:
     def run(sanity: int) -> Any:
         pl.seed_everything(5, verbose=False)
-        options = {"max_epochs": 1, "accelerator": "cpu", "num_sanity_val_steps": sanity, **QUIET}
+        options = {"max_epochs": 1, "num_sanity_val_steps": sanity, **QUIET}
         trainer = {"_target_": f"{package}.Trainer", **options}
         module = Tracking()
         data = {"train_dataloaders": loader(0, 64), "val_dataloaders": loader(300, 390)}
@@ -291,7 +290,7 @@ def test_a_value_that_a_step_cannot_have_is_left_out_and_told_once(csv_logger: C
     metrics = {"r2": R2Score(), "mse": MeanSquaredError()}
     module = Regression(nn.Linear(3, 1), optimizer=sgd, train_metrics=metrics, val_metrics=R2Score())
     options = {**QUIET, "logger": csv_logger, "log_every_n_steps": 1, "num_sanity_val_steps": 1}
-    run = lighter.Trainer(max_epochs=2, accelerator="cpu", **options)
+    run = lighter.Trainer(max_epochs=2, **options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run.fit(module, DataLoader(data, 4), DataLoader(data, 1))
@@ -313,7 +312,7 @@ def test_an_evaluator_that_has_no_value_in_the_sanity_check() -> None:
     x = torch.randn(9, 3)
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.01)  # noqa: E731
     module = Forward(nn.Linear(3, 1), optimizer=sgd, evaluator_cfg={"val": R2Score()})
-    run = lighter.Trainer(max_epochs=1, accelerator="cpu", num_sanity_val_steps=1, **QUIET)
+    run = lighter.Trainer(max_epochs=1, num_sanity_val_steps=1, **QUIET)
     run.fit(module, DataLoader(TensorDataset(x, x[:, 0]), 4), DataLoader(TensorDataset(x, x[:, 0]), 1))
     assert "val/metrics/R2Score/epoch" in run.callback_metrics
 
@@ -411,7 +410,7 @@ def test_no_class_of_a_tensor_gets_into_a_checkpoint(
     best = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor=monitor)
     within = pl.callbacks.ModelCheckpoint(tmp_path / "within", every_n_train_steps=3)
     options = {**QUIET, "enable_checkpointing": True, "callbacks": [stop, best, within], "log_every_n_steps": 1}
-    run = lighter.Trainer(max_epochs=1, accelerator="cpu", async_save=in_background, **options)
+    run = lighter.Trainer(max_epochs=1, async_save=in_background, **options)
     run.fit(module, loader(0, 128), loader(300, 364))
     for saved in (best, within):
         content = torch.load(saved.best_model_path, weights_only=True)

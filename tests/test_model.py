@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import lighter
 from lighter.errors import ModuleTypeError, StepMissingError
-from tests.jobs import Classifier, loader, mlp
+from tests.jobs import QUIET, Classifier, loader, mlp
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
@@ -57,7 +57,7 @@ def test_forward_is_the_network() -> None:
 )
 def test_metrics_in_every_form(given: Any, names: list[str]) -> None:
     module = Classifier(mlp(), nn.CrossEntropyLoss(), val_metrics=given)
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    trainer = pl.Trainer(**QUIET)
     [values] = trainer.validate(module, loader(0, 64), verbose=False)
     assert set(values) == {"val/loss/epoch", *(f"val/metrics/{name}/epoch" for name in names)}
 

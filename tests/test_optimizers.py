@@ -47,36 +47,53 @@ def names_of(module: pl.LightningModule, parameters: Any) -> list[str]:
     return [names[id(parameter)] for parameter in parameters]
 
 
-def test_all_trainable_parameters_by_default(config: dict[str, Any]) -> None:
-    module = run(config, optimizer=ADAM)
-    [group] = module.configured["optimizer"].param_groups
-    assert names_of(module, group["params"]) == [f"network.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")]
-    assert group["lr"] == 0.01
-
-
-def test_params_written_out_are_those_of_the_network(config: dict[str, Any]) -> None:
-    module = run(config, optimizer={**ADAM, "params": "$@model::network.parameters()"})
-    assert len(names_of(module, module.configured["optimizer"].param_groups[0]["params"])) == 4
-
-
-def test_a_frozen_parameter_is_left_out(config: dict[str, Any]) -> None:
-    module = run(config, network={"_target_": "tests.test_optimizers.half_frozen"}, optimizer=ADAM)
-    assert names_of(module, module.configured["optimizer"].param_groups[0]["params"]) == [
-        "network.2.weight",
-        "network.2.bias",
-    ]
-
-
 def half_frozen() -> nn.Module:
     network = mlp()
     network[0].requires_grad_(False)
     return network
 
 
-def test_the_learning_rate_from_vars_and_the_command_line(config: dict[str, Any]) -> None:
-    config["vars"]["lr"] = 0.5
-    module = run(config, "vars::lr=1e-4", optimizer={**ADAM, "lr": "@vars::lr"})
-    assert module.configured["optimizer"].param_groups[0]["lr"] == 1e-4
+WEIGHT_0, BIAS_0, WEIGHT_2, BIAS_2 = (f"network.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias"))
+EVERY = [WEIGHT_0, BIAS_0, WEIGHT_2, BIAS_2]
+BY_NAME = [{"params": 0, "lr": 1e-4}, {"params": [BIAS_2], "weight_decay": 0.1}, {"params": None}]
+BY_TYPE = [{"params": {"type": ["norm", "bias"], "name": 2}, "lr": 1e-4}, {"params": "*.bias"}, {"params": None}]
+
+
+@pytest.mark.parametrize(
+    ("model", "groups", "rates"),
+    [
+        ({"optimizer": ADAM}, [EVERY], [0.01]),
+        ({"optimizer": {**ADAM, "params": "$@model::network.parameters()"}}, [EVERY], [0.01]),
+        (
+            {"optimizer": ADAM, "network": {"_target_": "tests.test_optimizers.half_frozen"}},
+            [[WEIGHT_2, BIAS_2]],
+            [0.01],
+        ),
+        ({"optimizer": {**ADAM, "lr": "@vars::lr"}}, [EVERY], [1e-4]),
+        ({"optimizer": "%vars::adam"}, [EVERY], [0.2]),
+        (
+            {"optimizer": {**ADAM, "params": BY_NAME}},
+            [[WEIGHT_0, BIAS_0], [BIAS_2], [WEIGHT_2]],
+            [1e-4, 0.01, 0.01],
+        ),
+        (
+            {"optimizer": {**ADAM, "params": BY_TYPE}},
+            [[BIAS_2], [BIAS_0], [WEIGHT_0, WEIGHT_2]],
+            [1e-4, 0.01, 0.01],
+        ),
+    ],
+    ids=["by default", "written out", "frozen", "vars", "shared by copy", "by name", "by type"],
+)
+def test_parameters_and_learning_rates(
+    config: dict[str, Any], model: dict[str, Any], groups: list[list[str]], rates: list[float]
+) -> None:
+    config["vars"] |= {"lr": 0.5, "adam": {**ADAM, "lr": 0.3}}
+    module = run(config, "vars::lr=1e-4", "vars::adam::lr=0.2", **model)
+    built = module.configured["optimizer"].param_groups
+    assert [names_of(module, group["params"]) for group in built] == groups
+    assert [group["lr"] for group in built] == rates
+    logged = module.trainer.callback_metrics
+    assert ("train/optimizer/Adam/lr/group1/epoch" in logged) == (len(groups) > 1)
 
 
 @pytest.mark.parametrize("reference", [{}, {"optimizer": "@model::optimizer"}])
@@ -148,19 +165,6 @@ def test_a_scheduler_that_reads_other_parts_of_the_config(config: dict[str, Any]
     module = run(config, optimizer=ADAM, scheduler=scheduler)
     assert module.configured["lr_scheduler"].T_max == 1
     assert module.configured["lr_scheduler"].eta_min == pytest.approx(0.001)
-
-
-def test_groups_by_name(config: dict[str, Any]) -> None:
-    groups = [{"params": 0, "lr": 1e-4}, {"params": ["network.2.bias"], "weight_decay": 0.1}, {"params": None}]
-    module = run(config, optimizer={**ADAM, "params": groups})
-    found = module.configured["optimizer"].param_groups
-    assert [names_of(module, group["params"]) for group in found] == [
-        ["network.0.weight", "network.0.bias"],
-        ["network.2.bias"],
-        ["network.2.weight"],
-    ]
-    assert [group["lr"] for group in found] == [1e-4, 0.01, 0.01]
-    assert "train/optimizer/Adam/lr/group1/epoch" in module.trainer.callback_metrics
 
 
 STEPS = "@trainer.estimated_stepping_batches"
@@ -254,17 +258,6 @@ def test_a_wrong_choice_is_found_by_the_check(config: dict[str, Any]) -> None:
     config["model"]["optimizer"] = {**ADAM, "params": [{"params": ["0", {"types": "norm"}]}, {"params": None}]}
     with pytest.raises(ConfigError, match=r"params::0::params::1::types: `params` as a dict has `name` and `type`"):
         Runner().run("fit", [config])
-
-
-def test_a_config_has_groups_by_pattern_and_type(config: dict[str, Any]) -> None:
-    groups = [{"params": {"type": ["norm", "bias"], "name": 2}, "lr": 1e-4}, {"params": "*.bias"}, {"params": None}]
-    module = run(config, optimizer={**ADAM, "params": groups})
-    found = module.configured["optimizer"].param_groups
-    assert [names_of(module, group["params"]) for group in found] == [
-        ["network.2.bias"],
-        ["network.0.bias"],
-        ["network.0.weight", "network.2.weight"],
-    ]
 
 
 def test_a_wrong_name_shows_its_place_in_the_config(config: dict[str, Any], own_place: Any) -> None:
@@ -386,12 +379,6 @@ def test_each_fit_builds_its_own_optimizer(config: dict[str, Any]) -> None:
     assert again["optimizer"] is not first
     assert again["lr_scheduler"].optimizer is again["optimizer"]
     assert again["optimizer"].param_groups[0]["lr"] == 0.01
-
-
-def test_a_definition_shared_by_copy(config: dict[str, Any]) -> None:
-    config["vars"]["adam"] = {**ADAM, "lr": 0.3}
-    module = run(config, "vars::adam::lr=0.2", optimizer="%vars::adam")
-    assert module.configured["optimizer"].param_groups[0]["lr"] == 0.2
 
 
 def test_wrong_optimizers_say_what_one_is(config: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from lighter import Runner
 from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
 from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.weights.finetune import Finetune
-from tests.jobs import Classifier, ForwardClassifier, loader, mlp
+from tests.jobs import QUIET, Classifier, ForwardClassifier, loader, mlp
 from tests.slow import mostly_slow
 from tests.test_system import system  # noqa: F401  a fixture
 
@@ -185,10 +185,9 @@ class Teaching(Classifier):
 
 def test_a_copy_made_in_a_hook_has_its_own() -> None:
     module = Teaching(mlp(), nn.CrossEntropyLoss(), torch.optim.Adam, finetune_cfg="2")
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
-    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module, loader(0, 64), loader(0, 9))
+    pl.Trainer(fast_dev_run=True, **QUIET).fit(module, loader(0, 64), loader(0, 9))
     assert all(parameter.requires_grad for parameter in module.teacher.network.parameters())
-    pl.Trainer(fast_dev_run=True, enable_progress_bar=False, **quiet).fit(module.teacher, loader(0, 64), loader(0, 9))
+    pl.Trainer(fast_dev_run=True, **QUIET).fit(module.teacher, loader(0, 64), loader(0, 9))
     assert [p.requires_grad for p in module.teacher.network.parameters()] == [False, False, True, True]
 
 

@@ -21,7 +21,7 @@ from lighter.adapters import (
     MetricsAdapter,
 )
 from lighter.errors import ConfigError, ModuleTypeError, ModuleValueError
-from tests.jobs import loader, mlp
+from tests.jobs import QUIET, loader, mlp
 
 STAGES = ("fit", "validate", "test", "predict")
 
@@ -117,9 +117,7 @@ def test_modes_without_data_do_not_exist_for_lightning() -> None:
 
 
 def run(system: lighter.System, stage: str = "validate", **kwargs: Any) -> Any:
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False, callbacks=[Outputs()]
-    )
+    trainer = pl.Trainer(**QUIET, callbacks=[Outputs()])
     return getattr(trainer, stage)(system, **({"verbose": False} if stage in ("validate", "test") else {}), **kwargs)
 
 
@@ -140,9 +138,7 @@ def test_epoch_and_step_are_passed_to_a_model_that_wants_them() -> None:
         criterion=nn.CrossEntropyLoss(),
         optimizer=lambda params: torch.optim.SGD(params, 0.1),
     )
-    trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
-    )
+    trainer = pl.Trainer(**QUIET, max_epochs=2)
     trainer.fit(system)
     assert model.seen == [(0, 0), (0, 1), (1, 2), (1, 3)]
 
@@ -156,9 +152,7 @@ def test_the_inferer_serves_all_modes_but_train() -> None:
 
     system = lighter.System(mlp(), criterion=nn.CrossEntropyLoss(), inferer=flipping)
     system.optimizer = lambda params: torch.optim.SGD(params, 0.1)
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
-    )
+    trainer = pl.Trainer(**QUIET, max_epochs=1)
     trainer.fit(system, loader(0, 64), loader(64, 96))
     trainer.test(system, loader(0, 32), verbose=False)
     system.adapters["predict"]["batch"] = BatchAdapter(0)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from lighter.errors import ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
 from lighter.parts.model_inputs import several_inputs
+from lighter.parts.transforms import Transforms, apply_transforms, transforms_of
 
 Accessor = int | str | Callable[[Any], Any] | None
 Accessors = Accessor | Sequence[Accessor] | Mapping[str, Accessor]
@@ -28,8 +29,6 @@ Argument = int | str | None
 Arguments = Argument | Sequence[int | str] | Mapping[str | int, int | str]
 FUNCTIONS = ("input_transforms", "target_transforms", "pred_transforms")
 """The arguments of adapters for which `_target_` in a config names a function to use, not to call."""
-
-Transforms = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
 
 
 class BatchAdapter:
@@ -74,10 +73,10 @@ class BatchAdapter:
         accessors = self.accessors
         input = batch if accessors["input"] is None else _taken(batch, accessors["input"], "input_accessor")
         target, identifier = (_taken(batch, accessors[name], f"{name}_accessor") for name in ("target", "identifier"))
-        input = apply(self.transforms["input"], input, "input_transforms")
+        input = apply_transforms(self.transforms["input"], input, "input_transforms")
         return (
             several_inputs(input) if isinstance(accessors["input"], (list, tuple, Mapping)) else input,
-            apply(self.transforms["target"], target, "target_transforms"),
+            apply_transforms(self.transforms["target"], target, "target_transforms"),
             identifier,
         )
 
@@ -176,7 +175,7 @@ class ArgumentsAdapter:
         """
         values = {"input": input, "target": target, "pred": pred}
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
-            values[name] = apply(self.transforms[name], values[name], f"{name}_transforms")
+            values[name] = apply_transforms(self.transforms[name], values[name], f"{name}_transforms")
             self._check_count(name, values[name])
         # by label, for the message of an error
         args = {each.label: each.of(values[each.name]) for each in self.positional}
@@ -279,35 +278,13 @@ class LoggingAdapter:
         target_transforms: Transforms = None,
         pred_transforms: Transforms = None,
     ) -> None:
-        self.input_transforms = transforms_of(input_transforms, "input_transforms")
-        self.target_transforms = transforms_of(target_transforms, "target_transforms")
-        self.pred_transforms = transforms_of(pred_transforms, "pred_transforms")
+        given = {"input": input_transforms, "target": target_transforms, "pred": pred_transforms}
+        self.transforms = {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
 
     def __call__(self, input: Any, target: Any, pred: Any) -> tuple[Any, Any, Any]:
         """Return the changed input, target and prediction."""
-        return (
-            apply(self.input_transforms, input, "input_transforms"),
-            apply(self.target_transforms, target, "target_transforms"),
-            apply(self.pred_transforms, pred, "pred_transforms"),
+        input, target, pred = (
+            apply_transforms(self.transforms[name], value, f"{name}_transforms")
+            for name, value in (("input", input), ("target", target), ("pred", pred))
         )
-
-
-def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
-    """Return transforms as a list; raise a ModuleTypeError if one of them cannot be called."""
-    listed: list[Any] = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
-    for transform in listed:
-        if not callable(transform):
-            raise ModuleTypeError(f"`{name}` takes a callable or a list of them; found {describe(transform)}")
-    return listed
-
-
-def apply(transforms: Sequence[Callable[[Any], Any]], value: object, name: str) -> Any:
-    """Apply transforms to a value; an error in one of them says which, and what it got."""
-    for transform in transforms:
-        try:
-            value = transform(value)
-        except Exception as error:
-            shown = getattr(transform, "__name__", None) or repr(transform)
-            add_note(error, f"while `{name}` applied {shown} to {describe(value)}")
-            raise
-    return value
+        return input, target, pred

@@ -324,7 +324,7 @@ class BaseModule(LightningModule):
         if self._initial_weights is not None:
             for report in self._initial_weights.load(self._own_weights(), PREFIXES):
                 log.info("%s", report)
-            self._initial_weights = None  # another fit goes on from what this one trains
+            self._initial_weights = None  # another fit continues from the weights that this one trains
         if self._finetune is not None:
             named = list(self.named_parameters())
             frozen = self._finetune.apply(named, PREFIXES)

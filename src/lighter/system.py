@@ -35,12 +35,7 @@ from lighter.parts.model_inputs import (
 )
 
 MODES = ("train", "val", "test", "predict")
-ADAPTERS = {
-    "batch": BatchAdapter,
-    "criterion": CriterionAdapter,
-    "metrics": MetricsAdapter,
-    "logging": LoggingAdapter,
-}
+ADAPTERS = {"batch": BatchAdapter, "criterion": CriterionAdapter, "metrics": MetricsAdapter, "logging": LoggingAdapter}
 
 
 def _step_of(mode: str, name: str) -> ExistsIf:
@@ -298,16 +293,14 @@ def _check_keys(name: str, given: object, allowed: Collection[str]) -> None:
         raise ModuleTypeError(f"`{name}` is a dict by mode ({', '.join(allowed)}); found {describe(given)}")
     unknown = [key for key in given if key not in allowed]
     if unknown:
-        near = nearest(unknown[0], allowed)
-        raise ModuleValueError(f"`{name}` has no `{unknown[0]}`. {near}")
+        raise ModuleValueError(f"`{name}` has no `{unknown[0]}`. {nearest(unknown[0], allowed)}")
 
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the adapters of a mode: those given, and the defaults for the others."""
     _check_keys(f"adapters::{mode}", given, ADAPTERS)
-    batch = BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1)
     chosen = {
-        "batch": batch,
+        "batch": BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1),
         "criterion": CriterionAdapter(pred_argument=0, target_argument=1),
         "metrics": MetricsAdapter(pred_argument=0, target_argument=1),
         "logging": LoggingAdapter(),
@@ -315,6 +308,7 @@ def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, adapter in (given or {}).items():
         if adapter is None:
             continue
+        # those of the criterion and the metrics have one base, and may take each other's place
         others = tuple(other for other in ADAPTERS.values() if not issubclass(other, ADAPTERS[key].__mro__[-2]))
         if not callable(adapter) or isinstance(adapter, others):
             kind = ADAPTERS[key].__name__

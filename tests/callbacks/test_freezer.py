@@ -16,7 +16,7 @@ from torch import nn
 from lighter import Runner
 from lighter.callbacks import Freezer
 from lighter.errors import ConfigError, MisfitError, ModuleTypeError, ModuleValueError
-from tests.jobs import loader
+from tests.jobs import QUIET, loader
 from tests.test_system import system  # noqa: F401  a fixture
 
 STEPS = 4  # of an epoch: 128 digits in batches of 32
@@ -76,9 +76,7 @@ def make_optimizer(kind: str, parameters: Any) -> torch.optim.Optimizer:
 
 
 def fit(module: pl.LightningModule, *callbacks: Callback, ckpt_path: str | None = None, **options: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    options = {"max_epochs": 3, "accelerator": "cpu", "enable_checkpointing": False, **quiet, **options}
-    trainer = pl.Trainer(callbacks=list(callbacks), **options)
+    trainer = pl.Trainer(callbacks=list(callbacks), **{"max_epochs": 3, **QUIET, **options})
     trainer.fit(module, loader(0, 128), loader(320, 352), ckpt_path=ckpt_path)
     return trainer
 
@@ -239,7 +237,7 @@ def test_a_run_that_fails_ends_as_any_other() -> None:
 def test_other_stages_know_nothing_of_it() -> None:
     module = Plain()
     freezer = Freezer("no such thing")
-    trainer = pl.Trainer(callbacks=[freezer], accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer = pl.Trainer(callbacks=[freezer], **QUIET)
     trainer.validate(module, loader(320, 352), verbose=False)
     assert all(parameter.requires_grad for parameter in module.parameters())
 

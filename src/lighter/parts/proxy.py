@@ -1,4 +1,4 @@
-"""Stand-ins for an object of somebody else's, which differ from it in a few methods."""
+"""Stand-ins for an object of the user, which differ from it in a few methods."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_a_writer_of_the_users_is_refused(predict: Any, own_place: Path) -> None
     stop(predict, Blobs("blobs"), own_place)
     swap(own_place / "blobs.progress", 2, 3)
     before = contents(own_place)
-    with pytest.raises(PredictionError, match=r"progress is not as .* after 7 samples\. .* and predict anew"):
+    with pytest.raises(PredictionError, match=r"progress is not as .* after 7 samples\. .* and predict again"):
         go_on(predict, Blobs("blobs"), own_place)
     assert contents(own_place) == before
 

@@ -14,7 +14,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassROC
 
 import lighter
-from tests.jobs import Classifier, loader, mlp
+from tests.jobs import QUIET, Classifier, loader, mlp
 
 
 class Pictures(Logger):
@@ -42,8 +42,9 @@ class Several(Classifier):
 def validate(folder: Path, loaders: int = 1, **kwargs: Any) -> None:
     metrics = {"matrix": MulticlassConfusionMatrix(10), "roc": MulticlassROC(10, thresholds=5)}
     module = Several(mlp(), nn.CrossEntropyLoss(), val_metrics=metrics)
-    options = {"accelerator": "cpu", "enable_progress_bar": False, "logger": False, **kwargs}
-    lighter.Trainer(default_root_dir=folder, **options).validate(module, [loader(0, 64)] * loaders, verbose=False)
+    lighter.Trainer(default_root_dir=folder, **{**QUIET, **kwargs}).validate(
+        module, [loader(0, 64)] * loaders, verbose=False
+    )
 
 
 def test_files_and_pictures(tmp_path: Path) -> None:

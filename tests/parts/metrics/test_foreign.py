@@ -17,7 +17,7 @@ import lighter
 from lighter.errors import ModuleTypeError, ModuleValueError
 from lighter.parts.metrics.foreign import ForeignMetric, as_members, has_methods
 from lighter.parts.metrics.state import unchanged
-from tests.jobs import Classifier, ForwardClassifier, loader, mlp
+from tests.jobs import QUIET, Classifier, ForwardClassifier, loader, mlp
 from tests.trainer.resume.cuts import not_as_whole
 
 
@@ -85,9 +85,8 @@ def forward() -> pl.LightningModule:
 
 def trainer(folder: Path, **kwargs: Any) -> lighter.Trainer:
     return lighter.Trainer(
-        default_root_dir=folder, accelerator="cpu", enable_model_summary=False, enable_progress_bar=False,
-        **{"max_epochs": 2, "logger": False, **kwargs},
-    )  # fmt: skip
+        default_root_dir=folder, **{**QUIET, "max_epochs": 2, "enable_checkpointing": True, **kwargs}
+    )
 
 
 @pytest.mark.parametrize("make", [system, steps, forward])

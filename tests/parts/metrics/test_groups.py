@@ -21,7 +21,7 @@ from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric
 import lighter
 from lighter.errors import MisfitError
 from lighter.parts.metrics.groups import prepare_metrics
-from tests.jobs import Classifier, loader, mlp
+from tests.jobs import QUIET, Classifier, loader, mlp
 
 
 class Above(Metric):
@@ -99,6 +99,6 @@ def test_the_values_of_a_wrapper_have_its_key(wrap: Any, names: set[str]) -> Non
 def test_each_class_needs_a_label(labels: list[str], message: str, in_dict: bool) -> None:
     metric = ClasswiseWrapper(MulticlassAccuracy(10, average=None), labels=labels)
     module = Classifier(mlp(), nn.CrossEntropyLoss(), val_metrics={"each": metric} if in_dict else metric)
-    trainer = lighter.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = lighter.Trainer(**QUIET)
     with pytest.raises(MisfitError, match=message):
         trainer.validate(module, loader(0, 64), verbose=False)

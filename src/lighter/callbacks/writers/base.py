@@ -183,7 +183,7 @@ class BaseWriter(Callback):
         if self.format is None:
             raise PredictionError(
                 f"{damage}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
-                f" {self.path} away, and predict anew"
+                f" {self.path} away, and predict again"
             )
         run_log.warning("%s. What follows is predicted again", damage)
 
@@ -197,7 +197,7 @@ class BaseWriter(Callback):
                 )
             begin = self._part.resume if self._resumes else self._part.create
             begin(self._about(trainer))
-        # once for all writers, when the last of them has loaded its part
+        # once for all writers, which have loaded their parts in `setup`
         writers = _writers(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)

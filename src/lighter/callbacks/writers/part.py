@@ -117,7 +117,7 @@ class Part:
         for path in (self.progress, self.rows):
             if path is not None and path.exists():
                 raise PredictionError(
-                    f"{path} is there: part of a prediction that was stopped, or that still runs. Go on with it"
+                    f"{path} is there: part of a prediction that was stopped, or that still runs. Resume it"
                     " (lighter predict --resume RUN), or move it away"
                 )
         # exclusively, so that of two processes only one gets the part
@@ -138,7 +138,7 @@ class Part:
         ]
         if different:
             raise PredictionError(
-                f"{self.progress} is of a prediction that this one cannot go on with:\n  " + "\n  ".join(different)
+                f"{self.progress} is of a prediction that this one cannot continue:\n  " + "\n  ".join(different)
             )
         self._open("ab")
         # after opening and locking; until then another process may still write

@@ -1,4 +1,4 @@
-"""The value of a metric for one batch, computed only where somebody reads it, and without a trace in the metric.
+"""The value of a metric for one batch, computed only where it is read, and without a trace in the metric.
 
 torchmetrics computes the batch's value whenever a metric is called. That costs more than the update, synchronizes with
 a GPU, and changes the state of some metrics: `MinMaxMetric` keeps the extremes of what was computed, `BootStrapper`

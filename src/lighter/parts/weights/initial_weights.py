@@ -82,6 +82,21 @@ class Report:
     reshaped: list[str]
     skipped: list[str]
 
+    @classmethod
+    def of_keys(
+        cls, path: Path, how: str, given: Mapping[str, Tensor], state: Mapping[str, Tensor], skipped: list[str]
+    ) -> Report:
+        """Compare the weights that were given with a module's; a lazy one takes any shape."""
+        fits = {
+            key: is_lazy(state[key]) or state[key].shape == tensor.shape
+            for key, tensor in given.items()
+            if key in state
+        }
+        loaded = [key for key in fits if fits[key]]
+        reshaped = [f"{key} {tuple(given[key].shape)} for {tuple(state[key].shape)}" for key in fits if not fits[key]]
+        missing = [key for key in state if key not in given]
+        return cls(path, how, loaded, missing, [key for key in given if key not in state], reshaped, skipped)
+
     @property
     def share(self) -> float:
         """The share of the module's keys that were loaded."""
@@ -89,15 +104,11 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"initial weights from {self.path}{self.how}:"]
-        for name, keys in (
-            ("loaded", self.loaded),
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("reshaped", self.reshaped),
-            *([("skipped", self.skipped)] if self.skipped else []),
-        ):
-            shown = "" if name == "loaded" else ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
-            lines.append(f"  {name:<11}{len(keys):>5}  {shown}".rstrip())
+        for name in ("loaded", "missing", "unexpected", "reshaped", "skipped"):
+            keys: list[str] = getattr(self, name)
+            if keys or name != "skipped":
+                shown = "" if name == "loaded" else ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+                lines.append(f"  {name:<11}{len(keys):>5}  {shown}".rstrip())
         return "\n".join(lines)
 
 
@@ -139,37 +150,21 @@ class InitialWeights:
         # `torch.compile` and FSDP put names of their own into keys, of the module or in the file
         state = {as_written(key): tensor for key, tensor in state.items()}
         drop, add = _best_change(source, weights, state, prefixes)
-        changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
         skipped = _skipped(source.skip, state, prefixes)
         given = _changed(source, weights, state, drop, add)
         state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
-        fitting = {
-            key: tensor
-            for key, tensor in given.items()
-            if key in state and (is_lazy(state[key]) or state[key].shape == tensor.shape)
-        }
-        report = Report(
-            source.path,
-            f" ({' and '.join(changes)} in front of the keys)" if changes else "",
-            loaded=list(fitting),
-            missing=[key for key in state if key not in given],
-            unexpected=[key for key in given if key not in state],
-            reshaped=[
-                f"{key} {tuple(tensor.shape)} for {tuple(state[key].shape)}"
-                for key, tensor in given.items()
-                if key in state and key not in fitting
-            ],
-            skipped=skipped,
-        )
-        if not fitting or report.share < self.match:
-            wanted = f"`ckpt_match` asks for {self.match:.0%}" if fitting else "no key fits"
+        changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
+        how = f" ({' and '.join(changes)} in front of the keys)" if changes else ""
+        report = Report.of_keys(source.path, how, given, state, skipped)
+        if not report.loaded or report.share < self.match:
+            wanted = f"`ckpt_match` asks for {self.match:.0%}" if report.loaded else "no key fits"
             raise CheckpointError(f"{report.share:.0%} of the weights are in the checkpoint, and {wanted}.\n{report}")
         with torch.no_grad():
-            for key, tensor in fitting.items():
+            for key in report.loaded:
                 target: Any = state[key]
                 if is_lazy(target):
-                    target.materialize(tensor.shape)
-                target.copy_(tensor)
+                    target.materialize(given[key].shape)
+                target.copy_(given[key])
         return report
 
 

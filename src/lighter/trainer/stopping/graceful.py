@@ -19,6 +19,7 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from lighter._lightning.dataloaders import forget_unbegun_fetchers, running_loaders
+from lighter._lightning.saves import is_fast_dev_run
 from lighter._lightning.signals import (
     child_processes,
     leave_handlers,
@@ -27,7 +28,6 @@ from lighter._lightning.signals import (
     requeue_signal,
     tell_to_stop,
 )
-from lighter._lightning.saves import is_fast_dev_run
 from lighter.errors import ProcessError, StorageError
 from lighter.files.run_folder import CHECKPOINTS, LAST, is_rank_zero
 from lighter.files.storage import identity, on_disk
