@@ -47,7 +47,7 @@ class Process:
         """
         self.args = [LIGHTER if words[0] == "lighter" else str(words[0]), *map(str, words[1:])]
         self.returncode: int | None = None
-        variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}  # two cores are shared by all tests
+        variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}
         changed = [name for name in READ_AT_START if variables.get(name) != _ENVIRONMENT.get(name)]
         assert not changed, f"{changed}: read when a process starts or imports lighter; use subprocess"
         request = {"words": self.args, "cwd": str(cwd or Path.cwd()), "environment": variables}
