@@ -44,7 +44,7 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text())
 
 
-@pytest.mark.parametrize("cut", [10, 17, 29])
+@pytest.mark.parametrize("cut", mostly_slow([10, 17, 29]))
 def test_one_continuous_curve_in_the_same_folder(job: dict[str, Any], cut: int) -> None:
     Runner().run("fit", [job, "run::name=whole"])
     whole = newest()
@@ -63,6 +63,7 @@ def test_one_continuous_curve_in_the_same_folder(job: dict[str, Any], cut: int) 
     assert (folder / "losses.csv").read_text() == (whole / "losses.csv").read_text()
 
 
+@pytest.mark.slow
 def test_csv_loggers_of_the_config_and_tensorboard_go_on(job: dict[str, Any]) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     job["trainer"]["logger"] = [LOGGERS["csv"], LOGGERS["tensorboard"]]
@@ -206,7 +207,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", mostly_slow(REFUSED, 3))
 def test_changes_that_make_the_state_meaningless_are_refused(job: dict[str, Any], case: str) -> None:
     override, take, message = REFUSED[case]
     folder = fit_until(15, [job])
@@ -257,7 +258,7 @@ def test_weights_of_another_shape_are_refused_by_name(job: dict[str, Any]) -> No
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:.*uninitialized parameters")
 @pytest.mark.filterwarnings("ignore:A layer with UninitializedParameter", "ignore:The total number of parameters")
-@pytest.mark.parametrize("network", ["lazy_mlp", "meta_mlp"])
+@pytest.mark.parametrize("network", mostly_slow(["lazy_mlp", "meta_mlp"]))
 def test_layers_without_shapes_and_extra_state_go_on(job: dict[str, Any], network: str) -> None:
     job["model"]["network"] = {"_target_": f"tests.runs.resume.jobs.{network}"}
     folder = fit_until(17, [job])
