@@ -155,6 +155,7 @@ class Rates(pl.Callback):
         ("no-optimizer", ["model::optimizer::lr=0.001"], (0.001, 0.9, 0)),
     ],
 )
+@pytest.mark.slow
 def test_new_settings_of_the_optimizer_have_effect(
     job: dict[str, Any], take: str, overrides: list[str], expected: tuple[float, ...]
 ) -> None:
@@ -229,6 +230,7 @@ USED = "trainer::max_epochs: this was 3, and is 4, and `model::scheduler::total_
         (["trainer::max_epochs=4", "model::scheduler::total_iters=9"], r"and is 9;[^;]*total_iters=\$@trainer\.\w+$"),
     ],
 )
+@pytest.mark.slow
 def test_a_schedule_refers_to_the_number_of_steps(job: dict[str, Any], overrides: list[str], message: str) -> None:
     job["model"]["scheduler"] = STEPS
     folder = fit_until(15, [job])
@@ -267,6 +269,7 @@ def test_layers_without_shapes_and_extra_state_go_on(job: dict[str, Any], networ
 
 
 @pytest.mark.parametrize("override", ["data::train_dataloader::num_workers=0", "data::val_dataloader::batch_size=16"])
+@pytest.mark.slow
 def test_changes_that_do_not_matter_are_allowed(job: dict[str, Any], override: str) -> None:
     folder = fit_until(15, [job])
     Runner().resume("last", [override])
@@ -423,6 +426,7 @@ def test_a_limit_that_is_passed_is_refused_where_a_checkpoint_is_given(job: dict
         Runner().run("fit", [job, "trainer::max_epochs=1"], ckpt_path="last")
 
 
+@pytest.mark.slow
 def test_code_that_changed_is_named(job: dict[str, Any], own_place: Path, monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.syspath_prepend(str(own_place))
     nets = own_place / "my_nets.py"

@@ -275,7 +275,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata's
-@pytest.mark.parametrize("name", mostly_slow(JOBS))
+@pytest.mark.parametrize("name", mostly_slow(JOBS, 0))
 def test_goes_on_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
@@ -285,6 +285,7 @@ class OfSeveral(Module):
         return super().loss(batch[0] if isinstance(batch[0], list) else batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several, of which all is loaded again"])
 def test_a_dataset_goes_on_between_batches(several: bool, tmp_path: Path) -> None:
     def job() -> Job:
