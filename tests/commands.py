@@ -47,7 +47,7 @@ class Process:
         """
         self.args = [LIGHTER if words[0] == "lighter" else str(words[0]), *map(str, words[1:])]
         self.returncode: int | None = None
-        variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}  # two cores are shared by all tests
+        variables = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}
         changed = [name for name in READ_AT_START if variables.get(name) != _ENVIRONMENT.get(name)]
         assert not changed, f"{changed}: read when a process starts or imports lighter; use subprocess"
         request = {"words": self.args, "cwd": str(cwd or Path.cwd()), "environment": variables}
@@ -59,7 +59,7 @@ class Process:
         with theirs, open(os.devnull, "rb") as nothing, open(output or os.devnull, "ab") as together:
             streams = [nothing, *(self._streams or [together] * 2), theirs]
             _send(request, [stream.fileno() for stream in streams])
-        self.pid = self._answer(None)
+        self.pid = self._answer(300)  # the first waits for the imports too
 
     def _answer(self, seconds: float | None) -> int:
         self._answers.settimeout(seconds)
@@ -99,7 +99,7 @@ class Process:
             if holds():
                 return
             if has_ended or time.monotonic() > late:
-                self.kill()
+                self.kill_group()
                 self.wait()
                 printed = "\n".join(self._printed)
                 raise AssertionError(f"{'ended' if has_ended else 'late'}, code {self.returncode}: {printed}")
@@ -109,8 +109,7 @@ class Process:
         if self.poll() is None:
             (os.killpg if to_group else os.kill)(self.pid, signum)
 
-    def kill(self) -> None:
-        """Kill its whole group."""
+    def kill_group(self) -> None:
         self.send_signal(signal.SIGKILL, to_group=True)
 
 
@@ -122,7 +121,7 @@ def run_command(
     try:
         output, errors = process.communicate(timeout)
     except subprocess.TimeoutExpired as late:
-        process.kill()
+        process.kill_group()
         raise AssertionError(f"{late}: {process.communicate()}") from None
     return subprocess.CompletedProcess(process.args, process.wait(), output, errors)
 

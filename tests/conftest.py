@@ -16,6 +16,7 @@ from lighter import lightning_alias
 from lighter.runs import provenance
 from tests import traces
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by all tests
 lightning_alias.install()  # before a test module imports the other package of Lightning
 for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(signum) is signal.SIG_IGN:  # by a shell that starts pytest in the background, or `nohup`
@@ -33,7 +34,7 @@ def no_trace() -> Iterator[None]:
     traces.seed()
     traces.forget_variables()
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)  # two cores are shared by all tests
+        sys.modules["torch"].set_num_threads(1)  # whatever the test before has set
     before = traces.take()
     yield
     left = traces.put_back(before)

@@ -9,6 +9,6 @@ import pytest
 
 
 def mostly_slow(values: Iterable[Any], quick: int = 1) -> list[Any]:
-    """Mark all but the first parameters of a test as slow: each case is another, and all go through the same code."""
+    """Mark all but the first values of a parameter as slow: all go through the same code, each as a whole fit."""
     cases = list(values)
     return [*cases[:quick], *(pytest.param(value, marks=pytest.mark.slow) for value in cases[quick:])]

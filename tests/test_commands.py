@@ -84,7 +84,7 @@ def test_several_run_at_once_and_get_signals(own_place: Path) -> None:
     processes[1].send_signal(signal.SIGTERM)
     assert processes[1].wait(60) == -signal.SIGTERM
     assert processes[0].poll() is None
-    processes[0].kill()
+    processes[0].kill_group()
     assert processes[0].wait(60) == -signal.SIGKILL
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def test_resume_after_kill_9(config: dict[str, Any], own_place: Path) -> None:
     process = Process("lighter", "fit", "job.yaml", "--auto-resume", environment=TESTS)
     process.wait_until(lambda: any(own_place.glob("outputs/*/*-job/checkpoints/last.ckpt")))
     time.sleep(0.2)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     listed = json.loads(command("runs", "list", "--name", "job", "--json").stdout)
     assert [run["status"] for run in listed] == ["lost"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,27 @@ from torch import nn
 
 import lighter
 from lighter.errors import CheckpointError, ConfigError, RefusedCheckpointError, RunError
+from tests.conftest import digits_config
 from tests.jobs import Classifier
 
 SHORT = ["trainer::max_epochs=1"]
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Where a short fit ran, and what it came to."""
+    runner, folder = lighter.Runner(), tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        runner.run("fit", [digits_config(), *SHORT])
+    return folder, runner.outcome
+
+
 @pytest.fixture
-def run(config: dict[str, Any]) -> Any:
-    """What a short fit came to."""
-    runner = lighter.Runner()
-    runner.run("fit", [config, *SHORT])
-    return runner.outcome
+def run(fitted: tuple[Path, Any], own_place: Path) -> Any:
+    """The same, for one test, in its folder."""
+    shutil.copytree(fitted[0], own_place, dirs_exist_ok=True)
+    return fitted[1]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def test_a_killed_run_is_found_lost(config: dict[str, Any], own_place: Path) -> 
     process = Process("lighter", "fit", "job.yaml", environment=TESTS)
     process.wait_until(lambda: any(own_place.glob("outputs/*/*/losses.csv")))
     assert read_run(folders()[0]).status == "running"
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     assert read_run(folders()[0]).status == "lost"
     assert record()["status"] == "running", "nobody writes it"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -164,7 +165,7 @@ def by_command(place: Path, name: str, exact: bool, seed: int) -> Findings:
     steps, served = random.Random(seed).randint(20, 280), desk.place / f"{SERVED}.0"
     while fit.poll() is None and not (served.exists() and served.read_text().count("\n") >= steps):
         time.sleep(0.002)
-    fit.kill()
+    fit.send_signal(signal.SIGKILL)
     fit.wait()
     code = desk.command("resume", "last").wait()
     broken = f"exit code {code}: {desk.output[-300:]}" if code else "; ".join(differences(whole, desk.outcome()))

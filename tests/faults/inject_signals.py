@@ -52,7 +52,7 @@ class Command(Process):
         try:
             ended = self.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.kill_group()
             self.wait()
             return -1
         return ended if ended >= 0 else 128 - ended

@@ -16,6 +16,7 @@ from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder, all_runs
 from lighter.runs.loggers import folder_argument, places
 from tests.runs.resume.jobs import fit_until, logged, newest
+from tests.slow import mostly_slow
 
 TENSORBOARD = {"_target_": "pytorch_lightning.loggers.TensorBoardLogger"}
 CSV = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
@@ -107,7 +108,7 @@ def test_another_run_of_a_saved_config_has_a_folder_of_its_own(job: dict[str, An
     assert not Path("lightning_logs").exists()
 
 
-@pytest.mark.parametrize("logger", ["tensorboard", ["csv", "tensorboard"], [TENSORBOARD]], ids=str)
+@pytest.mark.parametrize("logger", mostly_slow(["tensorboard", ["csv", "tensorboard"], [TENSORBOARD]]), ids=str)
 def test_they_go_on_in_the_runs_folder(job: dict[str, Any], logger: Any) -> None:
     job["trainer"] |= {"logger": logger, "max_epochs": 3}
     Runner().run("fit", [job, "run::name=whole"])

@@ -18,9 +18,10 @@ from lighter.errors import ConfigError, PredictionError
 from tests.callbacks.jobs import Predictor, Samples, StopAt, config, loader, stream
 from tests.callbacks.test_kills import contents
 from tests.forks import exit_code, fork
+from tests.slow import mostly_slow
 
 
-@pytest.fixture(params=[pl.Trainer, Trainer], ids=["Lightning's trainer", "lighter.Trainer"])
+@pytest.fixture(params=mostly_slow([Trainer, pl.Trainer]), ids=["lighter.Trainer", "Lightning's trainer"])
 def trainer_class(request: pytest.FixtureRequest) -> type[pl.Trainer]:
     """Both loops: Lightning's, and the lean one."""
     return request.param

@@ -44,7 +44,7 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text())
 
 
-@pytest.mark.parametrize("cut", [10, 17, 29])
+@pytest.mark.parametrize("cut", mostly_slow([10, 17, 29]))
 def test_one_continuous_curve_in_the_same_folder(job: dict[str, Any], cut: int) -> None:
     Runner().run("fit", [job, "run::name=whole"])
     whole = newest()
@@ -63,6 +63,7 @@ def test_one_continuous_curve_in_the_same_folder(job: dict[str, Any], cut: int) 
     assert (folder / "losses.csv").read_text() == (whole / "losses.csv").read_text()
 
 
+@pytest.mark.slow
 def test_csv_loggers_of_the_config_and_tensorboard_go_on(job: dict[str, Any]) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     job["trainer"]["logger"] = [LOGGERS["csv"], LOGGERS["tensorboard"]]
@@ -154,6 +155,7 @@ class Rates(pl.Callback):
         ("no-optimizer", ["model::optimizer::lr=0.001"], (0.001, 0.9, 0)),
     ],
 )
+@pytest.mark.slow
 def test_new_settings_of_the_optimizer_have_effect(
     job: dict[str, Any], take: str, overrides: list[str], expected: tuple[float, ...]
 ) -> None:
@@ -206,7 +208,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", mostly_slow(REFUSED, 3))
 def test_changes_that_make_the_state_meaningless_are_refused(job: dict[str, Any], case: str) -> None:
     override, take, message = REFUSED[case]
     folder = fit_until(15, [job])
@@ -228,6 +230,7 @@ USED = "trainer::max_epochs: this was 3, and is 4, and `model::scheduler::total_
         (["trainer::max_epochs=4", "model::scheduler::total_iters=9"], r"and is 9;[^;]*total_iters=\$@trainer\.\w+$"),
     ],
 )
+@pytest.mark.slow
 def test_a_schedule_refers_to_the_number_of_steps(job: dict[str, Any], overrides: list[str], message: str) -> None:
     job["model"]["scheduler"] = STEPS
     folder = fit_until(15, [job])
@@ -257,7 +260,7 @@ def test_weights_of_another_shape_are_refused_by_name(job: dict[str, Any]) -> No
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:.*uninitialized parameters")
 @pytest.mark.filterwarnings("ignore:A layer with UninitializedParameter", "ignore:The total number of parameters")
-@pytest.mark.parametrize("network", ["lazy_mlp", "meta_mlp"])
+@pytest.mark.parametrize("network", mostly_slow(["lazy_mlp", "meta_mlp"]))
 def test_layers_without_shapes_and_extra_state_go_on(job: dict[str, Any], network: str) -> None:
     job["model"]["network"] = {"_target_": f"tests.runs.resume.jobs.{network}"}
     folder = fit_until(17, [job])
@@ -266,6 +269,7 @@ def test_layers_without_shapes_and_extra_state_go_on(job: dict[str, Any], networ
 
 
 @pytest.mark.parametrize("override", ["data::train_dataloader::num_workers=0", "data::val_dataloader::batch_size=16"])
+@pytest.mark.slow
 def test_changes_that_do_not_matter_are_allowed(job: dict[str, Any], override: str) -> None:
     folder = fit_until(15, [job])
     Runner().resume("last", [override])
@@ -422,6 +426,7 @@ def test_a_limit_that_is_passed_is_refused_where_a_checkpoint_is_given(job: dict
         Runner().run("fit", [job, "trainer::max_epochs=1"], ckpt_path="last")
 
 
+@pytest.mark.slow
 def test_code_that_changed_is_named(job: dict[str, Any], own_place: Path, monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.syspath_prepend(str(own_place))
     nets = own_place / "my_nets.py"

@@ -14,6 +14,7 @@ import yaml
 from lighter import Runner
 from lighter.errors import ConfigError, LighterError, RunError
 from tests.runs.resume.jobs import StopAt, StopError, fit_until, newest
+from tests.slow import mostly_slow
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.1}
 LR = "model::optimizer::lr=0.001"
@@ -80,8 +81,8 @@ CHANGES = {  # a scheduler's entry, and the factors of the learning rates after 
 }
 
 
-@pytest.mark.parametrize("how", ["resume", "fit"])
-@pytest.mark.parametrize("case", CHANGES)
+@pytest.mark.parametrize("how", mostly_slow(["resume", "fit"]))
+@pytest.mark.parametrize("case", mostly_slow(CHANGES, 2))
 def test_a_new_learning_rate_takes_effect(job: dict[str, Any], case: str, how: str) -> None:
     """A tenth of the learning rate: from there on, each step has a tenth of what it would have had."""
     job["model"]["scheduler"] = CHANGES[case]
@@ -97,7 +98,7 @@ def test_a_new_learning_rate_takes_effect(job: dict[str, Any], case: str, how: s
     assert config["model"]["optimizer"] == {**ADAM, "lr": 0.001, "weight_decay": 0.2}
 
 
-@pytest.mark.parametrize("how", ["resume", "fit"])
+@pytest.mark.parametrize("how", mostly_slow(["resume", "fit"]))
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`|.*no `val_dataloader`")
 def test_of_a_module_of_lightnings_too(job: dict[str, Any], how: str) -> None:
     job["model"] = {"_target_": f"{__name__}.Plain", "lr": 0.01}
@@ -136,7 +137,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("how", ["resume", "fit"])
+@pytest.mark.parametrize("how", mostly_slow(["resume", "fit"]))
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_the_state_means_nothing_with_is_refused(job: dict[str, Any], case: str, how: str) -> None:
     override, message = REFUSED[case]

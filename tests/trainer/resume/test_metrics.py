@@ -79,6 +79,7 @@ def test_metrics_resume(own_place: Path, module: type[Plain]) -> None:
     assert not not_as_whole(module, own_place, val_check_interval=0.5, max_epochs=2)
 
 
+@pytest.mark.slow
 def test_metrics_resume_in_lightnings_own_loop(own_place: Path) -> None:
     assert not not_as_whole(Best, own_place, check_val_every_n_epoch=2, max_epochs=4, profiler="simple")
 

@@ -274,7 +274,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata's
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", mostly_slow(JOBS, 0))
 def test_resumes_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 
@@ -284,6 +284,7 @@ class OfSeveral(Module):
         return super().loss(batch[0] if isinstance(batch[0], list) else batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several, of which all is loaded again"])
 def test_a_dataset_resumes_between_batches(several: bool, tmp_path: Path) -> None:
     def job() -> Job:

@@ -160,7 +160,7 @@ JOBS: dict[str, Callable[[], Job]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled")
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", mostly_slow(JOBS, 0))
 def test_from_every_moment(name: str, tmp_path: Path) -> None:
     assert broken(JOBS[name], tmp_path) == {}
 

@@ -379,6 +379,7 @@ def test_the_command_says_what_was_saved_and_how_to_go_on(
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.slow
 def test_a_worker_that_is_only_starting_stays_too(method: str) -> None:
     for _ in range(5 if method == "fork" else 1):
         data = DataLoader(TensorDataset(torch.zeros(8)), num_workers=2, multiprocessing_context=method)
