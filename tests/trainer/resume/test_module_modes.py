@@ -23,6 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
 import lighter
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import BATCH, Job, Module, Samples, Watch, broken, fit
 
 

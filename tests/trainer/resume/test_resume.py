@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 import lighter
 from lighter.callbacks import Freezer
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import BATCHES, Job, Module, Samples, Watch, broken, end, fit
 
 CALLBACKS = "ignore:Be aware that when using `ckpt_path`, callbacks"
