@@ -58,6 +58,7 @@ class Agreement:
         if self.signum is None and self._step >= self._next:
             now, step = time.monotonic(), self._step
             in_a_second = round((step - self._agreed_at) * _SECONDS / max(now - self._agreed, 1e-9))
+            # after the first step at once again: it compiles and allocates, so its time says nothing of the others'
             steps = 1 if self._agreed_at < 0 else max(1, min(in_a_second, self._most))
             self._agreed_at, self._agreed = step, now
             self._next = step + self.agree(steps)
@@ -65,6 +66,7 @@ class Agreement:
 
     def agree(self, steps: int = 1) -> int:
         """Let all processes have the same `signum`. A collective operation; returns the least of their `steps`."""
+        # one operation for both: the greatest of the signals, and of -steps, the least of which all can keep
         values = torch.tensor([signals.received() or 0, -steps], device=self._device)
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
         signum, most = values.tolist()

@@ -145,6 +145,7 @@ class Stopping:
         caught = signals.current()
         if caught is not None:
             caught.last_words.append(self._children.kill)
+            # the user asked Lightning to requeue the job at that signal, which saves and does not stop
             if (lightnings := requeue_signal(self._trainer)) is not None:
                 caught.leave(lightnings)
         self._outcome = ""
@@ -205,6 +206,7 @@ class Stopping:
                 raise
             finally:
                 leave_loaders_as_they_were(trainer)
+                # Lightning restores the handlers of before, also over those that the user's hooks have installed
                 leave_handlers(trainer)
                 forget_unbegun_fetchers(trainer)
                 self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
@@ -221,6 +223,7 @@ class Stopping:
 
     def save(self) -> None:
         """Save the fit once the loops have stopped, in all processes."""
+        # before saving: another process may be done with it first, and Lightning would kill this one for its exit code
         self._children.let_end()
         self.is_saving = True
         try:
@@ -247,6 +250,7 @@ class Stopping:
         worker = dead_worker(self._trainer, error)
         if worker is None:
             return
+        # a signal to the whole group may reach a worker, which dies of it, before this process
         until = time.monotonic() + _WORD_TAKES
         while self.signum is None and worker.signum in signals.STOPS and time.monotonic() < until:
             time.sleep(0.01)
