@@ -11,7 +11,8 @@ import_path  no modules from the folders of the config, in child processes too
 refusals     all that a config must not do, found before anything is imported
 
 What is found by reading is shown at once; `mode` and `expressions` decide again when something is called, with the
-values that were worked out, so that nothing is permitted because a reading missed it. SECURITY.md has the threat model.
+values that were worked out, so that nothing is permitted because a reading missed it. Both refuse by `RefusedError`.
+SECURITY.md has the threat model.
 """
 
 from lighter.config.safe.mode import SafeMode as SafeMode

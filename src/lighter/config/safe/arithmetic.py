@@ -193,11 +193,7 @@ class Arithmetic:
 
 
 def parse(text: str) -> ast.expr:
-    """Return the syntax tree of an expression of a reasonable size.
-
-    Raises:
-        RefusedError: it is none.
-    """
+    """Return the syntax tree of an expression of a reasonable size."""
     if len(text) > MAX_LENGTH:
         raise RefusedError(f"an expression has at most {MAX_LENGTH} characters")
     try:

@@ -142,11 +142,7 @@ class SafeMode:
         return RefusedError(f"safe mode does not call `{shown}`: it is not on the list", f"{close}\n{hint}".strip())
 
     def locate(self, name: Any) -> Any:
-        """Return the class, function or constant of a name on the list; None where nothing is installed under it.
-
-        Raises:
-            RefusedError: the name is not on the list, or leads to something other than it says.
-        """
+        """Return the class, function or constant of a name on the list; None where nothing is installed under it."""
         if not self.permits(name):
             raise self.refusal(name)
         entry = self._entries[canonical(name)]
@@ -157,11 +153,7 @@ class SafeMode:
         return target
 
     def check_call(self, name: str, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mode: object) -> None:
-        """Check a call of something on the list, with the values that it is about to get.
-
-        Raises:
-            RefusedError: an argument may not be given, or has a path or a URL that may not be used.
-        """
+        """Check a call of something on the list, with the values that it is about to get."""
         if mode not in ("default", "callable"):
             raise RefusedError("safe mode makes an object, or with `_mode_: callable` a partial", argument="_mode_")
         parameters = (parameters_of(target) or {}).values()
@@ -175,11 +167,7 @@ class SafeMode:
             self.check_argument(name, str(argument), value)
 
     def check_argument(self, name: str, argument: str, value: object) -> None:
-        """Check one argument.
-
-        Raises:
-            RefusedError: it may not be given, or not have this value.
-        """
+        """Check one argument."""
         rule = self.rule(name, argument)
         wrong = None
         if rule == paths.REFUSED:
@@ -194,11 +182,7 @@ class SafeMode:
             raise RefusedError(f"safe mode does not permit this value of `{argument}`: {wrong}", argument=argument)
 
     def check_path(self, value: object, argument: str) -> None:
-        """Check that a path, or all in a list or dict, lie in the roots.
-
-        Raises:
-            RefusedError: one does not.
-        """
+        """Check that a path, or all in a list or dict, lie in the roots."""
         roots = [*self.roots, *(self.runs if argument in _OF_RUNS else ())]
         wrong = paths.outside(value, roots)
         if wrong is not None:

@@ -47,11 +47,7 @@ class Work:
             self.seconds -= time.thread_time() - self._started
 
     def spend(self, amount: int = 1) -> None:
-        """Count some steps or items.
-
-        Raises:
-            RefusedError: there were too many.
-        """
+        """Count some steps or items."""
         self.left -= amount
         if self.left < 0:
             raise RefusedError(f"this expression takes more than {MAX_WORK:,} steps")
@@ -60,11 +56,7 @@ class Work:
             raise RefusedError(f"the expressions of this config take more than {MAX_SECONDS:.0f} seconds")
 
     def spend_elements(self, amount: int) -> None:
-        """Count some elements of arrays.
-
-        Raises:
-            RefusedError: there were too many.
-        """
+        """Count some elements of arrays."""
         self.spend()
         self.elements -= amount
         if amount > MAX_ELEMENTS:
