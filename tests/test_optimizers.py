@@ -59,36 +59,28 @@ BY_NAME = [{"params": 0, "lr": 1e-4}, {"params": [BIAS_2], "weight_decay": 0.1},
 BY_TYPE = [{"params": {"type": ["norm", "bias"], "name": 2}, "lr": 1e-4}, {"params": "*.bias"}, {"params": None}]
 
 
+HALF_FROZEN = {"_target_": "tests.test_optimizers.half_frozen"}
+THREE_RATES = [1e-4, 0.01, 0.01]
+
+
 @pytest.mark.parametrize(
-    ("model", "groups", "rates"),
+    ("model", "overrides", "groups", "rates"),
     [
-        ({"optimizer": ADAM}, [EVERY], [0.01]),
-        ({"optimizer": {**ADAM, "params": "$@model::network.parameters()"}}, [EVERY], [0.01]),
-        (
-            {"optimizer": ADAM, "network": {"_target_": "tests.test_optimizers.half_frozen"}},
-            [[WEIGHT_2, BIAS_2]],
-            [0.01],
-        ),
-        ({"optimizer": {**ADAM, "lr": "@vars::lr"}}, [EVERY], [1e-4]),
-        ({"optimizer": "%vars::adam"}, [EVERY], [0.2]),
-        (
-            {"optimizer": {**ADAM, "params": BY_NAME}},
-            [[WEIGHT_0, BIAS_0], [BIAS_2], [WEIGHT_2]],
-            [1e-4, 0.01, 0.01],
-        ),
-        (
-            {"optimizer": {**ADAM, "params": BY_TYPE}},
-            [[BIAS_2], [BIAS_0], [WEIGHT_0, WEIGHT_2]],
-            [1e-4, 0.01, 0.01],
-        ),
+        ({"optimizer": ADAM}, [], [EVERY], [0.01]),
+        ({"optimizer": {**ADAM, "params": "$@model::network.parameters()"}}, [], [EVERY], [0.01]),
+        ({"optimizer": ADAM, "network": HALF_FROZEN}, [], [[WEIGHT_2, BIAS_2]], [0.01]),
+        ({"optimizer": {**ADAM, "lr": "@vars::lr"}}, ["vars::lr=1e-4"], [EVERY], [1e-4]),
+        ({"optimizer": "%vars::adam"}, ["vars::adam::lr=0.2"], [EVERY], [0.2]),
+        ({"optimizer": {**ADAM, "params": BY_NAME}}, [], [[WEIGHT_0, BIAS_0], [BIAS_2], [WEIGHT_2]], THREE_RATES),
+        ({"optimizer": {**ADAM, "params": BY_TYPE}}, [], [[BIAS_2], [BIAS_0], [WEIGHT_0, WEIGHT_2]], THREE_RATES),
     ],
     ids=["by default", "written out", "frozen", "vars", "shared by copy", "by name", "by type"],
 )
 def test_parameters_and_learning_rates(
-    config: dict[str, Any], model: dict[str, Any], groups: list[list[str]], rates: list[float]
+    config: dict[str, Any], model: dict[str, Any], overrides: list[str], groups: list[list[str]], rates: list[float]
 ) -> None:
     config["vars"] |= {"lr": 0.5, "adam": {**ADAM, "lr": 0.3}}
-    module = run(config, "vars::lr=1e-4", "vars::adam::lr=0.2", **model)
+    module = run(config, *overrides, **model)
     built = module.configured["optimizer"].param_groups
     assert [names_of(module, group["params"]) for group in built] == groups
     assert [group["lr"] for group in built] == rates
