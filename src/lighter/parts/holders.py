@@ -64,7 +64,7 @@ def holders(root: object, besides: Collection[int] = ()) -> Iterator[tuple[str, 
         yield path, holder
         members: list[tuple[str, Any]] = []
         if isinstance(holder, nn.Module):
-            members += [(f"{path}.{name}", child) for name, child in holder.named_children()]
+            members += [(f"{path}.{name}", child) for name, child in nn.Module.named_children(holder)]
         for name, value in own_attributes(holder):
             members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset), of=holder)
         todo += reversed(members)

@@ -99,6 +99,21 @@ def test_any_drawing_is_noticed(draw: Callable[[], Any]) -> None:
     assert streams.state() == {"is_needed": True, "since": 1}
 
 
+def test_numpys_generator_is_put_aside_while_samples_are_loaded() -> None:
+    before = np.random.get_bit_generator()
+    streams = Streams(7, 0, torch.device("cpu"))
+    streams.begin_step(0)
+    streams.leave_step(1)
+    assert np.random.get_bit_generator() is not before
+    seed_all(key_of(SAMPLE, 1))
+    streams.begin_step(1)
+    assert np.random.get_bit_generator() is before
+    assert not streams.state()["is_needed"]
+    streams.leave_step(2)
+    streams.seed_for(VALIDATION, 2)
+    assert np.random.get_bit_generator() is before
+
+
 def test_seeding_is_that_of_the_libraries_own_functions() -> None:
     key = key_of(3, 4)
     of_torch, of_numpy = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")

@@ -104,7 +104,7 @@ def attributes_of(label: str, root: object, besides: Collection[int] = ()) -> It
 
 def _tensors_of(module: nn.Module, *, is_registered: bool) -> Iterator[tuple[str, Any]]:
     """Yield which parameters train, and the tensors that a `state_dict` does not have."""
-    for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+    for name, parameter in nn.Module.named_parameters(module, recurse=False, remove_duplicate=False):
         yield f"{name}{_GRADIENT}", parameter.requires_grad
         if not (is_registered or is_lazy(parameter)):
             yield name, parameter
