@@ -48,7 +48,9 @@ IDLE = "Without effect: exact_resume, on_non_finite, on_save_error, async_save"
 def lighter(version: str, *commands: list[str]) -> subprocess.CompletedProcess[str]:
     """Run commands in the current folder, in one process."""
     job = [sys.executable, "-m", "tests._lightning.untested_job", version, *map(json.dumps, commands)]
-    return subprocess.run(["env", f"PYTHONPATH={ROOT}", *job], capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(
+        ["env", f"PYTHONPATH={ROOT}:{ROOT / 'src'}", *job], capture_output=True, text=True, timeout=500, check=False
+    )
 
 
 @pytest.mark.slow
