@@ -247,9 +247,9 @@ def test_the_runner_goes_on_in_the_runs_folder(own_place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"inputs": ["seed=3"]}, ConfigError, "seed: it was 0, and is 3; a prediction goes on with the config"),
+        ({"inputs": ["seed=3"]}, ConfigError, "seed: it was 0, and is 3; a prediction resumes with the config"),
         ({"inputs": ["trainer::max_epochs=3"]}, ConfigError, "trainer::max_epochs: it was not there, and is 3"),
-        ({"ckpt_path": "x.ckpt"}, ConfigError, "goes on with the checkpoint that it began with"),
+        ({"ckpt_path": "x.ckpt"}, ConfigError, "resumes with the checkpoint that it began with"),
         ({"stage": "fit"}, ConfigError, "`resume` is for a prediction; the stage is `fit`"),
         ({"resume": "nowhere"}, PredictionError, "nowhere is no run's folder: it is not there"),
         ({"resume": "."}, PredictionError, "it has no config.yaml"),
