@@ -32,7 +32,7 @@ _BOOKKEEPING = (
 
 
 class Guard(Protocol):
-    """What a `GuardedCheckpoint` asks."""
+    """The calls that a `GuardedCheckpoint` makes around its saves."""
 
     def attempt(self, trainer: Any, callback: ModelCheckpoint, save: Callable[[], None]) -> None:
         """Call a method that saves, whose file may turn out not to be written."""

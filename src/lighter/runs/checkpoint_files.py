@@ -47,7 +47,7 @@ class Checkpoint:
 
     @property
     def has_weights_only(self) -> bool:
-        """Whether its manifest says that no training can resume from it."""
+        """True if its manifest says that no training can resume from it."""
         return self.manifest is not None and self.manifest.complete is False
 
 
@@ -103,7 +103,7 @@ class Checkpoints:
 
     @property
     def are_of_trial(self) -> bool:
-        """Whether the run was a `fast_dev_run`, from whose few steps nobody resumes."""
+        """True if the run was a `fast_dev_run`, from whose few steps nobody resumes."""
         trainer = self._facts.get("trainer")
         return isinstance(trainer, dict) and trainer.get("fast_dev_run") is True
 

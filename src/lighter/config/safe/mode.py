@@ -76,7 +76,7 @@ class Entry:
 
 
 class SafeMode:
-    """What an untrusted config may call, read and write.
+    """Rules of safe mode: the names that an untrusted config may call, and the files that it may read and write.
 
     Args:
         allow: what it may call beside the list that is shipped: exact names, `package.module.Class`, or classes and

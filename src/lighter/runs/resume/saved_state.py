@@ -32,7 +32,7 @@ class State:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a training can resume from it; otherwise only weights are in it."""
+        """True if a training can resume from it; otherwise only weights are in it."""
         return "optimizer_states" in self.content and "loops" in self.content
 
     @property

@@ -38,12 +38,12 @@ class Attribute:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it can be saved."""
+        """True if it can be saved."""
         return next(opaque_in(self.value), None) is None
 
     @property
     def is_iterator(self) -> bool:
-        """Whether it has a state that nobody can read."""
+        """True if it has a state that nobody can read."""
         return any(hasattr(type(one), "__next__") and not hasattr(one, "fileno") for one in opaque_in(self.value))
 
     @property
@@ -53,7 +53,7 @@ class Attribute:
 
     @property
     def is_users(self) -> bool:
-        """Whether a change that cannot be saved is reported: objects of libraries keep caches, metrics sums."""
+        """True if a change that cannot be saved is reported: objects of libraries keep caches, metrics sums."""
         is_foreign = not isinstance(self.holder, (Metric, MetricCollection))
         has_state = isinstance(self.holder, nn.Module) and type(self.holder).get_extra_state is not _NO_EXTRA_STATE
         return not has_state and (is_of_users(self.holder) or (is_foreign and has_methods(self.holder)))

@@ -197,7 +197,7 @@ class Loaders:
 
     @property
     def have_states(self) -> bool:
-        """Whether some keep account of where they are themselves."""
+        """True if some dataloaders keep their own position."""
         return bool(self._stateful)
 
     def hand_over(self, fetched: int) -> None:
@@ -253,7 +253,7 @@ class Loaders:
 
     @property
     def skips(self) -> bool:
-        """Whether the next iteration can leave batches out without loading them."""
+        """True if the next iteration can leave batches out without loading them."""
         return self.choice.name != FROM_START and not self._stateful and not self.replays
 
     def replay(self, fetcher: Any, batches: int) -> bool:

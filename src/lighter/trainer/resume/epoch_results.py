@@ -1,4 +1,4 @@
-"""What an epoch of one process has accumulated: losses, metrics, logged values; as plain data, and back."""
+"""Losses, metrics and logged values that an epoch of one process has accumulated, as plain data and back."""
 
 from __future__ import annotations
 

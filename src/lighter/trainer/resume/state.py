@@ -62,7 +62,7 @@ class ResumeState:
 
     @property
     def is_within(self) -> bool:
-        """Whether batches of an epoch were trained, and its end is to come."""
+        """True if batches of an epoch were trained, and its end is to come."""
         return self.place in WITHIN or self.place == EPOCH_END
 
 
