@@ -24,6 +24,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lighter._lightning.modules import CURRENT_HOOK, trainer_of
 from lighter.config.deferred import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
@@ -177,9 +178,9 @@ class BaseModule(LightningModule):
         self._measure = Measuring(self, self._loss_weights)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets `_current_fx_name` twice around every hook: some forty times a step, which nn.Module's
+        # Lightning sets `CURRENT_HOOK` twice around every hook: some forty times a step, which nn.Module's
         # search for parameters and submodules would make the dearest part of its bookkeeping
-        if name == "_current_fx_name":
+        if name == CURRENT_HOOK:
             object.__setattr__(self, name, value)
         elif name in ("optimizer", "scheduler") and self._module_optimizers.takes(name, value):
             self.__dict__.pop(name, None)
@@ -221,7 +222,7 @@ class BaseModule(LightningModule):
         Raises:
             ModeError: no trainer runs this module.
         """
-        trainer = self._trainer
+        trainer = trainer_of(self)
         stage = trainer.state.stage if trainer is not None else None
         if stage is None:
             raise ModeError(
@@ -295,7 +296,7 @@ class BaseModule(LightningModule):
 
         They would call `configure_model`, and warn that it may shard the network.
         """
-        trainer = self._trainer
+        trainer = trainer_of(self)
         if trainer is None or isinstance(trainer.strategy, SHARDING):
             return
         is_ours = isinstance(inspect.getattr_static(type(self), "configure_model"), OverriddenIf)
@@ -310,7 +311,7 @@ class BaseModule(LightningModule):
 
     def _prepare(self) -> None:
         """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
-        trainer = self._trainer
+        trainer = trainer_of(self)
         if trainer is None:
             return
         # strategies that shard make the weights themselves, each process its part; not over those of a checkpoint
@@ -362,9 +363,10 @@ class BaseModule(LightningModule):
 
     def _configure(self) -> Any:
         self._schedules.release()
-        if self._trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
-            self._module_optimizers.provide("trainer", self._trainer)
-            self._module_optimizers.check_steps(self._trainer)
+        trainer = trainer_of(self)
+        if trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
+            self._module_optimizers.provide("trainer", trainer)
+            self._module_optimizers.check_steps(trainer)
         configured, schedules = self._module_optimizers.configured(self.__dict__, self._named(), PREFIXES)
         self._schedules.set(schedules)
         return configured
@@ -398,7 +400,7 @@ class BaseModule(LightningModule):
             log.info("%s", table)
 
     def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
-        trainer = self._trainer  # none where Lightning only loads weights
+        trainer = trainer_of(self)  # none where Lightning only loads weights
         if trainer is not None and trainer.state.fn == "fit":
             self._schedules.load(checkpoint)
 

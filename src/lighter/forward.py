@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
-from lighter._lightning.access import fits_without_validation
+from lighter._lightning.modules import trainer_of
+from lighter._lightning.steps import fits_without_validation
 from lighter.base import FIT_ONLY, FOLLOWED_BY, BaseModule
 from lighter.errors import MisfitError, ModuleTypeError, ModuleValueError, add_note
 from lighter.parts.describe import describe
@@ -44,7 +45,8 @@ def _validation_step(self: ForwardModule, batch: object, batch_idx: int = 0, dat
 
 def _validates(module: ForwardModule) -> bool:
     """Return whether there is a validation step: one without data would only cause a warning."""
-    return module._trainer is None or not fits_without_validation(module._trainer)
+    trainer = trainer_of(module)
+    return trainer is None or not fits_without_validation(trainer)
 
 
 class ForwardModule(BaseModule):

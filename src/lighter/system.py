@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from lighter._lightning.modules import trainer_of
 from lighter.adapters import BatchAdapter, CriterionAdapter, LoggingAdapter, MetricsAdapter
 from lighter.base import FIT_ONLY, BaseModule
 from lighter.config.problems import nearest
@@ -210,7 +211,7 @@ class System(BaseModule):
         """
         now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
         injected = {name: now[name] for name in self._injected}
-        trainer = self._trainer
+        trainer = trainer_of(self)
         is_evaluating = trainer is not None and (
             trainer.validating or trainer.testing or trainer.predicting or trainer.sanity_checking
         )

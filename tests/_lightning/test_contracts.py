@@ -43,7 +43,6 @@ def test_every_private_name_that_the_room_uses_has_a_contract() -> None:
     assert not missing
 
 
-@pytest.mark.xfail(reason="the last edits are of other rooms", strict=False)
 def test_no_private_name_of_another_package_is_used_outside_the_room() -> None:
     assert sorted(outside_the_room(set(CONTRACTS))) == []
 

@@ -37,7 +37,6 @@ LOGGED = {
     "forward": {"train/loss/ce_loss/step", "val/loss/ce_loss/epoch"},
     "system": {"train/loss/step", "train/loss/epoch", "val/loss/epoch", "val/metrics/accuracy/epoch"},
 }
-PENDING = ("lighter.trainer.checkpointing.connector", "lighter.trainer.resume.epoch_results")  # until they are merged
 LINE = (
     "Lightning 2.99.1 is not tested with this Lighter, which needs >=2.6.6,<2.7: Lightning's own loops, saving and"
     " signal handling run."
@@ -79,8 +78,6 @@ def check_loaded(modules: list[str]) -> None:
     private = {}
     for name in modules:
         path = PACKAGE.parent / name.replace(".", "/")
-        if name in PENDING:
-            continue
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ImportFrom) and "lightning" in str(node.module).partition(".")[0]:

@@ -8,7 +8,6 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loops.optimization.automatic import Closure as Closure
 from pytorch_lightning.loops.optimization.automatic import ClosureResult as ClosureResult
-from pytorch_lightning.tuner.lr_finder import _LRCallback
 from torch import Tensor
 
 
@@ -28,6 +27,8 @@ def wrapped_closure(
 
 def searches_learning_rate(callbacks: Iterable[Callback]) -> bool:
     """Return whether a search for a learning rate runs, which may diverge; its private callback is the only sign."""
+    from pytorch_lightning.tuner.lr_finder import _LRCallback  # an untested version may not have it
+
     return any(isinstance(callback, _LRCallback) for callback in callbacks)
 
 

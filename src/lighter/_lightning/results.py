@@ -6,13 +6,17 @@ Lightning's collection of logged values is private, and keeps no state of its ow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import move_data_to_device
-from pytorch_lightning.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from torchmetrics import Metric
+
+from lighter._lightning.versions import IS_TESTED
+
+if TYPE_CHECKING or IS_TESTED:  # the functions below are called by nobody else
+    from pytorch_lightning.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 
 _SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")

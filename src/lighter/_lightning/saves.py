@@ -7,15 +7,20 @@ from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector as CheckpointConnector
 from torch import Tensor
 
-__all__ = ["CheckpointConnector"]
+from lighter._lightning.aliases import Renamed, alias
+from lighter._lightning.versions import IS_TESTED
+
+if TYPE_CHECKING or IS_TESTED:
+    from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector
+else:
+    _CheckpointConnector = object  # nobody installs a subclass
 
 # The parts of its state that are about files, and two private attributes.
 _BOOKKEEPING = (
@@ -29,6 +34,24 @@ _BOOKKEEPING = (
     "_last_checkpoint_saved",
     "_last_global_step_saved",
 )
+
+
+class CheckpointConnector(Renamed, _CheckpointConnector):
+    """Lightning's connector, which chooses a checkpoint and restores from it.
+
+    Attributes:
+        loaded_checkpoint: the content of the checkpoint that is being restored.
+        ckpt_path: where it was loaded from.
+        hpc_resume_path: the checkpoint that a requeued SLURM job has left, if any.
+    """
+
+    loaded_checkpoint: dict[str, Any] = alias("_loaded_checkpoint")
+    ckpt_path: str | None = alias("_ckpt_path")
+    hpc_resume_path: str | None = alias("_hpc_resume_path")
+
+    if TYPE_CHECKING or IS_TESTED:
+        choose = _CheckpointConnector._parse_ckpt_path
+        restore_modules_and_callbacks = _CheckpointConnector._restore_modules_and_callbacks
 
 
 class Guard(Protocol):
@@ -92,6 +115,11 @@ def restore_bookkeeping(callback: ModelCheckpoint, earlier: dict[str, object]) -
     """Let a callback know no more of its files than it did."""
     for name, value in earlier.items():
         setattr(callback, name, value)
+
+
+def state_keys(callback: Callback) -> list[object]:
+    """Return the keys under which checkpoints have a callback's state, that of earlier Lightnings last."""
+    return list(dict.fromkeys((callback.state_key, callback._legacy_state_key)))
 
 
 def last_step_saved(callback: ModelCheckpoint) -> int:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, jit, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torchmetrics import Metric, MetricCollection
+
+from lighter._lightning.torch_internals import ATTENTION_ON_CPU
 
 ONE_STEP = {
     "max_epochs": 1,
@@ -33,7 +34,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: An
 
 
 # the one kind of attention that torch leaves out
-_ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+_ATTENTION_ON_CPU = {ATTENTION_ON_CPU: _attention_flops}
 
 
 @dataclass(frozen=True)

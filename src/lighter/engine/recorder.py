@@ -17,7 +17,8 @@ from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from lighter._lightning.access import log_other_hparams
+from lighter._lightning.modules import log_other_hparams
+from lighter._lightning.versions import IS_TESTED
 from lighter.engine.build import Parts
 from lighter.engine.epoch_lines import EpochLines
 from lighter.engine.fingerprint import fingerprint
@@ -53,7 +54,7 @@ def attach(parts: Parts, journal: Journal, saved: dict[str, Any], begun: Callabl
     trainer: Any = parts.trainer
     ours: list[Callback] = [MonitorsInSanityCheck(), ScheduleEnds(), Recorder(journal, saved, begun)]
     ours += [OptimizerSettings(), Shortfalls()]
-    if not isinstance(trainer, Trainer):
+    if IS_TESTED and not isinstance(trainer, Trainer):
         ours[:0] = [KeepsOwnFiles(), AveragesFollow(), MetricsAfterSanityCheck()]
     if paths.is_rank_zero():
         ours[:0] = [FirstLosses(journal.folder.path / paths.LOSSES), EpochLines()]

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
+from lighter._lightning.saves import last_step_saved
+
 log = logging.getLogger("lighter.runs")
 
 _OF_EACH_EPOCH = "For one of each epoch, add another with filename: last, enable_version_counter: false"
@@ -59,8 +61,9 @@ class Shortfalls(Callback):
 
 def _stale_last(callback: Checkpoint, step: int) -> Iterator[str]:
     """Lightning saves the last checkpoint with those that are among the best, and at no other time."""
-    saved = getattr(callback, "_last_global_step_saved", step)
-    if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor and 0 < saved < step:
+    if not (isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor):
+        return
+    if 0 < (saved := last_step_saved(callback)) < step:
         name, taken = Path(callback.last_model_path).name, _several(step, "step was taken", "steps were taken")
         yield (
             f"{name} is of step {saved:,}, and {taken}: with `monitor`, `save_last` saves only what is among the"

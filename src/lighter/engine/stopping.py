@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import Callback, LightningModule
 
+from lighter._lightning.versions import IS_TESTED
 from lighter.engine.child_processes import failures_recorded
 from lighter.files.run_folder import is_rank_zero
 from lighter.processes import signals
@@ -47,7 +48,7 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
 @contextmanager
 def _stopping(trainer: pl.Trainer) -> Iterator[None]:
     caught = signals.current()
-    if isinstance(trainer, Trainer) or caught is None:
+    if isinstance(trainer, Trainer) or caught is None or not IS_TESTED:
         yield
         return
     stopping = Stopping(trainer, trainer.default_root_dir)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
-from lighter._lightning.access import predicted_samples, start_predicting_at
+from lighter._lightning.prediction import predicted_samples, start_predicting_at
 from lighter.callbacks.writers.disk import checkpoint_identity, publish
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.order import whole_file

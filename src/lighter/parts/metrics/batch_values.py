@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.metrics import NamedMetrics, compute_for_batch
+from lighter._lightning.torch_internals import tensor_of_subclass
 from lighter.parts.metrics.state import unchanged
 from lighter.parts.proxy import Proxy
 
@@ -260,7 +261,7 @@ class LazyTensor(Tensor):
     @staticmethod
     def __new__(cls, compute: Callable[[], Tensor]) -> LazyTensor:
         # the value's shape is not known before it is computed; no operation sees this one
-        lazy = torch.Tensor._make_subclass(cls, torch.empty(()))
+        lazy = tensor_of_subclass(cls, torch.empty(()))
         lazy._compute, lazy._value = compute, None
         return lazy
 

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
 
-from lighter._lightning.access import (
+from lighter._lightning.modules import trainer_of
+from lighter._lightning.steps import (
     batches_started,
     is_sanity_check,
     logging_step,
@@ -110,7 +111,7 @@ class Measuring:
     def step(self, mode: str, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a user's step, and measure what it returned and did to the metrics."""
         module = self._module
-        trainer = module._trainer  # the public one raises where there is none
+        trainer = trainer_of(module)
         needs_loss = mode == "train" and module.automatic_optimization
         if trainer is None or trainer.barebones or not runs_steps_of(trainer, mode):
             output = step(module, *args, **kwargs)

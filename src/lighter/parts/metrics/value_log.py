@@ -10,18 +10,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lighter._lightning.access import log_again, logging_step
+from lighter._lightning.modules import AttachedModule, log_again
+from lighter._lightning.steps import logging_step
 from lighter.parts.metrics.log_names import at_epoch, at_step, loss_name, metric_name
 from lighter.parts.metrics.meter import EpochValue, Meter, values_of
 
 ALL_VALUES = "{mode}/values"  # the name of a process's share of the sums of an epoch
 
 
-class MeasuredModule(Protocol):
+class MeasuredModule(AttachedModule, Protocol):
     """The module whose steps are measured; it has `train_metrics`, `val_metrics` and `test_metrics` too."""
 
-    _trainer: pl.Trainer | None
-    _current_fx_name: str | None
     automatic_optimization: bool
 
     @property
@@ -65,7 +64,7 @@ class ValueLog:
     def log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
         """Give Lightning a value of the epoch, which it computes when that is over."""
         module = self._module
-        if not log_again(module.trainer, module._current_fx_name, name, value):
+        if not log_again(module, name, value):
             module.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
     def log_step(self, step: MeasuredStep) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import Timer
 from torch.nn.parameter import is_lazy
 
-from lighter._lightning.access import is_search
+from lighter._lightning.callbacks import is_search
 from lighter.base import BaseModule
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode

@@ -40,19 +40,19 @@ class CheckpointConnector(LightningsConnector):
     _cast: CastValues | None = None  # until the fit has started
 
     @no_srun_hint()
-    def _parse_ckpt_path(
+    def choose(
         self, state_fn: TrainerFn, ckpt_path: Any, model_provided: bool, model_connected: bool
     ) -> str | Path | None:
         is_by_name = ckpt_path in _BY_NAME
         takes_left = ckpt_path is None and state_fn == TrainerFn.FITTING and on_exception(self.trainer)
-        if takes_left and self._hpc_resume_path is None:
+        if takes_left and self.hpc_resume_path is None:
             ckpt_path = left_by_exception(self.trainer)
             if ckpt_path is None:
                 return None  # Lightning would take the last checkpoint of any fit
             log.warning(LEFT_BY_EXCEPTION, ckpt_path)
         if ckpt_path == "best" and are_default(self.trainer.checkpoint_callbacks):
             ckpt_path = getattr(self.trainer.checkpoint_callback, "best_model_path", None) or ckpt_path
-        path = super()._parse_ckpt_path(state_fn, ckpt_path, model_provided, model_connected)
+        path = super().choose(state_fn, ckpt_path, model_provided, model_connected)
         if path is None or "://" in str(path) or not Path(path).is_file():
             return path
         if not is_by_name:
@@ -72,7 +72,7 @@ class CheckpointConnector(LightningsConnector):
                 if folder is not None and "://" not in str(folder):
                     sweep(Path(folder))
         super().resume_start(checkpoint_path, weights_only=weights_only)
-        checkpoint, module = self._loaded_checkpoint, getattr(trainer, "lightning_module", None)
+        checkpoint, module = self.loaded_checkpoint, getattr(trainer, "lightning_module", None)
         if checkpoint and module is not None and not trainer.strategy.restore_checkpoint_after_setup:  # others shard
             names = module.state_dict()
             checkpoint |= {key: renamed_as_in(names, checkpoint[key]) for key in _WEIGHTS & checkpoint.keys()}
@@ -83,7 +83,7 @@ class CheckpointConnector(LightningsConnector):
         Callbacks that average weights load the module's here, so their values were cast by now.
         """
         trainer = self.trainer
-        checkpoint, source, run = self._loaded_checkpoint, self._ckpt_path, trainer.stopping.folder
+        checkpoint, source, run = self.loaded_checkpoint, self.ckpt_path, trainer.stopping.folder
         if checkpoint:
             keep_own_files(trainer, checkpoint, source, run)
         super().restore_callbacks()
@@ -94,13 +94,13 @@ class CheckpointConnector(LightningsConnector):
             states = [checkpoint[key] for key in ("current_model_state", "state_dict") if key in checkpoint]
             self._cast = CastValues(trainer.lightning_module, states)
 
-    def _restore_modules_and_callbacks(
+    def restore_modules_and_callbacks(
         self, checkpoint_path: str | Path | None = None, weights_only: bool | None = None
     ) -> None:
-        super()._restore_modules_and_callbacks(checkpoint_path, weights_only)
+        super().restore_modules_and_callbacks(checkpoint_path, weights_only)
         if self.trainer.state.fn == TrainerFn.FITTING:  # no hook of the fit was called yet
             fit_loop: Any = self.trainer.fit_loop
-            fit_loop.begin_looking(resumes=bool(self._loaded_checkpoint))
+            fit_loop.begin_looking(resumes=bool(self.loaded_checkpoint))
 
     def restore_training_state(self) -> None:
         """Restore the rest; the module has its precision by now."""
@@ -112,7 +112,7 @@ class CheckpointConnector(LightningsConnector):
         """Restore the optimizers, without torch's casts unless this fit has another precision than the checkpoint."""
         super().restore_optimizers()
         if self._cast is not None:
-            self._cast.add_optimizers(self.trainer.optimizers, self._loaded_checkpoint["optimizer_states"])
+            self._cast.add_optimizers(self.trainer.optimizers, self.loaded_checkpoint["optimizer_states"])
 
     def restore_converted(self) -> list[str]:
         """Restore unrounded what `on_train_start` has converted, by `self.double()` say.

@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
+from lighter._lightning.saves import state_keys
 from lighter.files.run_folder import CHECKPOINTS
 
 log = logging.getLogger("lighter.runs")
@@ -36,7 +37,7 @@ def keep_own_files(
         return
     kept: dict[Any, Any] = {}
     for callback in trainer.checkpoint_callbacks:
-        for key in dict.fromkeys([callback.state_key, callback._legacy_state_key]):
+        for key in state_keys(callback):
             if isinstance(states.get(key), Mapping):
                 state = _with_text(states[key])
                 kept[key] = _kept_state(_Owner(callback, state, source, run), state, trainer)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lighter._lightning.closures import Closure, ClosureResult, wrapped_closure
+from lighter._lightning.steps import accumulates
 from lighter.trainer.nonfinite.steps import StepCheck
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def checked(
 
     def backward(back_propagate: Callable[[Tensor], None], loss: Tensor) -> None:
         back_propagate(loss)
-        if not trainer.fit_loop._should_accumulate():
+        if not accumulates(trainer):
             check.gradients(optimizer, batch)
 
     return wrapped_closure(closure, step, backward)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from lighter._lightning.torch_internals import note_nonfinite, unsaved_buffers
 from lighter.parts.batches import tensors_in
 
 
@@ -57,7 +58,7 @@ def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
     way takes 13. It also multiplies them by `one`, which changes no bit.
     """
     try:
-        torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)  # type: ignore[arg-type]
+        note_nonfinite(tensors, flag, one)
     except RuntimeError:  # sparse or complex, or a device without that kernel
         for tensor in tensors:
             flag.add_((~torch.isfinite(_dense(tensor))).any().to(flag))
@@ -133,8 +134,7 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from parameters_of(module)
     for prefix, part in module.named_modules():
         for name, buffer in part.named_buffers(recurse=False):
-            # private, and the only sign of `register_buffer(persistent=False)`
-            if name not in part._non_persistent_buffers_set and _has_values(buffer):
+            if name not in unsaved_buffers(part) and _has_values(buffer):
                 yield f"{prefix}.{name}" if prefix else name, buffer
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import distributed as dist
 
 from lighter._lightning.closures import logging_interval
+from lighter._lightning.torch_internals import default_store
 from lighter.processes import signals
 
 _SECONDS = 1.0  # between two agreements, and between two looks into the store
@@ -122,7 +123,7 @@ class _Messages:
     def __init__(self) -> None:
         self._store: Any = None
         with suppress(Exception):  # private: nothing public gives the default group's store
-            self._store = dist.distributed_c10d._get_default_store()
+            self._store = default_store()
 
     def put(self, key: str, text: str, *, replace: bool = True) -> None:
         with suppress(Exception):

@@ -168,7 +168,7 @@ def _worker_error(which: str, code: int | None) -> WorkerError:
 def end_workers(iterators: Iterable[Any]) -> None:
     """End the workers that an error has left.
 
-    `_shutdown_workers` is private. Torch calls it when an iterator is deleted, which one in a traceback is not.
+    Torch does so when an iterator is deleted, which one in a traceback is not.
     """
     for iterator in (one for one in iterators if not keeps_workers(one)):
         shut_down(iterator)
