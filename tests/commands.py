@@ -91,7 +91,7 @@ class Process:
         output, errors = self._printed
         return output, errors
 
-    def wait_until(self, holds: Callable[[], object], seconds: float = 60) -> None:
+    def wait_until(self, holds: Callable[[], object], seconds: float = 300) -> None:
         """Wait until something holds, which it must before the command ends."""
         late = time.monotonic() + seconds
         while True:

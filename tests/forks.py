@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-LIMIT = 60.0  # seconds after which processes hang
+LIMIT = 600.0  # seconds after which processes hang, on a loaded machine too
 
 
 def fork(job: Callable[[], object], output: Path | None = None) -> int:

@@ -30,7 +30,7 @@ from tests.forks import rank_variables
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 STAGES = ("fit", "validate", "test", "predict")
 SEED = 10
-PATIENCE = 60.0
+PATIENCE = 300.0
 SECOND = 2.0
 
 
