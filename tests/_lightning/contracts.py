@@ -774,4 +774,35 @@ TORCH: dict[str, Contract] = {
     ),
 }
 
-CONTRACTS = {**LOOPS, **LOGGING, **LOADING, **RUNNING, **METRICS, **TORCH}
+RESUME: dict[str, Contract] = {
+    "_callback_metrics": Contract(
+        "the values that callbacks see in a resumed fit",
+        lambda facts: {"loss", "val"} <= facts.fitted._logger_connector._callback_metrics.keys(),
+    ),
+    "_logged_metrics": Contract(
+        "the values that loggers see in a resumed fit",
+        lambda facts: {"loss", "val"} <= facts.fitted._logger_connector._logged_metrics.keys(),
+    ),
+    "_progress_bar_metrics": Contract(
+        "the values that the progress bar sees in a resumed fit",
+        lambda facts: facts.fitted._logger_connector._progress_bar_metrics == {},
+    ),
+    "_loaded_from_state_dict": Contract(
+        "loops that do not count as restarting once their counters are set",
+        lambda facts: facts.epoch_loop._loaded_from_state_dict is False,
+    ),
+    "_parameters": Contract(
+        "tensors that a module has registered, None too",
+        lambda facts: list(nn.Linear(1, 1, bias=False)._parameters) == ["weight", "bias"],
+    ),
+    "_buffers": Contract(
+        "tensors that a module has registered, None too",
+        lambda facts: nn.BatchNorm1d(1, track_running_stats=False)._buffers["running_mean"] is None,
+    ),
+    "_version": Contract(
+        "changes of tensors that are too large to save",
+        lambda facts: torch.zeros(1).add_(1)._version == torch.zeros(1)._version + 1,
+    ),
+}
+
+CONTRACTS = {**LOOPS, **LOGGING, **LOADING, **RUNNING, **METRICS, **TORCH, **RESUME}

@@ -93,7 +93,7 @@ class Trainer(StagedTrainer):
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
         install_loops(self)
         install_saving(self)
-        self.saves = guard_saves(self, goes_on=self.on_save_error == "continue", in_background=self.async_save)
+        self.saves = guard_saves(self, continues=self.on_save_error == "continue", in_background=self.async_save)
         if not kwargs.get("barebones"):
             self.callbacks = [AveragesFollow(), *self.callbacks, self.saves]
 
@@ -102,7 +102,7 @@ class Trainer(StagedTrainer):
 
         It leaves no trace in metrics: some keep the best value of all, whatever resets them.
         """
-        if self.fit_loop.goes_on is None:
+        if self.fit_loop.resume_state is None:
             with unchanged(metrics_in(self.lightning_module) if self.num_sanity_val_steps else ()):
                 super().run_sanity_check()
 

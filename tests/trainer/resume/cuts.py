@@ -160,7 +160,7 @@ def end(trainer: Any) -> dict[str, Any]:
         "schedulers": [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs],
         "progress": trainer.fit_loop.epoch_loop.batch_progress.state_dict(),
         "validations": trainer.fit_loop.epoch_loop.val_loop.counts(),
-        "attributes": trainer.fit_loop.switches.state(trainer, in_evaluation_mode=trainer.validating),
+        "attributes": trainer.fit_loop.attribute_changes.state(trainer, in_evaluation_mode=trainer.validating),
         "values": dict(trainer.callback_metrics),
         "steps": trainer.global_step,
     }

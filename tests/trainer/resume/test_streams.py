@@ -36,11 +36,11 @@ class Fit:
         """The numbers that were drawn, by step; what there is to save after each is kept."""
         self.streams.seed_for(keys.START)
         if resumed is not None:
-            self.streams.go_on(resumed)
+            self.streams.resume(resumed)
         self.streams.seed_for(keys.EPOCH_START)
         drawn = {}
         if resumed is not None:
-            self.streams.come_back(resumed, first)
+            self.streams.resume_at(resumed, first)
             self._validate(first - 1)
         for step in range(first, STEPS):
             if self.loads_here:

@@ -44,15 +44,15 @@ class SaveGuard(Callback):
     Args:
         files: the trainer's own checkpoint files; None where the user's or the strategy's are used, which say nothing
             of DDP's other processes.
-        goes_on: a fit goes on without a checkpoint that cannot be written.
+        continues: a fit continues without a checkpoint that cannot be written.
 
     Attributes:
         failed: how many saves of the last fit failed.
         left_over: files that earlier starts of this fit have left.
     """
 
-    def __init__(self, files: GuardedFiles | None, *, goes_on: bool) -> None:
-        self.files, self.goes_on = files, goes_on
+    def __init__(self, files: GuardedFiles | None, *, continues: bool) -> None:
+        self.files, self.continues = files, continues
         self.failed = 0
         self.left_over = LeftOver()
         self._is_failing = self._is_attempt = self._is_under_way = False
@@ -171,7 +171,7 @@ class SaveGuard(Callback):
     def _end_attempt(self, trainer: Trainer, error: StorageError | None) -> None:
         if error is not None:
             self.failed += 1
-            if not (self.goes_on or trainer.interrupted):
+            if not (self.continues or trainer.interrupted):
                 first = "Make room" if error.errno in NO_ROOM else "See to the disk"
                 raise StorageError(f"{error}. {first}, {_STOPS}", error.errno) from error
         if trainer.is_global_zero and (error is not None) != self._is_failing:
@@ -183,7 +183,7 @@ class SaveGuard(Callback):
 
     def _finish(self, trainer: Trainer) -> None:
         self.settle(trainer)
-        if self.failed and self.goes_on and trainer.is_global_zero:
+        if self.failed and self.continues and trainer.is_global_zero:
             saves = "1 save" if self.failed == 1 else f"{self.failed} saves"
             log.warning("%s of checkpoints failed in this fit", saves)
 
@@ -192,7 +192,7 @@ def _is_fitting(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit" and trainer.state.status in ("running", "interrupted")
 
 
-def guard_saves(trainer: Trainer, *, goes_on: bool, in_background: bool) -> SaveGuard:
+def guard_saves(trainer: Trainer, *, continues: bool, in_background: bool) -> SaveGuard:
     """Have a trainer's saves guarded.
 
     Raises:
@@ -206,4 +206,4 @@ def guard_saves(trainer: Trainer, *, goes_on: bool, in_background: bool) -> Save
     files = GuardedFiles(in_background=in_background) if is_ours else None
     if files is not None:
         trainer.strategy.checkpoint_io = files
-    return SaveGuard(files, goes_on=goes_on)
+    return SaveGuard(files, continues=continues)

@@ -58,7 +58,7 @@ class LeanEvaluationLoop(EvaluationLoop):
         trainer, fit, combined = self.trainer, self.trainer.fit_loop, self.combined_loader
         trainer.stopping.begin(combined)
         if trainer.state.fn == "fit" and trainer.exact_resume and combined is not None:
-            fit.switches.add_loaders("val", combined.flattened)
+            fit.attribute_changes.add_loaders("val", combined.flattened)
             if fit.streams is not None:
                 fit.numbers.seed_validation()
                 self._loaders.place = fit.numbers.place_of_validation()
@@ -85,7 +85,7 @@ class LeanEvaluationLoop(EvaluationLoop):
             fit.numbers.seed_validation()
             self.metrics_before = metrics_of(trainer.lightning_module)
             self.shown_before = shown(logger_connector(trainer), {})
-            self.attributes_before = fit.switches.state(trainer, in_evaluation_mode=False)
+            self.attributes_before = fit.attribute_changes.state(trainer, in_evaluation_mode=False)
         if self._batches_to_restore is not None:
             every = trainer.reload_dataloaders_every_n_epochs
             if not every or trainer.current_epoch - self._loaded_in < every:
@@ -186,7 +186,7 @@ class LeanEvaluationLoop(EvaluationLoop):
         progress = self.batch_progress.state_dict()
         return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in, "progress": progress}
 
-    def go_on_counting(self, counts: Mapping[str, Any]) -> None:
+    def resume_counts(self, counts: Mapping[str, Any]) -> None:
         """Continue these counts. Lightning's begin anew with the dataloaders, so they wait for those."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]

@@ -18,12 +18,12 @@ from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact
 from lighter.trainer.resume.dataloaders import LIGHTNINGS, Loaders, ResumeChoice, States
-from lighter.trainer.resume.module_modes import Switches
+from lighter.trainer.resume.module_modes import AttributeChanges
 from lighter.trainer.resume.position import EPOCH_END, NOTHING, WITHIN, place_of, settle
 from lighter.trainer.resume.random_keys import EPOCH_END as EPOCH_END_NUMBERS
 from lighter.trainer.resume.random_keys import EPOCH_START, START
 from lighter.trainer.resume.random_streams import Streams
-from lighter.trainer.resume.state import KEY, Saved, go_on, go_on_with_metrics, saved_state
+from lighter.trainer.resume.state import KEY, ResumeState, restore, restore_metrics, saved_state
 
 if TYPE_CHECKING:
     from lighter.trainer import Trainer
@@ -39,13 +39,13 @@ class LeanFitLoop(FitLoop):
         numbers: the random numbers of this process.
         changes: the attributes that hooks change.
         loaders: the training dataloaders.
-        goes_on: where the fit resumes, until it is there.
+        resume_state: where the fit resumes, until it is there.
         saves_to: the file that a checkpoint is saved to.
     """
 
     trainer: Trainer
     epoch_loop: LeanTrainingEpochLoop
-    goes_on: Saved | None = None
+    resume_state: ResumeState | None = None
     saves_to: Any = None
 
     def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
@@ -67,17 +67,17 @@ class LeanFitLoop(FitLoop):
         return self.numbers.streams
 
     @property
-    def switches(self) -> Switches:
+    def attribute_changes(self) -> AttributeChanges:
         """The attributes that hooks have changed."""
-        return self.changes.switches
+        return self.changes.attribute_changes
 
-    def fits(self, saved: Saved) -> bool:
+    def fits(self, saved: ResumeState) -> bool:
         """Return whether a checkpoint has the state of as many processes as there are."""
         return len(saved.processes) == self.trainer.world_size
 
     def saved_process(self) -> Mapping[str, Any]:
         """Return the state of this process in the checkpoint that is resumed; empty where there is none."""
-        saved = self.goes_on
+        saved = self.resume_state
         return saved.processes[self.trainer.global_rank] if saved is not None and self.fits(saved) else {}
 
     # Setting up
@@ -110,7 +110,7 @@ class LeanFitLoop(FitLoop):
         has_searched = any(map(is_search, self.trainer.callbacks)) and not self._was_loaded
         self._searches, self.changes.is_set_up = [], True
         if self.is_resuming and not self._was_loaded:  # a search has restored what it saved
-            self.goes_on = None
+            self.resume_state = None
             settle(self, NOTHING)
         if self.trainer.exact_resume:
             self.changes.end_setup(has_searched=has_searched)
@@ -121,18 +121,18 @@ class LeanFitLoop(FitLoop):
         if trainer.exact_resume:
             self._begin()
         else:
-            self.goes_on, self.numbers.streams = None, None
+            self.resume_state, self.numbers.streams = None, None
             trainer.resume_choice = ResumeChoice(LIGHTNINGS, "exact_resume is off")
             log.info("resume: %s", trainer.resume_choice)
         super().run()
 
     def _begin(self) -> None:
-        saved, place = self.goes_on, self.loaders.place
+        saved, place = self.resume_state, self.loaders.place
         streams = self.numbers.begin(saved)
         place.before_order = self.changes.note_samplers
         if saved is not None:
             if self.fits(saved):
-                streams.go_on(self.saved_process()["numbers"])
+                streams.resume(self.saved_process()["numbers"])
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
@@ -193,23 +193,23 @@ class LeanFitLoop(FitLoop):
     @property
     def done(self) -> bool:
         """True when nothing is left to do; the rest of a checkpoint's epoch is done first."""
-        if self.goes_on is not None and self.goes_on.is_within and self.max_batches != 0:
+        if self.resume_state is not None and self.resume_state.is_within and self.max_batches != 0:
             return False
         return bool(super().done)
 
     def on_run_start(self) -> None:
         """Call the first hooks, and restore the state of a checkpoint around them."""
-        saved = self.goes_on if self.goes_on is not None and self.fits(self.goes_on) else None
+        saved = self.resume_state if self.resume_state is not None and self.fits(self.resume_state) else None
         self.numbers.seed_for(START)
         if self.streams is not None and self.changes.is_set_up:
-            self.switches.begin_start()
+            self.attribute_changes.begin_start()
         if saved is not None:
-            go_on(self.trainer, saved)
+            restore(self.trainer, saved)
         with self._epoch_counted(saved):
             super().on_run_start()
         if saved is not None:
             self.epoch_loop.val_loop.reload_when_due()
-            go_on_with_metrics(self.trainer, saved)
+            restore_metrics(self.trainer, saved)
         if self.streams is not None and self.changes.is_set_up:
             problems = self.changes.end_start(resumes=saved is not None)
             if saved is not None:
@@ -223,7 +223,7 @@ class LeanFitLoop(FitLoop):
             self.trainer.resume_choice = less_exact(self.trainer.resume_choice, problems)
 
     @contextmanager
-    def _epoch_counted(self, saved: Saved | None) -> Iterator[None]:
+    def _epoch_counted(self, saved: ResumeState | None) -> Iterator[None]:
         """Count an epoch of which only the last steps are left as over during `on_train_start`, as Lightning does."""
         if saved is None or saved.place != EPOCH_END:
             yield
@@ -238,8 +238,8 @@ class LeanFitLoop(FitLoop):
         """Begin an epoch, unless the checkpoint is of one that had begun: its hooks were called then."""
         self.numbers.seed_for(EPOCH_START, self.epoch)
         if self.streams is not None:
-            self.switches.note_modes()
-        if self.goes_on is None or not self.goes_on.is_within:
+            self.attribute_changes.note_modes()
+        if self.resume_state is None or not self.resume_state.is_within:
             super().on_advance_start()
             return
         self.setup_data()
@@ -249,14 +249,14 @@ class LeanFitLoop(FitLoop):
 
     def advance(self) -> None:
         """Run an epoch, or what is left of it."""
-        if self.goes_on is None or self.goes_on.place != EPOCH_END:
+        if self.resume_state is None or self.resume_state.place != EPOCH_END:
             super().advance()
 
     def on_advance_end(self) -> None:
         """End an epoch."""
-        is_ended = self.goes_on is not None and self.goes_on.place == EPOCH_END
+        is_ended = self.resume_state is not None and self.resume_state.place == EPOCH_END
         self.changes.end_epoch(is_ended=is_ended)
-        self.goes_on = None
+        self.resume_state = None
         if is_ended:
             self._finish_epoch()
             return
@@ -284,12 +284,12 @@ class LeanFitLoop(FitLoop):
 
     def take_up_batches(self) -> tuple[str, Mapping[str, Any]] | None:
         """Return, once, where within the epoch batches resume, and this process's state; restore its numbers."""
-        saved, process = self.goes_on, self.saved_process()
-        self.goes_on = None
+        saved, process = self.resume_state, self.saved_process()
+        self.resume_state = None
         if saved is None or saved.place not in WITHIN:
             return None
         if self.streams is not None and process:
-            self.streams.come_back(process["numbers"], self.epoch_loop.batch_progress.total.ready)
+            self.streams.resume_at(process["numbers"], self.epoch_loop.batch_progress.total.ready)
         return saved.place, process
 
     def end_fetch(self) -> None:
@@ -325,10 +325,10 @@ class LeanFitLoop(FitLoop):
         """Take Lightning's state and ours."""
         super().on_load_checkpoint(state_dict)
         ours = state_dict.get(KEY)
-        self.goes_on = Saved(**ours) if ours is not None and self.trainer.exact_resume else None
+        self.resume_state = ResumeState(**ours) if ours is not None and self.trainer.exact_resume else None
 
     def teardown(self) -> None:
         """End the fit."""
         super().teardown()
         self.loaders.release()
-        self.goes_on = None
+        self.resume_state = None

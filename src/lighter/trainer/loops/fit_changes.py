@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lighter.trainer.resume.module_modes import Switches
+from lighter.trainer.resume.module_modes import AttributeChanges
 
 if TYPE_CHECKING:
     from lighter.trainer.loops.fit import LeanFitLoop
@@ -23,7 +23,7 @@ class FitChanges:
     """Follows the attributes of modules, callbacks, datasets and samplers through a fit.
 
     Attributes:
-        switches: the changes of all but samplers.
+        attribute_changes: the changes of all but samplers.
         is_set_up: whether the hooks before the data is loaded were called, in which callbacks search.
         is_started: whether `on_train_start` was.
     """
@@ -34,12 +34,12 @@ class FitChanges:
 
     def begin(self, *, is_exact: bool) -> None:
         """Forget an earlier fit, and look at all objects if this fit is to resume exactly."""
-        self.switches, self._samplers = Switches(), Switches()
+        self.attribute_changes, self._samplers = AttributeChanges(), AttributeChanges()
         self._begun: Mapping[str, Any] = {}  # the attributes of samplers when they were asked for this epoch's order
         self._drawn: Mapping[str, Any] = {}  # and after that, in a resumed fit, until they are asked again
         self.is_set_up = self.is_started = False
         if is_exact:
-            self.switches.begin(self._loop.trainer)
+            self.attribute_changes.begin(self._loop.trainer)
 
     def saved(self, key: str) -> Mapping[str, Any]:
         """Return what the checkpoint that is resumed has of this process under a key."""
@@ -49,16 +49,16 @@ class FitChanges:
     def end_setup(self, *, has_searched: bool) -> None:
         """Restore what was set before the data is loaded."""
         trainer, saved = self._loop.trainer, self.saved("switches")
-        self.switches.end_setup(trainer.optimizers, has_searched=has_searched)
-        self.switches.load_setup(saved, trainer.strategy.root_device)
-        self.switches.expect(saved)
+        self.attribute_changes.end_setup(trainer.optimizers, has_searched=has_searched)
+        self.attribute_changes.load_setup(saved, trainer.strategy.root_device)
+        self.attribute_changes.expect(saved)
 
     def end_start(self, *, resumes: bool) -> list[str]:
         """Restore what had changed, after `on_train_start`. Returns the names that are not as they were, with why."""
-        self.switches.end_start()
-        problems = [f"{name}, {kind}, is not saved" for name, kind in self.switches.unknown.items()]
+        self.attribute_changes.end_start()
+        problems = [f"{name}, {kind}, is not saved" for name, kind in self.attribute_changes.unknown.items()]
         if resumes:
-            problems += self.switches.load(self.saved("switches"), self._loop.trainer.strategy.root_device)
+            problems += self.attribute_changes.load(self.saved("switches"), self._loop.trainer.strategy.root_device)
         self.is_started = True
         return problems
 
@@ -68,7 +68,7 @@ class FitChanges:
         if validation.is_run_again:
             return validation.attributes_before
         trainer = self._loop.trainer
-        return self.switches.state(trainer, in_evaluation_mode=trainer.validating)
+        return self.attribute_changes.state(trainer, in_evaluation_mode=trainer.validating)
 
     def sampler_state(self, *, is_within: bool) -> dict[str, Any]:
         """Return the attributes that samplers have changed, and those from which the epoch's order is drawn again."""
@@ -83,7 +83,8 @@ class FitChanges:
     def add_loaders(self) -> None:
         """Follow the training dataloaders, and set their samplers to what they were when the epoch began."""
         loop = self._loop
-        self.switches.add_loaders("train", loop.combined_loader.flattened if loop.combined_loader is not None else [])
+        loaders = loop.combined_loader.flattened if loop.combined_loader is not None else []
+        self.attribute_changes.add_loaders("train", loaders)
         self._samplers.add({f"train_dataloader[{n}].sampler": one for n, one in enumerate(loop.loaders.samplers)})
         saved = self.saved("samplers")
         if saved and not self.is_started:
@@ -104,11 +105,11 @@ class FitChanges:
 
     def restore_datasets(self, changes: Mapping[str, Any]) -> None:
         """Set attributes of datasets to what they were, now that batches were loaded again that they had served."""
-        self.switches.reload_loaders("train", changes, self._loop.trainer.strategy.root_device)
+        self.attribute_changes.reload_loaders("train", changes, self._loop.trainer.strategy.root_device)
 
     def warn_of_unsaved(self, left_out: Mapping[str, str]) -> list[str]:
         """Warn once of each attribute that a checkpoint cannot hold. Returns what makes the fit less exact."""
-        names = self.switches.new_names(left_out)
+        names = self.attribute_changes.new_names(left_out)
         if not names or not self.is_started:
             return []
         log.warning("resume: not exact from now on: %s changed, and cannot be saved. %s", "; ".join(names), ADVICE)

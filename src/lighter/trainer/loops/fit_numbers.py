@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lighter.trainer.resume.random_keys import ORDER, VALIDATION
 from lighter.trainer.resume.random_streams import Streams, seed_of_fit
 from lighter.trainer.resume.samplers import Place
-from lighter.trainer.resume.state import Saved
+from lighter.trainer.resume.state import ResumeState
 
 if TYPE_CHECKING:
     from lighter.trainer.loops.fit import LeanFitLoop
@@ -24,7 +24,7 @@ class FitNumbers:
         self._loop = loop
         self.streams: Streams | None = None
 
-    def begin(self, saved: Saved | None) -> Streams:
+    def begin(self, saved: ResumeState | None) -> Streams:
         """Begin the numbers of a fit, or continue those of a checkpoint, and have the dataloaders draw from them."""
         loop, trainer = self._loop, self._loop.trainer
         seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)

@@ -22,7 +22,7 @@ def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
     Args:
         was_loaded: whether a checkpoint was loaded, and not only a search's own.
     """
-    saved, trainer, loaders = loop.goes_on, loop.trainer, loop.loaders
+    saved, trainer, loaders = loop.resume_state, loop.trainer, loop.loaders
     if saved is not None and not loop.fits(saved):
         return ResumeChoice(FROM_START, f"{trainer.world_size} processes now, {len(saved.processes)} then")
     if saved is not None and saved.place in WITHIN:

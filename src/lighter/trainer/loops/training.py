@@ -70,7 +70,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     def reset(self) -> None:
         """Reset an epoch's counters, unless its batches resume."""
-        saved = self.trainer.fit_loop.goes_on
+        saved = self.trainer.fit_loop.resume_state
         if saved is None or not saved.is_within:
             super().reset()
 

@@ -266,8 +266,5 @@ class AttributeChanges:
         return {id(one) for one in module.modules()} if module is not None and label != _MODEL else set()
 
 
-Switches = AttributeChanges  # as the loops call it
-
-
 def _is_of(path: str, label: str) -> bool:
     return path == label or path.startswith((f"{label}.", f"{label}["))

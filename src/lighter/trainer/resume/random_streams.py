@@ -63,11 +63,11 @@ class Streams:
         """Return what a resumed fit has to know besides the seed."""
         return self._host.state()
 
-    def go_on(self, state: HostState) -> None:
+    def resume(self, state: HostState) -> None:
         """Resume a fit: know whether its steps have drawn from the host's generators."""
         self._host.is_needed = state["is_needed"]
 
-    def come_back(self, state: HostState, step: int) -> None:
+    def resume_at(self, state: HostState, step: int) -> None:
         """Resume within an epoch, before a step."""
         if state["since"] is not None:
             self._host.replay(state["since"], self._seeds_of(state["since"]), step)

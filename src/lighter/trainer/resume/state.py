@@ -66,9 +66,6 @@ class ResumeState:
         return self.place in WITHIN or self.place == EPOCH_END
 
 
-Saved = ResumeState  # as the loops call it
-
-
 def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str | Path | None) -> dict[str, Any]:
     """Return the state of a fit as plain data. All processes take part.
 
@@ -94,10 +91,10 @@ def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str |
     return vars(ResumeState(seed, place, bool(trainer.should_stop), checkpoints, processes, stopped_by))
 
 
-def go_on(trainer: Any, saved: ResumeState) -> None:
+def restore(trainer: Any, saved: ResumeState) -> None:
     """Restore the state of this process before the first hook of the fit."""
     process = saved.processes[trainer.global_rank]
-    trainer.fit_loop.epoch_loop.val_loop.go_on_counting(process["counts"])
+    trainer.fit_loop.epoch_loop.val_loop.resume_counts(process["counts"])
     trainer.should_stop = trainer.should_stop or _is_still_to_stop(trainer, saved)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
@@ -115,7 +112,7 @@ def go_on(trainer: Any, saved: ResumeState) -> None:
         show_values(trainer, process["measured"]["shown"])
 
 
-def go_on_with_metrics(trainer: pl.Trainer, saved: ResumeState) -> None:
+def restore_metrics(trainer: pl.Trainer, saved: ResumeState) -> None:
     """Restore metrics, which accumulate over epochs too; after `on_train_start`, where modules reset theirs."""
     load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
 
