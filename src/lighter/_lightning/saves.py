@@ -72,6 +72,7 @@ class GuardedCheckpoint(ModelCheckpoint):
 
     lighter_guard: ClassVar[Guard]
     lighter_kind: ClassVar[type[ModelCheckpoint]]  # the user's
+    lighter_original: ClassVar[ModelCheckpoint]
 
     @property
     def _legacy_state_key(self) -> type[ModelCheckpoint]:
@@ -100,10 +101,16 @@ def guarded(callback: ModelCheckpoint, guard: Guard) -> ModelCheckpoint:
     """
     kind = type(callback)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}  # the state's key has the latter
-    subclass = type(kind.__name__, (GuardedCheckpoint, kind), {**names, "lighter_guard": guard, "lighter_kind": kind})
+    own = {"lighter_guard": guard, "lighter_kind": kind, "lighter_original": callback}
+    subclass = type(kind.__name__, (GuardedCheckpoint, kind), {**names, **own})
     twin: ModelCheckpoint = object.__new__(subclass)
     twin.__dict__ = callback.__dict__
     return twin
+
+
+def original_of(candidate: object) -> object:
+    """Return the user's object that a guarded callback stands for; any other object is its own."""
+    return candidate.lighter_original if isinstance(candidate, GuardedCheckpoint) else candidate
 
 
 def bookkeeping_of(callback: ModelCheckpoint) -> dict[str, object]:

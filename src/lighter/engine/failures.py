@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 
 import pytorch_lightning as pl
 
+from lighter._lightning.saves import original_of
 from lighter.config.check.sections import STAGES
 from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, argument_in, is_refusal, join_if, traces
 from lighter.config.objects import Objects
@@ -216,9 +217,9 @@ def _shown(value: object) -> str:
 
 
 def _self(frame: FrameType) -> object:
-    """Return the object whose method runs in a frame."""
+    """Return the object whose method runs in a frame; of a guarded callback, the one that the config made."""
     names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
-    return frame.f_locals.get(names[0]) if names else None
+    return original_of(frame.f_locals.get(names[0])) if names else None
 
 
 def _package(trace: TracebackType) -> str:

@@ -46,18 +46,18 @@ class Trainer(StagedTrainer):
     is to do; see `docs/07-speed.md`.
 
     Args:
-        exact_resume: random numbers are a function of the seed and of where the training is, so that a fit that goes
-            on from a checkpoint does what it would have done had it not stopped. With False they are Lightning's.
-        on_non_finite: what a loss, gradient or weight that is not finite does: `stop` the fit, `skip` the optimizer's
-            step, or `continue`, as Lightning does.
-        on_save_error: what a checkpoint that cannot be written does: `stop` the fit, or `continue` without it.
-        async_save: what a checkpoint callback saves is copied into the CPU's memory, and written beside the training.
+        exact_resume: random numbers are a function of the seed and the position in training, so that a resumed fit
+            does what it would have done without the stop. With False they are Lightning's.
+        on_non_finite: the reaction to a loss, gradient or weight with NaN or Inf: `stop` the fit, `skip` the
+            optimizer's step, or `continue`, as Lightning does.
+        on_save_error: the reaction to a checkpoint that cannot be written: `stop` the fit, or `continue` without it.
+        async_save: checkpoints are copied to CPU memory and written asynchronously.
         kwargs: Lightning's.
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
         saves: the saves of the last fit; `saves.failed` is how many failed.
-        resume_choice: how the last fit goes on from a checkpoint in the middle of an epoch, and why; None if none ran.
+        resume_choice: how the last fit resumes from a checkpoint within an epoch, and why; None if none ran.
     """
 
     __module__ = "lighter.trainer"  # its public name, in records of runs and in pickles
@@ -87,7 +87,7 @@ class Trainer(StagedTrainer):
             kwargs["default_root_dir"] = normal(kwargs["default_root_dir"])
         arguments = kwargs if kwargs.get("barebones") else with_defaults(kwargs, with_checkpoints)
         with no_srun_hint():
-            inspect.unwrap(pytorch_lightning.Trainer.__init__)(self, **arguments)
+            inspect.unwrap(StagedTrainer.__init__)(self, **arguments)
         refuse_second_copies([*self.callbacks, *self.loggers])
         self.finite_check = FiniteCheck(self)
         self.stopping = Stopping(self, kwargs.get("default_root_dir"))
@@ -112,8 +112,8 @@ class Trainer(StagedTrainer):
         """Save a checkpoint, in all processes; it is there when this returns.
 
         Raises:
-            StorageError: it cannot be written, and no fit runs that is to go on without (`on_save_error`).
-            NonFiniteError: weights are not finite; not with `on_non_finite="continue"`.
+            StorageError: it cannot be written, and no fit runs that is to continue without it (`on_save_error`).
+            NonFiniteError: weights have NaN or Inf; not with `on_non_finite="continue"`.
         """
         if not self.finite_check.allows_saving(filepath):
             return

@@ -292,6 +292,8 @@ def controls(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
 def main(folder: Path) -> None:
     os.chdir(folder)
+    import encodings.cp437  # noqa: F401  which `zipfile` imports for the names in an archive
+
     import torch
 
     import lighter.parts.weights.initial_weights  # noqa: F401
