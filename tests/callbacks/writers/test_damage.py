@@ -177,6 +177,17 @@ def test_a_part_is_of_one_process(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_part_that_another_process_creates_meanwhile_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, other = (Part(tmp_path / "rows", tmp_path / "notes") for _ in range(2))
+    part.create({})
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as it was when the other one looked
+    with pytest.raises(PredictionError, match="notes is there: part of a prediction"):
+        other.create({})
+    part.close()
+
+
 def test_a_line_says_what_came_before_it() -> None:
     first, check = encoded({"ended": True}, 0)
     assert first == b'{"ended": true, "check": %d}\n' % check

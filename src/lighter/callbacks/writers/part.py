@@ -114,14 +114,17 @@ class Part:
         Raises:
             PredictionError: one of them exists: of a prediction that was stopped, or of one that runs.
         """
-        for path in (self.progress, self.rows):
-            if path is not None and path.exists():
-                raise PredictionError(
-                    f"{path} is there: part of a prediction that was stopped, or that still runs. Resume it"
-                    " (lighter predict --resume RUN), or move it away"
-                )
-        # exclusively, so that of two processes only one gets the part
-        self._open("xb")
+        existing = next((path for path in (self.progress, self.rows) if path is not None and path.exists()), None)
+        try:
+            if existing is None:
+                self._open("xb")  # exclusively, so that of two processes that come to this only one gets the part
+        except FileExistsError as error:
+            existing = Path(error.filename)
+        if existing is not None:
+            raise PredictionError(
+                f"{existing} is there: part of a prediction that was stopped, or that still runs. Resume it"
+                " (lighter predict --resume RUN), or move it away"
+            )
         self._note({"about": about})
 
     def resume(self, about: dict[str, Any]) -> None:
