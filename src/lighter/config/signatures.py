@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
@@ -162,14 +162,6 @@ def parameters_of(target: Any) -> Mapping[str, Parameter] | None:
         return inspect.signature(target).parameters
     except (TypeError, ValueError, RecursionError):
         return None
-
-
-def accepted(target: Any, names: Iterable[str]) -> list[str]:
-    """Return those of some names that a target takes: all, with `**kwargs` or where Python cannot tell."""
-    parameters = parameters_of(target)
-    if parameters is None or any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values()):
-        return [*names]
-    return [name for name in names if name in parameters and parameters[name].kind in _BY_NAME]
 
 
 def signature_of(target: Any) -> Signature | None:
