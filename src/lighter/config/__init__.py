@@ -133,7 +133,7 @@ def _with_seed(merged: Node) -> Node:
 
 
 def _runs(root: Node) -> Path:
-    """Where runs go: where the user says so on the command line, or else in the folder where they always go.
+    """Return the folder of all runs: the one named on the command line, or the default.
 
     If that one is a link, somebody else may have made it, and so it is not followed.
     """

@@ -19,7 +19,7 @@ REFERENCES = "__local_refs"
 """Names the values of references in expressions: `@a::b` is `__local_refs['a::b']`."""
 
 COPIES = "__copies__"
-"""Where the copies stand that expressions ask for by `%a::b`."""
+"""Section of the copies that expressions ask for by `%a::b`."""
 
 STAND_IN = "_lighter_reference_"
 _ABSOLUTE = re.compile(r"@(\w+(?:::\w+)*)")

@@ -1,4 +1,4 @@
-"""Where a run goes and what it is called; and one new folder for all of its processes, however they were started.
+"""Claim one new folder for all processes of a run, by its `run` options.
 
 Processes that Lightning starts inherit the folder's path from the first (`files/run_folder.py`). torchrun starts all of
 them alike, and keeps a key-value store for them while they run: there the first process puts the path, and the others
@@ -29,7 +29,7 @@ _runs = itertools.count()  # each run of a process has the same number in all pr
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where runs go and what they are called: `run: {dir: outputs, name: digits}`."""
+    """The folder of all runs and the name of this one: `run: {dir: outputs, name: digits}`."""
 
     root: Path
     name: str

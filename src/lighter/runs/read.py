@@ -61,7 +61,7 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long it ran, all its starts together."""
+        """Seconds that it ran, all its starts together."""
         known = [one["seconds"] for one in (*(self.facts.get("starts") or []), self.facts) if one.get("seconds")]
         return round(sum(map(float, known)), 1) if known else None
 

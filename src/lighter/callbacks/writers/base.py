@@ -67,7 +67,7 @@ class BaseWriter(Callback):
     """
 
     format: Format | None = None
-    """How rows that `add_rows` gets are written; None for a writer that writes all files in `write`."""
+    """The format of rows given to `add_rows`; None for a writer that writes all files in `write`."""
 
     path_argument: ClassVar = "path"  # as constructors call it, for messages
 

@@ -77,7 +77,7 @@ class CsvFormat:
 
 
 class _Lines(list[str]):
-    """Where `csv.writer` writes to."""
+    """The target of `csv.writer`."""
 
     write = list.append
 

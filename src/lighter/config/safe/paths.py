@@ -1,4 +1,4 @@
-"""Where files may be: inside folders that were declared, after symbolic links are followed. And nothing by URL.
+"""Restrict files to declared folders, after symbolic links are resolved, and refuse URLs.
 
 Nobody can know which strings are paths. Those are checked that an argument's name, or the list, says are paths.
 """

@@ -1,4 +1,4 @@
-"""How much the expressions of an untrusted config may do, counted before it is done.
+"""Limit the work of expressions in an untrusted config, counted before it is done.
 
 Values are numbers, texts, lists, tuples, dicts and ranges, and tensors and NumPy arrays. Other objects, to which
 references lead, are passed on, and asked nothing but what `operations` and `expressions` list.

@@ -1,4 +1,4 @@
-"""How a fit resumes: what it takes from its checkpoint, and that the checkpoint fits the module and the trainer."""
+"""Plan how a fit resumes: the state that it takes, checked against the module and the trainer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("lighter")
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """How a fit resumes.
+    """The plan by which a fit resumes.
 
     Attributes:
         run: the run as it was.

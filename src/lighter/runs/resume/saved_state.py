@@ -58,7 +58,7 @@ class State:
 
     @property
     def logged(self) -> Mapping[str, int]:
-        """How many rows the files of CSV loggers had, by their paths from the run's folder."""
+        """The number of rows in each CSV logger's file, by its path from the run's folder."""
         return self._counts("logged")
 
     def _counts(self, key: str) -> Mapping[str, int]:

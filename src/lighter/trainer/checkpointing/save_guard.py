@@ -96,7 +96,7 @@ class SaveGuard(Callback):
         """Call Lightning's `save`; the file is there when this returns, unless a callback saves it with `async_save`.
 
         Raises:
-            StorageError: it cannot be written, and this is no fit that goes on without it.
+            StorageError: it cannot be written, and no fit runs that continues without it.
         """
         self.settle(trainer)
         validation: Any = trainer.fit_loop.epoch_loop.val_loop
@@ -122,7 +122,7 @@ class SaveGuard(Callback):
         """Call a method of a callback that saves, and roll back its bookkeeping if the file cannot be written.
 
         Raises:
-            StorageError: it cannot be written, and the fit does not go on without it.
+            StorageError: it cannot be written, and the fit does not continue without it.
         """
         if self._is_attempt:  # a part of another
             save()
@@ -149,7 +149,7 @@ class SaveGuard(Callback):
         """Wait for the checkpoint that a thread is writing, if one is.
 
         Raises:
-            StorageError: it could not be written, and the fit does not go on without it.
+            StorageError: it could not be written, and the fit does not continue without it.
         """
         if not self._is_under_way:
             return

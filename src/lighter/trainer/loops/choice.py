@@ -1,4 +1,4 @@
-"""Which loop runs: the lean one, or Lightning's own where something needs it; a value and its reason."""
+"""Choose the lean loop, or Lightning's own where something needs it: a value and its reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOOK_LOG = logging.getLogger("pytorch_lightning.trainer.call")
 
 
 class LoopChoice(NamedTuple):
-    """Which loop runs the steps, and why.
+    """The loop that runs the steps, and the reason.
 
     Attributes:
         name: `lean`, or `lightning` for Lightning's own.

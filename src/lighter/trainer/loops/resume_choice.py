@@ -1,4 +1,4 @@
-"""How exactly a fit resumes from a checkpoint in the middle of an epoch: a value and its reason."""
+"""Choose how exactly a fit resumes from a checkpoint within an epoch: a value and its reason."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class NonFinite:
 
     @property
     def values(self) -> str:
-        """How many values are NaN or Inf, and the first of them."""
+        """The number of values that are NaN or Inf, and the first of them."""
         if self.of == 1:
             return str(self.first)
         return f"{self.count} of {self.of} values are not finite, the first is {self.first} at {list(self.index)}"

@@ -1,4 +1,4 @@
-"""How each dataloader of a fit resumes in the middle of an epoch, and what is logged about it."""
+"""Choose and log how each dataloader of a fit resumes within an epoch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
-    """How a fit will resume from a checkpoint in the middle of an epoch, and why.
+    """The way in which a fit resumes from a checkpoint within an epoch, and its reason.
 
     Attributes:
         name: `exact`; `not exact` where all resumes but what the reason names; `from the epoch's start` where the data

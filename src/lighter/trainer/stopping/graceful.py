@@ -297,7 +297,7 @@ class _Children:
     def end_waiting(self, agreement: Agreement) -> None:
         """Kill those that wait for this process, which has failed: when its connections close they would complain.
 
-        Where all have failed, a script may go on.
+        Where all have failed, a script may continue.
         """
         if self.all and not self._wait(_UNTOLD, agreement.have_all_failed):
             self.let_end()
