@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lighter.files.run_folder import RunFolder, claim, file_name, runs_of
+from lighter.files.run_folder import RunFolder, all_runs, claim, file_name, runs_of
 
 
 def test_fifty_claims_at_once_get_fifty_folders(tmp_path: Path) -> None:
@@ -29,6 +29,16 @@ def test_runs_are_found_by_name_newest_first(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     found = [str(run.path.relative_to(tmp_path)) for run in runs_of(tmp_path, "digits")]
     assert found == [names[2], names[1], names[0], names[3]]
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "a", "b"), ("b", "b.2", "a")])
+def test_runs_of_one_second_are_sorted_by_when_they_began(names: tuple[str, ...], tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        folder = RunFolder(tmp_path / "2026-11-22" / f"10-00-00-{name}")
+        folder.path.mkdir(parents=True)
+        folder.config.touch()
+        os.utime(folder.config, ns=(number, number))
+    assert [run.path.name.removeprefix("10-00-00-") for run in all_runs(tmp_path)] == list(reversed(names))
 
 
 def test_other_ranks_get_the_folder_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

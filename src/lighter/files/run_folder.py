@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from lighter.files.lock import LOCK, release
@@ -178,9 +179,11 @@ def _new_folder(parent: Path, stem: str) -> Path:
 
 def all_runs(root: Path) -> Iterator[RunFolder]:
     """Yield the folders of all runs under a root, the newest first."""
-    for path in sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True):
-        if is_day(path.parent.name) and is_run(path.name) and path.is_dir():
-            yield RunFolder(path)
+    folders = sorted(root.glob("????-??-??/??-??-??-*"), key=age, reverse=True)
+    for _, of_one_second in groupby(folders, key=lambda path: age(path)[:2]):
+        for path in _by_first_file(list(of_one_second)):
+            if is_day(path.parent.name) and is_run(path.name) and path.is_dir():
+                yield RunFolder(path)
 
 
 def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
@@ -191,6 +194,16 @@ def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
 def unfinished(root: Path) -> Iterator[RunFolder]:
     """Yield the runs under a root in which a prediction was stopped, the newest first."""
     return (run for run in all_runs(root) if any(run.path.rglob(f"*{PROGRESS}")))
+
+
+def _by_first_file(folders: list[Path]) -> list[Path]:
+    """Sort the runs of one second by when their configs were written, the newest first: names do not say it."""
+
+    def written(path: Path) -> tuple[int, tuple[str, str, int]]:
+        config = path / CONFIG
+        return config.stat().st_mtime_ns if config.exists() else 0, age(path)
+
+    return folders if len(folders) == 1 else sorted(folders, key=written, reverse=True)
 
 
 def age(path: Path) -> tuple[str, str, int]:

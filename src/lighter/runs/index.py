@@ -53,7 +53,13 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
     summaries = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
     for row in summaries:
         row["status"] = status_of(row)
-    return sorted(summaries, key=lambda row: paths.age(Path(row["id"])), reverse=True)
+    return sorted(summaries, key=_age, reverse=True)
+
+
+def _age(row: dict[str, Any]) -> tuple[object, ...]:
+    """Return a key that sorts runs by their folders' names, and those of one second by their records."""
+    *second, number = paths.age(Path(row["id"]))
+    return *second, str(row.get("started")), number
 
 
 def _folders(root: Path) -> Iterator[tuple[str, int]]:

@@ -42,8 +42,7 @@ def find_run(
         newest = next((folder for folder in folders if accepts(folder)), None)
         if newest is None:
             raise RunError(f"there is no {kind} among the {len(folders)} runs under {root}")
-        same_second = [folder for folder in folders if paths.age(folder.path)[:2] == paths.age(newest.path)[:2]]
-        return max(filter(accepts, same_second), key=_start) if len(same_second) > 1 else newest
+        return newest
     matches = [folder for folder in folders if text in _names(folder)]
     matches = matches or [folder for folder in folders if text and paths.is_called(folder.path, text)]
     matches = matches or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
@@ -80,13 +79,6 @@ def _by_path(path: Path) -> paths.RunFolder | None:
         if is_run or (folder / paths.RECORD).is_file():
             return paths.RunFolder(folder if folder.name else folder.resolve())
     return None
-
-
-def _start(folder: paths.RunFolder) -> str:
-    try:
-        return str(read_run(folder.path).facts.get("started"))
-    except RunError:
-        return ""
 
 
 def _names(folder: paths.RunFolder) -> tuple[str, str]:
