@@ -455,6 +455,17 @@ LOGGING: dict[str, Contract] = {
         "values that the progress bar shows, in a checkpoint",
         lambda facts: facts.fitted._logger_connector._progress_bar_metrics == {},
     ),
+    "_current_fx": Contract(
+        "whether the values of a hook begin an epoch", lambda facts: _LoggerConnector(trainer())._current_fx is None
+    ),
+    "_extract_batch_size": Contract(
+        "logging a value as `self.log` does",
+        lambda facts: takes(result._ResultCollection._extract_batch_size, "value batch_size meta"),
+    ),
+    "_forked_name": Contract(
+        "values that the progress bar shows",
+        lambda facts: collection()._forked_name(collection()["step.name"], True) == ("name", "name_step"),
+    ),
     "_get_cache": Contract(
         "plain tensors for loggers and callbacks",
         lambda facts: (

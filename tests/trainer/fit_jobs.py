@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchmetrics
 from pytorch_lightning.callbacks import (
     EarlyStopping,
     GradientAccumulationScheduler,
@@ -15,8 +16,16 @@ from pytorch_lightning.callbacks import (
     Timer,
 )
 from pytorch_lightning.utilities import CombinedLoader
+from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 
 from tests.trainer.fits import DataModule, Job, by_step, dataset, shuffled, val_loaders
 from tests.trainer.recording import Net, Recording, RecordingSGD
@@ -130,6 +139,101 @@ class Interrupted(Failing):
     error = KeyboardInterrupt
 
 
+class Own(torchmetrics.Metric):
+    """A metric of the user's, whose update reads what was there before."""
+
+    full_state_update = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.5), dist_reduce_fx="sum")
+
+    def update(self, preds: torch.Tensor, target: torch.Tensor) -> None:
+        self.total = self.total * 0.9 + preds.sum() * 0.1
+
+    def compute(self) -> torch.Tensor:
+        return self.total
+
+
+class Metrics(Net):
+    """Logs in the ways that people do, with metrics of many kinds."""
+
+    def __init__(self, recording: Any = None, **options: Any) -> None:
+        super().__init__(recording, **options)
+        self.accuracy, self.f1 = MulticlassAccuracy(2), MulticlassF1Score(2, average="macro")
+        self.mean, self.error = torchmetrics.MeanMetric(), torchmetrics.MeanSquaredError()
+        self.exact, self.own = MulticlassAUROC(2), Own()
+        both = {"micro": MulticlassAccuracy(2, average="micro"), "recall": MulticlassRecall(2)}
+        self.both = torchmetrics.MetricCollection(both, prefix="both/")
+        self.grouped = torchmetrics.MetricCollection({"a": MulticlassPrecision(2), "b": MulticlassRecall(2)})
+        self.nested = nn.ModuleDict({"one": MulticlassPrecision(2), "same": self.accuracy})
+        self.val_metrics = torchmetrics.MetricCollection(both, prefix="val/")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        pred = self.net(x)
+        loss = nn.functional.cross_entropy(pred, y)
+        self.accuracy(pred, y)
+        self.log("accuracy", self.accuracy, on_step=True, on_epoch=True, prog_bar=True)
+        value = self.f1(pred, y)
+        self.log("f1", self.f1, on_epoch=True)
+        self.log("f1 value", value)
+        self.log("f1 mean", value, on_step=True, on_epoch=True, batch_size=3 + batch_idx)
+        self.mean(loss)
+        self.log("mean", self.mean, on_step=False, on_epoch=True)
+        self.log_dict({"error": self.error(pred[:, 1], y.float()), "exact": self.exact(pred, y)}, on_epoch=True)
+        self.log("own", self.own(pred, y))
+        self.log_dict({f"{name}/now": value for name, value in self.both(pred, y).items()})
+        self.log_dict(self.both, on_step=False, on_epoch=True)
+        self.grouped.update(pred, y)
+        self.log_dict(self.grouped, on_step=False, on_epoch=True)
+        if batch_idx % 3:
+            self.nested["one"](pred, y)
+            self.log("sometimes", loss * 2, True, None, True, True)
+            self.log("nested", self.nested["one"], metric_attribute="nested.one")
+        self.log("same", self.nested["same"], on_step=True, on_epoch=True)
+        self.log("both of them", (self.accuracy + 1)(pred, y))
+        self.log("float", 0.5 * batch_idx, on_epoch=True)
+        self.log("integer", batch_idx)
+        self.log("integers", y.sum(), reduce_fx="sum", on_step=False, on_epoch=True)
+        self.log("largest", loss.double(), reduce_fx="max", on_step=True, on_epoch=True)
+        self.log("least", loss[None], reduce_fx=min, on_epoch=True, sync_dist=True)
+        self.log("half", loss.half(), on_epoch=True)
+        with torch.no_grad():
+            loss.mul_(1)
+            if self.options.get("changes"):
+                pred.zero_()
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        x, y = batch
+        pred = self.net(x)
+        self.val_metrics.update(pred, y)
+        self.log_dict(self.val_metrics)
+        self.log("val/loss", nn.functional.cross_entropy(pred, y), prog_bar=True)
+        self.mean(pred)
+        self.log("val/mean", self.mean, on_step=True, on_epoch=True, add_dataloader_idx=dataloader_idx == 0)
+        if self.options.get("changes"):
+            pred.zero_()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log("of a hook", float(batch_idx), on_epoch=True)
+
+
+class ManualMetrics(Manual):
+    """As a GAN logs, with optimizer steps in between."""
+
+    def __init__(self, recording: Any = None, **options: Any) -> None:
+        super().__init__(recording, **options)
+        self.accuracy = MulticlassAccuracy(2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("before", self.accuracy(self.net(batch[0]), batch[1]), on_epoch=True)
+        super().training_step(batch, batch_idx)
+        self.log("accuracy", self.accuracy)
+        self.log("after", self.accuracy(self.net(batch[0]), batch[1]))
+
+
 def plateau(interval: str, monitor: str) -> Callable[[Any], dict]:
     return lambda optimizer: {
         "scheduler": ReduceLROnPlateau(optimizer, patience=0),
@@ -141,6 +245,13 @@ def plateau(interval: str, monitor: str) -> Callable[[Any], dict]:
 
 JOBS = {
     "plain": Job(),
+    "metrics": Job(module=Metrics),
+    "metrics, changed inputs": Job(module=Metrics, options={"changes": True}),
+    "metrics, accumulating": Job(
+        module=Metrics, trainer={"accumulate_grad_batches": 3, "val_check_interval": 0.4}, val=lambda: val_loaders(2)
+    ),
+    "metrics, no logger": Job(module=Metrics, trainer={"logger": False, "max_steps": 9, "max_epochs": -1}),
+    "metrics, manual": Job(module=ManualMetrics),
     "logs nothing": Job(options={"logs": False}),
     "no validation": Job(val=None),
     "accumulation": Job(trainer={"accumulate_grad_batches": 3}),

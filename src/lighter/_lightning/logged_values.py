@@ -3,19 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
 from pytorch_lightning.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from torch import Tensor
+from torchmetrics import Metric
 
-LoggerConnector = _LoggerConnector
+REDUCED = (torch.float32, torch.float64)  # Lightning converts values of other types, and warns of some
+
+
+class LoggerConnector(_LoggerConnector):
+    """The connector that hands logged values to loggers, callbacks and the progress bar.
+
+    After each step Lightning copies all values of the step into three dictionaries. The public properties look the
+    values up anyway when they are read. So here they are copied only before the loop's values are others.
+    """
+
+    has_unread = False
+
+    @classmethod
+    def install(cls, trainer: pl.Trainer) -> None:
+        """Replace a trainer's connector."""
+        connector = cls(trainer)
+        vars(connector).update(vars(trainer._logger_connector))
+        trainer._logger_connector = connector
+
+    def end_step(self) -> None:
+        """Note that a step has values. It must be followed by `read_step` before the loop's values are others."""
+        self.has_unread = True
+
+    def read_step(self) -> None:
+        """Copy the values of the last step."""
+        if not self.has_unread:
+            return
+        self.has_unread = False
+        metrics = self.metrics
+        self._progress_bar_metrics.update(metrics["pbar"])
+        self._callback_metrics.update(metrics["callback"])
+        self._logged_metrics.update(metrics["log"])
+
+    def epoch_end_reached(self) -> None:
+        """Note the end of an epoch; what is read from now on are its values."""
+        self.read_step()
+        super().epoch_end_reached()
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """The values that the progress bar shows; of a running step, no others are computed for it."""
+        results: Any = self.trainer._results
+        if not results or self._first_loop_iter is None:
+            return super().progress_bar_metrics
+        self._progress_bar_metrics.update(results.shown_of_step())
+        return self._progress_bar_metrics
+
+    @property
+    def is_first_batch(self) -> bool:
+        """True until the epoch's second batch begins: values that are logged may begin anew."""
+        return self._first_loop_iter is not False
+
+    def note_hook(self, hook: str) -> None:
+        """Note the hook that has logged last."""
+        self._current_fx = hook
 
 
 def logger_connector(trainer: pl.Trainer) -> LoggerConnector:
-    """Return the connector that hands logged values to loggers, callbacks and the progress bar."""
-    return trainer._logger_connector
+    """Return the connector of a trainer in which ours is installed."""
+    return cast(LoggerConnector, trainer._logger_connector)
 
 
 class ResultCollection(_ResultCollection):
@@ -36,12 +93,109 @@ class ResultCollection(_ResultCollection):
             return value
         return self.convert(value)
 
+    def shown_of_step(self) -> dict[str, float]:
+        """Return the values of the running step that the progress bar shows, as numbers."""
+        shown = {}
+        for _, item in self.valid_items():
+            value = self._get_cache(item, on_step=True) if item.meta.prog_bar else None
+            if isinstance(value, Tensor):
+                shown[self._forked_name(item, True)[1]] = convert_tensors_to_scalars(value)
+        return shown
+
+    def find(self, hook: str, name: str) -> LoggedValue | None:
+        """Return the value that was logged under a name in a hook; None if it takes Lightning's way at each call."""
+        key = f"{hook}.{name}" if self.dataloader_idx is None else f"{hook}.{name}.{self.dataloader_idx}"
+        item = self.get(key)
+        if item is None or item.meta.enable_graph or item.meta.sync.should:
+            return None
+        return LoggedValue(self, key, hook, item)
+
+
+class LoggedValue:
+    """A value that `self.log` has logged, to which another step adds with the same arguments.
+
+    Lightning's operations in Lightning's order, without its comparison of the arguments.
+    """
+
+    __slots__ = ("hook", "item", "key", "loader", "results")
+
+    def __init__(self, results: ResultCollection, key: str, hook: str, item: _ResultMetric) -> None:
+        self.results, self.key, self.item, self.hook = results, key, item, hook
+        self.loader = results.dataloader_idx
+
+    @property
+    def is_current(self) -> bool:
+        """True if the loop still collects this value, for the dataloader that it was logged for."""
+        results = self.results
+        return results.get(self.key) is self.item and results.dataloader_idx == self.loader
+
+    @property
+    def needs_number(self) -> bool:
+        """True if a value is needed as a number in each step, and not only where a step's values are read."""
+        return bool(self.item.meta.on_epoch)
+
+    def add_metric(self, metric: Metric, batch_value: object) -> bool:
+        """Log a metric object and its value for the batch. Returns False, with nothing done, if it is another one."""
+        item = self.item
+        if item.is_tensor or metric is not item.value:
+            return False
+        item._forward_cache = batch_value
+        self.note_update()
+        return True
+
+    def add_unread(self, value: Tensor) -> bool:
+        """Log a value of this step alone that is computed when it is read."""
+        item = self.item
+        if not item.is_tensor:
+            return False
+        item._forward_cache = item.value = value
+        self.note_update()
+        return True
+
+    def add_number(self, number: float, device: torch.device, batch_size: int | None) -> bool:
+        """Log a number. Returns False, with nothing done, where Lightning has to do it."""
+        dtype = torch.get_default_dtype()
+        return dtype in REDUCED and self.accumulate(torch.tensor(number, device=device, dtype=dtype), batch_size)
+
+    def add_tensor(self, value: Tensor, batch_size: int | None) -> bool:
+        """Log a tensor. Returns False, with nothing done, where Lightning has to do it."""
+        if value.dtype not in REDUCED or value.numel() != 1:
+            return False
+        value = value.detach().clone()  # the user's code may change its own in place
+        return self.accumulate(value.squeeze() if value.ndim else value, batch_size)
+
+    def accumulate(self, value: Tensor, batch_size: int | None) -> bool:
+        """Add a value that has the type and shape that it is kept with; returns as `add_tensor`."""
+        item, meta = self.item, self.item.meta
+        if not item.is_tensor or value.device != item.value.device:
+            return False
+        self.note_update()
+        if meta.on_step:
+            item._forward_cache = value
+            if not meta.on_epoch:
+                item.value = value
+                return True
+        if meta.is_mean_reduction:
+            size = self.results._extract_batch_size(item, batch_size, meta)
+            item.value = item.value + value * size
+            item.cumulated_batch_size = item.cumulated_batch_size + size
+        elif meta.is_sum_reduction:
+            item.value = item.value + value
+        else:
+            item.value = meta.reduce_fx(item.value, value)
+        return True
+
+    def note_update(self) -> None:
+        """Note that the value has changed."""
+        item = self.item
+        item._computed, item._update_count, item.has_reset = None, item._update_count + 1, False
+
 
 class StepLog:
     """The part of Lightning's logger connector that a step needs, for the values logged in one loop."""
 
     def __init__(self, trainer: pl.Trainer, results: _ResultCollection) -> None:
-        self.connector, self.results = trainer._logger_connector, results
+        self.connector, self.results = logger_connector(trainer), results
         self.seen, self.has_step_values = 0, False
 
     def begin(self, batch: Any, dataloader_idx: int | None = None) -> None:
@@ -61,6 +215,6 @@ class StepLog:
             self.seen = len(results)
             self.has_step_values = any(value.meta.on_step for value in results.values())
         if self.has_step_values:
-            self.connector.on_batch_end()
+            self.connector.end_step()
         results.batch = results.batch_size = None
         return self.has_step_values

@@ -97,7 +97,7 @@ class LeanEvaluationLoop(EvaluationLoop):
     def _make_plan(self) -> StepPlan:
         self._log = StepLog(self.trainer, self.results)
         stage = "test" if self.trainer.testing else "validation"
-        return StepPlan(self.trainer, stage, names_loader=self.is_sequential and self.num_dataloaders > 1)
+        return StepPlan(self.trainer, stage, self.results, names_loader=self.is_sequential and self.num_dataloaders > 1)
 
     def before_fetch(self) -> None:
         """Let a dataloader that begins anew draw keyed numbers; the lean loop has no profiler."""

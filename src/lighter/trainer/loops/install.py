@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
+from lighter._lightning.logged_values import LoggerConnector
 from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.fit import LeanFitLoop
 from lighter.trainer.loops.prediction import LeanPredictionLoop
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def install_loops(trainer: Trainer) -> None:
-    """Replace Lightning's loops. Checkpoints look the same."""
+    """Replace Lightning's loops, and what hands their values on. Checkpoints look the same."""
+    LoggerConnector.install(trainer)
     replaced, inference_mode = trainer.fit_loop, trainer.predict_loop.inference_mode
     trainer.fit_loop = LeanFitLoop(trainer, replaced.min_epochs, replaced.max_epochs)
     trainer.fit_loop.epoch_loop = LeanTrainingEpochLoop(trainer, replaced.min_steps, replaced.max_steps)

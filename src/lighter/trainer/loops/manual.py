@@ -10,6 +10,7 @@ from pytorch_lightning.core.optimizer import do_nothing_closure  # which stands 
 from torch import Tensor
 
 from lighter._lightning.loops import ManualOptimization as LightningManualOptimization
+from lighter.trainer.loops.step_view import StepView
 from lighter.trainer.nonfinite.steps import StepCheck
 
 
@@ -17,9 +18,13 @@ class ManualOptimization(LightningManualOptimization):
     """The user's training step calls the optimizers."""
 
     trainer: Any
+    view: StepView | None = None
 
     def run(self, kwargs: OrderedDict) -> dict[str, Any]:
         """Run the training step on a batch. Returns the loss and what else it returned."""
+        return self._run(kwargs) if self.view is None else self.view.call(self._run, (kwargs,))
+
+    def _run(self, kwargs: OrderedDict) -> dict[str, Any]:
         check = self.trainer.finite_check.steps
         return super().run(kwargs) if check is None else self._run_checked(check, kwargs)
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from lighter._lightning.loops import AutomaticOptimization, steps_plainly
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter.trainer.loops.hooks import find_hook, module_overrides
+from lighter.trainer.loops.step_view import StepView
 from lighter.trainer.nonfinite.closure import checked
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ class LeanOptimization(AutomaticOptimization):
     trainer: Trainer
     _plan: Plan | None = None
 
-    def plan(self, *, outputs_are_read: bool) -> None:
+    def plan(self, view: StepView | None, *, outputs_are_read: bool) -> None:
         """Look at what the module, the callbacks and the strategy need, until this is called again.
 
         Args:
+            view: the module as its step sees it.
             outputs_are_read: whether somebody gets what `run` returns.
         """
         trainer = self.trainer
         is_automatic = trainer.lightning_module.automatic_optimization
         is_plain = is_automatic and not module_overrides(trainer, "optimizer_step") and steps_plainly(trainer)
-        self._plan = Plan(trainer, outputs_are_read=outputs_are_read) if is_plain else None
+        self._plan = Plan(trainer, view, outputs_are_read=outputs_are_read) if is_plain else None
 
     def forget(self) -> None:
         """Leave everything to Lightning."""
@@ -92,9 +94,9 @@ class LeanOptimization(AutomaticOptimization):
 class Plan:
     """The hooks, clipping and checks around a training step, found once an epoch."""
 
-    def __init__(self, trainer: Trainer, *, outputs_are_read: bool) -> None:
+    def __init__(self, trainer: Trainer, view: StepView | None, *, outputs_are_read: bool) -> None:
         self.trainer, self.module, strategy = trainer, trainer.lightning_module, trainer.strategy
-        self.attributes = vars(self.module)
+        self.attributes, self.view = vars(self.module), view
         self.optimizer = strategy.optimizers[0]
         self.before_zero_grad, self.before_backward, self.after_backward, self.before_step = (
             find_hook(trainer, name) for name in HOOKS
@@ -109,9 +111,8 @@ class Plan:
 
     def training_step(self, kwargs: Mapping[str, Any]) -> Any:
         """Call the user's step, through a strategy's wrapper and a precision's context where there are such."""
-        if self.is_direct:
-            return self.module.training_step(*kwargs.values())
-        return self.trainer.strategy.training_step(*kwargs.values())
+        step = self.module.training_step if self.is_direct else self.trainer.strategy.training_step
+        return step(*kwargs.values()) if self.view is None else self.view.call(step, kwargs.values())
 
     def without_sync(self) -> AbstractContextManager:
         """Leave gradients that accumulate unexchanged between processes."""

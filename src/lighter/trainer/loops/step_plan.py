@@ -7,10 +7,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import Precision
 
+from lighter._lightning.logged_values import ResultCollection
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import takes_batch_idx
 from lighter.trainer.loops.batches import plan_transfer
 from lighter.trainer.loops.hooks import find_hook
+from lighter.trainer.loops.step_view import plan_view
 
 
 class StepPlan:
@@ -18,10 +20,13 @@ class StepPlan:
 
     Args:
         stage: `validation`, `test` or `predict`, as in the names of hooks and step.
+        results: the values that the loop collects, if it does.
         names_loader: whether hooks and step are told the index of the dataloader.
     """
 
-    def __init__(self, trainer: pl.Trainer, stage: str, *, names_loader: bool) -> None:
+    def __init__(
+        self, trainer: pl.Trainer, stage: str, results: ResultCollection | None = None, *, names_loader: bool
+    ) -> None:
         module, strategy = trainer.lightning_module, trainer.strategy
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.names_loader = names_loader
@@ -32,6 +37,7 @@ class StepPlan:
         self._takes_batch_idx = takes_batch_idx(getattr(module, self._step_name))
         is_direct = strategy.model is module and type(trainer.precision_plugin) is Precision
         self._owner = module if is_direct else strategy
+        self._view = plan_view(trainer, results, self._step_name) if results is not None else None
 
     def step(self, args: tuple[Any, ...]) -> Any:
         """Call the user's step, through a strategy's wrapper and a precision's context where there are such.
@@ -43,6 +49,7 @@ class StepPlan:
         outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], self._step_name
         if not self._takes_batch_idx:
             args = (args[0], *args[2:])
-        output = getattr(self._owner, self._step_name)(*args)
+        step = getattr(self._owner, self._step_name)
+        output = step(*args) if self._view is None else self._view.call(step, args)
         attributes[CURRENT_HOOK] = outer_hook
         return output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
@@ -21,6 +22,7 @@ from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.hooks import find_hook, savers_last
 from lighter.trainer.loops.manual import ManualOptimization
 from lighter.trainer.loops.optimization import LeanOptimization
+from lighter.trainer.loops.step_view import plan_view
 from lighter.trainer.resume.dataloaders import FROM_START
 from lighter.trainer.resume.position import BATCH_END, VALIDATED
 
@@ -40,6 +42,7 @@ class Plan:
         # several dataloaders: one that is over begins anew within a fetch
         self.fetch = plan_fetch(fetcher, fit.end_fetch if fit.loaders.replays else fit.numbers.begin_step)
         self.log = StepLog(trainer, results)
+        self.view = plan_view(trainer, results, "training_step")
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
         self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
@@ -56,6 +59,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     trainer: Trainer
     automatic_optimization: LeanOptimization
+    manual_optimization: ManualOptimization
     val_loop: LeanEvaluationLoop
 
     def __init__(self, trainer: Trainer, min_steps: int | None, max_steps: int) -> None:
@@ -99,7 +103,12 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     def run(self, data_fetcher: DataFetcher) -> None:
         """Train for an epoch."""
-        super().run(data_fetcher)
+        try:
+            super().run(data_fetcher)
+        except BaseException:
+            with suppress(Exception):  # of a metric; the values of the last step are for whoever handles the error
+                logger_connector(self.trainer).read_step()
+            raise
         self.trainer.finite_check.end_epoch()
 
     def before_fetch(self) -> None:
@@ -146,12 +155,14 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         self._plan = plan = Plan(self.trainer, self.results, data_fetcher)
         module = self.trainer.lightning_module
         self.may_validate = self.has_validation_data() and is_overridden("validation_step", module)
-        self.automatic_optimization.plan(outputs_are_read=plan.batch_end is not None)
+        self.automatic_optimization.plan(plan.view, outputs_are_read=plan.batch_end is not None)
+        self.manual_optimization.view = plan.view
         return plan
 
     def _forget_plan(self) -> None:
         self._plan = self.may_validate = None
         self.automatic_optimization.forget()
+        self.manual_optimization.view = None
 
     def advance(self, data_fetcher: DataFetcher) -> None:
         """Train on a batch.
@@ -228,6 +239,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
     def on_advance_end(self, data_fetcher: DataFetcher) -> None:
         """Validate, if it is time, and see whether training is over."""
         if self._plan is None or self.skips_next_validation or self.is_validation_due(data_fetcher):
+            logger_connector(self.trainer).read_step()  # a validation has other values
             super().on_advance_end(data_fetcher)
             return
         if self.trainer.lr_scheduler_configs:

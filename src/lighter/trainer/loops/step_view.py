@@ -1,0 +1,230 @@
+"""A module as its own step sees it: metrics that only update when they are called, and a `self.log` that is cheap.
+
+torchmetrics computes a metric's value for each batch when it is called, and `self.log` prepares its arguments anew at
+each call. Together they cost several times the step of a small network. Both are needed for the values that somebody
+reads, those of every `log_every_n_steps`-th step mostly. So while a step runs, its metrics are replaced by proxies that
+compute the value of a batch when it is read, and its `log` by `LogCalls`. Afterwards all is as it was.
+
+What the step computes, logs and leaves in the metrics is the same, bit for bit. Where that is not known, Lightning's
+own way runs: for metrics whose state is not a plain sum, and for modules that override `log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.aggregation import MeanMetric, SumMetric
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
+
+from lighter._lightning.logged_values import LoggedValue, ResultCollection, logger_connector
+from lighter._lightning.metrics import adds_integers, batch_value, is_grouped, set_batch_value
+from lighter._lightning.modules import CURRENT_HOOK
+from lighter._lightning.steps import logs_this_step
+from lighter.base import BaseModule
+from lighter.parts.metrics.batch_values import BatchValues, LazyTensor
+from lighter.parts.proxy import Proxy, wrapped_by
+
+# their updates add once to each state, so that adding to the sum and adding the sum of a batch give the same bits
+_ADD_ONCE = (MeanMetric, SumMetric, MeanAbsoluteError, MeanSquaredError)
+_OPTIONS_BEFORE_LOADER = 8  # the positional arguments of `log` after the value and before `add_dataloader_idx`
+
+
+class StepView:
+    """Replaces metrics and `log` of a module while a step of it runs.
+
+    Args:
+        trainer: the trainer that runs the steps.
+        results: the values that the running loop collects.
+    """
+
+    def __init__(self, trainer: pl.Trainer, results: ResultCollection) -> None:
+        self._trainer, self._module = trainer, trainer.lightning_module
+        self._attributes = vars(self._module)
+        self._log = LogCalls(trainer, results)
+        # a module of ours measures its own metrics
+        holders = () if isinstance(self._module, BaseModule) else _metrics_in(self._module)
+        proxies: dict[int, UpdateOnCall] = {}  # one for each metric, which may have several names
+        self._proxies = [
+            (children, name, metric, proxies.setdefault(id(metric), UpdateOnCall(metric)))
+            for children, name, metric in holders
+        ]
+        self._is_training = results.training
+
+    def call(self, step: Callable[..., Any], args: Iterable[Any]) -> Any:
+        """Call the step."""
+        self._begin()
+        try:
+            return step(*args)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._attributes["log"] = self._log
+        wanted = self._is_training and bool(self._proxies) and logs_this_step(self._trainer)
+        for children, name, metric, proxy in self._proxies:
+            if children.get(name) is metric:  # the user may have replaced it since
+                children[name] = proxy  # type: ignore[assignment]
+                proxy.begin(wanted=wanted)
+
+    def _end(self) -> None:
+        self._attributes.pop("log", None)
+        for children, name, metric, proxy in self._proxies:
+            current: object = children.get(name)
+            if current is proxy:
+                children[name] = metric
+            proxy.end()
+
+
+def plan_view(trainer: pl.Trainer, results: ResultCollection, step: str) -> StepView | None:
+    """Return the view for the steps of a loop; None if they have to see the module itself."""
+    module = trainer.lightning_module
+    is_plain = type(module).log is LightningModule.log and type(module).log_dict is LightningModule.log_dict
+    # an attribute of the name is compiled, or replaced by the user
+    if not is_plain or trainer.barebones or not {"log", "log_dict", step}.isdisjoint(vars(module)):
+        return None
+    return StepView(trainer, results)
+
+
+class LogCalls:
+    """Stands in for a module's `log` while a step runs.
+
+    Lightning's `log` checks its arguments, describes the value, compares that with the description of the step before,
+    and looks at signatures and the batch. All of it depends on the arguments besides the value. So the first call of
+    an epoch with some arguments is Lightning's own, and those that follow only accumulate.
+    """
+
+    def __init__(self, trainer: pl.Trainer, results: ResultCollection) -> None:
+        self._trainer, self._module, self._results = trainer, trainer.lightning_module, results
+        self._attributes, self._connector = vars(self._module), logger_connector(trainer)
+        self._logged: dict[Hashable, LoggedValue] = {}
+
+    def __call__(self, name: str, value: Any, *args: Any, batch_size: int | None = None, **options: Any) -> None:
+        """Log a value, as `LightningModule.log` does."""
+        call = (name, args, tuple(options.items()))
+        try:
+            logged = self._logged.get(call)
+        except TypeError:  # an argument that has no hash, which Lightning refuses in its own words
+            logged = None
+        if logged is None or self._connector.is_first_batch or not self._add(logged, value, batch_size):
+            self._log_first(call, value, batch_size, options)
+        else:
+            self._connector.note_hook(logged.hook)
+
+    def _add(self, logged: LoggedValue, value: Any, batch_size: int | None) -> bool:
+        """Add to a value that was logged with the same arguments; return False where Lightning has to do it."""
+        if not logged.is_current or self._attributes[CURRENT_HOOK] != logged.hook:
+            return False
+        kind = type(value)
+        if kind is UpdateOnCall:
+            return logged.add_metric(value.wrapped, value.latest)
+        if kind is LazyTensor:
+            if not logged.needs_number:
+                return logged.add_unread(value)
+            value = value.value()
+            kind = type(value)
+        if kind is Tensor:
+            return logged.add_tensor(value, batch_size)
+        if kind is float or kind is int:
+            return logged.add_number(value, self._module.device, batch_size)
+        return isinstance(value, Metric) and logged.add_metric(value, batch_value(value))
+
+    def _log_first(self, call: Any, value: Any, batch_size: int | None, options: dict[str, Any]) -> None:
+        name, args, _ = call
+        if type(value) is UpdateOnCall:
+            value = value.as_called()
+        if batch_size is not None:
+            options = {**options, "batch_size": batch_size}
+        LightningModule.log(self._module, name, value, *args, **options)
+        warns = self._trainer.logger is None and (True in args[1:2] or options.get("logger"))
+        if len(args) > _OPTIONS_BEFORE_LOADER or not options.get("add_dataloader_idx", True) or warns:
+            return
+        logged = self._results.find(self._attributes[CURRENT_HOOK], name)
+        if logged is not None:
+            self._logged[call] = logged
+
+
+class UpdateOnCall(Proxy):
+    """A metric that only updates when it is called; what it returns is computed when it is read."""
+
+    __slots__ = ("_batch_values", "_changes_inputs", "_inputs", "_latest")
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(metric)
+        object.__setattr__(self, "_batch_values", BatchValues(metric))
+        object.__setattr__(self, "_latest", None)
+        object.__setattr__(self, "_inputs", [])
+        object.__setattr__(self, "_changes_inputs", None)  # unknown until a step has run
+
+    def begin(self, *, wanted: bool) -> None:
+        """Begin a step; where its value is wanted, or may not be computed afterwards, a call computes it."""
+        self._batch_values.wanted = wanted or self._changes_inputs is not False
+        self._batch_values.latest = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Update the metric. Returns the value of the batch, computed on use."""
+        if self._changes_inputs is None:
+            self._inputs.extend((one, one.clone()) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor))
+        value = self._batch_values.update(args, kwargs)
+        if type(value) is LazyTensor:
+            object.__setattr__(self, "_latest", value)
+            set_batch_value(self.wrapped, None)  # unless torchmetrics itself calls the metric afterwards
+        return value
+
+    forward = __call__
+
+    @property
+    def wrapped(self) -> Metric:
+        """The metric."""
+        return self._wrapped  # type: ignore[no-any-return]
+
+    @property
+    def latest(self) -> Any:
+        """The value of the batch that the metric was last called with."""
+        value = batch_value(self.wrapped)
+        return self._latest if value is None else value
+
+    def as_called(self) -> Metric:
+        """Return the metric as if torchmetrics had called it: it knows the value of the last batch."""
+        if type(self.latest) is LazyTensor:
+            set_batch_value(self.wrapped, self.latest.value())
+        return self.wrapped
+
+    def end(self) -> None:
+        """End a step. After the first that called the metric: see whether it has changed what it called it with.
+
+        Of inputs that are changed in place, no value can be computed once the step is over.
+        """
+        if self._inputs:
+            changes = any(not torch.equal(now, then) for now, then in self._inputs)
+            object.__setattr__(self, "_changes_inputs", changes)
+            self._inputs.clear()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._wrapped.__reduce_ex__(protocol)
+
+
+def _delegate(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self._wrapped, name)(*map(wrapped_by, args))
+
+
+# torchmetrics' arithmetic of metrics, which Python looks up in the class
+for _name, _function in vars(Metric).items():
+    if _name.startswith("__") and callable(_function) and not hasattr(Proxy, _name):
+        setattr(UpdateOnCall, _name, _delegate(_name))
+
+
+def _metrics_in(module: nn.Module) -> Iterator[tuple[dict[str, nn.Module | None], str, Metric]]:
+    """Yield the metrics whose sums are the same bits if they only update, each with where its holder keeps it."""
+    for holder in module.modules():
+        if isinstance(holder, Metric) or (isinstance(holder, MetricCollection) and is_grouped(holder)):
+            continue
+        for name, child in holder.named_children():
+            if isinstance(child, Metric) and (adds_integers(child) or type(child) in _ADD_ONCE):
+                yield holder._modules, name, child
