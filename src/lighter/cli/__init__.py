@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import click
@@ -50,3 +51,5 @@ def main() -> None:
             cli(prog_name="lighter")
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+    finally:
+        gc.freeze()  # at its end Python would search all of torch and Lightning for garbage, for more than a second
