@@ -139,7 +139,7 @@ ONE_BY_ONE: dict[str, Callable[[], Any]] = {  # some are not known before there 
 
 
 def by_size(**more: Any) -> Callable[[Any], DataLoader]:
-    return lambda dataset: DataLoader(dataset, batch_size=4, **more)
+    return lambda dataset: DataLoader(dataset, **{"batch_size": 4, **more})
 
 
 def drawn(kind: Callable[..., Any], **more: Any) -> Callable[[Any], DataLoader]:
@@ -237,10 +237,18 @@ def assert_same(loaders: Mapping[str, Callable[[Any], DataLoader]], dataset: Cal
 
 
 @pytest.mark.parametrize("dataset", INDEXED)
-def test_the_same_batches_of_a_loader(dataset: str, loaded: Counter[str]) -> None:
+def test_the_same_batches_of_a_loader(dataset: str, loaded: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_indexing, "SAMPLES_PER_PART", 0)
     assert_same(LOADERS, INDEXED[dataset])
     assert loaded["at once"] > 0
     assert not loaded["one by one"]
+
+
+@pytest.mark.parametrize(("parts", "kind"), [(2, "at once"), (3, "one by one")])
+def test_a_batch_of_many_datasets_is_loaded_one_by_one(parts: int, kind: str, loaded: Counter[str]) -> None:
+    dataset = ConcatDataset([tensors(20 // parts) for _ in range(parts)])
+    assert_same({"all": by_size(batch_size=20)}, lambda: dataset)
+    assert loaded == {"at once": 2} if kind == "at once" else {"at once": 2, "one by one": 2}
 
 
 def test_other_loaders_load_as_ever() -> None:
@@ -391,6 +399,15 @@ class Seeing(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
+class Counting(Seeing):
+    """Has the data loaded before the fit begins."""
+
+    def configure_optimizers(self) -> Any:
+        assert self.trainer.estimated_stepping_batches == 18
+        self.look()
+        return super().configure_optimizers()
+
+
 def loader_of(size: int = SIZE, **more: Any) -> DataLoader:
     return DataLoader(tensors(size), batch_size=4, **{"shuffle": True, **more})
 
@@ -398,6 +415,7 @@ def loader_of(size: int = SIZE, **more: Any) -> DataLoader:
 TRAINED: dict[str, Callable[[], Any]] = {
     "shuffled": loader_of,
     "by a generator": lambda: loader_of(generator=seeded()),
+    "whole batches by a generator": lambda: loader_of(24, generator=seeded()),
     "in order": lambda: loader_of(shuffle=False),
     "the last dropped": lambda: loader_of(drop_last=True),
     "a subset": lambda: DataLoader(subset(list(range(17))), batch_size=4, shuffle=True),
@@ -426,9 +444,11 @@ def trainer_of(kind: type[pl.Trainer], folder: Path, **arguments: Any) -> pl.Tra
     )
 
 
-def fitted(trainer: pl.Trainer, train: Callable[[], Any], **more: Any) -> tuple[list[Any], Any]:
+def fitted(
+    trainer: pl.Trainer, train: Callable[[], Any], kind: type[Seeing] = Seeing, **more: Any
+) -> tuple[list[Any], Any]:
     torch.manual_seed(6)
-    module = Seeing()
+    module = kind()
     trainer.fit(module, train(), [loader_of(5), loader_of(6, shuffle=False)], **more)
     return module.seen, described(list(module.state_dict().values()))
 
@@ -443,10 +463,10 @@ def test_a_fit_is_lightnings(train: str, tmp_path: Path, loaded: Counter[str]) -
     assert not loaded["one by one"]
 
 
-@pytest.mark.parametrize("arguments", [{"profiler": "simple"}, {"reload_dataloaders_every_n_epochs": 1}], ids=str)
+@pytest.mark.parametrize("arguments", [{}, {"profiler": "simple"}, {"reload_dataloaders_every_n_epochs": 1}], ids=str)
 def test_a_fit_by_other_ways_is_lightnings(arguments: dict[str, Any], tmp_path: Path) -> None:
-    ours = fitted(trainer_of(lighter.Trainer, tmp_path, exact_resume=False, **arguments), loader_of)
-    assert ours == fitted(trainer_of(pl.Trainer, tmp_path, **arguments), loader_of)
+    ours = fitted(trainer_of(lighter.Trainer, tmp_path, exact_resume=False, **arguments), loader_of, Counting)
+    assert ours == fitted(trainer_of(pl.Trainer, tmp_path, **arguments), loader_of, Counting)
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])

@@ -34,6 +34,7 @@ from lighter.parts.collate import stacks_tensors
 from lighter.trainer.stopping.dataloader_workers import StaysForStop
 
 Batch = Tensor | list[Tensor]
+SAMPLES_PER_PART = 10  # to index one more of concatenated datasets takes as long as to load so many samples
 
 
 class BatchIndexing:
@@ -180,8 +181,11 @@ def _batch_of_parts(dataset: ConcatDataset, indices: Tensor) -> Batch:
     if samples.min() < 0:  # from the end of all
         raise _NotIndexableError
     numbers = np.searchsorted(ends, samples, side="right")
+    distinct = sorted(set(numbers.tolist()))
+    if len(distinct) * SAMPLES_PER_PART > len(samples):
+        raise _NotIndexableError
     parts, places = [], []
-    for number in sorted(set(numbers.tolist())):
+    for number in distinct:
         place = np.flatnonzero(numbers == number)
         begin = ends[number - 1] if number else 0
         parts.append(_batch(dataset.datasets[number], torch.from_numpy(samples[place] - begin)))
