@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from time import process_time
 from typing import Any, NamedTuple, TextIO
@@ -135,9 +135,32 @@ class Rows:
         self._writer.writerow({"step": step, "epoch": epoch, **row})
 
 
-def hand_written(epochs: int, shape: Shape = PLAIN) -> Outcome:
-    """The yardstick: a plain loop that measures and logs the same."""
+class Indexed:
+    """The batches of a loader over tensors, in an order of their own, by one index for a whole batch."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._tensors, self._size, self._generator = loader.dataset.tensors, loader.batch_size, loader.generator
+        self._batches = len(loader)
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        x, y = self._tensors
+        order = torch.randperm(len(x), generator=self._generator)
+        for begin in range(0, len(x), self._size):
+            batch = order[begin : begin + self._size]
+            yield x[batch], y[batch]
+
+
+def hand_written(epochs: int, shape: Shape = PLAIN, *, indexes: bool = False) -> Outcome:
+    """The yardstick: a plain loop that measures and logs the same.
+
+    Args:
+        indexes: whether the loop indexes its batches itself, rather than take them from a `DataLoader`.
+    """
     network, optimizer, metrics, loader = make_job(shape)
+    loader = Indexed(loader) if indexes else loader
     batches, together, steps = len(loader), shape.accumulate, 0
     with tempfile.TemporaryFile("w+", newline="") as file:
         gc.collect()
@@ -167,9 +190,10 @@ def hand_written(epochs: int, shape: Shape = PLAIN) -> Outcome:
     return Outcome(seconds / (epochs * batches), fingerprint(network), measured)
 
 
-def hand_written_bare(epochs: int) -> Outcome:
+def hand_written_bare(epochs: int, shape: Shape = PLAIN, *, indexes: bool = False) -> Outcome:
     """The yardstick of a side that measures nothing."""
-    network, optimizer, _, loader = make_job()
+    network, optimizer, _, loader = make_job(shape)
+    loader = Indexed(loader) if indexes else loader
     gc.collect()
     start = clock()
     for _ in range(epochs):

@@ -27,9 +27,11 @@ import lighter
 Side = Callable[[int], Outcome]
 
 YARDSTICK = "hand-written loop"
+INDEXES = "hand-written, indexes batches"
 PEER = f"Lighter {RELEASE} (PyPI)"
 SIDES: dict[str, Side] = {
     YARDSTICK: sides.hand_written,
+    INDEXES: partial(sides.hand_written, indexes=True),
     "Lightning, bare": partial(sides.lightning, sides.Bare),
     "Lightning, metrics only": partial(sides.lightning, sides.MetricsOnly),
     "Lightning, self.log": partial(sides.lightning, sides.Idiom),
@@ -40,7 +42,8 @@ SIDES: dict[str, Side] = {
     "LighterModule, lean alone": partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning),
     "System, lean alone": partial(sides.lightning, sides.system, trainer_class=sides.as_lightning),
 }
-OWN_ORDER = ("LighterModule in lighter.Trainer", "System in lighter.Trainer")  # of samples, by which a fit can go on
+# of samples: `DataLoader` draws a seed for workers too, and a fit that can go on draws by its position
+OWN_ORDER = (INDEXES, "LighterModule in lighter.Trainer", "System in lighter.Trainer")
 COLUMNS = ("side", "µs/step", "fastest", "ratio", "middle half", "weights")
 BEFORE = """`python benchmarks/step_overhead.py`: scikit-learn's digits, a 64-64-10 MLP, Adam, batches of 32;
 loss, accuracy and macro F1; a CSV logger at Lightning's default interval of 50 steps; no progress bar, no checkpoints;
@@ -48,6 +51,7 @@ one thread, and its processor time.
 
 - hand-written loop: plain PyTorch; the loss is summed and the metrics are updated at each step; the values of every
   50th step and of each epoch are written to a CSV file
+- hand-written, indexes batches: the same loop, which takes no `DataLoader` but one index per batch from the tensors
 - Lightning, bare: a LightningModule that measures nothing; metrics only: one that updates the metrics and logs nothing
 - Lightning, self.log: the documented way, each value with `on_step=True, on_epoch=True`
 - LighterModule and System: in Lightning's Trainer, and in `lighter.Trainer`; lean alone: in `lighter.Trainer` with
@@ -57,7 +61,7 @@ AFTER = """How to read it: a ratio of 2 means that a step takes twice as long as
 is tiny on purpose: the difference in microseconds is the framework's, and does not grow with the network.
 {rounds} rounds of {epochs} epochs, all sides in turn. Times and ratios are medians over rounds; a ratio compares within
 its round, and half of the rounds lie in the middle half. Same weights: at the end they equal those of the hand-written
-loop, bit for bit; own order: a fit that can go on exactly where it was shuffles by its own numbers.
+loop, bit for bit; own order: shuffled by other numbers, as in a fit that can go on exactly where it was.
 {measured}"""
 
 

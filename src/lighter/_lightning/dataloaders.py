@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from torch.utils.data import Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 WorkerIterator = _MultiProcessingDataLoaderIter
@@ -29,6 +30,17 @@ class RunningLoader(NamedTuple):
     def workers(self) -> list[Any]:
         """The worker processes."""
         return [worker for iterator in self.iterators for worker in workers_of(iterator)]
+
+
+class StandIn(Dataset):
+    """What a dataloader loads with in place of its dataset, in some iterations.
+
+    Args:
+        dataset: the loader's own.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
 
 
 def loading_loops(trainer: pl.Trainer) -> list[tuple[str, Any]]:
@@ -67,9 +79,13 @@ def iterates_over(iterator: object, loader: object) -> bool:
     """Return whether an iterator with workers has a dataloader's dataset and sampler."""
     return (
         isinstance(iterator, WorkerIterator)
-        and iterator._dataset is getattr(loader, "dataset", None)
+        and _own(iterator._dataset) is _own(getattr(loader, "dataset", None))
         and iterator._index_sampler is getattr(loader, "_index_sampler", None)
     )
+
+
+def _own(dataset: object) -> object:
+    return dataset.dataset if isinstance(dataset, StandIn) else dataset
 
 
 def workers_of(iterator: WorkerIterator) -> list[Any]:

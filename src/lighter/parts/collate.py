@@ -6,9 +6,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, default_collate
-from torch.utils.data._utils.collate import collate, default_collate_fn_map
+from torch.utils.data._utils.collate import collate, collate_tensor_fn, default_collate_fn_map
 
 
 def keep_none(loaders: object) -> Any:
@@ -44,3 +45,12 @@ def _none(values: Any, *, collate_fn_map: Any = None) -> Any:
 
 
 _WITH_NONE = {kind: _or_list(function) for kind, function in default_collate_fn_map.items()} | {type(None): _none}
+
+
+def stacks_tensors(collate_fn: object) -> bool:
+    """Return whether tensors are stacked, and tuples made lists: by torch's default, without an extension for them."""
+    return (
+        (collate_fn is default_collate or collate_fn is collate_with_none)
+        and default_collate_fn_map.get(Tensor) is collate_tensor_fn
+        and not any(issubclass(tuple, kind) for kind in default_collate_fn_map)
+    )

@@ -12,6 +12,7 @@ from lighter._lightning.logged_values import ResultCollection, StepLog, logger_c
 from lighter._lightning.loops import EvaluationLoop
 from lighter._lightning.steps import is_sanity_check
 from lighter.parts.plain_tensors import plain_tensor
+from lighter.trainer.batch_indexing import BatchIndexing
 from lighter.trainer.loops.choice import choose_loop
 from lighter.trainer.loops.hooks import find_hook, savers_last
 from lighter.trainer.loops.step_plan import StepPlan
@@ -51,7 +52,7 @@ class LeanEvaluationLoop(EvaluationLoop):
     ) -> None:
         super().__init__(trainer, trainer_fn, stage, verbose=verbose, inference_mode=inference_mode)
         self.results = ResultCollection(training=False, convert=plain_tensor)
-        self._loaders = Loaders()
+        self._loaders, self._batches = Loaders(), BatchIndexing()
 
     def reset(self) -> None:
         """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
@@ -63,7 +64,7 @@ class LeanEvaluationLoop(EvaluationLoop):
                 fit.numbers.seed_validation()
                 self._loaders.place = fit.numbers.place_of_validation()
                 self._loaders.take(combined.flattened)
-        with self._loaders.iterated():
+        with self._loaders.iterated(), self._batches.begun(combined):
             super().reset()
 
     def on_run_start(self) -> None:
@@ -77,7 +78,7 @@ class LeanEvaluationLoop(EvaluationLoop):
             self.trainer.loop_choice = choice
         self._plan = self._make_plan() if choice.is_lean else None
         # one dataloader begins in `reset`; a further one within the fetch of its first batch
-        self._may_begin_loader = not choice.is_lean or (self._is_in_fit and self.num_dataloaders > 1)
+        self._may_begin_loader = not choice.is_lean or self.num_dataloaders > 1
 
     def _begin_in_fit(self) -> None:
         trainer, fit = self.trainer, self.trainer.fit_loop
@@ -100,16 +101,18 @@ class LeanEvaluationLoop(EvaluationLoop):
         return StepPlan(self.trainer, stage, self.results, names_loader=self.is_sequential and self.num_dataloaders > 1)
 
     def before_fetch(self) -> None:
-        """Let a dataloader that begins anew draw keyed numbers; the lean loop has no profiler."""
+        """Prepare for a dataloader that begins anew; the lean loop has no profiler."""
         if self._plan is None:
             super().before_fetch()
         if self._may_begin_loader:
             self._loaders.open()
+            self._batches.open(self.combined_loader)
 
     def after_fetch(self) -> None:
         """Seed what the step draws, which does not depend on who loaded the batch; the lean loop has no profiler."""
         if self._plan is None:
             super().after_fetch()
+        self._batches.close()
         if self._is_in_fit:
             self._loaders.close()
             self.trainer.fit_loop.numbers.seed_validation(self.data_fetcher.fetched)

@@ -14,6 +14,7 @@ from lighter._lightning.callbacks import is_search
 from lighter._lightning.logged_values import logger_connector
 from lighter._lightning.loops import FitLoop
 from lighter._lightning.trainer import checkpoint_connector
+from lighter.trainer.batch_indexing import BatchIndexing
 from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact
@@ -39,6 +40,7 @@ class LeanFitLoop(FitLoop):
         numbers: the random numbers of this process.
         changes: the attributes that hooks change.
         loaders: the training dataloaders.
+        batches: has them index whole batches.
         resume_state: where the fit resumes, until it is there.
         saves_to: the file that a checkpoint is saved to.
     """
@@ -51,6 +53,7 @@ class LeanFitLoop(FitLoop):
     def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
         self.loaders, self.numbers, self.changes = Loaders(), FitNumbers(self), FitChanges(self)
+        self.batches = BatchIndexing()
         self._was_loaded = False  # whether a checkpoint was loaded, and not only a search's own
         self._searches: list[Callback] = []  # callbacks that wait until it is too late for them to search
         self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
@@ -137,7 +140,7 @@ class LeanFitLoop(FitLoop):
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
         if self.combined_loader is not None:  # `estimated_stepping_batches` made it, before the fit began
-            self.begin_loaders()
+            self._take_loaders()
 
     def setup_data(self) -> None:
         """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
@@ -153,7 +156,7 @@ class LeanFitLoop(FitLoop):
         self.loaded_in = then
 
     def _setup_data(self) -> None:
-        with self.loaders.iterated():
+        with self.loaders.iterated(), self.batches.begun(None):
             super().setup_data()
 
     def _restore_epoch(self) -> None:
@@ -165,7 +168,12 @@ class LeanFitLoop(FitLoop):
         return self.saved_process().get("made_in") if self.combined_loader is None else None
 
     def begin_loaders(self) -> None:
-        """Have new dataloaders draw keyed numbers and continue where they were, before their first iteration."""
+        """Prepare new dataloaders for their first iteration."""
+        self._take_loaders()
+        self.batches.open(self.combined_loader)
+
+    def _take_loaders(self) -> None:
+        """Have new dataloaders draw keyed numbers and continue where they were."""
         self._restore_epoch()
         self.trainer.stopping.begin(self.combined_loader)
         if self.streams is None:
@@ -292,8 +300,14 @@ class LeanFitLoop(FitLoop):
             self.streams.resume_at(process["numbers"], self.epoch_loop.batch_progress.total.ready)
         return saved.place, process
 
+    def begin_fetch(self) -> None:
+        """Prepare for a fetch that may begin an iteration of a dataloader."""
+        self.loaders.open()
+        self.batches.open(self.combined_loader)
+
     def end_fetch(self) -> None:
         """Begin the numbers of a step after a fetch that may have begun an iteration of a dataloader."""
+        self.batches.close()
         self.loaders.close()
         self.numbers.begin_step()
 
@@ -330,5 +344,6 @@ class LeanFitLoop(FitLoop):
     def teardown(self) -> None:
         """End the fit."""
         super().teardown()
+        self.batches.close()
         self.loaders.release()
         self.resume_state = None

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from lighter._lightning.loops import PredictionLoop
+from lighter.trainer.batch_indexing import BatchIndexing
 from lighter.trainer.loops.batches import moved
 from lighter.trainer.loops.choice import choose_loop
 from lighter.trainer.loops.step_plan import StepPlan
@@ -26,10 +27,15 @@ class LeanPredictionLoop(PredictionLoop):
     _plan: StepPlan | None = None
     _has_writers = False
 
+    def __init__(self, trainer: Trainer, *, inference_mode: bool) -> None:
+        super().__init__(trainer, inference_mode=inference_mode)
+        self._batches = BatchIndexing()
+
     def reset(self) -> None:
-        """Prepare for the workers of the dataloaders, which start here."""
+        """Prepare for the dataloaders and their workers, which start here."""
         self.trainer.stopping.begin(self.combined_loader)
-        super().reset()
+        with self._batches.begun(self.combined_loader):
+            super().reset()
 
     def on_run_start(self) -> None:
         """Call the first hooks, choose the loop, and plan its batches."""
@@ -82,11 +88,14 @@ class LeanPredictionLoop(PredictionLoop):
             self.kept[dataloader_idx].append(moved(predictions, CPU))
 
     def before_fetch(self) -> None:
-        """Leave the profiler alone in the lean loop, which has none."""
+        """Prepare for a dataloader that begins; the lean loop has no profiler."""
         if self._plan is None:
             super().before_fetch()
+        if self.num_dataloaders > 1:
+            self._batches.open(self.combined_loader)
 
     def after_fetch(self) -> None:
-        """Leave the profiler alone in the lean loop, which has none."""
+        """End what `before_fetch` began."""
         if self._plan is None:
             super().after_fetch()
+        self._batches.close()

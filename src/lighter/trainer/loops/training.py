@@ -84,7 +84,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         fit.numbers.seed_order()
         if trainer.current_epoch > 0 and not fit.is_resuming and not self.restarting:  # as Lightning asks itself
             fit.loaders.begin_epoch()
-        with fit.loaders.iterated():
+        with fit.loaders.iterated(), fit.batches.begun(fit.combined_loader):
             super().on_run_start(data_fetcher)
         trainer.finite_check.begin_epoch()
         fit.loaders.note(data_fetcher.fetched)
@@ -112,10 +112,10 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         self.trainer.finite_check.end_epoch()
 
     def before_fetch(self) -> None:
-        """Let a dataloader that begins anew draw keyed numbers; the lean loop has no profiler."""
+        """Prepare for a dataloader that begins anew; the lean loop has no profiler."""
         if self._plan is None:
             super().before_fetch()
-        self.trainer.fit_loop.loaders.open()
+        self.trainer.fit_loop.begin_fetch()
 
     def after_fetch(self) -> None:
         """Seed what the step draws; the lean loop has no profiler."""

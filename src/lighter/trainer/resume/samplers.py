@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
-    ConcatDataset,
     DataLoader,
     DistributedSampler,
     RandomSampler,
     SequentialSampler,
-    Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -31,6 +29,7 @@ from torch.utils.data import (
 )
 
 from lighter.parts.collate import collate_with_none
+from lighter.trainer.batch_indexing import can_index, consists_of, in_tensors
 from lighter.trainer.resume.random_keys import BATCH, ORDER, SAMPLE, key_of, seed_all
 from lighter.trainer.resume.sample_keys import HasRandomState, KeyedIndex, KeyedIndices, seed_sample, with_own_state
 
@@ -168,6 +167,7 @@ class KeyedBatches(Keyed):
         self.own_states = with_own_state(loader.dataset) if self.loads_here else []
         self.may_repeat = not self.draws_at_once or may_repeat(self.sampler)
         self.makes_batches = loader.batch_sampler is not None
+        self.draws = in_tensors(inner) if self.loads_here and can_index(loader) else inner
         self.loads_at_once = bool(getattr(loader.dataset, "__getitems__", None))
 
     def __getattr__(self, name: str) -> Any:
@@ -204,7 +204,7 @@ class KeyedBatches(Keyed):
             generator.manual_seed(seed)
         if self.draws_at_once:
             torch.default_generator.manual_seed(seed)
-            yield from self.inner
+            yield from self.draws
         else:
             yield from _drawn_apart(self.inner, order)
 
@@ -259,11 +259,7 @@ def _set_states(of_torch: Tensor, of_python: tuple[Any, ...], of_numpy: dict[str
 
 def draws_nothing(dataset: object) -> bool:
     """Return whether a dataset is known to give the same sample whenever it is asked: nothing is seeded for it."""
-    if type(dataset) is Subset:
-        return draws_nothing(dataset.dataset)
-    if type(dataset) is ConcatDataset:
-        return all(map(draws_nothing, dataset.datasets))
-    return type(dataset) in (TensorDataset, list, tuple, torch.Tensor)
+    return consists_of(dataset, (TensorDataset, list, tuple, Tensor))
 
 
 def may_repeat(sampler: object) -> bool:
