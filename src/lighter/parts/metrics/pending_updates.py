@@ -78,7 +78,7 @@ class PendingUpdates:
     def update(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Update the metrics, now or later."""
         batch = _batch_of(args, kwargs)
-        if batch is not None and batch.form == self._form and not torch.compiler.is_compiling():
+        if batch is not None and batch.form == self._form:
             if self._waiting and not self._has_room(batch):
                 self.finish()
                 self._form = batch.form
