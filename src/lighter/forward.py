@@ -225,7 +225,7 @@ class ForwardModule(BaseModule):
 
         Override it, and `compute_evaluator`, for evaluators that have not torchmetrics' methods.
         """
-        getattr(evaluator, "update", evaluator)(**metric_dict)
+        self._measure.update_evaluator(evaluator, metric_dict)
 
     def compute_evaluator(self, evaluator: Any) -> Any:
         """Compute an evaluator's value of the epoch, numbers and arrays; it is reset afterwards."""

@@ -119,3 +119,8 @@ def set_groups(collection: MetricCollection, groups: Sequence[Sequence[str]]) ->
     """Set the compute groups; the constructor's public argument comes too early where a collection is given."""
     collection._enable_compute_groups = [list(group) for group in groups]
     collection._init_compute_groups()
+
+
+def has_formed_groups(collection: MetricCollection) -> bool:
+    """Return whether a collection has its compute groups, which torchmetrics forms by what the first update adds."""
+    return not collection._enable_compute_groups or collection._groups_checked

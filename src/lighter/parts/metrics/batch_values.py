@@ -23,6 +23,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.metrics import NamedMetrics, compute_for_batch
 from lighter._lightning.torch_internals import tensor_of_subclass
+from lighter.parts.metrics.pending_updates import PendingUpdates
 from lighter.parts.metrics.state import unchanged
 from lighter.parts.proxy import Proxy
 
@@ -40,12 +41,14 @@ class BatchValues:
     Attributes:
         wanted: whether the next update computes the batch's value immediately, as it will be logged.
         latest: the value that was computed immediately; None if there was none since `wanted` was set.
+        pending: computes the updates of several steps at once.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
         self.wanted = True
         self.latest: Any = None
+        self.pending = PendingUpdates(metrics)
         self._has_warned = False
         self.begin_epoch()
 
@@ -57,18 +60,25 @@ class BatchValues:
 
     def update(self, args: Args, kwargs: Kwargs) -> Any:
         """Update the metrics, and return the batch's value, which is computed on use unless it is wanted."""
-        if self.wanted and self._is_free_of_side_effects():
-            self.latest = self._call_torchmetrics(args, kwargs)
-            if self.latest is not None:
-                return self.latest
-        # before the value, so that an error of the update is the metric's own
-        self.metrics.update(*args, **kwargs)
         if self.wanted:
-            self.latest = self._compute(args, kwargs)
+            self.latest = self._update_and_compute(args, kwargs)
             if self.latest is not None:
                 return self.latest
+        else:
+            self.pending.update(args, kwargs)
         compute = functools.partial(self._compute_in_copy, args, kwargs)
         return LazyMapping(compute=compute) if isinstance(self.metrics, MetricCollection) else LazyTensor(compute)
+
+    def _update_and_compute(self, args: Args, kwargs: Kwargs) -> Any:
+        """Update the metrics and return the batch's value; None if it has none."""
+        self.pending.finish()
+        value = self._call_torchmetrics(args, kwargs) if self._is_free_of_side_effects() else None
+        if value is None:
+            # before the value, so that an error of the update is the metric's own
+            self.metrics.update(*args, **kwargs)
+            value = self._compute(args, kwargs)
+        self.pending.was_updated(args, kwargs)
+        return value
 
     def _is_free_of_side_effects(self) -> bool:
         """Return whether torchmetrics changes nothing but the sums when it computes a value; asked once an epoch."""
@@ -136,6 +146,10 @@ class StepMetrics(Proxy):
         return self._batch_values.update(args, kwargs)
 
     forward = __call__
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Update the metrics, without a value of the batch."""
+        self._batch_values.pending.update(args, kwargs)
 
     def __getitem__(self, key: str) -> Metric:
         return self._wrapped[key]  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DistributedSampler
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.modules import trainer_of
 from lighter._lightning.steps import (
@@ -36,6 +36,7 @@ from lighter.parts.metrics.batch_values import Metrics, StepMetrics
 from lighter.parts.metrics.log_names import at_epoch, optimizer_values
 from lighter.parts.metrics.loss_weights import LossWeights
 from lighter.parts.metrics.meter import Meter
+from lighter.parts.metrics.pending_updates import PendingUpdates
 from lighter.parts.metrics.state import unchanged
 from lighter.parts.metrics.step_output import as_dict, sort_output
 from lighter.parts.metrics.value_log import ALL_VALUES, MeasuredModule, MeasuredStep, ValueLog, loader_suffix
@@ -63,6 +64,8 @@ class Measuring:
         hook = getattr(type(module), getattr(type(module), "logging_hook", ""), None)
         self._has_hook = hook is not None and not hook.__module__.startswith("lighter.")  # the user's override
         self._pending: list[Callable[[], None]] = []
+        self._batch_idx: int | None = None  # of the step that runs
+        self._evaluators: dict[int, PendingUpdates] = {}
 
     def begin_fit(self) -> None:
         """Prepare for a fit whose optimizers are built."""
@@ -105,6 +108,17 @@ class Measuring:
         """Return the metrics of the training epoch that is being measured."""
         return [meter.metrics for _, meter in self._training_meters() if meter.metrics is not None]
 
+    def update_evaluator(self, evaluator: Any, inputs: Mapping[str, Any]) -> None:
+        """Update an object that is none of the module's metrics; one of torchmetrics with several batches at once."""
+        pending = self._evaluators.get(id(evaluator))  # before its class is asked for, which would compute what waits
+        if pending is None:
+            if not isinstance(evaluator, (Metric, MetricCollection)):
+                getattr(evaluator, "update", evaluator)(**inputs)
+                return
+            pending = self._evaluators[id(evaluator)] = PendingUpdates(evaluator)
+        pending.batch = self._batch_idx
+        pending.update((), inputs)
+
     def _training_meters(self) -> list[tuple[int, Meter]]:
         return [(loader, meter) for (mode, loader), meter in self._meters.items() if mode == "train" and meter.is_open]
 
@@ -124,7 +138,8 @@ class Measuring:
         if meter is None or not meter.is_open or batch_idx == 0:
             meter = self._begin_epoch(trainer, mode, loader_idx)
         wanted = self._is_logged(trainer, mode, batch_idx)
-        meter.begin_step(wanted=wanted)
+        self._batch_idx = batch_idx
+        meter.begin_step(batch_idx, wanted=wanted)
         try:
             returned = self._run(meter, mode, step, args, kwargs)
         except TypeError as error:

@@ -85,10 +85,11 @@ class Meter:
         """End the epoch; the next step starts another."""
         self.is_open = False
 
-    def begin_step(self, *, wanted: bool) -> None:
-        """Begin a step, in which the metrics compute their values only if those are wanted."""
+    def begin_step(self, batch_idx: int | None = None, *, wanted: bool) -> None:
+        """Begin the step of a batch, in which the metrics compute their values only if those are wanted."""
         if self._batch_values is not None:
             self._batch_values.wanted, self._batch_values.latest = wanted, None
+            self._batch_values.pending.batch = batch_idx
 
     def end_step(self) -> Any:
         """Return the values that the metrics computed in the step; None if they computed none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -71,13 +71,13 @@ def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
     What is done to a `ForeignMetric` meanwhile does not reach the object of another library.
     """
     metrics = list(metrics)
-    with without_foreign(metrics):
-        restore = [_remembered(vars(one), {}) for one in metrics if hasattr(one, "__dict__")]
-        try:
-            yield
-        finally:
-            for put_back in restore:
-                put_back()
+    with without_foreign(metrics), ExitStack() as undo:
+        having = [one for one in metrics if hasattr(one, "__dict__")]
+        for one in having:
+            undo.callback(_remembered(vars(one), {}))
+        for one in having:
+            undo.callback(vars, one)  # before: updates that wait (`pending_updates.py`) are computed, to be undone too
+        yield
 
 
 def _remembered(value: object, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
