@@ -89,6 +89,11 @@ class PendingUpdates:
         self.metrics.update(*args, **kwargs)
         self._form = None if batch is None else batch.form
 
+    @property
+    def is_waiting(self) -> bool:
+        """True if updates wait, so that nobody has touched the metrics since."""
+        return bool(self._waiting)
+
     def was_updated(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Take note of an update that somebody else did: the next one of its form may wait."""
         batch = _batch_of(args, kwargs)

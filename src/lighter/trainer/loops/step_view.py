@@ -171,10 +171,12 @@ class UpdateOnCall(Proxy):
         """Update the metric. Returns the value of the batch, computed on use."""
         if self._changes_inputs is None:
             self._inputs.extend((one, one.clone()) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor))
+        pending = self._batch_values.pending
+        if not pending.is_waiting:
+            set_batch_value(self.wrapped, None)  # until torchmetrics itself calls the metric
         value = self._batch_values.update(args, kwargs)
         if type(value) is LazyTensor:
             object.__setattr__(self, "_latest", value)
-            set_batch_value(self.wrapped, None)  # unless torchmetrics itself calls the metric afterwards
         return value
 
     forward = __call__
@@ -187,6 +189,8 @@ class UpdateOnCall(Proxy):
     @property
     def latest(self) -> Any:
         """The value of the batch that the metric was last called with."""
+        if self._batch_values.pending.is_waiting:
+            return self._latest
         value = batch_value(self.wrapped)
         return self._latest if value is None else value
 
