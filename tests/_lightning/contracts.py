@@ -464,7 +464,7 @@ LOGGING: dict[str, Contract] = {
     ),
     "_forked_name": Contract(
         "values that the progress bar shows",
-        lambda facts: collection()._forked_name(collection()["step.name"], True) == ("name", "name_step"),
+        lambda facts: collection()._forked_name(collection()["step.name"], True) == ("name", "name"),
     ),
     "_get_cache": Contract(
         "plain tensors for loggers and callbacks",
