@@ -22,7 +22,8 @@ from lighter.files.manifest import CRC_SIZE, END_SIZE, LAST_LINE, Manifest, last
 
 _ARCHIVE = b"PK\x03\x04"
 _END = b"PK\x05\x06"
-_FOLDER = 0x10  # of an entry's attributes in MS-DOS: torch then reads nothing of it, and leaves its memory as it is
+# of an entry's attributes in MS-DOS: torch then reads nothing of it, and leaves its memory as it is
+_FOLDER = 0x10
 _CHUNK = 1 << 20
 _ALTERED = "its bytes are not those that were saved"
 _ELEMENT_SIZES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4}
@@ -58,13 +59,13 @@ def _verified(path: Path, identity: tuple[int, ...]) -> Manifest | None:
 
 
 def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
-    """Return what is wrong with a file, and its manifest."""
     if not size:
         return "it is empty", None
     begin, tail = file.read(len(_ARCHIVE)), tail_of(file)
     end, signature = tail.rfind(_END), LAST_LINE.search(tail)
     if signature is None and not _ARCHIVE.startswith(begin):
         return None, None  # safetensors, a pickle of a torch of the last decade, or no checkpoint
+    # every archive ends with a record of fixed size, so a file without one was cut off
     if signature is None and not 0 <= end <= len(tail) - END_SIZE:
         return _torn(file, size), None
     if signature is None:
@@ -72,6 +73,7 @@ def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
         expected = size - len(tail) + end + END_SIZE + comment_size
         if size < expected or comment_size:  # nobody but Lighter gives an archive of torch's a comment
             return _cut(size, expected), None
+    # earlier versions signed with SHA-256, and Lightning's own files have no signature: their entries are checked
     is_signed = signature is not None and signature[1].startswith(b"crc32")
     is_intact = _crc_line_of(file, size) == tail[-CRC_SIZE:] if is_signed else _are_entries_intact(file)
     return (None, manifest_in(tail)) if is_intact else (_ALTERED, None)
@@ -105,36 +107,35 @@ def _are_entries_intact(file: IO[bytes]) -> bool:
 
 
 def _cut(size: int, expected: int) -> str:
-    """Describe a file that does not end as it should, of which is known where that is."""
     if size >= expected:
         return f"it has {size - expected:,} bytes more than were saved" if size > expected else _ALTERED
     return _in_megabytes(size, expected, "") or f"it ends after {size:,} of {expected:,} bytes"
 
 
 def _torn(file: IO[bytes], size: int) -> str:
-    """Describe an archive without its end."""
     expected = _size_by_pickle(file)
-    about = _in_megabytes(size, expected, "about ") if expected is not None and expected > size else None
+    about = _in_megabytes(size, expected, "about ") if expected > size else None
     return about or f"it ends at byte {size:,}, too early"
 
 
 def _in_megabytes(size: int, expected: int, about: str) -> str | None:
-    """Tell where a file ends in megabytes, if those differ."""
+    # to one digit, and only if that shows a difference
     short = [f"{count / 1e6:.1f}" for count in (size, expected)]
     return f"it ends after {short[0]} of {about}{short[1]} MB" if expected > 1e6 and short[0] != short[1] else None
 
 
-def _size_by_pickle(file: IO[bytes]) -> int | None:
-    """Estimate how large a torn archive was, by the storages that the pickle at its beginning names."""
+def _size_by_pickle(file: IO[bytes]) -> int:
+    """Estimate how large a torn archive was, by the storages that the pickle at its beginning names; 0 if unknown."""
     file.seek(0)
     try:
+        # the lengths of the first entry's name and extra field, which stand between its header and the pickle
         name, extra = struct.unpack("<HH", file.read(30)[26:])
         file.seek(30 + name + extra)
         pickled = _Storages(file)
         pickled.load()
         return file.tell() + sum(pickled.sizes.values())
     except Exception:  # noqa: BLE001  what a torn pickle may raise has no end
-        return None
+        return 0
 
 
 class _Storages(pickle.Unpickler):
@@ -145,11 +146,9 @@ class _Storages(pickle.Unpickler):
         self.sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the name of a storage's type, and a stand-in for everything else."""
         return name if name.endswith("Storage") else _Anything
 
     def persistent_load(self, pid: Any) -> None:
-        """Note a storage: its type, key, location and number of elements."""
         _, kind, key, _, count = pid
         self.sizes[key] = count * _ELEMENT_SIZES.get(kind.removesuffix("Storage"), 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from lighter.config.load import load
@@ -17,15 +17,10 @@ ABSENT = "-"
 
 
 class Difference(NamedTuple):
-    """One difference between two runs.
+    """One difference between two runs."""
 
-    Attributes:
-        about: `config`, `code`, `environment`, `data` or `results`.
-        name: which: a config path, a package, ...
-    """
-
-    about: str
-    name: str
+    about: str  # `config`, `code`, `environment`, `data` or `results`
+    name: str  # a config path, a package, ...
     before: Any
     after: Any
 
@@ -102,23 +97,16 @@ def _code(first: Run, second: Run) -> Iterator[Difference]:
         yield from _between("code", _changes(first), _changes(second), shown=_lines)
 
 
-def _changes(run: Run) -> dict[str, str | None]:
-    """Return the changes since the commit, by file."""
-    changes: dict[str, str | None] = {}
+def _changes(run: Run) -> dict[str, str]:
+    changes: dict[str, str] = {}
     patch = run.folder.path / paths.PATCH
     text = patch.read_text(encoding="utf-8", errors="surrogateescape") if patch.is_file() else ""
     for part in re.split(r"^diff --git ", text, flags=re.MULTILINE)[1:]:
         changes[part.split("\n")[0].rpartition(" b/")[2]] = part
     for name in (run.facts.get("source") or {}).get("untracked", []):
-        changes[name] = _read(run.folder.path / paths.SOURCE / name)
+        with suppress(OSError, UnicodeDecodeError):  # the folder may have been changed since
+            changes[name] = (run.folder.path / paths.SOURCE / name).read_text(encoding="utf-8")
     return changes
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _lines(text: str | None) -> str:

@@ -46,8 +46,6 @@ def find(
 
     Args:
         wanted: a path, `last` or `best`.
-        root: where the runs are.
-        name: the name of the runs that are considered.
         besides: the run that asks.
         check: raises if a checkpoint cannot be used: see `verify`.
         fits: whether a training is to resume from it.
@@ -121,7 +119,7 @@ def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check
 
 
 def _candidates(wanted: str, runs: Sequence[Checkpoints], *, fits: bool) -> Iterator[Path]:
-    """Yield, run by run, the file that is meant, and those that may do where it is damaged."""
+    # run by run, the file that is meant, and those that may do where it is damaged
     for run in runs:
         usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
         usable = usable or [one.path for one in run.newest]  # the check will say that they hold only weights
@@ -137,7 +135,6 @@ def _candidates(wanted: str, runs: Sequence[Checkpoints], *, fits: bool) -> Iter
 
 
 def _other_names(root: Path, name: str, besides: RunFolder) -> str:
-    """Name other runs with checkpoints, and say how a run gets its name; empty if there are none."""
     newest: dict[str, RunFolder] = {}
     for run in all_runs(root):
         if run != besides and name_of(run.path) not in (*newest, file_name(name)) and checkpoints_of(run).newest:
@@ -154,15 +151,12 @@ def _other_names(root: Path, name: str, besides: RunFolder) -> str:
 
 
 def _no_best(run: Checkpoints) -> str:
-    """Say why a run has no best checkpoint, and how it gets one."""
     names = ", ".join(one.path.name for one in run.newest[::-1])
     monitor = next(iter(run.monitors), "NAME")
-    why = (
-        " Each of the dataloaders has a value of its own, so one has to be chosen." if "dataloader_" in monitor else ""
-    )
+    why = " Each of the dataloaders has a value of its own, so one has to be chosen."
     return (
         f"the newest run with checkpoints, {run.folder.path}, has no best one: none of its callbacks chose by a value."
-        f"{why} It has {names}: name one. Or train with trainer::callbacks:"
+        f"{why if 'dataloader_' in monitor else ''} It has {names}: name one. Or train with trainer::callbacks:"
         f" [{{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: {monitor}, save_last: true}}]"
     )
 
@@ -171,7 +165,6 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     """Compare a checkpoint's bytes with those that were saved, and open it to see whether it can be read.
 
     Args:
-        weights_only: whether it may hold weights and plain data only.
         safe: whether it may be untrusted: then it is a local file, and names no files to delete.
         fits: whether a training is to resume from it.
 
@@ -224,17 +217,12 @@ def _verify_folder(path: Path, *, weights_only: bool) -> None:
 
 
 def refuse_other_files(path: str | Path) -> None:
-    """See that a file begins as one of torch's does: as an archive or, of earlier versions, as a pickle.
-
-    Raises:
-        DamagedCheckpointError: it does not.
-    """
+    """Raise `DamagedCheckpointError` unless a file begins as torch's do: as an archive or, once, as a pickle."""
     if not _beginning(path).startswith((ARCHIVE, PICKLE)):
         raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
 
 
 def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
-    """Return the error to raise for a file that holds what could run code."""
     named = _GLOBAL.search(str(error))
     what = f" ({named[1]})" if named is not None else ""
     return RefusedCheckpointError(
@@ -246,6 +234,7 @@ def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
 @unfilled_memory()
 def _opened(path: str, *, weights_only: bool) -> Mapping[str, Any]:
     try:
+        # pickles of earlier versions cannot be mapped
         is_mapped = _beginning(path) == ARCHIVE
         content = torch.load(path, map_location="meta", weights_only=weights_only, mmap=is_mapped)
     except pickle.UnpicklingError as error:
@@ -262,14 +251,14 @@ def _beginning(path: str | Path) -> bytes:
 
 
 def _leads_elsewhere(text: str) -> bool:
-    """Return whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    # `ModelCheckpoint` deletes what lies below its folder by the path's text, which may lead elsewhere by a link
     if "://" in text:  # an address to fsspec, `local:///home` too
         return True
     return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
 
 
 def _texts(value: Any, seen: set[int]) -> Iterator[str]:
-    """Yield all text in nested data, which may hold itself."""
+    # an untrusted pickle may hold itself
     if isinstance(value, str):
         yield value
     elif isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:

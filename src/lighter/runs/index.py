@@ -57,13 +57,12 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
 
 
 def _age(row: dict[str, Any]) -> tuple[object, ...]:
-    """Return a key that sorts runs by their folders' names, and those of one second by their records."""
+    # by their folders' names, and those of one second by their records
     *second, number = paths.age(Path(row["id"]))
     return *second, str(row.get("started")), number
 
 
 def _folders(root: Path) -> Iterator[tuple[str, int]]:
-    """Yield each run's folder, relative to the root, and when it changed."""
     for day in _entries(root):
         for run in _entries(day.path) if paths.is_day(day.name) and day.is_dir() else ():
             if paths.is_run(run.name) and run.is_dir():
@@ -71,7 +70,6 @@ def _folders(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """List a folder; nothing if it cannot be read."""
     with suppress(OSError), os.scandir(folder) as entries:
         return list(entries)
     return []
@@ -87,7 +85,6 @@ def _summary(folder: Path, tell: Callable[[str], object]) -> dict[str, Any] | No
 
 
 def _read(root: Path) -> dict[str, Any]:
-    """Return the entries of the index, if it is as it was written."""
     try:
         head, _, text = read_text(root / INDEX).partition("\n")
         return dict(json.loads(text)) if head == _head(text) else {}
@@ -96,5 +93,5 @@ def _read(root: Path) -> dict[str, Any]:
 
 
 def _head(text: str) -> str:
-    """Return the format and a checksum: an index that another program changed is made anew, and not believed."""
+    # an index that another version wrote, or that another program changed, is made anew and not believed
     return f"{_FORMAT} {hashlib.sha256(text.encode()).hexdigest()}"

@@ -36,16 +36,12 @@ _THAT_MATTER = ("torch", "pytorch-lightning", "lightning", "torchmetrics", "ligh
 
 
 class Journal:
-    """The record of one run, as its process writes it. Processes that are not the first write nothing.
-
-    Attributes:
-        facts: the record so far.
-        has_begun: whether the stage runs; a failure before that is a mistake of the config, and no run.
-        in_loops: whether the trainer's loops began; a resume that is refused before leaves the run as it was.
-    """
+    """The record of one run, as its process writes it. Processes that are not the first write nothing."""
 
     def __init__(self, folder: paths.RunFolder, secrets: Secrets) -> None:
         self.folder, self.secrets = folder, secrets
+        # a failure before the stage has begun is a mistake of the config, and no run; a resume that is refused before
+        # the trainer's loops began leaves the run as it was
         self.has_begun = self.in_loops = False
         self.facts: dict[str, Any] = {}
         self._before: str | None = None
@@ -53,6 +49,7 @@ class Journal:
 
     def open(self, stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]) -> None:
         """Write the facts that are known before anything is imported."""
+        # a record that is there is of a run that resumes
         with self._warning():
             self._before = self.folder.record.read_text(encoding="utf-8") if self.folder.record.is_file() else None
         now = {
@@ -93,7 +90,7 @@ class Journal:
         self.note(software=provenance.software, hardware=provenance.hardware)
 
     def _reopen(self, now: dict[str, Any]) -> None:
-        """Resume a record: the facts about the last start are kept among its starts."""
+        # the facts about the last start are kept among the record's starts
         with self._warning():
             self.facts = json.loads(self._before or "{}")
             start = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
@@ -133,7 +130,6 @@ class Journal:
         self.note(code=self.facts.get("code") or provenance.code, **facts)
 
     def _changed_since(self) -> list[str]:
-        """List imported code and packages that matter that changed since the start of a resumed run."""
         if self._before is None:
             return []
         before, now = self.facts.get("code") or {}, provenance.code()
@@ -150,10 +146,7 @@ class Journal:
         self.note(status=status, ended=_now(), seconds=seconds, **facts)
 
     def fail(self, error: BaseException) -> None:
-        """Note that the run ended with an error. If that is a mistake of the config before it began, there was no run.
-
-        A resume that is refused before anything was trained leaves the run as it was.
-        """
+        """Note that the run ended with an error, or that there was none if the config was wrong."""
         has_begun = self.has_begun if self._before is None else self.in_loops
         if isinstance(error, LighterError) and not has_begun:
             if self._before is None:
@@ -168,7 +161,6 @@ class Journal:
             self.end(FAILED, error={"type": type(error).__name__, "message": str(error)[:2000]})
 
     def _kept(self, source: Source | None) -> dict[str, Any] | None:
-        """Return the facts about the source; its changes are written into files beside the record."""
         if source is None:
             return None
         if self._writes and source.patch:
@@ -213,16 +205,15 @@ def _now() -> str:
 def _time(text: object) -> datetime:
     try:
         return datetime.fromisoformat(str(text))
-    except ValueError:
+    except ValueError:  # a fact that could not be recorded
         return datetime.now().astimezone()
 
 
 def _plain(data: Any, text: Callable[[str], str]) -> Any:
-    """Convert data to what JSON can hold; NaN and Inf are text."""
     if isinstance(data, Mapping):
         return {str(key): _plain(value, text) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [_plain(value, text) for value in data]
     if isinstance(data, float):
-        return data if math.isfinite(data) else repr(data)
+        return data if math.isfinite(data) else repr(data)  # JSON has no NaN and Inf
     return data if isinstance(data, (int, bool, type(None))) else text(str(data))

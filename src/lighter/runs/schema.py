@@ -80,7 +80,7 @@ def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
     kind: Any = type(shape) if isinstance(shape, (list, dict)) else dict if isinstance(shape, Each) else shape
     if kind == _NUMBER:
         is_right = _is_number(value)
-    else:
+    else:  # true and false are integers to Python alone
         is_right = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
     if not is_right:
         return f"{name} is {_NAMES.get(type(value), _NUMBER)}, and should be {_NAMES.get(kind, _NUMBER)}"
@@ -88,7 +88,6 @@ def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
 
 
 def _inner(value: Any, shape: Shape) -> Iterator[tuple[Any, Shape, str]]:
-    """Yield the values within a list or a dict, with their types and names; a missing optional key is left out."""
     if isinstance(shape, list):
         yield from ((item, shape[0], "an item of a list") for item in value)
     elif isinstance(shape, Each):
@@ -102,7 +101,7 @@ def _inner(value: Any, shape: Shape) -> Iterator[tuple[Any, Shape, str]]:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether it is a number, or the name of one that JSON does not have: `nan`."""
+    # or the name of a number that JSON does not have: `nan`
     try:
         return not isinstance(value, bool) and isinstance(float(value), float)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

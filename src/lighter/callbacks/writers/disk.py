@@ -38,14 +38,13 @@ def crc_of(path: Path, *, end: int | None = None) -> int:
 
 
 def sync(path: Path) -> None:
-    """Sync a file to the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def checkpoint_identity(checkpoint: str | os.PathLike[str] | None) -> Any:
-    """Identify a checkpoint by its content, wherever it is; a URL stands for itself."""
-    if checkpoint is None or not os.path.exists(checkpoint):
+    """Identify a checkpoint by its content, wherever it is."""
+    if checkpoint is None or not os.path.exists(checkpoint):  # a URL stands for itself
         return checkpoint if checkpoint is None else os.fspath(checkpoint)
     path, status = os.path.abspath(checkpoint), os.stat(checkpoint)
     if os.path.isdir(path):

@@ -27,7 +27,7 @@ try:
 except ImportError as error:
     raise ModuleValueError("ParquetWriter needs pyarrow: pip install pyarrow") from error
 
-ROW_GROUP = 65_536
+ROW_GROUP = 65_536  # rows in memory at a time; readers skip whole groups
 
 
 class ParquetWriter(BaseWriter):
@@ -54,11 +54,9 @@ class ParquetWriter(BaseWriter):
         self.format = ParquetFormat({key: _type(given.get(key), key) for key in self.keys})
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Add the rows of a batch."""
         self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same in a resumed run."""
         return {**super().about(), "columns": self.keys}
 
 
@@ -71,12 +69,11 @@ class ParquetFormat:
         self.types = types
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """Serialize the schema."""
-        if columns is None:
-            types = {key: kind or pa.null() for key, kind in self.types.items()}
-        else:
-            # the first batch decides, and later ones are cast to its types
-            types = {key: kind or _array(columns[key], None, key).type for key, kind in self.types.items()}
+        # the first batch decides, and later ones are cast to its types
+        types = {
+            key: kind or (pa.null() if columns is None else _array(columns[key], None, key).type)
+            for key, kind in self.types.items()
+        }
         return bytes(pa.schema(types).serialize())
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
@@ -90,7 +87,6 @@ class ParquetFormat:
         return [(data, row) for row in range(count)]
 
     def write(self, path: Path, header: bytes, rows: Iterable[tuple[bytes, int]]) -> None:
-        """Write the whole file, in groups of 65,536 rows."""
         schema, rows = _schema(header), iter(rows)
         with pq.ParquetWriter(path, schema) as file:
             while group := list(islice(rows, ROW_GROUP)):
@@ -98,7 +94,7 @@ class ParquetFormat:
 
 
 def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
-    """Make a table of rows of several batches."""
+    # a batch is decoded once, however its rows are spread: its bytes are one object for all of them
     starts: dict[int, int] = {}
     batches, count = [], 0
     for data, _ in rows:
@@ -127,7 +123,6 @@ def _schema(header: bytes) -> Any:
 
 
 def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
-    """Make a column of a batch, of a type or of one that suits."""
     try:
         if isinstance(values, Tensor):
             values = values.numpy()
@@ -142,7 +137,6 @@ def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
 
 
 def _nested(values: np.ndarray) -> pa.Array:
-    """Make lists of lists of numbers of an array of any dimensions."""
     array = pa.array(np.ascontiguousarray(values).reshape(-1))
     # from the inside out: each axis wraps the one within it in lists of its length
     for axis in range(values.ndim - 1, 0, -1):

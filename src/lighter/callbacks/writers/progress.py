@@ -27,24 +27,16 @@ from typing import Any, NamedTuple
 
 _CHECK = b', "check": '
 
-BatchKey = tuple[int, int]
-"""A dataloader and a batch of it."""
+BatchKey = tuple[int, int]  # a dataloader and a batch of it
 
 
 class Batch(NamedTuple):
-    """A complete batch.
-
-    Attributes:
-        key: dataloader and batch.
-        end: the byte at which its rows end in the rows' file.
-        size: its number of samples.
-        samples: their indices in the dataset; None if it has none.
-    """
+    """A complete batch."""
 
     key: BatchKey
-    end: int
-    size: int
-    samples: Sequence[int] | None
+    end: int  # the byte at which its rows end in the rows' file
+    size: int  # its number of samples
+    samples: Sequence[int] | None  # their indices in the dataset, if it has indices
 
     def line(self) -> dict[str, Any]:
         """Return its note."""
@@ -84,6 +76,7 @@ def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         if mark:
             before, has_check = zlib.crc32(body, before), True
         line = _parsed(text)
+        # a file whose notes have checksums has one in each: where it is missing, it was altered too
         if line is None or (b"%d}\n" % before != check if mark else has_check):
             return
         yield position, before, line

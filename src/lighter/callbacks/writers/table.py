@@ -34,11 +34,9 @@ class CsvWriter(BaseWriter):
         self.format = CsvFormat(self.keys)
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Add the rows of a batch."""
         self.add_rows(self.columns(outputs, self.keys))
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same in a resumed run."""
         return {**super().about(), "columns": self.keys}
 
 
@@ -50,7 +48,6 @@ class TableWriter(CsvWriter):
 
 
 def keys_of(keys: object) -> list[str]:
-    """Check the keys of a table."""
     if isinstance(keys, str) or not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
         raise ModuleTypeError(f"`keys` is a list of keys of what `predict_step` returns; found {describe(keys)}")
     if not keys or len(set(keys)) < len(keys):

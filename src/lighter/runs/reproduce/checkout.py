@@ -56,8 +56,8 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
 
 
 def _repository(source: Mapping[str, Any]) -> Path:
-    """Find a checkout that has the commit: where it was, or the one of the working directory."""
     commit = source.get("commit") or "HEAD"
+    # where it was, or another clone in which the command is given
     for folder in (Path(source["root"]), Path.cwd()):
         try:
             if folder.is_dir():
@@ -80,7 +80,7 @@ def _apply(run: Run, source: Mapping[str, Any], checkout: Path) -> None:
 
 
 def _with_committed_lines(patch: str, checkout: Path) -> str:
-    """Make a patch fit in which a secret was left out: its lines are taken from the commit, where that has them."""
+    # git refuses a patch whose context or removed lines differ from the commit, so those are taken from there
     lines, old, number = patch.split("\n"), [""], 0
     for index, line in enumerate(lines):
         hunk = _HUNK.match(line)
@@ -97,10 +97,10 @@ def _with_committed_lines(patch: str, checkout: Path) -> str:
 
 
 def _link_the_rest(origin: Path, checkout: Path, runs: Path) -> None:
-    """Link what git does not track in the user's checkout, as far as it is not restored."""
     words = ("ls-files", "--others", "--directory", "--no-empty-directory", "-z")
     for name in git(origin, *words).split("\0"):
         path, link = origin / name.rstrip("/"), checkout / name.rstrip("/")
+        # code that is not restored was not there when the run began
         is_code = path.suffix == ".py" or path.name in _NOT_LINKED or path.name.endswith(".egg-info")
         if not name or is_code or os.path.lexists(link) or path.resolve() in (runs, *runs.parents):
             continue

@@ -26,7 +26,7 @@ from lighter.runs.compare import Difference, differences, environment
 from lighter.runs.read import Run, read_run
 from lighter.runs.reproduce.checkout import restored
 from lighter.runs.secrets import Secrets, missing
-from lighter.runs.source import Source, source_of
+from lighter.runs.source import source_of
 
 _REPEATED = ("verbose", "return_predictions")  # of the arguments on record; no record lets a checkpoint run code
 _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
@@ -86,7 +86,10 @@ def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[
         say("code: not on record, for it was in no git checkout; what is there now runs")
         yield cwd, None
         return
-    current = _current(source, run, root)
+    folder, current = Path(source["root"]), None
+    if folder.is_dir():
+        # with the run's own secrets, as its digest is of texts without them
+        current = source_of(folder, Secrets(load([run.folder.config]).plain()), without=root)
     if current is not None and current.digest == source.get("digest") and cwd.is_dir():
         say(f"code: the same, {_called(source)}")
         yield cwd, None
@@ -105,12 +108,6 @@ def _called(source: Mapping[str, Any]) -> str:
     more = ["its uncommitted changes"] if source.get("changed") else []
     more += [f"{count} file{'s' * (count != 1)} that git did not know"] if count else []
     return " with ".join([f"commit {str(source.get('commit'))[:12]}", *([" and ".join(more)] if more else [])])
-
-
-def _current(source: Mapping[str, Any], run: Run, root: Path) -> Source | None:
-    folder = Path(source["root"])
-    secrets = Secrets(load([run.folder.config]).plain())
-    return source_of(folder, secrets, without=root) if folder.is_dir() else None
 
 
 def command_of(
@@ -135,6 +132,7 @@ def command_of(
         inside = os.path.relpath(config["project"], facts["source"]["root"])
         if not inside.startswith(".."):
             words.append(f"project={json.dumps(str(checkout / inside))}")
+    # the checkpoint that its first start began from: later ones resumed from its own
     first = (facts.get("starts") or [facts])[0]
     noted = facts.get("arguments") or {}
     arguments = {
@@ -195,7 +193,7 @@ def run_again(
 
 
 def _import_paths(run: Run, checkout: Path) -> list[str]:
-    """Return where the restored code is imported from: the entries of `sys.path` in the user's checkout, there."""
+    # the entries of `sys.path` in the user's checkout, at their places in the restored one
     root = Path(run.facts["source"]["root"]).resolve()
     entries = [Path(entry or ".").resolve() for entry in sys.path]
     inside = [str(checkout / path.relative_to(root)) for path in entries if path.is_relative_to(root)]
@@ -204,8 +202,7 @@ def _import_paths(run: Run, checkout: Path) -> list[str]:
 
 
 def _started_by(pid: int, root: Path) -> Run | None:
-    """Find the run of a process, which is among the newest."""
-    for folder in itertools.islice(paths.all_runs(root), 50):
+    for folder in itertools.islice(paths.all_runs(root), 50):  # it is among the newest, and other processes start runs
         with suppress(RunError):
             run = read_run(folder.path)
             if run.facts.get("pid") == pid:

@@ -33,10 +33,8 @@ def stopped_prediction(
     """Find the folder of the run that resumes, and lock it.
 
     Args:
-        stage: what is to be run.
         wanted: the folder, or `last`: of the newest run with a prediction that was stopped.
         inputs: none, or those of the run.
-        arguments: for the trainer's method.
 
     Raises:
         ConfigError: the stage is not `predict`, or the inputs or arguments differ from those of the run.
@@ -53,8 +51,13 @@ def stopped_prediction(
         why = "has no config.yaml" if folder.path.is_dir() else "is not there"
         raise PredictionError(f"{folder.path} is no run's folder: it {why}. Name one, or `last`")
     with owned(folder.path, folder.id):
+        # where there are no locks, the record tells of this host; on another one the run may have been killed
         if paths.is_rank_zero() and folder.record.is_file():
-            _refuse_running(folder)
+            run = read_run(folder.path)
+            pid, host = run.facts.get("pid"), run.facts.get("host")
+            if run.status == RUNNING and is_here(host) and pid != os.getpid():
+                message = f"{run.id} is running (process {pid} on {host}); two processes cannot share its folder"
+                raise RunError(message)
         if inputs:
             _refuse_changes(inputs, folder)
         yield folder
@@ -91,14 +94,6 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
         writer.resume = True
 
 
-def _refuse_running(folder: paths.RunFolder) -> None:
-    """See that no process of this host has the run, where there are no locks; others may have been killed there."""
-    run = read_run(folder.path)
-    pid, host = run.facts.get("pid"), run.facts.get("host")
-    if run.status == RUNNING and is_here(host) and pid != os.getpid():
-        raise RunError(f"{run.id} is running (process {pid} on {host}); two processes cannot share its folder")
-
-
 def _newest(inputs: Sequence[Input]) -> Path:
     run = read(inputs).expanded.plain().get("run") or {} if inputs else {}
     root = Path(run.get("dir", paths.OUTPUTS)).expanduser()
@@ -109,7 +104,7 @@ def _newest(inputs: Sequence[Input]) -> Path:
 
 
 def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
-    """See that the config is the same: a prediction whose parts were made by two configs would be of neither."""
+    # a prediction whose parts were made by two configs would be of neither
     before, now = (
         flat({key: value for key, value in read(each).merged.plain().items() if key not in _NOT_COMPARED})
         for each in ([folder.config], inputs)

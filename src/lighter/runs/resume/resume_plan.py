@@ -50,18 +50,17 @@ class ResumePlan:
 
     @property
     def folder(self) -> RunFolder | None:
-        """The folder of the run; None for a run that takes the weights alone, whose steps begin anew."""
+        # a run that takes the weights alone begins its steps anew, in a folder of its own
         return self.run.folder if self.take != WEIGHTS else None
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of the trainer's method. None is taken from the run's record, whose author need not be trusted."""
+        # none is taken from the run's record, whose author need not be trusted
         asked = {} if self.weights_only else {"weights_only": False}
         return asked if self.take == WEIGHTS else {**asked, "ckpt_path": str(self.state.path)}
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts about it in the record."""
         return {"run": self.run.id, "checkpoint": str(self.state.path), "take": self.take, "step": self.step}
 
     @property
@@ -71,11 +70,9 @@ class ResumePlan:
 
     @property
     def csv_files(self) -> CsvFiles:
-        """The files of its CSV loggers."""
         return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
 
     def build_trainer(self, objects: Objects, build: Callable[[], pl.Trainer]) -> pl.Trainer:
-        """Build the trainer, whose loggers continue their runs."""
         if self.take == WEIGHTS:
             return build()
         continue_definitions(objects, self.run, self.state.next_step)
@@ -99,13 +96,11 @@ class ResumePlan:
 
 
 class _TakesState(Callback):
-    """Take from a checkpoint what was asked for."""
-
     def __init__(self, plan: ResumePlan) -> None:
         self.plan = plan
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remove the optimizers' states, which Lightning takes from here later on."""
+        # emptied in place, as Lightning takes the optimizers' states from this dict later on
         if self.plan.take == NO_OPTIMIZER:
             checkpoint |= {"optimizer_states": [], "lr_schedulers": [], MANUAL_SCHEDULES: {}}
             if isinstance(pl_module, BaseModule):
@@ -118,9 +113,9 @@ class _TakesState(Callback):
             pl_module.load_state_dict(content["state_dict"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Drop the rows of loggers that will be logged once more; by now the state is loaded."""
         if self.plan.take == WEIGHTS:
             return
+        # rows are dropped only now that the state is loaded: a resume that fails before leaves the files as they were
         state = self.plan.state
         self.plan.csv_files.drop(state, trainer, exact=isinstance(trainer, Trainer) and trainer.exact_resume)
         if isinstance(pl_module, BaseModule):
@@ -137,13 +132,13 @@ def _refuse_shapes(state: State, module: LightningModule) -> None:
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return shapes by name; neither extra state nor the weights of lazy layers, which take any, have one."""
-    return {name: tuple(value.shape) for name, value in state.items()
-            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
+    # neither extra state nor the weights of lazy layers, which take any, have a shape
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and not is_lazy(value)}
+    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _refuse_limits(state: State, trainer: pl.Trainer, callbacks: Sequence[Callback], run: str) -> None:
-    """Refuse a trainer with a limit that is passed already: it would fail, or end without a word."""
+    # with a limit that is passed already, the fit would fail, or end without a word
     epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     timers = (one for key, one in (state.content.get("callbacks") or {}).items() if key == "Timer")
     seconds = max((one["time_elapsed"].get("train", 0.0) for one in timers), default=0)

@@ -32,29 +32,25 @@ class State:
 
     @property
     def is_complete(self) -> bool:
-        """True if a training can resume from it; otherwise only weights are in it."""
         return "optimizer_states" in self.content and "loops" in self.content
 
     @property
     def next_step(self) -> int:
-        """The step that loggers get for the first batch that is trained after it.
-
-        Lightning counts the batch that a checkpoint is saved in when that is over, and that may be after the saving. A
-        checkpoint of ours says where it was; of another, an epoch whose batches are all processed has counted them.
-        """
+        """The step that loggers get for the first batch that is trained after it."""
+        # Lightning counts the batch that a checkpoint is saved in when that is over, which may be after the saving
         fit = self.content["loops"]["fit_loop"]
         counted = int(fit["epoch_loop.state_dict"][BATCHES_THAT_STEPPED])
         exact = fit["state_dict"].get(KEY)
-        if exact is not None:
+        if exact is not None:  # a checkpoint of ours says where it was
             steps = exact["place"] in (BATCH_END, VALIDATED) and not exact["processes"][0]["gradients"]
             return counted + steps
+        # of another, an epoch whose batches are all processed has counted them
         epoch = fit["epoch_progress"]["current"]
         return counted if epoch["processed"] == epoch["ready"] else counted + 1
 
     @property
     def steps_seen(self) -> Mapping[str, int]:
-        """The steps that were measured, by mode and loader."""
-        return self._counts("steps_seen")
+        return self._counts("steps_seen")  # by mode and loader
 
     @property
     def logged(self) -> Mapping[str, int]:
@@ -71,7 +67,6 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
 
     Args:
         complete: whether a training is to resume from it, or its weights are enough.
-        weights_only: false if the user said, now, that it may hold objects.
         inside: whether only files in the run's folder are believed to be its.
 
     Raises:
