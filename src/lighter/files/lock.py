@@ -1,8 +1,5 @@
 """Exclusive locks on files, which end with the process that holds them, however it ends.
 
-`flock` belongs to the open file, and a forked child shares that: dataloader workers outlive a killed parent by seconds
-and would keep its lock. So children close their copies as they are born. POSIX record locks are not inherited, but end
-when the process closes any other descriptor of the file, and whoever copies or hashes a folder does that.
 A lock is the kernel's, so a copied or left file is not locked. It works across hosts where the file system's do.
 
 The package `filelock` is not used: before version 4 forked children keep its locks, and where there is no `flock` it
@@ -19,7 +16,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -36,7 +33,7 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known.
 _LOCK_FOR_ALL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "ceph", "gpfs", "gfs2", "ocfs2"}
 _LOCK_FOR_A_HOST = {"nolock", "local_lock=flock", "local_lock=all"}  # options of NFS
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows does not have
 _PATIENCE, _PAUSE = 10.0, 0.02  # seconds
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -103,15 +100,13 @@ def _file_system(path: Path) -> tuple[str, set[str]]:
     return system
 
 
-@contextmanager
-def owned(folder: Path, name: str) -> Iterator[None]:
+def owned(folder: Path, name: str) -> AbstractContextManager[None]:
     """Be the only process that writes into a run's folder, for a while.
 
     Raises:
         RunError: another process is; nothing was changed.
     """
-    with only_one(folder.absolute() / LOCK, name, "two processes cannot share its folder"):
-        yield
+    return only_one(folder.absolute() / LOCK, name, "two processes cannot share its folder")
 
 
 @contextmanager
@@ -174,6 +169,8 @@ def _flock(descriptor: int) -> bool:
         import fcntl
     except ImportError:  # Windows: two processes are not kept apart there, but by the records of runs
         return False
+    # not a POSIX record lock, which ends when the process closes any other descriptor of the file, as whoever copies or
+    # hashes a folder does
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -200,21 +197,18 @@ def _acquire_unless_held(path: Path) -> bool:
         try:
             return acquire(path)
         except BlockingIOError as error:
-            holder = _holder(path)
+            holder = None
+            with suppress(OSError, ValueError, TypeError, KeyError):  # not signed yet, or only in part
+                facts = json.loads(path.read_bytes())
+                if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
+                    holder = f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
             if holder or time.monotonic() > until:
                 raise BlockingIOError(error.errno, holder or "in another process") from None
         time.sleep(_PAUSE)
 
 
-def _holder(path: Path) -> str | None:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        facts = json.loads(path.read_bytes())
-        if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
-            return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    return None
-
-
 def _close_in_child() -> None:
+    # a child shares the open file, and with it the lock: dataloader workers outlive a killed parent by seconds
     for descriptor in _descriptors.values():
         with suppress(OSError):
             os.close(descriptor)

@@ -50,11 +50,8 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
-ARRAYS = "arrays"
 PROGRESS = ".progress"
 PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
-LR_CURVE = "lr.csv"
-LR_PLOT = "lr.png"
 
 REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable with the id of the run that another one repeats
 OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
@@ -93,9 +90,9 @@ class RunFolder:
     metrics = _Entry(METRICS)
     checkpoints = _Entry(CHECKPOINTS)
     predictions = _Entry(PREDICTIONS)
-    arrays = _Entry(ARRAYS)
-    lr_curve = _Entry(LR_CURVE)
-    lr_plot = _Entry(LR_PLOT)
+    arrays = _Entry("arrays")
+    lr_curve = _Entry("lr.csv")
+    lr_plot = _Entry("lr.png")
 
     def abandon(self) -> None:
         """Remove the folder of a run that did not start, if there is nothing in it but what we wrote."""

@@ -19,7 +19,6 @@ def this_process() -> dict[str, Any]:
 
 
 def is_here(host: object) -> bool:
-    """Return whether a name is that of this host."""
     return host == socket.gethostname()
 
 

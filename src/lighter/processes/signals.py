@@ -44,7 +44,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None  # the first one
-        self.last_words: list[Callable[[], Any]] = []  # called before a second signal ends the process, for a second
+        self.last_words: list[Callable[[], Any]] = []  # before a second signal ends the process; they have a second
         self._since = 0.0
         self._handler = self._handle  # one object: a bound method is another one each time
         self._before: dict[int, Any] = {}
@@ -159,7 +159,7 @@ class StopSignals:
         guard.daemon = True
         guard.start()
         _say(f"{name_of(signum)} again: ending now.")
-        # of those, the children of multiprocessing are ours to kill; who starts others adds to `last_words`
+        # only the children of multiprocessing are known here; who starts other processes adds to `last_words`
         for act in (_kill_children, *self.last_words):
             with suppress(Exception):
                 act()

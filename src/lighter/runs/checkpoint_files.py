@@ -1,9 +1,4 @@
-"""The checkpoints of a run: which file is its last, and which its best, whatever the files are called.
-
-`--ckpt_path`, `lighter resume`, `export weights` and `runs show` all ask here for `last` and `best`. The last is the
-one that was trained for longest, by what the files say of themselves; where some say nothing, by their times. The best
-is what the run noted. Both are read from the run's folder, so nothing is made of them but a choice.
-"""
+"""The checkpoints of a run: which file is its last, and which its best, whatever the files are called."""
 
 from __future__ import annotations
 
@@ -51,15 +46,9 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, of which `newest` has all, the one that was trained for longest first.
 
-    Args:
-        folder: the run's.
-        facts: its record.
-        inside: whether only files in the folder are believed to be the run's: a record can name any file.
-
-    Attributes:
-        newest: all of them, the one that was trained for longest first.
+    With `inside`, only files in the folder are believed to be the run's: its record, `facts`, can name any file.
     """
 
     def __init__(self, folder: paths.RunFolder, facts: Mapping[str, Any], *, inside: bool = False) -> None:
@@ -68,7 +57,7 @@ class Checkpoints:
         in_folder = [path for path in folder.checkpoints.rglob("*.ckpt") if path.name[0] != "." and self._is_own(path)]
         files = dict.fromkeys([*in_folder, *(path for path, _ in self._recorded())])
         checkpoints = [Checkpoint(path, read_manifest(path)) for path in files]
-        # steps and times are not comparable, so one file without a step has all of them compared by their times
+        # by the steps in the files; where one of them says nothing, all are compared by their times
         by_step = all(isinstance(one.step, int) for one in checkpoints)
         self.newest = sorted(checkpoints, key=lambda one: _age(one, by_step=by_step), reverse=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -39,18 +39,17 @@ def differences(first: Run, second: Run) -> list[Difference]:
 
 def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     """Compare Python, the packages and the machine of two records."""
-    parts = []
-    for facts in (one, other):
-        software = facts.get("software") or {}
-        parts.append(
-            {
-                "python": software.get("python"),
-                **{f"package {name}": version for name, version in (software.get("packages") or {}).items()},
-                **{f"hardware {name}": value for name, value in (facts.get("hardware") or {}).items()},
-                **{f"trainer {name}": value for name, value in (facts.get("trainer") or {}).items()},
-            }
-        )
-    return list(_between("environment", parts[0], parts[1]))
+    return list(_between("environment", _environment(one), _environment(other)))
+
+
+def _environment(facts: Mapping[str, Any]) -> dict[str, Any]:
+    software = facts.get("software") or {}
+    return {
+        "python": software.get("python"),
+        **{f"package {name}": version for name, version in (software.get("packages") or {}).items()},
+        **{f"hardware {name}": value for name, value in (facts.get("hardware") or {}).items()},
+        **{f"trainer {name}": value for name, value in (facts.get("trainer") or {}).items()},
+    }
 
 
 def config_values(run: Run) -> dict[str, Any]:
@@ -77,12 +76,9 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any = N
             yield name, old, new
 
 
-def _between(
-    about: str, before: Mapping[str, Any], after: Mapping[str, Any], shown: Callable[[Any], Any] | None = None
-) -> Iterator[Difference]:
-    show = shown or (lambda value: ABSENT if value is None else value)
-    for name, old, new in changed(before, after):
-        yield Difference(about, name, show(old), show(new))
+def _between(about: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    for name, *values in changed(before, after):
+        yield Difference(about, name, *(ABSENT if value is None else value for value in values))
 
 
 def _results(run: Run) -> dict[str, Any]:
@@ -94,7 +90,8 @@ def _code(first: Run, second: Run) -> Iterator[Difference]:
     one, other = (run.facts.get("source") or {} for run in (first, second))
     yield from _between("code", {"commit": one.get("commit")}, {"commit": other.get("commit")})
     if one.get("digest") != other.get("digest"):
-        yield from _between("code", _changes(first), _changes(second), shown=_lines)
+        for name, *texts in changed(_changes(first), _changes(second)):
+            yield Difference("code", name, *map(_lines, texts))
 
 
 def _changes(run: Run) -> dict[str, str]:

@@ -31,6 +31,7 @@ def curves_of(run: Run) -> list[Curve]:
     curves: dict[str, Curve] = {}
     loggers = run.facts.get("loggers") or []
     folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
+    # the run's own file is mostly among the recorded ones, unless the folder was moved
     files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
     for file in filter(Path.is_file, files):
         of_file: dict[str, Curve] = {}  # of its own, as nothing is taken from a file that is damaged further down

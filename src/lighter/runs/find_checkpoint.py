@@ -99,7 +99,7 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
     """Return the checkpoints of a run, whose record need not be readable."""
     try:
         facts = read_run(run.path).facts
-    except RunError:
+    except RunError:  # the files tell most of it themselves
         facts = {}
     return Checkpoints(run, facts, inside=inside)
 
@@ -107,6 +107,7 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
 def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check, *, fits: bool, inside: bool) -> Path:
     runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
     runs = [run for run in runs if not run.are_of_trial]
+    # lazily: a candidate is read whole to be checked, and mostly the first one is good
     good = first_good(_candidates(wanted, runs, fits=fits), check)
     if good is not None:
         return good
@@ -153,10 +154,12 @@ def _other_names(root: Path, name: str, besides: RunFolder) -> str:
 def _no_best(run: Checkpoints) -> str:
     names = ", ".join(one.path.name for one in run.newest[::-1])
     monitor = next(iter(run.monitors), "NAME")
-    why = " Each of the dataloaders has a value of its own, so one has to be chosen."
+    why = ""
+    if "dataloader_" in monitor:
+        why = " Each of the dataloaders has a value of its own, so one has to be chosen."
     return (
         f"the newest run with checkpoints, {run.folder.path}, has no best one: none of its callbacks chose by a value."
-        f"{why if 'dataloader_' in monitor else ''} It has {names}: name one. Or train with trainer::callbacks:"
+        f"{why} It has {names}: name one. Or train with trainer::callbacks:"
         f" [{{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: {monitor}, save_last: true}}]"
     )
 
@@ -175,11 +178,17 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     if is_remote(path):
         if safe:
             raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
-        _refuse_missing(path)
+        try:
+            is_there = exists(path)
+        except Exception as error:  # a storage, or the lack of its package, may raise anything
+            raise CheckpointError(f"{path} cannot be reached: {str(error) or type(error).__name__}") from error
+        if not is_there:
+            raise CheckpointError(f"there is no checkpoint {path}")
         return  # Lightning fetches it, with the same `weights_only`
     if Path(path).is_dir():
         _verify_folder(Path(path), weights_only=weights_only)
         return
+    # the bytes first: what torch says of a torn file is seldom that it is torn
     integrity.verify(path)
     refuse_other_files(path)
     content = _opened(path, weights_only=weights_only)
@@ -193,15 +202,6 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
         raise CheckpointError(
             f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
         )
-
-
-def _refuse_missing(url: str) -> None:
-    try:
-        is_there = exists(url)
-    except Exception as error:  # a storage, or the lack of its package, may raise anything
-        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
-    if not is_there:
-        raise CheckpointError(f"there is no checkpoint {url}")
 
 
 def _verify_folder(path: Path, *, weights_only: bool) -> None:

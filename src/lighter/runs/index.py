@@ -1,8 +1,4 @@
-"""All runs under a root, fast: a summary of each, kept in a file that can always be made again.
-
-A run's folder changes its time whenever a file in it is exchanged, as its record and its tags are; so a summary holds
-as long as that time is the same. A folder that changed just now is read anew: two changes may have one time.
-"""
+"""All runs under a root, fast: a summary of each, kept in a file that can always be made again."""
 
 from __future__ import annotations
 
@@ -32,15 +28,16 @@ _FORMAT = f"2 {__version__}"
 def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[dict[str, Any]]:
     """Summarize every run under a root, the newest first; see `Run.summary`. Their status is as of now.
 
-    Args:
-        tell: called with a line for each run whose record cannot be used; that run is left out.
+    `tell` is called with a line for each run whose record cannot be used; that run is left out.
     """
     known = _read(root)
     now, changed, rows = time.time(), False, {}
     for name, modified in _folders(root):
         entry = known.get(name)
+        # a folder's time changes whenever a file in it is exchanged, as its record and its tags are
         if entry is None or entry["modified"] != modified:
             row = _summary(root / name, tell)
+            # a folder that changed just now is read again next time: two changes may have one time
             settled = now - modified / 1e9 > _SETTLED
             changed = changed or (settled and row is not None)
             entry = {"modified": modified if settled else None, "row": row}

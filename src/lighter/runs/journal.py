@@ -1,8 +1,7 @@
 """Write `run.json`, the record of a run: its command, config, code, environment, progress and outcome.
 
-It exists before any of the user's code is imported, and is rewritten, aside and then renamed, when something becomes
-known: the run began, an epoch ended, the run ended or failed. That a process was killed is not written: readers find
-out (`read.py`). A fact that cannot be recorded is a warning, and never stops a run.
+It is written before any of the user's code is imported, and again when something becomes known: the run began, an epoch
+ended, the run ended or failed. That a process was killed is not written: readers find out (`read.py`).
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ class Journal:
 
     def __init__(self, folder: paths.RunFolder, secrets: Secrets) -> None:
         self.folder, self.secrets = folder, secrets
-        # a failure before the stage has begun is a mistake of the config, and no run; a resume that is refused before
-        # the trainer's loops began leaves the run as it was
+        # whether the stage runs, and whether the trainer's loops do: see `fail`
         self.has_begun = self.in_loops = False
         self.facts: dict[str, Any] = {}
         self._before: str | None = None
@@ -76,6 +74,7 @@ class Journal:
             **now,
             "seed": config.merged.value["seed"].plain(),
             "safe": config.safe is not None,
+            # taken out, as a run that this one starts repeats nothing
             "reproduces": os.environ.pop(paths.REPRODUCES, None),
             "arguments": {key: value for key, value in arguments.items() if value is not None},
         }
@@ -85,7 +84,8 @@ class Journal:
                 origins = provenance.origins(config).items()
                 text = self.secrets.text  # a key or the URL of a file may have one
                 write_whole(self.folder.path / paths.ORIGINS, yaml.dump({text(k): text(v) for k, v in origins}))
-        if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
+        # git can run what the configuration of a repository says, and in safe mode this one may be theirs
+        if config.safe is None:
             self.note(source=lambda: self._kept(self._source()))
         self.note(software=provenance.software, hardware=provenance.hardware)
 
@@ -127,6 +127,7 @@ class Journal:
             changed = self._changed_since()
             if changed:
                 log.warning("not as it was when this run began: %s", ", ".join(changed))
+        # the code of the first start: what a later one has changed was just told
         self.note(code=self.facts.get("code") or provenance.code, **facts)
 
     def _changed_since(self) -> list[str]:
@@ -141,12 +142,12 @@ class Journal:
         return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
 
     def end(self, status: str, **facts: Any) -> None:
-        """Note that the run is over."""
         seconds = round((datetime.now().astimezone() - _time(self.facts.get("started"))).total_seconds(), 1)
         self.note(status=status, ended=_now(), seconds=seconds, **facts)
 
     def fail(self, error: BaseException) -> None:
         """Note that the run ended with an error, or that there was none if the config was wrong."""
+        # a resume that is refused before anything was trained leaves the run as it was
         has_begun = self.has_begun if self._before is None else self.in_loops
         if isinstance(error, LighterError) and not has_begun:
             if self._before is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lighter.runs.secrets import Secrets
 
+# with those of Lightning's, as some of them do not propagate to the root logger
 _LOGGERS = (
     "",
     "lighter",

@@ -71,7 +71,7 @@ def folder_argument(target: object, definition: Mapping[str, Any]) -> str | None
         return None
     try:
         parameter = inspect.signature(target).parameters.get("save_dir")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # a class that is not written in Python
         return None
     if parameter is None or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         return None

@@ -25,7 +25,6 @@ def command() -> list[str]:
 
 
 def overrides(inputs: Sequence[Input]) -> list[str]:
-    """Return the overrides among a command's inputs."""
     return [item for item in inputs if isinstance(item, str) and is_override(item)]
 
 
@@ -84,7 +83,7 @@ def code() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Describe the machine, as far as the system says without any library."""
-    # asking CUDA would start it, in a process that may yet fork
+    # asking CUDA would start it
     facts: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
     with suppress(OSError, ValueError, AttributeError):
         facts["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

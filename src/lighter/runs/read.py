@@ -150,7 +150,6 @@ def read_run(path: Path) -> Run:
 
 
 def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
-    """Change a run's tags."""
     # they are kept beside the record, which a running process writes; two that tag take turns, so that no tag is lost
     run = read_run(folder.path)
     with waited_for(folder.path / f".{paths.TAGS}.lock"):

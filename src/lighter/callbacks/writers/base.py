@@ -85,7 +85,7 @@ class BaseWriter(Callback):
         self._noted: dict[str, Any] = {}  # about the batch, beside its samples
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Write what `predict_step` returned for a batch, on its device."""
+        """Write the `outputs` of `predict_step` for a batch, which are on their device."""
         raise NotImplementedError(
             f"{type(self).__name__} is to have `write(outputs, batch, batch_idx, dataloader_idx)`"
         )
@@ -128,7 +128,7 @@ class BaseWriter(Callback):
         return self.path
 
     def has_begun(self, root: Path) -> bool:
-        """Return whether a run with this folder has begun to write, or has ended."""
+        """Return whether a run with this folder has begun to write."""
         path = root / self.rows_path
         return path.exists() or paths.has_progress(path)
 
@@ -194,7 +194,7 @@ class BaseWriter(Callback):
             }
             begin = self._part.resume if self._resumes else self._part.create
             begin(json.loads(json.dumps(about)))  # as it will be read back: tuples become lists
-        # once for all writers, which have loaded their parts in `setup`: to where the one that is least far needs it
+        # once for all writers, which have loaded their parts in `setup`; the one that is least far decides
         writers = _writers(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)
@@ -245,7 +245,7 @@ class BaseWriter(Callback):
                         " it is on another file system. The parts are left as they are"
                     )
             self.finish(parts)
-        # nobody tears down, and tells of a whole file, before there is one
+        # no process goes on before the file is whole: what follows may read it
         trainer.strategy.barrier("the writers' file")
         self.teardown(trainer, pl_module, "predict")
 

@@ -10,23 +10,20 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lighter.callbacks.writers.disk import sync
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.part import Part
-from lighter.callbacks.writers.progress import Batch
 
 Split = Callable[[bytes, int], Sequence[Any]]  # a batch's rows from its bytes and their number
 
 _APART = 2**48  # more samples than a process sees, so that the processes' samples follow each other
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     part: int
     notes: int  # where its notes begin, in bytes
     rows: int  # where its rows begin, in bytes
@@ -71,7 +68,12 @@ def _runs(part: Part, number: int) -> list[_Run]:
     runs: list[_Run] = []
     rows, notes, last, count, begun = len(part.header or b""), 0, (-1, -1), 0, (0, 0)
     for position, batch in part.batches():
-        first, highest = _span(batch)
+        # without indices, the number of the batch increases in their place
+        first = highest = batch.key[1]
+        if batch.samples:
+            first, highest = min(batch.samples), max(batch.samples)
+        elif batch.samples is not None:  # an empty batch, after which every index is in order
+            highest = -1
         if count and (batch.key[0], first) <= last:
             runs.append(_Run(number, *begun, count))
             count = 0
@@ -79,14 +81,6 @@ def _runs(part: Part, number: int) -> list[_Run]:
             begun = (notes, rows)
         last, count, rows, notes = (batch.key[0], highest), count + 1, batch.end, position
     return [*runs, _Run(number, *begun, count)] if count else runs
-
-
-def _span(batch: Batch) -> tuple[int, int]:
-    # without indices, the number of the batch increases in their place
-    if batch.samples is None:
-        return batch.key[1], batch.key[1]
-    # -1: whatever follows an empty batch follows in order
-    return (min(batch.samples), max(batch.samples)) if batch.size else (batch.key[1], -1)
 
 
 def _rows(run: _Run, part: Part, file: int, split: Split) -> Iterator[tuple[tuple[int, int], Any]]:

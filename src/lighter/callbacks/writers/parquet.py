@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lighter.callbacks.writers.base import BaseWriter
 from lighter.callbacks.writers.samples import plain
-from lighter.callbacks.writers.table import keys_of
+from lighter.callbacks.writers.table import RowWriter
 from lighter.errors import ModuleValueError, PredictionError
 from lighter.parts.describe import describe
 
@@ -30,7 +29,7 @@ except ImportError as error:
 ROW_GROUP = 65_536  # rows in memory at a time; readers skip whole groups
 
 
-class ParquetWriter(BaseWriter):
+class ParquetWriter(RowWriter):
     """Write a Parquet file with a row for each sample, in the order of the dataset.
 
     The rows so far are in a file beside it, `predictions.partial.arrows`, which `pyarrow.ipc.open_stream` reads; the
@@ -48,16 +47,9 @@ class ParquetWriter(BaseWriter):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str | None]) -> None:
-        super().__init__(path)
-        self.keys = keys_of([*keys] if isinstance(keys, Mapping) else keys)
+        super().__init__(path, [*keys] if isinstance(keys, Mapping) else keys)
         given = keys if isinstance(keys, Mapping) else {}
         self.format = ParquetFormat({key: _type(given.get(key), key) for key in self.keys})
-
-    def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        self.add_rows(self.columns(outputs, self.keys))
-
-    def about(self) -> dict[str, Any]:
-        return {**super().about(), "columns": self.keys}
 
 
 class ParquetFormat:
@@ -100,7 +92,13 @@ def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
     for data, _ in rows:
         if id(data) not in starts:
             starts[id(data)] = count
-            batches.append(_read(data, schema))
+            try:
+                batches.append(pa.ipc.read_record_batch(data, schema))
+            except pa.ArrowException as error:
+                raise PredictionError(
+                    "the processes of this prediction found different types for its columns: name them, as in"
+                    f" keys: {{pred: float32}}. This one has {schema.to_string()}"
+                ) from error
             count += batches[-1].num_rows
     order = np.fromiter((starts[id(data)] + row for data, row in rows), np.int64, len(rows))
     table = pa.Table.from_batches(batches, schema)
@@ -108,17 +106,7 @@ def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
     return (table if is_all else table.take(order)).combine_chunks()
 
 
-def _read(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        return pa.ipc.read_record_batch(data, schema)
-    except pa.ArrowException as error:
-        raise PredictionError(
-            "the processes of this prediction found different types for its columns: name them, as in"
-            f" keys: {{pred: float32}}. This one has {schema.to_string()}"
-        ) from error
-
-
-def _schema(header: bytes) -> Any:
+def _schema(header: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.BufferReader(header))
 
 

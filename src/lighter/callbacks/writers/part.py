@@ -11,38 +11,26 @@ from typing import IO, Any
 
 from lighter.callbacks.writers.progress import Batch, BatchKey, after, batch_of, encoded, lines, verified
 from lighter.errors import PredictionError
+from lighter.files.integrity import crc_of_next
 from lighter.files.lock import acquire, release
-
-_CHUNK = 1 << 20
 
 
 class Part:
-    """The rows that a process adds, batch by batch. Each batch has left the process when `note` returns.
-
-    Attributes:
-        rows: the file of the rows; None for writers that keep their own.
-        progress: the file of the notes; see `progress.py`.
-        header: the beginning of the rows' file; None before there is any row.
-        next: the first batch that is not complete.
-        samples: the number of samples in complete batches.
-        unfinished: the note about the batch after them, made before it was complete.
-        damaged: the file that differs from its notes after those batches, and not for having been cut short.
-        is_cut: whether anything follows them.
-        lost: the readable notes about batches after them, made before those were complete.
-    """
+    """The rows that a process adds, batch by batch. Each batch has left the process when `note` returns."""
 
     def __init__(self, rows: Path | None, progress: Path) -> None:
-        self.rows, self.progress = rows, progress
-        self.header: bytes | None = None
-        self.next: BatchKey = (0, 0)
+        self.rows = rows  # the file of the rows; None for writers that keep their own
+        self.progress = progress  # the file of the notes; see `progress.py`
+        self.header: bytes | None = None  # the beginning of the rows' file; None before there is any row
+        self.next: BatchKey = (0, 0)  # the first batch that is not complete
         self.ended = False
-        self.samples = 0
-        self.unfinished: Any = None
-        self.damaged: Path | None = None
-        self.is_cut = False
-        self.lost: list[Any] = []
+        self.samples = 0  # in complete batches
+        self.unfinished: Any = None  # the note about the batch after them, made before it was complete
+        self.lost: list[Any] = []  # the readable notes about batches after them, made before those were complete
+        self.is_cut = False  # whether anything follows them
+        self.damaged: Path | None = None  # the file that differs from its notes after them, not by being cut short
         self._about: dict[str, Any] | None = None
-        self._end = 0
+        self._end = 0  # of the rows, in bytes
         self._crc = 0  # of the rows since the last note
         self._notes_end = 0
         self._check = 0  # of all notes so far
@@ -53,11 +41,7 @@ class Part:
         return bool(self._files)
 
     def take(self) -> bool:
-        """Lock what a process has left, until `close`; return false if there is nothing.
-
-        Raises:
-            PredictionError: another process writes it.
-        """
+        """Lock what a process has left, unless another one writes it; return false if there is nothing."""
         try:
             acquire(self.progress, create=False)
         except FileNotFoundError:
@@ -69,9 +53,8 @@ class Part:
     def load(self, damaged_in: Callable[[Mapping[str, Any]], Path | None] | None = None) -> None:
         """Load what a process has left, up to its last complete batch.
 
-        Args:
-            damaged_in: returns the first file of a batch, beside its rows, that differs from its note. If it is given,
-                the rows are checked too, and nothing is loaded from the first damaged batch on.
+        With `damaged_in`, which returns the first file of a batch beside its rows that differs from its note, the rows
+        are checked too, and nothing is loaded from the first damaged batch on.
         """
         rows = self.rows if self.rows is not None and self.rows.exists() else Path(os.devnull)
         size, end, header = rows.stat().st_size, 0, 0
@@ -82,7 +65,9 @@ class Part:
                 if end > size:
                     break  # noted, but lost: the machine stopped before the rows were on the disk
                 if damaged_in is not None:
-                    self.damaged = damaged_in(line) if _is_as_noted(file, end - self._end, line) else rows
+                    crc = crc_of_next(file, end - self._end)
+                    is_intact = crc is not None and line.get("crc", crc) == crc  # earlier versions noted none
+                    self.damaged = damaged_in(line) if is_intact else rows
                 if self.damaged is not None:
                     break
                 self._notes_end, self._check, self._end = position, check, end
@@ -110,11 +95,7 @@ class Part:
         self.next, self.samples, self.unfinished = (key[0], key[1] + 1), self.samples + size, None
 
     def create(self, about: dict[str, Any]) -> None:
-        """Create the files.
-
-        Raises:
-            PredictionError: one of them exists.
-        """
+        """Create the files, none of which may exist."""
         existing = next((path for path in (self.progress, self.rows) if path is not None and path.exists()), None)
         try:
             if existing is None:
@@ -129,11 +110,7 @@ class Part:
         self._note({"about": about})
 
     def resume(self, about: dict[str, Any]) -> None:
-        """Continue what was loaded, and cut off what follows the last complete batch.
-
-        Raises:
-            PredictionError: what wrote the part differs from `about`.
-        """
+        """Continue what was loaded, unless what wrote it differs from `about`."""
         # killed before it had noted anything, a part is anybody's
         before = self._about if self._about is not None else about
         different = [
@@ -257,13 +234,3 @@ def _is_same(then: object, now: object) -> bool:
         # a file may have been moved, and earlier versions identified files by other facts
         return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {"path"})
     return bool(then == now)
-
-
-def _is_as_noted(rows: IO[bytes], size: int, line: Mapping[str, Any]) -> bool:
-    crc = 0
-    while size > 0:
-        piece = rows.read(min(size, _CHUNK))
-        if not piece:
-            return False
-        crc, size = zlib.crc32(piece, crc), size - len(piece)
-    return bool(line.get("crc", crc) == crc)  # earlier versions noted none

@@ -40,7 +40,16 @@ class Batch(NamedTuple):
 
     def line(self) -> dict[str, Any]:
         """Return its note."""
-        return {"batch": self.key, "end": self.end, **_noted(self.samples, self.size)}
+        note = {"batch": self.key, "end": self.end}
+        samples = self.samples
+        if samples is None:
+            return {**note, "count": self.size}
+        first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
+        # a range takes a few bytes for a batch of any size, and most samplers are sequential
+        regular = range(first, first + step * len(samples), step) if step else None
+        if regular is not None and list(regular) == list(samples):
+            return {**note, "range": [regular.start, regular.stop, regular.step]}
+        return {**note, "samples": list(samples)}
 
 
 def batch_of(line: dict[str, Any]) -> Batch | None:
@@ -102,14 +111,3 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     except ValueError:  # a disk that lost power can leave bytes that nobody wrote
         return None
     return line if isinstance(line, dict) else None
-
-
-def _noted(samples: Sequence[int] | None, size: int) -> dict[str, Any]:
-    if samples is None:
-        return {"count": size}
-    first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
-    # a range takes a few bytes for a batch of any size, and most samplers are sequential
-    regular = range(first, first + step * len(samples), step) if step else None
-    if regular is not None and list(regular) == list(samples):
-        return {"range": [regular.start, regular.stop, regular.step]}
-    return {"samples": list(samples)}

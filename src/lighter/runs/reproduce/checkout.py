@@ -26,11 +26,6 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+")
 def restored(run: Run, runs: Path) -> Iterator[Path]:
     """Make a temporary checkout of the recorded commit, with its changes and files.
 
-    Files that git ignores, data above all, are linked from the user's checkout: they are on no record.
-
-    Args:
-        runs: the folder of the runs, which is not linked.
-
     Raises:
         RunError: the commit is in no checkout here, or the changes cannot be applied to it.
     """
@@ -42,8 +37,11 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
             if source.get("commit") is not None:
                 git(origin, "clone", "--quiet", "--shared", "--no-checkout", str(origin), str(checkout))
                 git(checkout, "checkout", "--quiet", "--detach", source.get("commit"))
-                _apply(run, source, checkout)
-            else:
+                if source.get("changed"):
+                    patch = (run.folder.path / paths.PATCH).read_bytes().decode(errors="surrogateescape")
+                    patch = _with_committed_lines(patch, checkout) if source.get("redacted") else patch
+                    git(checkout, "apply", "--whitespace=nowarn", "-", text=patch)
+            else:  # nothing was committed yet: all of the code is among the untracked files
                 git(origin, "init", "--quiet", str(checkout))
         except (OSError, subprocess.SubprocessError) as error:
             reason = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
@@ -51,6 +49,7 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
         for name in source.get("untracked") or []:
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder.path / paths.SOURCE / name, checkout / name)
+        # files that git ignores, data above all, are on no record
         _link_the_rest(origin, checkout, runs.resolve())
         yield checkout
 
@@ -68,15 +67,6 @@ def _repository(source: Mapping[str, Any]) -> Path:
         except (OSError, subprocess.SubprocessError):
             continue
     raise RunError(f"the commit {commit} is neither in {source['root']} nor in the checkout of {Path.cwd()}")
-
-
-def _apply(run: Run, source: Mapping[str, Any], checkout: Path) -> None:
-    if not source.get("changed"):
-        return
-    text = (run.folder.path / paths.PATCH).read_bytes().decode(errors="surrogateescape")
-    if source.get("redacted"):
-        text = _with_committed_lines(text, checkout)
-    git(checkout, "apply", "--whitespace=nowarn", "-", text=text)
 
 
 def _with_committed_lines(patch: str, checkout: Path) -> str:

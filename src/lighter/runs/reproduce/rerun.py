@@ -28,7 +28,9 @@ from lighter.runs.reproduce.checkout import restored
 from lighter.runs.secrets import Secrets, missing
 from lighter.runs.source import source_of
 
-_REPEATED = ("verbose", "return_predictions")  # of the arguments on record; no record lets a checkpoint run code
+# of the arguments on record; no record lets a checkpoint run code
+_REPEATED = ("verbose", "return_predictions")
+# variables by which a process would take this one's folder and project for its own
 _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
 
 
@@ -130,7 +132,7 @@ def command_of(
     words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *overrides]
     if checkout is not None and config.get("project"):
         inside = os.path.relpath(config["project"], facts["source"]["root"])
-        if not inside.startswith(".."):
+        if not inside.startswith(".."):  # a project elsewhere is not in the checkout, and stays where it is
             words.append(f"project={json.dumps(str(checkout / inside))}")
     # the checkpoint that its first start began from: later ones resumed from its own
     first = (facts.get("starts") or [facts])[0]

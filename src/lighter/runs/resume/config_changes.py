@@ -42,24 +42,19 @@ _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
 
 class Change(NamedTuple):
-    """A value of the config that changed; None stands for no value.
+    """A value of the config that changed; None stands for no value."""
 
-    Attributes:
-        path: where it is used.
-        written: where it stands: another path, if it is used by a reference.
-    """
-
-    path: str
+    path: str  # where it is used
     was: Any
     now: Any
-    written: str
+    written: str  # where it stands: another path, if it is used by a reference
 
 
 class Rule(NamedTuple):
-    """A kind of change that some of a run's state does not survive; `takes` are those for which it is refused."""
+    """A kind of change that some of a run's state does not survive."""
 
     reason: str
-    takes: tuple[str, ...]
+    takes: tuple[str, ...]  # those for which it is refused
     hint: str
 
 

@@ -56,8 +56,8 @@ def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ())
     """
     if not paths.is_rank_zero() and _OF_RANK_ZERO in os.environ:
         return read_run(Path(os.environ[_OF_RANK_ZERO]))
-    wanted_run = read_run(find_run(wanted, root, accepts=_is_fit, kind="fit").path)
-    run = trusted(_last(root, overrides) if str(wanted) == "last" else wanted_run)
+    newest = find_run(wanted, root, accepts=_is_fit, kind="fit")
+    run = trusted(_last(root, overrides) if str(wanted) == "last" else read_run(newest.path))
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return run
 
@@ -86,9 +86,6 @@ def plan_resume(
     run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
 ) -> tuple[ResumePlan, list[Input]]:
     """Plan how a run resumes, and return the inputs that it resumes with.
-
-    Args:
-        weights_only: false if its checkpoints may hold more than weights and plain data, which can run code.
 
     Raises:
         RunError: it is running, or no fit, or finished.
@@ -127,11 +124,7 @@ def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
 def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> Iterator[ResumePlan | None]:
     """Plan to resume the newest fit of this name with the same config, if it stopped early and has a checkpoint.
 
-    For as long as this lasts, no other process gets an answer for the same config: a run that has only begun could not
-    be found, as its config is not in its folder yet.
-
-    Args:
-        weights_only: false if this command says that checkpoints may hold objects.
+    For as long as this lasts, no other process gets an answer for the same config.
 
     Raises:
         RunError: it is running, or another process is about to resume or start it.
@@ -147,6 +140,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
             root.mkdir(parents=True, exist_ok=True)
         # where no lock can be, no run can: that is said where one is made
         if root.is_dir() and os.access(root, os.W_OK):
+            # locked by the config, as a run that has only begun cannot be found: its config is not in its folder yet
             digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
             lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
             stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))

@@ -116,7 +116,7 @@ class CsvFiles:
             exact: whether all that followed the saving is done once more, and not only the later steps.
         """
         written = _writers(trainer) if is_rank_zero() else {}
-        for file in filter(written.__contains__, self.files):
+        for file in [file for file in self.files if file in written]:
             names, rows = _rows(file)
             before = state.logged.get(_key(file, self.folder)) if exact else None
             kept = [row for row in rows if _is_before(row, state)] if before is None else rows[:before]

@@ -1,9 +1,8 @@
 """Apply optimizer settings, a learning rate say, that changed since a checkpoint was saved.
 
-A checkpoint holds the optimizers as they were when it was saved, and Lightning loads that over whatever the config says
-now. So each checkpoint also has the settings with which its optimizers were built. What differs between those and the
-settings that the optimizers are built with now was changed by the user, in the config or in the code; what a schedule
-or a callback has changed meanwhile does not differ, and is kept.
+A checkpoint holds the optimizers as they were, and Lightning loads that over whatever the config says now. So each
+checkpoint also has the settings with which its optimizers were built. What differs between those and the settings of
+now was changed by the user, in the config or in the code; what a schedule or a callback has changed is kept.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ _OF_SCHEDULES = ("base_lrs", "unwarmed", "_last_lr")  # learning rates by group,
 
 
 class OptimizerSettings(Callback):
-    """Keep the settings with which the optimizers were built, and put those that are new into a checkpoint's state.
-
-    It does so between the moment when the optimizers are built and the moment when their states are loaded.
-    """
+    """Keep the settings with which the optimizers were built, and put those that are new into a checkpoint's state."""
 
     def __init__(self) -> None:
         self._built: list[list[Settings]] | None = None
@@ -42,7 +38,7 @@ class OptimizerSettings(Callback):
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # Lightning takes the states from this dict later on; strategies that shard load it only after `on_fit_start`
         self._checkpoint = checkpoint
-        if self._built is not None:
+        if self._built is not None:  # after the optimizers are built, and before their states are loaded
             self._renew(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:

@@ -30,11 +30,7 @@ _NOT_THERE = object()
 def stopped_prediction(
     stage: str, wanted: str | Path, inputs: Sequence[Input], arguments: Mapping[str, Any]
 ) -> Iterator[paths.RunFolder]:
-    """Find the folder of the run that resumes, and lock it.
-
-    Args:
-        wanted: the folder, or `last`: of the newest run with a prediction that was stopped.
-        inputs: none, or those of the run.
+    """Find the folder of the run that resumes, and lock it. `last` is the newest with a prediction that was stopped.
 
     Raises:
         ConfigError: the stage is not `predict`, or the inputs or arguments differ from those of the run.
@@ -46,7 +42,15 @@ def stopped_prediction(
     if arguments.get("ckpt_path") is not None:
         message = "a prediction resumes with the checkpoint that it began with, so `ckpt_path` cannot be given"
         raise ConfigError([Problem(message, hint="Leave --ckpt_path out, or start a new prediction.")])
-    folder = paths.go_on_in(_newest(inputs) if str(wanted) == "last" else Path(wanted).expanduser())
+    path = Path(wanted).expanduser()
+    if str(wanted) == "last":
+        settings = read(inputs).expanded.plain().get("run") or {} if inputs else {}
+        root = Path(settings.get("dir", paths.OUTPUTS)).expanduser()
+        newest = next(paths.unfinished(root), None)
+        if newest is None:
+            raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
+        path = newest.path
+    folder = paths.go_on_in(path)
     if not folder.config.is_file():
         why = "has no config.yaml" if folder.path.is_dir() else "is not there"
         raise PredictionError(f"{folder.path} is no run's folder: it {why}. Name one, or `last`")
@@ -64,10 +68,8 @@ def stopped_prediction(
 
 
 def inputs_of(folder: paths.RunFolder) -> list[Input]:
-    """Return the config of a prediction that resumes, with its checkpoint where it is now if all runs were moved.
-
-    The writers see that it is the one that they began with.
-    """
+    """Return the config of a prediction that resumes, with its checkpoint where it is now if all runs were moved."""
+    # the writers compare it with the one that they began with
     node = load([folder.config]).find("args::predict::ckpt_path")
     noted = str(node.plain()) if node is not None else "://"
     moved = folder.path.absolute().parent.parent / Path(*Path(noted).parts[-_BELOW_RUNS:])
@@ -94,15 +96,6 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
         writer.resume = True
 
 
-def _newest(inputs: Sequence[Input]) -> Path:
-    run = read(inputs).expanded.plain().get("run") or {} if inputs else {}
-    root = Path(run.get("dir", paths.OUTPUTS)).expanduser()
-    folder = next(paths.unfinished(root), None)
-    if folder is None:
-        raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
-    return folder.path
-
-
 def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
     # a prediction whose parts were made by two configs would be of neither
     before, now = (
@@ -114,6 +107,6 @@ def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
         was, is_now = ("not there" if value is _NOT_THERE else indefinite(value) for value in values)
         message = f"it was {was}, and is {is_now}; a prediction resumes with the config that it began with"
         problems.append(Problem(message, path=path))
-    if problems:
+    if problems:  # one hint for all of them
         hint = f"Leave the inputs out, or start a new prediction. The run's config is {folder.config}."
         raise ConfigError([*problems[:-1], Problem(problems[-1].message, path=problems[-1].path, hint=hint)])

@@ -32,21 +32,11 @@ log = logging.getLogger("lighter")
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """The plan by which a fit resumes.
-
-    Attributes:
-        run: the run as it was.
-        state: the checkpoint that it resumes from.
-        take: what of that: one of `TAKES`.
-        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
-        safe: the mode that the command asks for.
-    """
-
-    run: Run
-    state: State
-    take: str
-    weights_only: bool = True
-    safe: SafeMode | None = None
+    run: Run  # as it was
+    state: State  # the checkpoint that it resumes from
+    take: str  # what of that: one of `TAKES`
+    weights_only: bool = True  # false if this command says that its checkpoint may hold objects
+    safe: SafeMode | None = None  # the mode that the command asks for
 
     @property
     def folder(self) -> RunFolder | None:
@@ -79,7 +69,7 @@ class ResumePlan:
         return self.csv_files.around(build)
 
     def prepare(self, module: LightningModule, trainer: pl.Trainer) -> None:
-        """See that the weights fit, and have the trainer take what it is to take.
+        """See that weights and limits fit, and have the trainer take what it is to take.
 
         Raises:
             CheckpointError: the weights are of another shape.
@@ -89,7 +79,8 @@ class ResumePlan:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if self.take != WEIGHTS:
             _refuse_limits(self.state, trainer, callbacks, self.run.id)
-        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
+        # a search for a learning rate or a batch size would run once more; `Trainer`'s own loops see to that
+        if self.take != WEIGHTS and not isinstance(trainer, Trainer):
             callbacks = [callback for callback in callbacks if not is_search(callback)]
         trainer.callbacks = [_TakesState(self), *callbacks]  # type: ignore[attr-defined]
         log.info("resumes with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)

@@ -99,6 +99,7 @@ def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a sharded checkpoint; resume from it with lighter fit --ckpt_path {path}")
+    # on `meta`, as nothing but names, shapes and counts is needed before the fit loads it
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise CheckpointError(f"{path} is no checkpoint of Lightning's")
