@@ -132,6 +132,7 @@ class Checkpoints:
 
 
 def _age(one: Checkpoint, *, by_step: bool) -> tuple[int, str, int, bool]:
+    # `last.ckpt` may be a copy of another one, saved at the same step and moment
     modified = one.path.stat().st_mtime_ns if one.path.exists() else 0
     saved = str(one.manifest.saved) if one.manifest is not None and by_step else ""
     return (one.step or 0) if by_step else 0, saved, modified, one.path.name == paths.LAST

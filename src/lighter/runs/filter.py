@@ -20,6 +20,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "=": operator.eq,
 }
 _FIELDS = ("seconds", "name", "status", "stage", "started")
+# of metrics whose direction nobody says; `--mode` overrules it
 _LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
 Row = Mapping[str, Any]
 
@@ -46,7 +47,7 @@ def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
 
 
 def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) -> list[Row]:
-    """Sort by a metric or a field, the lowest first; those without it last. Without a key, keep the order."""
+    """Sort by a metric or a field, the lowest first; those without it last. `RunError` if no run has it."""
     if key is None:
         return list(reversed(rows)) if reverse else list(rows)
     if key not in _FIELDS:
@@ -59,7 +60,8 @@ def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) ->
 def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "best") -> tuple[list[Row], str]:
     """Return the runs that have a metric, the best first, and whether low or high was taken to be good.
 
-    They are ranked by the value of the `best` or the `last` epoch, which their `metrics` then have.
+    They are ranked by the value of the `best` or the `last` epoch, which their `metrics` then have. `RunError` if no
+    run has the metric.
     """
     metric = full_name(metric, rows)
     mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")

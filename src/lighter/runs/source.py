@@ -91,7 +91,7 @@ def _add_patch(source: Source, secrets: Secrets) -> None:
 
 
 def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
-    total = 0
+    total = 0  # bytes: the folder may hold more small files than anybody wants in a run's folder
     for name in git(source.root, "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
         path = source.root / name
         is_source = path.suffix in _SOURCES and not path.is_symlink() and path.is_file()

@@ -64,9 +64,7 @@ class BaseWriter(Callback):
         ```
     """
 
-    format: Format | None = None
-    """The format of rows given to `add_rows`; None for a writer that writes all files in `write`."""
-
+    format: Format | None = None  # of the rows given to `add_rows`; None for a writer that writes all files in `write`
     path_argument: ClassVar = "path"  # as constructors call it, for messages
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -76,11 +74,10 @@ class BaseWriter(Callback):
         if is_remote(path):
             raise ModuleValueError(f"{type(self).__name__} writes to a disk; `{self.path_argument}` is {normal(path)}")
         self.path = on_disk(path) or Path(path)
-        self.resume = False
+        self.resume = self._resumes = False  # as asked for, and as there is something to resume
         self.samples: list[int] | None = None
         self.rank = 0
         self._part: Part | None = None
-        self._resumes = False
         self._count = 0
         self._noted: dict[str, Any] = {}  # about the batch, beside its samples
 
@@ -128,7 +125,6 @@ class BaseWriter(Callback):
         return self.path
 
     def has_begun(self, root: Path) -> bool:
-        """Return whether a run with this folder has begun to write."""
         path = root / self.rows_path
         return path.exists() or paths.has_progress(path)
 
@@ -144,7 +140,7 @@ class BaseWriter(Callback):
         root = Path(trainer.default_root_dir).absolute()
         # all processes take the first one's, as only that one knows the run's folder for certain
         self.path = Path(trainer.strategy.broadcast(str(root / self.path)))
-        others = [writer for writer in _writers(trainer) if writer is not self and root / writer.path == self.path]
+        others = [writer for writer in writers_of(trainer) if writer is not self and root / writer.path == self.path]
         if others:
             raise PredictionError(
                 f"{type(self).__name__} and {type(others[0]).__name__} both write {self.path}: give each a path of"
@@ -195,7 +191,7 @@ class BaseWriter(Callback):
             begin = self._part.resume if self._resumes else self._part.create
             begin(json.loads(json.dumps(about)))  # as it will be read back: tuples become lists
         # once for all writers, which have loaded their parts in `setup`; the one that is least far decides
-        writers = _writers(trainer)
+        writers = writers_of(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)
             if last.next > (0, 0):
@@ -281,7 +277,7 @@ class BaseWriter(Callback):
         part = self._part
         if part is not None and part.is_open and part.samples and self.rank == 0:
             log.info("%s is not whole: %d samples are in %s", self.path, part.samples, part.rows or part.progress)
-            if self is _writers(trainer)[-1]:
+            if self is writers_of(trainer)[-1]:
                 log.info("to go on: lighter predict --resume %s", trainer.default_root_dir)
         self.teardown(trainer, pl_module, "predict")
 
@@ -299,6 +295,6 @@ class BaseWriter(Callback):
         return Part(rows, paths.progress(self.rows_path, rank))
 
 
-def _writers(trainer: pl.Trainer) -> list[BaseWriter]:
+def writers_of(trainer: pl.Trainer) -> list[BaseWriter]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, BaseWriter)]

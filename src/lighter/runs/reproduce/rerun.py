@@ -168,8 +168,7 @@ def run_again(
 ) -> tuple[int, Run | None]:
     """Run the command, and return its exit code and the new run, if there is one.
 
-    Args:
-        look: called with the new run every second while it runs.
+    `look` is called with the new run every second while it runs.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RUN}
     environment[paths.REPRODUCES] = run.id
@@ -184,11 +183,9 @@ def run_again(
                 repeated = _started_by(process.pid, root)
                 if repeated is not None:
                     look(repeated)
-    except Stopped as stopped:
-        process.send_signal(stopped.signum)  # a second one within half a second, after Ctrl-C say, is the same request
-        process.wait()
-        raise
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt) as error:
+        if isinstance(error, Stopped):  # if both got it, after Ctrl-C say, the second is taken for the same request
+            process.send_signal(error.signum)
         process.wait()
         raise
     return process.returncode, _started_by(process.pid, root)

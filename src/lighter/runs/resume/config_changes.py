@@ -210,6 +210,7 @@ def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
     else:
         hint = rule.hint.format(path=change.written, was="null" if change.was is None else change.was)
     if change.written != change.path:
+        # the nearest place that is in the files: what is below it comes by the reference
         used = next(path for path in reversed(prefixes(change.path)) if now.merged.find(path) is not None)
         message = f"this was {was}, and is {is_now}, and `{used}` refers to it; {rule.reason}"
         hint += f" (or another value for {used}, without the reference)" if rule is _SCHEDULER else ""

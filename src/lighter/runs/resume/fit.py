@@ -92,15 +92,16 @@ def plan_resume(
         CheckpointError: it has no checkpoint that can be used.
         ConfigError: its state means nothing with these overrides.
     """
-    wrong = [Problem("only overrides are given here: the config is the run's", hint=word) for word in overrides
-             if not is_override(word)]  # fmt: skip
-    if wrong:
-        raise ConfigError(wrong)
+    others = [word for word in overrides if not is_override(word)]
+    if others:
+        message = "only overrides are given here: the config is the run's"
+        raise ConfigError([Problem(message, hint=word) for word in others])
     if paths.is_rank_zero():
         _refuse_run(run, overrides, take)
     state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
     now = read(inputs)
+    # a new fit of these weights would load the checkpoint that the config names over them
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
     refuse_changes(state.content, now, take, run.folder.config)

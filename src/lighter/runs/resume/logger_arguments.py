@@ -118,7 +118,7 @@ class CsvFiles:
         written = _writers(trainer) if is_rank_zero() else {}
         for file in [file for file in self.files if file in written]:
             names, rows = _rows(file)
-            before = state.logged.get(_key(file, self.folder)) if exact else None
+            before = state.counts("logged").get(_key(file, self.folder)) if exact else None
             kept = [row for row in rows if _is_before(row, state)] if before is None else rows[:before]
             if len(kept) < len(rows):
                 text = io.StringIO(newline="")
@@ -183,7 +183,7 @@ def _is_before(row: Mapping[str, str], state: State) -> bool:
     end = state.next_step
     # the steps of validation and test are counted apart from those of the training
     if evaluations and len(evaluations) == len(names):
-        end = state.steps_seen.get(f"{evaluations[0]['mode']}/{evaluations[0]['loader'] or 0}", end)
+        end = state.counts("steps_seen").get(f"{evaluations[0]['mode']}/{evaluations[0]['loader'] or 0}", end)
     with suppress(ValueError, KeyError):
         return int(row["step"]) < end
     return True

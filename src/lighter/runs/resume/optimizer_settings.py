@@ -103,6 +103,7 @@ def _settings(group: Mapping[str, Any]) -> Settings:
 
 
 def _is_plain(value: object) -> bool:
+    # a checkpoint keeps only these settings, as `weights_only` may refuse to load others
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or type(value) in (bool, int, float, str)

@@ -84,10 +84,9 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
     Raises:
         PredictionError: none of them has begun.
     """
-    from lighter.callbacks.writers.base import BaseWriter  # which most runs do without
+    from lighter.callbacks.writers.base import writers_of  # which most runs do without
 
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    writers = [callback for callback in callbacks if isinstance(callback, BaseWriter)]
+    writers = writers_of(trainer)
     root = Path(trainer.default_root_dir)
     if not any(writer.has_begun(root) for writer in writers):
         reason = "none of its writers has begun" if writers else "it has no writers (lighter.callbacks.CsvWriter, ...)"

@@ -110,7 +110,7 @@ class _TakesState(Callback):
         state = self.plan.state
         self.plan.csv_files.drop(state, trainer, exact=isinstance(trainer, Trainer) and trainer.exact_resume)
         if isinstance(pl_module, BaseModule):
-            pl_module.steps_seen = dict(state.steps_seen)
+            pl_module.steps_seen = dict(state.counts("steps_seen"))
 
 
 def _refuse_shapes(state: State, module: LightningModule) -> None:

@@ -48,16 +48,8 @@ class State:
         epoch = fit["epoch_progress"]["current"]
         return counted if epoch["processed"] == epoch["ready"] else counted + 1
 
-    @property
-    def steps_seen(self) -> Mapping[str, int]:
-        return self._counts("steps_seen")  # by mode and loader
-
-    @property
-    def logged(self) -> Mapping[str, int]:
-        """The number of rows in each CSV logger's file, by its path from the run's folder."""
-        return self._counts("logged")
-
-    def _counts(self, key: str) -> Mapping[str, int]:
+    def counts(self, key: str) -> Mapping[str, int]:
+        """Return `steps_seen`, by mode and loader, or `logged`: the rows of each CSV logger, by its path in the run."""
         counts: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get(key) or {}
         return counts
 
