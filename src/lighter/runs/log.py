@@ -43,10 +43,12 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
         handler.setFormatter(_Formatter(secrets or Secrets()))
         # the messages of those that propagate reach the root logger
         loggers = [one for one in map(logging.getLogger, _LOGGERS) if one is logging.root or not one.propagate]
+    # an object of its own, as the end of a log within another one would take the other's filter away
+    no_advertisement = _NoAdvertisement()
     for logger in loggers:
         logger.addHandler(handler)
     for name in _ADVERTISING:
-        logging.getLogger(name).addFilter(_is_no_advertisement)
+        logging.getLogger(name).addFilter(no_advertisement)
     lighter = logging.getLogger("lighter")
     level = lighter.level
     lighter.setLevel(logging.INFO)
@@ -58,14 +60,15 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
     finally:
         lighter.setLevel(level)
         for name in _ADVERTISING:
-            logging.getLogger(name).removeFilter(_is_no_advertisement)
+            logging.getLogger(name).removeFilter(no_advertisement)
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("💡 Tip")
+class _NoAdvertisement(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("💡 Tip")
 
 
 class _File(logging.FileHandler):

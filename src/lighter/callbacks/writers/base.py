@@ -74,7 +74,7 @@ class BaseWriter(Callback):
         if is_remote(path):
             raise ModuleValueError(f"{type(self).__name__} writes to a disk; `{self.path_argument}` is {normal(path)}")
         self.path = on_disk(path) or Path(path)
-        self.resume = self._resumes = False  # as asked for, and as there is something to resume
+        self.resume = self._resumes = False  # as asked; and if there is something to resume
         self.samples: list[int] | None = None
         self.rank = 0
         self._part: Part | None = None

@@ -140,7 +140,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
         # where no lock can be, no run can: that is said where one is made
-        if root.is_dir() and os.access(root, os.W_OK):
+        if os.path.isdir(root) and os.access(root, os.W_OK):
             # locked by the config, as a run that has only begun cannot be found: its config is not in its folder yet
             digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
             lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
