@@ -162,11 +162,6 @@ def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
     return (run for run in all_runs(root) if is_called(run.path, name))
 
 
-def unfinished(root: Path) -> Iterator[RunFolder]:
-    """Yield the runs under a root in which a prediction was stopped, the newest first."""
-    return (run for run in all_runs(root) if any(run.path.rglob(f"*{PROGRESS}")))
-
-
 def _by_first_file(folders: list[Path]) -> list[Path]:
     """Sort the runs of one second by when their configs were written, the newest first: names do not say it."""
 

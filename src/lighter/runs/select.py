@@ -96,7 +96,7 @@ def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:
         return f"{text} is no run's folder: it has no {paths.RECORD}"
     from lighter.config.problems import closest
 
-    # of the newest alone, as the comparison with thousands of names takes seconds
+    # of the newest alone: there may be thousands of runs
     near = closest(text, [name for folder in folders[:500] for name in _names(folder)])
     hint = near or f"The newest is {folders[0].id}; `lighter runs list` shows more."
     return f"no run under {root} is called `{text}`. {hint}"

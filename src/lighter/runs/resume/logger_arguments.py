@@ -34,35 +34,31 @@ _OF_EVALUATION = re.compile(r"(?P<mode>val|test)/.*/step(?:/dataloader_idx_(?P<l
 
 
 def continue_definitions(objects: Objects, run: Run, next_step: int) -> None:
-    """Exchange the definitions of the trainer's loggers for ones that name their earlier run.
-
-    Args:
-        next_step: the first step that will be logged.
-    """
+    """Exchange the definitions of the trainer's loggers for ones that name their earlier run."""
     recorded = run.facts.get("loggers") or []
     for index, path in enumerate(defined_loggers(objects)):
         before = recorded[index] if index < len(recorded) else {}
         # the record may be anybody's, and the version is a part of the path that the logger writes to
         if leads_out(before.get("version")) is not None:
             before = {}
+        known: dict[str, dict[str, Any]] = {
+            # without a version it takes a new one: Lightning deletes what it finds in another storage
+            "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
+            # `purge_step` hides what was logged from there on; the default metric would be logged at step 0 once more
+            "TensorBoardLogger": {
+                "version": before.get("version"),
+                "purge_step": next_step,
+                "default_hp_metric": False,
+            },
+            "WandbLogger": {"id": before.get("version"), "resume": "allow"},
+            "MLFlowLogger": {"run_id": before.get("run_id")},
+        }
         kinds = _kinds(objects.target_or_none(path))
-        arguments = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
-        if arguments is not None:
-            objects.add_arguments(path, arguments)
+        kind = next((kind for kind in kinds if kind in known), None)
+        if kind is not None and before.get("class") in kinds:
+            objects.add_arguments(path, known[kind])
         elif kinds:
             log.warning("%s cannot continue its earlier run and starts another", kinds[0])
-
-
-def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
-    known: dict[str, dict[str, Any]] = {
-        # without a version it takes a new one: Lightning deletes what it finds in another storage, which is not ours
-        "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
-        # `purge_step` hides what was logged from there on; the default metric would be logged at step 0 once more
-        "TensorBoardLogger": {"version": before.get("version"), "purge_step": next_step, "default_hp_metric": False},
-        "WandbLogger": {"id": before.get("version"), "resume": "allow"},
-        "MLFlowLogger": {"run_id": before.get("run_id")},
-    }
-    return next((known[kind] for kind in kinds if kind in known), None)
 
 
 def _kinds(target: object) -> list[str]:

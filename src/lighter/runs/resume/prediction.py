@@ -46,10 +46,11 @@ def stopped_prediction(
     if str(wanted) == "last":
         settings = read(inputs).expanded.plain().get("run") or {} if inputs else {}
         root = Path(settings.get("dir", paths.OUTPUTS)).expanduser()
-        newest = next(paths.unfinished(root), None)
+        stopped = (run.path for run in paths.all_runs(root) if any(run.path.rglob(f"*{paths.PROGRESS}")))
+        newest = next(stopped, None)
         if newest is None:
             raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
-        path = newest.path
+        path = newest
     folder = paths.go_on_in(path)
     if not folder.config.is_file():
         why = "has no config.yaml" if folder.path.is_dir() else "is not there"
