@@ -27,8 +27,8 @@ Accessor = int | str | Callable[[Any], Any] | None
 Accessors = Accessor | Sequence[Accessor] | Mapping[str, Accessor]
 Argument = int | str | None
 Arguments = Argument | Sequence[int | str] | Mapping[str | int, int | str]
+# the arguments for which `_target_` in a config names a function to use, not to call
 FUNCTIONS = ("input_transforms", "target_transforms", "pred_transforms")
-"""The arguments of adapters for which `_target_` in a config names a function to use, not to call."""
 
 
 class BatchAdapter:
@@ -57,10 +57,7 @@ class BatchAdapter:
         self.accessors = {"input": input_accessor, "target": target_accessor, "identifier": identifier_accessor}
         for name, accessor in self.accessors.items():
             _check_accessor(f"{name}_accessor", accessor, several=name != "identifier")
-        self.transforms = {
-            "input": transforms_of(input_transforms, "input_transforms"),
-            "target": transforms_of(target_transforms, "target_transforms"),
-        }
+        self.transforms = _transforms(input=input_transforms, target=target_transforms)
         if target_accessor is None and self.transforms["target"]:
             raise ModuleValueError("`target_transforms` is given, but there is no target: `target_accessor` is null")
 
@@ -70,22 +67,32 @@ class BatchAdapter:
         Raises:
             ModuleValueError: an accessor does not fit the batch; the message describes the batch.
         """
-        accessors = self.accessors
-        input = batch if accessors["input"] is None else _taken(batch, accessors["input"], "input_accessor")
-        target, identifier = (_taken(batch, accessors[name], f"{name}_accessor") for name in ("target", "identifier"))
-        input = apply_transforms(self.transforms["input"], input, "input_transforms")
-        return (
-            several_inputs(input) if isinstance(accessors["input"], (list, tuple, Mapping)) else input,
-            apply_transforms(self.transforms["target"], target, "target_transforms"),
-            identifier,
-        )
+        input, target, identifier = (_taken(batch, each, f"{name}_accessor") for name, each in self.accessors.items())
+        if self.accessors["input"] is None:  # the whole batch; of the others, None means that there is none
+            input = batch
+        input = _transformed(self.transforms, "input", input)
+        if isinstance(self.accessors["input"], (list, tuple, Mapping)):
+            input = several_inputs(input)
+        return input, _transformed(self.transforms, "target", target), identifier
+
+
+def _transforms(**given: Transforms) -> dict[str, list[Callable[[Any], Any]]]:
+    return {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
+
+
+def _transformed(transforms: Mapping[str, list[Callable[[Any], Any]]], name: str, value: Any) -> Any:
+    return apply_transforms(transforms[name], value, f"{name}_transforms")
+
+
+def _entries(several: object) -> list[tuple[Any, Any]] | None:
+    """Return the entries of a list, tuple or dict, by index or key; None of any other value."""
+    if isinstance(several, Mapping):
+        return list(several.items())
+    return list(enumerate(several)) if isinstance(several, (list, tuple)) else None
 
 
 def _check_accessor(name: str, accessor: object, *, several: bool) -> None:
-    """Refuse an invalid accessor; a list or dict of accessors is valid if there may be several values."""
-    inner = list(accessor.items()) if isinstance(accessor, Mapping) else None
-    if isinstance(accessor, (list, tuple)):
-        inner = list(enumerate(accessor))
+    inner = _entries(accessor)
     if inner is not None and several:
         if not inner or not all(isinstance(key, (str, int)) for key, _ in inner):
             raise ModuleValueError(
@@ -102,7 +109,6 @@ def _check_accessor(name: str, accessor: object, *, several: bool) -> None:
 
 
 def _taken(batch: Any, accessor: Any, name: str) -> Any:
-    """Take values out of a batch by an accessor: a tuple for a list of accessors, a dict for a dict."""
     if accessor is None:
         return None
     if isinstance(accessor, Mapping):
@@ -141,15 +147,14 @@ class ArgumentsAdapter:
         input_transforms: Transforms = None,
     ) -> None:
         self.arguments = {"pred": pred_argument, "target": target_argument, "input": input_argument}
-        given = {"pred": pred_transforms, "target": target_transforms, "input": input_transforms}
-        self.transforms = {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
+        self.transforms = _transforms(pred=pred_transforms, target=target_transforms, input=input_transforms)
         passed = [each for name, argument in self.arguments.items() for each in _passed(name, argument)]
-        self._check(passed)
+        self._refuse(passed)
         positional = [each for each in passed if isinstance(each.position, int)]
         self.positional = sorted(positional, key=lambda each: each.position)
         self.named = [each for each in passed if isinstance(each.position, str)]
 
-    def _check(self, passed: Sequence[_Passed]) -> None:
+    def _refuse(self, passed: Sequence[_Passed]) -> None:
         for name, argument in self.arguments.items():
             if argument is None and self.transforms[name]:
                 raise ModuleValueError(
@@ -175,8 +180,16 @@ class ArgumentsAdapter:
         """
         values = {"input": input, "target": target, "pred": pred}
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
-            values[name] = apply_transforms(self.transforms[name], values[name], f"{name}_transforms")
-            self._check_count(name, values[name])
+            values[name] = _transformed(self.transforms, name, values[name])
+            argument = self.arguments[name]
+            # a value too many would be lost silently
+            if isinstance(argument, (list, tuple)) and not (
+                isinstance(values[name], (list, tuple)) and len(values[name]) == len(argument)
+            ):
+                raise ModuleValueError(
+                    f"`{name}_argument` has {len(argument)} places, for a list or tuple of as many; {name} is "
+                    f"{describe(values[name])}"
+                )
         # by label, for the message of an error
         args = {each.label: each.of(values[each.name]) for each in self.positional}
         kwargs = {str(each.position): each.of(values[each.name]) for each in self.named}
@@ -185,38 +198,24 @@ class ArgumentsAdapter:
         except (TypeError, ValueError, RuntimeError) as error:
             shown = [f"{label}: {describe(value)}" for label, value in args.items()]
             shown += [f"{each.position}={each.label}: {describe(kwargs[str(each.position)])}" for each in self.named]
-            add_note(
-                error, f"the {self.key} {'were' if self.key == 'metrics' else 'was'} called with ({', '.join(shown)})"
-            )
+            was = "were" if self.key == "metrics" else "was"
+            add_note(error, f"the {self.key} {was} called with ({', '.join(shown)})")
             raise
-
-    def _check_count(self, name: str, value: object) -> None:
-        """Check that a list of positions is for as many values: one too many would be lost silently."""
-        argument = self.arguments[name]
-        if isinstance(argument, (list, tuple)) and not (
-            isinstance(value, (list, tuple)) and len(value) == len(argument)
-        ):
-            raise ModuleValueError(
-                f"`{name}_argument` has {len(argument)} places, for a list or tuple of as many; {name} is "
-                f"{describe(value)}"
-            )
 
 
 @dataclass(frozen=True)
 class _Passed:
-    """One argument of a call: the value that it is from (pred, say), the key in that, and its position or name."""
+    """One argument of a call."""
 
-    name: str
-    key: int | str | None
-    position: Any
+    name: str  # the value that it is from: pred, target or input
+    key: int | str | None  # in that value, if it is one of several in it
+    position: Any  # or the name of the keyword
 
     @property
     def label(self) -> str:
-        """Return the name that messages use: `target`, or `target[length]`."""
         return self.name if self.key is None else f"{self.name}[{self.key}]"
 
     def of(self, value: object) -> Any:
-        """Return the value to pass."""
         if self.key is None:
             return value
         values = dict(enumerate(value)) if isinstance(value, (list, tuple)) else value
@@ -228,16 +227,12 @@ class _Passed:
 
 
 def _passed(name: str, argument: object) -> list[_Passed]:
-    """Return the arguments that pred, target or input become: one, or one for each of several values in it."""
     if argument is None:
         return []
-    several = list(argument.items()) if isinstance(argument, Mapping) else [(None, argument)]
-    if isinstance(argument, (list, tuple)):
-        several = list(enumerate(argument))
-    positions = [
-        position for _, position in several if isinstance(position, (int, str)) and not isinstance(position, bool)
-    ]
-    if not positions or len(positions) < len(several):
+    several = _entries(argument)
+    if several is None:
+        several = [(None, argument)]
+    if not several or any(isinstance(item, bool) or not isinstance(item, (int, str)) for _, item in several):
         raise ModuleTypeError(
             f"`{name}_argument` is a position, the name of a keyword, or null, or a list or dict of positions and"
             f" keywords; found {describe(argument)}"
@@ -248,14 +243,9 @@ def _passed(name: str, argument: object) -> list[_Passed]:
 class CriterionAdapter(ArgumentsAdapter):
     """Call the criterion.
 
-    Args:
-        pred_argument: where the prediction goes: a position, a keyword, or None if it is not passed. A list or dict of
-            these passes the values of a tuple, list or dict separately: `{start: 0, end: end_logits}`.
-        target_argument: the same for the target.
-        input_argument: the same for the input.
-        pred_transforms: applied to the prediction before.
-        target_transforms: applied to the target before.
-        input_transforms: applied to the input before.
+    `pred_argument`, `target_argument` and `input_argument` say where each goes: a position, a keyword, or None if it is
+    not passed. A list or dict of these passes the values of a tuple, list or dict separately:
+    `{start: 0, end: end_logits}`. `pred_transforms` and so on are applied before.
     """
 
     key = "criterion"
@@ -278,13 +268,10 @@ class LoggingAdapter:
         target_transforms: Transforms = None,
         pred_transforms: Transforms = None,
     ) -> None:
-        given = {"input": input_transforms, "target": target_transforms, "pred": pred_transforms}
-        self.transforms = {name: transforms_of(value, f"{name}_transforms") for name, value in given.items()}
+        self.transforms = _transforms(input=input_transforms, target=target_transforms, pred=pred_transforms)
 
     def __call__(self, input: Any, target: Any, pred: Any) -> tuple[Any, Any, Any]:
         """Return the changed input, target and prediction."""
-        input, target, pred = (
-            apply_transforms(self.transforms[name], value, f"{name}_transforms")
-            for name, value in (("input", input), ("target", target), ("pred", pred))
-        )
-        return input, target, pred
+        input = _transformed(self.transforms, "input", input)
+        target = _transformed(self.transforms, "target", target)
+        return input, target, _transformed(self.transforms, "pred", pred)

@@ -1,17 +1,4 @@
-"""`Freezer`: freeze parameters until some step or epoch, or for the whole run.
-
-How it freezes, and why:
-
-- After the optimizers are built (`on_fit_start`), so that they hold what trains later. A frozen parameter has
-  `requires_grad` False and no gradient: its backward pass is saved, and optimizers leave it alone, their momentum and
-  weight decay included.
-- A normalization layer that is frozen as a whole is in eval mode, so its running statistics do not change. This is set
-  again before every batch, since any code may call `train()`.
-- The trainer's step and epoch say what is due, so a resumed run needs no state of ours.
-- DDP decides what to synchronize when it wraps the module. After a change the module is wrapped again, so that frozen
-  parameters cost neither a backward pass nor communication there either.
-- Parameters that are frozen when the run ends stay frozen. A Freezer of a later run knows that it was not the user.
-"""
+"""`Freezer`: freeze parameters until some step or epoch, or for the whole run."""
 
 from __future__ import annotations
 
@@ -46,7 +33,8 @@ class Freezer(Callback):
 
     A name is that of a module or a parameter as `named_parameters()` spells it: inside `network` (or `model`) of a
     `LighterModule` and a `System`, inside the module itself of a plain `LightningModule`. What is frozen has no
-    gradient; normalization layers that are frozen as a whole keep their running statistics. Dropout stays as it is.
+    gradient, so optimizers leave it alone, their momentum and weight decay included. Normalization layers that are
+    frozen as a whole are in eval mode, and keep their running statistics. Dropout stays as it is.
     Parameters that the Freezer did not freeze, your own frozen ones included, stay as they are. Parameters that are
     frozen when the run ends stay frozen.
 
@@ -101,7 +89,7 @@ class Freezer(Callback):
         return next((str(group.until) for group in self._frozen if id(parameter) in group.taken), None)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze, now that the optimizers are built."""
+        # here, as the optimizers are built by now and hold what trains later
         model = trainer.strategy.model
         if model is not pl_module and not isinstance(model, DistributedDataParallel):
             raise MisfitError(
@@ -116,7 +104,7 @@ class Freezer(Callback):
         self._freeze(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what is frozen, now that the step and the epoch of a resumed run are known."""
+        # here, as the step and the epoch of a resumed run are known by now; they say what is due, so we save no state
         for group in self._thaw_due(trainer):
             log.info("Freezer: trains from the start: %s", group)
         for group in self._frozen:
@@ -127,13 +115,11 @@ class Freezer(Callback):
         self._settle(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Thaw what trains from this epoch on."""
         self._advance(trainer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Thaw what trains from this step on; keep frozen what does not."""
         if batch_idx == 0:  # other callbacks may have changed what trains in this epoch
             self._freeze(trainer)
         self._advance(trainer)
@@ -142,17 +128,15 @@ class Freezer(Callback):
             _warn_of_idle(pl_module, thawed, trainer.optimizers)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Release the layers, as the run is over."""
         self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Release the layers, as the run is over."""
+        # the parameters stay frozen, marked so that a Freezer of a later run knows that it was not the user
         groups, self._frozen, self._thawed, self._changed = self._frozen, [], [], False
         for group in groups:
             group.leave()
 
     def _freeze(self, trainer: pl.Trainer) -> None:
-        """Freeze what trains, or was made to train again by other code."""
         others, step, epoch = self._taken_by_others(trainer), trainer.global_step, trainer.current_epoch
         for group in self._frozen:
             if not group.until.is_past(step, epoch):
@@ -164,7 +148,6 @@ class Freezer(Callback):
         self._settle(trainer)
 
     def _thaw_due(self, trainer: pl.Trainer) -> list[Frozen]:
-        """Thaw the groups that are due, and return them."""
         if not self._frozen:
             return []
         step, epoch = trainer.global_step, trainer.current_epoch
@@ -178,10 +161,12 @@ class Freezer(Callback):
         return due
 
     def _settle(self, trainer: pl.Trainer) -> None:
-        """Keep the layers' statistics, and have DDP wrap the module again: once, after the last of several Freezers."""
+        # before every batch, as any code may call `train()`, which has normalization layers change their statistics
         for group in self._frozen:
             group.hold_layers()
         freezers = _freezers(trainer)
+        # DDP decides what to synchronize when it wraps the module. It wraps it again after a change, once for several
+        # Freezers, so that frozen parameters cost neither a backward pass nor communication there either.
         if self is freezers[-1] and any(freezer._changed for freezer in freezers):
             strategy = trainer.strategy
             if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
@@ -201,7 +186,7 @@ def _freezers(trainer: pl.Trainer) -> list[Freezer]:
 
 
 def _warn_of_idle(module: nn.Module, thawed: Sequence[Frozen], optimizers: Sequence[Optimizer]) -> None:
-    """Warn of thawed parameters that do not train: an optimizer has only what it was built with."""
+    # an optimizer has only what it was built with
     known = {id(item) for one in optimizers for group in one.param_groups for item in group["params"]}
     idle = {id(item) for group in thawed for item in group.parameters if item.requires_grad} - known
     named = [(as_written(name), id(item)) for name, item in module.named_parameters()]
@@ -235,7 +220,6 @@ def _count(argument: str, given: object, example: str = _EXAMPLE) -> int | None:
 
 
 def _schedule(given: object) -> dict[Name, int]:
-    """Return the epoch from which on each name trains."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not given:

@@ -23,7 +23,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.replace(aside, path)
         sweep(path.parent)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:  # of a full disk, say
+        # a full disk is an error without a name, as it is found in writing and not in opening
+        if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         with suppress(OSError):
             aside.unlink()
@@ -31,7 +32,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a regular file. Anything else of that name is an error at once: to open a FIFO would wait for a writer.
+    """Read a regular file.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -40,6 +41,7 @@ def read_text(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         raise OSError(errno.EINVAL, "it is a link to nothing", str(path))
 
+    # to open a FIFO would wait for a writer
     def without_waiting(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -51,6 +53,7 @@ def read_text(path: Path) -> str:
 
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, where the system can do that."""
+    # to sync a renamed file alone keeps its bytes, and may lose its name when the machine stops
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

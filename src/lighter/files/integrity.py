@@ -1,9 +1,4 @@
-"""Verify that a checkpoint's bytes are those that were saved, and if not, tell what happened to them.
-
-By the CRC-32 in its manifest, or by those that every zip archive has of its entries, so Lightning's own checkpoints
-too. Reading takes half the time of the SHA-256 that was here before. The entries' alone miss flips in the padding,
-which nobody reads, and in the directory, of which torch may load something else.
-"""
+"""Verify that a checkpoint's bytes are those that were saved, and if not, tell what happened to them."""
 
 from __future__ import annotations
 
@@ -22,7 +17,8 @@ from lighter.files.manifest import CRC_SIZE, END_SIZE, LAST_LINE, Manifest, last
 
 _ARCHIVE = b"PK\x03\x04"
 _END = b"PK\x05\x06"
-_FOLDER = 0x10  # of an entry's attributes in MS-DOS: torch then reads nothing of it, and leaves its memory as it is
+# of an entry's attributes in MS-DOS: torch then reads nothing of it, and leaves its memory as it is
+_FOLDER = 0x10
 _CHUNK = 1 << 20
 _ALTERED = "its bytes are not those that were saved"
 _ELEMENT_SIZES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4}
@@ -58,38 +54,46 @@ def _verified(path: Path, identity: tuple[int, ...]) -> Manifest | None:
 
 
 def _examine(file: IO[bytes], size: int) -> tuple[str | None, Manifest | None]:
-    """Return what is wrong with a file, and its manifest."""
     if not size:
         return "it is empty", None
     begin, tail = file.read(len(_ARCHIVE)), tail_of(file)
     end, signature = tail.rfind(_END), LAST_LINE.search(tail)
     if signature is None and not _ARCHIVE.startswith(begin):
         return None, None  # safetensors, a pickle of a torch of the last decade, or no checkpoint
+    # every archive ends with a record of fixed size, so a file without one was cut off
     if signature is None and not 0 <= end <= len(tail) - END_SIZE:
-        return _torn(file, size), None
+        return _cut(size, _size_by_pickle(file), "about "), None
     if signature is None:
         comment_size = struct.unpack_from("<H", tail, end + END_SIZE - 2)[0]
         expected = size - len(tail) + end + END_SIZE + comment_size
         if size < expected or comment_size:  # nobody but Lighter gives an archive of torch's a comment
             return _cut(size, expected), None
+    # earlier versions signed with SHA-256, and Lightning's own files have no signature: their entries are checked
     is_signed = signature is not None and signature[1].startswith(b"crc32")
-    is_intact = _crc_line_of(file, size) == tail[-CRC_SIZE:] if is_signed else _are_entries_intact(file)
+    if is_signed:  # a CRC-32 of all bytes takes half the time of the SHA-256 that was here before
+        file.seek(0)
+        crc = crc_of_next(file, size - CRC_SIZE)
+        if crc is None:
+            raise OSError("it ends while it is read")
+        is_intact = last_line(crc) == tail[-CRC_SIZE:]
+    else:
+        is_intact = _are_entries_intact(file)
     return (None, manifest_in(tail)) if is_intact else (_ALTERED, None)
 
 
-def _crc_line_of(file: IO[bytes], size: int) -> bytes:
-    crc, rest, buffer = 0, size - CRC_SIZE, memoryview(bytearray(_CHUNK))
-    file.seek(0)
-    while rest > 0:
-        count = file.readinto(buffer[: min(rest, _CHUNK)])  # type: ignore[attr-defined]
+def crc_of_next(file: IO[bytes], size: int) -> int | None:
+    """Return the CRC-32 of the next bytes of a file; None if it has fewer."""
+    crc, buffer = 0, memoryview(bytearray(max(0, min(size, _CHUNK))))
+    while size > 0:
+        count = file.readinto(buffer[: min(size, _CHUNK)])  # type: ignore[attr-defined]
         if not count:
-            raise OSError("it ends while it is read")
-        crc = zlib.crc32(buffer[:count], crc)
-        rest -= count
-    return last_line(crc)
+            return None
+        crc, size = zlib.crc32(buffer[:count], crc), size - count
+    return crc
 
 
 def _are_entries_intact(file: IO[bytes]) -> bool:
+    # their CRCs miss flips in the padding, which nobody reads, and in the directory, which may lead torch elsewhere
     try:
         with ZipFile(file) as archive:
             entries = archive.infolist()
@@ -104,37 +108,30 @@ def _are_entries_intact(file: IO[bytes]) -> bool:
         return False
 
 
-def _cut(size: int, expected: int) -> str:
-    """Describe a file that does not end as it should, of which is known where that is."""
-    if size >= expected:
-        return f"it has {size - expected:,} bytes more than were saved" if size > expected else _ALTERED
-    return _in_megabytes(size, expected, "") or f"it ends after {size:,} of {expected:,} bytes"
-
-
-def _torn(file: IO[bytes], size: int) -> str:
-    """Describe an archive without its end."""
-    expected = _size_by_pickle(file)
-    about = _in_megabytes(size, expected, "about ") if expected is not None and expected > size else None
-    return about or f"it ends at byte {size:,}, too early"
-
-
-def _in_megabytes(size: int, expected: int, about: str) -> str | None:
-    """Tell where a file ends in megabytes, if those differ."""
+def _cut(size: int, expected: int, about: str = "") -> str:
+    """Describe a file that does not end where it should, or, by an estimate, `about` there."""
     short = [f"{count / 1e6:.1f}" for count in (size, expected)]
-    return f"it ends after {short[0]} of {about}{short[1]} MB" if expected > 1e6 and short[0] != short[1] else None
+    if size < expected and expected > 1e6 and short[0] != short[1]:
+        return f"it ends after {short[0]} of {about}{short[1]} MB"
+    if about:
+        return f"it ends at byte {size:,}, too early"
+    if size < expected:
+        return f"it ends after {size:,} of {expected:,} bytes"
+    return f"it has {size - expected:,} bytes more than were saved" if size > expected else _ALTERED
 
 
-def _size_by_pickle(file: IO[bytes]) -> int | None:
-    """Estimate how large a torn archive was, by the storages that the pickle at its beginning names."""
+def _size_by_pickle(file: IO[bytes]) -> int:
+    """Estimate how large a torn archive was, by the storages that the pickle at its beginning names; 0 if unknown."""
     file.seek(0)
     try:
+        # the lengths of the first entry's name and extra field, which stand between its header and the pickle
         name, extra = struct.unpack("<HH", file.read(30)[26:])
         file.seek(30 + name + extra)
         pickled = _Storages(file)
         pickled.load()
         return file.tell() + sum(pickled.sizes.values())
     except Exception:  # noqa: BLE001  what a torn pickle may raise has no end
-        return None
+        return 0
 
 
 class _Storages(pickle.Unpickler):
@@ -145,11 +142,9 @@ class _Storages(pickle.Unpickler):
         self.sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the name of a storage's type, and a stand-in for everything else."""
         return name if name.endswith("Storage") else _Anything
 
     def persistent_load(self, pid: Any) -> None:
-        """Note a storage: its type, key, location and number of elements."""
         _, kind, key, _, count = pid
         self.sizes[key] = count * _ELEMENT_SIZES.get(kind.removesuffix("Storage"), 1)
 

@@ -1,8 +1,5 @@
 """Exclusive locks on files, which end with the process that holds them, however it ends.
 
-`flock` belongs to the open file, and a forked child shares that: dataloader workers outlive a killed parent by seconds
-and would keep its lock. So children close their copies as they are born. POSIX record locks are not inherited, but end
-when the process closes any other descriptor of the file, and whoever copies or hashes a folder does that.
 A lock is the kernel's, so a copied or left file is not locked. It works across hosts where the file system's do.
 
 The package `filelock` is not used: before version 4 forked children keep its locks, and where there is no `flock` it
@@ -19,7 +16,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -36,9 +33,8 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # another host name is a container's, and shared ones. NFS and Lustre say it in their options; others are not known.
 _LOCK_FOR_ALL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "ceph", "gpfs", "gfs2", "ocfs2"}
 _LOCK_FOR_A_HOST = {"nolock", "local_lock=flock", "local_lock=all"}  # options of NFS
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_PATIENCE = 10.0  # seconds
-_PAUSE = 0.02
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows does not have
+_PATIENCE, _PAUSE = 10.0, 0.02  # seconds
 _MOUNTS = Path("/proc/self/mountinfo")
 
 _descriptors: dict[str, int] = {}
@@ -46,9 +42,6 @@ _descriptors: dict[str, int] = {}
 
 def acquire(path: Path, *, create: bool = True) -> bool:
     """Lock a file for this process; False where the file system has no locks, and processes are not kept apart.
-
-    Args:
-        create: whether to make the file if it does not exist.
 
     Raises:
         BlockingIOError: another process has it, or this one.
@@ -84,7 +77,7 @@ def release(path: Path, *, remove: bool = False) -> None:
 
 
 def excludes_other_hosts(path: Path) -> bool:
-    """Return whether this process holds a lock, and no process on another host can have it at the same time."""
+    """Return whether this process holds a lock that no process on another host can have at the same time."""
     if os.path.abspath(path) not in _descriptors:
         return False
     kind, options = _file_system(path)
@@ -94,33 +87,26 @@ def excludes_other_hosts(path: Path) -> bool:
 
 
 def _file_system(path: Path) -> tuple[str, set[str]]:
-    """Return type and options of the file system that a file is on; empty where nobody tells."""
     system, longest, resolved = ("", set[str]()), 0, path.resolve()
     with suppress(OSError):
         for line in _MOUNTS.read_text(errors="replace").splitlines():
             mount, _, description = line.partition(" - ")
             kind, *_, options = description.split()
-            # a space in it is \040
+            # a space in a path is written as \040
             point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4]))
+            # of mounts at one point, the last one covers the others
             if resolved.is_relative_to(point) and len(point.parts) >= longest:
                 system, longest = (kind, {*options.split(",")}), len(point.parts)
     return system
 
 
-@contextmanager
-def owned(folder: Path, name: str) -> Iterator[None]:
+def owned(folder: Path, name: str) -> AbstractContextManager[None]:
     """Be the only process that writes into a run's folder, for a while.
-
-    The first process of a distributed run holds the lock for all of them.
-
-    Args:
-        name: what the message calls the run.
 
     Raises:
         RunError: another process is; nothing was changed.
     """
-    with only_one(folder.absolute() / LOCK, name, "two processes cannot share its folder"):
-        yield
+    return only_one(folder.absolute() / LOCK, name, "two processes cannot share its folder")
 
 
 @contextmanager
@@ -130,13 +116,17 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
     Raises:
         RunError: another process has it.
     """
-    if not is_rank_zero():
+    if not is_rank_zero():  # the first process of a distributed run holds the lock for all of them
         yield
         return
     try:
         existed = path.exists()
         if _acquire_unless_held(path):
-            _sign(path)
+            facts = {**this_process(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+            with suppress(OSError):  # a full disk: the lock holds, and only its holder has no name
+                descriptor = _descriptors[os.path.abspath(path)]
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(facts).encode(), 0)
         else:
             log.warning("%s is on a file system without locks: only its record tells who uses the run", path.parent)
             if not existed:
@@ -160,6 +150,7 @@ def only_one(path: Path, name: str, why: str) -> Iterator[None]:
 @contextmanager
 def waited_for(path: Path) -> Iterator[None]:
     """Hold a lock for a moment, after others that hold it; after some seconds, continue without it."""
+    # a tag that might be lost is better than a command that waits forever for a process that hangs
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
         try:
@@ -178,6 +169,8 @@ def _flock(descriptor: int) -> bool:
         import fcntl
     except ImportError:  # Windows: two processes are not kept apart there, but by the records of runs
         return False
+    # not a POSIX record lock, which ends when the process closes any other descriptor of the file, as whoever copies or
+    # hashes a folder does
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -196,45 +189,26 @@ def _is_of(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _sign(path: Path) -> None:
-    """Write into the file who holds it."""
-    facts = {**this_process(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
-    with suppress(OSError):
-        descriptor = _descriptors[os.path.abspath(path)]
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(facts).encode(), 0)
-
-
 def _acquire_unless_held(path: Path) -> bool:
-    """Acquire a lock, after a while if no living process has signed it.
-
-    A process that has just taken it may not have signed yet, and a child that a killed holder has just forked
-    may not have closed its copy yet.
-
-    Raises:
-        BlockingIOError: another process has it; its text says which.
-    """
+    # A process that has just taken it may not have signed yet, and a child that a killed holder has just forked may not
+    # have closed its copy yet. So an unsigned lock is asked for again, for a while.
     until = time.monotonic() + _PATIENCE
     while True:
         try:
             return acquire(path)
         except BlockingIOError as error:
-            holder = _holder(path)
+            holder = None
+            with suppress(OSError, ValueError, TypeError, KeyError):  # not signed yet, or only in part
+                facts = json.loads(path.read_bytes())
+                if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
+                    holder = f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
             if holder or time.monotonic() > until:
                 raise BlockingIOError(error.errno, holder or "in another process") from None
         time.sleep(_PAUSE)
 
 
-def _holder(path: Path) -> str | None:
-    """Return the living process that has signed a lock, in words."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        facts = json.loads(path.read_bytes())
-        if not is_gone(facts["host"], facts["pid"], facts["process_started"]):
-            return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    return None
-
-
 def _close_in_child() -> None:
+    # a child shares the open file, and with it the lock: dataloader workers outlive a killed parent by seconds
     for descriptor in _descriptors.values():
         with suppress(OSError):
             os.close(descriptor)

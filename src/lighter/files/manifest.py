@@ -34,48 +34,35 @@ CRC_SIZE = len(b"\ncrc32:12345678\n")
 
 @dataclass(frozen=True)
 class Manifest:
-    """Facts that a checkpoint file states about itself.
+    """Facts that a checkpoint file states about itself."""
 
-    Attributes:
-        size: the archive's bytes, up to the manifest.
-        step: the optimizer's steps.
-        epoch: the epoch that it was saved in, from 0.
-        config: the SHA-256 of the run's config; None where the run has none.
-        versions: of the packages that made it.
-        saved: when, in ISO 8601.
-        complete: whether a training can be resumed from it, or it has the model only.
-        best: of each callback that monitors a value, the best file so far: `monitor`, `score`, and `path` relative to
-            the folder of this one.
-    """
-
-    size: int | None = None
-    step: int | None = None
-    epoch: int | None = None
-    config: str | None = None
-    versions: Mapping[str, str | None] | None = None
-    saved: str | None = None
-    complete: bool | None = None
+    size: int | None = None  # the archive's bytes, up to the manifest
+    step: int | None = None  # the optimizer's steps
+    epoch: int | None = None  # the epoch that it was saved in, from 0
+    config: str | None = None  # the SHA-256 of the run's config
+    versions: Mapping[str, str | None] | None = None  # of the packages that made it
+    saved: str | None = None  # when, in ISO 8601
+    complete: bool | None = None  # whether a training can be resumed from it, or it has the model only
+    # of each callback that monitors a value, the best file so far: `monitor`, `score`, and `path` from this folder
     best: Sequence[Mapping[str, object]] = ()
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
-        """Parse a file's JSON; fields that another version of Lighter added are left out."""
         try:
             facts = json.loads(text)
         except ValueError:  # of a file that was altered on purpose
             facts = {}
+        # another version of Lighter may have added fields
         return cls(**{field.name: facts[field.name] for field in fields(cls) if field.name in facts})
 
 
 def sealed(end: bytes, crc: int, manifest: Manifest) -> bytes:
     """Return the end of a file: the record that ends its archive, with the manifest as its comment.
 
-    Args:
-        end: that record, without a comment.
-        crc: the CRC-32 of all bytes before it.
-        manifest: the facts.
+    `crc` is the CRC-32 of all bytes before that record.
     """
     text = BEGIN + json.dumps(asdict(manifest)).encode()
+    # the record ends with the length of its comment, 0 so far
     signed = end[:-2] + struct.pack("<H", len(text) + CRC_SIZE) + text
     return signed + last_line(zlib.crc32(signed, crc))
 

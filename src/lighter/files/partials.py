@@ -26,32 +26,26 @@ def partial_of(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Delete the partial files of processes that are gone, and return their paths.
-
-    A process on another machine, or in another container, cannot be asked; its file is deleted when it has not
-    changed for a day.
-    """
+    """Delete the partial files of processes that are gone, and return their paths."""
     swept = []
     with suppress(OSError):  # no folder, or none of ours
-        for path in [entry for entry in folder.iterdir() if _NAME.fullmatch(entry.name)]:
-            with suppress(OSError):
-                if _is_left(path):
+        for path, name in [(path, _NAME.fullmatch(path.name)) for path in folder.iterdir()]:
+            with suppress(OSError):  # of another process that sweeps here now
+                if name is not None and _is_left(path, name):
                     path.unlink()
                     swept.append(path)
     return swept
 
 
-def _is_left(path: Path) -> bool:
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return False
-    if match["place"] == _place() and match["began"] != _UNKNOWN:
-        return _began(int(match["pid"])) != match["began"]
+def _is_left(path: Path, name: re.Match[str]) -> bool:
+    if name["place"] == _place() and name["began"] != _UNKNOWN:
+        return _began(int(name["pid"])) != name["began"]
+    # a process on another machine, or in another container, cannot be asked
     return time.time() - path.stat().st_mtime > _OLD
 
 
 def _place() -> str:
-    """Identify the machine, or the container on it, in which process ids are unique."""
+    # the machine, or the container on it, in which process ids are unique
     namespace = ""
     with suppress(OSError):
         namespace = os.readlink("/proc/self/ns/pid")

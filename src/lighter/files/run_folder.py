@@ -50,11 +50,8 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 PREDICTIONS = "predictions"
-ARRAYS = "arrays"
 PROGRESS = ".progress"
 PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
-LR_CURVE = "lr.csv"
-LR_PLOT = "lr.png"
 
 REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable with the id of the run that another one repeats
 OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
@@ -63,13 +60,19 @@ _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
 
 
+class _Entry:
+    """The path of a file or folder in a run's folder, as an attribute of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, claimed by it alone; its files are described above.
-
-    Attributes:
-        id: the folder below that of all runs: `2026-11-22/14-03-55-digits`.
-    """
+    """The folder of one run, claimed by it alone; its `id` is `2026-11-22/14-03-55-digits`."""
 
     path: Path
 
@@ -81,47 +84,18 @@ class RunFolder:
     def id(self) -> str:
         return f"{self.path.absolute().parent.name}/{self.path.name}"
 
-    @property
-    def record(self) -> Path:
-        return self.path / RECORD
-
-    @property
-    def config(self) -> Path:
-        return self.path / CONFIG
-
-    @property
-    def log(self) -> Path:
-        return self.path / LOG
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / METRICS
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / CHECKPOINTS
-
-    @property
-    def predictions(self) -> Path:
-        return self.path / PREDICTIONS
-
-    @property
-    def arrays(self) -> Path:
-        return self.path / ARRAYS
-
-    @property
-    def lr_curve(self) -> Path:
-        return self.path / LR_CURVE
-
-    @property
-    def lr_plot(self) -> Path:
-        return self.path / LR_PLOT
+    record = _Entry(RECORD)
+    config = _Entry(CONFIG)
+    log = _Entry(LOG)
+    metrics = _Entry(METRICS)
+    checkpoints = _Entry(CHECKPOINTS)
+    predictions = _Entry(PREDICTIONS)
+    arrays = _Entry("arrays")
+    lr_curve = _Entry("lr.csv")
+    lr_plot = _Entry("lr.png")
 
     def abandon(self) -> None:
-        """Remove the folder of a run that did not start, if there is nothing in it but what we wrote.
-
-        The day's folder is removed too if it had no other. Only the first process does this.
-        """
+        """Remove the folder of a run that did not start, if there is nothing in it but what we wrote."""
         if not is_rank_zero():
             return
         release(self.path / LOCK, remove=True)  # NFS keeps the name of an open file, and so the folder
@@ -132,17 +106,14 @@ class RunFolder:
                 for path in self.path.iterdir():
                     path.unlink()
             self.path.rmdir()
-            self.path.parent.rmdir()
+            self.path.parent.rmdir()  # the day's, if it has no other run
 
 
 def claim(root: Path, name: str) -> RunFolder:
-    """Make a new folder `root/DATE/TIME-NAME` that no other process has.
-
-    Two runs of one second and name get `TIME-NAME` and `TIME-NAME.2`. The other processes of a distributed run get
-    the folder of rank 0 if that started them; `engine/claim.py` tells those of torchrun. Any other gets a path that is
-    not made: what only rank 0 writes is in rank 0's folder, and Lightning tells them where checkpoints are.
-    """
+    """Make a new folder `root/DATE/TIME-NAME`, or `TIME-NAME.2` and so on, that no other process has."""
     if not is_rank_zero():
+        # The folder of rank 0 if that started this process; `engine/claim.py` tells those of torchrun. Any other gets
+        # a path that is not made: only rank 0 writes into its folder, and Lightning tells where checkpoints are.
         return RunFolder(Path(os.environ.get(_RUN_OF_RANK_ZERO, root / "rank-0")))
     now = datetime.now()
     day = root / now.strftime("%Y-%m-%d")
@@ -165,9 +136,9 @@ def claim_predictions(root: Path) -> Path:
 
 
 def _new_folder(parent: Path, stem: str) -> Path:
-    """Make `parent/STEM`, or `parent/STEM.2` and so on where that exists."""
     number, path = 1, parent / stem
     while True:
+        # not `exists` before it: only `mkdir` decides between two processes that come to this at once
         try:
             path.mkdir()
         except FileExistsError:
@@ -191,11 +162,6 @@ def runs_of(root: Path, name: str) -> Iterator[RunFolder]:
     return (run for run in all_runs(root) if is_called(run.path, name))
 
 
-def unfinished(root: Path) -> Iterator[RunFolder]:
-    """Yield the runs under a root in which a prediction was stopped, the newest first."""
-    return (run for run in all_runs(root) if any(run.path.rglob(f"*{PROGRESS}")))
-
-
 def _by_first_file(folders: list[Path]) -> list[Path]:
     """Sort the runs of one second by when their configs were written, the newest first: names do not say it."""
 
@@ -213,12 +179,10 @@ def age(path: Path) -> tuple[str, str, int]:
 
 
 def is_day(name: str) -> bool:
-    """Return whether a folder's name is that of a day's runs."""
     return _DAY_NAME.fullmatch(name) is not None
 
 
 def is_run(name: str) -> bool:
-    """Return whether a name is that of a run's folder below the day's."""
     return _FOLDER_NAME.match(name) is not None
 
 
@@ -249,7 +213,6 @@ def progress(path: Path, rank: int) -> Path:
 
 
 def has_progress(path: Path) -> bool:
-    """Return whether any process has noted anything of a file."""
     return any(path.parent.glob(f"{glob.escape(path.name)}{PROGRESS}*"))
 
 

@@ -23,6 +23,7 @@ def is_remote(path: AnyPath) -> bool:
         return False
     if match[2]:
         return True
+    # with one slash, it is a URL that pathlib has changed, or a file's name with a colon in it
     from fsspec import available_protocols
 
     return match[1] in available_protocols()
@@ -50,7 +51,6 @@ def joined(folder: AnyPath, *names: str) -> str:
 
 
 def exists(path: AnyPath) -> bool:
-    """Return whether there is something, wherever it is."""
     disk = on_disk(path)
     if disk is not None:
         return disk.exists()
@@ -71,16 +71,11 @@ def identity(path: AnyPath) -> object:
 
 
 def _opened(path: AnyPath) -> tuple[Any, str]:
-    """Open another storage, and return it with the path in it.
-
-    Raises:
-        ModuleValueError: fsspec does not know it, or lacks a package for it.
-    """
     from fsspec.core import url_to_fs
 
     try:
         storage, inner = url_to_fs(os.fspath(path))
     except (ImportError, ValueError) as error:
         raise ModuleValueError(f"{os.fspath(path)} cannot be opened: {error}") from error
-    storage.invalidate_cache()
+    storage.invalidate_cache()  # another process may have written there since this one listed a folder
     return storage, inner

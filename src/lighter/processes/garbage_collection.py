@@ -9,11 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Disable the collector for a while, for allocations that stay.
-
-    Otherwise it scans the growing heap repeatedly and finds nothing: that doubles the time of reading a large tree, and
-    is a third of the time of importing Lightning.
-    """
+    """Disable the collector for a while, for allocations that stay."""
+    # It would scan the growing heap repeatedly and find nothing, which doubles the time of reading a large tree, and is
+    # a third of the time of importing Lightning.
     before = gc.isenabled()
     gc.disable()
     try:

@@ -13,18 +13,18 @@ from lighter.processes import slurm
 
 
 def this_process() -> dict[str, Any]:
-    """Return host, process id, start mark (process ids are used again) and SLURM job of this process."""
+    """Return host, process id, start mark and SLURM job of this process."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid), "slurm": slurm.job()}
 
 
 def is_here(host: object) -> bool:
-    """Return whether a name is that of this host."""
     return host == socket.gethostname()
 
 
 def is_gone(host: object, pid: object, began: object) -> bool:
-    """Return whether a process is known to have ended. Of one on another host nothing is known."""
+    """Return whether a process is known to have ended."""
+    # of one on another host nothing is known
     if not is_here(host) or not isinstance(pid, int) or began is None:
         return False
     return started(pid) != began
@@ -32,11 +32,15 @@ def is_gone(host: object, pid: object, began: object) -> bool:
 
 def started(pid: int) -> str | None:
     """Return a mark that is the same as long as a process lives; None without such a process, or if nobody can tell."""
+    # a process id alone would not do: it is used again
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         with suppress(OSError, IndexError):
+            # the program's name, in brackets, may have spaces and brackets in it
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            # the start is counted from the boot
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            # a zombie has ended, and is kept only until its parent asks for it
             return None if fields[0] == "Z" else f"{boot}/{fields[19]}"
         return None
     if os.name != "posix":

@@ -27,12 +27,7 @@ _NOBODYS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class Stopped(SystemExit):
-    """A signal stopped the process. The exit code is 128 + its number, as in a shell.
-
-    Attributes:
-        signum: the signal's number.
-        name: the signal's name.
-    """
+    """A signal stopped the process. The exit code is 128 + its number, as in a shell."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
@@ -45,21 +40,16 @@ def name_of(signum: int) -> str:
 
 
 class StopSignals:
-    """The signals that came while they were caught.
-
-    Attributes:
-        received: the first one; None while there is none.
-        last_words: called before a second signal ends the process; they have a second.
-    """
+    """The signals that came while they were caught."""
 
     def __init__(self) -> None:
-        self.received: int | None = None
-        self.last_words: list[Callable[[], Any]] = []
+        self.received: int | None = None  # the first one
+        self.last_words: list[Callable[[], Any]] = []  # before a second signal ends the process; they have a second
         self._since = 0.0
         self._handler = self._handle  # one object: a bound method is another one each time
         self._before: dict[int, Any] = {}
         self._has_raised = False
-        self._ends = threading.Lock()
+        self._is_ending = threading.Lock()
         self._is_deferred: Callable[[], bool] = lambda: False
         self._watcher: _Watcher | None = None
 
@@ -67,8 +57,7 @@ class StopSignals:
     def deferred(self, is_deferred: Callable[[], bool]) -> Iterator[None]:
         """Let a signal raise nothing within this if the running code stops by itself.
 
-        Args:
-            is_deferred: called in the handler, between any two instructions: it may set flags, and little else.
+        `is_deferred` is called in the handler, between any two instructions: it may set flags, and little else.
         """
         before, self._is_deferred = self._is_deferred, is_deferred
         try:
@@ -77,38 +66,30 @@ class StopSignals:
             self._is_deferred = before
 
     def raise_again(self) -> None:
-        """Raise for a signal that came before: an exception that the handler raised in C code may have been lost.
-
-        Raises:
-            Stopped: a signal has come.
-        """
+        """Raise `Stopped` if a signal has come."""
+        # an exception that the handler raised in C code may have been lost there
         if self.received is not None:
             self._raise(self.received)
 
     @contextmanager
     def prevailing(self) -> Iterator[None]:
-        """Let whatever fails within this after `Stopped` was raised fail for that.
-
-        C code that imports a module may swallow it, and leaves the module half imported.
-
-        Raises:
-            Stopped: in place of another error.
-        """
+        """Raise `Stopped` in place of whatever else fails within this after it was raised."""
         try:
             yield
         except (Exception, SystemExit) as error:
+            # C code that imports a module may swallow it, and leaves the module half imported: that fails later
             if not self._has_raised or isinstance(error, Stopped):
                 raise
             raise Stopped(self.received or 0) from error
 
     def catch(self) -> None:
-        """Install the handlers where there are no others; again, to take out Lightning's, which waits for processes.
-
-        A handler that somebody has installed meanwhile stays.
-        """
+        """Install the handlers where there are no others; called again, to take out Lightning's as well."""
         for signum in STOPS:
             installed = signal.getsignal(signum)
-            handler = _without_lightnings(installed)
+            handler: Any = installed
+            # Lightning's waits for processes; it may have composed a handler of the user's with its own, which stays
+            while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
+                handler = handler.signal_handlers[-1]
             if handler in _NOBODYS:
                 self._before[signum], handler = handler, self._handler
             if handler is not installed:
@@ -117,7 +98,8 @@ class StopSignals:
             self._watcher = _Watcher.start_for(self._heard)
 
     def leave(self, signum: int) -> None:
-        """Restore the handler of a signal, unless somebody has installed another one meanwhile."""
+        """Restore the handler of a signal."""
+        # one that somebody has installed meanwhile stays
         if signal.getsignal(signum) is self._handler:
             signal.signal(signum, self._before[signum])
 
@@ -126,12 +108,14 @@ class StopSignals:
         for signum in STOPS:
             self.leave(signum)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and signal.SIGINT in self._before:
-            signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # so Lightning leaves it after an interrupt
+            # Lightning ignores Ctrl-C from an interrupt on, and would do so for the rest of the process
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
         if self._watcher is not None:
             self._watcher.end()
 
     def let_go_in_child(self) -> None:
         """Let a forked process end by signals as any other."""
+        # the pipe is shared with the parent, whose watcher would take the child's signals for its own
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
             for signum in STOPS:
@@ -139,8 +123,9 @@ class StopSignals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            self._again(signum)
+            self._handle_again(signum)
             return
+        # noted before anything else, as the next signal may come between any two of these lines
         self.received, self._since = signum, time.monotonic()
         is_deferred = self._is_deferred()
         after = " after this step; a second signal ends the process at once" if is_deferred else ""
@@ -152,35 +137,36 @@ class StopSignals:
         self._has_raised = True
         raise Stopped(signum)
 
-    def _again(self, signum: int) -> None:
+    def _handle_again(self, signum: int) -> None:
         if time.monotonic() - self._since < ONE_REQUEST:
             return
         if signum == signal.SIGINT and _is_interactive():
             raise KeyboardInterrupt
-        if hasattr(signal, "SIGCHLD"):  # torch's handler raises at dead workers, which would interrupt the last words
+        # torch's handler raises at dead workers, which would interrupt the last words
+        if hasattr(signal, "SIGCHLD"):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._end_now(signum)
 
     def _heard(self, signum: int, seconds: float) -> None:
-        """Handle a further signal in the watching thread, as the main thread may be deep in a library."""
+        # in the watching thread, as the main thread may be deep in a library and run no handler
         if seconds >= ONE_REQUEST and not (signum == signal.SIGINT and _is_interactive()):
             self._end_now(signum)
 
     def _end_now(self, signum: int) -> None:
-        self._ends.acquire()  # for good: both threads come here, and the other one waits for the end
+        self._is_ending.acquire()  # for good: both threads come here, and the other one waits for the end
         code = 128 + signum
         guard = threading.Timer(_LAST_WORDS, os._exit, (code,))
         guard.daemon = True
         guard.start()
         _say(f"{name_of(signum)} again: ending now.")
-        for act in (_end_children, *self.last_words):
+        # only the children of multiprocessing are known here; who starts other processes adds to `last_words`
+        for act in (_kill_children, *self.last_words):
             with suppress(Exception):
                 act()
-        os._exit(code)
+        os._exit(code)  # `sys.exit` would run the finalizers of libraries, which may wait for what hangs
 
 
 _current: StopSignals | None = None
-_forgets_in_children = False
 
 
 def current() -> StopSignals | None:
@@ -207,7 +193,6 @@ def stop_signals() -> Iterator[StopSignals]:
         with caught.prevailing():
             yield caught
         return
-    _forget_in_children()
     _current = caught = StopSignals()
     try:
         caught.catch()
@@ -222,19 +207,16 @@ def stop_signals() -> Iterator[StopSignals]:
         caught.let_go()
 
 
-def _forget_in_children() -> None:
-    # once, and for good: such a hook cannot be removed, and does nothing while no signal is caught
-    global _forgets_in_children
-    if not _forgets_in_children and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_in_child)
-    _forgets_in_children = True
-
-
 def _in_child() -> None:
     global _current
     if _current is not None:
         _current.let_go_in_child()
         _current = None
+
+
+# here, as such a hook cannot be removed; it does nothing while no signal is caught
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class _Watcher(threading.Thread):
@@ -249,11 +231,10 @@ class _Watcher(threading.Thread):
 
     @classmethod
     def start_for(cls, heard: Callable[[int, float], None]) -> _Watcher | None:
-        """Start a thread; None where somebody else, asyncio say, has the one wakeup descriptor."""
         read, write = os.pipe()
         os.set_blocking(write, False)
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        if before != -1:
+        if before != -1:  # a process has one such descriptor, and somebody else, asyncio say, has it
             signal.set_wakeup_fd(before)
             os.close(read)
             os.close(write)
@@ -263,9 +244,9 @@ class _Watcher(threading.Thread):
         return watcher
 
     def run(self) -> None:
-        """Read until `end` writes a zero; the pipe's end comes later, as forked processes hold it open."""
         first: float | None = None
         numbers = b""
+        # until the zero that `end` writes: the pipe's end comes later, as forked processes hold it open
         while 0 not in numbers:
             numbers, now = os.read(self._read, 64), time.monotonic()
             for signum in (number for number in numbers if number in STOPS):
@@ -273,7 +254,6 @@ class _Watcher(threading.Thread):
                 self._heard(signum, now - first)
 
     def end(self) -> None:
-        """Stop watching; the thread has ended when this returns."""
         before = signal.set_wakeup_fd(-1)
         if before not in (-1, self._write):
             signal.set_wakeup_fd(before)
@@ -293,39 +273,27 @@ def _is_connectors(value: object) -> bool:
     return type(value).__module__.endswith(".trainer.connectors.signal_connector")
 
 
-def _without_lightnings(handler: Any) -> Any:
-    """Return the handler that Lightning composed with its own; otherwise the handler itself."""
-    while _is_connectors(handler) and not is_lightnings(handler.signal_handlers[-1]):
-        handler = handler.signal_handlers[-1]
-    return handler
-
-
 def _say(message: str) -> None:
-    """Write a line to the terminal, in the first process, whatever is being printed."""
     if not is_rank_zero():
         return
-    try:
-        os.write(2, f"\n{message}\n".encode())
-    except OSError:
-        _print_nowhere()
-
-
-def _print_nowhere() -> None:
-    # the terminal is gone, and a progress bar that cannot be drawn must not end the run with another error
     with suppress(OSError):
-        nowhere, terminal = os.open(os.devnull, os.O_WRONLY), os.fstat(2).st_rdev
-        for stream in (1, 2):
-            if os.fstat(stream).st_rdev == terminal:
-                os.dup2(nowhere, stream)
+        try:
+            # not by `print`, which a handler must not call while the running code prints
+            os.write(2, f"\n{message}\n".encode())
+        except OSError:
+            # the terminal is gone, and a progress bar that cannot be drawn must not end the run with another error
+            nowhere, terminal = os.open(os.devnull, os.O_WRONLY), os.fstat(2).st_rdev
+            for stream in (1, 2):
+                if os.fstat(stream).st_rdev == terminal:
+                    os.dup2(nowhere, stream)
 
 
-def _end_children() -> None:
-    """Kill the processes of multiprocessing; who starts others adds to `last_words`."""
+def _kill_children() -> None:
     multiprocessing = sys.modules.get("multiprocessing")
     for child in multiprocessing.active_children() if multiprocessing is not None else ():
         child.kill()
 
 
 def _is_interactive() -> bool:
-    """Return whether a person types into this process, whose objects must not be lost."""
+    # a person types into this process, whose objects must not be lost
     return hasattr(sys, "ps1") or "get_ipython" in vars(sys.modules["builtins"])

@@ -21,7 +21,8 @@ def job() -> dict[str, str] | None:
 
 
 def is_over(start: Mapping[str, str] | None) -> bool:
-    """Return whether this process is in the same job, requeued since: SLURM ends its processes before that."""
+    """Return whether this process is in the same job, requeued since."""
+    # SLURM ends a job's processes before it requeues it
     now = job()
     if start is None or now is None:
         return False
@@ -30,10 +31,7 @@ def is_over(start: Mapping[str, str] | None) -> bool:
 
 @contextmanager
 def no_srun_hint() -> Iterator[None]:
-    """Leave out Lightning's hint to start with `srun`, unless this is a job of SLURM's, where it matters.
-
-    Only this filter is taken away again: what is built meanwhile may import modules that set filters of their own.
-    """
+    """Leave out Lightning's hint to start with `srun`, unless this is a job of SLURM's, where it matters."""
     ours = ("ignore", re.compile(_MESSAGE, re.IGNORECASE), UserWarning, None, 0)
     if "SLURM_JOB_ID" in os.environ or ours in warnings.filters:
         yield
@@ -42,5 +40,6 @@ def no_srun_hint() -> Iterator[None]:
     try:
         yield
     finally:
+        # this filter alone: what is built meanwhile may import modules that set filters of their own
         with suppress(ValueError):
             warnings.filters.remove(ours)  # type: ignore[attr-defined]

@@ -1,9 +1,4 @@
-"""The checkpoints of a run: which file is its last, and which its best, whatever the files are called.
-
-`--ckpt_path`, `lighter resume`, `export weights` and `runs show` all ask here for `last` and `best`. The last is the
-one that was trained for longest, by what the files say of themselves; where some say nothing, by their times. The best
-is what the run noted. Both are read from the run's folder, so nothing is made of them but a choice.
-"""
+"""The checkpoints of a run: which file is its last, and which its best, whatever the files are called."""
 
 from __future__ import annotations
 
@@ -28,8 +23,8 @@ class Best(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, entry: Mapping[str, Any]) -> Best:
-        """Take monitor and score of an entry in a record, which may be of anybody."""
-        monitor = entry.get("monitor")
+        """Take monitor and score of an entry in a record."""
+        monitor = entry.get("monitor")  # of any type: a record may be anybody's
         return cls(path, monitor if isinstance(monitor, str) else None, _number(entry.get("score")))
 
 
@@ -42,7 +37,6 @@ class Checkpoint:
 
     @property
     def step(self) -> int | None:
-        """The number of optimizer steps in its manifest."""
         return self.manifest.step if self.manifest is not None else None
 
     @property
@@ -52,43 +46,35 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, of which `newest` has all, the one that was trained for longest first.
 
-    Args:
-        folder: the run's.
-        facts: its record.
-        inside: whether only files in the folder are believed to be the run's: a record can name any file.
-
-    Attributes:
-        newest: all of them, the one that was trained for longest first.
+    With `inside`, only files in the folder are believed to be the run's: its record, `facts`, can name any file.
     """
 
     def __init__(self, folder: paths.RunFolder, facts: Mapping[str, Any], *, inside: bool = False) -> None:
         self.folder, self._inside = folder, inside
         self._facts = facts if isinstance(facts, Mapping) else {}
-        files = dict.fromkeys([*self._in_folder(), *(path for path, _ in self._recorded())])
+        in_folder = [path for path in folder.checkpoints.rglob("*.ckpt") if path.name[0] != "." and self._is_own(path)]
+        files = dict.fromkeys([*in_folder, *(path for path, _ in self._recorded())])
         checkpoints = [Checkpoint(path, read_manifest(path)) for path in files]
+        # by the steps in the files; where one of them says nothing, all are compared by their times
         by_step = all(isinstance(one.step, int) for one in checkpoints)
         self.newest = sorted(checkpoints, key=lambda one: _age(one, by_step=by_step), reverse=True)
 
     @property
     def last(self) -> Path | None:
-        """The one that was trained for longest."""
         return self.newest[0].path if self.newest else None
 
     @property
     def best(self) -> Best | None:
-        """The best by the first of the values that the run's callbacks monitor; None where they monitor none."""
         return next(iter(self.bests), None)
 
     @property
     def bests(self) -> list[Best]:
-        """The best by each of the values that are monitored.
-
-        The record tells, if the run closed it; after a kill it may be behind what the newest files note.
-        """
+        """The best by each of the values that the run's callbacks monitor."""
         recorded = [Best.of(path, entry) for path, entry in self._recorded() if entry.get("best") is True]
         noted = list(self._best_noted())
+        # after a kill, the record may be behind what the newest files note
         is_closed = self._facts.get("status") != _UNCLOSED
         bests = recorded or noted if is_closed else noted or recorded
         named = self.folder.checkpoints / paths.BEST
@@ -113,11 +99,6 @@ class Checkpoints:
         recorded = [_number(entry.get("score")) for own, entry in self._recorded() if own == path]
         return next(iter([*noted, *recorded]), None)
 
-    def _in_folder(self) -> Iterator[Path]:
-        for path in self.folder.checkpoints.rglob("*.ckpt"):
-            if path.name[0] != "." and self._is_own(path):
-                yield path
-
     def _recorded(self) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         entries = self._facts.get("checkpoints")
         for entry in entries if isinstance(entries, list) else ():
@@ -128,7 +109,6 @@ class Checkpoints:
                     yield path, entry
 
     def _best_noted(self) -> Iterator[Best]:
-        """Yield the best checkpoints that the newest file with notes names, if they exist."""
         for checkpoint in self.newest:
             notes = checkpoint.manifest.best if checkpoint.manifest is not None else ()
             entries = [note for note in notes if isinstance(note, Mapping)] if isinstance(notes, (list, tuple)) else []
@@ -136,11 +116,11 @@ class Checkpoints:
                 path = Path(os.path.normpath(checkpoint.path.parent / str(entry.get("path"))))
                 if self._is_own(path):
                     yield Best.of(path, entry)
-            if entries:
+            if entries:  # those of an older file would be older bests
                 return
 
     def _is_own(self, path: Path) -> bool:
-        """Return whether the path exists in the run's folder, after links are resolved if only that is believed."""
+        # links are resolved only if nothing but the folder is believed: a trusted run's may be linked to a larger disk
         try:
             spelled = Path(os.path.normpath(path.absolute()))
             inside = self.folder.path.absolute() in spelled.parents
@@ -152,6 +132,7 @@ class Checkpoints:
 
 
 def _age(one: Checkpoint, *, by_step: bool) -> tuple[int, str, int, bool]:
+    # `last.ckpt` may be a copy of another one, saved at the same step and moment
     modified = one.path.stat().st_mtime_ns if one.path.exists() else 0
     saved = str(one.manifest.saved) if one.manifest is not None and by_step else ""
     return (one.step or 0) if by_step else 0, saved, modified, one.path.name == paths.LAST

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from lighter.config.load import load
@@ -17,15 +17,10 @@ ABSENT = "-"
 
 
 class Difference(NamedTuple):
-    """One difference between two runs.
+    """One difference between two runs."""
 
-    Attributes:
-        about: `config`, `code`, `environment`, `data` or `results`.
-        name: which: a config path, a package, ...
-    """
-
-    about: str
-    name: str
+    about: str  # `config`, `code`, `environment`, `data` or `results`
+    name: str  # a config path, a package, ...
     before: Any
     after: Any
 
@@ -44,18 +39,17 @@ def differences(first: Run, second: Run) -> list[Difference]:
 
 def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     """Compare Python, the packages and the machine of two records."""
-    parts = []
-    for facts in (one, other):
-        software = facts.get("software") or {}
-        parts.append(
-            {
-                "python": software.get("python"),
-                **{f"package {name}": version for name, version in (software.get("packages") or {}).items()},
-                **{f"hardware {name}": value for name, value in (facts.get("hardware") or {}).items()},
-                **{f"trainer {name}": value for name, value in (facts.get("trainer") or {}).items()},
-            }
-        )
-    return list(_between("environment", parts[0], parts[1]))
+    return list(_between("environment", _environment(one), _environment(other)))
+
+
+def _environment(facts: Mapping[str, Any]) -> dict[str, Any]:
+    software = facts.get("software") or {}
+    return {
+        "python": software.get("python"),
+        **{f"package {name}": version for name, version in (software.get("packages") or {}).items()},
+        **{f"hardware {name}": value for name, value in (facts.get("hardware") or {}).items()},
+        **{f"trainer {name}": value for name, value in (facts.get("trainer") or {}).items()},
+    }
 
 
 def config_values(run: Run) -> dict[str, Any]:
@@ -82,12 +76,9 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any = N
             yield name, old, new
 
 
-def _between(
-    about: str, before: Mapping[str, Any], after: Mapping[str, Any], shown: Callable[[Any], Any] | None = None
-) -> Iterator[Difference]:
-    show = shown or (lambda value: ABSENT if value is None else value)
-    for name, old, new in changed(before, after):
-        yield Difference(about, name, show(old), show(new))
+def _between(about: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    for name, *values in changed(before, after):
+        yield Difference(about, name, *(ABSENT if value is None else value for value in values))
 
 
 def _results(run: Run) -> dict[str, Any]:
@@ -99,26 +90,20 @@ def _code(first: Run, second: Run) -> Iterator[Difference]:
     one, other = (run.facts.get("source") or {} for run in (first, second))
     yield from _between("code", {"commit": one.get("commit")}, {"commit": other.get("commit")})
     if one.get("digest") != other.get("digest"):
-        yield from _between("code", _changes(first), _changes(second), shown=_lines)
+        for name, *texts in changed(_changes(first), _changes(second)):
+            yield Difference("code", name, *map(_lines, texts))
 
 
-def _changes(run: Run) -> dict[str, str | None]:
-    """Return the changes since the commit, by file."""
-    changes: dict[str, str | None] = {}
+def _changes(run: Run) -> dict[str, str]:
+    changes: dict[str, str] = {}
     patch = run.folder.path / paths.PATCH
     text = patch.read_text(encoding="utf-8", errors="surrogateescape") if patch.is_file() else ""
     for part in re.split(r"^diff --git ", text, flags=re.MULTILINE)[1:]:
         changes[part.split("\n")[0].rpartition(" b/")[2]] = part
     for name in (run.facts.get("source") or {}).get("untracked", []):
-        changes[name] = _read(run.folder.path / paths.SOURCE / name)
+        with suppress(OSError, UnicodeDecodeError):  # the folder may have been changed since
+            changes[name] = (run.folder.path / paths.SOURCE / name).read_text(encoding="utf-8")
     return changes
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _lines(text: str | None) -> str:

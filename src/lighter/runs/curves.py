@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lighter.files import run_folder as paths
 from lighter.runs.read import Run
 
-_MOST_STEPS = 2**63
+_MOST_STEPS = 2**63  # what an array of 8 bytes holds
 _BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 48
 
@@ -31,9 +31,10 @@ def curves_of(run: Run) -> list[Curve]:
     curves: dict[str, Curve] = {}
     loggers = run.facts.get("loggers") or []
     folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
+    # the run's own file is mostly among the recorded ones, unless the folder was moved
     files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
     for file in filter(Path.is_file, files):
-        of_file: dict[str, Curve] = {}
+        of_file: dict[str, Curve] = {}  # of its own, as nothing is taken from a file that is damaged further down
         try:
             with file.open(encoding="utf-8", newline="") as lines:
                 for row in csv.DictReader(lines):

@@ -20,6 +20,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "=": operator.eq,
 }
 _FIELDS = ("seconds", "name", "status", "stage", "started")
+# of metrics whose direction nobody says; `--mode` overrules it
 _LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
 Row = Mapping[str, Any]
 
@@ -46,11 +47,7 @@ def select_rows(rows: Sequence[Row], options: Mapping[str, Any]) -> list[Row]:
 
 
 def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) -> list[Row]:
-    """Sort by a metric or a field, the lowest first; those without it last. Without a key, keep the order.
-
-    Raises:
-        RunError: none of them has it.
-    """
+    """Sort by a metric or a field, the lowest first; those without it last. `RunError` if no run has it."""
     if key is None:
         return list(reversed(rows)) if reverse else list(rows)
     if key not in _FIELDS:
@@ -63,29 +60,22 @@ def sort_rows(rows: Sequence[Row], key: str | None, *, reverse: bool = False) ->
 def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "best") -> tuple[list[Row], str]:
     """Return the runs that have a metric, the best first, and whether low or high was taken to be good.
 
-    Args:
-        epoch: by the value of which epoch they are ranked, and which their `metrics` then have: `best` or `last`.
-
-    Raises:
-        RunError: none of them has it.
+    They are ranked by the value of the `best` or the `last` epoch, which their `metrics` then have. `RunError` if no
+    run has the metric.
     """
     metric = full_name(metric, rows)
     mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
     if epoch == "best":
         end = 0 if mode == "min" else 1
-        rows = [
-            {**row, "metrics": {**row["metrics"], metric: row["ranges"][metric][end]}}
-            if metric in row["ranges"]
-            else row
-            for row in rows
-        ]
+        having = [row for row in rows if metric in row["ranges"]]
+        rows = [{**row, "metrics": {**row["metrics"], metric: row["ranges"][metric][end]}} for row in having]
     having = [row for row in rows if _value(row, metric) is not None]
     return sort_rows(having, metric, reverse=mode == "max"), mode
 
 
 def _value(row: Row, key: str) -> Any:
     value = row[key] if key in _FIELDS else row["metrics"].get(key)
-    return None if value != value else value
+    return None if value != value else value  # NaN has no place in an order
 
 
 def full_name(metric: str, rows: Sequence[Row]) -> str:
@@ -101,6 +91,7 @@ def full_name(metric: str, rows: Sequence[Row]) -> str:
         return f"{metric}/epoch"
     from lighter.config.problems import nearest
 
+    # those that every optimizer logs would hide the metric that is meant
     useful_first = sorted(names, key=lambda name: ("/optimizer/" in name, name))
     raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, useful_first)}".strip())
 

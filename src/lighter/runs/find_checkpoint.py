@@ -46,8 +46,6 @@ def find(
 
     Args:
         wanted: a path, `last` or `best`.
-        root: where the runs are.
-        name: the name of the runs that are considered.
         besides: the run that asks.
         check: raises if a checkpoint cannot be used: see `verify`.
         fits: whether a training is to resume from it.
@@ -101,7 +99,7 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
     """Return the checkpoints of a run, whose record need not be readable."""
     try:
         facts = read_run(run.path).facts
-    except RunError:
+    except RunError:  # the files tell most of it themselves
         facts = {}
     return Checkpoints(run, facts, inside=inside)
 
@@ -109,6 +107,7 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
 def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check, *, fits: bool, inside: bool) -> Path:
     runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
     runs = [run for run in runs if not run.are_of_trial]
+    # lazily: a candidate is read whole to be checked, and mostly the first one is good
     good = first_good(_candidates(wanted, runs, fits=fits), check)
     if good is not None:
         return good
@@ -121,7 +120,7 @@ def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check
 
 
 def _candidates(wanted: str, runs: Sequence[Checkpoints], *, fits: bool) -> Iterator[Path]:
-    """Yield, run by run, the file that is meant, and those that may do where it is damaged."""
+    # run by run, the file that is meant, and those that may do where it is damaged
     for run in runs:
         usable = [one.path for one in run.newest if not (fits and one.has_weights_only)]
         usable = usable or [one.path for one in run.newest]  # the check will say that they hold only weights
@@ -137,7 +136,6 @@ def _candidates(wanted: str, runs: Sequence[Checkpoints], *, fits: bool) -> Iter
 
 
 def _other_names(root: Path, name: str, besides: RunFolder) -> str:
-    """Name other runs with checkpoints, and say how a run gets its name; empty if there are none."""
     newest: dict[str, RunFolder] = {}
     for run in all_runs(root):
         if run != besides and name_of(run.path) not in (*newest, file_name(name)) and checkpoints_of(run).newest:
@@ -154,12 +152,11 @@ def _other_names(root: Path, name: str, besides: RunFolder) -> str:
 
 
 def _no_best(run: Checkpoints) -> str:
-    """Say why a run has no best checkpoint, and how it gets one."""
     names = ", ".join(one.path.name for one in run.newest[::-1])
     monitor = next(iter(run.monitors), "NAME")
-    why = (
-        " Each of the dataloaders has a value of its own, so one has to be chosen." if "dataloader_" in monitor else ""
-    )
+    why = ""
+    if "dataloader_" in monitor:
+        why = " Each of the dataloaders has a value of its own, so one has to be chosen."
     return (
         f"the newest run with checkpoints, {run.folder.path}, has no best one: none of its callbacks chose by a value."
         f"{why} It has {names}: name one. Or train with trainer::callbacks:"
@@ -171,7 +168,6 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     """Compare a checkpoint's bytes with those that were saved, and open it to see whether it can be read.
 
     Args:
-        weights_only: whether it may hold weights and plain data only.
         safe: whether it may be untrusted: then it is a local file, and names no files to delete.
         fits: whether a training is to resume from it.
 
@@ -182,11 +178,17 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
     if is_remote(path):
         if safe:
             raise CheckpointError(f"safe mode fetches nothing: {path}. Download it, look at it, and name the file")
-        _refuse_missing(path)
+        try:
+            is_there = exists(path)
+        except Exception as error:  # a storage, or the lack of its package, may raise anything
+            raise CheckpointError(f"{path} cannot be reached: {str(error) or type(error).__name__}") from error
+        if not is_there:
+            raise CheckpointError(f"there is no checkpoint {path}")
         return  # Lightning fetches it, with the same `weights_only`
     if Path(path).is_dir():
         _verify_folder(Path(path), weights_only=weights_only)
         return
+    # the bytes first: what torch says of a torn file is seldom that it is torn
     integrity.verify(path)
     refuse_other_files(path)
     content = _opened(path, weights_only=weights_only)
@@ -202,15 +204,6 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
         )
 
 
-def _refuse_missing(url: str) -> None:
-    try:
-        is_there = exists(url)
-    except Exception as error:  # a storage, or the lack of its package, may raise anything
-        raise CheckpointError(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
-    if not is_there:
-        raise CheckpointError(f"there is no checkpoint {url}")
-
-
 def _verify_folder(path: Path, *, weights_only: bool) -> None:
     if not any((path / name).exists() for name in OF_SHARDED):
         files = sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
@@ -224,17 +217,12 @@ def _verify_folder(path: Path, *, weights_only: bool) -> None:
 
 
 def refuse_other_files(path: str | Path) -> None:
-    """See that a file begins as one of torch's does: as an archive or, of earlier versions, as a pickle.
-
-    Raises:
-        DamagedCheckpointError: it does not.
-    """
+    """Raise `DamagedCheckpointError` unless a file begins as torch's do: as an archive or, once, as a pickle."""
     if not _beginning(path).startswith((ARCHIVE, PICKLE)):
         raise DamagedCheckpointError(f"{path} is no checkpoint: torch.save writes no such file")
 
 
 def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
-    """Return the error to raise for a file that holds what could run code."""
     named = _GLOBAL.search(str(error))
     what = f" ({named[1]})" if named is not None else ""
     return RefusedCheckpointError(
@@ -246,6 +234,7 @@ def refused(path: str, error: pickle.UnpicklingError) -> RefusedCheckpointError:
 @unfilled_memory()
 def _opened(path: str, *, weights_only: bool) -> Mapping[str, Any]:
     try:
+        # pickles of earlier versions cannot be mapped
         is_mapped = _beginning(path) == ARCHIVE
         content = torch.load(path, map_location="meta", weights_only=weights_only, mmap=is_mapped)
     except pickle.UnpicklingError as error:
@@ -262,14 +251,14 @@ def _beginning(path: str | Path) -> bytes:
 
 
 def _leads_elsewhere(text: str) -> bool:
-    """Return whether a path is not where it says: ModelCheckpoint deletes what lies below its folder by its text."""
+    # `ModelCheckpoint` deletes what lies below its folder by the path's text, which may lead elsewhere by a link
     if "://" in text:  # an address to fsspec, `local:///home` too
         return True
     return ".." in Path(text).parts or ("\0" not in text and os.path.realpath(text) != os.path.abspath(text))
 
 
 def _texts(value: Any, seen: set[int]) -> Iterator[str]:
-    """Yield all text in nested data, which may hold itself."""
+    # an untrusted pickle may hold itself
     if isinstance(value, str):
         yield value
     elif isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:

@@ -1,8 +1,4 @@
-"""All runs under a root, fast: a summary of each, kept in a file that can always be made again.
-
-A run's folder changes its time whenever a file in it is exchanged, as its record and its tags are; so a summary holds
-as long as that time is the same. A folder that changed just now is read anew: two changes may have one time.
-"""
+"""All runs under a root, fast: a summary of each, kept in a file that can always be made again."""
 
 from __future__ import annotations
 
@@ -32,15 +28,16 @@ _FORMAT = f"2 {__version__}"
 def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[dict[str, Any]]:
     """Summarize every run under a root, the newest first; see `Run.summary`. Their status is as of now.
 
-    Args:
-        tell: called with a line for each run whose record cannot be used; that run is left out.
+    `tell` is called with a line for each run whose record cannot be used; that run is left out.
     """
     known = _read(root)
     now, changed, rows = time.time(), False, {}
     for name, modified in _folders(root):
         entry = known.get(name)
+        # a folder's time changes whenever a file in it is exchanged, as its record and its tags are
         if entry is None or entry["modified"] != modified:
             row = _summary(root / name, tell)
+            # a folder that changed just now is read again next time: two changes may have one time
             settled = now - modified / 1e9 > _SETTLED
             changed = changed or (settled and row is not None)
             entry = {"modified": modified if settled else None, "row": row}
@@ -57,13 +54,12 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
 
 
 def _age(row: dict[str, Any]) -> tuple[object, ...]:
-    """Return a key that sorts runs by their folders' names, and those of one second by their records."""
+    # by their folders' names, and those of one second by their records
     *second, number = paths.age(Path(row["id"]))
     return *second, str(row.get("started")), number
 
 
 def _folders(root: Path) -> Iterator[tuple[str, int]]:
-    """Yield each run's folder, relative to the root, and when it changed."""
     for day in _entries(root):
         for run in _entries(day.path) if paths.is_day(day.name) and day.is_dir() else ():
             if paths.is_run(run.name) and run.is_dir():
@@ -71,7 +67,6 @@ def _folders(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """List a folder; nothing if it cannot be read."""
     with suppress(OSError), os.scandir(folder) as entries:
         return list(entries)
     return []
@@ -87,7 +82,6 @@ def _summary(folder: Path, tell: Callable[[str], object]) -> dict[str, Any] | No
 
 
 def _read(root: Path) -> dict[str, Any]:
-    """Return the entries of the index, if it is as it was written."""
     try:
         head, _, text = read_text(root / INDEX).partition("\n")
         return dict(json.loads(text)) if head == _head(text) else {}
@@ -96,5 +90,5 @@ def _read(root: Path) -> dict[str, Any]:
 
 
 def _head(text: str) -> str:
-    """Return the format and a checksum: an index that another program changed is made anew, and not believed."""
+    # an index that another version wrote, or that another program changed, is made anew and not believed
     return f"{_FORMAT} {hashlib.sha256(text.encode()).hexdigest()}"

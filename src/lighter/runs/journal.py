@@ -1,8 +1,7 @@
 """Write `run.json`, the record of a run: its command, config, code, environment, progress and outcome.
 
-It exists before any of the user's code is imported, and is rewritten, aside and then renamed, when something becomes
-known: the run began, an epoch ended, the run ended or failed. That a process was killed is not written: readers find
-out (`read.py`). A fact that cannot be recorded is a warning, and never stops a run.
+It is written before any of the user's code is imported, and again when something becomes known: the run began, an epoch
+ended, the run ended or failed. That a process was killed is not written: readers find out (`read.py`).
 """
 
 from __future__ import annotations
@@ -36,16 +35,11 @@ _THAT_MATTER = ("torch", "pytorch-lightning", "lightning", "torchmetrics", "ligh
 
 
 class Journal:
-    """The record of one run, as its process writes it. Processes that are not the first write nothing.
-
-    Attributes:
-        facts: the record so far.
-        has_begun: whether the stage runs; a failure before that is a mistake of the config, and no run.
-        in_loops: whether the trainer's loops began; a resume that is refused before leaves the run as it was.
-    """
+    """The record of one run, as its process writes it. Processes that are not the first write nothing."""
 
     def __init__(self, folder: paths.RunFolder, secrets: Secrets) -> None:
         self.folder, self.secrets = folder, secrets
+        # whether the stage runs, and whether the trainer's loops do: see `fail`
         self.has_begun = self.in_loops = False
         self.facts: dict[str, Any] = {}
         self._before: str | None = None
@@ -53,6 +47,7 @@ class Journal:
 
     def open(self, stage: str, inputs: Sequence[Input], config: Config, arguments: Mapping[str, Any]) -> None:
         """Write the facts that are known before anything is imported."""
+        # a record that is there is of a run that resumes
         with self._warning():
             self._before = self.folder.record.read_text(encoding="utf-8") if self.folder.record.is_file() else None
         now = {
@@ -79,6 +74,7 @@ class Journal:
             **now,
             "seed": config.merged.value["seed"].plain(),
             "safe": config.safe is not None,
+            # taken out, as a run that this one starts repeats nothing
             "reproduces": os.environ.pop(paths.REPRODUCES, None),
             "arguments": {key: value for key, value in arguments.items() if value is not None},
         }
@@ -88,12 +84,13 @@ class Journal:
                 origins = provenance.origins(config).items()
                 text = self.secrets.text  # a key or the URL of a file may have one
                 write_whole(self.folder.path / paths.ORIGINS, yaml.dump({text(k): text(v) for k, v in origins}))
-        if config.safe is None:  # git can run what the configuration of a repository says, and this one may be theirs
+        # git can run what the configuration of a repository says, and in safe mode this one may be theirs
+        if config.safe is None:
             self.note(source=lambda: self._kept(self._source()))
         self.note(software=provenance.software, hardware=provenance.hardware)
 
     def _reopen(self, now: dict[str, Any]) -> None:
-        """Resume a record: the facts about the last start are kept among its starts."""
+        # the facts about the last start are kept among the record's starts
         with self._warning():
             self.facts = json.loads(self._before or "{}")
             start = {key: self.facts.get(key) for key in (*now, "ended", "status", "error", "seconds", "checkpoint")}
@@ -130,10 +127,10 @@ class Journal:
             changed = self._changed_since()
             if changed:
                 log.warning("not as it was when this run began: %s", ", ".join(changed))
+        # the code of the first start: what a later one has changed was just told
         self.note(code=self.facts.get("code") or provenance.code, **facts)
 
     def _changed_since(self) -> list[str]:
-        """List imported code and packages that matter that changed since the start of a resumed run."""
         if self._before is None:
             return []
         before, now = self.facts.get("code") or {}, provenance.code()
@@ -145,15 +142,12 @@ class Journal:
         return [*changed, *(f"{name} ({was}, now {now})" for name, was, now in pairs if was and was != now)]
 
     def end(self, status: str, **facts: Any) -> None:
-        """Note that the run is over."""
         seconds = round((datetime.now().astimezone() - _time(self.facts.get("started"))).total_seconds(), 1)
         self.note(status=status, ended=_now(), seconds=seconds, **facts)
 
     def fail(self, error: BaseException) -> None:
-        """Note that the run ended with an error. If that is a mistake of the config before it began, there was no run.
-
-        A resume that is refused before anything was trained leaves the run as it was.
-        """
+        """Note that the run ended with an error, or that there was none if the config was wrong."""
+        # a resume that is refused before anything was trained leaves the run as it was
         has_begun = self.has_begun if self._before is None else self.in_loops
         if isinstance(error, LighterError) and not has_begun:
             if self._before is None:
@@ -168,7 +162,6 @@ class Journal:
             self.end(FAILED, error={"type": type(error).__name__, "message": str(error)[:2000]})
 
     def _kept(self, source: Source | None) -> dict[str, Any] | None:
-        """Return the facts about the source; its changes are written into files beside the record."""
         if source is None:
             return None
         if self._writes and source.patch:
@@ -213,16 +206,15 @@ def _now() -> str:
 def _time(text: object) -> datetime:
     try:
         return datetime.fromisoformat(str(text))
-    except ValueError:
+    except ValueError:  # a fact that could not be recorded
         return datetime.now().astimezone()
 
 
 def _plain(data: Any, text: Callable[[str], str]) -> Any:
-    """Convert data to what JSON can hold; NaN and Inf are text."""
     if isinstance(data, Mapping):
         return {str(key): _plain(value, text) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [_plain(value, text) for value in data]
     if isinstance(data, float):
-        return data if math.isfinite(data) else repr(data)
+        return data if math.isfinite(data) else repr(data)  # JSON has no NaN and Inf
     return data if isinstance(data, (int, bool, type(None))) else text(str(data))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lighter.runs.secrets import Secrets
 
+# with those of Lightning's, as some of them do not propagate to the root logger
 _LOGGERS = (
     "",
     "lighter",
@@ -35,15 +36,16 @@ _ADVERTISING = (
 @contextmanager
 def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[None]:
     """Keep a log in a file for a while, and leave out Lightning's advertisements. Then all handlers are removed."""
-    handlers: list[tuple[logging.Logger, logging.Handler]] = []
+    loggers: list[logging.Logger] = []
+    handler: logging.Handler = logging.NullHandler()
     if path is not None:
-        handler: logging.Handler = _File(path, encoding="utf-8", delay=True)
+        handler = _File(path, encoding="utf-8", delay=True)
         handler.setFormatter(_Formatter(secrets or Secrets()))
-        loggers = {name: logging.getLogger(name) for name in _LOGGERS}
-        # the messages of the others reach the root logger
-        handlers = [(logger, handler) for name, logger in loggers.items() if not name or not logger.propagate]
+        # the messages of those that propagate reach the root logger
+        loggers = [one for one in map(logging.getLogger, _LOGGERS) if one is logging.root or not one.propagate]
+    # an object of its own, as the end of a log within another one would take the other's filter away
     no_advertisement = _NoAdvertisement()
-    for logger, handler in handlers:
+    for logger in loggers:
         logger.addHandler(handler)
     for name in _ADVERTISING:
         logging.getLogger(name).addFilter(no_advertisement)
@@ -59,9 +61,9 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
         lighter.setLevel(level)
         for name in _ADVERTISING:
             logging.getLogger(name).removeFilter(no_advertisement)
-        for logger, handler in handlers:
+        for logger in loggers:
             logger.removeHandler(handler)
-            handler.close()
+        handler.close()
 
 
 class _NoAdvertisement(logging.Filter):
@@ -70,15 +72,13 @@ class _NoAdvertisement(logging.Filter):
 
 
 class _File(logging.FileHandler):
-    """A log file whose failure is said once, where Python would show a traceback for each line."""
-
+    # A failure is said once, where Python would show a traceback for each line.
     _is_told = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; the first one makes the file."""
         try:
             super().emit(record)
-        except OSError:
+        except OSError:  # the first line opens the file, outside of what Python guards
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  Python's name for it

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def defined_loggers(objects: Objects) -> Iterator[str]:
-    """Yield the paths of the loggers that the config defines."""
     path = objects.followed(join(objects.followed("trainer"), "logger"))
     try:
         written = objects.definition(path)
@@ -30,11 +29,7 @@ def defined_loggers(objects: Objects) -> Iterator[str]:
 
 
 def write_into(objects: Objects, folder: str) -> None:
-    """Let the loggers that were given no `save_dir` write into a folder.
-
-    Args:
-        folder: a path, or a reference to one.
-    """
+    """Let the loggers that were given no `save_dir` write into a folder: a path, or a reference to one."""
     for path in defined_loggers(objects):
         definition = objects.definition(path)
         if not is_target(definition):
@@ -46,10 +41,7 @@ def write_into(objects: Objects, folder: str) -> None:
 
 
 def keep_metrics_csv(trainer: pl.Trainer, folder: Path) -> None:
-    """Give a trainer with loggers the default CSV logger beside them, unless one of them is a CSV logger.
-
-    It comes last: `self.logger` is the config's first.
-    """
+    """Give a trainer with loggers the default CSV logger beside them, unless one of them is a CSV logger."""
     from pytorch_lightning.loggers import CSVLogger
 
     from lighter.trainer import Trainer, default_logger
@@ -58,6 +50,7 @@ def keep_metrics_csv(trainer: pl.Trainer, folder: Path) -> None:
     if not isinstance(trainer, Trainer) or not trainer.loggers or fast_dev_run:
         return
     if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
+        # last: `self.logger` is the config's first
         trainer.loggers = [*trainer.loggers, default_logger(folder)]
 
 
@@ -73,18 +66,15 @@ def places(trainer: pl.Trainer) -> list[tuple[str, str]]:
 
 
 def folder_argument(target: object, definition: Mapping[str, Any]) -> str | None:
-    """Return where in the run's folder a logger writes that takes a `save_dir` and is given none; None of any other.
-
-    A default of its own stays: MLflow's is `mlruns`.
-    """
+    """Return where in the run's folder a logger writes that takes a `save_dir` and is given none; None of any other."""
     if "save_dir" in definition or "_args_" in definition or not inspect.isclass(target):
         return None
     try:
         parameter = inspect.signature(target).parameters.get("save_dir")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # a class that is not written in Python
         return None
     if parameter is None or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         return None
-    default = parameter.default
+    default = parameter.default  # which stays: MLflow's is `mlruns`
     is_inside = isinstance(default, (str, os.PathLike)) and not is_remote(default) and not Path(default).is_absolute()
     return os.path.normpath(default) if is_inside else "."

@@ -25,16 +25,16 @@ def command() -> list[str]:
 
 
 def overrides(inputs: Sequence[Input]) -> list[str]:
-    """Return the overrides among a command's inputs."""
     return [item for item in inputs if isinstance(item, str) and is_override(item)]
 
 
 def files(inputs: Sequence[Input], config: Config) -> list[dict[str, str]]:
     """Return path and hash of each source of the config: the inputs, and all files that a value comes from."""
-    named = [item for item in inputs if not isinstance(item, Mapping) and str(item) not in overrides(inputs)]
+    # the inputs too: all values of a file may be overwritten
+    named = [str(item) for item in inputs if not isinstance(item, Mapping) and str(item) not in overrides(inputs)]
     sources = {node.origin.source.name for _, node in config.merged.walk() if node.origin.source.is_file}
-    entries = [{"path": str(Path(path).absolute()), "sha256": _digest_of_file(Path(path))} for path in
-               dict.fromkeys([*map(str, named), *sorted(sources)])]  # fmt: skip
+    used = map(Path, dict.fromkeys([*named, *sorted(sources)]))
+    entries = [{"path": str(path.absolute()), "sha256": _digest_of_file(path)} for path in used]
     dicts = [item for item in inputs if isinstance(item, Mapping)]
     return [*entries, *({"path": "Python", "sha256": _digest(yaml.dump(item).encode())} for item in dicts)]
 
@@ -57,7 +57,8 @@ def software() -> dict[str, Any]:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of some packages, if installed; to ask for all takes a third of a second."""
+    """Return the versions of some packages, if installed."""
+    # to ask for all, as `software` does, takes a third of a second
     installed = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
@@ -68,6 +69,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 def code() -> dict[str, str]:
     """Return the modules that are imported from the user's own folders, by name, each with the hash of its file."""
     folders = [str(Path.cwd()), *filter(None, [os.environ.get("LIGHTER_PROJECT")])]
+    # with a separator at the end, so that `/home/project2` is not in `/home/project`
     own = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
     installed = tuple(os.path.join(folder, "") for folder in (sys.prefix, Path(__file__).parents[1]))
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
@@ -75,12 +77,13 @@ def code() -> dict[str, str]:
         name: _digest_of_file(Path(file))
         for name, file in sorted(files.items())
         if isinstance(file, str) and file.startswith(own) and not file.startswith(installed)
-        if f"{os.sep}site-packages{os.sep}" not in file
+        if f"{os.sep}site-packages{os.sep}" not in file  # of a virtual environment in the project, say
     }
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine, as far as the system says without any library: asking CUDA would start it."""
+    """Describe the machine, as far as the system says without any library."""
+    # asking CUDA would start it
     facts: dict[str, Any] = {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
     with suppress(OSError, ValueError, AttributeError):
         facts["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

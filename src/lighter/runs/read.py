@@ -34,7 +34,6 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Its folder below the folder of all runs."""
         return self.folder.id
 
     @property
@@ -52,7 +51,8 @@ class Run:
 
     @property
     def ranges(self) -> dict[str, list[float]]:
-        """The lowest and the highest value of each metric over the epochs; the last value of one that has no curve."""
+        """The lowest and the highest value of each metric over the epochs."""
+        # the last value, of one that has no curve
         ranges = {name: [value, value] for name, value in self.metrics.items()}
         for curve in self._curves():
             values = [value for value in curve.values if math.isfinite(value)]
@@ -71,7 +71,8 @@ class Run:
         return [curve for curve in curves_of(self) if "/step" not in curve.name]
 
     def summary(self) -> dict[str, Any]:
-        """Return the facts that a table of runs shows, and those that the status is worked out from."""
+        """Return the facts that a table of runs shows."""
+        # process and host too: the status of now is worked out from them
         kept = ("name", "stage", "status", "host", "pid", "process_started", "slurm", "started", "progress", "safe")
         return {
             "id": self.id,
@@ -109,12 +110,11 @@ def status_of(facts: dict[str, Any]) -> str:
 def refuse_running(run: Run) -> None:
     """See that a run has ended, before this process writes into its folder, whose lock it has.
 
-    A run on another host is over if it would have that lock: the host went down, or the job was started elsewhere.
-
     Raises:
         RunError: it runs, or nobody can tell.
     """
     host = run.facts.get("host")
+    # a run on another host is over if it would have that lock: the host went down, or the job was started elsewhere
     if run.status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
         return
     message = f"{run.id} is running (process {run.facts.get('pid')} on {host}); two processes cannot share its folder"
@@ -150,10 +150,7 @@ def read_run(path: Path) -> Run:
 
 
 def change_tags(folder: paths.RunFolder, added: Sequence[str], removed: Sequence[str]) -> Run:
-    """Change a run's tags, which are kept beside its record: a running process writes that one itself.
-
-    Two processes take turns, so that no tag is lost.
-    """
+    # they are kept beside the record, which a running process writes; two that tag take turns, so that no tag is lost
     run = read_run(folder.path)
     with waited_for(folder.path / f".{paths.TAGS}.lock"):
         tags = _tags(folder)

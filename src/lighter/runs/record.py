@@ -65,14 +65,12 @@ def refuse_unsaved(config: Config, within: str = "") -> None:
 
 
 def record(saved: dict[str, Any], module: LightningModule, trainer: pl.Trainer) -> None:
-    """Give the config, in its saved form, to the loggers and to the checkpoints' hyperparameters.
-
-    A module whose constructor takes any argument is given all hyperparameters by `load_from_checkpoint`; the config is
-    not among those, but in its checkpoints under the key `lighter`, as it is for every module.
-    """
+    """Give the config, in its saved form, to the loggers and to the checkpoints' hyperparameters."""
     for logger in trainer.loggers:
         logger.log_hyperparams({"config": saved})
     parameters = inspect.signature(type(module).__init__).parameters
+    # a constructor that takes any argument would be given it by `load_from_checkpoint`; the checkpoints of every module
+    # have it under `CHECKPOINT_KEY` too
     if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         key = "config" if "config" not in {*parameters, *module.hparams} else "lighter_config"
         module.hparams[key] = saved
@@ -96,7 +94,7 @@ def write_config(saved: dict[str, Any], folder: RunFolder, note: str = "") -> No
 
 
 def _plain(value: Any) -> Any:
-    """Convert what a dict from Python may hold beside plain data into the form that it has in YAML."""
+    # a dict from Python may hold more than YAML can
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -104,16 +102,15 @@ def _plain(value: Any) -> Any:
     for kind, convert in _CONVERT.items():
         if isinstance(value, kind):
             return convert(value)
-    return value if value is None else _named(value)
+    if value is None:
+        return None
+    # the same text for the same kind of object, and none that could run
+    named = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+    article = "" if named is value else "an object of "
+    return f"{NOT_SAVED}{article}{named.__module__}.{named.__qualname__}>"
 
 
-def _named(value: object) -> str:
-    """Return the mark of an object that was made in Python: the same for the same kind, and no value that could run."""
-    kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
-    article = "" if kind is value else "an object of "
-    return f"{NOT_SAVED}{article}{kind.__module__}.{kind.__qualname__}>"
-
-
+# in this order: a bool is an integer, and an integer a real number
 _CONVERT: dict[type, Any] = {
     bool: bool,
     str: str,

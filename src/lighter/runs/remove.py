@@ -31,12 +31,13 @@ def _refuse(wrong: Sequence[str]) -> None:
 
 
 def _reason_against(folder: paths.RunFolder, *, owns: bool) -> str | None:
-    """Return why a run cannot be removed; its lock, which this process may own, tells of one on another host."""
+    # without the link, the run would be where it was; and a folder with another name was hardly meant
     if folder.path.is_symlink() or not paths.is_run(folder.path.resolve().name):
         return f"{folder.path} is not called as runs are, DATE/TIME-NAME; remove it yourself if you mean to"
     run = read_run(folder.path)
     if run.status != RUNNING:
         return None
+    # its lock, which this process may have already, tells of one on another host
     try:
         with nullcontext() if owns or is_here(run.facts.get("host")) else owned(folder.path, folder.id):
             refuse_running(run)
@@ -51,27 +52,24 @@ def remove(folders: Sequence[paths.RunFolder]) -> None:
     Raises:
         RunError: one of them runs by now, and nothing is removed; or some of it cannot be removed.
     """
+    # all are locked before any is removed, and asked once more: one may have been resumed meanwhile
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(owned(folder.path, folder.id))
         _refuse([reason for folder in folders if (reason := _reason_against(folder, owns=True))])
         for folder in folders:
-            _remove(folder)
-
-
-def _remove(folder: paths.RunFolder) -> None:
-    try:
-        for path in list(folder.path.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
-        release(folder.path / LOCK, remove=True)  # at the end: nobody takes a run that is half gone
-        folder.path.rmdir()
-    except OSError as error:
-        raise RunError(f"{folder.path} cannot be removed: {error}") from error
-    with suppress(OSError):
-        folder.path.parent.rmdir()
+            try:
+                for path in list(folder.path.iterdir()):
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path.name != LOCK:
+                        path.unlink()
+                release(folder.path / LOCK, remove=True)  # at the end: nobody takes a run that is half gone
+                folder.path.rmdir()
+            except OSError as error:
+                raise RunError(f"{folder.path} cannot be removed: {error}") from error
+            with suppress(OSError):
+                folder.path.parent.rmdir()
 
 
 def size_of(folder: Path) -> str:

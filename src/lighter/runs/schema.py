@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True)
-class Required:
+class Required(NamedTuple):
     """A key that has to be there. All others may be missing, or null."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Each:
-    """A dict whose values all have one type."""
 
     shape: Shape
 
 
 _NUMBER = "a number"
 _NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "missing"}
-Shape: TypeAlias = "type | str | Required | Each | list[Shape] | dict[str, Shape]"
-"""A type, `_NUMBER`, a list with the type of its items, or a dict with the types of the keys that are known."""
+# a type, `_NUMBER`, a list with the type of its items, or a dict with the types of its keys; `*` stands for all keys
+Shape: TypeAlias = "type | str | Required | list[Shape] | dict[str, Shape]"
 
 _START: dict[str, Shape] = {
     "command": [str],
@@ -49,7 +40,7 @@ RECORD: dict[str, Shape] = {
     "status": Required(str),
     "safe": bool,
     "reproduces": str,
-    "arguments": Each(object),
+    "arguments": {"*": object},
     "inputs": [{"path": str, "sha256": str}],
     "source": {
         "root": Required(str),
@@ -60,27 +51,27 @@ RECORD: dict[str, Shape] = {
         "redacted": [str],
         "left_out": [str],
     },
-    "code": Each(str),
-    "software": {"python": str, "lighter": str, "packages": Each(str)},
-    "hardware": Each(object),
-    "trainer": Each(object),
-    "data": Each(object),
+    "code": {"*": str},
+    "software": {"python": str, "lighter": str, "packages": {"*": str}},
+    "hardware": {"*": object},
+    "trainer": {"*": object},
+    "data": {"*": object},
     "loggers": [{"class": str, "folder": str, "run_id": str}],
     "checkpoints": [{"path": Required(str), "monitor": str, "score": _NUMBER}],
-    "metrics": Each(_NUMBER),
+    "metrics": {"*": _NUMBER},
     "progress": {"epoch": int, "step": int},
     "starts": [_START],
-    "resumed": Each(object),
-    "source_of_last_start": Each(object),
+    "resumed": {"*": object},
+    "source_of_last_start": {"*": object},
 }
 
 
 def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
     """Describe the first thing in a value that is not of its type; None if all is right."""
-    kind: Any = type(shape) if isinstance(shape, (list, dict)) else dict if isinstance(shape, Each) else shape
+    kind: Any = type(shape) if isinstance(shape, (list, dict)) else shape
     if kind == _NUMBER:
         is_right = _is_number(value)
-    else:
+    else:  # true and false are integers to Python alone
         is_right = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
     if not is_right:
         return f"{name} is {_NAMES.get(type(value), _NUMBER)}, and should be {_NAMES.get(kind, _NUMBER)}"
@@ -88,21 +79,19 @@ def fault(value: Any, shape: Shape, name: str = "it") -> str | None:
 
 
 def _inner(value: Any, shape: Shape) -> Iterator[tuple[Any, Shape, str]]:
-    """Yield the values within a list or a dict, with their types and names; a missing optional key is left out."""
     if isinstance(shape, list):
         yield from ((item, shape[0], "an item of a list") for item in value)
-    elif isinstance(shape, Each):
-        yield from ((item, shape.shape, f"`{key}`") for key, item in value.items() if shape.shape is not object)
-    elif isinstance(shape, dict):
-        for key, inner in shape.items():
-            if isinstance(inner, Required):
-                yield value.get(key), inner.shape, f"`{key}`"
-            elif value.get(key) is not None:
-                yield value[key], inner, f"`{key}`"
+    for key, inner in shape.items() if isinstance(shape, dict) else ():
+        if key == "*":
+            yield from ((item, inner, f"`{name}`") for name, item in value.items())
+        elif isinstance(inner, Required):
+            yield value.get(key), inner.shape, f"`{key}`"
+        elif value.get(key) is not None:
+            yield value[key], inner, f"`{key}`"
 
 
 def _is_number(value: object) -> bool:
-    """Return whether it is a number, or the name of one that JSON does not have: `nan`."""
+    # or the name of a number that JSON does not have: `nan`
     try:
         return not isinstance(value, bool) and isinstance(float(value), float)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -4,9 +4,6 @@ A secret is recognized by its key (`password`, `api_key`, every leaf of a dict `
 (the password in a URL, `Password=...;`, `--token ...`), by the format of a well-known service, or because it is the
 value of an environment variable, or of another place of the config, that is one. References and expressions are no
 secrets: they say where a value comes from.
-
-The formats are facts that the services document. `detect-secrets` was tried for them: without its entropy checks, which
-report every second word of a config, it knows 8 of the 18 formats in the tests, and it brings a HTTP client with it.
 """
 
 from __future__ import annotations
@@ -43,6 +40,8 @@ _OF_TEXT = re.compile(  # tokens of texts, which language models have
     r"|min|num|n|per|by)_tokens?(?:_ids?)?$"
 )
 
+# The formats are facts that the services document. `detect-secrets` was tried for them: without its entropy checks,
+# which report every second word of a config, it knows 8 of the 18 formats in the tests, and it brings a HTTP client.
 _FORMATS = [
     line
     for line in (Path(__file__).parent / "secret_formats.txt").read_text(encoding="utf-8").splitlines()
@@ -89,17 +88,13 @@ _CALL = "()"  # what a path has for a definition, whose arguments may say where 
 
 
 class Secrets:
-    """Replace secrets in data and texts.
-
-    Args:
-        config: the merged config, as plain data.
-        environment: the environment variables; those of this process if left out.
-    """
+    """Replace secrets in data and texts, also those that the config, as plain data, and the environment have."""
 
     def __init__(self, config: Any = None, environment: Mapping[str, str] | None = None) -> None:
         variables = os.environ if environment is None else environment
         values = {value for name, value in variables.items() if _is_secret(name, value)}
         values |= {value for path, value in _leaves(config) if isinstance(value, str) and _is_secret(path, value)}
+        # the longest first, as one may begin with another
         known = sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
@@ -145,14 +140,14 @@ def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:
 
 
 def _items(data: Mapping[Any, Any], path: str) -> Iterator[tuple[Any, Any, str]]:
-    """Yield the keys and values of a dict, each with the path by which it is judged."""
+    # each with the path by which it is judged
     outer = f"{path}::{_CALL}" if "_target_" in data else path
     for key, value in data.items():
         yield key, value, outer if key == "_args_" else f"{outer}::{key}"
 
 
 def _elements(data: Sequence[Any], path: str) -> Iterator[tuple[Any, str]]:
-    """Yield the items of a list; one that follows the name of an option is its value: `[--token, ...]`."""
+    # an item that follows the name of an option is its value: `[--token, ...]`
     before: Any = None
     for item in data:
         is_option = isinstance(before, str) and before.startswith("-") and before.strip("-")
@@ -173,7 +168,7 @@ def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=10_000)
 def _strength(path: str) -> str | None:
-    """Tell how surely the value at a path is a secret, by its keys: the last one, or that of a dict around it."""
+    # by the last key, or that of a dict around it
     keys = [_normal(key) for key in path.split("::")]
     if keys[-1].startswith("_") and keys[-1].endswith("_"):  # `_target_`
         return None
@@ -191,7 +186,7 @@ def _strength(path: str) -> str | None:
 
 
 def _normal(key: str) -> str:
-    """Write `apiKey`, `x-api-key` and `API KEY` as `api_key`."""
+    # `apiKey`, `x-api-key` and `API KEY` are `api_key`
     return re.sub(r"[\s.\-/]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)).lower()
 
 
@@ -199,6 +194,7 @@ def _is_secret(path: str, value: Any) -> bool:
     strength = _strength(path)
     if strength is None:
         return False
+    # an argument may name a variable or a file that holds the secret, or be a number of tokens
     is_argument = _CALL in path.split("::")
     if not isinstance(value, str):
         is_number = isinstance(value, (int, float, bytes)) and not isinstance(value, bool)

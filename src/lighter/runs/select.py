@@ -24,7 +24,6 @@ def find_run(
     Args:
         wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
             id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
-        root: where the runs are.
         accepts: the runs among which `last`, or one of several with a name, is chosen.
         kind: what messages call those.
 
@@ -44,6 +43,7 @@ def find_run(
             raise RunError(f"there is no {kind} among the {len(folders)} runs under {root}")
         return newest
     matches = [folder for folder in folders if text in _names(folder)]
+    # an id before a name, and a name before a beginning: what is written in full is meant in full
     matches = matches or [folder for folder in folders if text and paths.is_called(folder.path, text)]
     matches = matches or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
     if len(matches) > 1:  # a test has the name of its fit
@@ -54,13 +54,11 @@ def find_run(
 
 
 def newest_first(folders: Iterable[paths.RunFolder]) -> list[Run]:
-    """Read runs, and sort them by when their records say that they were started, the newest first.
-
-    A folder's name says it only where nobody renamed it and no clock was wrong, and a resumed run starts once more.
-    """
+    """Read runs, and sort them by when their records say that they were started, the newest first."""
+    # a folder's name says it only where nobody renamed it and no clock was wrong, and a resumed run starts once more
     runs = []
     for folder in folders:
-        with suppress(RunError):
+        with suppress(RunError):  # a record that cannot be read
             runs.append(read_run(folder.path))
     return sorted(runs, key=_age, reverse=True)
 
@@ -98,6 +96,7 @@ def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:
         return f"{text} is no run's folder: it has no {paths.RECORD}"
     from lighter.config.problems import closest
 
+    # of the newest alone: there may be thousands of runs
     near = closest(text, [name for folder in folders[:500] for name in _names(folder)])
     hint = near or f"The newest is {folders[0].id}; `lighter runs list` shows more."
     return f"no run under {root} is called `{text}`. {hint}"

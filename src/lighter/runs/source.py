@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,23 +23,14 @@ _SECONDS = 30
 
 @dataclass
 class Source:
-    """The state of a checkout.
-
-    Attributes:
-        root: the folder of the checkout.
-        commit: the commit that is checked out; None where there is none yet.
-        patch: what `git diff` says against it, without secrets.
-        untracked: the source files that git does not know, without secrets, by their path from the root.
-        redacted: the files in which a secret was left out.
-        left_out: what was too large to be kept, and why.
-    """
+    """The state of a checkout, without secrets."""
 
     root: Path
-    commit: str | None
-    patch: str = ""
-    untracked: dict[str, str] = field(default_factory=dict)
-    redacted: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    commit: str | None  # None where there is none yet
+    patch: str = ""  # what `git diff` says against the commit
+    untracked: dict[str, str] = field(default_factory=dict)  # texts by their path from the root
+    redacted: list[str] = field(default_factory=list)  # the files in which a secret was left out
+    left_out: list[str] = field(default_factory=list)  # what was too large to be kept, and why
 
     @property
     def digest(self) -> str:
@@ -73,26 +64,23 @@ def source_of(folder: Path, secrets: Secrets, *, without: Path) -> Source | None
         root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
     except (OSError, subprocess.SubprocessError):
         return None
-    source = Source(root, _commit(root))
+    source = Source(root, None)
+    with suppress(subprocess.SubprocessError):  # nothing was committed yet
+        source.commit = git(root, "rev-parse", "--verify", "HEAD").strip()
     if source.commit is not None:
         _add_patch(source, secrets)
     _add_untracked(source, secrets, without.resolve())
     return source
 
 
-def _commit(root: Path) -> str | None:
-    try:
-        return git(root, "rev-parse", "--verify", "HEAD").strip()
-    except subprocess.SubprocessError:  # nothing was committed yet
-        return None
-
-
 def _add_patch(source: Source, secrets: Secrets) -> None:
+    # whatever the user's own configuration of git is
     plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
     patch = git(source.root, "diff", "HEAD", "--binary", *plain)
     if len(patch) > MOST_OF_PATCH:
         source.left_out.append(f"the uncommitted changes: {len(patch) / 2**20:.0f} MB")
         return
+    # file by file: what is a secret depends on whether it is code
     parts = patch.split("\ndiff --git ")
     for index, part in enumerate(parts):
         name = part.split("\n")[0].rpartition(" b/")[2]
@@ -103,9 +91,12 @@ def _add_patch(source: Source, secrets: Secrets) -> None:
 
 
 def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
-    total = 0
-    for name in _untracked(source.root, runs):
+    total = 0  # bytes: the folder may hold more small files than anybody wants in a run's folder
+    for name in git(source.root, "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
         path = source.root / name
+        is_source = path.suffix in _SOURCES and not path.is_symlink() and path.is_file()
+        if not is_source or runs in path.resolve().parents:
+            continue
         size = path.stat().st_size
         total += size if size <= MOST_OF_FILE else 0
         if size > MOST_OF_FILE or total > MOST_OF_FILES:
@@ -113,17 +104,8 @@ def _add_untracked(source: Source, secrets: Secrets, runs: Path) -> None:
             continue
         try:
             text = path.read_bytes().decode()
-        except UnicodeDecodeError:
+        except UnicodeDecodeError:  # a secret in it could not be found
             continue
         source.untracked[name] = secrets.text(text, is_code=name.endswith(_CODE))
         if source.untracked[name] != text:
             source.redacted.append(name)
-
-
-def _untracked(root: Path, runs: Path) -> Iterator[str]:
-    """Yield the source files that git neither knows nor ignores."""
-    for name in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
-        path = root / name
-        is_source = path.suffix in _SOURCES and not path.is_symlink() and path.is_file()
-        if is_source and runs not in path.resolve().parents:
-            yield name

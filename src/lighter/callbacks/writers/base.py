@@ -4,8 +4,6 @@ setup               check that nothing is at the path; to resume, load what a st
 on_predict_start    open the part of this process; to resume, leave out the batches that are complete
 on_predict_batch_end  `write`, then note that the batch is complete
 on_predict_end      make one file of the parts of all processes
-
-One class, as all of this shares its state; the parts, their order and their format have files of their own.
 """
 
 from __future__ import annotations
@@ -66,9 +64,7 @@ class BaseWriter(Callback):
         ```
     """
 
-    format: Format | None = None
-    """The format of rows given to `add_rows`; None for a writer that writes all files in `write`."""
-
+    format: Format | None = None  # of the rows given to `add_rows`; None for a writer that writes all files in `write`
     path_argument: ClassVar = "path"  # as constructors call it, for messages
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -78,23 +74,15 @@ class BaseWriter(Callback):
         if is_remote(path):
             raise ModuleValueError(f"{type(self).__name__} writes to a disk; `{self.path_argument}` is {normal(path)}")
         self.path = on_disk(path) or Path(path)
-        self.resume = False
+        self.resume = self._resumes = False  # as asked; and if there is something to resume
         self.samples: list[int] | None = None
         self.rank = 0
         self._part: Part | None = None
-        self._resumes = False
         self._count = 0
         self._noted: dict[str, Any] = {}  # about the batch, beside its samples
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Write what `predict_step` returned for a batch.
-
-        Args:
-            outputs: what it returned, on its device.
-            batch: the batch that it got.
-            batch_idx: the number of the batch, from 0 for each dataloader.
-            dataloader_idx: the number of the dataloader.
-        """
+        """Write the `outputs` of `predict_step` for a batch, which are on their device."""
         raise NotImplementedError(
             f"{type(self).__name__} is to have `write(outputs, batch, batch_idx, dataloader_idx)`"
         )
@@ -109,10 +97,10 @@ class BaseWriter(Callback):
         return columns(outputs, keys, type(self).__name__)
 
     def add_rows(self, columns: Mapping[str, Any]) -> None:
-        """Add rows, one for each sample of the batch, to the file of a writer that has a `format`.
+        """Add rows to the file of a writer that has a `format`.
 
         Args:
-            columns: by name, a value for each sample: a tensor on the host, an array or a list.
+            columns: by name, a value for each sample of the batch: a tensor on the host, an array or a list.
 
         Raises:
             PredictionError: there are more or fewer rows than samples.
@@ -125,6 +113,7 @@ class BaseWriter(Callback):
                 f"{type(self).__name__} writes a row for each sample: the batch has {len(self.samples)}, and"
                 f" `predict_step` returned {count} values under `{next(iter(columns))}`"
             )
+        # here and not when the part is opened, as the first batch may decide the columns' types
         if self._part.header is None:
             self._part.begin(self.format.header(columns))
         self._part.append(self.format.encode(columns, self._part.header or b""))
@@ -136,12 +125,10 @@ class BaseWriter(Callback):
         return self.path
 
     def has_begun(self, root: Path) -> bool:
-        """Return whether a run with this folder has begun to write, or has ended."""
         path = root / self.rows_path
         return path.exists() or paths.has_progress(path)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the path, and check that nothing there is lost."""
         if stage != "predict":
             return
         self.rank = trainer.global_rank
@@ -151,14 +138,16 @@ class BaseWriter(Callback):
                 " give the writer an absolute path"
             )
         root = Path(trainer.default_root_dir).absolute()
+        # all processes take the first one's, as only that one knows the run's folder for certain
         self.path = Path(trainer.strategy.broadcast(str(root / self.path)))
-        others = [writer for writer in _writers(trainer) if writer is not self and root / writer.path == self.path]
+        others = [writer for writer in writers_of(trainer) if writer is not self and root / writer.path == self.path]
         if others:
             raise PredictionError(
                 f"{type(self).__name__} and {type(others[0]).__name__} both write {self.path}: give each a path of"
                 " its own"
             )
         part = self._part = self._part_of(self.rank)
+        # locked before anything is read: another process may still write it
         self._resumes = self.resume and part.take()
         if self.rows_path.exists() and not (self._resumes and self.format is None):
             if not self.resume:
@@ -173,14 +162,13 @@ class BaseWriter(Callback):
 
     def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
         """Return the first file that `write` made of a batch, beside its rows, that differs from its note."""
-        return None
+        return None  # of other writers, only the rows are known
 
     def _report_damage(self, part: Part) -> None:
-        """Warn that samples are predicted again; a writer of the user's that cannot do so is an error."""
         if part.damaged is None:
             return
         damage = f"{part.damaged} is not as it was written, after {part.samples} samples"
-        if self.format is None:
+        if self.format is None:  # a writer of the user's, which need not expect a batch that it has written
             raise PredictionError(
                 f"{damage}. Which batches {type(self).__name__} has written is not known. Move {part.progress} and"
                 f" {self.path} away, and predict again"
@@ -188,17 +176,22 @@ class BaseWriter(Callback):
         run_log.warning("%s. What follows is predicted again", damage)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the part of this process; the first of several writers moves the dataloaders forward."""
         if self._part is not None:
             if not self.rows_path.parent.is_dir():
                 raise PredictionError(
                     f"process {self.rank} does not see {self.rows_path.parent}, which the first process made: the"
                     " processes of a prediction need a common file system"
                 )
+            about = {
+                **self.about(),
+                "processes": trainer.world_size,
+                "batches": [None if number == float("inf") else number for number in trainer.num_predict_batches],
+                "checkpoint": checkpoint_identity(trainer.ckpt_path),
+            }
             begin = self._part.resume if self._resumes else self._part.create
-            begin(self._about(trainer))
-        # once for all writers, which have loaded their parts in `setup`
-        writers = _writers(trainer)
+            begin(json.loads(json.dumps(about)))  # as it will be read back: tuples become lists
+        # once for all writers, which have loaded their parts in `setup`; the one that is least far decides
+        writers = writers_of(trainer)
         if self is writers[0]:
             last = min(writers, key=lambda writer: writer.next)
             if last.next > (0, 0):
@@ -222,7 +215,6 @@ class BaseWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write a batch, unless it is written."""
         key = (dataloader_idx, batch_idx)
         if key < self.next:
             return
@@ -233,14 +225,23 @@ class BaseWriter(Callback):
         self._part.note(key, self._count, self.samples, self._noted)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make one file of the parts of all processes."""
         if self._part is None:
             return
         # synced before the barrier: the first process reads the other parts from the disk
         self._part.end()
         trainer.strategy.barrier("the writers' parts")
         if trainer.is_global_zero:
-            self.finish(self._parts(trainer.world_size))
+            parts = [self._part_of(rank) for rank in range(trainer.world_size)]
+            for rank, part in enumerate(parts):
+                if part.progress.exists():
+                    part.load()
+                if not part.ended:
+                    raise PredictionError(
+                        f"{self.path} cannot be made whole: process {rank} has not ended its part, {part.progress}, or"
+                        " it is on another file system. The parts are left as they are"
+                    )
+            self.finish(parts)
+        # no process goes on before the file is whole: what follows may read it
         trainer.strategy.barrier("the writers' file")
         self.teardown(trainer, pl_module, "predict")
 
@@ -248,53 +249,39 @@ class BaseWriter(Callback):
         """Make one file of the parts of all processes. Called in the first process."""
         if self.format is not None:
             whole = whole_file(parts, self.format, paths.merging(self.rows_path))
+            # noted before it gets its name: a run that is killed in between knows the file for its own
             parts[0].note_whole(whole)
             if not publish(whole, self.rows_path):
                 raise PredictionError(
                     f"{self.rows_path} is there, and nothing is written over; the whole of it is {whole}"
                 )
             sync_folder(self.rows_path.parent)
-        for part in parts:
+        for part in parts:  # last: until the whole file is there, they are all that there is
             part.remove()
         log.info("%s: %d samples", self.path, sum(part.samples for part in parts))
 
-    def _parts(self, world_size: int) -> list[Part]:
-        """Load the parts of all processes, which must have ended."""
-        parts = [self._part_of(rank) for rank in range(world_size)]
-        for rank, part in enumerate(parts):
-            if part.progress.exists():
-                part.load()
-            if not part.ended:
-                raise PredictionError(
-                    f"{self.path} cannot be made whole: process {rank} has not ended its part, {part.progress}, or it"
-                    " is on another file system. The parts are left as they are"
-                )
-        return parts
-
     def _see_that_it_is_whole(self, trainer: pl.Trainer) -> None:
-        """Check that a file that exists is this prediction's, and remove the parts left beside it."""
         first = self._part_of(0)
         if first.progress.exists() and self.format is not None and not first.is_whole(self.rows_path):
             raise PredictionError(
                 f"{self.rows_path} is there, but not from this prediction, whose rows are in {first.rows}: move it away"
             )
         log.info("%s is there: nothing is left to do for it", self.rows_path)
+        # what a run has left that was killed before it removed the parts
         if self.format is not None and trainer.is_global_zero:
             paths.merging(self.rows_path).unlink(missing_ok=True)
             for rank in range(trainer.world_size):
                 self._part_of(rank).remove()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the files as they are, and say how to resume."""
         part = self._part
         if part is not None and part.is_open and part.samples and self.rank == 0:
             log.info("%s is not whole: %d samples are in %s", self.path, part.samples, part.rows or part.progress)
-            if self is _writers(trainer)[-1]:
+            if self is writers_of(trainer)[-1]:
                 log.info("to go on: lighter predict --resume %s", trainer.default_root_dir)
         self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the files."""
         if self._part is not None:
             self._part.close()
             self._part = None
@@ -303,20 +290,11 @@ class BaseWriter(Callback):
         """Return what must be the same in a resumed run, besides the trainer's processes and data."""
         return {"writer": type(self).__name__}
 
-    def _about(self, trainer: pl.Trainer) -> dict[str, Any]:
-        about = {
-            **self.about(),
-            "processes": trainer.world_size,
-            "batches": [None if number == float("inf") else number for number in trainer.num_predict_batches],
-            "checkpoint": checkpoint_identity(trainer.ckpt_path),
-        }
-        return dict(json.loads(json.dumps(about)))  # as it will be read back: tuples become lists
-
     def _part_of(self, rank: int) -> Part:
         rows = paths.partial(self.rows_path, rank, self.format.suffix) if self.format is not None else None
         return Part(rows, paths.progress(self.rows_path, rank))
 
 
-def _writers(trainer: pl.Trainer) -> list[BaseWriter]:
+def writers_of(trainer: pl.Trainer) -> list[BaseWriter]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, BaseWriter)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
+from lighter.files.integrity import crc_of_next
+
 # bytes at the end of a checkpoint that identify it: Lighter's manifest and torch's list of checksums are there
 _IDENTIFYING = 1 << 20
 
@@ -26,26 +26,23 @@ def publish(path: Path, name: Path) -> bool:
     return True
 
 
-def crc_of(path: Path, *, end: int | None = None) -> int:
-    """Return the CRC-32 of a file, or of as many bytes at its end."""
-    crc = 0
+def crc_of(path: Path, *, end: int | None = None) -> int | None:
+    """Return the CRC-32 of a file, or of as many bytes at its end; None if it is cut off meanwhile."""
     with open(path, "rb") as file:
-        if end is not None:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - end))
-        while piece := file.read(_CHUNK):
-            crc = zlib.crc32(piece, crc)
-    return crc
+        size = os.fstat(file.fileno()).st_size
+        start = 0 if end is None else max(0, size - end)
+        file.seek(start)
+        return crc_of_next(file, size - start)
 
 
 def sync(path: Path) -> None:
-    """Sync a file to the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def checkpoint_identity(checkpoint: str | os.PathLike[str] | None) -> Any:
-    """Identify a checkpoint by its content, wherever it is; a URL stands for itself."""
-    if checkpoint is None or not os.path.exists(checkpoint):
+    """Identify a checkpoint by its content, wherever it is."""
+    if checkpoint is None or not os.path.exists(checkpoint):  # a URL stands for itself
         return checkpoint if checkpoint is None else os.fspath(checkpoint)
     path, status = os.path.abspath(checkpoint), os.stat(checkpoint)
     if os.path.isdir(path):

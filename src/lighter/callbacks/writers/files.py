@@ -72,11 +72,9 @@ class FileWriter(BaseWriter):
 
     @property
     def rows_path(self) -> Path:
-        """The table of the files."""
         return self.path.with_name(f"{self.path.name}.index.csv")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make the directory, or check that it is empty."""
         super().setup(trainer, pl_module, stage)
         lost = self._part.lost if self._part is not None else []
         self._repeated = {str(file) for note in lost if isinstance(note, dict) for file in note.get("files") or ()}
@@ -88,7 +86,6 @@ class FileWriter(BaseWriter):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make the folder for files that are not whole yet."""
         super().on_predict_start(trainer, pl_module)
         self._several, self._processes = len(trainer.num_predict_batches) > 1, trainer.world_size
         self._aside = self.path / _ASIDE / str(self.rank)
@@ -97,7 +94,6 @@ class FileWriter(BaseWriter):
             self._aside.mkdir(parents=True)
 
     def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Write the files of a batch aside, then give each its name."""
         assert self._part is not None
         keys = [self.value_key] if self.name_key is None else [self.value_key, self.name_key]
         columns = self.columns(outputs, keys)
@@ -112,9 +108,9 @@ class FileWriter(BaseWriter):
         self.add_rows({"name": names, "file": files})
 
     def _publish(self, names: list[str], written: list[Path], files: list[str]) -> None:
-        """Give the files of a batch their names, noting them before; those of an interrupted run stay."""
         assert self._part is not None
         samples: Sequence[int | None] = [None] * len(files) if self.samples is None else self.samples
+        # a run that was killed here may have given some of these files their names: those that are as noted stay
         before = self._part.unfinished or {}
         done = {file for file, crc in _noted(before) if self._is_as_noted(file, crc)}
         repeated = (self._repeated | {file for file, _ in _noted(before)}) - done
@@ -134,7 +130,6 @@ class FileWriter(BaseWriter):
         self._noted = {"files": files, "crcs": [crc_of(self.path / file) for file in files]}
 
     def _damaged_in(self, note: Mapping[str, Any]) -> Path | None:
-        """Return the first file of a batch that is missing or differs from its note."""
         files = _noted(note) if "batch" in note else ()
         return next((self.path / file for file, crc in files if not self._is_as_noted(file, crc)), None)
 
@@ -144,17 +139,20 @@ class FileWriter(BaseWriter):
         return False
 
     def finish(self, parts: list[Part]) -> None:
-        """Remove the folder of unfinished files, and complete the table."""
         shutil.rmtree(self.path / _ASIDE, ignore_errors=True)
         super().finish(parts)
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same in a resumed run."""
         return {**super().about(), "value_key": self.value_key, "name_key": self.name_key}
 
     def _names(self, columns: dict[str, Any], count: int, loader: int) -> list[str]:
         if self.name_key is not None:
-            return [_as_text(name, self.name_key) for name in cells(columns[self.name_key])]
+            names = cells(columns[self.name_key])
+            for name in names:
+                if isinstance(name, bool) or not isinstance(name, (str, int)):
+                    message = f"`{self.name_key}` holds the names of samples, text or whole numbers"
+                    raise PredictionError(f"{message}; found {describe(name)}")
+            return [str(name) for name in names]
         prefix = f"{loader}-" if self._several else ""
         if self.samples is None:  # a dataset without indices: the process, and the number of the sample in it
             assert self._part is not None
@@ -163,7 +161,6 @@ class FileWriter(BaseWriter):
         return [f"{prefix}{index}" for index in self.samples]
 
     def _write_aside(self, number: int, name: str, value: object) -> Path:
-        """Write one value; return the file that its function made."""
         folder = self._aside / str(number)
         folder.mkdir()
         try:
@@ -182,15 +179,12 @@ class FileWriter(BaseWriter):
         return made[0]
 
     def _is_taken(self, file: str, sample: int | None, path: Path) -> bool:
-        """Return whether another sample has a file; if the same one has it, there is nothing left to do.
-
-        Samplers of distributed runs give some samples to two processes, and each has noted whose file it writes. The
-        files of a damaged note are not known: equal ones are taken for the same.
-        """
         if not os.path.lexists(self.path / file):
             return False
+        # the files of a damaged note are not known: equal ones are taken for the same
         if self._part is not None and self._part.is_cut and filecmp.cmp(path, self.path / file, shallow=False):
             return False
+        # samplers of distributed runs give some samples to two processes, and each has noted whose file it writes
         for rank in range(self._processes):
             part = self._part_of(rank)
             if rank == self.rank or not part.progress.exists():
@@ -207,12 +201,6 @@ class FileWriter(BaseWriter):
 
 
 def _noted(note: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
-    """Return the files in a note, with their checksums, which earlier versions did not note."""
     files = note.get("files", ())
+    # earlier versions noted no checksums
     return zip(files, note.get("crcs") or [None] * len(files), strict=True)
-
-
-def _as_text(name: object, key: str) -> str:
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise PredictionError(f"`{key}` holds the names of samples, text or whole numbers; found {describe(name)}")
-    return str(name)

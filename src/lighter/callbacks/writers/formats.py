@@ -51,26 +51,22 @@ class CsvFormat:
         self.keys = list(keys)
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """Return the row of names."""
         return _lines([self.keys])
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
-        """Return the rows of a batch."""
         return _lines(zip(*(_texts(cells(values)) for values in columns.values()), strict=True))
 
     def split(self, data: bytes, count: int) -> list[bytes]:
-        """Return the rows: a line end between quotes, before which their number is odd, is part of a row."""
         rows, row, quotes = [], b"", 0
         for line in data.split(ROW_END)[:-1]:
             row += line + ROW_END
             quotes += line.count(b'"')
-            if quotes % 2 == 0:
+            if quotes % 2 == 0:  # otherwise the line end is between quotes, and part of the row
                 rows.append(row)
                 row, quotes = b"", 0
         return rows
 
     def write(self, path: Path, header: bytes, rows: Iterable[bytes]) -> None:
-        """Write the whole file."""
         with open(path, "wb", buffering=1 << 20) as file:
             file.write(header)
             file.writelines(rows)
@@ -83,18 +79,16 @@ class _Lines(list[str]):
 
 
 def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
+    if not _WRITES_NUL:
+        rows = ([value.replace("\0", _NUL) if isinstance(value, str) else value for value in row] for row in rows)
     lines = _Lines()
-    csv.writer(lines).writerows(rows if _WRITES_NUL else map(_without_nul, rows))
+    csv.writer(lines).writerows(rows)
     text = "".join(lines)
     # text that is no Unicode, half of a surrogate pair say, goes through as it is and reads back with "surrogatepass"
     return (text if _WRITES_NUL else text.replace(_NUL, "\0")).encode("utf-8", "surrogatepass")
 
 
-def _without_nul(row: Sequence[Any]) -> list[Any]:
-    return [value.replace("\0", _NUL) if isinstance(value, str) else value for value in row]
-
-
 def _texts(values: list[Any]) -> list[Any]:
-    if not {*map(type, values)} & {list, dict}:
+    if not {*map(type, values)} & {list, dict}:  # as most columns are
         return values
     return [json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value for value in values]

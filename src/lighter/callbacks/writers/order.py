@@ -10,24 +10,20 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lighter.callbacks.writers.disk import sync
 from lighter.callbacks.writers.formats import Format
 from lighter.callbacks.writers.part import Part
-from lighter.callbacks.writers.progress import Batch
 
-Split = Callable[[bytes, int], Sequence[Any]]
-"""A batch's rows from its bytes and their number."""
+Split = Callable[[bytes, int], Sequence[Any]]  # a batch's rows from its bytes and their number
 
 _APART = 2**48  # more samples than a process sees, so that the processes' samples follow each other
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     part: int
     notes: int  # where its notes begin, in bytes
     rows: int  # where its rows begin, in bytes
@@ -38,6 +34,7 @@ def whole_file(parts: Sequence[Part], form: Format, merging: Path) -> Path:
     """Return the file of all rows: the only part if that is one, otherwise a new file, in the order of the dataset."""
     first = parts[0]
     is_only_run = len(parts) == 1 and len(_runs(first, 0)) <= 1
+    # most predictions are of one process and in order: their rows are not copied
     if first.rows is not None and first.header is not None and form.suffix is None and is_only_run:
         return first.rows
     header = next((part.header for part in parts if part.header is not None), None)
@@ -59,7 +56,7 @@ def in_order(parts: Sequence[Part], split: Split) -> Iterator[Any]:
         rows = heapq.merge(*(_rows(run, parts[run.part], files[run.part], split) for run in runs), key=itemgetter(0))
         last = None
         for sample, row in rows:
-            if sample != last or len(parts) == 1:
+            if sample != last or len(parts) == 1:  # one process repeats a sample only if its sampler means to
                 yield row
             last = sample
     finally:
@@ -71,7 +68,12 @@ def _runs(part: Part, number: int) -> list[_Run]:
     runs: list[_Run] = []
     rows, notes, last, count, begun = len(part.header or b""), 0, (-1, -1), 0, (0, 0)
     for position, batch in part.batches():
-        first, highest = _span(batch)
+        # without indices, the number of the batch increases in their place
+        first = highest = batch.key[1]
+        if batch.samples:
+            first, highest = min(batch.samples), max(batch.samples)
+        elif batch.samples is not None:  # an empty batch, after which every index is in order
+            highest = -1
         if count and (batch.key[0], first) <= last:
             runs.append(_Run(number, *begun, count))
             count = 0
@@ -81,23 +83,15 @@ def _runs(part: Part, number: int) -> list[_Run]:
     return [*runs, _Run(number, *begun, count)] if count else runs
 
 
-def _span(batch: Batch) -> tuple[int, int]:
-    """Return the lowest and highest index of a batch; of one without indices, numbers that increase."""
-    if batch.samples is None:
-        return batch.key[1], batch.key[1]
-    return (min(batch.samples), max(batch.samples)) if batch.size else (batch.key[1], -1)
-
-
 def _rows(run: _Run, part: Part, file: int, split: Split) -> Iterator[tuple[tuple[int, int], Any]]:
-    """Yield the rows of a run, each with its dataloader and index."""
     start, done, seen = run.rows, 0, 0
     for _, batch in part.batches(run.notes):
         rows = split(_read(file, start, batch.end - start), batch.size)
         samples = batch.samples
-        if samples is None:  # one process after another
+        if samples is None:  # numbers in their place, by which one process follows another
             samples = range(run.part * _APART + seen, run.part * _APART + seen + batch.size)
         numbered = zip(samples, rows, strict=True)
-        is_ascending = isinstance(samples, range) and samples.step > 0
+        is_ascending = isinstance(samples, range) and samples.step > 0  # which a sequential sampler's are
         for index, row in numbered if is_ascending else sorted(numbered, key=itemgetter(0)):
             yield (batch.key[0], index), row
         start, done, seen = batch.end, done + 1, seen + batch.size

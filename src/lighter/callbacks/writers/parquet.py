@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lighter.callbacks.writers.base import BaseWriter
 from lighter.callbacks.writers.samples import plain
-from lighter.callbacks.writers.table import keys_of
+from lighter.callbacks.writers.table import RowWriter
 from lighter.errors import ModuleValueError, PredictionError
 from lighter.parts.describe import describe
 
@@ -27,10 +26,10 @@ try:
 except ImportError as error:
     raise ModuleValueError("ParquetWriter needs pyarrow: pip install pyarrow") from error
 
-ROW_GROUP = 65_536
+ROW_GROUP = 65_536  # rows in memory at a time; readers skip whole groups
 
 
-class ParquetWriter(BaseWriter):
+class ParquetWriter(RowWriter):
     """Write a Parquet file with a row for each sample, in the order of the dataset.
 
     The rows so far are in a file beside it, `predictions.partial.arrows`, which `pyarrow.ipc.open_stream` reads; the
@@ -48,18 +47,9 @@ class ParquetWriter(BaseWriter):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str | None]) -> None:
-        super().__init__(path)
-        self.keys = keys_of([*keys] if isinstance(keys, Mapping) else keys)
+        super().__init__(path, [*keys] if isinstance(keys, Mapping) else keys)
         given = keys if isinstance(keys, Mapping) else {}
         self.format = ParquetFormat({key: _type(given.get(key), key) for key in self.keys})
-
-    def write(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        """Add the rows of a batch."""
-        self.add_rows(self.columns(outputs, self.keys))
-
-    def about(self) -> dict[str, Any]:
-        """Return what must be the same in a resumed run."""
-        return {**super().about(), "columns": self.keys}
 
 
 class ParquetFormat:
@@ -71,12 +61,11 @@ class ParquetFormat:
         self.types = types
 
     def header(self, columns: Mapping[str, Any] | None) -> bytes:
-        """Serialize the schema."""
-        if columns is None:
-            types = {key: kind or pa.null() for key, kind in self.types.items()}
-        else:
-            # the first batch decides, and later ones are cast to its types
-            types = {key: kind or _array(columns[key], None, key).type for key, kind in self.types.items()}
+        # the first batch decides, and later ones are cast to its types
+        types = {
+            key: kind or (pa.null() if columns is None else _array(columns[key], None, key).type)
+            for key, kind in self.types.items()
+        }
         return bytes(pa.schema(types).serialize())
 
     def encode(self, columns: Mapping[str, Any], header: bytes) -> bytes:
@@ -90,7 +79,6 @@ class ParquetFormat:
         return [(data, row) for row in range(count)]
 
     def write(self, path: Path, header: bytes, rows: Iterable[tuple[bytes, int]]) -> None:
-        """Write the whole file, in groups of 65,536 rows."""
         schema, rows = _schema(header), iter(rows)
         with pq.ParquetWriter(path, schema) as file:
             while group := list(islice(rows, ROW_GROUP)):
@@ -98,13 +86,19 @@ class ParquetFormat:
 
 
 def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
-    """Make a table of rows of several batches."""
+    # a batch is decoded once, however its rows are spread: its bytes are one object for all of them
     starts: dict[int, int] = {}
     batches, count = [], 0
     for data, _ in rows:
         if id(data) not in starts:
             starts[id(data)] = count
-            batches.append(_read(data, schema))
+            try:
+                batches.append(pa.ipc.read_record_batch(data, schema))
+            except pa.ArrowException as error:
+                raise PredictionError(
+                    "the processes of this prediction found different types for its columns: name them, as in"
+                    f" keys: {{pred: float32}}. This one has {schema.to_string()}"
+                ) from error
             count += batches[-1].num_rows
     order = np.fromiter((starts[id(data)] + row for data, row in rows), np.int64, len(rows))
     table = pa.Table.from_batches(batches, schema)
@@ -112,22 +106,11 @@ def _gathered(rows: list[tuple[bytes, int]], schema: pa.Schema) -> pa.Table:
     return (table if is_all else table.take(order)).combine_chunks()
 
 
-def _read(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        return pa.ipc.read_record_batch(data, schema)
-    except pa.ArrowException as error:
-        raise PredictionError(
-            "the processes of this prediction found different types for its columns: name them, as in"
-            f" keys: {{pred: float32}}. This one has {schema.to_string()}"
-        ) from error
-
-
-def _schema(header: bytes) -> Any:
+def _schema(header: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.BufferReader(header))
 
 
 def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
-    """Make a column of a batch, of a type or of one that suits."""
     try:
         if isinstance(values, Tensor):
             values = values.numpy()
@@ -142,7 +125,6 @@ def _array(values: Any, kind: pa.DataType | None, key: str) -> Any:
 
 
 def _nested(values: np.ndarray) -> pa.Array:
-    """Make lists of lists of numbers of an array of any dimensions."""
     array = pa.array(np.ascontiguousarray(values).reshape(-1))
     # from the inside out: each axis wraps the one within it in lists of its length
     for axis in range(values.ndim - 1, 0, -1):

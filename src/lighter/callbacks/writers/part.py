@@ -11,71 +11,50 @@ from typing import IO, Any
 
 from lighter.callbacks.writers.progress import Batch, BatchKey, after, batch_of, encoded, lines, verified
 from lighter.errors import PredictionError
+from lighter.files.integrity import crc_of_next
 from lighter.files.lock import acquire, release
-
-_CHUNK = 1 << 20
-_LOCKED = "another process writes {} now; wait for it, or stop it"
-_NOT_COMPARED = "path"  # of a file, which may have been moved
 
 
 class Part:
-    """The rows that a process adds, batch by batch. Each batch has left the process when `note` returns.
-
-    Attributes:
-        rows: the file of the rows; None for writers that keep their own.
-        progress: the file of the notes; see `progress.py`.
-        header: the beginning of the rows' file; None before there is any row.
-        next: the first batch that is not complete.
-        ended: whether the part is complete.
-        samples: the number of samples in complete batches.
-        unfinished: the note about the batch after them, made before it was complete.
-        damaged: the file that differs from its notes after those batches, and not for having been cut short.
-        is_cut: whether anything follows them.
-        lost: the readable notes about batches after them, made before those were complete.
-    """
+    """The rows that a process adds, batch by batch. Each batch has left the process when `note` returns."""
 
     def __init__(self, rows: Path | None, progress: Path) -> None:
-        self.rows, self.progress = rows, progress
-        self.header: bytes | None = None
-        self.next: BatchKey = (0, 0)
+        self.rows = rows  # the file of the rows; None for writers that keep their own
+        self.progress = progress  # the file of the notes; see `progress.py`
+        self.header: bytes | None = None  # the beginning of the rows' file; None before there is any row
+        self.next: BatchKey = (0, 0)  # the first batch that is not complete
         self.ended = False
-        self.samples = 0
-        self.unfinished: Any = None
-        self.damaged: Path | None = None
-        self.is_cut = False
-        self.lost: list[Any] = []
+        self.samples = 0  # in complete batches
+        self.unfinished: Any = None  # the note about the batch after them, made before it was complete
+        self.lost: list[Any] = []  # the readable notes about batches after them, made before those were complete
+        self.is_cut = False  # whether anything follows them
+        self.damaged: Path | None = None  # the file that differs from its notes after them, not by being cut short
         self._about: dict[str, Any] | None = None
-        self._end = 0
+        self._end = 0  # of the rows, in bytes
         self._crc = 0  # of the rows since the last note
         self._notes_end = 0
-        self._check = 0
+        self._check = 0  # of all notes so far
         self._files: list[IO[bytes]] = []
 
     @property
     def is_open(self) -> bool:
-        """True if rows can be added."""
         return bool(self._files)
 
     def take(self) -> bool:
-        """Lock what a process has left, until `close`; return false if there is nothing.
-
-        Raises:
-            PredictionError: another process writes it.
-        """
+        """Lock what a process has left, unless another one writes it; return false if there is nothing."""
         try:
             acquire(self.progress, create=False)
         except FileNotFoundError:
             return False
         except BlockingIOError as error:
-            raise PredictionError(_LOCKED.format(self.progress)) from error
+            raise PredictionError(f"another process writes {self.progress} now; wait for it, or stop it") from error
         return True
 
     def load(self, damaged_in: Callable[[Mapping[str, Any]], Path | None] | None = None) -> None:
         """Load what a process has left, up to its last complete batch.
 
-        Args:
-            damaged_in: returns the first file of a batch, beside its rows, that differs from its note. If it is given,
-                the rows are checked too, and nothing is loaded from the first damaged batch on.
+        With `damaged_in`, which returns the first file of a batch beside its rows that differs from its note, the rows
+        are checked too, and nothing is loaded from the first damaged batch on.
         """
         rows = self.rows if self.rows is not None and self.rows.exists() else Path(os.devnull)
         size, end, header = rows.stat().st_size, 0, 0
@@ -86,7 +65,9 @@ class Part:
                 if end > size:
                     break  # noted, but lost: the machine stopped before the rows were on the disk
                 if damaged_in is not None:
-                    self.damaged = damaged_in(line) if _is_as_noted(file, end - self._end, line) else rows
+                    crc = crc_of_next(file, end - self._end)
+                    is_intact = crc is not None and line.get("crc", crc) == crc  # earlier versions noted none
+                    self.damaged = damaged_in(line) if is_intact else rows
                 if self.damaged is not None:
                     break
                 self._notes_end, self._check, self._end = position, check, end
@@ -95,8 +76,10 @@ class Part:
             file.seek(0)
             self.header = file.read(header) or None
         rest = after(self.progress, self._notes_end)
+        # files of batches that are predicted again may be on the disk, so these notes are still needed
         self.lost += [line["unfinished"] for line in rest if line is not None and "unfinished" in line]
         self.is_cut = bool(self.lost) or self.progress.stat().st_size > self._notes_end
+        # a kill tears the last note at most; whole notes after a bad one mean that bytes were altered
         if self.damaged is None and end <= size and any(rest[1:]):
             self.damaged = self.progress
 
@@ -106,14 +89,13 @@ class Part:
         self.lost += line.get("lost", [])
         self.unfinished = line.get("unfinished", self.unfinished)
         if batch is not None:
-            self.unfinished, self.next, self.samples = None, _after(batch.key), self.samples + batch.size
+            self._complete(batch.key, batch.size)
+
+    def _complete(self, key: BatchKey, size: int) -> None:
+        self.next, self.samples, self.unfinished = (key[0], key[1] + 1), self.samples + size, None
 
     def create(self, about: dict[str, Any]) -> None:
-        """Create the files.
-
-        Raises:
-            PredictionError: one of them exists: of a prediction that was stopped, or of one that runs.
-        """
+        """Create the files, none of which may exist."""
         existing = next((path for path in (self.progress, self.rows) if path is not None and path.exists()), None)
         try:
             if existing is None:
@@ -128,11 +110,8 @@ class Part:
         self._note({"about": about})
 
     def resume(self, about: dict[str, Any]) -> None:
-        """Continue what was loaded, and cut off what follows the last complete batch.
-
-        Raises:
-            PredictionError: what wrote the part differs from `about`, or a process still writes it.
-        """
+        """Continue what was loaded, unless what wrote it differs from `about`."""
+        # killed before it had noted anything, a part is anybody's
         before = self._about if self._about is not None else about
         different = [
             f"{key}: it was {before.get(key)}, and is {value}"
@@ -154,14 +133,12 @@ class Part:
             self._note({"lost": self.lost})
 
     def begin(self, header: bytes) -> None:
-        """Write the header."""
         self.header = header
         self.append(header)
         self._flush()
         self._note({"header": len(header), "crc": self._crc})
 
     def append(self, data: bytes) -> None:
-        """Add rows."""
         self._files[1].write(data)
         self._end += len(data)
         self._crc = zlib.crc32(data, self._crc)
@@ -172,7 +149,7 @@ class Part:
         self._flush()
         crc = {"crc": self._crc} if self.rows is not None else {}
         self._note({**Batch(key, self._end, size, samples).line(), **crc, **more})
-        self.next, self.samples, self.unfinished = _after(key), self.samples + size, None
+        self._complete(key, size)
 
     def note_unfinished(self, note: object) -> None:
         """Note something about the batch that is about to be written."""
@@ -185,6 +162,7 @@ class Part:
     def end(self) -> None:
         """Note that the part is complete, and sync everything to the disk."""
         if not self.ended:
+            # the rows before the notes, which promise that the rows are there
             for file in reversed(self._files):
                 file.flush()
                 os.fsync(file.fileno())
@@ -194,6 +172,7 @@ class Part:
 
     def note_whole(self, path: Path) -> None:
         """Note which file is about to get the final name."""
+        # the part has ended, and its files are closed
         with open(self.progress, "ab") as file:
             text, self._check = encoded({"whole": _identity(path)}, self._check)
             file.write(text)
@@ -201,12 +180,10 @@ class Part:
             os.fsync(file.fileno())
 
     def is_whole(self, path: Path) -> bool:
-        """Return whether the file of that name is the one that was noted."""
         noted = [line["whole"] for _, line in lines(self.progress) if "whole" in line] if self.progress.exists() else []
         return _identity(path) in noted
 
     def close(self) -> None:
-        """Close the files, and unlock them."""
         self._close_files()
         release(self.progress)
 
@@ -217,7 +194,7 @@ class Part:
         self._files = []
 
     def remove(self) -> None:
-        """Remove the files."""
+        # the notes last: without them, rows would be of nobody
         if self.rows is not None:
             self.rows.unlink(missing_ok=True)
         self.progress.unlink(missing_ok=True)
@@ -231,7 +208,7 @@ class Part:
 
     def _open(self, mode: str) -> None:
         self._files = [open(self.progress, mode)]  # noqa: SIM115 - open while the prediction runs
-        if mode == "xb":
+        if mode == "xb":  # to resume, it is locked already
             self.take()
         if self.rows is not None:
             self._files.append(open(self.rows, mode))  # noqa: SIM115
@@ -247,28 +224,13 @@ class Part:
         self._files[0].flush()
 
 
-def _after(key: BatchKey) -> BatchKey:
-    return key[0], key[1] + 1
-
-
 def _identity(path: Path) -> list[int]:
     status = os.stat(path)
     return [status.st_dev, status.st_ino]
 
 
 def _is_same(then: object, now: object) -> bool:
-    """Return whether two identities are the same; earlier versions identified files by other facts."""
     if isinstance(then, dict) and isinstance(now, dict):
-        return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {_NOT_COMPARED})
+        # a file may have been moved, and earlier versions identified files by other facts
+        return all(then[key] == now[key] for key in (then.keys() & now.keys()) - {"path"})
     return bool(then == now)
-
-
-def _is_as_noted(rows: IO[bytes], size: int, line: Mapping[str, Any]) -> bool:
-    """Return whether the next bytes of the rows match their checksum; earlier versions noted none."""
-    crc = 0
-    while size > 0:
-        piece = rows.read(min(size, _CHUNK))
-        if not piece:
-            return False
-        crc, size = zlib.crc32(piece, crc), size - len(piece)
-    return bool(line.get("crc", crc) == crc)

@@ -27,28 +27,29 @@ from typing import Any, NamedTuple
 
 _CHECK = b', "check": '
 
-BatchKey = tuple[int, int]
-"""A dataloader and a batch of it."""
+BatchKey = tuple[int, int]  # a dataloader and a batch of it
 
 
 class Batch(NamedTuple):
-    """A complete batch.
-
-    Attributes:
-        key: dataloader and batch.
-        end: the byte at which its rows end in the rows' file.
-        size: its number of samples.
-        samples: their indices in the dataset; None if it has none.
-    """
+    """A complete batch."""
 
     key: BatchKey
-    end: int
-    size: int
-    samples: Sequence[int] | None
+    end: int  # the byte at which its rows end in the rows' file
+    size: int  # its number of samples
+    samples: Sequence[int] | None  # their indices in the dataset, if it has indices
 
     def line(self) -> dict[str, Any]:
         """Return its note."""
-        return {"batch": self.key, "end": self.end, **_noted(self.samples, self.size)}
+        note = {"batch": self.key, "end": self.end}
+        samples = self.samples
+        if samples is None:
+            return {**note, "count": self.size}
+        first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
+        # a range takes a few bytes for a batch of any size, and most samplers are sequential
+        regular = range(first, first + step * len(samples), step) if step else None
+        if regular is not None and list(regular) == list(samples):
+            return {**note, "range": [regular.start, regular.stop, regular.step]}
+        return {**note, "samples": list(samples)}
 
 
 def batch_of(line: dict[str, Any]) -> Batch | None:
@@ -84,6 +85,7 @@ def verified(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         if mark:
             before, has_check = zlib.crc32(body, before), True
         line = _parsed(text)
+        # a file whose notes have checksums has one in each: where it is missing, it was altered too
         if line is None or (b"%d}\n" % before != check if mark else has_check):
             return
         yield position, before, line
@@ -109,14 +111,3 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     except ValueError:  # a disk that lost power can leave bytes that nobody wrote
         return None
     return line if isinstance(line, dict) else None
-
-
-def _noted(samples: Sequence[int] | None, size: int) -> dict[str, Any]:
-    if samples is None:
-        return {"count": size}
-    first, step = (samples[0], samples[1] - samples[0]) if len(samples) > 1 else (samples[0] if samples else 0, 1)
-    # a range takes a few bytes for a batch of any size, and most samplers are sequential
-    regular = range(first, first + step * len(samples), step) if step else None
-    if regular is not None and list(regular) == list(samples):
-        return {"range": [regular.start, regular.stop, regular.step]}
-    return {"samples": list(samples)}

@@ -19,8 +19,6 @@ _PLAIN = {str, int, float, bool, type(None)}
 def columns(outputs: object, keys: Sequence[str], writer: str) -> dict[str, Any]:
     """Return the values under some keys, one for every sample: a tensor on the host, an array or a list.
 
-    Each tensor is one transfer from its device.
-
     Raises:
         PredictionError: the output is no dict, a key is missing, or the lengths differ.
     """
@@ -50,7 +48,6 @@ def cells(values: Any) -> list[Any]:
 
 
 def plain(value: object) -> Any:
-    """Convert the tensors and arrays in a value of a sample."""
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, Mapping):

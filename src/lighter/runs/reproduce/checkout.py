@@ -26,11 +26,6 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+")
 def restored(run: Run, runs: Path) -> Iterator[Path]:
     """Make a temporary checkout of the recorded commit, with its changes and files.
 
-    Files that git ignores, data above all, are linked from the user's checkout: they are on no record.
-
-    Args:
-        runs: the folder of the runs, which is not linked.
-
     Raises:
         RunError: the commit is in no checkout here, or the changes cannot be applied to it.
     """
@@ -42,8 +37,11 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
             if source.get("commit") is not None:
                 git(origin, "clone", "--quiet", "--shared", "--no-checkout", str(origin), str(checkout))
                 git(checkout, "checkout", "--quiet", "--detach", source.get("commit"))
-                _apply(run, source, checkout)
-            else:
+                if source.get("changed"):
+                    patch = (run.folder.path / paths.PATCH).read_bytes().decode(errors="surrogateescape")
+                    patch = _with_committed_lines(patch, checkout) if source.get("redacted") else patch
+                    git(checkout, "apply", "--whitespace=nowarn", "-", text=patch)
+            else:  # nothing was committed yet: all of the code is among the untracked files
                 git(origin, "init", "--quiet", str(checkout))
         except (OSError, subprocess.SubprocessError) as error:
             reason = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
@@ -51,13 +49,14 @@ def restored(run: Run, runs: Path) -> Iterator[Path]:
         for name in source.get("untracked") or []:
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder.path / paths.SOURCE / name, checkout / name)
+        # files that git ignores, data above all, are on no record
         _link_the_rest(origin, checkout, runs.resolve())
         yield checkout
 
 
 def _repository(source: Mapping[str, Any]) -> Path:
-    """Find a checkout that has the commit: where it was, or the one of the working directory."""
     commit = source.get("commit") or "HEAD"
+    # where it was, or another clone in which the command is given
     for folder in (Path(source["root"]), Path.cwd()):
         try:
             if folder.is_dir():
@@ -70,17 +69,8 @@ def _repository(source: Mapping[str, Any]) -> Path:
     raise RunError(f"the commit {commit} is neither in {source['root']} nor in the checkout of {Path.cwd()}")
 
 
-def _apply(run: Run, source: Mapping[str, Any], checkout: Path) -> None:
-    if not source.get("changed"):
-        return
-    text = (run.folder.path / paths.PATCH).read_bytes().decode(errors="surrogateescape")
-    if source.get("redacted"):
-        text = _with_committed_lines(text, checkout)
-    git(checkout, "apply", "--whitespace=nowarn", "-", text=text)
-
-
 def _with_committed_lines(patch: str, checkout: Path) -> str:
-    """Make a patch fit in which a secret was left out: its lines are taken from the commit, where that has them."""
+    # git refuses a patch whose context or removed lines differ from the commit, so those are taken from there
     lines, old, number = patch.split("\n"), [""], 0
     for index, line in enumerate(lines):
         hunk = _HUNK.match(line)
@@ -97,10 +87,10 @@ def _with_committed_lines(patch: str, checkout: Path) -> str:
 
 
 def _link_the_rest(origin: Path, checkout: Path, runs: Path) -> None:
-    """Link what git does not track in the user's checkout, as far as it is not restored."""
     words = ("ls-files", "--others", "--directory", "--no-empty-directory", "-z")
     for name in git(origin, *words).split("\0"):
         path, link = origin / name.rstrip("/"), checkout / name.rstrip("/")
+        # code that is not restored was not there when the run began
         is_code = path.suffix == ".py" or path.name in _NOT_LINKED or path.name.endswith(".egg-info")
         if not name or is_code or os.path.lexists(link) or path.resolve() in (runs, *runs.parents):
             continue

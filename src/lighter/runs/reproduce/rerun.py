@@ -26,9 +26,11 @@ from lighter.runs.compare import Difference, differences, environment
 from lighter.runs.read import Run, read_run
 from lighter.runs.reproduce.checkout import restored
 from lighter.runs.secrets import Secrets, missing
-from lighter.runs.source import Source, source_of
+from lighter.runs.source import source_of
 
-_REPEATED = ("verbose", "return_predictions")  # of the arguments on record; no record lets a checkpoint run code
+# of the arguments on record; no record lets a checkpoint run code
+_REPEATED = ("verbose", "return_predictions")
+# variables by which a process would take this one's folder and project for its own
 _OF_A_RUN = ("LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON", "LIGHTER_PROJECT")
 
 
@@ -86,7 +88,10 @@ def code_of(run: Run, root: Path, say: Callable[[str], None]) -> Iterator[tuple[
         say("code: not on record, for it was in no git checkout; what is there now runs")
         yield cwd, None
         return
-    current = _current(source, run, root)
+    folder, current = Path(source["root"]), None
+    if folder.is_dir():
+        # with the run's own secrets, as its digest is of texts without them
+        current = source_of(folder, Secrets(load([run.folder.config]).plain()), without=root)
     if current is not None and current.digest == source.get("digest") and cwd.is_dir():
         say(f"code: the same, {_called(source)}")
         yield cwd, None
@@ -105,12 +110,6 @@ def _called(source: Mapping[str, Any]) -> str:
     more = ["its uncommitted changes"] if source.get("changed") else []
     more += [f"{count} file{'s' * (count != 1)} that git did not know"] if count else []
     return " with ".join([f"commit {str(source.get('commit'))[:12]}", *([" and ".join(more)] if more else [])])
-
-
-def _current(source: Mapping[str, Any], run: Run, root: Path) -> Source | None:
-    folder = Path(source["root"])
-    secrets = Secrets(load([run.folder.config]).plain())
-    return source_of(folder, secrets, without=root) if folder.is_dir() else None
 
 
 def command_of(
@@ -133,8 +132,9 @@ def command_of(
     words = [f"run::dir={json.dumps(str(root.resolve()))}", f"run::name={json.dumps(facts['name'])}", *overrides]
     if checkout is not None and config.get("project"):
         inside = os.path.relpath(config["project"], facts["source"]["root"])
-        if not inside.startswith(".."):
+        if not inside.startswith(".."):  # a project elsewhere is not in the checkout, and stays where it is
             words.append(f"project={json.dumps(str(checkout / inside))}")
+    # the checkpoint that its first start began from: later ones resumed from its own
     first = (facts.get("starts") or [facts])[0]
     noted = facts.get("arguments") or {}
     arguments = {
@@ -168,8 +168,7 @@ def run_again(
 ) -> tuple[int, Run | None]:
     """Run the command, and return its exit code and the new run, if there is one.
 
-    Args:
-        look: called with the new run every second while it runs.
+    `look` is called with the new run every second while it runs.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RUN}
     environment[paths.REPRODUCES] = run.id
@@ -184,18 +183,16 @@ def run_again(
                 repeated = _started_by(process.pid, root)
                 if repeated is not None:
                     look(repeated)
-    except Stopped as stopped:
-        process.send_signal(stopped.signum)  # a second one within half a second, after Ctrl-C say, is the same request
-        process.wait()
-        raise
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt) as error:
+        if isinstance(error, Stopped):  # if both got it, after Ctrl-C say, the second is taken for the same request
+            process.send_signal(error.signum)
         process.wait()
         raise
     return process.returncode, _started_by(process.pid, root)
 
 
 def _import_paths(run: Run, checkout: Path) -> list[str]:
-    """Return where the restored code is imported from: the entries of `sys.path` in the user's checkout, there."""
+    # the entries of `sys.path` in the user's checkout, at their places in the restored one
     root = Path(run.facts["source"]["root"]).resolve()
     entries = [Path(entry or ".").resolve() for entry in sys.path]
     inside = [str(checkout / path.relative_to(root)) for path in entries if path.is_relative_to(root)]
@@ -204,8 +201,7 @@ def _import_paths(run: Run, checkout: Path) -> list[str]:
 
 
 def _started_by(pid: int, root: Path) -> Run | None:
-    """Find the run of a process, which is among the newest."""
-    for folder in itertools.islice(paths.all_runs(root), 50):
+    for folder in itertools.islice(paths.all_runs(root), 50):  # it is among the newest, and other processes start runs
         with suppress(RunError):
             run = read_run(folder.path)
             if run.facts.get("pid") == pid:

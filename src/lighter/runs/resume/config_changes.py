@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lighter.config import Config, read
 from lighter.config.expression import referred
 from lighter.config.plain_definitions import PlainDefinitions
 from lighter.config.problems import Problem, indefinite
 from lighter.config.safe import SafeMode
-from lighter.config.tree import join, prefixes
+from lighter.config.tree import prefixes
 from lighter.errors import ConfigError
+from lighter.runs.compare import changed, flat
 from lighter.runs.record import CHECKPOINT_KEY, saved_form
 from lighter.runs.resume.schedule_lengths import NEW_SCHEDULE, ends_of
 from lighter.runs.secrets import REDACTED, Secrets
@@ -23,13 +23,17 @@ from lighter.runs.secrets import REDACTED, Secrets
 ALL, WEIGHTS, NO_OPTIMIZER = TAKES = ("all", "weights", "no-optimizer")
 CKPT_PATH = "ckpt_path"  # all, in a new run: `lighter fit --ckpt_path`
 
-_HARMLESS = {  # arguments of loaders that change how data is fetched, not which
+# arguments of loaders that change how data is fetched, not which
+_HARMLESS = {
     *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor", "timeout"),
     *("multiprocessing_context", "worker_init_fn", "in_order"),
 }
-_HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}  # no state's
-_WITH_STATE = {"params", "amsgrad", "centered"}  # of optimizers: what parameters have a state, and what is in it
-_COUNTS_STEPS = {  # of the trainer: the number of steps or batches, which an expression may ask for, depends on these
+# keys beside a scheduler that are no part of its state, so a new value counts after a resume
+_HEEDED = {"warmup", "manual", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}
+# of optimizers: what parameters have a state, and what is in it
+_WITH_STATE = {"params", "amsgrad", "centered"}
+# of the trainer: the number of steps or batches, which an expression may ask for, depends on these
+_COUNTS_STEPS = {
     *("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches", "fast_dev_run"),
     *("devices", "num_nodes"),
 }
@@ -37,27 +41,20 @@ _MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weigh
 _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
 
-@dataclass(frozen=True)
-class Change:
-    """A value of the config that changed; None stands for no value.
+class Change(NamedTuple):
+    """A value of the config that changed; None stands for no value."""
 
-    Attributes:
-        path: where it is used.
-        written: where it stands: another path, if it is used by a reference.
-    """
-
-    path: str
+    path: str  # where it is used
     was: Any
     now: Any
-    written: str
+    written: str  # where it stands: another path, if it is used by a reference
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A kind of change that some of a run's state does not survive; `takes` are those for which it is refused."""
+class Rule(NamedTuple):
+    """A kind of change that some of a run's state does not survive."""
 
     reason: str
-    takes: tuple[str, ...]
+    takes: tuple[str, ...]  # those for which it is refused
     hint: str
 
 
@@ -89,7 +86,10 @@ def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: 
     Raises:
         ConfigError: the state means nothing with these changes.
     """
-    before, now_saved = _config_of(checkpoint, now.safe, file), _as_saved(now)
+    before = _config_of(checkpoint, now.safe, file)
+    plain, now_saved = now.merged.plain(), None
+    with suppress(ConfigError):  # of objects made in Python, marks are left, which need not make a config
+        now_saved = read([saved_form(plain, Secrets(plain))], now.safe)
     if before is None or now_saved is None:
         return
     ends = ends_of(checkpoint)
@@ -103,7 +103,6 @@ def refuse_changes(checkpoint: Mapping[str, Any], now: Config, take: str, file: 
 
 
 def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path | None) -> Config | None:
-    """Read the config that a checkpoint was saved with; None where there is none, or none that can be read."""
     ours = checkpoint.get(CHECKPOINT_KEY)
     written = ours.get("config") if isinstance(ours, Mapping) else None
     if not isinstance(written, Mapping):
@@ -113,17 +112,9 @@ def _config_of(checkpoint: Mapping[str, Any], safe: SafeMode | None, file: Path 
     return None
 
 
-def _as_saved(config: Config) -> Config | None:
-    """Return a config as a checkpoint has it, without objects of Python; None where it is none without them."""
-    plain = config.merged.plain()
-    with suppress(ConfigError):
-        return read([saved_form(plain, Secrets(plain))], config.safe)
-    return None
-
-
 def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
-    """Yield the changes that matter, each with its rule. Optimizers' settings have none: `optimizer_settings.py`."""
     section = now.module_section
+    # nothing below two sections can be compared: a `System` has another layout
     if before.module_section != section:
         yield _MODULE, Change(section, before.module_section, section, section)
         return
@@ -133,7 +124,10 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
         if last == "_target_" and not _MEASURES.fullmatch(key):
             yield _MODULE, change
     for change in _changes(was, is_now, f"{section}::optimizer", outside=section):
-        if not _is_setting(change):
+        # a learning rate, say, is renewed in the state that is loaded: `optimizer_settings.py`
+        name = next(step for step in reversed(change.path.split("::")) if not step.isdigit())
+        values = [value for value in (change.was, change.now) if value is not None]
+        if name in _WITH_STATE or not all(isinstance(value, (int, float, list)) for value in values):
             yield _OPTIMIZER, change
     for change in _changes(was, is_now, f"{section}::scheduler", outside=section, spelt=_of_scheduler):
         yield _SCHEDULER, change
@@ -162,18 +156,18 @@ def _changes(
     """
     one, other = (
         {
-            spelt(key.removeprefix(f"{path}::")): (key, written, value)
-            for key, written, value in _values(objects, path, path, outside, (path,))
+            spelt(used.removeprefix(f"{path}::")): (used, written, value)
+            for used, written, value in _values(objects, path, outside, (path,))
         }
         for objects in (was, now)
     )
     skipped = [*aside]
-    for name in (name for name in {**one, **other} if name):
-        (before, once, old), (after, written, new) = one.get(name, ("", "", None)), other.get(name, ("", "", None))
+    for name, (before, once, old), (after, written, new) in changed(one, other, ("", "", None)):
         is_secret = REDACTED in str(old)  # which is given anew
-        if old != new and not is_secret and not any(f"{name}::".startswith(f"{key}::") for key in skipped):
-            skipped.append(name)  # and what an expression refers to, which is below it
-            yield Change(after or before, old, new, written or once)
+        if not name or old == new or is_secret or any(f"{name}::".startswith(f"{key}::") for key in skipped):
+            continue
+        skipped.append(name)  # and what an expression refers to, which is below it
+        yield Change(after or before, old, new, written or once)
 
 
 def _of_scheduler(key: str) -> str:
@@ -187,34 +181,24 @@ def _of_scheduler(key: str) -> str:
 
 
 def _values(
-    objects: PlainDefinitions, path: str, shown: str, outside: str, seen: tuple[str, ...]
+    objects: PlainDefinitions, path: str, outside: str, seen: tuple[str, ...]
 ) -> Iterator[tuple[str, str, Any]]:
     """Yield, for each value at and below a path, references followed: where it is used, where written, the value."""
     try:
-        value = objects.definition(path)
+        data = objects.definition(path)
     except KeyError:
         return
-    if isinstance(value, Mapping):
-        for key in value:
-            if path != "trainer" or key in _COUNTS_STEPS:
-                yield from _values(objects, join(path, key), join(shown, key), outside, seen)
-    elif isinstance(value, list):
-        for index in range(len(value)):
-            yield from _values(objects, join(path, index), join(shown, index), outside, seen)
-    else:
+    if path == "trainer" and isinstance(data, dict):  # an expression may ask it for the number of steps alone
+        data = {key: value for key, value in data.items() if key in _COUNTS_STEPS}
+    for written, value in flat(data, path).items():
         refers = referred(value) if isinstance(value, str) else []
-        if not refers or value[:1] == "$":
-            yield shown, path, value
+        # an expression is a value of its own too, beside what it refers to
+        if value not in ({}, []) and (not refers or value[:1] == "$"):
+            yield written, written, value
         for reference in refers:
             if reference not in seen and not (outside and f"{reference}::".startswith(f"{outside}::")):
-                yield from _values(objects, reference, shown, outside, (*seen, reference))
-
-
-def _is_setting(change: Change) -> bool:
-    """Return whether a change is of a value that optimizers have in their parameter groups, a learning rate say."""
-    name = next(step for step in reversed(change.path.split("::")) if not step.isdigit())
-    values = [value for value in (change.was, change.now) if value is not None]
-    return name not in _WITH_STATE and all(isinstance(value, (int, float, list)) for value in values)
+                for used, place, inner in _values(objects, reference, outside, (*seen, reference)):
+                    yield written + used.removeprefix(reference), place, inner
 
 
 def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
@@ -226,6 +210,7 @@ def _problem(rule: Rule, change: Change, now: Config, ends: str) -> Problem:
     else:
         hint = rule.hint.format(path=change.written, was="null" if change.was is None else change.was)
     if change.written != change.path:
+        # the nearest place that is in the files: what is below it comes by the reference
         used = next(path for path in reversed(prefixes(change.path)) if now.merged.find(path) is not None)
         message = f"this was {was}, and is {is_now}, and `{used}` refers to it; {rule.reason}"
         hint += f" (or another value for {used}, without the reference)" if rule is _SCHEDULER else ""

@@ -40,7 +40,7 @@ def resumed(
     """Plan how a run resumes, and lock its folder: see `plan_resume`.
 
     Raises:
-        RunError: there is no such run, it cannot be resumed, or another process has it.
+        RunError: there is no such run, or another process has it.
     """
     run = run_to_resume(wanted, root, overrides)
     with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
@@ -64,13 +64,14 @@ def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ())
 
 def _last(root: Path, overrides: Sequence[str]) -> Run:
     newest, *older = [run for run in newest_first(paths.all_runs(root)) if run.facts.get("stage") == "fit"]
+    # a finished run with overrides is to train for longer; without them, the user means the one that was interrupted
     if overrides or newest.status != FINISHED:
         return newest
-    stopped = (run for run in older if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest)
-    unfinished = next(stopped, newest)
-    if unfinished is not newest:
-        log.info("%s is finished; the newest unfinished fit resumes: %s", newest.id, unfinished.id)
-    return unfinished
+    for run in older:
+        if run.status != FINISHED and Checkpoints(run.folder, run.facts).newest:
+            log.info("%s is finished; the newest unfinished fit resumes: %s", newest.id, run.id)
+            return run
+    return newest
 
 
 def _is_fit(folder: paths.RunFolder) -> bool:
@@ -86,23 +87,21 @@ def plan_resume(
 ) -> tuple[ResumePlan, list[Input]]:
     """Plan how a run resumes, and return the inputs that it resumes with.
 
-    Args:
-        weights_only: false if its checkpoints may hold more than weights and plain data, which can run code.
-
     Raises:
         RunError: it is running, or no fit, or finished.
         CheckpointError: it has no checkpoint that can be used.
         ConfigError: its state means nothing with these overrides.
     """
-    wrong = [Problem("only overrides are given here: the config is the run's", hint=word) for word in overrides
-             if not is_override(word)]  # fmt: skip
-    if wrong:
-        raise ConfigError(wrong)
+    others = [word for word in overrides if not is_override(word)]
+    if others:
+        message = "only overrides are given here: the config is the run's"
+        raise ConfigError([Problem(message, hint=word) for word in others])
     if paths.is_rank_zero():
         _refuse_run(run, overrides, take)
     state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
     inputs: list[Input] = [run.folder.config, *overrides]
     now = read(inputs)
+    # a new fit of these weights would load the checkpoint that the config names over them
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
         inputs.append({"args": {"fit": {"ckpt_path": None}}})
     refuse_changes(state.content, now, take, run.folder.config)
@@ -113,10 +112,10 @@ def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
     stage = run.facts.get("stage")
     if stage != "fit":
         raise RunError(f"{run.id} was a {stage}, and only a fit resumes; run it again: lighter reproduce {run.id}")
-    is_only_read = take == WEIGHTS
-    if not is_only_read or is_here(run.facts.get("host")):  # a run that is here may delete what is about to be read
+    # even to read its weights: a run that is here may delete what is about to be read
+    if take != WEIGHTS or is_here(run.facts.get("host")):
         refuse_running(run)
-    if not is_only_read and not os.access(run.folder.path, os.W_OK):
+    if take != WEIGHTS and not os.access(run.folder.path, os.W_OK):
         raise RunError(f"{run.folder.path} cannot be written to, and a fit resumes in its folder")
     if run.status == FINISHED and not overrides:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
@@ -126,11 +125,7 @@ def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
 def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool = True) -> Iterator[ResumePlan | None]:
     """Plan to resume the newest fit of this name with the same config, if it stopped early and has a checkpoint.
 
-    For as long as this lasts, no other process gets an answer for the same config: a run that has only begun could not
-    be found, as its config is not in its folder yet.
-
-    Args:
-        weights_only: false if this command says that checkpoints may hold objects.
+    For as long as this lasts, no other process gets an answer for the same config.
 
     Raises:
         RunError: it is running, or another process is about to resume or start it.
@@ -142,7 +137,11 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
     os.environ.pop(_OF_RANK_ZERO, None)
     with ExitStack() as stack:
         saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
-        if _can_be_written(root):
+        with suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+        # where no lock can be, no run can: that is said where one is made
+        if os.path.isdir(root) and os.access(root, os.W_OK):
+            # locked by the config, as a run that has only begun cannot be found: its config is not in its folder yet
             digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
             lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
             stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))
@@ -150,6 +149,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
         if run is None:
             yield None
             return
+        # a stack of its own: a new run that starts in place of this one leaves its folder free
         owner = stack.enter_context(ExitStack())
         owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
         plan = _plan_unless_unusable(read_run(run.folder.path), config, weights_only)
@@ -158,17 +158,7 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
         yield plan
 
 
-def _can_be_written(root: Path) -> bool:
-    """Return whether a lock can be in the folder of the runs; if not, no run can, which is said where one is made."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(root, os.W_OK)
-
-
 def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: SafeMode | None) -> Run | None:
-    """Find the fit of this config that was started last, of those that did not finish."""
     for run in newest_first(paths.runs_of(root, name)):
         if run.facts.get("stage") != "fit" or run.status == FINISHED:
             continue
@@ -179,12 +169,12 @@ def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: Sa
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without what a run adds, and without where runs go and what they are called."""
+    # `project` is what a run adds, `run` says where it goes and what it is called
     return {key: value for key, value in config.items() if key not in ("project", "run")}
 
 
 def _plan_unless_unusable(run: Run, config: Config, weights_only: bool) -> ResumePlan | None:
-    if run.status == FINISHED:
+    if run.status == FINISHED:  # meanwhile: it was found before its folder was locked
         return None
     refuse_running(run)
     try:
@@ -200,7 +190,8 @@ def _plan_unless_unusable(run: Run, config: Config, weights_only: bool) -> Resum
 
 
 def _with_all(run: Run, config: Config, weights_only: bool) -> ResumePlan:
-    safe = config.safe
-    state = newest_good(run, complete=True, weights_only=weights_only or safe is not None, inside=safe is not None)
+    # an untrusted config's runs are untrusted too: none of its checkpoints is code, and none lies elsewhere
+    is_safe = config.safe is not None
+    state = newest_good(run, complete=True, weights_only=weights_only or is_safe, inside=is_safe)
     refuse_changes(state.content, config, ALL)
-    return ResumePlan(run, state, ALL, weights_only, safe)
+    return ResumePlan(run, state, ALL, weights_only, config.safe)

@@ -30,43 +30,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lighter.runs")
 
-_ASIDE = ".aside"
 _OF_EVALUATION = re.compile(r"(?P<mode>val|test)/.*/step(?:/dataloader_idx_(?P<loader>\d+))?")
 
 
 def continue_definitions(objects: Objects, run: Run, next_step: int) -> None:
-    """Exchange the definitions of the trainer's loggers for ones that name their earlier run.
-
-    Args:
-        next_step: the first step that will be logged.
-    """
+    """Exchange the definitions of the trainer's loggers for ones that name their earlier run."""
     recorded = run.facts.get("loggers") or []
     for index, path in enumerate(defined_loggers(objects)):
         before = recorded[index] if index < len(recorded) else {}
-        if leads_out(before.get("version")) is not None:  # a part of the path that it writes to
+        # the record may be anybody's, and the version is a part of the path that the logger writes to
+        if leads_out(before.get("version")) is not None:
             before = {}
+        known: dict[str, dict[str, Any]] = {
+            # without a version it takes a new one: Lightning deletes what it finds in another storage
+            "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
+            # `purge_step` hides what was logged from there on; the default metric would be logged at step 0 once more
+            "TensorBoardLogger": {
+                "version": before.get("version"),
+                "purge_step": next_step,
+                "default_hp_metric": False,
+            },
+            "WandbLogger": {"id": before.get("version"), "resume": "allow"},
+            "MLFlowLogger": {"run_id": before.get("run_id")},
+        }
         kinds = _kinds(objects.target_or_none(path))
-        arguments = _arguments(kinds, before, next_step) if before.get("class") in kinds else None
-        if arguments is not None:
-            objects.add_arguments(path, arguments)
+        kind = next((kind for kind in kinds if kind in known), None)
+        if kind is not None and before.get("class") in kinds:
+            objects.add_arguments(path, known[kind])
         elif kinds:
             log.warning("%s cannot continue its earlier run and starts another", kinds[0])
-
-
-def _arguments(kinds: Sequence[str], before: Mapping[str, Any], next_step: int) -> dict[str, Any] | None:
-    """Return the constructor arguments by which a logger continues its run; None for an unknown one."""
-    known: dict[str, dict[str, Any]] = {
-        # without a version it takes a new one: Lightning deletes what it finds in another storage, which is not ours
-        "CSVLogger": {"version": None if is_remote(before.get("folder") or "") else before.get("version")},
-        "TensorBoardLogger": {
-            "version": before.get("version"),
-            "purge_step": next_step,  # hides what was logged from here on
-            "default_hp_metric": False,
-        },
-        "WandbLogger": {"id": before.get("version"), "resume": "allow"},
-        "MLFlowLogger": {"run_id": before.get("run_id")},
-    }
-    return next((known[kind] for kind in kinds if kind in known), None)
 
 
 def _kinds(target: object) -> list[str]:
@@ -85,13 +77,12 @@ class CsvFiles:
 
     def __init__(self, run: Run, roots: Sequence[Path] | None = None) -> None:
         self.folder = run.folder.path
-        loggers = [one for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
-        folders = [
-            Path(one["folder"]).resolve() for one in loggers if one.get("folder") and not is_remote(one["folder"])
-        ]
+        written = [one.get("folder") for one in run.facts.get("loggers") or [] if one.get("class") == "CSVLogger"]
+        folders = [Path(folder).resolve() for folder in written if folder and not is_remote(folder)]
         if roots is not None:
             folders = [folder for folder in folders if outside(str(folder), roots) is None]
         files = {folder / METRICS for folder in [run.folder.path.resolve(), *folders]}
+        # one that is only aside is of a resume that was killed while it built the trainer
         self.files = [file for file in sorted(files) if file.is_file() or _aside(file).is_file()]
 
     def around(self, build: Callable[[], pl.Trainer]) -> pl.Trainer:
@@ -123,7 +114,7 @@ class CsvFiles:
         written = _writers(trainer) if is_rank_zero() else {}
         for file in [file for file in self.files if file in written]:
             names, rows = _rows(file)
-            before = state.logged.get(_key(file, self.folder)) if exact else None
+            before = state.counts("logged").get(_key(file, self.folder)) if exact else None
             kept = [row for row in rows if _is_before(row, state)] if before is None else rows[:before]
             if len(kept) < len(rows):
                 text = io.StringIO(newline="")
@@ -153,11 +144,10 @@ def _lines(file: Path) -> int:
 
 
 def _aside(file: Path) -> Path:
-    return file.with_name(file.name + _ASIDE)
+    return file.with_name(file.name + ".aside")
 
 
 def _writers(trainer: pl.Trainer) -> dict[Path, Any]:
-    """Return the writer of each file of the trainer's CSV loggers."""
     writers = {}
     with warnings.catch_warnings():  # that the folder is not empty: no metrics.csv is in it
         warnings.filterwarnings("ignore", "Experiment logs directory")
@@ -168,13 +158,12 @@ def _writers(trainer: pl.Trainer) -> dict[Path, Any]:
 
 
 def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read the header and the rows; of a killed process the last one may be cut off, and is left out."""
     hint = "Nothing was changed. Mend the file, or move it away: the run continues with a new one"
     message = f"{file} cannot be read, and the rows of a fit that resumes are added to it: {{}}. {hint}"
     try:
         text = file.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        # of a killed process the last row may be cut off
+        reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
         names, rows = list(reader.fieldnames or []), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise RunError(message.format(error)) from error
@@ -185,15 +174,12 @@ def _rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _is_before(row: Mapping[str, str], state: State) -> bool:
-    """Return whether a row was logged before the state that the fit resumes from.
-
-    Steps of validation and test are counted apart from those of the training.
-    """
     names = [name for name, value in row.items() if value and name not in ("step", "epoch")]
     evaluations = [match for name in names if (match := _OF_EVALUATION.fullmatch(name))]
     end = state.next_step
+    # the steps of validation and test are counted apart from those of the training
     if evaluations and len(evaluations) == len(names):
-        end = state.steps_seen.get(f"{evaluations[0]['mode']}/{evaluations[0]['loader'] or 0}", end)
+        end = state.counts("steps_seen").get(f"{evaluations[0]['mode']}/{evaluations[0]['loader'] or 0}", end)
     with suppress(ValueError, KeyError):
         return int(row["step"]) < end
     return True

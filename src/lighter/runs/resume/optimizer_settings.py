@@ -1,9 +1,8 @@
 """Apply optimizer settings, a learning rate say, that changed since a checkpoint was saved.
 
-A checkpoint holds the optimizers as they were when it was saved, and Lightning loads that over whatever the config says
-now. So each checkpoint also has the settings with which its optimizers were built. What differs between those and the
-settings that the optimizers are built with now was changed by the user, in the config or in the code; what a schedule
-or a callback has changed meanwhile does not differ, and is kept.
+A checkpoint holds the optimizers as they were, and Lightning loads that over whatever the config says now. So each
+checkpoint also has the settings with which its optimizers were built. What differs between those and the settings of
+now was changed by the user, in the config or in the code; what a schedule or a callback has changed is kept.
 """
 
 from __future__ import annotations
@@ -30,23 +29,19 @@ _OF_SCHEDULES = ("base_lrs", "unwarmed", "_last_lr")  # learning rates by group,
 
 
 class OptimizerSettings(Callback):
-    """Keep the settings with which the optimizers were built, and put those that are new into a checkpoint's state.
-
-    It does so between the moment when the optimizers are built and the moment when their states are loaded.
-    """
+    """Keep the settings with which the optimizers were built, and put those that are new into a checkpoint's state."""
 
     def __init__(self) -> None:
         self._built: list[list[Settings]] | None = None
         self._checkpoint: dict[str, Any] | None = None
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Change the states that Lightning takes from here later on; strategies that shard load after the start."""
+        # Lightning takes the states from this dict later on; strategies that shard load it only after `on_fit_start`
         self._checkpoint = checkpoint
-        if self._built is not None:
+        if self._built is not None:  # after the optimizers are built, and before their states are loaded
             self._renew(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Remember the settings; the optimizers have no state yet."""
         self._built = [[_settings(group) for group in one.param_groups] for one in trainer.optimizers]
         if self._checkpoint is not None:
             self._renew(trainer)
@@ -79,7 +74,7 @@ class OptimizerSettings(Callback):
 
 
 def _tell_not_renewed(states: Sequence[Mapping[str, Any]], built: Sequence[Sequence[Settings]]) -> None:
-    """Say which settings of now do not count, as nobody knows whether the user or a schedule has changed them."""
+    # nobody knows whether the user or a schedule has changed them, so they are told and not renewed
     differ = [
         f"{name} of optimizer {number}, group {index} stays {_first(saved, name)}, and is not {now[name]}"
         for number, (state, groups) in enumerate(zip(states, built, strict=False))
@@ -97,18 +92,18 @@ def _tell_not_renewed(states: Sequence[Mapping[str, Any]], built: Sequence[Seque
 
 
 def _first(saved: Mapping[str, Any], name: str) -> Any:
-    """Return a saved setting; of learning rates the one that schedules started from."""
+    # of learning rates, the one that schedules started from: the other is what a schedule has made of it
     return saved.get("initial_lr", saved[name]) if name == "lr" else saved[name]
 
 
 def _settings(group: Mapping[str, Any]) -> Settings:
-    """Return a copy of the settings; the learning rate is the one that schedules start from."""
     settings = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
     first = settings.pop("initial_lr", settings.get("lr"))
     return settings if first is None else {**settings, "lr": float(first)}
 
 
 def _is_plain(value: object) -> bool:
+    # a checkpoint keeps only these settings, as `weights_only` may refuse to load others
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
@@ -117,7 +112,6 @@ def _is_plain(value: object) -> bool:
 def _renew_group(
     saved: dict[str, Any], was: Settings, now: Settings, index: int, schedules: Sequence[dict[str, Any]]
 ) -> dict[str, tuple[Any, Any]]:
-    """Put new settings into the saved state of a parameter group, and return them: name -> (old, new)."""
     renewed = {
         name: (was[name], now[name])
         for name in was
@@ -136,7 +130,7 @@ def _listed(value: Any) -> Any:
 
 
 def _renew_lr(saved: dict[str, Any], was: float, now: float, index: int, schedules: Sequence[dict[str, Any]]) -> None:
-    """Resume a schedule where it was, scaled to the new learning rate."""
+    # a schedule resumes where it was, scaled to the new learning rate; without one, the rate is the user's alone
     is_scheduled = "initial_lr" in saved or bool(schedules)
 
     def scaled(lr: Any) -> Any:
@@ -152,7 +146,6 @@ def _renew_lr(saved: dict[str, Any], was: float, now: float, index: int, schedul
 
 
 def _schedules_of(trainer: pl.Trainer, number: int, checkpoint: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the saved states of the schedules of an optimizer, with those that they consist of."""
     optimizer = trainer.optimizers[number]
     for config, state in zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers") or (), strict=False):
         if getattr(config.scheduler, "optimizer", None) is optimizer:
@@ -165,5 +158,6 @@ def _schedules_of(trainer: pl.Trainer, number: int, checkpoint: Mapping[str, Any
 def _with_inner(state: Any) -> Iterator[dict[str, Any]]:
     if isinstance(state, dict):
         yield state
+        # `SequentialLR` and `ChainedScheduler` keep the states of their schedulers there
         for inner in state.get("_schedulers") or ():
             yield from _with_inner(inner)

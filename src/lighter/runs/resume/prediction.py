@@ -30,13 +30,7 @@ _NOT_THERE = object()
 def stopped_prediction(
     stage: str, wanted: str | Path, inputs: Sequence[Input], arguments: Mapping[str, Any]
 ) -> Iterator[paths.RunFolder]:
-    """Find the folder of the run that resumes, and lock it.
-
-    Args:
-        stage: what is to be run.
-        wanted: the folder, or `last`: of the newest run with a prediction that was stopped.
-        inputs: none, or those of the run.
-        arguments: for the trainer's method.
+    """Find the folder of the run that resumes, and lock it. `last` is the newest with a prediction that was stopped.
 
     Raises:
         ConfigError: the stage is not `predict`, or the inputs or arguments differ from those of the run.
@@ -48,23 +42,35 @@ def stopped_prediction(
     if arguments.get("ckpt_path") is not None:
         message = "a prediction resumes with the checkpoint that it began with, so `ckpt_path` cannot be given"
         raise ConfigError([Problem(message, hint="Leave --ckpt_path out, or start a new prediction.")])
-    folder = paths.go_on_in(_newest(inputs) if str(wanted) == "last" else Path(wanted).expanduser())
+    path = Path(wanted).expanduser()
+    if str(wanted) == "last":
+        settings = read(inputs).expanded.plain().get("run") or {} if inputs else {}
+        root = Path(settings.get("dir", paths.OUTPUTS)).expanduser()
+        stopped = (run.path for run in paths.all_runs(root) if any(run.path.rglob(f"*{paths.PROGRESS}")))
+        newest = next(stopped, None)
+        if newest is None:
+            raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
+        path = newest
+    folder = paths.go_on_in(path)
     if not folder.config.is_file():
         why = "has no config.yaml" if folder.path.is_dir() else "is not there"
         raise PredictionError(f"{folder.path} is no run's folder: it {why}. Name one, or `last`")
     with owned(folder.path, folder.id):
+        # where there are no locks, the record tells of this host; on another one the run may have been killed
         if paths.is_rank_zero() and folder.record.is_file():
-            _refuse_running(folder)
+            run = read_run(folder.path)
+            pid, host = run.facts.get("pid"), run.facts.get("host")
+            if run.status == RUNNING and is_here(host) and pid != os.getpid():
+                message = f"{run.id} is running (process {pid} on {host}); two processes cannot share its folder"
+                raise RunError(message)
         if inputs:
             _refuse_changes(inputs, folder)
         yield folder
 
 
 def inputs_of(folder: paths.RunFolder) -> list[Input]:
-    """Return the config of a prediction that resumes, with its checkpoint where it is now if all runs were moved.
-
-    The writers see that it is the one that they began with.
-    """
+    """Return the config of a prediction that resumes, with its checkpoint where it is now if all runs were moved."""
+    # the writers compare it with the one that they began with
     node = load([folder.config]).find("args::predict::ckpt_path")
     noted = str(node.plain()) if node is not None else "://"
     moved = folder.path.absolute().parent.parent / Path(*Path(noted).parts[-_BELOW_RUNS:])
@@ -79,10 +85,9 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
     Raises:
         PredictionError: none of them has begun.
     """
-    from lighter.callbacks.writers.base import BaseWriter  # which most runs do without
+    from lighter.callbacks.writers.base import writers_of  # which most runs do without
 
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    writers = [callback for callback in callbacks if isinstance(callback, BaseWriter)]
+    writers = writers_of(trainer)
     root = Path(trainer.default_root_dir)
     if not any(writer.has_begun(root) for writer in writers):
         reason = "none of its writers has begun" if writers else "it has no writers (lighter.callbacks.CsvWriter, ...)"
@@ -91,25 +96,8 @@ def prepare_writers(trainer: pl.Trainer, folder: paths.RunFolder) -> None:
         writer.resume = True
 
 
-def _refuse_running(folder: paths.RunFolder) -> None:
-    """See that no process of this host has the run, where there are no locks; others may have been killed there."""
-    run = read_run(folder.path)
-    pid, host = run.facts.get("pid"), run.facts.get("host")
-    if run.status == RUNNING and is_here(host) and pid != os.getpid():
-        raise RunError(f"{run.id} is running (process {pid} on {host}); two processes cannot share its folder")
-
-
-def _newest(inputs: Sequence[Input]) -> Path:
-    run = read(inputs).expanded.plain().get("run") or {} if inputs else {}
-    root = Path(run.get("dir", paths.OUTPUTS)).expanduser()
-    folder = next(paths.unfinished(root), None)
-    if folder is None:
-        raise PredictionError(f"no run under {root} has a prediction that was stopped. Name the run's folder")
-    return folder.path
-
-
 def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
-    """See that the config is the same: a prediction whose parts were made by two configs would be of neither."""
+    # a prediction whose parts were made by two configs would be of neither
     before, now = (
         flat({key: value for key, value in read(each).merged.plain().items() if key not in _NOT_COMPARED})
         for each in ([folder.config], inputs)
@@ -119,6 +107,6 @@ def _refuse_changes(inputs: Sequence[Input], folder: paths.RunFolder) -> None:
         was, is_now = ("not there" if value is _NOT_THERE else indefinite(value) for value in values)
         message = f"it was {was}, and is {is_now}; a prediction resumes with the config that it began with"
         problems.append(Problem(message, path=path))
-    if problems:
+    if problems:  # one hint for all of them
         hint = f"Leave the inputs out, or start a new prediction. The run's config is {folder.config}."
         raise ConfigError([*problems[:-1], Problem(problems[-1].message, path=problems[-1].path, hint=hint)])

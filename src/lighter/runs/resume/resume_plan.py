@@ -32,36 +32,25 @@ log = logging.getLogger("lighter")
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """The plan by which a fit resumes.
-
-    Attributes:
-        run: the run as it was.
-        state: the checkpoint that it resumes from.
-        take: what of that: one of `TAKES`.
-        weights_only: false if this command says that its checkpoint may hold objects. No record decides that.
-        safe: the mode that the command asks for.
-    """
-
-    run: Run
-    state: State
-    take: str
-    weights_only: bool = True
-    safe: SafeMode | None = None
+    run: Run  # as it was
+    state: State  # the checkpoint that it resumes from
+    take: str  # what of that: one of `TAKES`
+    weights_only: bool = True  # false if this command says that its checkpoint may hold objects
+    safe: SafeMode | None = None  # the mode that the command asks for
 
     @property
     def folder(self) -> RunFolder | None:
-        """The folder of the run; None for a run that takes the weights alone, whose steps begin anew."""
+        # a run that takes the weights alone begins its steps anew, in a folder of its own
         return self.run.folder if self.take != WEIGHTS else None
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of the trainer's method. None is taken from the run's record, whose author need not be trusted."""
+        # none is taken from the run's record, whose author need not be trusted
         asked = {} if self.weights_only else {"weights_only": False}
         return asked if self.take == WEIGHTS else {**asked, "ckpt_path": str(self.state.path)}
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts about it in the record."""
         return {"run": self.run.id, "checkpoint": str(self.state.path), "take": self.take, "step": self.step}
 
     @property
@@ -71,18 +60,16 @@ class ResumePlan:
 
     @property
     def csv_files(self) -> CsvFiles:
-        """The files of its CSV loggers."""
         return CsvFiles(self.run, None if self.safe is None else [*self.safe.roots, self.run.folder.path.resolve()])
 
     def build_trainer(self, objects: Objects, build: Callable[[], pl.Trainer]) -> pl.Trainer:
-        """Build the trainer, whose loggers continue their runs."""
         if self.take == WEIGHTS:
             return build()
         continue_definitions(objects, self.run, self.state.next_step)
         return self.csv_files.around(build)
 
     def prepare(self, module: LightningModule, trainer: pl.Trainer) -> None:
-        """See that the weights fit, and have the trainer take what it is to take.
+        """See that weights and limits fit, and have the trainer take what it is to take.
 
         Raises:
             CheckpointError: the weights are of another shape.
@@ -92,20 +79,19 @@ class ResumePlan:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if self.take != WEIGHTS:
             _refuse_limits(self.state, trainer, callbacks, self.run.id)
-        if self.take != WEIGHTS and not isinstance(trainer, Trainer):  # whose own loops see to that
+        # a search for a learning rate or a batch size would run once more; `Trainer`'s own loops see to that
+        if self.take != WEIGHTS and not isinstance(trainer, Trainer):
             callbacks = [callback for callback in callbacks if not is_search(callback)]
         trainer.callbacks = [_TakesState(self), *callbacks]  # type: ignore[attr-defined]
         log.info("resumes with %s of %s, from %s, at step %d", self.take, self.run.id, self.state.path.name, self.step)
 
 
 class _TakesState(Callback):
-    """Take from a checkpoint what was asked for."""
-
     def __init__(self, plan: ResumePlan) -> None:
         self.plan = plan
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remove the optimizers' states, which Lightning takes from here later on."""
+        # emptied in place, as Lightning takes the optimizers' states from this dict later on
         if self.plan.take == NO_OPTIMIZER:
             checkpoint |= {"optimizer_states": [], "lr_schedulers": [], MANUAL_SCHEDULES: {}}
             if isinstance(pl_module, BaseModule):
@@ -118,13 +104,13 @@ class _TakesState(Callback):
             pl_module.load_state_dict(content["state_dict"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Drop the rows of loggers that will be logged once more; by now the state is loaded."""
         if self.plan.take == WEIGHTS:
             return
+        # rows are dropped only now that the state is loaded: a resume that fails before leaves the files as they were
         state = self.plan.state
         self.plan.csv_files.drop(state, trainer, exact=isinstance(trainer, Trainer) and trainer.exact_resume)
         if isinstance(pl_module, BaseModule):
-            pl_module.steps_seen = dict(state.steps_seen)
+            pl_module.steps_seen = dict(state.counts("steps_seen"))
 
 
 def _refuse_shapes(state: State, module: LightningModule) -> None:
@@ -137,13 +123,13 @@ def _refuse_shapes(state: State, module: LightningModule) -> None:
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return shapes by name; neither extra state nor the weights of lazy layers, which take any, have one."""
-    return {name: tuple(value.shape) for name, value in state.items()
-            if isinstance(value, torch.Tensor) and not is_lazy(value)}  # fmt: skip
+    # neither extra state nor the weights of lazy layers, which take any, have a shape
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and not is_lazy(value)}
+    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _refuse_limits(state: State, trainer: pl.Trainer, callbacks: Sequence[Callback], run: str) -> None:
-    """Refuse a trainer with a limit that is passed already: it would fail, or end without a word."""
+    # with a limit that is passed already, the fit would fail, or end without a word
     epochs = int(state.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     timers = (one for key, one in (state.content.get("callbacks") or {}).items() if key == "Timer")
     seconds = max((one["time_elapsed"].get("train", 0.0) for one in timers), default=0)

@@ -32,36 +32,24 @@ class State:
 
     @property
     def is_complete(self) -> bool:
-        """True if a training can resume from it; otherwise only weights are in it."""
         return "optimizer_states" in self.content and "loops" in self.content
 
     @property
     def next_step(self) -> int:
-        """The step that loggers get for the first batch that is trained after it.
-
-        Lightning counts the batch that a checkpoint is saved in when that is over, and that may be after the saving. A
-        checkpoint of ours says where it was; of another, an epoch whose batches are all processed has counted them.
-        """
+        """The step that loggers get for the first batch that is trained after it."""
+        # Lightning counts the batch that a checkpoint is saved in when that is over, which may be after the saving
         fit = self.content["loops"]["fit_loop"]
         counted = int(fit["epoch_loop.state_dict"][BATCHES_THAT_STEPPED])
         exact = fit["state_dict"].get(KEY)
-        if exact is not None:
+        if exact is not None:  # a checkpoint of ours says where it was
             steps = exact["place"] in (BATCH_END, VALIDATED) and not exact["processes"][0]["gradients"]
             return counted + steps
+        # of another, an epoch whose batches are all processed has counted them
         epoch = fit["epoch_progress"]["current"]
         return counted if epoch["processed"] == epoch["ready"] else counted + 1
 
-    @property
-    def steps_seen(self) -> Mapping[str, int]:
-        """The steps that were measured, by mode and loader."""
-        return self._counts("steps_seen")
-
-    @property
-    def logged(self) -> Mapping[str, int]:
-        """The number of rows in each CSV logger's file, by its path from the run's folder."""
-        return self._counts("logged")
-
-    def _counts(self, key: str) -> Mapping[str, int]:
+    def counts(self, key: str) -> Mapping[str, int]:
+        """Return `steps_seen`, by mode and loader, or `logged`: the rows of each CSV logger, by its path in the run."""
         counts: Mapping[str, int] = (self.content.get(CHECKPOINT_KEY) or {}).get(key) or {}
         return counts
 
@@ -71,7 +59,6 @@ def newest_good(run: Run, *, complete: bool, weights_only: bool, inside: bool = 
 
     Args:
         complete: whether a training is to resume from it, or its weights are enough.
-        weights_only: false if the user said, now, that it may hold objects.
         inside: whether only files in the run's folder are believed to be its.
 
     Raises:
@@ -104,6 +91,7 @@ def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a sharded checkpoint; resume from it with lighter fit --ckpt_path {path}")
+    # on `meta`, as nothing but names, shapes and counts is needed before the fit loads it
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise CheckpointError(f"{path} is no checkpoint of Lightning's")

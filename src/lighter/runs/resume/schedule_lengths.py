@@ -36,13 +36,13 @@ class ScheduleEnds(Callback):
         self._checkpoint: Mapping[str, Any] | None = None
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remember that the fit is resumed; manual schedules have their state a moment after the others."""
+        # checked later: manual schedules have their state a moment after the others
         self._checkpoint = checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """See that the schedules, whose state is loaded, do not end before the fit does."""
         checkpoint, self._checkpoint = self._checkpoint, None
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        # how long such a fit is, nobody knows yet
         if checkpoint is None or any(isinstance(one, _MAY_END_SOONER) for one in callbacks):
             return
         problems = [
@@ -58,7 +58,7 @@ class ScheduleEnds(Callback):
 def _planned(
     trainer: pl.Trainer, module: LightningModule, saved: Mapping[str, Any]
 ) -> Iterator[tuple[str, int, int, int]]:
-    """Yield the schedules with a fixed number of steps: name, that number, how many are taken, and how many to come."""
+    """Yield the schedules with a fixed number of steps: name, that number, how many are taken and to come."""
     planned = trainer.estimated_stepping_batches
     steps = 0 if math.isinf(planned) else int(planned) - trainer.global_step
     epochs = (trainer.max_epochs or 0) - trainer.current_epoch
