@@ -13,10 +13,9 @@ from lighter.config.tree import Node, Origin, Source
 def dump(tree: Node, *, origins: bool = False) -> str:
     """Return the YAML of a tree. Origins are comments: `lr: 0.01  # base.yaml:12`."""
     text = yaml.dump(tree.plain())
-    return _with_origins(text, tree) if origins else text
-
-
-def _with_origins(text: str, tree: Node) -> str:
+    if not origins:
+        return text
+    # Only the text itself tells in which line the YAML library has put each value.
     problems: list[Problem] = []
     written = yaml.parse(Source("", text), problems)
     if written is None or problems:  # the tree holds live objects, whose text is anything
@@ -31,7 +30,7 @@ def _with_origins(text: str, tree: Node) -> str:
 
 
 def _leaves(node: Node) -> Iterator[Node]:
-    """Yield the values that stand in a line of their own: scalars, and dicts and lists with nothing in them."""
+    # An empty dict or list stands in a line of its own as a scalar does: `{}`.
     if isinstance(node.value, (dict, list)) and node.value:
         for child in node.value.values() if isinstance(node.value, dict) else node.value:
             yield from _leaves(child)

@@ -1,9 +1,6 @@
 """References and expressions as text: the paths that they refer to, and their syntax tree.
 
-All who read or evaluate an expression ask here.
-
-`@a::b` is a reference wherever Python takes a name, in the braces of an f-string too. In the text of a string it is
-text.
+`@a::b` is a reference wherever Python takes a name, in the braces of an f-string too, but not in the text of a string.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ def referred(text: str) -> list[str]:
 
 
 def absolute(path: str, text: str) -> str:
-    """Return a reference or an expression at a path, with absolute references in place of relative ones.
+    """Return a reference or an expression with absolute references in place of relative ones.
 
     Raises:
         ValueError: a reference goes up beyond the top.
@@ -85,13 +82,12 @@ def syntax_tree(expression: str) -> ast.Expression:
         ValueError, RecursionError, MemoryError: Python cannot parse it.
     """
     text, names = stand_ins(expression)
+    # Looked up by name: what follows a reference, `@a.b` or `@a[0]`, is then Python's own grammar.
     tree: ast.Expression = _LookUp(names).visit(_parsed(text))
     return tree
 
 
 class _LookUp(ast.NodeTransformer):
-    """Replace the names that stand for references."""
-
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
@@ -116,6 +112,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
         end = match.end()
     try:
         names = {node.id for node in ast.walk(_parsed(text + expression[end:])) if isinstance(node, ast.Name)}
+    # Where it is not Python, any `@` is a reference: the error is reported elsewhere, and its references are checked.
     except _UNPARSABLE:
         names = {f"{STAND_IN}{number}_" for number in range(len(matches))}
     # a stand-in within the text of a string is no name in the syntax tree, so that reference is text
@@ -128,7 +125,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _apart(before: str, name: str) -> str:
-    """Return a name that does not become one with the word before it."""
+    # `1if@a` is Python's `1 if a`: a name put in place of `@a` must not become one with the word before it.
     return f" {name}" if before[-1:].isidentifier() or before[-1:].isdigit() else name
 
 

@@ -39,11 +39,9 @@ class Failure:
     """An error that came up while the object or the expression at a path was made.
 
     Attributes:
-        error: the error.
-        path: of the definition or the expression.
         frames: those of the code that was called: none where Python or an extension refused the call itself.
         target: what was called; None for an expression, or where it could not be imported.
-        arguments: the names of the arguments that it was called with.
+        arguments: the names of those that it was called with.
     """
 
     error: BaseException
@@ -64,6 +62,7 @@ def explained(objects: Objects, failure: Failure) -> BaseException:
         return wrong
     add_note(error, _circumstances(objects, path))
     caller = definition["_target_"] if is_target(definition) else path
+    # Frames of this package and of the import system say nothing to the user.
     theirs = (trace for trace in traces(error) if not _module(trace).startswith(_OURS))
     return as_exception(cut_traceback(error, next(theirs, error.__traceback__)), str(caller))
 
@@ -83,8 +82,8 @@ def _said(error: BaseException) -> str:
 
 
 def _fault(definition: Any, failure: Failure) -> Fault | None:
-    """Return the fault that a module of ours or an expression shows; None for others."""
     error = failure.error
+    # A module of ours says which argument it is about, or names it in its message.
     if isinstance(error, ModuleError):
         named = argument_in(without_example(str(error)), definition) if is_target(definition) else ""
         return str(error), "", join_if(failure.path, error.key or named)
@@ -97,10 +96,10 @@ def _fault(definition: Any, failure: Failure) -> Fault | None:
 
 
 def _refused_call(definition: Any, failure: Failure) -> Fault | None:
-    """Return the fault where an argument does not fit, or a library refuses it; None for others."""
     error, path, target = failure.error, failure.path, failure.target
     if not is_target(definition):
         return None
+    # Python's own message names no argument, so the signature is asked first.
     if target is not None and isinstance(error, TypeError):
         misfit = _misfit(definition, failure)
         if misfit is not None or not failure.frames:
@@ -112,31 +111,26 @@ def _refused_call(definition: Any, failure: Failure) -> Fault | None:
 
 
 def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
-    """Return whether an expression failed, rather than code of the user's that it called."""
     starts = [
         number
         for number, trace in enumerate(frames)
         if REFERENCES in trace.tb_frame.f_globals or _module(trace) in _INTERPRETERS
     ]
-    return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
+    # Libraries that the expression calls fail by its arguments, which it says; code of the user's is at fault itself.
+    return bool(starts) and all(_package(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
 
 
 def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
     """Return whether a library refuses its arguments: the frames have none of the user's code."""
-    modules = [_module(trace) for trace in frames]
-    if not all(map(_is_of_library, modules)):
+    traces = [*frames]
+    if not all(_package(trace) in KNOWN for trace in traces):
         return False
-    innermost = modules[-1] if modules else ""
-    if innermost.partition(".")[0] in LIGHTNING:
+    if traces and _package(traces[-1]) in LIGHTNING:
         refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
         return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
-    # of a size of -1, say
-    of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
+    # torch's layers raise it for a size of -1, say
+    of_a_layer = type(error) is RuntimeError and any(_module(trace).startswith("torch.nn.modules.") for trace in traces)
     return of_a_layer or isinstance(error, _REFUSALS)
-
-
-def _is_of_library(module: str) -> bool:
-    return module.partition(".")[0] in KNOWN
 
 
 def argument_in(message: str, names: Iterable[str]) -> str:
@@ -144,6 +138,7 @@ def argument_in(message: str, names: Iterable[str]) -> str:
     places = {}
     for name in names:
         word = re.escape(str(name))
+        # A name with an underscore is no English word; a bare word counts only in quotes or as `word=value`.
         pattern = rf"(?<!\w){word}(?!\w)" if "_" in word else rf"[`'\"]{word}[`'\"]|(?<![\w.]){word} ?=(?!=)"
         named = re.search(pattern, message) if name not in SPECIAL else None
         if named is not None:
@@ -175,7 +170,6 @@ def join_if(path: str, key: str) -> str:
 
 
 def _misfit(definition: Mapping[str, Any], failure: Failure) -> Fault | None:
-    """Return the fault, if the arguments of a definition do not fit the signature of its target."""
     named = {str(key): UNKNOWN for key in definition if key not in SPECIAL}
     unnamed = definition.get("_args_", [])
     added = [key for key in failure.arguments if key not in definition]  # `params` to an optimizer
@@ -205,13 +199,15 @@ def _shown(value: Any) -> str:
 
 def traces(error: BaseException) -> list[TracebackType]:
     """Return the frames of an error, the outermost first."""
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(trace)
-        trace = trace.tb_next
+    frames = [error.__traceback__] if error.__traceback__ is not None else []
+    while frames and frames[-1].tb_next is not None:
+        frames.append(frames[-1].tb_next)
     return frames
 
 
 def _module(trace: TracebackType) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def _package(trace: TracebackType) -> str:
+    return _module(trace).partition(".")[0]

@@ -16,13 +16,9 @@ from lighter.errors import ConfigError
 
 @dataclass(frozen=True)
 class Event:
-    """One step in the history of a value.
+    """One step in the history of a value: `defined`, `changed` or `deleted`.
 
-    Attributes:
-        change: `defined`, `changed` or `deleted`.
-        origin: where that was written.
-        path: of what changed: the value itself, or something in it.
-        value: what it was from then on.
+    `path` is of what changed, the value itself or something in it; `value` is what that was from then on.
     """
 
     change: str
@@ -84,12 +80,11 @@ def _same(was: Node, node: Node) -> bool:
 
 
 def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool:
-    """Return whether what holds a value is reported already: it is new, or a list that changed."""
     above = path.rpartition(SEPARATOR)[0]
+    # Whoever is told that a dict is new, or that a list changed, knows of all that is in it.
     if above not in now:
         return False
-    new = above not in before
-    return new or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
+    return above not in before or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
 
 
 def _place(node: Node) -> Origin:
@@ -97,13 +92,13 @@ def _place(node: Node) -> Origin:
 
 
 def _deleter(step: Step, path: str) -> Origin:
-    """Return where a step says that a value goes, or what holds it is replaced."""
     if step.override is not None:
         return step.override.value.key_origin or step.override.value.origin
     if step.tree is None:
         return Origin(Source("config"))
     origin = step.tree.origin
     wanted = split(path)
+    # The last that matches is the nearest to the value: `walk` goes from the outside in.
     for here, node in step.tree.walk():
         bare = [name.lstrip("=~") for name in split(here)]
         if here and wanted[: len(bare)] == bare:
@@ -112,9 +107,9 @@ def _deleter(step: Step, path: str) -> Origin:
 
 
 def _elsewhere(root: Node, key: str) -> str:
-    """Return the path of what a key names inside of a copy or a reference; empty where there is none."""
     here, node = find_step(root, key)
     rest = split(key)[len(split(here)) :]
+    # A key within a copy or a reference stands elsewhere: `model::lr` with `model: "%base"` is `base::lr`.
     if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
         return SEPARATOR.join([_absolute(here, node.value), *rest])
     return ""

@@ -21,6 +21,7 @@ def merge(base: Node | None, over: Node, problems: list[Problem], path: str = ""
         return over
     result = Node({}, over.origin, over.key_origin)
     if base is not None and isinstance(base.value, dict):
+        # An empty dict has nothing that was written in the base, so it counts as written above.
         result = Node(base.value, base.origin if base.value else over.origin, over.key_origin)
     for key, node in over.value.items():
         _lay(result, key, node, problems, path)
@@ -28,8 +29,9 @@ def merge(base: Node | None, over: Node, problems: list[Problem], path: str = ""
 
 
 def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: str) -> None:
-    """One key of the tree above, with its operator if it has one."""
-    operator, name = _operator(key)
+    """Lay one key of the tree above over `result`, with its operator if it has one."""
+    text = str(key)
+    operator, name = (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
     if operator and (not name or name[0] in "=~"):
         message = f"`{operator}` is followed by one key or path; found `{key}`"
         problems.append(Problem(message, node.key_origin or node.origin, path))
@@ -44,13 +46,9 @@ def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: s
                 problems.append(_nothing_to_replace(result, name, node, path))
                 return
             same = key
+        # `=key` replaces: what was below is not merged with it.
         below = None if operator else result.value.get(same)
         result.value[same] = merge(below, node, problems, join(path, name))
-
-
-def _operator(key: object) -> tuple[str, str]:
-    text = str(key)
-    return (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
 
 
 def edit(
@@ -94,9 +92,13 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
     for item, step in zip(which.value, listed, strict=True):
         if target.child(step) is None:
             message = f"`{shortened(step, 60)}` is not there to be deleted"
-            problems.append(Problem(message, item.origin, path, _there(target, step)))
+            hint = nearest(step, target.steps()) or f"There is {indefinite(target.plain())}."
+            if isinstance(target.value, list) and target.value:
+                hint = f"Its indices are 0 to {len(target.value) - 1}."
+            problems.append(Problem(message, item.origin, path, hint))
             return
     if isinstance(target.value, list):
+        # Together, since one deletion would move the indices of the next.
         gone = {int(step) % len(target.value) for step in listed}
         target.value = [item for index, item in enumerate(target.value) if index not in gone]
     else:
@@ -108,16 +110,9 @@ def _nothing_to_replace(holder: Node, step: str, node: Node, path: str) -> Probl
     return Problem("there is nothing here to replace", node.key_origin or node.origin, join(path, step), hint)
 
 
-def _there(target: Node, step: str) -> str:
-    if isinstance(target.value, list) and target.value:
-        return f"Its indices are 0 to {len(target.value) - 1}."
-    return nearest(step, target.steps()) or f"There is {indefinite(target.plain())}."
-
-
 def _holder(
     root: Node, steps: list[str], where: Origin, problems: list[Problem], path: str, *, create: bool
 ) -> Node | None:
-    """Return the dict or list that the last step is in; None, and a problem, where none can be made."""
     here = path
     for number, step in enumerate(steps):
         problem = _obstacle(root, step, here, where, create=create)
@@ -134,10 +129,10 @@ def _holder(
 
 
 def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
-    """Return the child at a step; where there is none, or null, a new dict if one may be made."""
     child = holder.child(step)
     if child is not None and (child.value is not None or make is None):
         return child
+    # `a: null` is a key that somebody left empty, to be filled in from above.
     new = Node(make, child.origin if child is not None else where)
     if isinstance(holder.value, list):
         holder.value[int(step)] = new
@@ -147,7 +142,6 @@ def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
 
 
 def _obstacle(root: Node, step: str, here: str, where: Origin, *, create: bool) -> Problem | None:
-    """Return why one cannot go this step further."""
     if not step:
         return Problem("a path has a name or an index between its `::`", where, join(here, ""))
     if isinstance(root.value, list):

@@ -13,7 +13,7 @@ from typing import Any
 
 from lighter.config.conversion import converted
 from lighter.config.expression import REFERENCES, referred, syntax_tree
-from lighter.config.faults import Failure, explained, traces
+from lighter.config.faults import Failure, explained, join_if, traces
 from lighter.config.imports import STATEMENTS, import_names, imports_of, names_of_statement
 from lighter.config.locate import locate, not_callable, why_not_found
 from lighter.config.plain_definitions import PlainDefinitions, walk
@@ -33,9 +33,8 @@ _RAISED_AS_THEY_ARE = (ConfigError, KeyboardInterrupt, Stopped)
 class Objects(PlainDefinitions):
     """The objects that a config defines, each made when it is first asked for.
 
-    Args:
-        tree: an expanded tree whose references were checked.
-        safe: what the config may do, if it is untrusted: then nothing is imported, evaluated or called past it.
+    The tree is expanded, and its references were checked. With `safe`, nothing is imported, evaluated or called past
+    it.
     """
 
     def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
@@ -46,7 +45,7 @@ class Objects(PlainDefinitions):
         self._resolver = Resolver(self, self._evaluate, self._make)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was imported for expressions: modules do not travel to another process."""
+        # Modules do not travel to another process: it imports them again.
         return {**self.__dict__, "_names": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -96,7 +95,6 @@ class Objects(PlainDefinitions):
             return None
 
     def target(self, path: str) -> Any:
-        """Return the class or function that the definition at a path names by `_target_`."""
         name = self.called(path)["_target_"]
         return self._located(self.get(join(path, "_target_")) if is_reference(name) else name, path)
 
@@ -155,7 +153,6 @@ class Objects(PlainDefinitions):
         raise ConfigError([problem])
 
     def _make(self, definition: Mapping[str, Any], path: str) -> Any:
-        """Make an object from its definition, with all values worked out."""
         if disabled(definition):
             return None
         target = self._located(definition["_target_"], path)
@@ -189,7 +186,6 @@ class Objects(PlainDefinitions):
         raise explained(self, Failure(caught, path, traces(caught)[1:], target, named))
 
     def _located(self, name: Any, path: str) -> Any:
-        """Return what `_target_` stands for, if it can be called."""
         caught: BaseException | None = None
         target = name
         try:
@@ -213,12 +209,12 @@ class Objects(PlainDefinitions):
         return target
 
     def _evaluate(self, text: str, references: Mapping[str, Any], path: str) -> Any:
-        """Return the value of an expression: Python's, or in safe mode that of an interpreter."""
         expression = text.removeprefix("$")
         try:
             if self.safe is not None:
                 return evaluate(expression, references, imports_of(self.tree), self.safe, self._work)
             if expression.startswith(STATEMENTS):
+                # An import statement is worth the first name that it binds, so that a `$import` may stand anywhere.
                 return self._names[names_of_statement(expression)[0]]
             code = compile(syntax_tree(expression), "<expression>", "eval")
             return eval(code, {**self._names, REFERENCES: references})
@@ -231,5 +227,4 @@ class Objects(PlainDefinitions):
         raise explained(self, Failure(caught, path, traces(caught)[1:]))
 
     def _refused(self, refused: RefusedError, path: str) -> ConfigError:
-        where = join(path, refused.argument) if refused.argument else path
-        return ConfigError([self.problem(str(refused), where, refused.hint)])
+        return ConfigError([self.problem(str(refused), join_if(path, refused.argument), refused.hint)])

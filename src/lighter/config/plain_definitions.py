@@ -13,8 +13,7 @@ from lighter.config.tree import Node, is_index, is_target, join, same_key, split
 class PlainDefinitions:
     """The definitions in a config, as plain data with absolute references. Nothing is imported.
 
-    Args:
-        tree: an expanded tree whose references were checked.
+    The tree is expanded, and its references were checked.
     """
 
     def __init__(self, tree: Node) -> None:
@@ -24,22 +23,16 @@ class PlainDefinitions:
 
     @property
     def sections(self) -> list[str]:
-        """Return the top-level keys."""
         return list(self._data)
 
     def definition(self, path: str) -> Any:
-        """Return what stands at a path, as plain data.
-
-        Raises:
-            KeyError: nothing stands there.
-        """
+        """Return what stands at a path, as plain data; raise a KeyError if nothing does."""
         try:
             return value_at(self._data, split(path))
         except LookupError:
             raise KeyError(path) from None
 
     def has(self, path: str) -> bool:
-        """Return whether something stands at a path."""
         return self.tree.find(path) is not None
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
@@ -52,11 +45,7 @@ class PlainDefinitions:
 
 
 def value_at(data: Any, steps: Sequence[str]) -> Any:
-    """Return what stands some steps below in plain data.
-
-    Raises:
-        LookupError: nothing stands there.
-    """
+    """Return what stands some steps below in plain data; raise a LookupError if nothing does."""
     for step in steps:
         if isinstance(data, list) and is_index(step):
             data = data[int(step)]

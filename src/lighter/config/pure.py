@@ -50,7 +50,6 @@ class _Values:
         self.depth = 0  # of references and nesting
 
     def of(self, node: Node, path: str) -> Any:
-        """Return the value of a node, lists and dicts included."""
         value = node.value
         self.work.spend()
         self.depth += 1
@@ -62,10 +61,8 @@ class _Values:
             value = [self.of(child, join(path, index)) for index, child in enumerate(value)]
         elif isinstance(value, str) and value[:1] in ("@", "$"):
             text = absolute(path, value).strip()
-            is_reference = text[0] == "@"
-            value = (
-                self.reference(text[1:]) if is_reference else Arithmetic(self.reference, self.work).evaluate(text[1:])
-            )
+            evaluate = self.reference if text[0] == "@" else Arithmetic(self.reference, self.work).evaluate
+            value = evaluate(text[1:])
         self.depth -= 1
         return value
 
@@ -79,7 +76,6 @@ class _Values:
 
 
 def _as_node(value: Any, written: Node) -> Node:
-    """Return a plain value in the place of what it was worked out from."""
     if isinstance(value, dict):
         value = {key: _as_node(child, written) for key, child in value.items()}
     elif isinstance(value, (list, tuple)):

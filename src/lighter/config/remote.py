@@ -10,7 +10,7 @@ TIMEOUT = 20  # seconds
 
 
 class RemoteError(Exception):
-    """Return why a URL cannot be read."""
+    """The reason why a URL cannot be read."""
 
 
 def fetch(url: str, most: int) -> bytes:
@@ -35,9 +35,6 @@ def _check(url: str) -> None:
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection if it is to https."""
-
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Refuse any other."""
         _check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

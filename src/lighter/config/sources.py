@@ -82,7 +82,7 @@ class Files:
         return tree.copy() if tree.value is not None else None
 
     def refuse(self, path: Path, named_by: Node, safe: SafeMode) -> None:
-        """Safe mode reads another file only where files may be, and none for a config from a URL."""
+        """Refuse another file than those where files may be, and any for a config from a URL."""
         source = named_by.origin.source
         wrong = f"`{source.name}` is no folder" if is_url(source.name) else outside(path, safe.roots)
         if wrong is not None:
@@ -118,10 +118,10 @@ class Files:
 
 
 def _real(path: Path) -> Path:
-    """Return what tells a file from others, whatever name it is given."""
+    # The same file may have several names, and some texts are no name of a file at all; reading it says so.
     try:
         return path.resolve()
-    except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
+    except (OSError, ValueError, RuntimeError):
         return path
 
 
@@ -159,14 +159,9 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_re
 
 
 def _content(path: Path, *, only_regular: bool) -> bytes:
-    """As much of a file as a config may have, and a byte more where there is more.
-
-    Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
-    one already, who is then waited for.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return as much of a file as a config may have, and a byte more where there is more."""
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
+    # one already, who is then waited for.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         mode = os.fstat(file.fileno()).st_mode
         if only_regular and not stat.S_ISREG(mode):
@@ -179,7 +174,6 @@ def _content(path: Path, *, only_regular: bool) -> bytes:
 
 
 def _fetch(url: str, problems: list[Problem]) -> str | None:
-    """Return the text of a URL; None, and a problem, where it cannot be had."""
     from lighter.config.remote import RemoteError, fetch
 
     origin = Origin(Source(shortened(url, 200)))
@@ -205,7 +199,6 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
 
 
 def _similar(path: Path) -> str:
-    """Return what to do about a file that is not there."""
     files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
     parts = str(path).split(",")
     if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):

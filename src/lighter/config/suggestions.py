@@ -15,7 +15,6 @@ _RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 
 
 def find_step(root: Node, target: str) -> tuple[str, Node]:
-    """Return how far a path leads: the last step that is there."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)
@@ -26,7 +25,7 @@ def find_step(root: Node, target: str) -> tuple[str, Node]:
 
 
 def levels_up(root: Node, path: str, text: str, target: str) -> str:
-    """Return the relative reference that goes as many levels up as it takes to find something; empty if none does."""
+    """Return the relative reference that goes so many levels up that it finds something; empty if none does."""
     for symbol, levels, name in _RELATIVE.findall(text):
         for more in range(1, len(split(path))):
             wider = f"{symbol}{levels}{SEPARATOR * more}{name}"

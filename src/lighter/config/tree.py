@@ -28,11 +28,8 @@ MODES = ("default", "callable", "debug")
 class Source:
     """A text that config values come from: a file, a word of the command line, or data from Python.
 
-    Attributes:
-        name: how messages call it: the path as the user gave it, "command line", "Python".
-        text: the whole text, for excerpts.
-        folder: what relative paths in this text are relative to.
-        number: which of the texts of this process it is, for the order of problems.
+    `name` is the path as the user gave it, "command line" or "Python"; paths in the text are relative to `folder`, and
+    `number` counts the texts of this process, for the order of problems.
     """
 
     name: str
@@ -43,12 +40,10 @@ class Source:
 
     @property
     def is_override(self) -> bool:
-        """Return whether it is a word of the command line."""
         return self.name == COMMAND_LINE and not self.is_file
 
     @cached_property
     def lines(self) -> list[str]:
-        """The text by lines, for excerpts."""
         return self.text.splitlines()
 
 
@@ -77,7 +72,6 @@ class Node:
         return f"Node({self.plain()!r}, {self.origin})"
 
     def copy(self) -> Node:
-        """Return the same tree, of nodes that may be changed."""
         value = self.value
         if isinstance(value, dict):
             value = {key: node.copy() for key, node in value.items()}
@@ -95,12 +89,11 @@ class Node:
 
     def child(self, step: str) -> Node | None:
         """Return the node one step of a path below this one; keys compare by their text, list items by index."""
+        node: Node | None = None
         if isinstance(self.value, dict):
-            node: Node | None = self.value.get(same_key(self.value, step))
+            node = self.value.get(same_key(self.value, step))
         elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
             node = self.value[int(step)]
-        else:
-            node = None
         return node
 
     def find(self, path: str) -> Node | None:
@@ -131,12 +124,10 @@ class Node:
 
 
 def split(path: str) -> list[str]:
-    """Return the steps of a path: `a::b::0` is a, b, 0."""
     return path.split(SEPARATOR) if path else []
 
 
 def join(path: str, key: object) -> str:
-    """Return the path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
 

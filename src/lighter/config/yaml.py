@@ -59,13 +59,9 @@ def dump(data: Any) -> str:
 def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
     """Return the tree of a YAML text; None, and a problem, where the text is no YAML.
 
-    Args:
-        source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
-        problems: takes what is wrong.
-        aliases: whether the text may have them.
+    Where only the end of the text is YAML (the value of an override), `offset` says where that starts.
     """
-    reader = _Reader(source, offset, problems)
-    reader.aliases = aliases
+    reader = _Reader(source, offset, problems, aliases=aliases)
     try:
         with without_collections():
             return reader.document()
@@ -79,12 +75,11 @@ def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: 
 
 
 class _UnusableError(Exception):
-    """The text cannot be read any further; the problem is noted."""
+    pass
 
 
 class _Open:
-    """A dict or list whose end was not reached yet."""
-
+    # Of a dict or list whose end was not reached yet.
     def __init__(self, node: Node, first: int, anchor: str | None) -> None:
         self.node, self.first, self.anchor = node, first, anchor
         self.height = 1
@@ -95,22 +90,18 @@ class _Open:
 
 
 class _Anchored:
-    """A tree that an alias may repeat, how many values it has, and how deep it is."""
-
+    # An alias adds all that is in the tree again, so both are counted before it is copied.
     def __init__(self, node: Node, size: int, height: int) -> None:
         self.node, self.size, self.height = node, size, height
 
 
 class _Reader:
-    """Events to nodes."""
-
-    def __init__(self, source: Source, offset: int, problems: list[Problem]) -> None:
-        self.source, self.offset, self.problems = source, offset, problems
+    def __init__(self, source: Source, offset: int, problems: list[Problem], *, aliases: bool) -> None:
+        self.source, self.offset, self.problems, self.aliases = source, offset, problems, aliases
         self.count = 0
         self.open: list[_Open] = []
         self.anchors: dict[str, _Anchored | None] = {}  # None: still open
         self.root: Node | None = None
-        self.aliases = True
 
     def origin(self, mark: Any) -> Origin:
         return Origin(self.source, mark.line + 1, mark.column + 1 + (self.offset if mark.line == 0 else 0))
@@ -119,7 +110,6 @@ class _Reader:
         self.problems.append(Problem(message, self.origin(mark), self.path(), hint))
 
     def path(self) -> str:
-        """Return the config path of what comes next."""
         steps = [len(at.node.value) if isinstance(at.node.value, list) else at.key for at in self.open]
         return shortened(SEPARATOR.join(str(step) for step in steps if step not in (None, _MERGE, _NO_KEY)), 100)
 
@@ -163,7 +153,6 @@ class _Reader:
         self.take(node, event)
 
     def special(self, text: str, event: yaml.ScalarEvent) -> Any:
-        """Return the value of a plain scalar that may be a number, a boolean or null."""
         match = _ANY_PATTERN.match(text)
         return text if match is None else self.construct(str(match.lastgroup), text, event)
 
@@ -208,6 +197,7 @@ class _Reader:
         self.take(closed.node, event, closed.height)
 
     def alias(self, event: yaml.AliasEvent) -> None:
+        # Some lines of aliases of aliases stand for billions of values.
         if not self.aliases:
             hint = "A copy is written `%path::to::it`."
             self.problem("safe mode reads no aliases", event.start_mark, hint)
@@ -333,6 +323,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
     if error.context == "while scanning an alias":  # the mark is behind the `*`
         column -= 1
+    # YAML reserves these at the beginning of a text without quotes; a config has them there all the time.
     rest = line[column - 1 :]
     if rest[:1] in ("@", "%", "`", "*"):
         return _quoted(_in_brackets(rest) if "{" in line or "[" in line else rest)
@@ -349,10 +340,10 @@ def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
 
 
 def _in_brackets(text: str) -> str:
-    """Return the beginning of a text up to what ends it in flow style: a comma, or a bracket that it did not open."""
     depth = 0
     for index, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")
+        # In flow style, a comma or a bracket that the text did not open ends it.
         if depth < 0 or (letter == "," and depth == 0) or text[index : index + 2] == " #":
             return text[:index]
     return text
@@ -384,7 +375,7 @@ def _character_problem(source: Source, offset: int, message: str) -> Problem:
 
 
 def _represent_other(dumper: Any, value: Any) -> Any:
-    """Return what a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
+    # A dict from Python may hold more than YAML's own types: NumPy's numbers, paths, live objects.
     if isinstance(value, Mapping):
         return dumper.represent_dict(value)
     if isinstance(value, (list, tuple)):

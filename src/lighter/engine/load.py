@@ -145,10 +145,7 @@ def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) ->
     if path.is_file() and path.suffix != ".yaml":
         return path
     run = find_run(
-        source,
-        root,
-        accepts=lambda folder: checkpoints_of(folder).last is not None,
-        kind="run with a checkpoint",
+        source, root, accepts=lambda folder: checkpoints_of(folder).last is not None, kind="run with a checkpoint"
     )
     return find_in_run(run, None if ckpt_path is None else str(ckpt_path))
 
