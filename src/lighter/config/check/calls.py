@@ -24,12 +24,10 @@ NOTHING = object()
 
 
 class Targets:
-    """The targets of a config, each imported once, and what was wrong on the way.
+    """The targets of a config, each imported once; in safe mode, only those that it permits.
 
-    Attributes:
-        problems: names that lead nowhere.
-        failures: modules that raise while they are imported: mistakes of the user's code.
-        safe: what may be imported, if the config is not trusted.
+    `problems` gets names that lead nowhere, `failures` modules that raise while they are imported: mistakes of the
+    user's code.
     """
 
     def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
@@ -74,9 +72,9 @@ class Targets:
 
 
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
-    """Return message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
+    # The import system's own frames, and pydoc's, say nothing of the user's module.
     shown = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
     where = f"In {shown[-1].filename}, line {shown[-1].lineno}: {shown[-1].line}" if shown else ""
     if isinstance(cause, SyntaxError) and cause.filename:
@@ -95,8 +93,7 @@ def check_call(
 ) -> list[str]:
     """Add a problem for each argument of a definition that its target, a class or function, does not take.
 
-    Returns:
-        The paths of the arguments that there are not.
+    Return the paths of the arguments that there are not.
     """
     signature = signature_of(target)
     if signature is None:
@@ -111,13 +108,13 @@ def check_call(
 
 
 def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
-    """Return what a definition hands over to its target."""
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
         str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
         for key, child in node.value.items()
         if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }
+    # From elsewhere, by a reference, nobody knows how many there are.
     positional: list[Any] | None = [] if unnamed is None else None
     if unnamed is not None and isinstance(unnamed.value, list):
         positional = plain(unnamed)
@@ -126,9 +123,9 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
 
 
 def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool) -> tuple[str, Any]:
-    """Return path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
+        # Disabled items are left out before the call, so positions count without them.
         items = [(index, item) for index, item in enumerate(args.value) if disabled(item.value) is False]
         index, item = items[min(argument, len(items) - 1)]
         return join(join(path, "_args_"), index), item.origin

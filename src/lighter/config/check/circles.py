@@ -15,16 +15,15 @@ _BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may 
 
 
 def check_circles(root: Node, problems: list[Problem]) -> None:
-    """Add a problem for each reference that closes a circle.
-
-    To make a value, all below it and all that it refers to is made.
-    """
+    """Add a problem for each reference that closes a circle."""
+    # To make a value, all that is in it and all that it refers to is made.
     states: dict[int, int] = {}
     starts = [("", root)]
     for section in ("model", "system"):
         node = root.child(section)
         if node is not None and isinstance(node.value, dict):
             starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
+    # By identity, since copies share their nodes with what they were made from.
     built_later = {id(node) for _, node in starts[1:]}
     for path, node in starts:
         _follow(root, path, node, states, built_later, problems)
@@ -33,8 +32,8 @@ def check_circles(root: Node, problems: list[Problem]) -> None:
 def _follow(
     root: Node, path: str, node: Node, states: dict[int, int], built_later: set[int], problems: list[Problem]
 ) -> None:
-    """Go to everything that a value needs, depth first and without recursion: chains may be long."""
     states[id(node)] = _OPEN
+    # Without recursion: chains may be long.
     trail = [(path, node, _needs(root, path, node, built_later))]
     while trail:
         here, at, needs = trail[-1]
@@ -72,9 +71,9 @@ def _needs(root: Node, path: str, node: Node, built_later: set[int]) -> Iterator
 
 
 def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
-    """Return a circle as the references go round in it, without the steps from a value to what is in it."""
     start = next(index for index, (_, at) in enumerate(trail) if at is first)
     names = [name for name, _ in trail[start:]]
+    # The steps from a value to what is in it are left out: the references alone go round.
     jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]
     around = [closing, *(name for name in (*jumps, names[-1]) if name != closing), closing]
     shown = " -> ".join(name or "the whole config" for name in around[:_MOST] + around[-1:] * (len(around) > _MOST))

@@ -38,12 +38,7 @@ _RESOLVERS = ("oc", "env", "now", "hydra")
 
 
 def hint_of_section(name: str, *, module: str) -> str:
-    """Return a hint for a top-level key of another tool; an empty text for other keys.
-
-    Args:
-        name: the key.
-        module: the section of the module, `model` or `system`.
-    """
+    """Return a hint for a top-level key of another tool; empty for other keys. The section `module` has the module."""
     for names, section in ((_OF_MODULE, module), (_OF_DATA, "data"), (_OF_SYSTEM, "system"), (_OF_TRAINER, "trainer")):
         if name in names:
             return f"It belongs into a section: `{section}::{name}`."

@@ -35,7 +35,6 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
 
 
 def _hint_of(key: str, node: Node, merged: Node) -> str:
-    """Return a hint for a top-level key that is no section."""
     bare = key.lstrip("-+")
     steps = re.split(r"[.:#]+", bare)
     if steps[0] in SECTIONS and len(steps) > 1:
@@ -114,7 +113,7 @@ def _check_run(root: Node, problems: list[Problem]) -> None:
 
 
 def _hint_of_text(key: str, value: object) -> str:
-    """Return a hint for an option of a run that is needed before references are resolved."""
+    # The run's folder is made before anything of the config is built.
     if isinstance(value, str):
         return "It is needed before references and expressions are worked out: write it out."
     return f'In quotes it is text: {key}: "{value}"' if isinstance(value, (int, float)) else ""

@@ -33,7 +33,6 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
 
 
 def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    """Yield the topmost values that come from the command line."""
     if node.origin.source.is_override and path != "vars":
         yield path, node
     elif isinstance(node.value, dict):

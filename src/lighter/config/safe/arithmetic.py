@@ -57,9 +57,8 @@ _NAMES: dict[type[ast.AST], str] = {
 class Arithmetic:
     """Evaluate one expression.
 
-    Args:
-        reference: returns the value of a reference by its path.
-        work: what the expressions of the same config have done so far.
+    `reference` returns the value of a reference by its path; `work` counts what the expressions of the same config have
+    done so far.
     """
 
     def __init__(self, reference: Callable[[str], Any], work: Work) -> None:
@@ -78,7 +77,6 @@ class Arithmetic:
         return value
 
     def value(self, node: ast.AST) -> Any:
-        """Return the value of a node."""
         self.work.spend()
         evaluate = self.nodes.get(type(node))
         if evaluate is None:
@@ -120,6 +118,7 @@ class Arithmetic:
         """Refuse two arrays that are broadcast to a shape that is far larger than theirs."""
         if not all(is_array(side) or type(side) in NUMBERS for side in (left, right)):
             raise RefusedError("an array is calculated with, and compared to, arrays and numbers")
+        # Two thin arrays may be broadcast to a huge one: a column and a row of a million each.
         shapes = [tuple(getattr(side, "shape", ()))[::-1] for side in (left, right)]
         self.work.spend_elements(math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1)))
 
@@ -136,6 +135,7 @@ class Arithmetic:
         for symbol, operand in zip(node.ops, node.comparators, strict=True):
             right = self.value(operand)
             result = self.compared(symbol, left, right)
+            # Python's chains stop at the first that is false, and so the rest must not be worked out.
             if len(node.ops) > 1 and not truth(result):
                 return result
             left = right
@@ -161,6 +161,7 @@ class Arithmetic:
         value, key = self.value(node.value), self.value(node.slice)
         bounds = (key.start, key.stop, key.step) if type(key) is slice else key
         self.work.measure(bounds, slice, type(...))
+        # Past a `__getitem__` of an untrusted class.
         if type(value) is dict or is_bunch(value):
             return dict.__getitem__(value, key)
         if is_array(value):
@@ -211,12 +212,10 @@ def parse(text: str) -> ast.expr:
 
 
 def not_evaluated(node: ast.AST) -> RefusedError:
-    """Return the refusal of a kind of node."""
     return RefusedError(f"safe mode does not evaluate {_NAMES.get(type(node), type(node).__name__)}")
 
 
 def truth(value: object) -> bool:
-    """Return what `if value` sees."""
     if type(value) in (*SCALARS, *SEQUENCES, dict) or is_array(value):
         return bool(value)
     raise RefusedError(f"a {type(value).__name__} is neither true nor false; `is not None` can be asked")
@@ -229,15 +228,16 @@ def is_bunch(value: object) -> bool:
 
 
 def _check_growth(symbol: ast.operator, left: Any, right: Any) -> None:
-    """Refuse what is not plain, and small expressions of large values: `9 ** 9 ** 9`, `[0] * 10 ** 9`."""
     sides = (left, right)
     if not all(type(side) in (*NUMBERS, str, list, tuple) for side in sides):
         raise RefusedError("operators work on numbers, texts, lists, tensors and arrays")
+    # A format string may ask for a billion spaces: `"%999999999d" % 1`.
     if isinstance(symbol, ast.Mod) and type(left) is str:
         raise RefusedError("text is put together by `+`, not by `%`")
     if isinstance(symbol, ast.Pow) and not any(type(side) is float for side in sides):
         if not all(type(side) in NUMBERS for side in sides):
             raise RefusedError("`**` works on numbers, tensors and arrays")
+        # Known before the power is computed: `9 ** 9 ** 9` would take for ever.
         if int(left).bit_length() * abs(right) > 2 * MAX_BITS:
             raise RefusedError(f"this integer has more than {MAX_BITS} bits")
     if isinstance(symbol, ast.Mult):

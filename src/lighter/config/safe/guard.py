@@ -54,10 +54,8 @@ _is_installed = False
 def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
     """Refuse what this process, or one that it starts, is about to write outside of some folders.
 
-    `open` and the like then raise `SafeModeError`. Temporary files have a folder of this process's own.
-
-    Args:
-        folders: without links on their way; whoever follows one before vouches for it.
+    `open` and the like then raise `SafeModeError`. Temporary files have a folder of this process's own. The folders are
+    without links on their way; whoever follows one before vouches for it.
 
     Raises:
         SafeModeError: something failed for a refusal.
@@ -81,7 +79,6 @@ def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _refused(error: BaseException | None) -> SafeModeError | None:
-    """Return the refusal that an error goes back to, if it does."""
     while error is not None and not isinstance(error, SafeModeError):
         error = error.__cause__ or error.__context__
     return error
@@ -95,11 +92,7 @@ def inherit() -> None:
 
 
 def check(path: str | Path) -> None:
-    """Refuse a folder or file that is about to be written to, links followed.
-
-    Raises:
-        SafeModeError: it is outside of the folders of the safe run that lasts.
-    """
+    """Raise a `SafeModeError` for a folder or file outside that is about to be written to, links followed."""
     if _allowed is not None:
         _check(os.path.realpath(path), str(path))
 
@@ -138,6 +131,7 @@ def _check_open(path: Any, _mode: Any, flags: Any) -> None:
     if real in _DEVICES or _is_pythons(real):
         return
     _check(real, said)
+    # A pipe or device may lead anywhere, whatever folder it is in.
     if os.path.exists(real) and not stat.S_ISREG(kind := os.stat(real).st_mode) and not stat.S_ISDIR(kind):
         raise SafeModeError(f"safe mode does not write to {said}: it is no regular file")
 
@@ -163,13 +157,12 @@ def _check(real: str, said: str) -> None:
 
 
 def _entry(path: str) -> str:
-    """Return where the entry of a folder is, not what a link under that name leads to."""
+    # Whoever removes or makes a link changes the entry of a folder, not what the link leads to.
     head, name = os.path.split(path.rstrip(os.sep))
     return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(head), name)
 
 
 def _folder(descriptor: int) -> str:
-    """Return the folder that a descriptor stands for."""
     folder = os.path.realpath(f"/proc/self/fd/{descriptor}")
     if not os.path.isdir(folder):
         raise SafeModeError("safe mode does not write relative to a folder whose name the system does not tell")
@@ -177,9 +170,7 @@ def _folder(descriptor: int) -> str:
 
 
 def _is_pythons(real: str) -> bool:
-    """Return whether Python writes for itself: shared memory of this process, or the bytecode of an imported module.
-
-    Its name does not tell: whoever could write a file of that name could have it imported.
-    """
+    # Shared memory of this process, or the bytecode of an imported module. The file's name does not tell: whoever could
+    # write a file of that name could have it imported.
     who = sys._getframe(3).f_code.co_filename  # past this function, the check and the hook
     return who == _IMPORT_SYSTEM or real.startswith(_SHARED_MEMORY.format(os.getpid()))
