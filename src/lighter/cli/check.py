@@ -84,17 +84,15 @@ def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: Saf
 def _tiers(
     inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None
 ) -> Iterator[list[Problem]]:
-    """Yield the problems of the first tier, which are known at once, then those of the second, after all is imported.
-
-    Of an untrusted config nothing is imported unless the first tier finds no problem.
-    """
     from lighter.config import examine
     from lighter.config.problems import in_order
     from lighter.errors import ConfigError
     from lighter.processes.garbage_collection import without_collections
 
+    # The first tier is known at once; the second takes seconds, as it imports all targets.
     config, problems = examine(inputs, safe)
     yield in_order(problems)
+    # Of an untrusted config nothing is imported unless the first tier finds no problem.
     if config is None or shape or (config.safe is not None and problems):
         return
     try:

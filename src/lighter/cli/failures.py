@@ -28,7 +28,6 @@ def show_failure(error: BaseException, *, whole: bool) -> int:
 
 
 def _whole(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of an error, with those that were cut from its traceback."""
     frames, cut = traceback.extract_tb(error.__traceback__), traceback.extract_tb(cut_from(error))
     same = 0
     while same < min(len(frames), len(cut)) and frames[-1 - same] == cut[-1 - same]:
@@ -37,7 +36,6 @@ def _whole(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
-    """Take hidden frames out of a traceback and of those of its causes, and return how many."""
     click = find_spec("click")
     folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
     hidden = tuple(f"{folder}{os.sep}" for folder in folders)

@@ -29,22 +29,20 @@ Row = Mapping[str, Any]
 
 
 def print_json(data: object) -> None:
-    """Print for programs."""
     print(json.dumps(data, indent=1))
 
 
 def public(row: Row) -> dict[str, Any]:
-    """Return a summary without the facts that only tell whether its process still runs."""
+    """Return a summary for programs."""
+    # Process and start time only tell whether it still runs, which the status says.
     return {key: value for key, value in row.items() if key not in ("pid", "process_started")}
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
     print(text, flush=True)
 
 
 def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") -> None:
-    """Print a table of runs."""
     shown = rows[: options["limit"] or None]
     console = Console(markup=False)
     if not shown:
@@ -73,14 +71,13 @@ def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") 
 
 
 def _usual_metrics(rows: Sequence[Row]) -> list[str]:
-    """Return the metrics that most of the runs have, those of validation and test before others."""
     counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
+    # Values of validation and test say more than those of training.
     order = sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
     return order[:_MOST_METRICS]
 
 
 def print_run(run: Run, metrics: Sequence[str]) -> None:
-    """Print all about one run."""
     console, facts = Console(markup=False), run.facts
     table = _table("", "", header=False)
     for name, value in _overview(run):
@@ -107,7 +104,6 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
 
 
 def print_differences(differences: Sequence[Difference], first: str, second: str) -> None:
-    """Print a table of differences."""
     console = Console(markup=False)
     if not differences:
         console.print("They differ in nothing that is on record.")
@@ -123,7 +119,6 @@ def print_differences(differences: Sequence[Difference], first: str, second: str
 
 
 def _overview(run: Run) -> Iterator[tuple[str, str | Text]]:
-    """Yield the facts about a run that are known, each with its name."""
     facts = run.facts
     source, progress = facts.get("source") or {}, facts.get("progress") or {}
     starts = [*facts["starts"], {**facts, "status": run.status}] if facts.get("starts") else []

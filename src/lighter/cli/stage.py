@@ -98,8 +98,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
 
 @contextmanager
 def _messages_shown() -> Iterator[None]:
-    """Show the messages of Lighter on the terminal too; of several processes, those of the first."""
     handler = logging.StreamHandler()
+    # Of several processes, those of the first.
     first = is_rank_zero()
     # failures are shown by the caller; a message from before there is a run's log is repeated in it, and shown once
     handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))

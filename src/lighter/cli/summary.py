@@ -36,7 +36,6 @@ def summary(inputs: tuple[str, ...], depth: int, traceback: bool) -> None:
 
 
 def _show(result: Summary, depth: int) -> None:
-    """Print the table and the totals."""
     from rich.console import Console
     from rich.table import Table
 

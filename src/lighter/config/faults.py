@@ -63,7 +63,7 @@ def explained(objects: Objects, failure: Failure) -> BaseException:
     add_note(error, _circumstances(objects, path))
     caller = definition["_target_"] if is_target(definition) else path
     # Frames of this package and of the import system say nothing to the user.
-    theirs = (trace for trace in traces(error) if not _module(trace).startswith(_OURS))
+    theirs = (trace for trace in traces(error) if not module_of(trace).startswith(_OURS))
     return as_exception(cut_traceback(error, next(theirs, error.__traceback__)), str(caller))
 
 
@@ -90,7 +90,7 @@ def _fault(definition: Any, failure: Failure) -> Fault | None:
     if not _is_of_expression(failure.frames) or isinstance(error, SafeModeError):
         return None
     hint = ""
-    if isinstance(error, KeyError) and _module(failure.frames[-1]) == "os":
+    if isinstance(error, KeyError) and module_of(failure.frames[-1]) == "os":
         hint = f"The environment has no variable {error.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
     return f"this expression fails: {_said(error)}", hint, failure.path
 
@@ -114,23 +114,23 @@ def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
     starts = [
         number
         for number, trace in enumerate(frames)
-        if REFERENCES in trace.tb_frame.f_globals or _module(trace) in _INTERPRETERS
+        if REFERENCES in trace.tb_frame.f_globals or module_of(trace) in _INTERPRETERS
     ]
     # Libraries that the expression calls fail by its arguments, which it says; code of the user's is at fault itself.
-    return bool(starts) and all(_package(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
+    return bool(starts) and all(package_of(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
 
 
 def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
     """Return whether a library refuses its arguments: the frames have none of the user's code."""
     traces = [*frames]
-    if not all(_package(trace) in KNOWN for trace in traces):
+    if not all(package_of(trace) in KNOWN for trace in traces):
         return False
-    if traces and _package(traces[-1]) in LIGHTNING:
+    if traces and package_of(traces[-1]) in LIGHTNING:
         refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
         return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
     # torch's layers raise it for a size of -1, say
-    of_a_layer = type(error) is RuntimeError and any(_module(trace).startswith("torch.nn.modules.") for trace in traces)
-    return of_a_layer or isinstance(error, _REFUSALS)
+    is_of_layer = any(module_of(trace).startswith("torch.nn.modules.") for trace in traces)
+    return isinstance(error, _REFUSALS) or (type(error) is RuntimeError and is_of_layer)
 
 
 def argument_in(message: str, names: Iterable[str]) -> str:
@@ -205,9 +205,11 @@ def traces(error: BaseException) -> list[TracebackType]:
     return frames
 
 
-def _module(trace: TracebackType) -> str:
+def module_of(trace: TracebackType) -> str:
+    """Return the module whose code runs in a frame."""
     return str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
-def _package(trace: TracebackType) -> str:
-    return _module(trace).partition(".")[0]
+def package_of(trace: TracebackType) -> str:
+    """Return the package of that module."""
+    return module_of(trace).partition(".")[0]

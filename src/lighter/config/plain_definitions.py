@@ -21,10 +21,6 @@ class PlainDefinitions:
         self._data = _with_absolute_references(tree.plain(), "")
         self._data.pop("_imports_", None)
 
-    @property
-    def sections(self) -> list[str]:
-        return list(self._data)
-
     def definition(self, path: str) -> Any:
         """Return what stands at a path, as plain data; raise a KeyError if nothing does."""
         try:
@@ -32,8 +28,17 @@ class PlainDefinitions:
         except LookupError:
             raise KeyError(path) from None
 
+    def lookup(self, path: str) -> Any:
+        """Return what stands at a path, as plain data; None where nothing does."""
+        return self.definition(path) if self.has(path) else None
+
     def has(self, path: str) -> bool:
         return self.tree.find(path) is not None
+
+    @property
+    def module_section(self) -> str:
+        """`model`, or `system`, which has its own dataloaders and so no `data` beside it."""
+        return "system" if self.has("system") else "model"
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return every definition of an object, with its path."""

@@ -190,7 +190,7 @@ def signature_of(target: Any) -> Signature | None:
 def _functions(target: Any) -> Iterator[Any]:
     if isinstance(target, functools.partial):
         yield from _functions(target.func)
-    # In the order in which Python calls them: a metaclass may hand over other arguments than it gets.
+    # In the order in which Python calls them.
     elif isinstance(target, type):
         for owner, name in ((type(target), "__call__"), (target, "__new__"), (target, "__init__")):
             function = inspect.getattr_static(owner, name, None)

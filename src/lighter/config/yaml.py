@@ -197,7 +197,6 @@ class _Reader:
         self.take(closed.node, event, closed.height)
 
     def alias(self, event: yaml.AliasEvent) -> None:
-        # Some lines of aliases of aliases stand for billions of values.
         if not self.aliases:
             hint = "A copy is written `%path::to::it`."
             self.problem("safe mode reads no aliases", event.start_mark, hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune
+from lighter.config.signatures import parameters_of
 from lighter.config.tree import is_target, join
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import SectionPlan, StagePlan
@@ -54,6 +56,8 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
     module: LightningModule = objects.get(plan.section)
     _require(objects, module, LightningModule, plan.section)
     if isinstance(module, BaseModule):
+        # Lighter's own arguments are known by their names when weights are missing; a user's class may keep its own
+        # under others.
         classes = (kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] == "lighter")
         ours: Mapping[str, Any] = next(classes).__dict__.get("needed_for", BaseModule.needed_for)
         module.pruned = frozenset(left_out - ours.keys())
@@ -62,7 +66,7 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
 
 def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
     """Build the data module, with the loaders that the stage needs; None if the config has none."""
-    if "data" not in objects.sections or objects.definition("data") is None:
+    if objects.lookup("data") is None:
         return None
     _prune(objects, plan.data)
     data: LightningDataModule = objects.get("data")
@@ -73,11 +77,12 @@ def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
 def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Trainer:
     """Build the trainer; its folder is the run's, unless the config has another."""
     path = objects.followed("trainer")
-    written = objects.definition(path) if "trainer" in objects.sections else None
+    written = objects.lookup(path)
     if written is None or isinstance(written, Mapping):
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
         arguments = {**root, **(written or {})}
         objects.exchange(path, {"_target_": "lighter.Trainer", **arguments})
+        # Without a folder in their definitions, Lightning's loggers would write into the working directory.
         write_into(objects, arguments.get("default_root_dir") or root.get("default_root_dir") or ".")
     trainer: pl.Trainer = objects.get("trainer")
     _require(objects, trainer, pl.Trainer, "trainer")
@@ -124,12 +129,10 @@ def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
 
 
 def name_functions(objects: Objects) -> None:
-    """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
-
-    A class says so by `functions`, as the adapters do for their transforms. A `_target_` that is a class, or has a
-    `_mode_` of its own, is left as it is.
-    """
+    # An adapter takes `torch.sqrt` as it is: written as a definition, it would be called without a tensor. A `_target_`
+    # that is a class, or has a `_mode_` of its own, is left as it is.
     for path, definition in objects.definitions():
+        # Only arguments that are called so, to import no target for the question alone.
         if not any(str(key).endswith("_transforms") for key in definition):
             continue
         for key in getattr(objects.target_or_none(path), "functions", ()):
@@ -140,7 +143,6 @@ def name_functions(objects: Objects) -> None:
 
 
 def _definitions_in(value: Any, path: str) -> Iterator[str]:
-    """Yield the path of a definition, or of those in a list."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _definitions_in(item, join(path, index))
@@ -150,12 +152,9 @@ def _definitions_in(value: Any, path: str) -> Iterator[str]:
 
 def required(target: Any) -> set[str]:
     """Return the arguments that a class cannot be made without."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return set()
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in variable}
+    parameters = (parameters_of(target) or {}).values()
+    variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {item.name for item in parameters if item.default is Parameter.empty and item.kind not in variable}
 
 
 def _require(objects: Objects, built: object, base: type, section: str) -> None:
@@ -177,6 +176,7 @@ def wrong_kind(kind: type, base: type, section: str) -> tuple[str, str] | None:
 
 def is_a(kind: type) -> bool:
     """Return whether a call of a class makes an object of it, as far as can be told without calling it."""
+    # A `__new__` or a metaclass of the user's may return anything; those in C make an object.
     written_in_python = (inspect.getattr_static(kind, "__new__"), inspect.getattr_static(type(kind), "__call__"))
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
@@ -186,11 +186,7 @@ def check_parts(
 ) -> None:
     """See that all that a stage needs is there, and of one copy of Lightning.
 
-    Args:
-        call: the arguments of the trainer's method.
-
-    Raises:
-        ConfigError: with all that is missing.
+    `call` has the arguments of the trainer's method. Raise a `ConfigError` with all that is missing.
     """
     problems = _wrong_objects(objects, parts.trainer) or _missing(objects, plan, parts, call)
     if problems:
@@ -204,8 +200,8 @@ _OBJECTS = {  # an attribute that every one of these has, and a hint where somet
 
 
 def _wrong_objects(objects: Objects, trainer: pl.Trainer) -> list[Problem]:
-    """Return callbacks and loggers that are none, or of a second copy of Lightning that `lightning_alias` saw."""
-    problems: dict[str, Problem] = {}  # one for each path: of a text, Lightning takes the letters
+    problems: dict[str, Problem] = {}  # one for each path
+    # Lightning asks nothing of them before the run, and a text it takes apart into letters.
     for key, built in {"callbacks": trainer.callbacks, "logger": trainer.loggers}.items():  # type: ignore[attr-defined]
         attribute, hint = _OBJECTS[key]
         for index, item in enumerate(built):

@@ -44,23 +44,17 @@ class RunOptions:
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    """Return the last config file's name; of a config.yaml, that of its folder or of the run that saved it.
-
-    A config from a URL has no folder of ours, and so only its own name.
-    """
     files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
+    # A config from a URL has no folder of ours, and so only its own name.
     if not files:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"
+    # A config.yaml is called as its folder, or as the run that saved it.
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
 def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
-    """Make a new folder for a run.
-
-    Raises:
-        ConfigError: none can be made where the config wants it.
-    """
+    """Make a new folder for a run; raise a `ConfigError` if none can be made where the config wants it."""
     try:
         return claim(options.root, options.name)
     except OSError as error:

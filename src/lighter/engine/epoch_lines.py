@@ -59,7 +59,6 @@ class EpochLines(Callback):
 
 
 def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
-    """Yield the losses of an epoch, and what callbacks and schedulers monitor, with their values."""
     values = trainer.callback_metrics
     monitors = [getattr(callback, "monitor", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     monitors += [config.monitor for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
@@ -72,7 +71,7 @@ def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
 
 
 def _seconds_left(trainer: pl.Trainer, seconds: list[float]) -> float:
-    """Estimate by the epochs so far, the first of which is the slowest; 0 if no end is known."""
+    # By the epochs so far, the first of which is the slowest; 0 if no end is known.
     limits = []
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         limits.append(float(trainer.max_epochs - trainer.current_epoch))

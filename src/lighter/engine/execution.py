@@ -41,13 +41,7 @@ _PLAIN_TRAINER = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a stage.
-
-    Attributes:
-        result: what the trainer's method returned.
-        trainer: the trainer as the run left it.
-        folder: the run's folder.
-    """
+    """The outcome of a stage: what the trainer's method returned, the trainer as the run left it, and the folder."""
 
     result: Any
     trainer: pl.Trainer
@@ -106,15 +100,14 @@ def user_code_importable(config: Config, problems: list[Problem]) -> Iterator[Pa
 def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapping[str, Any]) -> list[Problem]:
     """Import the targets of a config, and return its warnings.
 
-    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
-    with its own exception.
-
     Raises:
         ConfigError: with everything that is wrong with the config, these problems among it.
     """
     from lighter.engine.check import check
 
     context = check(config, stage, arguments=[key for key, value in arguments.items() if value is not None])
+    # A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is
+    # used, with its own exception.
     every = in_order([*problems, *context.problems])
     if any(problem.severity == ERROR for problem in every):
         raise ConfigError(in_order([*every, *context.failures]))
@@ -137,6 +130,7 @@ def run_job(job: Job) -> Outcome:
         seed_everything(config.seed, workers=True, verbose=False)  # the user's modules may draw numbers when imported
         warnings = checked(config, stage, [], job.arguments)
     seed_everything(config.seed, workers=True, verbose=False)
+    # Of the config as it was merged, before anything is built: what the user wrote is what runs again.
     saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
     objects = config.objects()
     objects.define(FOLDER, str(folder.path))
@@ -154,6 +148,7 @@ def run_job(job: Job) -> Outcome:
     parts = Parts(module, build_data(objects, plan), trainer)
     call = call_arguments(objects, stage, trainer, job.arguments)
     check_parts(objects, plan, parts, call)
+    # After the parts are known to be there: a checkpoint is large, and takes long to verify.
     path = start_checkpoint(job, trainer, call)
     if path is not None:
         call["ckpt_path"] = path
@@ -169,7 +164,6 @@ def run_job(job: Job) -> Outcome:
 
 
 def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
-    """Say once what `lighter.Trainer` would add, where a config names Lightning's own."""
     import pytorch_lightning
 
     is_written = isinstance(objects.definition(objects.followed("trainer")), Mapping)
@@ -178,7 +172,6 @@ def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
 
 
 def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, Any]) -> Outcome:
-    """Record the run, and call the trainer's method."""
     from lighter.engine import recorder
     from lighter.engine.start_checkpoint import explained
     from lighter.engine.stopping import stopped_by_signals
@@ -201,6 +194,7 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
     except Exception as error:
         if is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
+        # Of an error while the checkpoint is loaded, Lightning's message says neither which file nor what to do.
         explanation = explained(error, call.get("ckpt_path"))
         if explanation is not None:
             raise explanation from error

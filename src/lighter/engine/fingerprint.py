@@ -36,7 +36,7 @@ def _of_dataset(dataset: Any) -> dict[str, Any]:
 
 
 def _add(digest: _Hash, dataset: object) -> bool:
-    """Add the content of a dataset to a hash; False where that is not known."""
+    # False where its content is not known.
     told = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)  # as Hugging Face calls it
     if isinstance(told, str):
         digest.update(told.encode())

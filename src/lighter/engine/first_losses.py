@@ -21,10 +21,7 @@ _LOSSES = "losses"  # in a checkpoint of ours: how many of the first losses ther
 
 
 class FirstLosses(Callback):
-    """Keep the losses of a fit's first steps on their device, write them down all at once, and leave the trainer.
-
-    So a step costs nothing after the first hundred. The values are those that are propagated back.
-    """
+    """Keep the losses of a fit's first steps on their device, write them down all at once, and leave the trainer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,8 +54,10 @@ class FirstLosses(Callback):
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             self._losses = None
             return
+        # The value that is propagated back.
         self._losses.append(loss.detach().reshape(()))
         if len(self._earlier) + len(self._losses) == FIRST:
+            # From here on a step costs nothing.
             self._end()
             others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
             trainer.callbacks = others  # type: ignore[attr-defined]

@@ -108,10 +108,10 @@ def load_checkpoint(
 ) -> LightningModule | None:
     """Load the module that is made from the config in a checkpoint; None if there is no config in it.
 
-    Args:
-        arguments: of the module, in the place of the config's.
-        strict: whether the names of the weights must be the module's; by default as the module says.
+    `arguments` of the module go in the place of the config's. With `strict`, the names of the weights must be the
+    module's; by default as the module says.
     """
+    # A run in safe mode did not trust its config, and neither does a script that loads its checkpoint.
     run = next((folder for folder in path.resolve().parents if (folder / RECORD).is_file()), None)
     if safe is None and run is not None:
         trusted(read_run(run))
@@ -151,7 +151,8 @@ def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) ->
 
 
 def _load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:
-    """Load them in Lightning's order."""
+    # In Lightning's order: a layer that `configure_model` makes is there before its weights, and hooks may change the
+    # checkpoint before they are loaded.
     if is_overridden("configure_model", module):
         module.configure_model()
     if isinstance(module, BaseModule):

@@ -33,49 +33,26 @@ _NETWORK = {"model": "network", "system": "model"}
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A call of a layer, with the shapes that went in and came out; `parameters` are its own, without inner layers'."""
-
-    name: str
-    kind: str
-    inputs: str
-    output: str
-    parameters: int
-
-    @classmethod
-    def of(cls, call: LayerCall) -> Layer:
-        """Describe a call."""
-        count = sum(parameter.numel() for parameter in call.layer.parameters(recurse=False))
-        return cls(call.name, type(call.layer).__name__, call.inputs, call.output, count)
-
-
-@dataclass(frozen=True)
 class Probe:
-    """The facts about one training step.
+    """The facts about one training step, on `meta` or `cpu`, and the reason why it was not the meta device.
 
-    Attributes:
-        device: `meta` or `cpu`.
-        reason: why it was not the meta device.
-        batch: the batch, described.
-        layers: the calls of layers in the order in which they returned.
-        parameters: how many numbers train.
-        untouched: the names of trainable parameters that got no gradient.
+    `batch` is described; `layers` are their calls in the order in which they returned. `parameters` counts the numbers
+    that train, and `untouched` names the parameters that got no gradient.
     """
 
     device: str
     reason: str
     batch: str
-    layers: list[Layer]
+    layers: list[LayerCall]
     parameters: int
     untouched: list[str]
 
     @classmethod
     def of(cls, device: str, reason: str, batch: str, recorder: StepRecorder, module: LightningModule) -> Probe:
-        """Summarize a step that was recorded."""
         trains = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
         count = sum(parameter.numel() for _, parameter in trains)
         untouched = [name for name, parameter in trains if parameter.grad is None]
-        return cls(device, reason, batch, [Layer.of(call) for call in recorder.calls], count, untouched)
+        return cls(device, reason, batch, recorder.calls, count, untouched)
 
 
 def probe(config: Config) -> Probe:
@@ -96,6 +73,7 @@ def probe(config: Config) -> Probe:
 
 def _on_meta(config: Config, folder: RunFolder) -> Probe:
     objects, plan = _planned(config)
+    # The data is real, and so its shapes are; only the network is made without memory.
     batch = _first_batch(objects, plan)
     network = f"{plan.section}::{_NETWORK[plan.section]}"
     has_network = objects.has(network)
@@ -134,9 +112,9 @@ def _planned(config: Config) -> tuple[Objects, StagePlan]:
 
 
 def _built(objects: Objects, plan: StagePlan, folder: RunFolder, device: str) -> Parts:
-    """Build module, data and the config's own trainer, which only shows that it can be made."""
     with torch.device(device):
         module = build_module(objects, plan)
+    # The config's own trainer only shows that it can be made.
     parts = Parts(module, build_data(objects, plan), build_trainer(objects, folder))
     check_parts(objects, plan, parts)
     return parts

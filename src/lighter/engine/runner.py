@@ -112,7 +112,6 @@ class Runner:
         """Run a stage and return all that the run came to.
 
         Args:
-            stage: as for `run`.
             inputs: as for `run`; none are needed to resume a prediction.
             resume_plan: how a fit resumes; the caller holds the lock of its folder: see `runs/resume/fit.py`.
             auto_resume: resume the newest fit of the same config, if that stopped before its end.
@@ -168,10 +167,10 @@ class Runner:
         return self.outcome
 
     def _examined(self, stage: str, inputs: Sequence[Input], arguments: dict[str, Any]) -> tuple[Config, list[Problem]]:
-        """Read a config; with problems of its shape, its targets are imported to show all problems at once."""
         config, problems = examine(inputs, self.safe)
         if config is None or (config.safe is not None and problems):  # nothing untrusted is imported before
             raise ConfigError(in_order(problems))
+        # With problems of its shape, its targets are imported all the same, to show all problems at once.
         if problems:
             with user_code_importable(config, problems):
                 checked(config, stage, problems, arguments)  # raises

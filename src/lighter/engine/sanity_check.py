@@ -17,13 +17,12 @@ log = logging.getLogger("lighter")
 
 
 class MonitorsInSanityCheck(Callback):
-    """Warn of monitored values that it did not log: the fit would fail of them at the end of the first epoch.
-
-    The check of the config cannot know their names: those of a user's metric that computes a dict, say.
-    """
+    """Warn of monitored values that the sanity check did not log: the fit would fail of them at the end of an epoch."""
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         """Ask in all processes, as values may have to be exchanged."""
+        # Of our modules the check of the config knows the names but for those of a user's metric that computes a dict,
+        # say; of a plain module it knows none.
         if not isinstance(pl_module, BaseModule):
             return
         logged = [name for name in trainer.callback_metrics if name.startswith("val/")]

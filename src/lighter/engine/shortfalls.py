@@ -60,7 +60,7 @@ class Shortfalls(Callback):
 
 
 def _stale_last(callback: Checkpoint, step: int) -> Iterator[str]:
-    """Lightning saves the last checkpoint with those that are among the best, and at no other time."""
+    # Lightning saves the last checkpoint with those that are among the best, and at no other time.
     if not (isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor):
         return
     if 0 < (saved := last_step_saved(callback)) < step:

@@ -42,8 +42,7 @@ def allowed_arguments(method: Callable[..., Any]) -> list[str]:
 def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments for a call of the trainer's method.
 
-    Args:
-        given: those of the command or the caller; None stands for none.
+    Those `given` by the command or the caller go before those of the config; None stands for none.
 
     Raises:
         ConfigError: the method has no such argument, or one that must not be given.
@@ -66,8 +65,7 @@ def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Map
 
 
 def _configured(objects: Objects, stage: str) -> dict[str, Any]:
-    written = objects.definition("args") if "args" in objects.sections else None
-    if not (written or {}).get(stage):
+    if not (objects.lookup("args") or {}).get(stage):
         return {}
     path = f"args::{stage}"
     objects.define(path, objects.definition(path))
@@ -79,14 +77,17 @@ def _configured(objects: Objects, stage: str) -> dict[str, Any]:
 
 
 def _refused(objects: Objects, stage: str, configured: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
-    """Return what a config must not decide: that a checkpoint may run code and, in safe mode, where it is."""
+    """Return what a config must not decide."""
     problems = []
+    # That a checkpoint may run code is for whoever starts the run to say.
     if configured.get("weights_only") not in (True, None):
         problems.append(objects.problem(WEIGHTS_ONLY_IN_CONFIG, f"args::{stage}::weights_only"))
     if objects.safe is None:
         return problems
     if given.get("weights_only") is False:
         problems.append(Problem("in safe mode checkpoints are loaded with `weights_only`, always"))
+    # A checkpoint that the caller names is the caller's choice; one that the config names is checked as other paths
+    # are.
     if given.get("ckpt_path") is None and configured.get("ckpt_path") not in (None, "last", "best"):
         try:
             objects.safe.check_path(configured["ckpt_path"], "ckpt_path")
@@ -103,7 +104,7 @@ def with_arguments(config: dict[str, Any], arguments: Mapping[str, Any]) -> dict
         if key != "weights_only" and isinstance(value, (str, bool, int))  # no config decides the first
     }
     path = str(kept.get("ckpt_path", "://"))
-    if "://" not in path:
+    if "://" not in path:  # it is run again from another folder, perhaps
         kept["ckpt_path"] = str(Path(path).absolute())
     if not kept:
         return config

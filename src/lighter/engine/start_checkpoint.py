@@ -29,8 +29,7 @@ log = logging.getLogger("lighter")
 def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> str | None:
     """Return the file of the checkpoint that a stage starts from; None if it starts from none.
 
-    Args:
-        call: the arguments of the trainer's method.
+    `call` has the arguments of the trainer's method.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be used.

@@ -28,7 +28,7 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
 
     Raises:
         Stopped: a signal came.
-        KeyboardInterrupt: the user's code raised it, of which Lightning makes an exit with 1.
+        KeyboardInterrupt: the user's code raised it.
     """
     if (caught := signals.current()) is not None:
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
@@ -40,6 +40,7 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
             log.warning("to go on: lighter resume %s", journal.folder.path)
         raise
     except SystemExit as error:
+        # Lightning makes an exit with 1 of it.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
@@ -64,16 +65,12 @@ class StopsPlainTrainer(Callback):
         self.stopping = stopping
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
+        self.stopping.begin()
+        # Lightning has put a handler of its own around ours by now.
+        if (caught := signals.current()) is not None:
+            caught.catch()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop after the writers have the batch. Lightning would predict further."""
@@ -82,8 +79,3 @@ class StopsPlainTrainer(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SystemExit) and self.stopping.signum_of(exception) is not None:
             self.stopping.save()
-
-    def _begin(self) -> None:
-        self.stopping.begin()
-        if (caught := signals.current()) is not None:
-            caught.catch()

@@ -47,9 +47,7 @@ class Trial:
 def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     """Build module, data and trainer for `fit`; the trainer is the config's, but for what writes and what is given.
 
-    Args:
-        folder: where Lightning may write files that it removes again.
-        trainer: arguments of the trainer, over those of the config.
+    Lightning may write files that it removes again into `folder`.
 
     Raises:
         ConfigError: something that `fit` needs is wrong or missing.
@@ -69,12 +67,13 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
 
 
 def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
-    """Build the config's trainer with other arguments: Lightning's own class, whose defaults write nothing then."""
+    """Build the config's trainer with other arguments."""
     path = objects.followed("trainer")
-    written = objects.definition(path) if "trainer" in objects.sections else None
-    arguments = {key: value for key, value in (written or {}).items() if key not in OWN_ARGUMENTS}
+    written = objects.lookup(path) or {}
+    arguments = {key: value for key, value in written.items() if key not in OWN_ARGUMENTS}
     if arguments.get("max_epochs") is None and arguments.get("max_steps") is None:
         arguments["max_epochs"] = 1000  # Lightning's default, which it would warn of
+    # Lightning's own class, whose defaults write nothing then: ours would keep checkpoints and curves.
     objects.exchange(path, {**arguments, "_target_": "pytorch_lightning.Trainer", **changes})
     trainer: pl.Trainer = objects.get(path)
     return trainer
@@ -82,7 +81,8 @@ def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Leave out warnings and messages, which are about trainings."""
+    """Leave out warnings and messages."""
+    # They are about trainings, and this is none.
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

@@ -23,7 +23,6 @@ def check_circles(root: Node, problems: list[Problem]) -> None:
         node = root.child(section)
         if node is not None and isinstance(node.value, dict):
             starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
-    # By identity, since copies share their nodes with what they were made from.
     built_later = {id(node) for _, node in starts[1:]}
     for path, node in starts:
         _follow(root, path, node, states, built_later, problems)

@@ -161,7 +161,6 @@ class Arithmetic:
         value, key = self.value(node.value), self.value(node.slice)
         bounds = (key.start, key.stop, key.step) if type(key) is slice else key
         self.work.measure(bounds, slice, type(...))
-        # Past a `__getitem__` of an untrusted class.
         if type(value) is dict or is_bunch(value):
             return dict.__getitem__(value, key)
         if is_array(value):

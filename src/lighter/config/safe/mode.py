@@ -203,7 +203,7 @@ def _misnomer(entry: Entry, target: object) -> str | None:
     # What the user has added may be a re-export or a wrapper; they vouch for it.
     if not entry.shipped:
         return None
-    # A name of the shipped list may have been put somewhere else by whoever changed the package.
+    # In another version of the package, the name may stand for something else.
     home = _home(target)
     named = entry.name.partition(".")[0]
     if home != named and not {home, named} <= _LIGHTNING:
@@ -216,7 +216,7 @@ def _misnomer(entry: Entry, target: object) -> str | None:
 
 def _home(target: object) -> str:
     if not callable(target):
-        # A constant has no home of its own: a float is one of `math`, others are of the module of their class.
+        # A float is a constant of `math`; others are of the module of their class.
         kind = type(target)
         return "math" if kind is float else kind.__module__.partition(".")[0]
     owner = getattr(target, "__objclass__", target)  # of a method

@@ -50,7 +50,6 @@ def check_constructors(context: Context) -> None:
 
 
 def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """Return a function that makes an object from the known values; None if the class cannot be asked."""
     unknown = {key for key, value in values.items() if not is_known(value)}
     stand_ins: dict[str, Any] = {}
     is_lightnings = ".callbacks." in target.__module__ and target.__module__.startswith(_LIGHTNING)
@@ -67,6 +66,7 @@ def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None
         stand_ins = {key: [len] if key in functions else "stand-in" for key in unknown}
     elif not (target.__module__.startswith(_LAYERS) or is_lightnings):
         return None
+    # A class is asked only if all that it is given is known, or does not matter to it.
     return None if unknown - replaceable else lambda **known: target(**{**known, **stand_ins})
 
 
@@ -89,10 +89,11 @@ def refused(make: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[tup
 
 
 def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exception | None:
-    """Return why a class does not take some arguments; what fails on this machine only is not the config's fault."""
+    """Return why a class does not take some arguments."""
     try:
         make(**arguments)
     except Exception as error:  # noqa: BLE001
+        # what fails on this machine only is not the config's fault
         is_of_machine = isinstance(error, ImportError)
         return error if is_refusal(error, traces(error)[1:]) and not is_of_machine else None
     return None

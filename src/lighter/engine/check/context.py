@@ -14,6 +14,8 @@ from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.references import followed
 from lighter.config.tree import SEPARATOR, Node, disabled, is_target, join
 
+_LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
+
 
 @dataclass
 class Context:
@@ -21,14 +23,11 @@ class Context:
 
     Attributes:
         tree: the config, its copies worked out.
-        section: where the module is: `model` or `system`.
-        stage: what is to run.
         constructs: whether objects of torch, torchmetrics and Lightning may be made to see if they take their values.
         targets: the class or function of each definition that the stage needs, by path.
         partial: of these, the ones whose target is handed over instead of called, or whose definition is a template.
         filled: the argument that the engine adds to a definition, by path.
         deferred: the paths of what is built when the trainer asks for it.
-        problems: mistakes and warnings of the config.
         failures: targets whose modules raise while they are imported.
     """
 
@@ -50,14 +49,12 @@ class Context:
         return kind if kind is not None and issubclass(kind, BaseModule) else None
 
     def node(self, path: str) -> Node:
-        """Return the node at a path that exists."""
         node = self.tree.find(path)
         if node is None:
             raise KeyError(path)
         return node
 
     def followed(self, path: str) -> str:
-        """Return the path that a value leads to where it is a reference; otherwise its own."""
         return followed(self.tree, path)
 
     def kind(self, path: str) -> type | None:
@@ -65,14 +62,15 @@ class Context:
         target = self.targets.get(self.followed(path))
         return target if isinstance(target, type) else None
 
-    def argument(self, path: str, key: str) -> tuple[str, Node] | None:
-        """Return path and value of an argument, through references; None where there is none, or null."""
-        here = join(self.followed(path), key)
-        if self.tree.find(here) is None:
-            return None
-        here = self.followed(here)
-        node = self.tree.find(here)
-        return (here, node) if node is not None and node.value is not None else None
+    def argument(self, path: str, *keys: str) -> tuple[str, Node] | None:
+        """Return path and value of an argument, or of one in it, through references; None where it is not, or null."""
+        node = None
+        for key in keys:
+            path = self.followed(join(self.followed(path), key))
+            node = self.tree.find(path)
+            if node is None or node.value is None:
+                return None
+        return (path, node) if node is not None else None
 
     def plain(self, path: str, key: str, default: Any = None) -> Any:
         """Return an argument as plain data; the default where it is left out or null."""
@@ -109,15 +107,22 @@ class Context:
 
 def absolute(path: str, text: str) -> str:
     """Return a reference or expression with absolute paths; empty where a relative one leads nowhere."""
+    # One that goes up beyond the top leads nowhere, which the first tier reports.
     try:
         return expression.absolute(path, text)
-    except ValueError:  # it goes up beyond the top, which the first tier reports
+    except ValueError:
         return ""
 
 
 def is_disabled(node: Node) -> bool:
     """Return whether a definition is left out of a list."""
     return disabled(node.value) is not False
+
+
+def members_of_users(kind: type) -> list[object]:
+    """Return the members of the user's own classes among the bases of a class."""
+    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _LIBRARIES]
+    return [member for each in users for member in vars(each).values()]
 
 
 def is_ours(kind: type) -> bool:

@@ -13,7 +13,7 @@ from types import CodeType
 
 from lighter.config.problems import ERROR, WARNING, close_to, closest, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
-from lighter.engine.check.context import Context, is_ours
+from lighter.engine.check.context import Context, is_ours, members_of_users
 from lighter.engine.check.logged import certain_names, loss_names, metric_names
 from lighter.engine.check.metrics import metrics_of
 
@@ -27,7 +27,6 @@ _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
 _OF_CHECKPOINTS = ("epoch", "step")  # names that `ModelCheckpoint` finds beside what is logged
 _LOADER = re.compile(r"/dataloader_idx_(\d+)\Z")
 _LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
-_KNOWN = ("pytorch_lightning", "lightning", "lighter", "torch", "builtins")
 
 
 def check_monitors(context: Context) -> None:
@@ -53,9 +52,8 @@ def check_monitors(context: Context) -> None:
 
 
 def _logs(kind: type) -> bool:
-    """Return whether code of the user's in a class may log values."""
-    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _KNOWN]
-    for member in (member for each in users for member in vars(each).values()):
+    for member in members_of_users(kind):
+        # Steps are wrapped to be measured; the user's code is within.
         is_measured = getattr(member, "is_measured", None) is member
         function = getattr(member, "unmeasured", member) if is_measured else member
         code = getattr(function, "__code__", None)
@@ -77,10 +75,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class Watcher:
     """A callback or a scheduler that watches a value.
 
-    Attributes:
-        holder: its definition, or the dict that has its scheduler.
-        path: where the name of the value is written.
-        monitor: that name.
+    `holder` is its definition, or the dict that has its scheduler; the name `monitor` is written at `path`.
     """
 
     holder: str
@@ -123,7 +118,7 @@ def _monitor(context: Context, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _wrong(context: Context, name: str) -> tuple[str, str] | None:
-    """Return why nothing logs a name, and what to do; None where something may."""
+    # None where something may log it: a false alarm would stop a run that works.
     if name.startswith("test/"):
         return ": `fit` runs train and val", ""
     if not _LOGGED.fullmatch(name):
@@ -159,7 +154,6 @@ def _wrong_loader(name: str, count: int | None) -> tuple[str, str] | None:
 
 
 def _val_loaders(context: Context) -> int | None:
-    """Return the number of validation loaders; None where that is not known."""
     if context.section == "system":
         loaders = context.argument("system", "dataloaders")
         if loaders is None or not isinstance(loaders[1].value, dict) or is_target(loaders[1].value):
@@ -173,6 +167,7 @@ def _val_loaders(context: Context) -> int | None:
     if argument is None:
         return None
     path, node = argument
+    # One dataloader; what another class gives, nobody knows before it is called.
     if is_target(node.value):
         kind = context.kind(path)
         return 1 if kind is not None and kind.__name__ == "DataLoader" else None
@@ -180,12 +175,12 @@ def _val_loaders(context: Context) -> int | None:
 
 
 def _hint(context: Context, name: str) -> str:
-    """Return the nearest name of the same mode and kind, or else of any, or else all of them."""
     names = [each for each in certain_names(context, _val_loaders(context)) if each != name]
     mode, _, rest = name.partition("/")
     mode, kind = mode.replace("test", "val"), rest.partition("/")[0]
     whole = f"{mode}/{rest}/epoch"
     alike = [each for each in names if each.startswith(f"{mode}/{kind}/" if kind in ("loss", "metrics") else mode)]
+    # A misspelt name of the same kind is nearer than a missing `/epoch`, and both than any other name.
     near = close_to(whole, alike, cutoff=_NEARLY)
     if near is not None:
         return f"Did you mean `{near}`?"

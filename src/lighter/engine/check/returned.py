@@ -33,7 +33,6 @@ def returns_dict(function: Any) -> bool:
 
 
 def _annotated(function: Any) -> tuple[Any, ...] | None:
-    """Return the options of a return annotation; None without one that says something."""
     try:
         annotation = get_type_hints(function).get("return", Any)
     except Exception:  # noqa: BLE001  names that only a type checker has, or no function
@@ -57,15 +56,13 @@ def _returned(body: ast.FunctionDef) -> list[ast.expr | None]:
 
 
 def _computes(value: ast.expr | None, body: ast.FunctionDef, names: tuple[str, ...]) -> bool:
-    """Return whether an expression is arithmetic, or a call of torch's: `correct / total`, `torch.sqrt(x)`, `x.mean()`.
-
-    A name stands for all that the function assigns to it.
-    """
+    """Return whether an expression is arithmetic, or a call of torch's: `a / b`, `torch.sqrt(x)`, `x.mean()`."""
     if isinstance(value, ast.BinOp):
         return not isinstance(value.op, ast.BitOr)  # of two dicts
     if isinstance(value, ast.Call):
         return _is_of_torch(value.func)
     if isinstance(value, ast.Name) and value.id not in names:
+        # A name stands for all that the function assigns to it.
         bound = [node for node in ast.walk(body) if isinstance(node, ast.Name) and node.id == value.id]
         assigned = [each for node in ast.walk(body) if (each := _assigned(node, value.id)) is not None]
         stores = sum(isinstance(node.ctx, ast.Store) for node in bound)
@@ -74,7 +71,6 @@ def _computes(value: ast.expr | None, body: ast.FunctionDef, names: tuple[str, .
 
 
 def _assigned(node: ast.AST, name: str) -> ast.expr | None:
-    """Return what a statement assigns to one name alone."""
     target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
     return node.value if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id == name else None
 

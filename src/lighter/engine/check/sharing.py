@@ -27,12 +27,12 @@ def check_sharing(context: Context) -> None:
 
 
 def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the path of each metric that a value has, and of the reference that leads to it, if one does."""
     ahead: list[tuple[str, str | None]] = [(path, None)]
     seen: set[str] = set()  # references may go round in a circle
     while ahead:
         path, reference = ahead.pop()
         followed = context.followed(path)
+        # The innermost reference is where the user would write `%` in place of `@`.
         reference = path if followed != path else reference
         node = context.tree.find(followed)
         if node is None or followed in seen:

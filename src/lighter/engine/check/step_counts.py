@@ -47,7 +47,6 @@ def _where(context: Context) -> str:
 
 
 def _asked(path: str, node: Node) -> Iterator[str]:
-    """Yield the attributes of `@trainer` that an expression reads."""
     text = absolute(path, node.value) if isinstance(node.value, str) and node.value.startswith("$") else ""
     if "trainer" not in referred(text):
         return
@@ -61,7 +60,7 @@ def _asked(path: str, node: Node) -> Iterator[str]:
 
 
 def _built_early(context: Context) -> Iterator[str]:
-    """Yield all that module and data are made of, but for what is built when the trainer asks for it."""
+    # All that module and data are made of, but for what is built when the trainer asks for it.
     seen = {"trainer", *context.deferred}
     ahead = [context.followed(context.section), context.followed("data")]
     while ahead:

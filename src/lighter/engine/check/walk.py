@@ -27,12 +27,10 @@ def find_targets(context: Context, targets: Targets) -> None:
 
 
 def find_other_targets(context: Context, targets: Targets, merged: Node) -> None:
-    """Import the targets of all other definitions too.
-
-    What is only copied may be completed where its copies stand, and they are checked there.
-    """
+    """Import the targets of all other definitions too."""
     needed, copied = set(context.targets), copied_paths(merged)
     _Walk(context, targets).visit("")
+    # What is only copied may be completed where its copies stand, and they are checked there.
     others = [path for path in context.targets if path not in needed]
     context.partial.update(path for path in others if not copied.isdisjoint(prefixes(path)))
 
@@ -51,7 +49,7 @@ class _Walk:
         self.seen: set[str] = set()
 
     def section(self, plan: SectionPlan) -> None:
-        """Visit the module or the data: without what the stage does not need."""
+        # The module or the data: without what the stage does not need.
         node = self.context.tree.find(plan.path)
         if node is None or not is_target(node.value):
             self.visit(plan.path)
@@ -95,7 +93,7 @@ class _Walk:
                 context.filled[logger] = "save_dir"
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
-        """Visit a value and all that it needs, depth first and without recursion: chains may be long."""
+        # Depth first and without recursion: chains may be long.
         ahead = [path]
         while ahead:
             here = ahead.pop()
@@ -106,7 +104,6 @@ class _Walk:
             ahead += reversed(self.next(here, node))
 
     def next(self, path: str, node: Node) -> list[str]:
-        """Return the references and the members of a value."""
         if is_target(node.value):
             if disabled(node.value):
                 return []
