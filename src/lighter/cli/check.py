@@ -37,7 +37,6 @@ def check(**options: Any) -> None:
 
 
 def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, Any]) -> int:
-    """Check, print the problems, and return the exit code."""
     from lighter.config.check.sections import STAGES
     from lighter.config.problems import ERROR, closest, in_order
     from lighter.errors import ConfigError
@@ -110,7 +109,6 @@ def _tiers(
 
 
 def title(problems: Sequence[Problem], more: str = "") -> str:
-    """Say how many errors and warnings there are."""
     from lighter.config.problems import ERROR
 
     errors = sum(problem.severity == ERROR for problem in problems)

@@ -70,7 +70,6 @@ def run_and_show(stage: str, execute: Callable[[], Outcome], *, traceback: bool 
 
 
 def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
-    """Call a function, and return 0, or print what went wrong and return the code for that."""
     try:
         with _messages_shown(), stop_signals():
             action()

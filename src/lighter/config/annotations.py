@@ -92,7 +92,7 @@ def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
 
 
 def is_instance(value: object, kind: Any) -> bool:
-    """Return whether a value is of a class, or may be: some protocols and generic aliases cannot be asked."""
+    # Some protocols and generic aliases cannot be asked: then it may be.
     try:
         return isinstance(value, kind)
     except TypeError:
@@ -100,7 +100,6 @@ def is_instance(value: object, kind: Any) -> bool:
 
 
 def shown(annotation: Any) -> str:
-    """Return an annotation as messages say it."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return "null"
@@ -121,7 +120,6 @@ def shown(annotation: Any) -> str:
 
 
 def as_written(value: object) -> str:
-    """Return a value as messages show it, with dots for what is not known."""
     if isinstance(value, dict):
         return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
     if isinstance(value, list):
@@ -130,7 +128,6 @@ def as_written(value: object) -> str:
 
 
 def choices(annotation: object) -> Iterator[Any]:
-    """Yield the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (*UNIONS, Annotated):

@@ -17,7 +17,6 @@ _LISTS = (list, Sequence, Iterable, Collection)
 
 
 def converted(target: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call, converted to what the target's annotations say."""
     signature = signature_of(target)
     if signature is None:
         return [*positional], {**named}

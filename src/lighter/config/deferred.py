@@ -43,7 +43,6 @@ class Deferred(_Written):
 
     @property
     def definition(self) -> Any:
-        """The definition as plain data."""
         return self._objects.definition(self.path)
 
     @property
@@ -56,13 +55,10 @@ class Deferred(_Written):
         return self._objects.build(join(self.path, name), {})
 
     def build(self, **arguments: Any) -> Any:
-        """Make a new object, with these arguments in place of, or beside, those of the config."""
         return self._objects.build(self.path, arguments)
 
 
 class Definitions(_Written, Mapping[str, Any]):
-    """A dict of the config whose objects are `Deferred`."""
-
     def __init__(self, objects: Objects, path: str, content: Mapping[str, Any]) -> None:
         super().__init__(objects, path)
         self._content = content

@@ -30,11 +30,9 @@ def dump(tree: Node, *, origins: bool = False) -> str:
 
 
 def _leaves(node: Node) -> Iterator[Node]:
-    # An empty dict or list stands in a line of its own as a scalar does: `{}`.
-    if isinstance(node.value, (dict, list)) and node.value:
-        for child in node.value.values() if isinstance(node.value, dict) else node.value:
-            yield from _leaves(child)
-    else:
+    for _, child in node.children():
+        yield from _leaves(child)
+    if not (isinstance(node.value, (dict, list)) and node.value):  # an empty one stands in a line of its own: `{}`
         yield node
 
 

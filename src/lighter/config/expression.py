@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 
 from lighter.config.tree import SEPARATOR, split
@@ -42,6 +43,13 @@ def absolute(path: str, text: str) -> str:
         return from_top(path, text)
     pieces = _pieces(text[1:].strip())
     return "$" + "".join(from_top(path, piece) if is_reference else piece for piece, is_reference in pieces)
+
+
+def absolute_if_any(path: str, text: str) -> str:
+    """Return the same; empty where a reference goes up beyond the top, which the first tier of the check reports."""
+    with suppress(ValueError):
+        return absolute(path, text)
+    return ""
 
 
 def from_top(path: str, text: str) -> str:

@@ -160,12 +160,11 @@ def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
 
 
 def without_example(message: str) -> str:
-    """Return a message of ours without the example at its end, which has other arguments in it."""
+    # The example at the end of a message of ours has other arguments in it.
     return message.partition("For example")[0]
 
 
 def join_if(path: str, key: str) -> str:
-    """Return the path of an argument, or of the whole call where there is none."""
     return join(path, key) if key else path
 
 
@@ -206,10 +205,8 @@ def traces(error: BaseException) -> list[TracebackType]:
 
 
 def module_of(trace: TracebackType) -> str:
-    """Return the module whose code runs in a frame."""
     return str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def package_of(trace: TracebackType) -> str:
-    """Return the package of that module."""
     return module_of(trace).partition(".")[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lighter.config.expression import from_top
+from lighter.config.expression import absolute_if_any
 from lighter.config.load import Input, Step, steps
 from lighter.config.problems import Problem, Problems, nearest
 from lighter.config.suggestions import find_step
@@ -54,24 +54,20 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
         hint = nearest(key, [join(here, step) for step in node.steps()])
         raise ConfigError([Problem("there is no such value", path=key, hint=hint)])
     if before and isinstance(before[key].value, str) and before[key].value[:1] in ("@", "%"):
-        elsewhere = _absolute(key, before[key].value)
+        elsewhere = absolute_if_any(key, before[key].value)[1:].strip()
     return events, elsewhere
 
 
 def _changes(key: str, before: dict[str, Node], now: dict[str, Node], step: Step) -> Iterator[Event]:
-    if key in now and key not in before:
-        yield Event("defined", _place(now[key]), key, now[key].plain())
-    elif key in before and key not in now:
-        yield Event("deleted", _deleter(step, key), key)
-    else:
-        gone = [path for path in before if path not in now and path.rpartition(SEPARATOR)[0] in now]
-        for path, node in now.items():
-            was = before.get(path)
-            is_inner = isinstance(node.value, dict) and was is not None and isinstance(was.value, dict)
-            if is_inner or (was is not None and _same(was, node)) or _is_within(path, now, before):
-                continue
-            yield Event("changed" if was is not None else "defined", _place(node), path, node.plain())
-        for path in gone:
+    for path, node in now.items():
+        was = before.get(path)
+        is_inner = isinstance(node.value, dict) and was is not None and isinstance(was.value, dict)
+        if is_inner or (was is not None and _same(was, node)) or _is_within(path, now, before):
+            continue
+        yield Event("changed" if was is not None else "defined", node.place, path, node.plain())
+    for path in before:
+        # of what is gone as a whole, the inner values are not told one by one
+        if path not in now and (path == key or path.rpartition(SEPARATOR)[0] in now):
             yield Event("deleted", _deleter(step, path), path)
 
 
@@ -87,13 +83,9 @@ def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool
     return above not in before or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
 
 
-def _place(node: Node) -> Origin:
-    return node.key_origin or node.origin
-
-
 def _deleter(step: Step, path: str) -> Origin:
     if step.override is not None:
-        return step.override.value.key_origin or step.override.value.origin
+        return step.override.value.place
     if step.tree is None:
         return Origin(Source("config"))
     origin = step.tree.origin
@@ -102,7 +94,7 @@ def _deleter(step: Step, path: str) -> Origin:
     for here, node in step.tree.walk():
         bare = [name.lstrip("=~") for name in split(here)]
         if here and wanted[: len(bare)] == bare:
-            origin = node.key_origin or node.origin
+            origin = node.place
     return origin
 
 
@@ -111,12 +103,5 @@ def _elsewhere(root: Node, key: str) -> str:
     rest = split(key)[len(split(here)) :]
     # A key within a copy or a reference stands elsewhere: `model::lr` with `model: "%base"` is `base::lr`.
     if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
-        return SEPARATOR.join([_absolute(here, node.value), *rest])
+        return SEPARATOR.join([absolute_if_any(here, node.value)[1:].strip(), *rest])
     return ""
-
-
-def _absolute(path: str, text: str) -> str:
-    try:
-        return from_top(path, text)[1:].strip()
-    except ValueError:
-        return ""

@@ -23,7 +23,6 @@ def written_imports(root: Node) -> dict[str, Node]:
 
 
 def imports_of(root: Node) -> dict[str, str]:
-    """Return what the names of `_imports_` stand for. Nothing is imported."""
     return {name: child.value for name, child in written_imports(root).items() if isinstance(child.value, str)}
 
 

@@ -16,7 +16,6 @@ from lighter.processes.signals import Stopped
 
 
 def is_dotted(name: str) -> bool:
-    """Return whether a text is names joined by single dots."""
     return all(step and step == step.strip() for step in name.split("."))
 
 

@@ -34,7 +34,7 @@ def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: s
     operator, name = (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
     if operator and (not name or name[0] in "=~"):
         message = f"`{operator}` is followed by one key or path; found `{key}`"
-        problems.append(Problem(message, node.key_origin or node.origin, path))
+        problems.append(Problem(message, node.place, path))
     elif operator == "~":
         delete(result, split(name), node, problems, path)
     elif SEPARATOR in name:
@@ -55,7 +55,7 @@ def edit(
     root: Node, steps: list[str], node: Node, problems: list[Problem], *, replace: bool = False, path: str = ""
 ) -> None:
     """Set (or replace) what stands at a path below `root`, making the dicts on the way; `root` is changed in place."""
-    holder = _holder(root, steps, node.key_origin or node.origin, problems, path, create=True)
+    holder = _holder(root, steps, node.place, problems, path, create=True)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
@@ -72,7 +72,7 @@ def edit(
 
 def delete(root: Node, steps: list[str], which: Node, problems: list[Problem], path: str = "") -> None:
     """Delete what stands at a path below `root`, or of it only the keys or indices that `which` lists."""
-    holder = _holder(root, steps, which.key_origin or which.origin, problems, path, create=False)
+    holder = _holder(root, steps, which.place, problems, path, create=False)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
@@ -107,7 +107,7 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
 
 def _nothing_to_replace(holder: Node, step: str, node: Node, path: str) -> Problem:
     hint = f"{nearest(step, holder.steps())}\nWithout the `=`, it is set.".lstrip()
-    return Problem("there is nothing here to replace", node.key_origin or node.origin, join(path, step), hint)
+    return Problem("there is nothing here to replace", node.place, join(path, step), hint)
 
 
 def _holder(

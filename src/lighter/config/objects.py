@@ -126,9 +126,7 @@ class Objects(PlainDefinitions):
         while here and self.tree.find(here) is None:
             here = here.rpartition(SEPARATOR)[0]
         node = self.tree.find(here) if here else None
-        origin = node.origin if node is not None else None
-        if node is not None and at_key and here == path:
-            origin = node.key_origin or origin
+        origin = None if node is None else node.place if at_key and here == path else node.origin
         return Problem(message, origin, path, hint)
 
     def written_at(self, path: str, value: str) -> str:

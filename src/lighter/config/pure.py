@@ -23,19 +23,12 @@ def resolved(root: Node) -> Node:
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:
         in_copied = in_copied or path in copied
-        value = node.value
-        if isinstance(value, dict):
-            value = {key: worked_out(child, join(path, key), in_copied) for key, child in value.items()}
-        elif isinstance(value, list):
-            value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
-        elif (
-            isinstance(value, str)
-            and value[:1] in ("@", "$")
-            and not ((in_copied or path in above) and re.search(r"[@%]::", value))
-        ):
+        text = node.value if isinstance(node.value, str) else ""
+        is_relative = (in_copied or path in above) and re.search(r"[@%]::", text)
+        if text[:1] in ("@", "$") and not is_relative:
             with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
                 return _as_node(_Values(root).of(node, path), node)
-        return Node(value, node.origin, node.key_origin)
+        return node.with_children(lambda key, child: worked_out(child, join(path, key), in_copied))
 
     return worked_out(root, "", False)
 

@@ -107,12 +107,9 @@ class _Copies:
             return node
         self.counted(len(value) + 1, node, path)
         self.depth += 1
-        if isinstance(value, dict):
-            value = {key: self.of(child, join(path, key), tree) for key, child in value.items()}
-        else:
-            value = [self.of(child, join(path, index), tree) for index, child in enumerate(value)]
+        made = node.with_children(lambda key, child: self.of(child, join(path, key), tree))
         self.depth -= 1
-        return Node(value, node.origin, node.key_origin)
+        return made
 
     def of_text(self, node: Node, path: str, tree: Node) -> Node:
         if node.value[0] == "$":

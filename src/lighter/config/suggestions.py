@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from itertools import islice
 
 from lighter.config.expression import COPIES, from_top
 from lighter.config.problems import close_to, nearest
@@ -45,12 +44,12 @@ def suggest(root: Node, target: str) -> str:
     if here == target:
         return ""
     step = split(target)[len(split(here))]
-    if is_target(node.value) and not close_to(step, [*node.steps()]):
+    if is_target(node.value) and not close_to(step, node.steps()):
         rest = ".".join(split(target)[len(split(here)) :])
         return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
     if is_reference(node.value):
         return f"`{here}` is itself a reference or an expression; one cannot look inside it."
-    known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]
+    known = [name for name in node.steps()[:_MOST_COMPARED] if name != COPIES]
     if not known:
         return f"`{here}` is a single value." if here else ""
     close = close_to(step, known)

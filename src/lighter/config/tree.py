@@ -9,7 +9,7 @@ returned a tree, each stage makes the next one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -71,13 +71,29 @@ class Node:
     def __repr__(self) -> str:
         return f"Node({self.plain()!r}, {self.origin})"
 
-    def copy(self) -> Node:
+    @property
+    def place(self) -> Origin:
+        """Where it begins: at its key, if it has one."""
+        return self.key_origin or self.origin
+
+    def children(self) -> Iterator[tuple[Any, Node]]:
+        """Yield the items of a dict or list with their keys or indices; nothing of a scalar."""
+        if isinstance(self.value, dict):
+            yield from self.value.items()
+        elif isinstance(self.value, list):
+            yield from enumerate(self.value)
+
+    def with_children(self, make: Callable[[Any, Node], Node]) -> Node:
+        """Return the same node with what is made of each key or index and child in the place of that child."""
         value = self.value
         if isinstance(value, dict):
-            value = {key: node.copy() for key, node in value.items()}
+            value = {key: make(key, node) for key, node in value.items()}
         elif isinstance(value, list):
-            value = [node.copy() for node in value]
+            value = [make(index, node) for index, node in enumerate(value)]
         return Node(value, self.origin, self.key_origin)
+
+    def copy(self) -> Node:
+        return self.with_children(lambda _, node: node.copy())
 
     def plain(self) -> Any:
         """Return the value as dicts, lists and scalars, all of them new."""
@@ -108,19 +124,12 @@ class Node:
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
         """Yield the node and all below it, each with its path."""
         yield path, self
-        if isinstance(self.value, dict):
-            items: Iterator[tuple[Any, Node]] = iter(self.value.items())
-        elif isinstance(self.value, list):
-            items = iter(enumerate(self.value))
-        else:
-            return
-        for key, node in items:
+        for key, node in self.children():
             yield from node.walk(join(path, key))
 
-    def steps(self) -> Iterator[str]:
-        """Yield what may come next in a path below this node."""
-        if isinstance(self.value, (dict, list)):
-            yield from map(str, self.value if isinstance(self.value, dict) else range(len(self.value)))
+    def steps(self) -> list[str]:
+        """Return what may come next in a path below this node."""
+        return [str(key) for key, _ in self.children()]
 
 
 def split(path: str) -> list[str]:

@@ -65,7 +65,6 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
 
 
 def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
-    """Build the data module, with the loaders that the stage needs; None if the config has none."""
     if objects.lookup("data") is None:
         return None
     _prune(objects, plan.data)
@@ -151,7 +150,6 @@ def _definitions_in(value: Any, path: str) -> Iterator[str]:
 
 
 def required(target: Any) -> set[str]:
-    """Return the arguments that a class cannot be made without."""
     parameters = (parameters_of(target) or {}).values()
     variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     return {item.name for item in parameters if item.default is Parameter.empty and item.kind not in variable}
@@ -234,7 +232,6 @@ def _missing(objects: Objects, plan: StagePlan, parts: Parts, call: Mapping[str,
 
 
 def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
-    """Return message, path and hint where a module lacks the step of a stage."""
     message = f"`{stage}` needs a `{STEPS[stage]}`, and {kind.__name__} has none"
     is_ours = kind.__module__.partition(".")[0] == "lighter"
     where = f"a subclass of {kind.__name__}" if is_ours else f"{kind.__module__}.{kind.__name__}"
@@ -242,7 +239,6 @@ def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
 
 
 def no_loader(section: str, stage: str) -> tuple[str, str, str]:
-    """Return message, path and hint where nothing has the data of a stage."""
     loader = f"{LOADERS[stage]}_dataloader"
     key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{LOADERS[stage]}"
     hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
@@ -251,5 +247,4 @@ def no_loader(section: str, stage: str) -> tuple[str, str, str]:
 
 
 def no_part(section: str, stage: str, key: str, example: str) -> tuple[str, str, str]:
-    """Return message, path and hint where the config lacks an argument of the module."""
     return f"`{stage}` needs `{section}::{key}`, and there is none", section, example

@@ -36,7 +36,6 @@ class RunOptions:
 
     @classmethod
     def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
-        """Read them from the config; by default `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         options: Mapping[str, Any] = (node.value or {}) if node is not None else {}
         root = Path(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)).expanduser()

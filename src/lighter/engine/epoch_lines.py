@@ -25,7 +25,7 @@ class EpochLines(Callback):
         self._seconds: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Forget the time until then: that of an epoch that is resumed says nothing about a whole one's."""
+        # The time of an epoch that is resumed says nothing about a whole one's.
         self._began, self._seconds = None, []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
@@ -33,9 +33,9 @@ class EpochLines(Callback):
         self._began = time.monotonic()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Log the last epoch, and who ended the fit early."""
         if not trainer.interrupted:
             self._log(trainer)
+        # A fit that is shorter than asked for should say who ended it.
         for callback in trainer.early_stopping_callbacks:
             if callback.stopped_epoch and trainer.should_stop:
                 best = f"{float(callback.best_score):.4g}"

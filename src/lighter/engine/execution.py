@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def module(self) -> LightningModule:
-        """The module as the run left it: after a fit with its last weights. `lighter.load` gives it with the best."""
+        # With its last weights after a fit; `lighter.load` gives it with the best.
         return self.trainer.lightning_module
 
     @property
@@ -115,7 +115,6 @@ def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapp
 
 
 def run_job(job: Job) -> Outcome:
-    """Check, build, and run the trainer's method. The caller records how that ends."""
     config, stage, folder, resume_plan = job.config, job.stage, job.journal.folder, job.resume_plan
     with without_collections():
         from pytorch_lightning import seed_everything

@@ -36,7 +36,7 @@ class FirstLosses(Callback):
         self._count_at_checkpoint = count if isinstance(count, int) else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Keep the losses that a resumed run had by its checkpoint."""
+        # A resumed run keeps the losses that it had by its checkpoint.
         count = self._count_at_checkpoint
         if count is not None:
             rows = self.path.read_text(encoding="utf-8").splitlines()[1:] if self.path.is_file() else []
@@ -63,7 +63,7 @@ class FirstLosses(Callback):
             trainer.callbacks = others  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write what there is: the device is waited for now anyway, and the process may be killed before the end."""
+        # The device is waited for now anyway, and the process may be killed before the end.
         self._write()
         if self._losses is not None:
             count = {_LOSSES: len(self._earlier) + len(self._losses)}

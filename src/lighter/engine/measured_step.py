@@ -56,12 +56,11 @@ class LayerCall:
 
     @property
     def kind(self) -> str:
-        """The name of the layer's class."""
         return type(self.layer).__name__
 
     @property
     def parameters(self) -> int:
-        """The number of its own parameters, without inner layers'."""
+        # Its own, without inner layers', which have calls of their own.
         return sum(parameter.numel() for parameter in self.layer.parameters(recurse=False))
 
 
@@ -88,7 +87,6 @@ class StepRecorder(Callback):
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
-        """Record the calls of a module's layers for a while."""
         counter: Any = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
         began: list[int] = []  # the counter at the begin of each call that runs now
 
@@ -124,12 +122,10 @@ def layers_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors in nested lists and dicts."""
     return [item for item in tree_leaves(value) if isinstance(item, Tensor)]
 
 
 def shapes_in(value: Any) -> list[tuple[int, ...]]:
-    """Return the shapes of the tensors in nested lists and dicts."""
     return [tuple(item.shape) for item in tensors_in(value)]
 
 

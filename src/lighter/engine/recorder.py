@@ -72,7 +72,6 @@ class Recorder(Callback):
         self._rows_before: dict[str, int] = {}  # of the loggers, when the validation that runs began
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the config with the weights; what was logged before a checkpoint is on disk before it is."""
         # A resumed run drops rows that are newer than its checkpoint, and must find all the others.
         for logger in trainer.loggers:
             try:
@@ -91,7 +90,7 @@ class Recorder(Callback):
         self._start(trainer, {"train": lambda: trainer.train_dataloader, "val": lambda: trainer.val_dataloaders})
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Count the rows of the loggers in a fit: what is logged from here on may be logged once more."""
+        # What is logged from here on may be logged once more, if the fit is resumed within this validation.
         if trainer.state.fn == "validate":
             self._start(trainer, {"val": lambda: trainer.val_dataloaders})
         elif paths.is_rank_zero():
@@ -104,7 +103,7 @@ class Recorder(Callback):
         self._start(trainer, {"predict": lambda: trainer.predict_dataloaders})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Note the progress, but no values: the user's own hooks may still add to them."""
+        # No values: the user's own hooks may still add to them.
         if time.monotonic() - self._written > _SECONDS:
             self._written = time.monotonic()
             self.journal.note(**how_far(trainer))

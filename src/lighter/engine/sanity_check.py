@@ -20,9 +20,9 @@ class MonitorsInSanityCheck(Callback):
     """Warn of monitored values that the sanity check did not log: the fit would fail of them at the end of an epoch."""
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Ask in all processes, as values may have to be exchanged."""
         # Of our modules the check of the config knows the names but for those of a user's metric that computes a dict,
         # say; of a plain module it knows none.
+        # In all processes, as values may have to be exchanged.
         if not isinstance(pl_module, BaseModule):
             return
         logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
@@ -41,7 +41,7 @@ class MetricsAfterSanityCheck(Callback):
         self._before = ExitStack()
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Remember the metrics; this comes before the callbacks of the user."""
+        # This comes before the callbacks of the user.
         self._before.enter_context(unchanged(metrics_in(pl_module)))
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:

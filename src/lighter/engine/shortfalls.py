@@ -29,7 +29,7 @@ class Shortfalls(Callback):
         self._batches = self._steps = 0  # before this fit
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Remember the counters, which a resumed fit does not begin at zero."""
+        # A resumed fit does not begin at zero.
         self._has_validated, self._batches, self._steps = False, _batches(trainer), trainer.global_step
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:

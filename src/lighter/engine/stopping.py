@@ -73,7 +73,7 @@ class StopsPlainTrainer(Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Stop after the writers have the batch. Lightning would predict further."""
+        # After the writers have the batch. Lightning would predict further.
         self.stopping.after_prediction()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -37,8 +37,6 @@ QUIET: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """The objects of a trial."""
-
     objects: Objects
     plan: StagePlan
     parts: Parts
@@ -81,7 +79,6 @@ def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Leave out warnings and messages."""
     # They are about trainings, and this is none.
     before = logging.root.manager.disable
     logging.disable(logging.INFO)

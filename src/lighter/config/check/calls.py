@@ -44,7 +44,6 @@ class Targets:
         return self.named(target.value, target, join(path, "_target_"))
 
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
-        """Return what a dotted name stands for."""
         if name not in self._found:
             self._found[name] = self._import(name, node)
         if name in self._wrong:
@@ -131,7 +130,7 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
         return join(join(path, "_args_"), index), item.origin
     if argument is not None:
         child = next(child for key, child in node.value.items() if str(key) == argument)
-        return join(path, argument), child.origin if at_value else child.key_origin or child.origin
+        return join(path, argument), child.origin if at_value else child.place
     target = node.value.get("_target_")
     return path, target.origin if target is not None else node.origin
 

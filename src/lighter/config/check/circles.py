@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lighter.config.expression import absolute, referred
+from lighter.config.expression import absolute_if_any, referred
 from lighter.config.problems import Problem, shortened
 from lighter.config.tree import SEPARATOR, Node, disabled, join
 
@@ -50,20 +50,11 @@ def _follow(
 
 
 def _needs(root: Node, path: str, node: Node, built_later: set[int]) -> Iterator[tuple[str, Node]]:
-    value = node.value
-    if isinstance(value, dict):
-        for key, child in {} if disabled(value) else value.items():
-            if id(child) not in built_later:
-                yield join(path, key), child
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield join(path, index), child
-    elif isinstance(value, str) and value[:1] in ("@", "$") and "@" in value:
-        try:
-            targets = referred(absolute(path, value))
-        except ValueError:  # a problem of its own
-            return
-        for target in targets:
+    for key, child in () if disabled(node.value) else node.children():
+        if id(child) not in built_later:
+            yield join(path, key), child
+    if isinstance(node.value, str) and node.value[:1] in ("@", "$") and "@" in node.value:
+        for target in referred(absolute_if_any(path, node.value)):
             referred_to = root.find(target)
             if referred_to is not None:
                 yield target, referred_to

@@ -18,7 +18,6 @@ from lighter.config.yaml import quote_whole
 
 
 def check_expressions(root: Node, problems: list[Problem]) -> None:
-    """Every expression compiles, and knows the names that it uses."""
     expressions = []
     for path, node in root.walk():
         if not isinstance(node.value, str) or not node.value.startswith("$"):

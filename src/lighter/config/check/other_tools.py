@@ -51,12 +51,11 @@ def is_of_cli(value: object) -> bool:
 
 
 def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
-    """Add a problem for an object that is written as LightningCLI has it."""
     if is_of_cli(node.value):
         named = node.value["class_path"]
         message = "this is how LightningCLI writes an object"
         hint = f"Write `_target_: {named.value}`, and beside it the arguments that are in `init_args`."
-        problems.append(Problem(message, named.key_origin or named.origin, path, hint))
+        problems.append(Problem(message, named.place, path, hint))
 
 
 def interpolation_in(text: str, root: Node) -> str | None:

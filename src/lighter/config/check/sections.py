@@ -22,8 +22,8 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
     """Check the top level as it was written: known sections, and literals where a value is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
-            where = node.key_origin or node.origin
-            problems.append(Problem("this section is unknown", where, str(key), _hint_of(str(key), node, merged)))
+            hint = _hint_of(str(key), node, merged)
+            problems.append(Problem("this section is unknown", node.place, str(key), hint))
     seed = merged.child("seed")
     if seed is not None and not (type(seed.value) is int and 0 <= seed.value <= MAX_SEED):
         message = f"a seed is an integer from 0 to {MAX_SEED}; found {indefinite(seed.value)}"
@@ -64,7 +64,7 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
 
 
 def is_ready_made(value: object) -> bool:
-    """Return whether a value is an object of Python's that a dict brought, and nothing that a file could say."""
+    # No file could say it: a dict from Python brought the object itself.
     return not isinstance(value, (str, int, float, bytes, dict, list, type(None)))
 
 
@@ -72,7 +72,7 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     model, system = root.child("model"), root.child("system")
     if model is not None and system is not None:
         message = "a config has a `model` (with `data`) or a `system`, not both"
-        problems.append(Problem(message, system.key_origin or system.origin, "system"))
+        problems.append(Problem(message, system.place, "system"))
         return
     section, node = ("system", system) if system is not None else ("model", model)
     if node is None:
@@ -88,12 +88,12 @@ def _check_args(root: Node, problems: list[Problem]) -> None:
     if args is None or not isinstance(args.value, dict):
         return
     for key, node in args.value.items():
-        where, path = node.key_origin or node.origin, f"args::{key}"
+        path = join("args", key)
         if key not in STAGES:
-            problems.append(Problem("this is no stage", where, path, nearest(key, STAGES)))
+            problems.append(Problem("this is no stage", node.place, path, nearest(key, STAGES)))
         elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
-            written = indefinite(node.value)
-            problems.append(Problem(f"the arguments of a stage are a dict; found {written}", node.origin, path))
+            message = f"the arguments of a stage are a dict; found {indefinite(node.value)}"
+            problems.append(Problem(message, node.origin, path))
 
 
 def _check_run(root: Node, problems: list[Problem]) -> None:
@@ -101,8 +101,7 @@ def _check_run(root: Node, problems: list[Problem]) -> None:
     for key, node in (run.value if run is not None and isinstance(run.value, dict) else {}).items():
         path = join("run", key)
         if key not in RUN_OPTIONS:
-            where = node.key_origin or node.origin
-            problems.append(Problem("this option is unknown", where, path, nearest(key, RUN_OPTIONS)))
+            problems.append(Problem("this option is unknown", node.place, path, nearest(key, RUN_OPTIONS)))
         elif not isinstance(node.value, str) or is_reference(node.value):
             message = f"`{path}` is text; found {indefinite(node.plain())}"
             problems.append(Problem(message, node.origin, path, _hint_of_text(key, node.value)))
@@ -124,8 +123,7 @@ def _check_imports(root: Node, problems: list[Problem]) -> None:
     for name, node in (imports.value if imports is not None and isinstance(imports.value, dict) else {}).items():
         path = join("_imports_", name)
         if not str(name).isidentifier():
-            where = node.key_origin or node.origin
-            problems.append(Problem("this is no name that an expression could use", where, path))
+            problems.append(Problem("this is no name that an expression could use", node.place, path))
         if not isinstance(node.value, str):
             message = f"an import is a dotted name, such as `numpy`; found {indefinite(node.plain())}"
             problems.append(Problem(message, node.origin, path))

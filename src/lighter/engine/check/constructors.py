@@ -100,7 +100,6 @@ def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exceptio
 
 
 def is_known(value: Any) -> bool:
-    """Return whether a value is plain, in all that is in it."""
     if isinstance(value, dict):
         return all(map(is_known, value.values()))
     return all(map(is_known, value)) if isinstance(value, list) else value is not UNKNOWN

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lighter.base import BaseModule
-from lighter.config import expression
 from lighter.config.check.calls import plain
 from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.references import followed
@@ -105,17 +104,7 @@ class Context:
         self.problems.append(Problem(message, origin, path, hint, severity))
 
 
-def absolute(path: str, text: str) -> str:
-    """Return a reference or expression with absolute paths; empty where a relative one leads nowhere."""
-    # One that goes up beyond the top leads nowhere, which the first tier reports.
-    try:
-        return expression.absolute(path, text)
-    except ValueError:
-        return ""
-
-
 def is_disabled(node: Node) -> bool:
-    """Return whether a definition is left out of a list."""
     return disabled(node.value) is not False
 
 

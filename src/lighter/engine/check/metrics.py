@@ -94,7 +94,7 @@ class WrittenMetric:
         return [*values.arrays, *several] if values is not None else several
 
     def computed(self) -> Any:
-        """Return the value of no data; None where it cannot be computed."""
+        # Without an update it is the value of no data, which has the shape and the names of any other.
         if self.made is None:
             return None
         try:

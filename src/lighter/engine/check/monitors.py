@@ -98,7 +98,6 @@ def watchers(context: Context) -> Iterator[Watcher]:
 
 
 def class_names(target: object) -> list[str]:
-    """Return the names of a class and of those that it inherits; none of a function."""
     return [each.__name__ for each in target.__mro__] if isinstance(target, type) else []
 
 

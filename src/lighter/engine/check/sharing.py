@@ -41,4 +41,4 @@ def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
         kind = context.kind(followed)
         if kind is not None and (has_methods(kind) or issubclass(kind, MetricCollection)):
             yield followed, reference
-        ahead += [(join(followed, step), reference) for step in reversed([*node.steps()])]
+        ahead += [(join(followed, step), reference) for step in reversed(node.steps())]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from lighter.config.expression import REFERENCES, referred, syntax_tree
+from lighter.config.expression import REFERENCES, absolute_if_any, referred, syntax_tree
 from lighter.config.tree import Node, join
-from lighter.engine.check.context import Context, absolute
+from lighter.engine.check.context import Context
 
 _STEPS = "estimated_stepping_batches"
 _UNKNOWN = ("num_training_batches", "num_val_batches", "num_sanity_val_batches", "num_test_batches")
@@ -47,7 +47,7 @@ def _where(context: Context) -> str:
 
 
 def _asked(path: str, node: Node) -> Iterator[str]:
-    text = absolute(path, node.value) if isinstance(node.value, str) and node.value.startswith("$") else ""
+    text = absolute_if_any(path, node.value) if isinstance(node.value, str) and node.value.startswith("$") else ""
     if "trainer" not in referred(text):
         return
     try:
@@ -71,5 +71,5 @@ def _built_early(context: Context) -> Iterator[str]:
         seen.add(path)
         yield path
         if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            ahead += referred(absolute(path, node.value))
+            ahead += referred(absolute_if_any(path, node.value))
         ahead += [join(path, step) for step in node.steps()]

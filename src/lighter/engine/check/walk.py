@@ -6,10 +6,10 @@ from collections.abc import Collection
 from typing import Any
 
 from lighter.config.check.calls import NOTHING, Targets
-from lighter.config.expression import referred
+from lighter.config.expression import absolute_if_any, referred
 from lighter.config.references import copied_paths
 from lighter.config.tree import Node, disabled, is_reference, is_target, join, prefixes
-from lighter.engine.check.context import Context, absolute
+from lighter.engine.check.context import Context
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.runs.loggers import folder_argument
 
@@ -36,7 +36,6 @@ def find_other_targets(context: Context, targets: Targets, merged: Node) -> None
 
 
 def import_names(context: Context, targets: Targets) -> None:
-    """Import the names that expressions may use."""
     node = context.tree.child("_imports_")
     for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
         if isinstance(child.value, str) and not is_reference(child.value):
@@ -109,7 +108,7 @@ class _Walk:
                 return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            return referred(absolute(path, node.value))
+            return referred(absolute_if_any(path, node.value))
         return self.children(path, node)
 
     def children(self, path: str, node: Node) -> list[str]:
