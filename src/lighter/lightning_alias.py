@@ -105,7 +105,10 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         package = _package(fullname)
         if fullname in _SAVING and _is_loaded(package):
-            return _spec_of_saving(fullname, path)
+            spec = PathFinder.find_spec(fullname, path)
+            if spec is not None and isinstance(spec.loader, SourceFileLoader):
+                spec.loader = _SavingLoader(fullname, spec.loader.path)
+            return spec
         if not package or _is_loaded(package) or not _is_loaded(_COUNTERPARTS[package]):
             return None
         if len(set(_versions().values())) > 1:
@@ -140,13 +143,6 @@ class _SavingLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         _allow_instantiators(module)
-
-
-def _spec_of_saving(fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    spec = PathFinder.find_spec(fullname, path)
-    if spec is not None and isinstance(spec.loader, SourceFileLoader):
-        spec.loader = _SavingLoader(fullname, spec.loader.path)
-    return spec
 
 
 def _allow_instantiators(saving: ModuleType) -> None:

@@ -101,7 +101,9 @@ def _messages_shown() -> Iterator[None]:
     # Of several processes, those of the first.
     first = is_rank_zero()
     # failures are shown by the caller; a message from before there is a run's log is repeated in it, and shown once
-    handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))
+    loggers = ("lighter.check", "lighter.runs")
+    handler.addFilter(lambda record: first and not hasattr(record, "shown"))
+    handler.addFilter(lambda record: record.levelno in (logging.INFO, logging.WARNING) or record.name in loggers)
     logger = logging.getLogger("lighter")
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -111,7 +113,3 @@ def _messages_shown() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def _is_shown(record: logging.LogRecord) -> bool:
-    return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.runs")

@@ -48,7 +48,8 @@ def _show(result: Summary, depth: int) -> None:
         if (layer.calls or layer.parameters) and (not depth or layer.depth <= depth):
             table.add_row(*_row(layer))
     total = result.total
-    leaves = sum(layer.output_bytes for layer in result.layers if _is_leaf(layer, result.layers))
+    holders = {layer.name.rpartition(".")[0] for layer in result.layers}
+    leaves = sum(layer.output_bytes for layer in result.layers if layer.name not in holders)
     console = Console(width=_WIDTH, highlight=False)  # a wide table is cut by the terminal, not by us
     console.print(f"batch       {_shapes(result.batch)} on {result.device}\n")
     console.print(table)
@@ -77,10 +78,6 @@ def _row(layer: Layer) -> tuple[str, ...]:
         _bytes(layer.parameter_bytes),
         _bytes(layer.output_bytes),
     )
-
-
-def _is_leaf(layer: Layer, layers: list[Layer]) -> bool:
-    return not any(other.name.startswith(f"{layer.name}.") for other in layers)
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:

@@ -104,17 +104,14 @@ class Files:
             is_permitted = self.safe is None or outside(name, self.safe.roots) is None
             if is_permitted and not os.path.isfile(path) and os.path.isfile(name):
                 path = Path(name)
-            self.wholes[folder, name] = self._whole(path, named_by)
+            reader = Files(self.problems, self.safe)  # bases that were needed before count once more here
+            reader.texts = self.texts
+            tree = reader.parsed(path, named_by)
+            root = Node({}, tree.origin) if tree is not None else None
+            for layer in reader.layers(tree, (_real(path),)) if tree is not None else ():
+                root = merge(root, layer, self.problems)
+            self.wholes[folder, name] = root
         return self.wholes[folder, name]
-
-    def _whole(self, path: Path, named_by: Node) -> Node | None:
-        reader = Files(self.problems, self.safe)
-        reader.texts = self.texts
-        tree = reader.parsed(path, named_by)
-        root = Node({}, tree.origin) if tree is not None else None
-        for layer in reader.layers(tree, (_real(path),)) if tree is not None else ():
-            root = merge(root, layer, self.problems)
-        return root
 
 
 def _real(path: Path) -> Path:

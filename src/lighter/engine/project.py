@@ -80,19 +80,13 @@ def _provide(folder: Path | None) -> Path | None:
     file = getattr(sys.modules.get("project"), "__file__", None)
     # a package of this name that the user has installed stays
     is_stand_in = file is not None and Path(file).is_relative_to(_STAND_IN)
-    if is_other or (folder is None and is_stand_in):
-        _forget()
+    if is_other or (folder is None and is_stand_in):  # forget the project of an earlier run of this process
+        os.environ.pop("LIGHTER_PROJECT", None)
+        sys.path[:] = [entry for entry in sys.path if entry != str(_STAND_IN)]
+        for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
+            del sys.modules[name]
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
-
-
-def _forget() -> None:
-    """Forget the project of an earlier run of this process."""
-    os.environ.pop("LIGHTER_PROJECT", None)
-    if str(_STAND_IN) in sys.path:
-        sys.path.remove(str(_STAND_IN))
-    for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
-        del sys.modules[name]

@@ -88,12 +88,6 @@ class Arithmetic:
             raise RefusedError(f"a {type(node.value).__name__} is not used in expressions")
         return self.work.checked(node.value)
 
-    def list_display(self, node: ast.List) -> list[Any]:
-        return [self.value(element) for element in node.elts]
-
-    def tuple_display(self, node: ast.Tuple) -> tuple[Any, ...]:
-        return tuple(self.value(element) for element in node.elts)
-
     def unary(self, node: ast.UnaryOp) -> Any:
         value = self.value(node.operand)
         if isinstance(node.op, ast.Not):
@@ -152,9 +146,6 @@ class Arithmetic:
             self.work.measure([left, right])
         return OPERATORS[type(symbol)](left, right)
 
-    def condition(self, node: ast.IfExp) -> Any:
-        return self.value(node.body if truth(self.value(node.test)) else node.orelse)
-
     def subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id == REFERENCES:
             return self.reference(ast.literal_eval(node.slice))
@@ -183,11 +174,11 @@ class Arithmetic:
         ast.BoolOp: boolean,
         ast.Compare: comparison,
         ast.Constant: constant,
-        ast.IfExp: condition,
-        ast.List: list_display,
+        ast.IfExp: lambda self, node: self.value(node.body if truth(self.value(node.test)) else node.orelse),
+        ast.List: lambda self, node: [self.value(element) for element in node.elts],
         ast.Slice: bounds,
         ast.Subscript: subscript,
-        ast.Tuple: tuple_display,
+        ast.Tuple: lambda self, node: tuple(self.value(element) for element in node.elts),
         ast.UnaryOp: unary,
     }
 

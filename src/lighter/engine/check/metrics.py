@@ -218,12 +218,11 @@ def _check_metric(context: Context, path: str, called: str) -> None:
     kind = context.kind(followed)
     if not is_target(node.value):
         context.problem(f"{called} is an object; found {indefinite(node.value)}", path, _EXAMPLE)
-    elif kind is not None and "_mode_" not in node.value and not _is_metric(kind):
+        return
+    if kind is None or "_mode_" in node.value or has_methods(kind) or is_factory(kind):
+        return
+    if not issubclass(kind, MetricCollection):
         context.problem(f"{called} has the methods {EXPECTED}; found a {kind.__name__}", path, _EXAMPLE)
-
-
-def _is_metric(kind: type) -> bool:
-    return has_methods(kind) or issubclass(kind, MetricCollection) or is_factory(kind)
 
 
 def is_factory(kind: type) -> bool:

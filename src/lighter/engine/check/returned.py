@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from torch import Tensor
+
 from lighter.config.passed_on import syntax_of
 
 _CALLS = ("float", "int", "bool")
+_NO_DICTS = (Tensor, float, int, tuple, list, type(None))
 
 
 def returns_no_dict(function: Any) -> bool:
     """Return whether a function is known to return a tensor or a number, or else something that is no dict."""
     options = _annotated(function)
     if options is not None:
-        return all(_is_no_dict(option) for option in options)
+        return all(_is_class(get_origin(option) or option, _NO_DICTS) for option in options)
     body = syntax_of(function)
     returned = _returned(body) if body is not None else []
     return body is not None and bool(returned) and all(_computes(value, body, ()) for value in returned)
@@ -39,12 +42,6 @@ def _annotated(function: Any) -> tuple[Any, ...] | None:
         return None
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return options if Any not in options and object not in options else None
-
-
-def _is_no_dict(option: Any) -> bool:
-    from torch import Tensor
-
-    return _is_class(get_origin(option) or option, (Tensor, float, int, tuple, list, type(None)))
 
 
 def _is_class(option: Any, kinds: Any) -> bool:
@@ -76,8 +73,6 @@ def _assigned(node: ast.AST, name: str) -> ast.expr | None:
 
 
 def _is_of_torch(function: ast.expr) -> bool:
-    from torch import Tensor
-
     if isinstance(function, ast.Name):
         return function.id in _CALLS
     if not isinstance(function, ast.Attribute):

@@ -31,19 +31,14 @@ def check_step_counts(context: Context) -> None:
             context.problem(f"the trainer does not know `{name}` before it runs", path, _EPOCH)
         if _STEPS in names and path in early:
             message = "the number of optimizer steps is not known yet when this is built"
-            context.problem(message, path, _where(context))
+            places = f"`{context.section}::optimizer` and `{context.section}::scheduler`"
+            hint = f"Use it in {places}: these are built last, with the data there."
+            if not context.deferred:
+                hint = f"Use `self.trainer.{_STEPS}` in `configure_optimizers`."
+            context.problem(message, path, hint)
         elif _STEPS in names and is_endless:
             hint = "Give `trainer::max_epochs` or `trainer::max_steps`."
             context.problem("the number of optimizer steps is infinite: the fit has no end", path, hint)
-
-
-def _where(context: Context) -> str:
-    section = context.section
-    if context.deferred:
-        return (
-            f"Use it in `{section}::optimizer` and `{section}::scheduler`: these are built last, with the data there."
-        )
-    return f"Use `self.trainer.{_STEPS}` in `configure_optimizers`."
 
 
 def _asked(path: str, node: Node) -> Iterator[str]:
