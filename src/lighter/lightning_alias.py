@@ -25,7 +25,8 @@ from lighter.errors import ModuleTypeError
 
 _SPELLINGS = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 _COUNTERPARTS = {**_SPELLINGS, **{name: other for other, name in _SPELLINGS.items()}}
-_DISTRIBUTIONS = ("lightning", "pytorch-lightning", "lightning-fabric")  # the third may be part of the second
+# The third may be part of the second.
+_DISTRIBUTIONS = ("lightning", "pytorch-lightning", "lightning-fabric")
 _SAVING = tuple(f"{package}.core.saving" for package in ("lightning.pytorch", "pytorch_lightning"))
 _INHERITED = "LIGHTER_LIGHTNING_ALIAS"  # read by `lighter/__init__.py`
 
@@ -37,7 +38,8 @@ def install() -> None:
     for name in _SAVING:
         if name in sys.modules:
             _allow_instantiators(sys.modules[name])
-    if _INHERITED not in os.environ:  # a spawned worker or rank imports the user's modules before it calls anything
+    # A spawned worker or rank imports the user's modules before it calls anything.
+    if _INHERITED not in os.environ:
         os.environ[_INHERITED] = "1"
 
 

@@ -32,7 +32,8 @@ WRONG = 2
 def check(**options: Any) -> None:
     """Find all that is wrong, without running anything. INPUT: config files, and overrides (key::path=value)."""
     code = run_check(list(options.pop("inputs")), options.pop("stage"), options)
-    gc.freeze()  # at the end of the process the collector would go through all of Lightning, for a second
+    # At the end of the process the collector would go through all of Lightning, for a second.
+    gc.freeze()
     raise SystemExit(code)
 
 

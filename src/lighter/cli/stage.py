@@ -74,7 +74,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         with _messages_shown(), stop_signals():
             action()
     except LighterError as error:
-        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
+        # A failure with code of the user's in it is shown with its frames.
+        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):
             return show_failure(error, whole=traceback)
         # all processes have the first; of the second, the one that failed has said more
         if is_rank_zero() or not isinstance(error, (StorageError, ProcessError)):
@@ -87,7 +88,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         is_of_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-        if isinstance(error, OSError) and is_of_disk and not traceback:  # a logger, say, did not expect it
+        # Code that expects no full disk, a logger say, lets the error through.
+        if isinstance(error, OSError) and is_of_disk and not traceback:
             what = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
             print(f"{_DISK}\n\n{what}\n\n(--traceback shows by whom.)", file=sys.stderr)
             return 1

@@ -50,7 +50,8 @@ def _show(result: Summary, depth: int) -> None:
     total = result.total
     holders = {layer.name.rpartition(".")[0] for layer in result.layers}
     leaves = sum(layer.output_bytes for layer in result.layers if layer.name not in holders)
-    console = Console(width=_WIDTH, highlight=False)  # a wide table is cut by the terminal, not by us
+    # A wide table is cut by the terminal, not by us.
+    console = Console(width=_WIDTH, highlight=False)
     console.print(f"batch       {_shapes(result.batch)} on {result.device}\n")
     console.print(table)
     console.print()

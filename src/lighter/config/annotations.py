@@ -41,7 +41,8 @@ def fits(value: object, annotation: Any) -> bool:
         return fits(value, args[0])
     if annotation is None or annotation is type(None):
         return value is None
-    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)  # NewType, `type X =`
+    # `NewType` has the first, `type X = ...` the second.
+    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
     if inner is not None and not isinstance(annotation, type):
         return fits(value, inner)
     kind = origin or annotation

@@ -32,7 +32,8 @@ def dump(tree: Node, *, origins: bool = False) -> str:
 def _leaves(node: Node) -> Iterator[Node]:
     for _, child in node.children():
         yield from _leaves(child)
-    if not (isinstance(node.value, (dict, list)) and node.value):  # an empty one stands in a line of its own: `{}`
+    # An empty dict or list stands in a line of its own: `{}`.
+    if not (isinstance(node.value, (dict, list)) and node.value):
         yield node
 
 

@@ -69,7 +69,8 @@ def explained(objects: Objects, failure: Failure) -> BaseException:
 
 def as_exception(error: BaseException, caller: str) -> BaseException:
     """Return an error that ends the run as a failure: `exit(0)` somewhere in a constructor is no success."""
-    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128  # 128 + n
+    # Shells say so that a signal ended a process: 128 + its number.
+    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
     if isinstance(error, Exception) or is_of_signal:
         return error
     ended = ModuleError(f"`{caller}` ends the program: {_said(error)}")
@@ -126,7 +127,8 @@ def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
     if not all(package_of(trace) in KNOWN for trace in traces):
         return False
     if traces and package_of(traces[-1]) in LIGHTNING:
-        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
+        # Lightning raises ImportError for an extra that is not installed.
+        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)
         return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
     # torch's layers raise it for a size of -1, say
     is_of_layer = any(module_of(trace).startswith("torch.nn.modules.") for trace in traces)
@@ -171,7 +173,8 @@ def join_if(path: str, key: str) -> str:
 def _misfit(definition: Mapping[str, Any], failure: Failure) -> Fault | None:
     named = {str(key): UNKNOWN for key in definition if key not in SPECIAL}
     unnamed = definition.get("_args_", [])
-    added = [key for key in failure.arguments if key not in definition]  # `params` to an optimizer
+    # The module adds arguments of its own: `params` to an optimizer.
+    added = [key for key in failure.arguments if key not in definition]
     call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named, filled=added)
     signature = signature_of(failure.target)
     misfit = next(signature.misfits(call), None) if signature is not None else None

@@ -41,7 +41,8 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
         root = step.root if step is not None else None
         if step is not None:
             node = step.root.find(key)
-            now = dict(node.copy().walk(key)) if node is not None else {}  # later steps change the nodes
+            # A copy, since later steps change the nodes.
+            now = dict(node.copy().walk(key)) if node is not None else {}
             events += _changes(key, before, now, step)
             before = now
     if problems or root is None:

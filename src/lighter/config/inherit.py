@@ -10,7 +10,8 @@ from typing import Any
 
 from lighter.config.tree import is_target
 
-_NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what others call train, val and test
+# Other tools call train, val and test so.
+_NO_MODES = ("training", "valid", "validate", "validation", "testing")
 
 
 def is_by_mode(value: object, modes: Collection[str]) -> bool:

@@ -30,7 +30,8 @@ def locate(name: str) -> Any:
         return None
     try:
         located = pydoc.locate(name)
-        if located is None and canonical(name) != name:  # where only `pytorch_lightning` is installed
+        # The config may say `lightning.pytorch` where only `pytorch_lightning` is installed.
+        if located is None and canonical(name) != name:
             located = pydoc.locate(canonical(name))
         return located
     except pydoc.ErrorDuringImport as error:
@@ -61,7 +62,8 @@ def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
                 known for known in (*dir(holder), *(module.name for module in inside)) if not known.startswith("_")
             ]
             others = [known for known in public if known != parts[length]]
-            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]  # as it once was
+            # Earlier names began so: `LighterSystem`.
+            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]
             meant = f"Did you mean `{bare}`?" if bare in others else closest(parts[length], others)
             return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", meant
     try:

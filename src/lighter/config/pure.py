@@ -18,7 +18,8 @@ _FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, 
 
 def resolved(root: Node) -> Node:
     """Return a merged tree in which pure expressions, and references to values, are worked out."""
-    copied = copied_paths(root)  # where a relative reference means something else than in the copies
+    # In what is copied, a relative reference means something else than in the copies.
+    copied = copied_paths(root)
     above = {prefix for path in copied for prefix in prefixes(path)}
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:

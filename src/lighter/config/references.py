@@ -119,7 +119,8 @@ class _Copies:
             other = self.whole_file(external["file"], node)
             copy = self.look_up(external["path"] or "", node, path, other) if other is not None else None
         elif external is not None or (self.whole_file is not None and tree is self.root):
-            return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
+            # The other file lacks it, which is a problem already; or it is not yet to be worked out.
+            return node
         else:
             absolute = _absolute(path, node, self.problems)
             copy = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None

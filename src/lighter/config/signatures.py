@@ -180,7 +180,8 @@ def signature_of(target: Any) -> Signature | None:
     scope = {name: value for each in scopes for name, value in each.items()} if has_text else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
     has_own = "__signature__" in getattr(target, "__dict__", {})
-    is_decorated = any(hasattr(each, "registry") or not _is_known(each) for each in wrappers)  # singledispatch has many
+    # `singledispatch` has a signature for each type.
+    is_decorated = any(hasattr(each, "registry") or not _is_known(each) for each in wrappers)
     is_exact = not has_own and not extra and not is_decorated
     # torchmetrics passes `**kwargs` on to `Metric`, which takes a handful.
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")

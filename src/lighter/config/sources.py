@@ -104,7 +104,8 @@ class Files:
             is_permitted = self.safe is None or outside(name, self.safe.roots) is None
             if is_permitted and not os.path.isfile(path) and os.path.isfile(name):
                 path = Path(name)
-            reader = Files(self.problems, self.safe)  # bases that were needed before count once more here
+            # A reader of its own, since bases that were needed before count once more here.
+            reader = Files(self.problems, self.safe)
             reader.texts = self.texts
             tree = reader.parsed(path, named_by)
             root = Node({}, tree.origin) if tree is not None else None
@@ -132,7 +133,8 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
         written = indefinite(tree.value)
         problems.append(Problem(f"a config is a dict of keys and values; found {written}", tree.origin))
         return None
-    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
+    # The aliases in the text have been replaced by now.
+    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:
         del tree.value[key]
     return tree
 

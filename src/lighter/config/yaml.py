@@ -263,7 +263,8 @@ class _Reader:
             )
             return
         bare = key[1:] if isinstance(key, str) and key[:1] in ("=", "~") else str(key)
-        first = holder.written.get(bare) or holder.written.get(key)  # by text; and 1 equals true and 1.0
+        # By its text, and by the key itself: 1 equals true and 1.0.
+        first = holder.written.get(bare) or holder.written.get(key)
         if first is not None:
             hint = f"It was first written in line {first.line}, column {first.column}; keep one of them."
             self.problems.append(Problem("this key is written twice", origin, self.path(), hint))
@@ -358,7 +359,8 @@ def quote_whole(origin: Origin, value: str) -> str:
 
 def _quoted(value: str) -> str:
     value = value.strip()
-    if sum(map(value.count, "([{")) > sum(map(value.count, ")]}")):  # it goes on in the next line
+    # The expression goes on in the next line.
+    if sum(map(value.count, "([{")) > sum(map(value.count, ")]}")):
         return "Quote the whole expression: commas and brackets within `{}` and `[]` end a text without quotes."
     escaped = value.replace("'", "''")
     return f"Quote it: '{escaped}'" if '"' in value else f'Quote it: "{value}"'
@@ -394,7 +396,8 @@ _FIRST_LETTERS = {
     "int": list("-+0123456789"),
     "float": list("-+.0123456789"),
 }
-for _name, _pattern in reversed(_PATTERNS.items()):  # those inserted last are asked first: an int before a float
+# Those inserted last are asked first: an int before a float.
+for _name, _pattern in reversed(_PATTERNS.items()):
     for _letter in _FIRST_LETTERS[_name]:
         _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
             0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))

@@ -104,7 +104,8 @@ def _prune(objects: Objects, plan: SectionPlan) -> set[str]:
         definition = {**definition, key: by_mode(definition[key], modes)}
         objects.define(join(plan.path, key), definition[key])
     pruned = prune(definition, plan.unneeded, required(plan.target))
-    for key, modes in inherited.items():  # a mode that is not needed must not take that of the mode before it either
+    # A mode that is not needed must not take what the mode before it has.
+    for key, modes in inherited.items():
         pruned[key] = {**dict.fromkeys(modes), **pruned[key]}
     deferred = [key for key in plan.deferred if pruned.get(key) is not None]
     for key in {*deferred, *plan.on_use}:
@@ -191,7 +192,8 @@ def check_parts(
         raise ConfigError(problems)
 
 
-_OBJECTS = {  # an attribute that every one of these has, and a hint where something else is there
+# An attribute that every one of these has, and a hint where something else is there.
+_OBJECTS = {
     "callbacks": ("state_key", "A callback: {_target_: pytorch_lightning.callbacks.LearningRateMonitor}"),
     "logger": ("log_hyperparams", f"Write a name without `$`, one of {', '.join(LOGGERS)}, or a definition."),
 }

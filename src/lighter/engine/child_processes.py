@@ -19,7 +19,8 @@ from lighter.runs.journal import Journal
 from lighter.trainer.stopping.graceful import Stopping
 
 log = logging.getLogger("lighter.runs")
-_SECONDS = 0.1  # between two looks; a hang is recorded unless the observer looks within the same moment
+# Between two looks; a hang is recorded unless the observer looks within the same moment.
+_SECONDS = 0.1
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
     monitors += [config.monitor for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
     losses = [name for name in values if "loss" in name and not name.endswith(("/step", "_step"))]
     totals = [name for name in losses if "/total/" in name] or losses
-    epochs = [name for name in totals if f"{name}_epoch" not in values]  # Lightning keeps `loss` beside `loss_epoch`
+    # Lightning keeps `loss` beside `loss_epoch`.
+    epochs = [name for name in totals if f"{name}_epoch" not in values]
     for name in [*dict.fromkeys([*epochs, *monitors])][:_MOST]:
         if name in values:
             yield name, float(values[name])

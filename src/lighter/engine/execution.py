@@ -126,7 +126,8 @@ def run_job(job: Job) -> Outcome:
         from lighter.engine.start_checkpoint import start_checkpoint
         from lighter.runs.resume.prediction import prepare_writers
 
-        seed_everything(config.seed, workers=True, verbose=False)  # the user's modules may draw numbers when imported
+        # The user's modules may draw numbers when they are imported.
+        seed_everything(config.seed, workers=True, verbose=False)
         warnings = checked(config, stage, [], job.arguments)
     seed_everything(config.seed, workers=True, verbose=False)
     # Of the config as it was merged, before anything is built: what the user wrote is what runs again.
@@ -178,10 +179,12 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
     stage, journal, safe = job.stage, job.journal, job.config.safe
     log.info("%s, in %s", stage, journal.folder.path)
     note = f"{IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
-    writes = is_rank_zero() and not job.resumes_prediction  # a prediction that resumes has its config in its folder
+    # A prediction that resumes has its config in its folder.
+    writes = is_rank_zero() and not job.resumes_prediction
     write = partial(write_config, saved, journal.folder, note) if writes else None
     resumes_fit = job.resume_plan is not None and job.resume_plan.folder is not None
-    if write is not None and not resumes_fit:  # the config of a fit that resumes is exchanged once its state is loaded
+    # The config of a fit that resumes is exchanged once its state is loaded.
+    if write is not None and not resumes_fit:
         write()
     if not job.resumes_prediction:
         record(saved, parts.module, parts.trainer)

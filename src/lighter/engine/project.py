@@ -80,7 +80,8 @@ def _provide(folder: Path | None) -> Path | None:
     file = getattr(sys.modules.get("project"), "__file__", None)
     # a package of this name that the user has installed stays
     is_stand_in = file is not None and Path(file).is_relative_to(_STAND_IN)
-    if is_other or (folder is None and is_stand_in):  # forget the project of an earlier run of this process
+    # Forget the project of an earlier run of this process.
+    if is_other or (folder is None and is_stand_in):
         os.environ.pop("LIGHTER_PROJECT", None)
         sys.path[:] = [entry for entry in sys.path if entry != str(_STAND_IN)]
         for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:

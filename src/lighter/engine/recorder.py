@@ -69,7 +69,8 @@ class Recorder(Callback):
         self.journal, self.config, self._begun = journal, config, begun
         self._written = 0.0
         self.has_begun = False
-        self._rows_before: dict[str, int] = {}  # of the loggers, when the validation that runs began
+        # Of the loggers, when the validation that runs began.
+        self._rows_before: dict[str, int] = {}
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # A resumed run drops rows that are newer than its checkpoint, and must find all the others.

@@ -125,7 +125,8 @@ class Runner:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         arguments, sections = split_sections(arguments)
         inputs = [*listed(inputs), *sections]
-        with ExitStack() as locks:  # until they are released, no other process writes into the run's folder
+        # Until these are released, no other process writes into the run's folder.
+        with ExitStack() as locks:
             folder = None
             if resume is not None:
                 folder = locks.enter_context(stopped_prediction(stage, resume, inputs, arguments))
@@ -168,7 +169,8 @@ class Runner:
 
     def _examined(self, stage: str, inputs: Sequence[Input], arguments: dict[str, Any]) -> tuple[Config, list[Problem]]:
         config, problems = examine(inputs, self.safe)
-        if config is None or (config.safe is not None and problems):  # nothing untrusted is imported before
+        # Nothing untrusted is imported before its problems are mended.
+        if config is None or (config.safe is not None and problems):
             raise ConfigError(in_order(problems))
         # With problems of its shape, its targets are imported all the same, to show all problems at once.
         if problems:

@@ -106,4 +106,5 @@ def _several(number: int, one: str, more: str) -> str:
 
 def _has_saved(callback: Checkpoint) -> bool:
     paths = (getattr(callback, name, None) for name in ("best_model_path", "last_model_path"))
-    return any(paths) or not hasattr(callback, "best_model_path")  # of another kind, which says nothing
+    # A callback of another kind does not say whether it has saved.
+    return any(paths) or not hasattr(callback, "best_model_path")

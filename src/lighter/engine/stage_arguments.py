@@ -57,7 +57,8 @@ def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Map
     if problems:
         raise ConfigError(problems)
     call = {**configured, **{key: value for key, value in given.items() if value is not None}}
-    if "weights_only" in allowed:  # always passed: by default Lightning runs the code of a checkpoint at a URL
+    # Always passed: by default Lightning runs the code of a checkpoint at a URL.
+    if "weights_only" in allowed:
         call["weights_only"] = given.get("weights_only") is not False
         if not call["weights_only"]:
             warnings.warn(_NOT_ONLY_WEIGHTS, stacklevel=2)
@@ -101,7 +102,8 @@ def with_arguments(config: dict[str, Any], arguments: Mapping[str, Any]) -> dict
     kept = {
         key: value
         for key, value in arguments.items()
-        if key != "weights_only" and isinstance(value, (str, bool, int))  # no config decides the first
+        # No config decides whether a checkpoint may run code.
+        if key != "weights_only" and isinstance(value, (str, bool, int))
     }
     path = str(kept.get("ckpt_path", "://"))
     if "://" not in path:  # it is run again from another folder, perhaps

@@ -47,7 +47,8 @@ def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> 
     options, folder = job.options, job.journal.folder
     path = find(wanted, options.root, options.name, besides=folder, check=check, fits=fits, inside=is_safe)
     log.info("checkpoint: %s", path)
-    is_file = not is_remote(path) and os.path.isfile(path)  # of a URL or a sharded folder nothing is known
+    # Of a URL or a sharded folder nothing is known.
+    is_file = not is_remote(path) and os.path.isfile(path)
     if fits and job.resume_plan is None and is_file:
         refuse_changes(content_of(Path(path), weights_only=weights_only), job.config, CKPT_PATH)
     return path

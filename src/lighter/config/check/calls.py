@@ -109,7 +109,8 @@ def check_call(
 def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
-        str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
+        # Parameters of an optimizer may be given by name, for the module to look up.
+        str(key): plain(child) if key not in filled else UNKNOWN
         for key, child in node.value.items()
         if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }

@@ -24,7 +24,8 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
             base = node.value["_base_"]
             message = "`_base_` stands at the top of a file; to copy from another file here, write `%file.yaml::path`"
             problems.append(Problem(message, base.place, join(path, "_base_")))
-        for key, child in node.value.items() if path else ():  # at the top, all that is unknown is told
+        # At the top, every unknown key is a problem already.
+        for key, child in node.value.items() if path else ():
             hint = hint_of_special(key)
             if hint and (is_target(node.value) or key not in _OF_OTHERS):
                 problems.append(Problem("this special key is unknown", child.place, join(path, key), hint))

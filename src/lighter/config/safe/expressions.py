@@ -192,7 +192,8 @@ def _attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
         return dict.__getitem__(value, name), False
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.nn.Module):
-        for store in ("_modules", "_parameters"):  # past the `__getattr__` of an untrusted class
+        # Past the `__getattr__` of an untrusted class.
+        for store in ("_modules", "_parameters"):
             held = object.__getattribute__(value, "__dict__").get(store)
             if isinstance(held, dict) and dict.__contains__(held, name):
                 return dict.__getitem__(held, name), False

@@ -21,7 +21,8 @@ from typing import Any
 
 from lighter.errors import ConfigError, SafeModeError
 
-_INHERITED = "LIGHTER_SAFE_FOLDERS"  # can only take away: a process without it is not guarded at all
+# It can only take away: a process without it is not guarded at all.
+_INHERITED = "LIGHTER_SAFE_FOLDERS"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NEW = os.O_CREAT | os.O_EXCL
 _NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
@@ -88,7 +89,8 @@ def inherit() -> None:
     """Guard this process as the one that started it."""
     folders = json.loads(os.environ[_INHERITED])
     _guard(folders)
-    tempfile.tempdir = folders[-1]  # ranks leave weights there for the process that has spawned them
+    # Ranks leave weights there for the process that has spawned them.
+    tempfile.tempdir = folders[-1]
 
 
 def check(path: str | Path) -> None:
@@ -102,7 +104,8 @@ def _guard(folders: Iterable[str] | None) -> None:
     if folders is None:
         _allowed = None
         return
-    tempfile.tempdir = get_temp_dir()  # multiprocessing's: nobody guesses its name, and it goes with the process
+    # Nobody guesses the name of multiprocessing's folder, and it goes with the process.
+    tempfile.tempdir = get_temp_dir()
     _allowed = tuple(dict.fromkeys([*folders, os.path.realpath(tempfile.tempdir)]))
     if not _is_installed:  # for good: there is no way to take a hook away
         sys.addaudithook(_hook)
@@ -110,7 +113,8 @@ def _guard(folders: Iterable[str] | None) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event not in _WATCHED or _allowed is None:  # nearly always: a training step has dozens of events
+    # Returns here nearly always: a training step has dozens of events.
+    if event not in _WATCHED or _allowed is None:
         return
     if event == "open":
         _check_open(*args)

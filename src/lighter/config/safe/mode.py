@@ -98,7 +98,8 @@ class SafeMode:
             self.added += _read(Path(file), problems, shipped=False)
         shipped = {entry.name: entry for entry in _read(_SHIPPED, problems, shipped=True)}
         self.roots = [_folder(root, problems) for root in roots]
-        self.runs: list[Path] = []  # where runs are: checkpoints are read there, and a run writes into its own folder
+        # Checkpoints are read from where runs are; a run writes into its own folder only.
+        self.runs: list[Path] = []
         self.project = None if project is None else _folder(project, problems)
         if problems:
             raise ConfigError(problems)

@@ -40,7 +40,8 @@ def is_url(value: object) -> bool:
 def outside(value: object, roots: Iterable[Path]) -> str | None:
     """Return why a path, or one of those in a list or dict, may not be used; None where all may."""
     for text in _texts(value):
-        if _SCHEME.match(text):  # a URL, or one of fsspec's chains: `data:`, `simplecache::https://`
+        # A URL, or one of fsspec's chains: `data:`, `simplecache::https://`.
+        if _SCHEME.match(text):
             return f"`{text}` is no local file"
         if not _is_inside(text, roots):
             return f"`{text}` is outside of the folders that this run may use"

@@ -19,8 +19,10 @@ MAX_ITEMS = 100_000  # of one list or text
 MAX_BITS = 64  # of an integer
 MAX_ELEMENTS = 100_000_000  # of an array
 MAX_WORK = 1_000_000  # steps and items of one expression
-MAX_ALL_ELEMENTS = 1_000_000_000  # of the arrays that the expressions of a config go through or make
-MAX_SECONDS = 30.0  # of processor time for the expressions of a config: a backstop, for what is counted too low
+# Of all arrays that the expressions of a config go through or make.
+MAX_ALL_ELEMENTS = 1_000_000_000
+# Of processor time for the expressions of a config: a backstop, for what is counted too low.
+MAX_SECONDS = 30.0
 _SMALL = 1000
 
 SCALARS = (bool, int, float, str, type(None))

@@ -60,7 +60,8 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     if context.constructs:
         check_constructors(context)
     check_settings(context)
-    kept: dict[object, Problem] = {}  # each problem of a text once, though copies of it stand in many places
+    # Each problem of a text once, though copies of it stand in many places.
+    kept: dict[object, Problem] = {}
     for problem in context.problems:
         has_text = problem.origin is not None and problem.origin.source.text
         kept.setdefault((problem.message, problem.origin if has_text else problem.path), problem)
@@ -69,8 +70,10 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
 
 
 def _check_calls(context: Context) -> None:
-    unknown: set[str] = set()  # arguments that do not exist, whose own definitions may be anything
-    for path in sorted(context.targets, key=lambda path: path.count(SEPARATOR)):  # an argument after its definition
+    # The definitions of arguments that do not exist may be anything.
+    unknown: set[str] = set()
+    # An argument comes after the definition that it is in.
+    for path in sorted(context.targets, key=lambda path: path.count(SEPARATOR)):
         filled = [context.filled[path]] if path in context.filled else []
         is_partial = path in context.partial or path in unknown
         node, target = context.node(path), context.targets[path]

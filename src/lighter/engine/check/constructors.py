@@ -24,10 +24,12 @@ from lighter.engine.trial import without_advice
 from lighter.errors import ModuleError
 
 _LAYERS = ("torch.nn.modules.", "torchmetrics.classification.", "torchmetrics.regression.")
-_OURS = ("lighter.callbacks.", "lighter.adapters")  # their constructors check arguments, and do nothing else
+# The constructors of these check arguments, and do nothing else.
+_OURS = ("lighter.callbacks.", "lighter.adapters")
 _LIGHTNING = ("pytorch_lightning", "lightning")
 _PATHS = ("path", "directory")
-_OF_OBJECTS = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator")  # of a DataLoader
+# The arguments of a DataLoader that are objects.
+_OF_OBJECTS = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator")
 
 
 def check_constructors(context: Context) -> None:

@@ -29,7 +29,8 @@ from lighter.parts.metrics.foreign import EXPECTED, has_methods
 from lighter.parts.metrics.values import Values, sort_values
 
 _MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
-_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
+# They compute one number, unless they are asked for more.
+_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")
 _MADE = (*_OF_ONE_NUMBER, "torchmetrics.wrappers.", "torchmetrics.collections")
 _EXAMPLE = "accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}"
 _SPLITS = ("train", "val", "test")
@@ -85,7 +86,8 @@ class WrittenMetric:
         if kind is None or not _has_one_name(kind) or (is_factory and not self.key):
             return Names((), (self.key, f"{self.key}/") if self.is_apart and self.key else None)
         name = self.key or kind.__name__
-        return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))  # numbers of a vector
+        # A vector is logged by its numbers: `name_0`.
+        return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))
 
     def array_names(self) -> list[str]:
         """Return the names of its values that are known to be no single numbers."""
@@ -168,7 +170,8 @@ def _changed_paths(context: Context, path: str, node: Node, before: Mapping[str,
     # As `inherit.by_mode` does it with the values, once they are built.
     if is_target(node.value):
         return {"": path}
-    if not isinstance(node.value, dict) or "" in before:  # a change of the only one is arguments
+    # A split that changes the only evaluator of the one before gives it arguments.
+    if not isinstance(node.value, dict) or "" in before:
         return dict(before) if isinstance(node.value, dict) else {}
     written = {step: context.argument(path, step) for step in node.steps()}
     defined = {key: each[0] for key, each in written.items() if each is not None and is_target(each[1].value)}
@@ -178,7 +181,8 @@ def _changed_paths(context: Context, path: str, node: Node, before: Mapping[str,
 def check_metrics(context: Context) -> None:
     """Add a problem for each metric or evaluator that the module will not take."""
     kind = context.module
-    if kind is None or not is_ours(kind):  # a constructor of the user's may do anything with what it is given
+    # A constructor of the user's may do anything with what it is given.
+    if kind is None or not is_ours(kind):
         return
     for mode in _MODES_OF[context.stage]:
         argument = _metrics_argument(context, mode)
@@ -188,7 +192,8 @@ def check_metrics(context: Context) -> None:
     if argument is None or not issubclass(kind, ForwardModule):
         return
     if kind.update_evaluator is ForwardModule.update_evaluator:
-        first = context.argument(argument[0], "train") or argument  # other splits may change it: these are arguments
+        # Other splits may change it: then these are arguments.
+        first = context.argument(argument[0], "train") or argument
         for path in _definitions(context, *first):
             _check_metric(context, path, "an evaluator")
 

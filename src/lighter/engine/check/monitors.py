@@ -37,7 +37,8 @@ def check_monitors(context: Context) -> None:
     callbacks = [callback for _, callback in context.objects("callbacks")]
     if _logs(kind) or not all(callback is not None and not _logs(callback) for callback in callbacks):
         return
-    severity = ERROR if kind.__module__.startswith("lighter.") else WARNING  # a module of the user's may do more
+    # A module of the user's may log more.
+    severity = ERROR if kind.__module__.startswith("lighter.") else WARNING
     has_rates = any(each is not None and each.__name__ == "LearningRateMonitor" for each in callbacks)
     for watcher in watchers(context):
         name = watcher.monitor

@@ -41,7 +41,8 @@ _KINDS = {  # an attribute that Lightning asks of the objects that it is given
     "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
     "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
 }
-_PACKAGES = {  # the packages that Lightning's loggers need, one of these, by the names of their modules
+# The packages that Lightning's loggers need, one of these, by the names of their modules.
+_PACKAGES = {
     "TensorBoardLogger": ("tensorboard", "tensorboardX"),
     "WandbLogger": ("wandb",),
     "MLFlowLogger": ("mlflow",),

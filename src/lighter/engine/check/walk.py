@@ -13,7 +13,8 @@ from lighter.engine.check.context import Context
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.runs.loggers import folder_argument
 
-_BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # the argument that the module adds to each
+# The argument that the module adds to each.
+_BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}
 
 
 def find_targets(context: Context, targets: Targets) -> None:
