@@ -55,7 +55,7 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
         print(error, file=sys.stderr)
         return WRONG
     problems: list[Problem] = []
-    for of_tier in _tiers(inputs, stage, shape=shape, safe=safe):
+    for of_tier in tiers(inputs, stage, shape=shape, safe=safe):
         if of_tier and not as_json:
             before, more = ("\n", " more") if problems else ("", "")
             print(f"{before}{title(of_tier, more)}\n\n" + "\n\n".join(map(str, of_tier)), file=sys.stderr, flush=True)
@@ -74,16 +74,10 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
     return 0
 
 
-def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None) -> list[Problem]:
-    """Return the problems of both tiers, in the order of the files; with `shape`, of the first only."""
-    from lighter.config.problems import in_order
-
-    return in_order([problem for of_tier in _tiers(inputs, stage, shape=shape, safe=safe) for problem in of_tier])
-
-
-def _tiers(
-    inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None
+def tiers(
+    inputs: Sequence[str], stage: str | None, *, shape: bool = False, safe: SafeMode | None = None
 ) -> Iterator[list[Problem]]:
+    """Yield the problems of each tier, in the order of the files; with `shape`, of the first only."""
     from lighter.config import examine
     from lighter.config.problems import in_order
     from lighter.errors import ConfigError

@@ -56,6 +56,7 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     places += [("arrays", _with_count(path)) for path in [folder.arrays] if path.is_dir()]
     places += [("predictions", _with_count(path)) for path in sorted(folder.predictions.glob("*")) if path.is_dir()]
     places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]
+    # No more than fits beside the values: a run may have hundreds of checkpoints.
     return places[:12]
 
 

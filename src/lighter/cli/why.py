@@ -24,6 +24,7 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
     from lighter.config.history import history
 
     with mistakes_shown():
+        # Copies may refer to each other in a circle.
         seen: set[str] = set()
         while key and key not in seen:
             seen.add(key)

@@ -89,6 +89,7 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
         merged = load_what_can_be(inputs, problems, safe, empty)
         if merged is None:
             return None, problems
+        # Beside others an empty file may be meant so; without a model, it is likely to be the mistake.
         if merged.child("model") is None and merged.child("system") is None:
             problems += [Problem("this file is empty", Origin(replace(source, text=""))) for source in empty]
         expanded = check_shape(_with_seed(merged), problems)

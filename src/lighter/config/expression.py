@@ -107,6 +107,7 @@ class _LookUp(ast.NodeTransformer):
         return ast.copy_location(ast.Subscript(values, path, ast.Load()), node)
 
 
+# Each expression is split by several checks, and again when it is evaluated.
 @lru_cache(maxsize=4096)
 def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
     """Split an expression at its references; of each piece, tell whether it is one. If it is not Python, any `@` is."""

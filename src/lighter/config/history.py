@@ -48,6 +48,7 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
     if problems or root is None:
         raise ConfigError(problems)
     elsewhere = _elsewhere(root, key) if not before else ""
+    # The default is added after the loading, of which this is the history.
     if not events and key == "seed":
         events = [Event("defined", Origin(Source("default")), key, 0)]
     if not events and not elsewhere:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import pydoc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from lighter.config.conversion import converted
@@ -43,6 +43,7 @@ class Objects(PlainDefinitions):
         self._work = Work()
         self._names = import_names(tree) if safe is None else {}
         self._resolver = Resolver(self, self._evaluate, self._make)
+        self._name_functions()
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules do not travel to another process: it imports them again.
@@ -143,6 +144,22 @@ class Objects(PlainDefinitions):
             ahead += reversed([join(here, step) for step in node.steps()])
         return path
 
+    def _name_functions(self) -> None:
+        """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
+
+        A class says so by `functions`, as the adapters do for their transforms: `torch.sqrt` is called with a tensor
+        later. A `_target_` that is a class, or has a `_mode_` of its own, is left as it is.
+        """
+        for path, definition in self.definitions():
+            # by the names of such arguments first, so that no target is imported for the question alone
+            if not any(str(key).endswith("_transforms") for key in definition):
+                continue
+            for key in getattr(self.target_or_none(path), "functions", ()):
+                for inner in _definitions_in(definition.get(key), join(path, key)):
+                    written, function = self.definition(inner), self.target_or_none(inner)
+                    if "_mode_" not in written and function is not None and not isinstance(function, type):
+                        self.define(inner, {**written, "_mode_": "callable"})
+
     def _without_circles(self, make: Callable[[], Any]) -> Any:
         try:
             return make()
@@ -226,3 +243,11 @@ class Objects(PlainDefinitions):
 
     def _refused(self, refused: RefusedError, path: str) -> ConfigError:
         return ConfigError([self.problem(str(refused), join_if(path, refused.argument), refused.hint)])
+
+
+def _definitions_in(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _definitions_in(item, join(path, index))
+    elif is_target(value):
+        yield path

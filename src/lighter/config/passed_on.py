@@ -14,6 +14,7 @@ from typing import Any
 def syntax_of(function: Any) -> ast.FunctionDef | None:
     """Return the syntax tree of a function that Python runs as it is written; None where it cannot be told."""
     try:
+        # A decorator may change what arrives.
         if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
             return None
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]

@@ -19,6 +19,7 @@ class PlainDefinitions:
     def __init__(self, tree: Node) -> None:
         self.tree = tree
         self._data = _with_absolute_references(tree.plain(), "")
+        # Dotted names for expressions, of which no objects are made.
         self._data.pop("_imports_", None)
 
     def definition(self, path: str) -> Any:

@@ -68,6 +68,7 @@ class Resolver:
         try:
             return self.resolve(path)
         finally:
+            # The arguments were for this object alone.
             self._exchanged.pop(path, None)
             if before is not None:
                 self._exchanged[path] = before
@@ -76,6 +77,7 @@ class Resolver:
         """Return what a path is made from by now; raise a KeyError if nothing stands there."""
         if path in self._exchanged:
             return self._exchanged[path]
+        # An inner definition was exchanged after the one around it, as `define` drops those that were there before.
         for above in reversed(prefixes(path)):
             if above in self._defined:
                 try:

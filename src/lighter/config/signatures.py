@@ -166,6 +166,7 @@ def signature_of(target: Any) -> Signature | None:
         return None
     functions = list(_functions(target))
     wrappers = [wrapper for function in functions for wrapper in _wrappers(function)]
+    # A wrapper of somebody's may take arguments of its own by name.
     extra = {
         name: item
         for wrapper in wrappers
@@ -176,6 +177,7 @@ def signature_of(target: Any) -> Signature | None:
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
     parameters, bases = _with_passed_on(target, given_parameters)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
+    # Annotations that are text are worked out where their function was written.
     has_text = any(isinstance(item.annotation, str) for item in parameters.values())
     scope = {name: value for each in scopes for name, value in each.items()} if has_text else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}

@@ -149,6 +149,7 @@ def prefixes(path: str) -> list[str]:
 def is_index(step: str) -> bool:
     """Return whether a step can be an index into a list."""
     digits = step.removeprefix("-")
+    # More digits than an index can have: Python refuses to read thousands of them.
     return digits.isdecimal() and len(digits) < 19
 
 

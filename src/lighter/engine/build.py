@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
@@ -22,7 +22,7 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune
 from lighter.config.signatures import parameters_of
-from lighter.config.tree import is_target, join
+from lighter.config.tree import join
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.errors import ConfigError
@@ -80,6 +80,7 @@ def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Train
     if written is None or isinstance(written, Mapping):
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
         arguments = {**root, **(written or {})}
+        # a `_target_` of the config's own goes before ours
         objects.exchange(path, {"_target_": "lighter.Trainer", **arguments})
         # Without a folder in their definitions, Lightning's loggers would write into the working directory.
         write_into(objects, arguments.get("default_root_dir") or root.get("default_root_dir") or ".")
@@ -126,28 +127,6 @@ def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def name_functions(objects: Objects) -> None:
-    # An adapter takes `torch.sqrt` as it is: written as a definition, it would be called without a tensor. A `_target_`
-    # that is a class, or has a `_mode_` of its own, is left as it is.
-    for path, definition in objects.definitions():
-        # Only arguments that are called so, to import no target for the question alone.
-        if not any(str(key).endswith("_transforms") for key in definition):
-            continue
-        for key in getattr(objects.target_or_none(path), "functions", ()):
-            for inner in _definitions_in(definition.get(key), join(path, key)):
-                written, function = objects.definition(inner), objects.target_or_none(inner)
-                if "_mode_" not in written and function is not None and not inspect.isclass(function):
-                    objects.define(inner, {**written, "_mode_": "callable"})
-
-
-def _definitions_in(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _definitions_in(item, join(path, index))
-    elif is_target(value):
-        yield path
 
 
 def required(target: Any) -> set[str]:

@@ -54,6 +54,7 @@ class EpochLines(Callback):
         values = ", ".join(f"{name} {value:.4g}" for name, value in _values(trainer))
         left = _seconds_left(trainer, self._seconds)
         times = [duration(self._seconds[-1]), f"{duration(left)} left" if left > 0 else ""]
+        # A progress bar shows the values already.
         has_bar = trainer.progress_bar_callback is not None
         log.info("%s", "; ".join(filter(None, [count, values, *times])), extra={"shown": True} if has_bar else {})
 

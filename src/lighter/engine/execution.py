@@ -119,7 +119,7 @@ def run_job(job: Job) -> Outcome:
     with without_collections():
         from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
         from lighter.engine.failures import where_it_failed
         from lighter.engine.plan import plan_of
         from lighter.engine.stage_arguments import call_arguments, with_arguments
@@ -129,12 +129,12 @@ def run_job(job: Job) -> Outcome:
         # The user's modules may draw numbers when they are imported.
         seed_everything(config.seed, workers=True, verbose=False)
         warnings = checked(config, stage, [], job.arguments)
+    # Again, so that the weights are the same whatever the imports have drawn.
     seed_everything(config.seed, workers=True, verbose=False)
     # Of the config as it was merged, before anything is built: what the user wrote is what runs again.
     saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
     objects = config.objects()
     objects.define(FOLDER, str(folder.path))
-    name_functions(objects)
     plan = plan_of(objects, stage)
     module = build_module(objects, plan)
     if config.safe is not None:

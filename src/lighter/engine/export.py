@@ -129,6 +129,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
             f"{path} is a sharded checkpoint. torch makes one file of it:"
             f" python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE"
         )
+    # Before it is opened, since a damaged file may raise anything when it is loaded.
     verify(path)
     refuse_other_files(path)
     try:

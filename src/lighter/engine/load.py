@@ -16,7 +16,7 @@ from lighter.config import Config, read
 from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
-from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
+from lighter.engine.build import Parts, build_data, build_module, build_trainer
 from lighter.engine.failures import where_it_failed
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import plan_of
@@ -134,8 +134,6 @@ def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[C
     config = read(inputs, safe)
     with confined(config), importable(config, Path.cwd()):
         objects = config.objects()
-        objects.safe = config.safe
-        name_functions(objects)
         with where_it_failed(objects):
             yield config, objects
 

@@ -20,7 +20,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.config import Config
 from lighter.config.objects import Objects
-from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
 from lighter.engine.failures import where_it_failed
 from lighter.engine.measured_step import ONE_STEP, LayerCall, StepRecorder
 from lighter.engine.plan import StagePlan, plan_of
@@ -72,7 +72,8 @@ def probe(config: Config) -> Probe:
 
 
 def _on_meta(config: Config, folder: RunFolder) -> Probe:
-    objects, plan = _planned(config)
+    objects = config.objects()
+    plan = plan_of(objects, "fit")
     # The data is real, and so its shapes are; only the network is made without memory.
     batch = _first_batch(objects, plan)
     network = f"{plan.section}::{_NETWORK[plan.section]}"
@@ -94,8 +95,8 @@ def _on_meta(config: Config, folder: RunFolder) -> Probe:
 
 
 def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
-    objects, plan = _planned(config)
-    parts = _built(objects, plan, folder, "cpu")
+    objects = config.objects()
+    parts = _built(objects, plan_of(objects, "fit"), folder, "cpu")
     batches: list[str] = []
     recorder = StepRecorder(lambda _, batch: batches.append(describe(batch)))
     settings = {**QUIET, **ONE_STEP, "default_root_dir": str(folder.path), "callbacks": [recorder]}
@@ -103,12 +104,6 @@ def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
     with where_it_failed(objects):
         trainer.fit(parts.module, datamodule=parts.data)
     return Probe.of("cpu", reason, batches[0] if batches else "", recorder, parts.module)
-
-
-def _planned(config: Config) -> tuple[Objects, StagePlan]:
-    objects = config.objects()
-    name_functions(objects)
-    return objects, plan_of(objects, "fit")
 
 
 def _built(objects: Objects, plan: StagePlan, folder: RunFolder, device: str) -> Parts:

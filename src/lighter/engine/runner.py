@@ -133,6 +133,7 @@ class Runner:
                 inputs = inputs_of(folder)
                 if self.safe is None and folder.record.is_file():
                     trusted(read_run(folder.path))
+            # A run that fails must not leave the outcome of the one before.
             self.outcome = None
             config, problems = self._examined(stage, inputs, arguments)
             options = RunOptions.of(config, inputs)

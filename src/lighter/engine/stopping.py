@@ -31,6 +31,7 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
         KeyboardInterrupt: the user's code raised it.
     """
     if (caught := signals.current()) is not None:
+        # A second signal ends the process at once, and only this is still called.
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
     try:
         with failures_recorded(trainer, journal), _stopping(trainer):

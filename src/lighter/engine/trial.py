@@ -16,7 +16,7 @@ from pytorch_lightning import seed_everything
 from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem
-from lighter.engine.build import Parts, build_data, build_module, check_parts, name_functions
+from lighter.engine.build import Parts, build_data, build_module, check_parts
 from lighter.engine.plan import StagePlan, plan_of
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
@@ -55,7 +55,6 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     seed_everything(config.seed, workers=True, verbose=False)
     make_importable(config, Path.cwd())
     objects = config.objects()
-    name_functions(objects)
     plan = plan_of(objects, "fit")
     module = build_module(objects, plan)
     built = _quiet_trainer(objects, {**QUIET, "default_root_dir": str(folder), **trainer})
@@ -79,7 +78,7 @@ def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    # They are about trainings, and this is none.
+    # Warnings and messages give advice for trainings, and this is none.
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

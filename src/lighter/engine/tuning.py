@@ -27,7 +27,6 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
-from lighter.engine.build import name_functions
 from lighter.engine.claim import RunOptions, claim_folder
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import SectionPlan
@@ -38,6 +37,7 @@ from lighter.parts.collate import keep_none
 from lighter.processes.slurm import no_srun_hint
 from lighter.runs.log import logging_to
 
+# Validations take time, and the searches look at training steps only.
 _NO_VALIDATION = {"check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
 _LOADERS = {"system": "system::dataloaders::train", "model": "data::train_dataloader"}
@@ -90,6 +90,7 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
             if lr is None:
                 raise ConfigError([Problem("no learning rate stands out", hint=_NO_CURVE)])
     except BaseException:
+        # A search that fails leaves no folder behind.
         folder.abandon()
         raise
     folder.config.write_text(config.dump(), encoding="utf-8")
@@ -213,9 +214,7 @@ class _Resized(LightningDataModule):
 
 def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int], Any]:
     def build(batch_size: int) -> Any:
-        objects = read([*inputs, f"{key}={batch_size}"]).objects()
-        name_functions(objects)
-        loader = objects.get(_LOADERS[section])
+        loader = read([*inputs, f"{key}={batch_size}"]).objects().get(_LOADERS[section])
         return keep_none(loader) if section == "system" else loader
 
     return build

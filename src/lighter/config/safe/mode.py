@@ -110,6 +110,7 @@ class SafeMode:
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
         """Return the same with more folders in which files may be, or, resolved, in which runs are."""
         wider = copy.copy(self)
+        # Links followed, as those of a path are before it is compared.
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
         wider.runs = [*self.runs, *runs]
         return wider

@@ -57,6 +57,7 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     check_watchers(context)
     check_trainer(context)
     check_step_counts(context)
+    # After the checks above: of what they complain of, no constructor is asked.
     if context.constructs:
         check_constructors(context)
     check_settings(context)
