@@ -29,6 +29,10 @@ class PlainDefinitions:
         except LookupError:
             raise KeyError(path) from None
 
+    @property
+    def sections(self) -> list[str]:
+        return list(self._data)
+
     def lookup(self, path: str) -> Any:
         """Return what stands at a path, as plain data; None where nothing does."""
         return self.definition(path) if self.has(path) else None

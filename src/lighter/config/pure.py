@@ -29,7 +29,12 @@ def resolved(root: Node) -> Node:
         if text[:1] in ("@", "$") and not is_relative:
             with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
                 return _as_node(_Values(root).of(node, path), node)
-        return node.with_children(lambda key, child: worked_out(child, join(path, key), in_copied))
+        value = node.value
+        if isinstance(value, dict):
+            value = {key: worked_out(child, join(path, key), in_copied) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
+        return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
 

@@ -107,9 +107,12 @@ class _Copies:
             return node
         self.counted(len(value) + 1, node, path)
         self.depth += 1
-        made = node.with_children(lambda key, child: self.of(child, join(path, key), tree))
+        if isinstance(value, dict):
+            value = {key: self.of(child, join(path, key), tree) for key, child in value.items()}
+        else:
+            value = [self.of(child, join(path, index), tree) for index, child in enumerate(value)]
         self.depth -= 1
-        return made
+        return Node(value, node.origin, node.key_origin)
 
     def of_text(self, node: Node, path: str, tree: Node) -> Node:
         if node.value[0] == "$":

@@ -9,7 +9,7 @@ returned a tree, each stage makes the next one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,24 +76,19 @@ class Node:
         """Where it begins: at its key, if it has one."""
         return self.key_origin or self.origin
 
-    def children(self) -> Iterator[tuple[Any, Node]]:
-        """Yield the items of a dict or list with their keys or indices; nothing of a scalar."""
+    def children(self) -> Iterable[tuple[Any, Node]]:
+        """Return the items of a dict or list with their keys or indices; nothing of a scalar."""
         if isinstance(self.value, dict):
-            yield from self.value.items()
-        elif isinstance(self.value, list):
-            yield from enumerate(self.value)
-
-    def with_children(self, make: Callable[[Any, Node], Node]) -> Node:
-        """Return the same node with what is made of each key or index and child in the place of that child."""
-        value = self.value
-        if isinstance(value, dict):
-            value = {key: make(key, node) for key, node in value.items()}
-        elif isinstance(value, list):
-            value = [make(index, node) for index, node in enumerate(value)]
-        return Node(value, self.origin, self.key_origin)
+            return self.value.items()
+        return enumerate(self.value) if isinstance(self.value, list) else ()
 
     def copy(self) -> Node:
-        return self.with_children(lambda _, node: node.copy())
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: node.copy() for key, node in value.items()}
+        elif isinstance(value, list):
+            value = [node.copy() for node in value]
+        return Node(value, self.origin, self.key_origin)
 
     def plain(self) -> Any:
         """Return the value as dicts, lists and scalars, all of them new."""
@@ -124,8 +119,9 @@ class Node:
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
         """Yield the node and all below it, each with its path."""
         yield path, self
-        for key, node in self.children():
-            yield from node.walk(join(path, key))
+        if isinstance(self.value, (dict, list)):  # nearly all values are scalars: no further call for them
+            for key, node in self.children():
+                yield from node.walk(join(path, key))
 
     def steps(self) -> list[str]:
         """Return what may come next in a path below this node."""
