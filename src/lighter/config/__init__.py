@@ -69,11 +69,7 @@ class Config:
 
 
 def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
-    """Load, merge and check; with `safe`, let the config do only what that permits.
-
-    Raises:
-        ConfigError: with all problems that were found.
-    """
+    """Load, merge and check; the config may do only what `safe` permits. Raise a `ConfigError` with all problems."""
     config, problems = examine(inputs, safe)
     if config is None or problems:
         raise ConfigError(in_order(problems))
@@ -102,11 +98,7 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
 
 
 def load_merged(inputs: Sequence[Input]) -> Node:
-    """Return the merged tree, unchecked but for what stands in the way of merging.
-
-    Raises:
-        ConfigError: with all that does.
-    """
+    """Return the merged tree, unchecked; raise a `ConfigError` with all that stands in the way of merging."""
     return _with_seed(load(inputs, _safe_for(inputs, None)))
 
 

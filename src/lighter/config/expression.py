@@ -34,11 +34,7 @@ def referred(text: str) -> list[str]:
 
 
 def absolute(path: str, text: str) -> str:
-    """Return a reference or an expression with absolute references in place of relative ones.
-
-    Raises:
-        ValueError: a reference goes up beyond the top.
-    """
+    """Return a reference or expression, its references absolute; raise a ValueError if one goes up beyond the top."""
     if not text.startswith("$"):
         return from_top(path, text)
     pieces = _pieces(text[1:].strip())
@@ -53,11 +49,7 @@ def absolute_if_any(path: str, text: str) -> str:
 
 
 def from_top(path: str, text: str) -> str:
-    """Return a text at a path with absolute references in place of all relative ones: `@::b`, at `a::c`, is `@a::b`.
-
-    Raises:
-        ValueError: a reference goes up beyond the top.
-    """
+    """Return a text with absolute references: `@::b`, at `a::c`, is `@a::b`; raise a ValueError as `absolute` does."""
     steps = split(path)
 
     def replaced(match: re.Match[str]) -> str:
@@ -85,9 +77,7 @@ def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
 def syntax_tree(expression: str) -> ast.Expression:
     """Return the syntax tree of an expression, its absolute references looked up in `__local_refs`.
 
-    Raises:
-        SyntaxError: it is no expression.
-        ValueError, RecursionError, MemoryError: Python cannot parse it.
+    Raise a SyntaxError if it is no expression, or what else Python raises for what it cannot parse.
     """
     text, names = stand_ins(expression)
     # Looked up by name: what follows a reference, `@a.b` or `@a[0]`, is then Python's own grammar.

@@ -30,8 +30,7 @@ class Event:
 def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
     """Return what happened to a value, and the path that it is a copy of or refers to, if it is.
 
-    Raises:
-        ConfigError: the inputs cannot be loaded, or there never was such a value.
+    Raise a `ConfigError` if the inputs cannot be loaded, or there never was such a value.
     """
     problems = Problems()
     events: list[Event] = []

@@ -39,11 +39,9 @@ def names_of_statement(text: str) -> list[str]:
 
 
 def import_names(root: Node) -> dict[str, Any]:
-    """Import what expressions may use, by name.
+    """Import what expressions may use, by name, or raise a `ConfigError` with all names that lead nowhere.
 
-    Raises:
-        ConfigError: with all names that lead nowhere.
-        Exception: what a module raises while it is imported, with a note that says where that is written.
+    What a module raises while it is imported gains a note that says where that is written.
     """
     names: dict[str, Any] = {}
     problems: list[Problem] = []

@@ -50,11 +50,7 @@ class Step:
 
 
 def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
-    """Return the merged tree of all inputs, left to right, with the overrides applied last.
-
-    Raises:
-        ConfigError: with everything that is wrong with the inputs.
-    """
+    """Return the merged tree of all inputs, left to right, the overrides applied last, or raise a `ConfigError`."""
     problems = Problems()
     root = load_what_can_be(inputs, problems, safe)
     if problems or root is None:
@@ -101,11 +97,7 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
 
 
 def listed(inputs: Inputs) -> list[Input]:
-    """Return inputs as a list: one path, override or dict is a list of it.
-
-    Raises:
-        ConfigError: one is something else.
-    """
+    """Return inputs as a list: one path, override or dict is a list of it. Raise a `ConfigError` for anything else."""
     if isinstance(inputs, (str, PathLike, Mapping)):
         return [inputs]
     items = list(inputs) if isinstance(inputs, Iterable) else [inputs]

@@ -14,11 +14,7 @@ class RemoteError(Exception):
 
 
 def fetch(url: str, most: int) -> bytes:
-    """Return the content of a URL: at most so many bytes, and one more where there is more.
-
-    Raises:
-        RemoteError: it cannot be had, or not by https alone.
-    """
+    """Return the content of a URL: at most so many bytes, and one more where there is more. Raise a `RemoteError`."""
     opener = urllib.request.build_opener(_HttpsOnly)
     try:
         _check(url)

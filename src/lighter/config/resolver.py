@@ -48,12 +48,7 @@ class Resolver:
         return {**self.__dict__, "made": {path: made for path, made in self.made.items() if isinstance(made, kinds)}}
 
     def resolve(self, path: str) -> Any:
-        """Return what the value at a path becomes.
-
-        Raises:
-            KeyError: nothing stands there.
-            CircleError: it is needed to make itself.
-        """
+        """Return what the value at a path becomes; raise a KeyError if nothing stands there, or a `CircleError`."""
         if path not in self.made:
             for needed in self._in_order(path):
                 self.made[needed] = self._value(needed)

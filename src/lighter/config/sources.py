@@ -94,10 +94,7 @@ class Files:
         return expand_external(tree, self.whole, self.problems)
 
     def whole(self, name: str, named_by: Node) -> Node | None:
-        """Return the tree of a file that `%file.yaml` names, with its bases.
-
-        A relative name is relative to the file that it is written in, or else to the working directory.
-        """
+        """Return a file with its bases. A name is relative to the file that it is in, or to the working directory."""
         folder = named_by.origin.source.folder
         if (folder, name) not in self.wholes:
             path = folder / os.path.expanduser(name)

@@ -150,10 +150,7 @@ def is_index(step: str) -> bool:
 
 
 def same_key(data: Mapping[Any, Any], step: str) -> Any:
-    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true.
-
-    A step that names none of them is returned as the key it would be in a file.
-    """
+    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true."""
     if step in data:
         return step
     if step in _BOOLEANS:
@@ -164,6 +161,7 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
         number = float(step)
     except ValueError:
         return step
+    # Any other is the key that it would be in a file.
     return number if number in data else step
 
 

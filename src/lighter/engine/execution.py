@@ -98,11 +98,7 @@ def user_code_importable(config: Config, problems: list[Problem]) -> Iterator[Pa
 
 
 def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapping[str, Any]) -> list[Problem]:
-    """Import the targets of a config, and return its warnings.
-
-    Raises:
-        ConfigError: with everything that is wrong with the config, these problems among it.
-    """
+    """Import the targets of a config, and return its warnings; raise a `ConfigError` with all if one is an error."""
     from lighter.engine.check import check
 
     context = check(config, stage, arguments=[key for key, value in arguments.items() if value is not None])

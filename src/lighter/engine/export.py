@@ -91,10 +91,9 @@ def export_weights(
 
 
 def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return tensors as safetensors takes them, none of which shares its memory: each alone, contiguous and dense.
+    """Return tensors as safetensors takes them: each alone in its memory, contiguous and dense.
 
-    Return those that are the same as an earlier one too: name -> name of that one. Raise a `CheckpointError` if one is
-    sparse or quantized.
+    Return those that are the same as an earlier one too: name -> name of that one.
     """
     names: dict[Hashable, str] = {}
     tied: dict[str, str] = {}

@@ -66,11 +66,7 @@ class Summary:
 
 
 def summarize(config: Config) -> Summary:
-    """Run one training step of a config on its first batch, and measure it. Nothing is written or kept.
-
-    Raises:
-        ConfigError: something that `fit` needs is wrong or missing.
-    """
+    """Run one training step of a config on its first batch, and measure it. Nothing is written or kept."""
     batches: list[tuple[list[tuple[int, ...]], str]] = []
 
     def look(module: LightningModule, batch: Any) -> None:

@@ -51,11 +51,7 @@ def make_importable(config: Config, working_directory: Path) -> Path | None:
 
 
 def project_folder(config: Config, working_directory: Path) -> Path | None:
-    """Return the folder that `project:` names, relative to the file that says so, or a working directory with a marker.
-
-    Raises:
-        ConfigError: `project` names no folder.
-    """
+    """Return the folder that `project:` names, from the file that says so, or a working directory with a marker."""
     node = _project_node(config)
     if node is None:
         return working_directory if (working_directory / MARKER).is_file() else None

@@ -40,12 +40,9 @@ def allowed_arguments(method: Callable[..., Any]) -> list[str]:
 
 
 def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for a call of the trainer's method.
+    """Return the arguments for a call of the trainer's method; raise a `ConfigError` for those that it does not take.
 
     Those `given` by the command or the caller go before those of the config; None stands for none.
-
-    Raises:
-        ConfigError: the method has no such argument, or one that must not be given.
     """
     configured = _configured(objects, stage)
     allowed = allowed_arguments(getattr(trainer, stage))

@@ -27,13 +27,9 @@ log = logging.getLogger("lighter")
 
 
 def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> str | None:
-    """Return the file of the checkpoint that a stage starts from; None if it starts from none.
+    """Return the file of the checkpoint that a stage starts from, by the arguments of `call`; None if it needs none.
 
-    `call` has the arguments of the trainer's method.
-
-    Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be used.
-        ConfigError: its state means nothing with this config.
+    Raise a `CheckpointError` if it cannot be used, and a `ConfigError` if its state means nothing with this config.
     """
     wanted, fits, is_safe = call.get("ckpt_path"), job.stage == "fit", job.config.safe is not None
     if wanted is None and fits and job.resume_plan is None:

@@ -24,12 +24,7 @@ log = logging.getLogger("lighter.runs")
 
 @contextmanager
 def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
-    """Let signals stop the trainer's method that runs within this.
-
-    Raises:
-        Stopped: a signal came.
-        KeyboardInterrupt: the user's code raised it.
-    """
+    """Let signals stop the trainer's method that runs within this: it raises `Stopped`, or KeyboardInterrupt."""
     if (caught := signals.current()) is not None:
         # A second signal ends the process at once, and only this is still called.
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))

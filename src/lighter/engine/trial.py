@@ -45,10 +45,7 @@ class Trial:
 def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     """Build module, data and trainer for `fit`; the trainer is the config's, but for what writes and what is given.
 
-    Lightning may write files that it removes again into `folder`.
-
-    Raises:
-        ConfigError: something that `fit` needs is wrong or missing.
+    Lightning may write files that it removes again into `folder`. Raise a `ConfigError` if something is missing.
     """
     if config.safe is not None:
         raise ConfigError([Problem("an untrusted config is not tried: what comes from a URL runs in safe mode only")])

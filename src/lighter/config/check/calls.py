@@ -90,10 +90,7 @@ def check_call(
     is_partial: bool = False,
     filled: Collection[str] = (),
 ) -> list[str]:
-    """Add a problem for each argument of a definition that its target, a class or function, does not take.
-
-    Return the paths of the arguments that there are not.
-    """
+    """Add a problem for each argument of a definition that its target does not take; return the paths of those."""
     signature = signature_of(target)
     if signature is None:
         return []

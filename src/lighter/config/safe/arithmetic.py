@@ -55,11 +55,7 @@ _NAMES: dict[type[ast.AST], str] = {
 
 
 class Arithmetic:
-    """Evaluate one expression.
-
-    `reference` returns the value of a reference by its path; `work` counts what the expressions of the same config have
-    done so far.
-    """
+    """Evaluate one expression: `reference` returns a value by its path, and `work` counts for all of the config's."""
 
     def __init__(self, reference: Callable[[str], Any], work: Work) -> None:
         self.reference, self.work = reference, work
@@ -67,9 +63,7 @@ class Arithmetic:
     def evaluate(self, text: str) -> Any:
         """Return the value of an expression whose references are absolute.
 
-        Raises:
-            RefusedError: it does something that is not evaluated here, or too much of it.
-            Exception: what Python raises for it, a division by zero say.
+        Raise a `RefusedError` for what is not evaluated here, and whatever Python raises, for a division by zero say.
         """
         value = self.value(parse(text))
         for _ in self.work.leaves(value):  # list in list may be too much for who gets it

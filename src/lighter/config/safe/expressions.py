@@ -48,9 +48,7 @@ def evaluate(
 ) -> Any:
     """Return the value of an expression whose references are absolute.
 
-    Raises:
-        RefusedError: it does something that safe mode does not.
-        Exception: what Python raises for it, a division by zero say.
+    Raise a `RefusedError` for what safe mode does not do, and whatever Python raises, for a division by zero say.
     """
     work = work or Work()
     with work.expression():

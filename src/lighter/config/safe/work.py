@@ -85,12 +85,9 @@ class Work:
                 yield value
 
     def measure(self, value: Any, *others: type) -> None:
-        """Count all that is in a plain value before it is compared or looked up.
+        """Count all that is in a plain value before it is compared or looked up; refuse what is not plain.
 
         `others` are types that may be in it beside plain values; with them, arrays may be, too.
-
-        Raises:
-            RefusedError: there is too much, or something that is not plain.
         """
         for leaf in self.leaves(value):
             if type(leaf) is str:

@@ -71,10 +71,7 @@ def metric_names(context: Context, mode: str) -> Names:
 
 
 def certain_names(context: Context, loaders: int | None) -> Iterator[str]:
-    """Yield the names of which it is certain that a fit logs them.
-
-    `loaders` is the number of validation dataloaders, None for unknown.
-    """
+    """Yield the names of which it is certain that a fit logs them, with so many validation dataloaders, or None."""
     modes = {"val": "/dataloader_idx_0" if loaders is not None and loaders > 1 else "", "train": ""}
     if loaders == 0:
         del modes["val"]
