@@ -18,8 +18,7 @@ STATEMENTS = ("import ", "from ")
 
 def written_imports(root: Node) -> dict[str, Node]:
     """Return the dotted names of `_imports_` by the names that they give to expressions, as they are written."""
-    node = root.child("_imports_")
-    return {str(name): child for name, child in node.value.items()} if node and isinstance(node.value, dict) else {}
+    return {str(name): child for name, child in root.section("_imports_").items()}
 
 
 def imports_of(root: Node) -> dict[str, str]:

@@ -107,6 +107,11 @@ class Node:
             node = self.value[int(step)]
         return node
 
+    def section(self, key: str) -> dict[Any, Node]:
+        """Return what one child holds, if that is a dict; otherwise nothing."""
+        node = self.child(key)
+        return node.value if node is not None and isinstance(node.value, dict) else {}
+
     def find(self, path: str) -> Node | None:
         """Return the node at `a::b::0`, or None; the empty path is this node."""
         node: Node | None = self

@@ -20,9 +20,8 @@ def check_circles(root: Node, problems: list[Problem]) -> None:
     states: dict[int, int] = {}
     starts = [("", root)]
     for section in ("model", "system"):
-        node = root.child(section)
-        if node is not None and isinstance(node.value, dict):
-            starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
+        arguments = root.section(section)
+        starts += [(join(section, key), arguments[key]) for key in _BUILT_LATER if key in arguments]
     built_later = {id(node) for _, node in starts[1:]}
     for path, node in starts:
         _follow(root, path, node, states, built_later, problems)

@@ -84,10 +84,7 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
 
 
 def _check_args(root: Node, problems: list[Problem]) -> None:
-    args = root.child("args")
-    if args is None or not isinstance(args.value, dict):
-        return
-    for key, node in args.value.items():
+    for key, node in root.section("args").items():
         path = join("args", key)
         if key not in STAGES:
             problems.append(Problem("this is no stage", node.place, path, nearest(key, STAGES)))
@@ -97,8 +94,7 @@ def _check_args(root: Node, problems: list[Problem]) -> None:
 
 
 def _check_run(root: Node, problems: list[Problem]) -> None:
-    run = root.child("run")
-    for key, node in (run.value if run is not None and isinstance(run.value, dict) else {}).items():
+    for key, node in root.section("run").items():
         path = join("run", key)
         if key not in RUN_OPTIONS:
             problems.append(Problem("this option is unknown", node.place, path, nearest(key, RUN_OPTIONS)))
@@ -119,8 +115,7 @@ def _hint_of_text(key: str, value: object) -> str:
 
 
 def _check_imports(root: Node, problems: list[Problem]) -> None:
-    imports = root.child("_imports_")
-    for name, node in (imports.value if imports is not None and isinstance(imports.value, dict) else {}).items():
+    for name, node in root.section("_imports_").items():
         path = join("_imports_", name)
         if not str(name).isidentifier():
             problems.append(Problem("this is no name that an expression could use", node.place, path))

@@ -55,8 +55,7 @@ def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> Non
         message = "safe mode imports no folder that a config names"
         hint = f"If you trust all that is in it: --allow_project {project.origin.source.folder / project.value}"
         problems.append(Problem(message, project.origin, "project", hint))
-    args = root.child("args")
-    for stage, node in args.value.items() if args is not None and isinstance(args.value, dict) else ():
+    for stage, node in root.section("args").items():
         path = node.child("ckpt_path")
         if path is not None and path.value not in ("last", "best", None) and not is_reference(path.value):
             with _noting(path, f"args::{stage}::ckpt_path", problems):

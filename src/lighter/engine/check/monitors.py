@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from lighter.config.problems import ERROR, WARNING, close_to, closest, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import is_reference, is_target
 from lighter.engine.check.context import Context, is_ours, members_of_users
 from lighter.engine.check.logged import certain_names, loss_names, metric_names
 from lighter.engine.check.metrics import metrics_of
@@ -91,30 +91,25 @@ def watchers(context: Context) -> Iterator[Watcher]:
     for path, target in context.targets.items():
         names = class_names(target)
         if path.startswith("trainer") and any(name in _WATCHERS for name in names):
-            for where, name in _monitor(context, path):
-                yield Watcher(path, where, name, is_checkpoint="ModelCheckpoint" in names)
+            yield from _watcher(context, path, is_checkpoint="ModelCheckpoint" in names)
     scheduler = context.argument(context.section, "scheduler")
-    if scheduler is not None:
-        yield from _of_scheduler(context, *scheduler)
+    for path in context.items(scheduler[0]) if scheduler is not None else ():
+        value = context.node(path).value
+        if isinstance(value, dict) and not is_target(value):
+            yield from _watcher(context, path, is_scheduler=True)
+
+
+def _watcher(
+    context: Context, path: str, *, is_checkpoint: bool = False, is_scheduler: bool = False
+) -> Iterator[Watcher]:
+    argument = context.argument(path, "monitor")
+    # the value of an expression is not known yet
+    if argument is not None and isinstance(argument[1].value, str) and not is_reference(argument[1].value):
+        yield Watcher(path, argument[0], argument[1].value, is_checkpoint, is_scheduler)
 
 
 def class_names(target: object) -> list[str]:
     return [each.__name__ for each in target.__mro__] if isinstance(target, type) else []
-
-
-def _of_scheduler(context: Context, path: str, node: Node) -> Iterator[Watcher]:
-    if isinstance(node.value, list):
-        for index, item in enumerate(node.value):
-            yield from _of_scheduler(context, join(path, index), item)
-    elif isinstance(node.value, dict) and not is_target(node.value):
-        for where, name in _monitor(context, path):
-            yield Watcher(path, where, name, is_scheduler=True)
-
-
-def _monitor(context: Context, path: str) -> Iterator[tuple[str, str]]:
-    argument = context.argument(path, "monitor")
-    if argument is not None and isinstance(argument[1].value, str) and not is_reference(argument[1].value):
-        yield argument[0], argument[1].value
 
 
 def _wrong(context: Context, name: str) -> tuple[str, str] | None:
@@ -158,7 +153,7 @@ def _val_loaders(context: Context) -> int | None:
         loaders = context.argument("system", "dataloaders")
         if loaders is None or not isinstance(loaders[1].value, dict) or is_target(loaders[1].value):
             return None
-        argument = context.argument(loaders[0], "val")
+        argument = context.argument("system", "dataloaders", "val")
         if argument is None:
             return 0
     else:

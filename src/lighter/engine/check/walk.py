@@ -37,8 +37,7 @@ def find_other_targets(context: Context, targets: Targets, merged: Node) -> None
 
 
 def import_names(context: Context, targets: Targets) -> None:
-    node = context.tree.child("_imports_")
-    for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
+    for name, child in context.tree.section("_imports_").items():
         if isinstance(child.value, str) and not is_reference(child.value):
             targets.named(child.value, child, join("_imports_", name), to_call=False)
 
