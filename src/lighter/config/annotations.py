@@ -79,8 +79,8 @@ def _fits_number(value: object, kind: type) -> bool:
     if isinstance(value, bool):  # Python's is an integer
         return True
     if kind is bool:
-        # YAML reads `1e3` as a float, and who writes it for a number of steps means an integer.
         return isinstance(value, int) and value in (0, 1)
+    # YAML reads `1e3` as a float, and who writes it for a number of steps means an integer.
     return isinstance(value, _NUMBERS[kind]) or (isinstance(value, float) and value.is_integer())
 
 

@@ -43,10 +43,12 @@ class Deferred(_Written):
 
     @property
     def definition(self) -> Any:
+        """The definition as plain data."""
         return self._objects.definition(self.path)
 
     @property
     def target(self) -> Any:
+        """The class or function that will be called."""
         return self._objects.target(self.path)
 
     def argument(self, name: str) -> Any:
@@ -55,6 +57,7 @@ class Deferred(_Written):
         return self._objects.build(join(self.path, name), {})
 
     def build(self, **arguments: Any) -> Any:
+        """Make a new object, with these arguments in place of, or beside, those of the config."""
         return self._objects.build(self.path, arguments)
 
 

@@ -117,7 +117,7 @@ def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
         for number, trace in enumerate(frames)
         if REFERENCES in trace.tb_frame.f_globals or module_of(trace) in _INTERPRETERS
     ]
-    # Libraries that the expression calls fail by its arguments, which it says; code of the user's is at fault itself.
+    # An error in a library that the expression calls is the expression's; one in the user's code is that code's own.
     return bool(starts) and all(package_of(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
 
 

@@ -35,8 +35,8 @@ class Problem:
     severity: str = ERROR
 
     def __str__(self) -> str:
-        # Texts of others are shown here: not too many lines, none of them long, and nothing that a terminal would act
-        # on.
+        # Whatever text is in a config is shown here: not too many lines, none of them long, and nothing that a terminal
+        # would act on.
         head = ": ".join(piece for piece in (str(self.origin or ""), self.path) if piece)
         message = self.message if self.severity == ERROR else f"{self.severity}: {self.message}"
         lines = [f"{head}: {message}" if head else message]

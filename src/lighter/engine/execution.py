@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def module(self) -> LightningModule:
-        # With its last weights after a fit; `lighter.load` gives it with the best.
+        """The module as the run left it: after a fit with its last weights. `lighter.load` gives it with the best."""
         return self.trainer.lightning_module
 
     @property

@@ -36,7 +36,7 @@ def _of_dataset(dataset: Any) -> dict[str, Any]:
 
 
 def _add(digest: _Hash, dataset: object) -> bool:
-    # False where its content is not known.
+    """Add the content of a dataset to a hash; False where that is not known."""
     # Hugging Face calls it so.
     told = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)
     if isinstance(told, str):

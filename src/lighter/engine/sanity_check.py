@@ -22,9 +22,9 @@ class MonitorsInSanityCheck(Callback):
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         # Of our modules the check of the config knows the names but for those of a user's metric that computes a dict,
         # say; of a plain module it knows none.
-        # In all processes, as values may have to be exchanged.
         if not isinstance(pl_module, BaseModule):
             return
+        # In all processes, as values may have to be exchanged.
         logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
         watchers = (*trainer.callbacks, *trainer.lr_scheduler_configs)  # type: ignore[attr-defined]
         # `BestCheckpoint` saves only if it finds its monitor

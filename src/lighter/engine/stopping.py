@@ -26,7 +26,7 @@ log = logging.getLogger("lighter.runs")
 def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
     """Let signals stop the trainer's method that runs within this: it raises `Stopped`, or KeyboardInterrupt."""
     if (caught := signals.current()) is not None:
-        # A second signal ends the process at once, and only this is still called.
+        # A second signal ends the process at once: this is still called.
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
     try:
         with failures_recorded(trainer, journal), _stopping(trainer):

@@ -221,7 +221,7 @@ def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int
 
 
 def _has_batch_size(trial: Trial) -> bool:
-    # Where Lightning's finder looks for a `batch_size` to set. Our own data module keeps none.
+    # Where Lightning's finder looks for a `batch_size` to set.
     data, module = trial.parts.data, trial.parts.module
     holders = [module, *([data] if data is not None and type(data) is not LighterDataModule else [])]
     return any(hasattr(holder, "batch_size") or "batch_size" in holder.hparams for holder in holders)

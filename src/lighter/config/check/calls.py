@@ -111,7 +111,7 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
         for key, child in node.value.items()
         if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }
-    # From elsewhere, by a reference, nobody knows how many there are.
+    # By a reference, there may be any number of them.
     positional: list[Any] | None = [] if unnamed is None else None
     if unnamed is not None and isinstance(unnamed.value, list):
         positional = plain(unnamed)

@@ -86,7 +86,7 @@ class WrittenMetric:
         if kind is None or not _has_one_name(kind) or (is_factory and not self.key):
             return Names((), (self.key, f"{self.key}/") if self.is_apart and self.key else None)
         name = self.key or kind.__name__
-        # A vector is logged by its numbers: `name_0`.
+        # A vector is logged number by number, by `name_...`.
         return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))
 
     def array_names(self) -> list[str]:
