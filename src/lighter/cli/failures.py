@@ -20,7 +20,8 @@ def show_failure(error: BaseException, *, whole: bool) -> int:
         shown.stack[:] = _whole(error)
     left_out = 0 if whole else _leave_out(shown, keep_last=not isinstance(error, LighterError))
     print("".join(shown.format()), file=sys.stderr, end="")
-    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
+    # From Python 3.11 on, the notes are part of the formatted exception.
+    if sys.version_info < (3, 11):
         print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
     if left_out:
         print("\n(--traceback shows the frames of Lighter too.)", file=sys.stderr)

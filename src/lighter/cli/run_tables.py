@@ -60,7 +60,8 @@ def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") 
         cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
         table.add_row(*cells, *(" ".join(row["tags"]) for _ in tags))
     wide = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
-    if wide > console.width:  # names break at their slashes before values do anywhere
+    # Names of metrics break at their slashes, before values break anywhere.
+    if wide > console.width:
         for column, head in zip(table.columns[4:], heads, strict=False):
             column.header = head.replace("/", "/\n").replace("::", "::\n")
     console.print(table)
@@ -99,7 +100,8 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
     elif metrics:
         names = ", ".join(curve.name for curve in every) or "none"
         console.print(f"There is no curve of {' or '.join(metrics)}; there is: {names}", highlight=False)
-    if facts.get("error") and not facts.get("signal"):  # of a stop, the signal says it all
+    # Of a run that was stopped, the signal says it all.
+    if facts.get("error") and not facts.get("signal"):
         console.print(f"\n{facts['error']['type']}: {facts['error']['message']}", style="red", highlight=False)
 
 

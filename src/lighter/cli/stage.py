@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _DISK = "The disk cannot be written to."
-_TITLES: dict[type[LighterError], str] = {  # a class before those that it inherits
+# The first that fits counts: a class stands before those that it inherits.
+_TITLES: dict[type[LighterError], str] = {
     WorkerError: "A worker of a dataloader died.",
     ProcessError: "Another process of this run failed.",
     PredictionError: "The prediction cannot be written.",

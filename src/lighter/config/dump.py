@@ -18,13 +18,15 @@ def dump(tree: Node, *, origins: bool = False) -> str:
     # Only the text itself tells in which line the YAML library has put each value.
     problems: list[Problem] = []
     written = yaml.parse(Source("", text), problems)
-    if written is None or problems:  # the tree holds live objects, whose text is anything
+    # A tree with live objects has any text in it.
+    if written is None or problems:
         return text
     lines = text.split("\n")
     starts = sorted({place.line for _, node in written.walk() for place in (node.origin, node.key_origin) if place})
     ends = dict(pairwise([*starts, len(lines)]))
     for leaf, node in zip(_leaves(written), _leaves(tree), strict=True):
-        line = ends[leaf.origin.line] - 1  # a text of several lines ends before the next value
+        # A text of several lines ends before the next value begins.
+        line = ends[leaf.origin.line] - 1
         lines[line - 1] += f"  # {short(node.origin)}"
     return "\n".join(lines)
 

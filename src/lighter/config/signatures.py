@@ -111,7 +111,8 @@ class Signature:
         names = self._names()
         passes_on, free = self._has(Parameter.VAR_KEYWORD), [name for name in names if name not in call.named]
         for key in (key for key in call.named if key not in names):
-            if passes_on:  # to where anything may be taken, or a few names are
+            # What gets `**kwargs` may take anything, or just a few names that are known.
+            if passes_on:
                 close = close_to(key, names, cutoff=0.8) if self.is_strict else None
                 if close:
                     yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
@@ -229,7 +230,8 @@ def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
     if not isinstance(item.annotation, str):
         return item
     try:
-        annotation = eval(item.annotation, dict(scope))  # as typing.get_type_hints does
+        # `typing.get_type_hints` evaluates them so too, and fails for all if one name is missing.
+        annotation = eval(item.annotation, dict(scope))
         return item.replace(annotation=eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation)
     except Exception:  # noqa: BLE001  names that only a type checker has, or anything that they do
         return item.replace(annotation=Parameter.empty)

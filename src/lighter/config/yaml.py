@@ -305,7 +305,8 @@ _CONSTRUCT: dict[str, Any] = {
 }
 
 
-_EXPRESSION = re.compile(r"[\s{\[,](?=[$@%])")  # begins after this, unless it is quoted
+# An expression without quotes begins after one of these.
+_EXPRESSION = re.compile(r"[\s{\[,](?=[$@%])")
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
@@ -321,7 +322,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
-    if error.context == "while scanning an alias":  # the mark is behind the `*`
+    # The mark of this error is behind the `*`.
+    if error.context == "while scanning an alias":
         column -= 1
     # YAML reserves these at the beginning of a text without quotes; a config has them there all the time.
     rest = line[column - 1 :]

@@ -24,7 +24,8 @@ from lighter.files import run_folder as paths
 from lighter.files.storage import normal
 
 _PATIENCE = timedelta(minutes=10)
-_runs = itertools.count()  # each run of a process has the same number in all processes
+# Processes of one job run the same runs, and so a run has the same number in each.
+_runs = itertools.count()
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,8 @@ def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
         raise CheckpointError(f"safetensors has no {error}, which some of these weights are") from error
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    path.chmod(mode)  # safetensors renames a temporary file to it, which others may not read
+    # safetensors renames a temporary file to it, which only its owner may read.
+    path.chmod(mode)
 
 
 def _exists(target: Path) -> ConfigError:

@@ -95,7 +95,8 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
 def _asks_torch(objects: Objects, callback: str, frames: Frames) -> bool:
     # Nothing may be in between: code of the user's that calls torch has its own mistake.
     others = [trace for trace in frames if package_of(trace) != "torch"]
-    calls = others[-1:] == frames[len(others) - 1 : len(others)]  # all of torch's come after it
+    # All frames of torch's come after the callback's.
+    calls = others[-1:] == frames[len(others) - 1 : len(others)]
     is_lightnings = str(objects.called(callback)["_target_"]).partition(".")[0] in LIGHTNING
     return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
 
@@ -167,7 +168,8 @@ def _unlogged(objects: Objects, name: str, callback: str, frames: Frames) -> Pro
     names = sorted(trainer.callback_metrics if trainer is not None else (), key=_rank)
     monitors = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
     written = [path for path in monitors if path.startswith(callback)] or monitors
-    if callback and objects.has(join(callback, "monitor")):  # whose value may be an expression
+    # The value of its `monitor` may be an expression, which equals no name.
+    if callback and objects.has(join(callback, "monitor")):
         written = [join(callback, "monitor")]
     lines = textwrap.wrap(
         f"There is: {', '.join(names) or 'nothing'}.", _WIDEST_LINE, break_long_words=False, break_on_hyphens=False

@@ -17,7 +17,8 @@ from lighter.runs.record import CHECKPOINT_KEY
 log = logging.getLogger("lighter.runs")
 
 FIRST = 100  # losses
-_LOSSES = "losses"  # in a checkpoint of ours: how many of the first losses there were
+# In a checkpoint of ours: how many of the first losses there were.
+_LOSSES = "losses"
 
 
 class FirstLosses(Callback):

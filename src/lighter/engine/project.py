@@ -37,7 +37,8 @@ def importable(config: Config, working_directory: Path) -> Iterator[Path | None]
     # of this run, unless the user's PYTHONPATH says so.
     with import_path.without(config.safe.roots):
         permitted, node = config.safe.project, _project_node(config)
-        if node is not None and _folder(node) != permitted:  # whether it exists or not
+        # Whether the folder exists or not: an untrusted config is not to find out.
+        if node is not None and _folder(node) != permitted:
             message = f"safe mode imports no folder but the one that was permitted, {permitted}"
             raise ConfigError([Problem(message, node.origin, "project")])
         yield _provide(permitted)

@@ -146,7 +146,8 @@ class Runner:
                     unfinished = unfinished_fit(config, options.root, options.name, weights_only=weights_only)
                     resume_plan = locks.enter_context(unfinished)
                 before = resume_plan.folder if resume_plan is not None else None
-                is_new = folder is None and before is None  # otherwise its lock is held already
+                # The lock of a folder that is continued is held already.
+                is_new = folder is None and before is None
                 folder = folder or (go_on_in(before.path) if before is not None else claim_folder(options, config))
                 guard.check(folder.path)
                 if is_new:

@@ -54,7 +54,8 @@ def explained(error: Exception, path: str | None) -> CheckpointError | None:
     """Return what to say of an error that a checkpoint causes; None for any other."""
     if not path:
         return None
-    if isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
+    # This is of a URL; a file was opened, and refused, before.
+    if isinstance(error, pickle.UnpicklingError):
         return refused(path, error)
     if "You restored a checkpoint with current_epoch" in str(error):
         hint = f"Give it more, or begin anew with its weights: model::ckpt_path={path}"

@@ -66,7 +66,8 @@ def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
     written = objects.lookup(path) or {}
     arguments = {key: value for key, value in written.items() if key not in OWN_ARGUMENTS}
     if arguments.get("max_epochs") is None and arguments.get("max_steps") is None:
-        arguments["max_epochs"] = 1000  # Lightning's default, which it would warn of
+        # Lightning's own default, of which it would warn.
+        arguments["max_epochs"] = 1000
     # Lightning's own class, whose defaults write nothing then.
     objects.exchange(path, {**arguments, "_target_": "pytorch_lightning.Trainer", **changes})
     trainer: pl.Trainer = objects.get(path)

@@ -11,7 +11,8 @@ from lighter.config.tree import SEPARATOR, Node, disabled, join
 
 _DONE, _OPEN = 2, 1
 _MOST = 20
-_BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may refer to it
+# These are built when the module is there, and so they may refer to it.
+_BUILT_LATER = ("optimizer", "scheduler")
 
 
 def check_circles(root: Node, problems: list[Problem]) -> None:

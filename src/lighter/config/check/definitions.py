@@ -59,7 +59,8 @@ def hint_of_special(key: object) -> str:
     text = str(key)
     bare = text.strip("_").lower()
     if text not in (bare, "_target_") and bare != "targets" and close_to(bare, ["target"], cutoff=0.8):
-        return "Did you mean `_target_`?"  # without it, what is meant as an object is a dict
+        # Without `_target_`, what is meant as an object is a dict, and no error.
+        return "Did you mean `_target_`?"
     if not (len(text) > 2 and text.startswith("_") and text.endswith("_")) or text in (*SPECIAL, "_base_", "_imports_"):
         return ""
     return _OF_OTHERS.get(text) or closest(text, SPECIAL)

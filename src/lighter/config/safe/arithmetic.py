@@ -66,7 +66,8 @@ class Arithmetic:
         Raise a `RefusedError` for what is not evaluated here, and whatever Python raises, for a division by zero say.
         """
         value = self.value(parse(text))
-        for _ in self.work.leaves(value):  # list in list may be too much for who gets it
+        # Lists that share lists are small here, and may be too much for whoever walks through them.
+        for _ in self.work.leaves(value):
             pass
         return value
 

@@ -22,7 +22,8 @@ from lighter.config.safe.work import NUMBERS, SCALARS, Work, is_array
 BUILTINS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each for each in (abs, float, int, len, list, max, min, range, round, str, sum)
 }
-_LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, however deep
+# What may be in the arguments of these functions, however deep.
+_LEAVES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("abs", "range", "round"), NUMBERS),
     **dict.fromkeys(("float", "int"), (*NUMBERS, str)),
     **dict.fromkeys(("len", "list", "max", "min", "str"), (*SCALARS, range)),
@@ -66,7 +67,8 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
     except RefusedError as error:
         yield error
         return
-    said: set[ast.AST] = set()  # parts of a dotted name, and of what is refused as a whole
+    # Parts of a dotted name, and of what is refused as a whole, are not refused once more.
+    said: set[ast.AST] = set()
     for node in ast.walk(tree):
         if node in said:
             continue

@@ -47,7 +47,8 @@ _DEVICES = ("/dev/null", "/dev/tty")
 _SHARED_MEMORY = "/dev/shm/pym-{}-"  # of multiprocessing's values and arrays
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 
-_allowed: tuple[str, ...] | None = None  # the resolved folders; None while nothing is guarded
+# The folders, links followed; None while nothing is guarded.
+_allowed: tuple[str, ...] | None = None
 _is_installed = False
 
 

@@ -77,7 +77,8 @@ def refused(make: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[tup
     error = _refusal(make, arguments)
     while error is not None:
         key = (isinstance(error, ModuleError) and error.key) or argument_in(without_example(str(error)), arguments)
-        for name in arguments if not key else ():  # the one without which it works
+        # Where no message names it, it is the argument without which the call works.
+        for name in arguments if not key else ():
             if _refusal(make, {other: value for other, value in arguments.items() if other != name}) is None:
                 key = name
                 break

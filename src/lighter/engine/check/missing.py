@@ -68,7 +68,8 @@ def _is_configured(context: Context, path: str, hook: str) -> bool:
     if path != "system":
         return context.argument(path, hook) is not None
     loaders = context.argument(path, "dataloaders")
-    if loaders is None:  # a system without any dataloaders takes them from elsewhere
+    # A system without any dataloaders takes them from elsewhere.
+    if loaders is None:
         return not hook.endswith("_dataloader")
     is_by_mode = isinstance(loaders[1].value, dict)
     return not is_by_mode or context.argument(loaders[0], LOADERS[context.stage]) is not None

@@ -24,7 +24,8 @@ _LOGGED = re.compile(
 _VALUE = re.compile(r"(train|val)/(metrics|loss)/?(|.+)/(?:epoch|step)")
 _NEARLY = 0.85
 _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
-_OF_CHECKPOINTS = ("epoch", "step")  # names that `ModelCheckpoint` finds beside what is logged
+# Names that `ModelCheckpoint` finds beside what is logged.
+_OF_CHECKPOINTS = ("epoch", "step")
 _LOADER = re.compile(r"/dataloader_idx_(\d+)\Z")
 _LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
 

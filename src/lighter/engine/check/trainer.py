@@ -49,7 +49,8 @@ _PACKAGES = {
     "CometLogger": ("comet_ml",),
 }
 _SWITCHES: dict[str, type] = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
-Mistakes = Iterator[tuple[str, str, str]]  # the key of an argument, a message and a hint
+# The key of an argument, a message and a hint.
+Mistakes = Iterator[tuple[str, str, str]]
 
 
 def check_trainer(context: Context) -> None:
@@ -165,7 +166,8 @@ def _check_twice(context: Context) -> None:
         node = context.tree.find(context.followed(path))
         if kind is None or node is None or not is_target(node.value):
             continue
-        is_named = kind.__name__ in ("ModelCheckpoint", "EarlyStopping")  # by their arguments
+        # The states of these two are named by their arguments.
+        is_named = kind.__name__ in ("ModelCheckpoint", "EarlyStopping")
         if not is_named and (_is_callbacks_own(kind, "state_dict") or not _is_callbacks_own(kind, "state_key")):
             continue
         arguments = plain(Node({key: child for key, child in node.value.items() if key != "_target_"}, node.origin))

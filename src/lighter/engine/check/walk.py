@@ -86,7 +86,8 @@ class _Walk:
         if node is None:
             return
         if isinstance(node.value, list) and any(isinstance(item.value, (str, int, float)) for item in node.value):
-            context.filled[path] = "logger"  # `check_trainer` tells which of them are none
+            # `check_trainer` says which of these values are no loggers.
+            context.filled[path] = "logger"
         for logger in map(context.followed, context.items(loggers)):
             if logger in context.targets and folder_argument(context.targets[logger], context.node(logger).value):
                 context.filled[logger] = "save_dir"
