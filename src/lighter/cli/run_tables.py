@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from lighter.config.problems import shortened
 from lighter.files import run_folder as paths
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.compare import Difference, config_values
@@ -182,8 +183,7 @@ def _status(status: str) -> Text:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    return shortened(value if isinstance(value, str) else json.dumps(value), _WIDEST)
 
 
 def _setting(value: object) -> str:

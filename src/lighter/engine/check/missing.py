@@ -50,10 +50,8 @@ def _has(context: Context, path: str, kind: type, hook: str) -> bool:
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(context, path, hook)
     method = inspect.getattr_static(kind, hook, None)
-    bases = (LightningModule, LightningDataModule)
-    if not is_marked(method, "is_missing") and all(
-        method is not inspect.getattr_static(base, hook, None) for base in bases
-    ):
+    of_lightning = [inspect.getattr_static(base, hook, None) for base in (LightningModule, LightningDataModule)]
+    if not is_marked(method, "is_missing") and method not in of_lightning:
         return True
     # A constructor of the user's may set it on the instance, where no class shows it.
     return any(_may_assign(member, hook) for member in members_of_users(kind))
