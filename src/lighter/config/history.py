@@ -85,6 +85,7 @@ def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool
 
 
 def _deleter(step: Step, path: str) -> Origin:
+    """Return where a step says that a value goes, or what holds it is replaced."""
     if step.override is not None:
         return step.override.value.place
     if step.tree is None:

@@ -113,6 +113,7 @@ def _nothing_to_replace(holder: Node, step: str, node: Node, path: str) -> Probl
 def _holder(
     root: Node, steps: list[str], where: Origin, problems: list[Problem], path: str, *, create: bool
 ) -> Node | None:
+    """Return the dict or list that the last step is in; None, and a problem, where none can be made."""
     here = path
     for number, step in enumerate(steps):
         problem = _obstacle(root, step, here, where, create=create)

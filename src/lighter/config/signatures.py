@@ -194,8 +194,8 @@ def signature_of(target: Any) -> Signature | None:
 def _functions(target: Any) -> Iterator[Any]:
     if isinstance(target, functools.partial):
         yield from _functions(target.func)
-    # In the order in which Python calls them.
     elif isinstance(target, type):
+        # in the order in which Python calls them
         for owner, name in ((type(target), "__call__"), (target, "__new__"), (target, "__init__")):
             function = inspect.getattr_static(owner, name, None)
             function = getattr(function, "__func__", function)
@@ -218,6 +218,7 @@ def _is_known(function: Any) -> bool:
 
 
 def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
+    """Return the parameters of a target, those of Lighter's constructor among them, and the classes that have them."""
     # Lighter's own classes pass `**kwargs` on to one another, so that what they take altogether is known.
     has_more = any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values())
     if not has_more or not isinstance(target, type) or "__new__" in vars(target):

@@ -79,7 +79,8 @@ class _UnusableError(Exception):
 
 
 class _Open:
-    # Of a dict or list whose end was not reached yet.
+    """A dict or list whose end was not reached yet."""
+
     def __init__(self, node: Node, first: int, anchor: str | None) -> None:
         self.node, self.first, self.anchor = node, first, anchor
         self.height = 1
@@ -90,7 +91,8 @@ class _Open:
 
 
 class _Anchored:
-    # An alias adds all that is in the tree again, so both are counted before it is copied.
+    """A tree that an alias may repeat, how many values it has, and how deep it is."""
+
     def __init__(self, node: Node, size: int, height: int) -> None:
         self.node, self.size, self.height = node, size, height
 
@@ -210,6 +212,7 @@ class _Reader:
         if anchored is None:
             self.problem("this alias is inside what it repeats", event.start_mark)
             raise _UnusableError
+        # Before it is copied: aliases of aliases may stand for billions of values.
         self.counted(anchored.size, event)
         self.checked_depth(anchored.height, event)
         self.take(anchored.node.copy(), event, anchored.height)

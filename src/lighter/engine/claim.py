@@ -67,6 +67,7 @@ def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
 
 def claim(root: Path, name: str) -> paths.RunFolder:
     """Make a new folder `root/DATE/TIME-NAME`, once for all processes of the run; see `run_folder.claim`."""
+    # Only torchrun keeps such a store, and a single process needs none.
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("WORLD_SIZE", "1") == "1":
         return paths.claim(root, name)
 

@@ -136,6 +136,7 @@ def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
 
 
 def _missing_attribute(error: Exception, frames: Frames) -> tuple[object, str] | None:
+    """Return an object and the name of the attribute that it does not have, if that is the error."""
     if not isinstance(error, AttributeError) or not frames:
         return None
     named = re.search(r"has no attribute '(\w+)'", str(error))

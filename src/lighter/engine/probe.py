@@ -85,6 +85,7 @@ def _on_meta(config: Config, folder: RunFolder) -> Probe:
     for metric in module.modules():  # they look at values
         if isinstance(metric, (Metric, MetricCollection)):
             metric.forward = metric.update = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    # Only to see that the optimizers can be built.
     module.configure_optimizers()
     recorder = StepRecorder(lambda *_: None)
     with recorder.watching(module):

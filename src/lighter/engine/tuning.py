@@ -181,6 +181,7 @@ class _OwnCheckpoints(TorchCheckpointIO):
         super().save_checkpoint(kept, path, storage_options)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        # This process has written it, so it may be loaded whole.
         return super().load_checkpoint(path, map_location, weights_only=False)
 
 

@@ -71,6 +71,7 @@ class Targets:
 
 
 def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
+    """Return message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
     # The import system's own frames, and pydoc's, say nothing of the user's module.
@@ -120,6 +121,7 @@ def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
 
 
 def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool) -> tuple[str, Any]:
+    """Return path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
         # Disabled items are left out before the call, so positions count without them.

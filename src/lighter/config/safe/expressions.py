@@ -152,6 +152,7 @@ class _Interpreter(Arithmetic):
 
 
 def _dotted(node: ast.AST, imports: Mapping[str, str]) -> str | None:
+    """Return the whole name of `np.random.rand`, where `np` is an import; otherwise None."""
     steps: list[str] = []
     while isinstance(node, ast.Attribute):
         steps.insert(0, node.attr)
@@ -181,6 +182,7 @@ def _unknown_name(name: str) -> RefusedError:
 
 
 def _attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
+    """Return `value.name`, and whether it is a method, which can only be called."""
     facts, methods, owner = _known(value)
     if name in facts.split():
         return getattr(value, name), False
@@ -201,6 +203,7 @@ def _attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
 
 
 def _known(value: Any) -> tuple[str, str, type]:
+    """Return what may be read of a value, what may be called, and the class whose methods are called."""
     kind = type(value)
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and kind in (torch.Tensor, torch.nn.Parameter):

@@ -52,6 +52,7 @@ def check_constructors(context: Context) -> None:
 
 
 def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return a function that makes an object from the known values; None if the class cannot be asked."""
     unknown = {key for key, value in values.items() if not is_known(value)}
     stand_ins: dict[str, Any] = {}
     is_lightnings = ".callbacks." in target.__module__ and target.__module__.startswith(_LIGHTNING)

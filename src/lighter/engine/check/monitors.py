@@ -114,7 +114,8 @@ def class_names(target: object) -> list[str]:
 
 
 def _wrong(context: Context, name: str) -> tuple[str, str] | None:
-    # None where something may log it: a false alarm would stop a run that works.
+    """Return why nothing logs a name, and what to do; None where something may."""
+    # A false alarm would stop a run that works.
     if name.startswith("test/"):
         return ": `fit` runs train and val", ""
     if not _LOGGED.fullmatch(name):

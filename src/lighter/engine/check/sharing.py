@@ -27,6 +27,7 @@ def check_sharing(context: Context) -> None:
 
 
 def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the path of each metric that a value has, and of the reference that leads to it, if one does."""
     ahead: list[tuple[str, str | None]] = [(path, None)]
     seen: set[str] = set()  # references may go round in a circle
     while ahead:
