@@ -67,7 +67,7 @@ def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     # Only classes of these packages are known to ask `isinstance`; others may convert what they are given.
     is_ours = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
     takes_instances_only = is_ours and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
-    return not (takes_instances_only or kind is _CALLABLE) or is_instance(value, kind)
+    return not (takes_instances_only or kind is _CALLABLE) or _is_instance(value, kind)
 
 
 def _bare(word: str) -> str:
@@ -86,13 +86,13 @@ def _fits_number(value: object, kind: type) -> bool:
 
 def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if not isinstance(value, list):
-        return is_instance(value, kind)
+        return _is_instance(value, kind)
     if kind is not tuple or not args or args[1:] == (Ellipsis,):
         return not args or all(fits(item, args[0]) for item in value)
     return len(value) == len(args) and all(map(fits, value, args))
 
 
-def is_instance(value: object, kind: Any) -> bool:
+def _is_instance(value: object, kind: type) -> bool:
     # Some protocols and generic aliases cannot be asked: then it may be.
     try:
         return isinstance(value, kind)

@@ -10,7 +10,7 @@ from enum import Enum
 from inspect import Parameter
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from lighter.config.annotations import UNIONS, is_instance
+from lighter.config.annotations import UNIONS
 from lighter.config.signatures import BY_POSITION, signature_of
 
 _LISTS = (list, Sequence, Iterable, Collection)
@@ -72,7 +72,10 @@ def _accepts(value: object, option: Any) -> bool:
         return True
     if origin is Literal:
         return value in get_args(option)
-    if not is_instance(value, origin or option):
-        return False
+    try:
+        is_instance = isinstance(value, origin or option)
+    except TypeError:  # it cannot be asked
+        return True
     args = get_args(option)
-    return not (isinstance(value, list) and args) or all(_accepts(item, args[0]) for item in value)
+    inside = value if is_instance and isinstance(value, list) and args else ()
+    return is_instance and all(_accepts(item, args[0]) for item in inside)

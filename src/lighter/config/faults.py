@@ -121,17 +121,16 @@ def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
     return bool(starts) and all(package_of(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
 
 
-def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
+def is_refusal(error: BaseException, frames: Sequence[TracebackType]) -> bool:
     """Return whether a library refuses its arguments: the frames have none of the user's code."""
-    traces = [*frames]
-    if not all(package_of(trace) in KNOWN for trace in traces):
+    if not all(package_of(trace) in KNOWN for trace in frames):
         return False
-    if traces and package_of(traces[-1]) in LIGHTNING:
+    if frames and package_of(frames[-1]) in LIGHTNING:
         # Lightning raises ImportError for an extra that is not installed.
         refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)
         return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
     # torch's layers raise it for a size of -1, say
-    is_of_layer = any(module_of(trace).startswith("torch.nn.modules.") for trace in traces)
+    is_of_layer = any(module_of(trace).startswith("torch.nn.modules.") for trace in frames)
     return isinstance(error, _REFUSALS) or (type(error) is RuntimeError and is_of_layer)
 
 
