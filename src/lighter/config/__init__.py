@@ -46,7 +46,7 @@ class Config:
     @property
     def module_section(self) -> str:
         """`model`, or `system`, which has its own dataloaders and so no `data` beside it."""
-        return "system" if self.merged.find("system") is not None else "model"
+        return "system" if self.merged.child("system") is not None else "model"
 
     @property
     def seed(self) -> int:

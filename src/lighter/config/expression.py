@@ -42,7 +42,7 @@ def absolute(path: str, text: str) -> str:
 
 
 def absolute_if_any(path: str, text: str) -> str:
-    """Return the same; empty where a reference goes up beyond the top, which the first tier of the check reports."""
+    """Return what `absolute` does; empty where a reference goes up beyond the top, which the check reports."""
     with suppress(ValueError):
         return absolute(path, text)
     return ""
