@@ -23,6 +23,7 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import evaluate
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.work import Work
+from lighter.config.suggestions import find_step
 from lighter.config.tree import MODES, SEPARATOR, SPECIAL, Node, disabled, is_reference, is_target, join
 from lighter.errors import ConfigError
 from lighter.processes.signals import Stopped
@@ -123,12 +124,9 @@ class Objects(PlainDefinitions):
 
     def problem(self, message: str, path: str, hint: str = "", *, at_key: bool = False) -> Problem:
         """Return a problem that shows where a value (or its key) stands, or else the nearest thing around it."""
-        here = path
-        while here and self.tree.find(here) is None:
-            here = here.rpartition(SEPARATOR)[0]
-        node = self.tree.find(here) if here else None
-        origin = None if node is None else node.place if at_key and here == path else node.origin
-        return Problem(message, origin, path, hint)
+        here, node = find_step(self.tree, path)
+        origin = node.place if at_key and here == path else node.origin
+        return Problem(message, origin if here else None, path, hint)
 
     def written_at(self, path: str, value: str) -> str:
         """Return the first path, at or below a path, at which a value is written; without one, the path itself."""

@@ -14,6 +14,7 @@ _RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 
 
 def find_step(root: Node, target: str) -> tuple[str, Node]:
+    """Return the path of the last step that is there, as far as a path leads, and its node."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)

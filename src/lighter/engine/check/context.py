@@ -11,7 +11,8 @@ from lighter.base import BaseModule
 from lighter.config.check.calls import plain
 from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.references import followed
-from lighter.config.tree import SEPARATOR, Node, disabled, is_target, join
+from lighter.config.suggestions import find_step
+from lighter.config.tree import Node, disabled, is_target, join
 
 _LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
 
@@ -92,14 +93,11 @@ class Context:
 
     def problem(self, message: str, path: str, hint: str = "", severity: str = ERROR, *, at_key: bool = False) -> None:
         """Add a problem about the value at a path, or else about the nearest thing around it."""
-        here = path
-        while here and self.tree.find(here) is None:
-            here = here.rpartition(SEPARATOR)[0]
-        node = self.tree.find(here)
-        origin = node.origin if node is not None and here else None
-        if node is not None and is_target(node.value):
+        here, node = find_step(self.tree, path)
+        origin = node.origin if here else None
+        if is_target(node.value):
             origin = node.value["_target_"].origin
-        if node is not None and at_key and here == path:
+        if at_key and here == path:
             origin = node.key_origin or origin
         self.problems.append(Problem(message, origin, path, hint, severity))
 
