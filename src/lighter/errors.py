@@ -88,7 +88,8 @@ class SafeModeError(StorageError):
     exit_code = 2
 
     def __str__(self) -> str:
-        return str(self.args[0])  # and not what an OSError makes of a file's name that is added later
+        # An OSError would make its own text of the name of a file that is added later.
+        return str(self.args[0])
 
 
 class NonFiniteError(LighterError):

@@ -25,7 +25,8 @@ from lighter.errors import ModuleTypeError
 
 _SPELLINGS = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 _COUNTERPARTS = {**_SPELLINGS, **{name: other for other, name in _SPELLINGS.items()}}
-_DISTRIBUTIONS = ("lightning", "pytorch-lightning", "lightning-fabric")  # the third may be part of the second
+# The third may be part of the second.
+_DISTRIBUTIONS = ("lightning", "pytorch-lightning", "lightning-fabric")
 _SAVING = tuple(f"{package}.core.saving" for package in ("lightning.pytorch", "pytorch_lightning"))
 _INHERITED = "LIGHTER_LIGHTNING_ALIAS"  # read by `lighter/__init__.py`
 
@@ -37,7 +38,8 @@ def install() -> None:
     for name in _SAVING:
         if name in sys.modules:
             _allow_instantiators(sys.modules[name])
-    if _INHERITED not in os.environ:  # a spawned worker or rank imports the user's modules before it calls anything
+    # A spawned worker or rank imports the user's modules before it calls anything.
+    if _INHERITED not in os.environ:
         os.environ[_INHERITED] = "1"
 
 
@@ -58,11 +60,7 @@ def refusal(kind: type) -> tuple[str, str] | None:
 
 
 def refuse_second_copies(objects: Iterable[object]) -> None:
-    """See that nothing is of a copy of Lightning that Lighter does not use.
-
-    Raises:
-        ModuleTypeError: something is.
-    """
+    """Raise a `ModuleTypeError` if something is of a copy of Lightning that Lighter does not use."""
     for each in objects:
         wrong = refusal(type(each))
         if wrong is not None:
@@ -81,13 +79,11 @@ def _second_copy(kind: type, package: str, used: str) -> tuple[str, str]:
 
 
 def _package(name: str) -> str:
-    """Return the package of Lightning that a dotted name is of; an empty text for other names."""
     return next((package for package in _COUNTERPARTS if name == package or name.startswith(f"{package}.")), "")
 
 
 @cache
 def _versions() -> dict[str, str]:
-    """Return the versions of Lightning's distributions, of those that are installed."""
     from importlib import metadata  # as slow as the rest of `import lighter`
 
     versions = {}
@@ -100,20 +96,21 @@ def _versions() -> dict[str, str]:
 
 
 def _is_loaded(package: str) -> bool:
-    """Return whether a package is there as itself, and not as another name of its counterpart."""
+    # As itself, and not as another name of its counterpart.
     module = sys.modules.get(package)
     return module is not None and module.__name__ == package
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of one package under the names of the other, once that one is loaded."""
-
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package = _package(fullname)
         if fullname in _SAVING and _is_loaded(package):
-            return _spec_of_saving(fullname, path)
+            spec = PathFinder.find_spec(fullname, path)
+            if spec is not None and isinstance(spec.loader, SourceFileLoader):
+                spec.loader = _SavingLoader(fullname, spec.loader.path)
+            return spec
         if not package or _is_loaded(package) or not _is_loaded(_COUNTERPARTS[package]):
             return None
         if len(set(_versions().values())) > 1:
@@ -128,8 +125,6 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Hands over a module that has a name of its own."""
-
     def __init__(self, name: str) -> None:
         self._name = name
         self._spec: ModuleSpec | None = None
@@ -140,40 +135,29 @@ class _Loader(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module back its own spec, which the import system has exchanged."""
+        # The import system has exchanged it for that of the other name.
         module.__spec__ = self._spec
         if self._name in _COUNTERPARTS:
             _alias_loggers(self._name)
 
 
 class _SavingLoader(SourceFileLoader):
-    """Loads Lightning's module that loads checkpoints."""
-
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         _allow_instantiators(module)
 
 
-def _spec_of_saving(fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    spec = PathFinder.find_spec(fullname, path)
-    if spec is not None and isinstance(spec.loader, SourceFileLoader):
-        spec.loader = _SavingLoader(fullname, spec.loader.path)
-    return spec
-
-
 def _allow_instantiators(saving: ModuleType) -> None:
-    """Let `load_from_checkpoint` take checkpoints of a `LightningCLI` of either package.
-
-    Private: a checkpoint names the function that makes the module, and `pytorch_lightning` has its own name twice in
-    the list of those that it allows, as the two packages are made from one source by replacing one name by the other.
-    """
+    """Let `load_from_checkpoint` take checkpoints of a `LightningCLI` of either package."""
+    # Private: a checkpoint names the function that makes the module, and `pytorch_lightning` has its own name twice in
+    # the list of those that it allows, as the two packages are made from one source by replacing one name by the other.
     allowed = getattr(saving, "_ALLOWED_INSTANTIATORS", None)  # since Lightning 2.6.2
     if isinstance(allowed, set):
         allowed.update(f"{package}.cli.instantiate_module" for package in ("lightning.pytorch", "pytorch_lightning"))
 
 
 def _alias_loggers(package: str) -> None:
-    """Let `logging.getLogger("lightning.pytorch...")` be the loggers that the modules use under their own names."""
+    # Who silences `lightning.pytorch` means the loggers that the modules use under their own names.
     known = logging.Logger.manager.loggerDict
     for name, logger in list(known.items()):
         if isinstance(logger, logging.Logger) and _package(name) == package:

@@ -20,10 +20,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lighter.cli.check import found_in
-from lighter.config.problems import ERROR
+from lighter.cli.check import tiers
+from lighter.config.problems import ERROR, Problem, in_order
 
 HERE = Path(__file__).parent
+
+
+def found_in(inputs: list[str], stage: str | None, *, shape: bool = False) -> list[Problem]:
+    return in_order([problem for of_tier in tiers(inputs, stage, shape=shape) for problem in of_tier])
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def message_of(case: Case, folder: Path) -> str:
     for name in ("good.yaml", "system.yaml"):
         shutil.copy(HERE / "bad" / name, folder)
     case.write(folder)
-    problems = found_in(case.inputs, case.then.removeprefix("check ") or None, shape=False)
+    problems = found_in(case.inputs, case.then.removeprefix("check ") or None)
     assert all(len(str(problem).splitlines()) <= 15 for problem in problems)
     assert "warning" in case.name or any(problem.severity == ERROR for problem in problems)
     return "\n\n".join(map(str, problems)).replace(str(folder), "FOLDER").replace(str(HERE), "HERE")

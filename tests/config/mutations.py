@@ -19,13 +19,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lighter.cli.check import found_in
 from lighter.config import load_merged
 from lighter.config.problems import ERROR
 from lighter.config.yaml import dump
 from lighter.engine.runner import Runner
 from lighter.errors import ConfigError, LighterError
 from lighter.processes.signals import Stopped
+from tests.config.corpus import found_in
 
 HERE = Path(__file__).parent
 BASES = (HERE / "bad" / "good.yaml", HERE / "bad" / "system.yaml")
@@ -138,7 +138,7 @@ def outcome(config: dict[str, Any], name: str = "mutated.yaml") -> Outcome:
     if isinstance(trainer, dict):
         config = {**config, "trainer": {**SHORT, **trainer}}
     Path(name).write_text(dump(config), encoding="utf-8")
-    refused = any(problem.severity == ERROR for problem in found_in([name], "fit", shape=False))
+    refused = any(problem.severity == ERROR for problem in found_in([name], "fit"))
     failure: BaseException | None = None
     try:
         Runner().run("fit", [name])

@@ -42,4 +42,4 @@ def test_there_are_cases_and_each_has_a_name_of_its_own() -> None:
 def test_what_the_bad_inputs_begin_with_is_good(own_place: Path) -> None:
     for name in ("good.yaml", "system.yaml"):
         (own_place / name).write_text((corpus.HERE / "bad" / name).read_text())
-        assert corpus.found_in([name], None, shape=False) == []
+        assert corpus.found_in([name], None) == []

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from lighter import Runner
-from lighter.cli.check import as_data, found_in
+from lighter.cli.check import as_data
 from lighter.config.yaml import dump
 from lighter.errors import ConfigError
+from tests.config.corpus import found_in
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("config.yaml"))
@@ -153,7 +154,7 @@ def problems_with(own_place: Path) -> Any:
         imports = "_imports_: {x: math}\n"
         free = f"vars: {{kind: $dict, list: [1], made: {text}}}\n".replace("HERE", CALLABLES)
         (own_place / "c.yaml").write_text(f"_base_: {GOOD}\n{imports}{free}")
-        return [str(problem) for problem in found_in(["c.yaml"], None, shape=False)]
+        return [str(problem) for problem in found_in(["c.yaml"], None)]
 
     return problems_with
 
@@ -172,7 +173,7 @@ def test_no_false_alarm_for_any_kind_of_annotation(problems_with: Any, name: str
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize("stage", [None, "fit", "validate", "test", "predict"])
 def test_no_false_alarm_for_an_example(config: Path, stage: str | None) -> None:
-    problems = found_in([str(config)], stage, shape=False)
+    problems = found_in([str(config)], stage)
     assert not [problem for problem in problems if "needs a dataloader" not in problem.message]
     assert stage == "predict" or not problems
 
@@ -186,7 +187,7 @@ def test_no_false_alarm_for_what_is_completed_where_it_is_copied_to(own_place: P
         "  step: {_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}\n"
         "model: {=optimizer: ['%vars::sgd', '%vars::adam'], scheduler: ['@vars::step', null]}\n"
     )
-    assert found_in(["c.yaml"], None, shape=False) == []
+    assert found_in(["c.yaml"], None) == []
 
 
 CHECKPOINT = "{_target_: pytorch_lightning.callbacks.ModelCheckpoint, %s}"
@@ -229,7 +230,7 @@ LEGAL = {
 def test_no_false_alarm_for_what_is_legal(own_place: Path, text: str) -> None:
     (own_place / "system.yaml").write_text((ROOT / "tests/config/bad/system.yaml").read_text())
     (own_place / "config.yaml").write_text(f"_base_: system.yaml\n{text}")
-    assert found_in(["config.yaml"], "fit", shape=False) == []
+    assert found_in(["config.yaml"], "fit") == []
 
 
 @pytest.mark.parametrize("argument", ["_target_: tests.jobs.ForwardClassifier, model", "_target_: HERE.Own, network"])
@@ -240,7 +241,7 @@ def test_what_a_users_class_logs_is_not_known(own_place: Path, argument: str) ->
     module = f"{{{made}: {{_target_: tests.jobs.mlp}}, optimizer: {{_target_: torch.optim.Adam}}}}"
     monitor = CHECKPOINT % "monitor: val/metrics/dice/epoch, mode: max"
     (own_place / "config.yaml").write_text(f"_base_: good.yaml\n=model: {module}\ntrainer: {{callbacks: [{monitor}]}}")
-    assert found_in(["config.yaml"], "fit", shape=False) == []
+    assert found_in(["config.yaml"], "fit") == []
 
 
 def test_the_first_tier_imports_nothing_and_runs_nothing(own_place: Path) -> None:
@@ -274,7 +275,7 @@ def test_the_second_tier_builds_nothing(own_place: Path) -> None:
         "model: {_target_: built_nothing.Net, a: {_target_: built_nothing.explode}, b: '$1 / 0'}\n"
         "data: {_target_: built_nothing.explode}\n"
     )
-    assert found_in(["c.yaml"], None, shape=False) == []
+    assert found_in(["c.yaml"], None) == []
     assert not (own_place / "outputs").exists()
 
 
@@ -329,4 +330,4 @@ def test_python_dicts_have_no_place(config: dict[str, Any]) -> None:
 
 def test_a_dumped_config_of_the_tests_is_good(config: dict[str, Any], own_place: Path) -> None:
     (own_place / "c.yaml").write_text(dump(config))
-    assert found_in(["c.yaml"], None, shape=False) == []
+    assert found_in(["c.yaml"], None) == []

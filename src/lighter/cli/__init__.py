@@ -21,6 +21,7 @@ from lighter.cli.tune import tune
 from lighter.cli.why import why
 from lighter.processes.signals import stop_signals
 
+# Options may be written with `-` in place of `_`, as they are elsewhere.
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 
 
@@ -37,6 +38,7 @@ def cli() -> None:
     """
     from lighter import lightning_alias
 
+    # Before any command imports Lightning.
     lightning_alias.install()
 
 

@@ -34,7 +34,6 @@ def check(**options: Any) -> None:
 
 
 def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, Any]) -> int:
-    """Check, print the problems, and return the exit code."""
     from lighter.config.check.sections import STAGES
     from lighter.config.problems import ERROR, closest, in_order
     from lighter.errors import ConfigError
@@ -52,7 +51,7 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
         print(error, file=sys.stderr)
         return WRONG
     problems: list[Problem] = []
-    for of_tier in _tiers(inputs, stage, shape=shape, safe=safe):
+    for of_tier in tiers(inputs, stage, shape=shape, safe=safe):
         if of_tier and not as_json:
             before, more = ("\n", " more") if problems else ("", "")
             print(f"{before}{title(of_tier, more)}\n\n" + "\n\n".join(map(str, of_tier)), file=sys.stderr, flush=True)
@@ -71,27 +70,19 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
     return 0
 
 
-def found_in(inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None) -> list[Problem]:
-    """Return the problems of both tiers, in the order of the files; with `shape`, of the first only."""
-    from lighter.config.problems import in_order
-
-    return in_order([problem for of_tier in _tiers(inputs, stage, shape=shape, safe=safe) for problem in of_tier])
-
-
-def _tiers(
-    inputs: Sequence[str], stage: str | None, *, shape: bool, safe: SafeMode | None = None
+def tiers(
+    inputs: Sequence[str], stage: str | None, *, shape: bool = False, safe: SafeMode | None = None
 ) -> Iterator[list[Problem]]:
-    """Yield the problems of the first tier, which are known at once, then those of the second, after all is imported.
-
-    Of an untrusted config nothing is imported unless the first tier finds no problem.
-    """
+    """Yield the problems of each tier, in the order of the files; with `shape`, of the first only."""
     from lighter.config import examine
     from lighter.config.problems import in_order
     from lighter.errors import ConfigError
     from lighter.processes.garbage_collection import without_collections
 
+    # The first tier is known at once; the second takes seconds, as it imports all targets.
     config, problems = examine(inputs, safe)
     yield in_order(problems)
+    # Of an untrusted config nothing is imported unless the first tier finds no problem.
     if config is None or shape or (config.safe is not None and problems):
         return
     try:
@@ -109,7 +100,6 @@ def _tiers(
 
 
 def title(problems: Sequence[Problem], more: str = "") -> str:
-    """Say how many errors and warnings there are."""
     from lighter.config.problems import ERROR
 
     errors = sum(problem.severity == ERROR for problem in problems)

@@ -20,7 +20,8 @@ def show_failure(error: BaseException, *, whole: bool) -> int:
         shown.stack[:] = _whole(error)
     left_out = 0 if whole else _leave_out(shown, keep_last=not isinstance(error, LighterError))
     print("".join(shown.format()), file=sys.stderr, end="")
-    if sys.version_info < (3, 11):  # from 3.11 on, the notes are part of the above
+    # From Python 3.11 on, the notes are part of the formatted exception.
+    if sys.version_info < (3, 11):
         print("\n".join(getattr(error, "__notes__", [])), file=sys.stderr)
     if left_out:
         print("\n(--traceback shows the frames of Lighter too.)", file=sys.stderr)
@@ -28,7 +29,6 @@ def show_failure(error: BaseException, *, whole: bool) -> int:
 
 
 def _whole(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of an error, with those that were cut from its traceback."""
     frames, cut = traceback.extract_tb(error.__traceback__), traceback.extract_tb(cut_from(error))
     same = 0
     while same < min(len(frames), len(cut)) and frames[-1 - same] == cut[-1 - same]:
@@ -37,7 +37,6 @@ def _whole(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
-    """Take hidden frames out of a traceback and of those of its causes, and return how many."""
     click = find_spec("click")
     folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
     hidden = tuple(f"{folder}{os.sep}" for folder in folders)

@@ -55,7 +55,6 @@ def safe_mode(options: Mapping[str, Any]) -> SafeMode | None:
 
 
 def disk_path(text: str) -> Path:
-    """Take the value of an option as a path on a disk."""
     if is_remote(text):
         raise click.BadParameter(f"this is read and written on a disk; {text} is in another storage")
     return Path(normal(text))

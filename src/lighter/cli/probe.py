@@ -20,7 +20,6 @@ _WIDTH = 160  # of a table that no terminal shows
 
 
 def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool = False) -> int:
-    """Run the step, print the table, and return the exit code."""
     from pytorch_lightning import seed_everything
 
     from lighter.engine.probe import probe

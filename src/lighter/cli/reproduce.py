@@ -41,6 +41,7 @@ def reproduce(
     with mistakes_shown():
         recorded = trusted(read_run(find_run(run, root).path))
         if verify:
+            # Fails now where there are too few losses to compare, and not after the run.
             rerun.losses_of(recorded, verify)
         say(f"{recorded.id}, again")
         with rerun.code_of(recorded, root, say) as (cwd, checkout):
@@ -63,4 +64,5 @@ def reproduce(
     say(f"run         {repeated.folder.path}")
     if verify and not verdicts:
         say(f"fewer than {verify} steps were taken, so their losses cannot be compared")
+    # An empty verdict says that the losses are the same; any other, or none, is a failure.
     raise SystemExit(code or int(bool(verify) and verdicts != [""]))

@@ -35,7 +35,7 @@ def show(stage: str, outcome: Outcome) -> None:
 
 
 def _values(stage: str, outcome: Outcome) -> dict[str, float]:
-    """Return the last epoch's values, losses first; those of single steps and of the optimizer are in the log."""
+    # Values of single steps and of the optimizer are in the log.
     hidden = tuple(f"{mode}/optimizer/" for mode in _MODES[stage])
     kept = {
         n: v
@@ -46,7 +46,6 @@ def _values(stage: str, outcome: Outcome) -> dict[str, float]:
 
 
 def _places(outcome: Outcome) -> list[tuple[str, Any]]:
-    """Return the run's folder, and in it what a person wants to open next."""
     folder = outcome.folder
     known = {*paths.OF_EVERY_RUN, paths.LOSSES, "hparams.yaml", paths.METRICS}
     places: list[tuple[str, Any]] = [("run", folder.path)]
@@ -57,10 +56,10 @@ def _places(outcome: Outcome) -> list[tuple[str, Any]]:
     places += [("arrays", _with_count(path)) for path in [folder.arrays] if path.is_dir()]
     places += [("predictions", _with_count(path)) for path in sorted(folder.predictions.glob("*")) if path.is_dir()]
     places += [("checkpoint", path) for path in sorted(folder.checkpoints.glob("*.ckpt"))]
+    # No more than fits beside the values: a run may have hundreds of checkpoints.
     return places[:12]
 
 
 def _with_count(folder: Path) -> str:
-    """Show a folder and how many files are in it: a task may have written none."""
     count = sum(path.is_file() for path in folder.rglob("*"))
     return f"{folder} ({count} file{'s' * (count != 1)})"

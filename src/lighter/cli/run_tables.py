@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from lighter.config.problems import shortened
 from lighter.files import run_folder as paths
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.compare import Difference, config_values
@@ -29,22 +30,20 @@ Row = Mapping[str, Any]
 
 
 def print_json(data: object) -> None:
-    """Print for programs."""
     print(json.dumps(data, indent=1))
 
 
 def public(row: Row) -> dict[str, Any]:
-    """Return a summary without the facts that only tell whether its process still runs."""
+    """Return a summary for programs."""
+    # Process and start time only tell whether it still runs, which the status says.
     return {key: value for key, value in row.items() if key not in ("pid", "process_started")}
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
     print(text, flush=True)
 
 
 def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") -> None:
-    """Print a table of runs."""
     shown = rows[: options["limit"] or None]
     console = Console(markup=False)
     if not shown:
@@ -62,7 +61,8 @@ def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") 
         cells = [row["id"], row["stage"] or "", _status(row["status"]), duration(row["seconds"]), *values]
         table.add_row(*cells, *(" ".join(row["tags"]) for _ in tags))
     wide = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
-    if wide > console.width:  # names break at their slashes before values do anywhere
+    # Names of metrics break at their slashes, before values break anywhere.
+    if wide > console.width:
         for column, head in zip(table.columns[4:], heads, strict=False):
             column.header = head.replace("/", "/\n").replace("::", "::\n")
     console.print(table)
@@ -73,14 +73,13 @@ def print_rows(rows: Sequence[Row], options: Mapping[str, Any], note: str = "") 
 
 
 def _usual_metrics(rows: Sequence[Row]) -> list[str]:
-    """Return the metrics that most of the runs have, those of validation and test before others."""
     counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
+    # Values of validation and test say more than those of training.
     order = sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
     return order[:_MOST_METRICS]
 
 
 def print_run(run: Run, metrics: Sequence[str]) -> None:
-    """Print all about one run."""
     console, facts = Console(markup=False), run.facts
     table = _table("", "", header=False)
     for name, value in _overview(run):
@@ -102,12 +101,12 @@ def print_run(run: Run, metrics: Sequence[str]) -> None:
     elif metrics:
         names = ", ".join(curve.name for curve in every) or "none"
         console.print(f"There is no curve of {' or '.join(metrics)}; there is: {names}", highlight=False)
-    if facts.get("error") and not facts.get("signal"):  # of a stop, the signal says it all
+    # Of a run that was stopped, the signal says it all.
+    if facts.get("error") and not facts.get("signal"):
         console.print(f"\n{facts['error']['type']}: {facts['error']['message']}", style="red", highlight=False)
 
 
 def print_differences(differences: Sequence[Difference], first: str, second: str) -> None:
-    """Print a table of differences."""
     console = Console(markup=False)
     if not differences:
         console.print("They differ in nothing that is on record.")
@@ -123,7 +122,6 @@ def print_differences(differences: Sequence[Difference], first: str, second: str
 
 
 def _overview(run: Run) -> Iterator[tuple[str, str | Text]]:
-    """Yield the facts about a run that are known, each with its name."""
     facts = run.facts
     source, progress = facts.get("source") or {}, facts.get("progress") or {}
     starts = [*facts["starts"], {**facts, "status": run.status}] if facts.get("starts") else []
@@ -185,8 +183,7 @@ def _status(status: str) -> Text:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    return shortened(value if isinstance(value, str) else json.dumps(value), _WIDEST)
 
 
 def _setting(value: object) -> str:

@@ -25,6 +25,8 @@ def show(inputs: tuple[str, ...], origins: bool, resolve: bool) -> None:
     with mistakes_shown():
         merged = load_merged(inputs)
         folder = project_folder(Config(merged, merged), Path.cwd())
+        # A marker file in the working directory counts as `project:`; from elsewhere the config runs with the same
+        # folder.
         if folder is not None:
             written = merged.child("project")
             merged.value["project"] = Node(str(folder), written.origin if written else Origin(Source("__lighter__.py")))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _DISK = "The disk cannot be written to."
-_TITLES: dict[type[LighterError], str] = {  # a class before those that it inherits
+# The first that fits counts: a class stands before those that it inherits.
+_TITLES: dict[type[LighterError], str] = {
     WorkerError: "A worker of a dataloader died.",
     ProcessError: "Another process of this run failed.",
     PredictionError: "The prediction cannot be written.",
@@ -70,12 +71,12 @@ def run_and_show(stage: str, execute: Callable[[], Outcome], *, traceback: bool 
 
 
 def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
-    """Call a function, and return 0, or print what went wrong and return the code for that."""
     try:
         with _messages_shown(), stop_signals():
             action()
     except LighterError as error:
-        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):  # some code of the user's is in it
+        # A failure with code of the user's in it is shown with its frames.
+        if error.exit_code == 1 and (traceback or isinstance(error, ModuleError)):
             return show_failure(error, whole=traceback)
         # all processes have the first; of the second, the one that failed has said more
         if is_rank_zero() or not isinstance(error, (StorageError, ProcessError)):
@@ -88,7 +89,8 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         is_of_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-        if isinstance(error, OSError) and is_of_disk and not traceback:  # a logger, say, did not expect it
+        # Code that expects no full disk, a logger say, lets the error through.
+        if isinstance(error, OSError) and is_of_disk and not traceback:
             what = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
             print(f"{_DISK}\n\n{what}\n\n(--traceback shows by whom.)", file=sys.stderr)
             return 1
@@ -98,11 +100,13 @@ def exit_code(action: Callable[[], None], *, traceback: bool = False) -> int:
 
 @contextmanager
 def _messages_shown() -> Iterator[None]:
-    """Show the messages of Lighter on the terminal too; of several processes, those of the first."""
     handler = logging.StreamHandler()
+    # Of several processes, those of the first.
     first = is_rank_zero()
     # failures are shown by the caller; a message from before there is a run's log is repeated in it, and shown once
-    handler.addFilter(lambda record: first and _is_shown(record) and not hasattr(record, "shown"))
+    loggers = ("lighter.check", "lighter.runs")
+    handler.addFilter(lambda record: first and not hasattr(record, "shown"))
+    handler.addFilter(lambda record: record.levelno in (logging.INFO, logging.WARNING) or record.name in loggers)
     logger = logging.getLogger("lighter")
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -112,7 +116,3 @@ def _messages_shown() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def _is_shown(record: logging.LogRecord) -> bool:
-    return record.levelno in (logging.INFO, logging.WARNING) or record.name in ("lighter.check", "lighter.runs")

@@ -73,5 +73,6 @@ def _run(stage: str, options: dict[str, Any]) -> None:
     inputs, traceback = options.pop("inputs"), options.pop("traceback")
     if not inputs and options.get("resume") is None:
         raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
+    # An option that is not given leaves the default to the runner.
     chosen = {key: value for key, value in options.items() if value is not None}
     raise SystemExit(run_stage(stage, list(inputs), chosen, traceback=traceback))

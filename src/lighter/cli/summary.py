@@ -36,7 +36,6 @@ def summary(inputs: tuple[str, ...], depth: int, traceback: bool) -> None:
 
 
 def _show(result: Summary, depth: int) -> None:
-    """Print the table and the totals."""
     from rich.console import Console
     from rich.table import Table
 
@@ -49,8 +48,10 @@ def _show(result: Summary, depth: int) -> None:
         if (layer.calls or layer.parameters) and (not depth or layer.depth <= depth):
             table.add_row(*_row(layer))
     total = result.total
-    leaves = sum(layer.output_bytes for layer in result.layers if _is_leaf(layer, result.layers))
-    console = Console(width=_WIDTH, highlight=False)  # a wide table is cut by the terminal, not by us
+    holders = {layer.name.rpartition(".")[0] for layer in result.layers}
+    leaves = sum(layer.output_bytes for layer in result.layers if layer.name not in holders)
+    # A wide table is cut by the terminal, not by us.
+    console = Console(width=_WIDTH, highlight=False)
     console.print(f"batch       {_shapes(result.batch)} on {result.device}\n")
     console.print(table)
     console.print()
@@ -78,10 +79,6 @@ def _row(layer: Layer) -> tuple[str, ...]:
         _bytes(layer.parameter_bytes),
         _bytes(layer.output_bytes),
     )
-
-
-def _is_leaf(layer: Layer, layers: list[Layer]) -> bool:
-    return not any(other.name.startswith(f"{layer.name}.") for other in layers)
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:

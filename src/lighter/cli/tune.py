@@ -35,6 +35,7 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **
     """
     from lighter.cli.stage import exit_code
 
+    # Lightning takes None for never.
     options["early_stop_threshold"] = early_stop_threshold or None
     raise SystemExit(exit_code(lambda: _find_lr(inputs, options), traceback=traceback))
 

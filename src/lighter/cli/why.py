@@ -24,6 +24,7 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
     from lighter.config.history import history
 
     with mistakes_shown():
+        # Copies may refer to each other in a circle.
         seen: set[str] = set()
         while key and key not in seen:
             seen.add(key)
@@ -35,7 +36,6 @@ def why(key: str, inputs: tuple[str, ...]) -> None:
 
 
 def _lines(key: str, events: Sequence[Event]) -> Iterator[str]:
-    """Yield the path of a value, and where each event is written, in a column, with the new value."""
     from lighter.config.problems import shortened
 
     sources = [f"{e.origin}: {e.origin.source.text}" if e.origin.source.is_override else str(e.origin) for e in events]

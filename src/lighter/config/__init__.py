@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 class Config:
     """A config without problems that can be found by reading it.
 
-    Attributes:
-        merged: what the inputs say together, as the user wrote it.
-        expanded: the same with each `%` copy worked out.
-        safe: what it may do, if it is not trusted.
+    `merged` is what the inputs say together, as the user wrote it; `expanded` the same with each `%` copy worked out.
     """
 
     merged: Node
@@ -48,41 +45,31 @@ class Config:
 
     @property
     def module_section(self) -> str:
-        """`model` (with `data` beside it) or `system` (which has its own dataloaders)."""
+        """`model`, or `system`, which has its own dataloaders and so no `data` beside it."""
         return "system" if self.merged.child("system") is not None else "model"
 
     @property
     def seed(self) -> int:
-        """The seed that every run begins with."""
         seed: int = self.merged.value["seed"].value
         return seed
 
     def objects(self) -> Objects:
-        """Return the objects that this config defines, none of them made yet."""
         from lighter.config.objects import Objects
 
         return Objects(self.expanded, self.safe)
 
     def definitions(self) -> PlainDefinitions:
-        """Return the definitions as plain data; nothing is imported, so the user's code need not be importable."""
+        """Return the definitions as plain data; the user's code need not be importable."""
         from lighter.config.plain_definitions import PlainDefinitions
 
         return PlainDefinitions(self.expanded)
 
     def dump(self) -> str:
-        """Return the merged config as YAML."""
         return dump(self.merged)
 
 
 def read(inputs: Sequence[Input], safe: SafeMode | None = None) -> Config:
-    """Load, merge and check.
-
-    Args:
-        safe: what the config may do; None if it may do anything. One that comes from a URL never may.
-
-    Raises:
-        ConfigError: with all problems that were found.
-    """
+    """Load, merge and check; the config may do only what `safe` permits. Raise a `ConfigError` with all problems."""
     config, problems = examine(inputs, safe)
     if config is None or problems:
         raise ConfigError(in_order(problems))
@@ -98,6 +85,7 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
         merged = load_what_can_be(inputs, problems, safe, empty)
         if merged is None:
             return None, problems
+        # Beside others an empty file may be meant so; without a model, it is likely to be the mistake.
         if merged.child("model") is None and merged.child("system") is None:
             problems += [Problem("this file is empty", Origin(replace(source, text=""))) for source in empty]
         expanded = check_shape(_with_seed(merged), problems)
@@ -110,16 +98,12 @@ def examine(inputs: Sequence[Input], safe: SafeMode | None = None) -> tuple[Conf
 
 
 def load_merged(inputs: Sequence[Input]) -> Node:
-    """Return the merged tree, unchecked but for what stands in the way of merging.
-
-    Raises:
-        ConfigError: with all that does.
-    """
+    """Return the merged tree, unchecked; raise a `ConfigError` with all that stands in the way of merging."""
     return _with_seed(load(inputs, _safe_for(inputs, None)))
 
 
 def _safe_for(inputs: Sequence[Input], safe: SafeMode | None) -> SafeMode | None:
-    """Return what a config may do, with the folders that its files are in. One from a URL is not trusted."""
+    # What comes over the network is never trusted, whatever the caller forgot to say.
     if safe is None and any(map(is_url, inputs)):
         safe = SafeMode()
     files = [item for item in inputs if isinstance(item, (str, PathLike)) and not is_url(item)]
@@ -133,11 +117,10 @@ def _with_seed(merged: Node) -> Node:
 
 
 def _runs(root: Node) -> Path:
-    """Return the folder of all runs: the one named on the command line, or the default.
-
-    If that one is a link, somebody else may have made it, and so it is not followed.
-    """
     node = root.find("run::dir")
+    # A config must not choose where it may write: only the command line names another folder.
     if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
         return Path(node.value).expanduser().resolve()
+    # If `outputs` is a link, somebody else may have made it, and so it is not followed: only the folder that it is in
+    # is.
     return Path.cwd().resolve() / OUTPUTS

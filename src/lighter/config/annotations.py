@@ -41,16 +41,19 @@ def fits(value: object, annotation: Any) -> bool:
         return fits(value, args[0])
     if annotation is None or annotation is type(None):
         return value is None
-    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)  # NewType, `type X =`
+    # `NewType` has the first, `type X = ...` the second.
+    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
     if inner is not None and not isinstance(annotation, type):
         return fits(value, inner)
     kind = origin or annotation
-    return _fits_class(value, kind, args) if isinstance(kind, type) else True
+    # what is no class, a type variable say, cannot be told
+    return not isinstance(kind, type) or _fits_class(value, kind, args)
 
 
 def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if issubclass(kind, Enum) and not issubclass(kind, Flag) and isinstance(value, str):
         return _bare(value) in map(_bare, (*kind.__members__, *(str(member.value) for member in kind)))
+    # A list is a dataset to torch, and so is a dict, unless it reads like arguments.
     if kind.__module__.startswith("torch.utils.data.") and kind.__name__ in ("Dataset", "IterableDataset"):
         return isinstance(value, list) or (isinstance(value, dict) and not any(isinstance(key, str) for key in value))
     if kind in _NUMBERS:
@@ -61,43 +64,43 @@ def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
         return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
     if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
         return _fits_list(value, kind, args)
+    # Only classes of these packages are known to ask `isinstance`; others may convert what they are given.
     is_ours = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT
     takes_instances_only = is_ours and not issubclass(kind, Enum) and not getattr(kind, "_is_protocol", False)
     return not (takes_instances_only or kind is _CALLABLE) or _is_instance(value, kind)
 
 
 def _bare(word: str) -> str:
-    """Return a word without case and signs, as those compare it who take members by text."""
+    # Libraries that take an enum's member by its text compare it without case and signs.
     return "".join(letter for letter in word.lower() if letter.isalnum())
 
 
 def _fits_number(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # Python's is an integer
         return True
     if kind is bool:
         return isinstance(value, int) and value in (0, 1)
+    # YAML reads `1e3` as a float, and who writes it for a number of steps means an integer.
     return isinstance(value, _NUMBERS[kind]) or (isinstance(value, float) and value.is_integer())
 
 
 def _fits_list(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if not isinstance(value, list):
         return _is_instance(value, kind)
-    if kind is not tuple or not args:
-        return all(fits(item, args[0]) for item in value) if args else True
-    if len(args) == 2 and args[1] is Ellipsis:
-        return all(fits(item, args[0]) for item in value)
+    if kind is not tuple or not args or args[1:] == (Ellipsis,):
+        return not args or all(fits(item, args[0]) for item in value)
     return len(value) == len(args) and all(map(fits, value, args))
 
 
 def _is_instance(value: object, kind: type) -> bool:
+    # Some protocols and generic aliases cannot be asked: then it may be.
     try:
         return isinstance(value, kind)
-    except TypeError:  # it cannot be asked
+    except TypeError:
         return True
 
 
 def shown(annotation: Any) -> str:
-    """Return an annotation as messages say it."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return "null"
@@ -118,7 +121,6 @@ def shown(annotation: Any) -> str:
 
 
 def as_written(value: object) -> str:
-    """Return a value as messages show it, with dots for what is not known."""
     if isinstance(value, dict):
         return shortened(f"{{{', '.join(f'{key}: {as_written(item)}' for key, item in value.items())}}}", 60)
     if isinstance(value, list):
@@ -127,7 +129,6 @@ def as_written(value: object) -> str:
 
 
 def choices(annotation: object) -> Iterator[Any]:
-    """Yield the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (*UNIONS, Annotated):

@@ -17,17 +17,13 @@ _LISTS = (list, Sequence, Iterable, Collection)
 
 
 def converted(target: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call, converted to what the target's annotations say."""
     signature = signature_of(target)
     if signature is None:
         return [*positional], {**named}
-    by_position = [item for item in signature.parameters.values() if item.kind in BY_POSITION]
-    rest = [item for item in signature.parameters.values() if item.kind is Parameter.VAR_POSITIONAL] * len(positional)
-    parameters = [*by_position, *rest]
-    values = [
-        as_annotated(value, parameters[index].annotation) if index < len(parameters) else value
-        for index, value in enumerate(positional)
-    ]
+    by_position = [item.annotation for item in signature.parameters.values() if item.kind in BY_POSITION]
+    rest = [item.annotation for item in signature.parameters.values() if item.kind is Parameter.VAR_POSITIONAL]
+    annotations = [*by_position, *(rest or [Parameter.empty]) * len(positional)]
+    values = [as_annotated(value, annotation) for value, annotation in zip(positional, annotations, strict=False)]
     items = {
         key: as_annotated(value, signature.parameters[key].annotation) if key in signature.parameters else value
         for key, value in named.items()
@@ -41,6 +37,7 @@ def as_annotated(value: Any, annotation: Any) -> Any:
         return value
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in UNIONS:
+        # An option that takes the value as it is comes before one that would convert it.
         if any(_accepts(value, option) for option in args):
             return value
         results = [as_annotated(value, option) for option in args]
@@ -51,6 +48,7 @@ def as_annotated(value: Any, annotation: Any) -> Any:
     if kind is tuple and type(value) is list:
         return _as_tuple(value, args)
     if kind in _LISTS and type(value) is list and args:
+        # The same list, if nothing in it changes: others may refer to it, and see what is added to it.
         items = [as_annotated(item, args[0]) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     if isinstance(kind, type) and issubclass(kind, Enum) and type(value) is str:
@@ -67,7 +65,6 @@ def _as_tuple(value: list[Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _accepts(value: object, option: Any) -> bool:
-    """Return whether an option of a union takes a value as it is."""
     if option is None or option is type(None):
         return value is None
     origin = get_origin(option)

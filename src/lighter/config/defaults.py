@@ -15,12 +15,7 @@ _LIGHTNINGS = "pytorch_lightning.loggers"
 LOGGERS: dict[str, dict[str, Any]] = {
     "csv": {"_target_": "lighter.trainer.default_logger", "folder": f"@{FOLDER}"},
     # without them the events were in `lightning_logs/version_0`, which says nothing in a folder of one run
-    "tensorboard": {
-        "_target_": f"{_LIGHTNINGS}.TensorBoardLogger",
-        **_IN_FOLDER,
-        "name": "tensorboard",
-        "version": "",
-    },
+    "tensorboard": {"_target_": f"{_LIGHTNINGS}.TensorBoardLogger", **_IN_FOLDER, "name": "tensorboard", "version": ""},
     "wandb": {"_target_": f"{_LIGHTNINGS}.WandbLogger"},
     "mlflow": {"_target_": f"{_LIGHTNINGS}.MLFlowLogger"},
     "comet": {"_target_": f"{_LIGHTNINGS}.CometLogger"},
@@ -29,7 +24,7 @@ LOGGERS: dict[str, dict[str, Any]] = {
 
 
 def add_run_folder(root: Node) -> None:
-    """Let `@run::folder` refer to something where it is used: the working directory, until a run has a folder."""
+    # A dict without a reference to it stays as it was written, for `lighter show` and the record.
     if not any(isinstance(node.value, str) and f"@run{SEPARATOR}" in node.value for _, node in root.walk()):
         return
     run = root.child("run")

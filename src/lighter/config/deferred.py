@@ -14,22 +14,16 @@ if TYPE_CHECKING:
 
 
 class _Written:
-    """A value of the config that knows its place, for errors about it.
-
-    Attributes:
-        path: where in the config it stands.
-    """
+    """A value of the config that knows its path, for errors about it."""
 
     def __init__(self, objects: Objects, path: str) -> None:
         self._objects = objects
         self.path = path
 
     def provide(self, path: str, made: Any) -> None:
-        """Let references to a path find an object that exists."""
         self._objects.provide(path, made)
 
     def expressions(self) -> Iterator[tuple[str, str]]:
-        """Yield the expressions that are written in it, each with its path in it."""
         for path, value in walk(self._objects.definition(self.path), ""):
             if isinstance(value, str) and value.startswith("$"):
                 yield path, value
@@ -49,7 +43,7 @@ class Deferred(_Written):
 
     @property
     def definition(self) -> Any:
-        """The definition as the config has it, as plain data."""
+        """The definition as plain data."""
         return self._objects.definition(self.path)
 
     @property
@@ -59,6 +53,7 @@ class Deferred(_Written):
 
     def argument(self, name: str) -> Any:
         """Return the value of one argument; lists and dicts may hold text that only the caller understands."""
+        # Built apart from the definition, so that nothing else of it is made.
         return self._objects.build(join(self.path, name), {})
 
     def build(self, **arguments: Any) -> Any:
@@ -67,8 +62,6 @@ class Deferred(_Written):
 
 
 class Definitions(_Written, Mapping[str, Any]):
-    """A dict of the config whose objects are `Deferred`."""
-
     def __init__(self, objects: Objects, path: str, content: Mapping[str, Any]) -> None:
         super().__init__(objects, path)
         self._content = content

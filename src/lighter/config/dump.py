@@ -13,29 +13,29 @@ from lighter.config.tree import Node, Origin, Source
 def dump(tree: Node, *, origins: bool = False) -> str:
     """Return the YAML of a tree. Origins are comments: `lr: 0.01  # base.yaml:12`."""
     text = yaml.dump(tree.plain())
-    return _with_origins(text, tree) if origins else text
-
-
-def _with_origins(text: str, tree: Node) -> str:
+    if not origins:
+        return text
+    # Only the text itself tells in which line the YAML library has put each value.
     problems: list[Problem] = []
     written = yaml.parse(Source("", text), problems)
-    if written is None or problems:  # the tree holds live objects, whose text is anything
+    # A tree with live objects has any text in it.
+    if written is None or problems:
         return text
     lines = text.split("\n")
     starts = sorted({place.line for _, node in written.walk() for place in (node.origin, node.key_origin) if place})
     ends = dict(pairwise([*starts, len(lines)]))
     for leaf, node in zip(_leaves(written), _leaves(tree), strict=True):
-        line = ends[leaf.origin.line] - 1  # a text of several lines ends before the next value
+        # A text of several lines ends before the next value begins.
+        line = ends[leaf.origin.line] - 1
         lines[line - 1] += f"  # {short(node.origin)}"
     return "\n".join(lines)
 
 
 def _leaves(node: Node) -> Iterator[Node]:
-    """Yield the values that stand in a line of their own: scalars, and dicts and lists with nothing in them."""
-    if isinstance(node.value, (dict, list)) and node.value:
-        for child in node.value.values() if isinstance(node.value, dict) else node.value:
-            yield from _leaves(child)
-    else:
+    for _, child in node.children():
+        yield from _leaves(child)
+    # An empty dict or list stands in a line of its own: `{}`.
+    if not (isinstance(node.value, (dict, list)) and node.value):
         yield node
 
 

@@ -1,9 +1,6 @@
 """References and expressions as text: the paths that they refer to, and their syntax tree.
 
-All who read or evaluate an expression ask here.
-
-`@a::b` is a reference wherever Python takes a name, in the braces of an f-string too. In the text of a string it is
-text.
+`@a::b` is a reference wherever Python takes a name, in the braces of an f-string too, but not in the text of a string.
 """
 
 from __future__ import annotations
@@ -11,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 
 from lighter.config.tree import SEPARATOR, split
@@ -36,23 +34,22 @@ def referred(text: str) -> list[str]:
 
 
 def absolute(path: str, text: str) -> str:
-    """Return a reference or an expression at a path, with absolute references in place of relative ones.
-
-    Raises:
-        ValueError: a reference goes up beyond the top.
-    """
+    """Return a reference or expression, its references absolute; raise a ValueError if one goes up beyond the top."""
     if not text.startswith("$"):
         return from_top(path, text)
     pieces = _pieces(text[1:].strip())
     return "$" + "".join(from_top(path, piece) if is_reference else piece for piece, is_reference in pieces)
 
 
-def from_top(path: str, text: str) -> str:
-    """Return a text at a path with absolute references in place of all relative ones: `@::b`, at `a::c`, is `@a::b`.
+def absolute_if_any(path: str, text: str) -> str:
+    """Return what `absolute` does; empty where a reference goes up beyond the top, which the check reports."""
+    with suppress(ValueError):
+        return absolute(path, text)
+    return ""
 
-    Raises:
-        ValueError: a reference goes up beyond the top.
-    """
+
+def from_top(path: str, text: str) -> str:
+    """Return a text with absolute references: `@::b`, at `a::c`, is `@a::b`; raise a ValueError as `absolute` does."""
     steps = split(path)
 
     def replaced(match: re.Match[str]) -> str:
@@ -80,18 +77,15 @@ def stand_ins(expression: str) -> tuple[str, dict[str, str]]:
 def syntax_tree(expression: str) -> ast.Expression:
     """Return the syntax tree of an expression, its absolute references looked up in `__local_refs`.
 
-    Raises:
-        SyntaxError: it is no expression.
-        ValueError, RecursionError, MemoryError: Python cannot parse it.
+    Raise a SyntaxError if it is no expression, or what else Python raises for what it cannot parse.
     """
     text, names = stand_ins(expression)
+    # Looked up by name: what follows a reference, `@a.b` or `@a[0]`, is then Python's own grammar.
     tree: ast.Expression = _LookUp(names).visit(_parsed(text))
     return tree
 
 
 class _LookUp(ast.NodeTransformer):
-    """Replace the names that stand for references."""
-
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
@@ -103,6 +97,7 @@ class _LookUp(ast.NodeTransformer):
         return ast.copy_location(ast.Subscript(values, path, ast.Load()), node)
 
 
+# Each expression is split by several checks, and again when it is evaluated.
 @lru_cache(maxsize=4096)
 def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
     """Split an expression at its references; of each piece, tell whether it is one. If it is not Python, any `@` is."""
@@ -116,6 +111,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
         end = match.end()
     try:
         names = {node.id for node in ast.walk(_parsed(text + expression[end:])) if isinstance(node, ast.Name)}
+    # Where it is not Python, any `@` is a reference: the error is reported elsewhere, and its references are checked.
     except _UNPARSABLE:
         names = {f"{STAND_IN}{number}_" for number in range(len(matches))}
     # a stand-in within the text of a string is no name in the syntax tree, so that reference is text
@@ -128,7 +124,7 @@ def _pieces(expression: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _apart(before: str, name: str) -> str:
-    """Return a name that does not become one with the word before it."""
+    # `1if@a` is Python's `1 if a`: a name put in place of `@a` must not become one with the word before it.
     return f" {name}" if before[-1:].isidentifier() or before[-1:].isdigit() else name
 
 

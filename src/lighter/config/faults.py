@@ -39,11 +39,9 @@ class Failure:
     """An error that came up while the object or the expression at a path was made.
 
     Attributes:
-        error: the error.
-        path: of the definition or the expression.
         frames: those of the code that was called: none where Python or an extension refused the call itself.
         target: what was called; None for an expression, or where it could not be imported.
-        arguments: the names of the arguments that it was called with.
+        arguments: the names of those that it was called with.
     """
 
     error: BaseException
@@ -64,13 +62,15 @@ def explained(objects: Objects, failure: Failure) -> BaseException:
         return wrong
     add_note(error, _circumstances(objects, path))
     caller = definition["_target_"] if is_target(definition) else path
-    theirs = (trace for trace in traces(error) if not _module(trace).startswith(_OURS))
+    # Frames of this package and of the import system say nothing to the user.
+    theirs = (trace for trace in traces(error) if not module_of(trace).startswith(_OURS))
     return as_exception(cut_traceback(error, next(theirs, error.__traceback__)), str(caller))
 
 
 def as_exception(error: BaseException, caller: str) -> BaseException:
     """Return an error that ends the run as a failure: `exit(0)` somewhere in a constructor is no success."""
-    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128  # 128 + n
+    # Shells say so that a signal ended a process: 128 + its number.
+    is_of_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
     if isinstance(error, Exception) or is_of_signal:
         return error
     ended = ModuleError(f"`{caller}` ends the program: {_said(error)}")
@@ -83,24 +83,24 @@ def _said(error: BaseException) -> str:
 
 
 def _fault(definition: Any, failure: Failure) -> Fault | None:
-    """Return the fault that a module of ours or an expression shows; None for others."""
     error = failure.error
+    # A module of ours says which argument it is about, or names it in its message.
     if isinstance(error, ModuleError):
         named = argument_in(without_example(str(error)), definition) if is_target(definition) else ""
         return str(error), "", join_if(failure.path, error.key or named)
     if not _is_of_expression(failure.frames) or isinstance(error, SafeModeError):
         return None
     hint = ""
-    if isinstance(error, KeyError) and _module(failure.frames[-1]) == "os":
+    if isinstance(error, KeyError) and module_of(failure.frames[-1]) == "os":
         hint = f"The environment has no variable {error.args[0]}. With a default: `os.environ.get('NAME', 'x')`."
     return f"this expression fails: {_said(error)}", hint, failure.path
 
 
 def _refused_call(definition: Any, failure: Failure) -> Fault | None:
-    """Return the fault where an argument does not fit, or a library refuses it; None for others."""
     error, path, target = failure.error, failure.path, failure.target
     if not is_target(definition):
         return None
+    # Python's own message names no argument, so the signature is asked first.
     if target is not None and isinstance(error, TypeError):
         misfit = _misfit(definition, failure)
         if misfit is not None or not failure.frames:
@@ -112,31 +112,26 @@ def _refused_call(definition: Any, failure: Failure) -> Fault | None:
 
 
 def _is_of_expression(frames: Sequence[TracebackType]) -> bool:
-    """Return whether an expression failed, rather than code of the user's that it called."""
     starts = [
         number
         for number, trace in enumerate(frames)
-        if REFERENCES in trace.tb_frame.f_globals or _module(trace) in _INTERPRETERS
+        if REFERENCES in trace.tb_frame.f_globals or module_of(trace) in _INTERPRETERS
     ]
-    return bool(starts) and all(_is_of_library(_module(trace)) for trace in frames[starts[-1] + 1 :])
+    # An error in a library that the expression calls is the expression's; one in the user's code is that code's own.
+    return bool(starts) and all(package_of(trace) in KNOWN for trace in frames[starts[-1] + 1 :])
 
 
-def is_refusal(error: BaseException, frames: Iterable[TracebackType]) -> bool:
+def is_refusal(error: BaseException, frames: Sequence[TracebackType]) -> bool:
     """Return whether a library refuses its arguments: the frames have none of the user's code."""
-    modules = [_module(trace) for trace in frames]
-    if not all(map(_is_of_library, modules)):
+    if not all(package_of(trace) in KNOWN for trace in frames):
         return False
-    innermost = modules[-1] if modules else ""
-    if innermost.partition(".")[0] in LIGHTNING:
-        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)  # of an extra that is not installed
+    if frames and package_of(frames[-1]) in LIGHTNING:
+        # Lightning raises ImportError for an extra that is not installed.
+        refusals = (*_REFUSALS, AttributeError, RuntimeError, ImportError)
         return isinstance(error, refusals) or type(error).__name__ == MISCONFIGURED
-    # of a size of -1, say
-    of_a_layer = type(error) is RuntimeError and any(module.startswith("torch.nn.modules.") for module in modules)
-    return of_a_layer or isinstance(error, _REFUSALS)
-
-
-def _is_of_library(module: str) -> bool:
-    return module.partition(".")[0] in KNOWN
+    # torch's layers raise it for a size of -1, say
+    is_of_layer = any(module_of(trace).startswith("torch.nn.modules.") for trace in frames)
+    return isinstance(error, _REFUSALS) or (type(error) is RuntimeError and is_of_layer)
 
 
 def argument_in(message: str, names: Iterable[str]) -> str:
@@ -144,6 +139,7 @@ def argument_in(message: str, names: Iterable[str]) -> str:
     places = {}
     for name in names:
         word = re.escape(str(name))
+        # A name with an underscore is no English word; a bare word counts only in quotes or as `word=value`.
         pattern = rf"(?<!\w){word}(?!\w)" if "_" in word else rf"[`'\"]{word}[`'\"]|(?<![\w.]){word} ?=(?!=)"
         named = re.search(pattern, message) if name not in SPECIAL else None
         if named is not None:
@@ -165,20 +161,19 @@ def argument_by_value(message: str, definition: Mapping[str, Any]) -> str:
 
 
 def without_example(message: str) -> str:
-    """Return a message of ours without the example at its end, which has other arguments in it."""
+    # The example at the end of a message of ours has other arguments in it.
     return message.partition("For example")[0]
 
 
 def join_if(path: str, key: str) -> str:
-    """Return the path of an argument, or of the whole call where there is none."""
     return join(path, key) if key else path
 
 
 def _misfit(definition: Mapping[str, Any], failure: Failure) -> Fault | None:
-    """Return the fault, if the arguments of a definition do not fit the signature of its target."""
     named = {str(key): UNKNOWN for key in definition if key not in SPECIAL}
     unnamed = definition.get("_args_", [])
-    added = [key for key in failure.arguments if key not in definition]  # `params` to an optimizer
+    # The module adds arguments of its own: `params` to an optimizer.
+    added = [key for key in failure.arguments if key not in definition]
     call = Call([UNKNOWN] * len(unnamed) if isinstance(unnamed, list) else None, named, filled=added)
     signature = signature_of(failure.target)
     misfit = next(signature.misfits(call), None) if signature is not None else None
@@ -205,13 +200,15 @@ def _shown(value: Any) -> str:
 
 def traces(error: BaseException) -> list[TracebackType]:
     """Return the frames of an error, the outermost first."""
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(trace)
-        trace = trace.tb_next
+    frames = [error.__traceback__] if error.__traceback__ is not None else []
+    while frames and frames[-1].tb_next is not None:
+        frames.append(frames[-1].tb_next)
     return frames
 
 
-def _module(trace: TracebackType) -> str:
+def module_of(trace: TracebackType) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def package_of(trace: TracebackType) -> str:
+    return module_of(trace).partition(".")[0]

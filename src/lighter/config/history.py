@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lighter.config.expression import from_top
+from lighter.config.expression import absolute_if_any
 from lighter.config.load import Input, Step, steps
 from lighter.config.problems import Problem, Problems, nearest
 from lighter.config.suggestions import find_step
@@ -16,13 +16,9 @@ from lighter.errors import ConfigError
 
 @dataclass(frozen=True)
 class Event:
-    """One step in the history of a value.
+    """One step in the history of a value: `defined`, `changed` or `deleted`.
 
-    Attributes:
-        change: `defined`, `changed` or `deleted`.
-        origin: where that was written.
-        path: of what changed: the value itself, or something in it.
-        value: what it was from then on.
+    `path` is of what changed, the value itself or something in it; `value` is what that was from then on.
     """
 
     change: str
@@ -34,8 +30,7 @@ class Event:
 def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
     """Return what happened to a value, and the path that it is a copy of or refers to, if it is.
 
-    Raises:
-        ConfigError: the inputs cannot be loaded, or there never was such a value.
+    Raise a `ConfigError` if the inputs cannot be loaded, or there never was such a value.
     """
     problems = Problems()
     events: list[Event] = []
@@ -45,12 +40,14 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
         root = step.root if step is not None else None
         if step is not None:
             node = step.root.find(key)
-            now = dict(node.copy().walk(key)) if node is not None else {}  # later steps change the nodes
+            # A copy, since later steps change the nodes.
+            now = dict(node.copy().walk(key)) if node is not None else {}
             events += _changes(key, before, now, step)
             before = now
     if problems or root is None:
         raise ConfigError(problems)
     elsewhere = _elsewhere(root, key) if not before else ""
+    # The default is added after the loading, of which this is the history.
     if not events and key == "seed":
         events = [Event("defined", Origin(Source("default")), key, 0)]
     if not events and not elsewhere:
@@ -58,24 +55,20 @@ def history(key: str, inputs: Sequence[Input]) -> tuple[list[Event], str]:
         hint = nearest(key, [join(here, step) for step in node.steps()])
         raise ConfigError([Problem("there is no such value", path=key, hint=hint)])
     if before and isinstance(before[key].value, str) and before[key].value[:1] in ("@", "%"):
-        elsewhere = _absolute(key, before[key].value)
+        elsewhere = absolute_if_any(key, before[key].value)[1:].strip()
     return events, elsewhere
 
 
 def _changes(key: str, before: dict[str, Node], now: dict[str, Node], step: Step) -> Iterator[Event]:
-    if key in now and key not in before:
-        yield Event("defined", _place(now[key]), key, now[key].plain())
-    elif key in before and key not in now:
-        yield Event("deleted", _deleter(step, key), key)
-    else:
-        gone = [path for path in before if path not in now and path.rpartition(SEPARATOR)[0] in now]
-        for path, node in now.items():
-            was = before.get(path)
-            is_inner = isinstance(node.value, dict) and was is not None and isinstance(was.value, dict)
-            if is_inner or (was is not None and _same(was, node)) or _is_within(path, now, before):
-                continue
-            yield Event("changed" if was is not None else "defined", _place(node), path, node.plain())
-        for path in gone:
+    for path, node in now.items():
+        was = before.get(path)
+        is_inner = isinstance(node.value, dict) and was is not None and isinstance(was.value, dict)
+        if is_inner or (was is not None and _same(was, node)) or _is_within(path, now, before):
+            continue
+        yield Event("changed" if was is not None else "defined", node.place, path, node.plain())
+    for path in before:
+        # of what is gone as a whole, the inner values are not told one by one
+        if path not in now and (path == key or path.rpartition(SEPARATOR)[0] in now):
             yield Event("deleted", _deleter(step, path), path)
 
 
@@ -84,44 +77,33 @@ def _same(was: Node, node: Node) -> bool:
 
 
 def _is_within(path: str, now: dict[str, Node], before: dict[str, Node]) -> bool:
-    """Return whether what holds a value is reported already: it is new, or a list that changed."""
     above = path.rpartition(SEPARATOR)[0]
+    # Whoever is told that a dict is new, or that a list changed, knows of all that is in it.
     if above not in now:
         return False
-    new = above not in before
-    return new or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
-
-
-def _place(node: Node) -> Origin:
-    return node.key_origin or node.origin
+    return above not in before or (isinstance(now[above].value, list) and not _same(before[above], now[above]))
 
 
 def _deleter(step: Step, path: str) -> Origin:
     """Return where a step says that a value goes, or what holds it is replaced."""
     if step.override is not None:
-        return step.override.value.key_origin or step.override.value.origin
+        return step.override.value.place
     if step.tree is None:
         return Origin(Source("config"))
     origin = step.tree.origin
     wanted = split(path)
+    # The last that matches is the nearest to the value: `walk` goes from the outside in.
     for here, node in step.tree.walk():
         bare = [name.lstrip("=~") for name in split(here)]
         if here and wanted[: len(bare)] == bare:
-            origin = node.key_origin or node.origin
+            origin = node.place
     return origin
 
 
 def _elsewhere(root: Node, key: str) -> str:
-    """Return the path of what a key names inside of a copy or a reference; empty where there is none."""
     here, node = find_step(root, key)
     rest = split(key)[len(split(here)) :]
+    # A key within a copy or a reference stands elsewhere: `model::lr` with `model: "%base"` is `base::lr`.
     if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
-        return SEPARATOR.join([_absolute(here, node.value), *rest])
+        return SEPARATOR.join([absolute_if_any(here, node.value)[1:].strip(), *rest])
     return ""
-
-
-def _absolute(path: str, text: str) -> str:
-    try:
-        return from_top(path, text)[1:].strip()
-    except ValueError:
-        return ""

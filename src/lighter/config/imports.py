@@ -18,12 +18,10 @@ STATEMENTS = ("import ", "from ")
 
 def written_imports(root: Node) -> dict[str, Node]:
     """Return the dotted names of `_imports_` by the names that they give to expressions, as they are written."""
-    node = root.child("_imports_")
-    return {str(name): child for name, child in node.value.items()} if node and isinstance(node.value, dict) else {}
+    return {str(name): child for name, child in root.section("_imports_").items()}
 
 
 def imports_of(root: Node) -> dict[str, str]:
-    """Return what the names of `_imports_` stand for. Nothing is imported."""
     return {name: child.value for name, child in written_imports(root).items() if isinstance(child.value, str)}
 
 
@@ -40,11 +38,9 @@ def names_of_statement(text: str) -> list[str]:
 
 
 def import_names(root: Node) -> dict[str, Any]:
-    """Import what expressions may use, by name.
+    """Import what expressions may use, by name, or raise a `ConfigError` with all names that lead nowhere.
 
-    Raises:
-        ConfigError: with all names that lead nowhere.
-        Exception: what a module raises while it is imported, with a note that says where that is written.
+    What a module raises while it is imported gains a note that says where that is written.
     """
     names: dict[str, Any] = {}
     problems: list[Problem] = []

@@ -10,7 +10,8 @@ from typing import Any
 
 from lighter.config.tree import is_target
 
-_NO_MODES = ("training", "valid", "validate", "validation", "testing")  # what others call train, val and test
+# Other tools call train, val and test so.
+_NO_MODES = ("training", "valid", "validate", "validation", "testing")
 
 
 def is_by_mode(value: object, modes: Collection[str]) -> bool:
@@ -41,10 +42,12 @@ def by_mode(value: Any, modes: Sequence[str]) -> Any:
 
 
 def _changed_entry(before: Any, changes: Any) -> Any:
+    # Lists are of several dataloaders: each item changes the one before at its place, or the only one.
     if isinstance(changes, list):
         earlier = before if isinstance(before, list) and len(before) == len(changes) else [before] * len(changes)
         return [_changed(old, new) for old, new in zip(earlier, changes, strict=True)]
     if isinstance(before, list):
+        # One change without a `_target_` is meant for every dataloader.
         some = isinstance(changes, Mapping) and not is_target(changes)
         return [_changed(old, changes) for old in before] if some else changes
     return _changed(before, changes)

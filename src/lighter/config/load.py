@@ -40,10 +40,8 @@ class Override:
 class Step:
     """One step of the loading: what was laid over everything before it.
 
-    Attributes:
-        root: the merged tree after this step; later steps change it.
-        tree: a file or dict, with its operators; None for an override.
-        override: the override; None for a file or dict.
+    `root` is the merged tree after it, which later steps change; `tree` the file or dict that was laid over, with its
+    operators, or else `override`.
     """
 
     root: Node
@@ -52,14 +50,7 @@ class Step:
 
 
 def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
-    """Return the merged tree of all inputs, left to right, with the overrides applied last.
-
-    Args:
-        safe: how untrusted files are read: without aliases, and other files only inside its roots.
-
-    Raises:
-        ConfigError: with everything that is wrong with the inputs.
-    """
+    """Return the merged tree of all inputs, left to right, the overrides applied last, or raise a `ConfigError`."""
     problems = Problems()
     root = load_what_can_be(inputs, problems, safe)
     if problems or root is None:
@@ -68,12 +59,9 @@ def load(inputs: Sequence[Input], safe: SafeMode | None = None) -> Node:
 
 
 def load_what_can_be(
-    inputs: Sequence[Input],
-    problems: list[Problem],
-    safe: SafeMode | None = None,
-    empty: list[Source] | None = None,
+    inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None, empty: list[Source] | None = None
 ) -> Node | None:
-    """Return the merged tree, and the problems on the way; None where a text is missing, so that no more can be said.
+    """Return the merged tree, and add the problems on the way; None where a text is missing: no more can be said then.
 
     Files that hold nothing are added to `empty`.
     """
@@ -109,11 +97,7 @@ def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | Non
 
 
 def listed(inputs: Inputs) -> list[Input]:
-    """Return inputs as a list: one path, override or dict is a list of it.
-
-    Raises:
-        ConfigError: one is something else.
-    """
+    """Return inputs as a list: one path, override or dict is a list of it. Raise a `ConfigError` for anything else."""
     if isinstance(inputs, (str, PathLike, Mapping)):
         return [inputs]
     items = list(inputs) if isinstance(inputs, Iterable) else [inputs]
@@ -127,6 +111,7 @@ def listed(inputs: Inputs) -> list[Input]:
 
 def is_override(word: str) -> bool:
     """Return whether a word is an override and not a file: no such file, and an `=` or a leading `~` in it."""
+    # A file whose name has a `=` in it is there on the disk, and comes first.
     return ("=" in word or word.startswith("~")) and not is_url(word) and not os.path.isfile(word)
 
 
@@ -164,6 +149,8 @@ def parse_override(word: str, problems: list[Problem]) -> Override | None:
         return None
     start = len(word) - len(text)
     value: Node | None = Node(text if is_reference(text) else None, Origin(source, 1, start + 1 if equals else 1))
+    # Text that begins so is no YAML, where `@` and `%` are reserved: on the command line nobody should have to quote
+    # it.
     if equals and not is_reference(text):
         value = yaml.parse(source, problems, offset=start)
     if value is None:
@@ -173,7 +160,6 @@ def parse_override(word: str, problems: list[Problem]) -> Override | None:
 
 
 def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
-    """Return a tree from dicts, lists and scalars; anything else in them is taken as it is."""
     origin = Origin(Source("Python"))
 
     def node(value: Any, depth: int) -> Node:
@@ -189,6 +175,7 @@ def _from_python(data: Mapping[str, Any], problems: list[Problem]) -> Node:
         if isinstance(value, int) and yaml.is_too_long(value):
             problems.append(Problem("a number has at most 4,300 digits", origin))
             value = None
+        # A live object, a module say, stands in the tree as it is.
         return Node(value, origin)
 
     return node(data, 0)

@@ -16,7 +16,6 @@ from lighter.processes.signals import Stopped
 
 
 def is_dotted(name: str) -> bool:
-    """Return whether a text is names joined by single dots."""
     return all(step and step == step.strip() for step in name.split("."))
 
 
@@ -25,14 +24,14 @@ def locate(name: str) -> Any:
 
     Raises:
         ErrorDuringImport: of `pydoc`: a module failed while it was imported, by `sys.exit()` too.
-        KeyboardInterrupt: Ctrl-C came meanwhile, of which `pydoc` makes a failure of the module.
-        Stopped: the same for another signal.
+        KeyboardInterrupt, Stopped: a signal came meanwhile, of which `pydoc` makes a failure of the module.
     """
     if not is_dotted(name):  # of which `pydoc` leaves out the empty parts
         return None
     try:
         located = pydoc.locate(name)
-        if located is None and canonical(name) != name:  # where only `pytorch_lightning` is installed
+        # The config may say `lightning.pytorch` where only `pytorch_lightning` is installed.
+        if located is None and canonical(name) != name:
             located = pydoc.locate(canonical(name))
         return located
     except pydoc.ErrorDuringImport as error:
@@ -48,11 +47,7 @@ def not_callable(name: object, located: object) -> str:
 
 
 def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
-    """Return message and hint for a dotted name that leads nowhere: how far it leads, and what is there.
-
-    Args:
-        source: the text that the name is written in: its module may be a file beside it.
-    """
+    """Return message and hint for a dotted name that leads nowhere: how far it leads, and what is there."""
     parts = name.split(".")
     if not is_dotted(name):
         meant = ".".join(filter(None, map(str.strip, parts)))
@@ -67,7 +62,8 @@ def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
                 known for known in (*dir(holder), *(module.name for module in inside)) if not known.startswith("_")
             ]
             others = [known for known in public if known != parts[length]]
-            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]  # as it once was
+            # Earlier names began so: `LighterSystem`.
+            bare = parts[length].removeprefix("Lighter") if parts[0] == "lighter" else parts[length]
             meant = f"Did you mean `{bare}`?" if bare in others else closest(parts[length], others)
             return f"`{'.'.join(parts[:length])}` has no `{parts[length]}`", meant
     try:
@@ -76,6 +72,7 @@ def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
         reason = str(error)
     else:
         reason = f"`{parts[0]}` is no package"
+    # Whoever writes a config beside a module expects to import from there, as a script does.
     if source is not None and (beside := _beside(name, source)):
         return f"`{name}` cannot be imported: {reason}", beside
     hint = closest(parts[0], {*sys.builtin_module_names, *(module.name for module in pkgutil.iter_modules())})
@@ -86,7 +83,7 @@ def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:
 
 
 def _beside(name: str, source: Source) -> str:
-    """Return how a module is imported that is a file or a folder beside a config, or one folder up; else nothing."""
+    # With `project:`, a config's own folder is importable; Python itself looks in the working directory only.
     module = name.partition(".")[0]
     for project, folder in ((".", source.folder), ("..", source.folder.parent)) if source.is_file else ():
         for file in (folder / f"{module}.py", folder / module):

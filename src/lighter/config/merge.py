@@ -21,6 +21,7 @@ def merge(base: Node | None, over: Node, problems: list[Problem], path: str = ""
         return over
     result = Node({}, over.origin, over.key_origin)
     if base is not None and isinstance(base.value, dict):
+        # An empty dict has nothing that was written in the base, so it counts as written above.
         result = Node(base.value, base.origin if base.value else over.origin, over.key_origin)
     for key, node in over.value.items():
         _lay(result, key, node, problems, path)
@@ -28,11 +29,12 @@ def merge(base: Node | None, over: Node, problems: list[Problem], path: str = ""
 
 
 def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: str) -> None:
-    """One key of the tree above, with its operator if it has one."""
-    operator, name = _operator(key)
+    """Lay one key of the tree above over `result`, with its operator if it has one."""
+    text = str(key)
+    operator, name = (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
     if operator and (not name or name[0] in "=~"):
         message = f"`{operator}` is followed by one key or path; found `{key}`"
-        problems.append(Problem(message, node.key_origin or node.origin, path))
+        problems.append(Problem(message, node.place, path))
     elif operator == "~":
         delete(result, split(name), node, problems, path)
     elif SEPARATOR in name:
@@ -44,20 +46,16 @@ def _lay(result: Node, key: object, node: Node, problems: list[Problem], path: s
                 problems.append(_nothing_to_replace(result, name, node, path))
                 return
             same = key
+        # `=key` replaces: what was below is not merged with it.
         below = None if operator else result.value.get(same)
         result.value[same] = merge(below, node, problems, join(path, name))
-
-
-def _operator(key: object) -> tuple[str, str]:
-    text = str(key)
-    return (text[0], text[1:]) if text[:1] in ("=", "~") else ("", text)
 
 
 def edit(
     root: Node, steps: list[str], node: Node, problems: list[Problem], *, replace: bool = False, path: str = ""
 ) -> None:
     """Set (or replace) what stands at a path below `root`, making the dicts on the way; `root` is changed in place."""
-    holder = _holder(root, steps, node.key_origin or node.origin, problems, path, create=True)
+    holder = _holder(root, steps, node.place, problems, path, create=True)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
@@ -74,7 +72,7 @@ def edit(
 
 def delete(root: Node, steps: list[str], which: Node, problems: list[Problem], path: str = "") -> None:
     """Delete what stands at a path below `root`, or of it only the keys or indices that `which` lists."""
-    holder = _holder(root, steps, which.key_origin or which.origin, problems, path, create=False)
+    holder = _holder(root, steps, which.place, problems, path, create=False)
     if holder is None:
         return
     here = SEPARATOR.join([*split(path), *steps])
@@ -94,9 +92,13 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
     for item, step in zip(which.value, listed, strict=True):
         if target.child(step) is None:
             message = f"`{shortened(step, 60)}` is not there to be deleted"
-            problems.append(Problem(message, item.origin, path, _there(target, step)))
+            hint = nearest(step, target.steps()) or f"There is {indefinite(target.plain())}."
+            if isinstance(target.value, list) and target.value:
+                hint = f"Its indices are 0 to {len(target.value) - 1}."
+            problems.append(Problem(message, item.origin, path, hint))
             return
     if isinstance(target.value, list):
+        # Together, since one deletion would move the indices of the next.
         gone = {int(step) % len(target.value) for step in listed}
         target.value = [item for index, item in enumerate(target.value) if index not in gone]
     else:
@@ -105,13 +107,7 @@ def _delete_items(target: Node, which: Node, problems: list[Problem], path: str)
 
 def _nothing_to_replace(holder: Node, step: str, node: Node, path: str) -> Problem:
     hint = f"{nearest(step, holder.steps())}\nWithout the `=`, it is set.".lstrip()
-    return Problem("there is nothing here to replace", node.key_origin or node.origin, join(path, step), hint)
-
-
-def _there(target: Node, step: str) -> str:
-    if isinstance(target.value, list) and target.value:
-        return f"Its indices are 0 to {len(target.value) - 1}."
-    return nearest(step, target.steps()) or f"There is {indefinite(target.plain())}."
+    return Problem("there is nothing here to replace", node.place, join(path, step), hint)
 
 
 def _holder(
@@ -134,10 +130,10 @@ def _holder(
 
 
 def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
-    """Return the child at a step; where there is none, or null, a new dict if one may be made."""
     child = holder.child(step)
     if child is not None and (child.value is not None or make is None):
         return child
+    # `a: null` is a key that somebody left empty, to be filled in from above.
     new = Node(make, child.origin if child is not None else where)
     if isinstance(holder.value, list):
         holder.value[int(step)] = new
@@ -147,7 +143,6 @@ def _enter(holder: Node, step: str, where: Origin, make: dict | None) -> Node:
 
 
 def _obstacle(root: Node, step: str, here: str, where: Origin, *, create: bool) -> Problem | None:
-    """Return why one cannot go this step further."""
     if not step:
         return Problem("a path has a name or an index between its `::`", where, join(here, ""))
     if isinstance(root.value, list):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import pydoc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from lighter.config.conversion import converted
 from lighter.config.expression import REFERENCES, referred, syntax_tree
-from lighter.config.faults import Failure, explained, traces
+from lighter.config.faults import Failure, explained, join_if, traces
 from lighter.config.imports import STATEMENTS, import_names, imports_of, names_of_statement
 from lighter.config.locate import locate, not_callable, why_not_found
 from lighter.config.plain_definitions import PlainDefinitions, walk
@@ -23,6 +23,7 @@ from lighter.config.safe import SafeMode
 from lighter.config.safe.expressions import evaluate
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.work import Work
+from lighter.config.suggestions import find_step
 from lighter.config.tree import MODES, SEPARATOR, SPECIAL, Node, disabled, is_reference, is_target, join
 from lighter.errors import ConfigError
 from lighter.processes.signals import Stopped
@@ -33,9 +34,8 @@ _RAISED_AS_THEY_ARE = (ConfigError, KeyboardInterrupt, Stopped)
 class Objects(PlainDefinitions):
     """The objects that a config defines, each made when it is first asked for.
 
-    Args:
-        tree: an expanded tree whose references were checked.
-        safe: what the config may do, if it is untrusted: then nothing is imported, evaluated or called past it.
+    The tree is expanded, and its references were checked. With `safe`, nothing is imported, evaluated or called past
+    it.
     """
 
     def __init__(self, tree: Node, safe: SafeMode | None = None) -> None:
@@ -44,9 +44,10 @@ class Objects(PlainDefinitions):
         self._work = Work()
         self._names = import_names(tree) if safe is None else {}
         self._resolver = Resolver(self, self._evaluate, self._make)
+        self._name_functions()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was imported for expressions: modules do not travel to another process."""
+        # Modules do not travel to another process: it imports them again.
         return {**self.__dict__, "_names": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -96,7 +97,6 @@ class Objects(PlainDefinitions):
             return None
 
     def target(self, path: str) -> Any:
-        """Return the class or function that the definition at a path names by `_target_`."""
         name = self.called(path)["_target_"]
         return self._located(self.get(join(path, "_target_")) if is_reference(name) else name, path)
 
@@ -124,14 +124,9 @@ class Objects(PlainDefinitions):
 
     def problem(self, message: str, path: str, hint: str = "", *, at_key: bool = False) -> Problem:
         """Return a problem that shows where a value (or its key) stands, or else the nearest thing around it."""
-        here = path
-        while here and self.tree.find(here) is None:
-            here = here.rpartition(SEPARATOR)[0]
-        node = self.tree.find(here) if here else None
-        origin = node.origin if node is not None else None
-        if node is not None and at_key and here == path:
-            origin = node.key_origin or origin
-        return Problem(message, origin, path, hint)
+        here, node = find_step(self.tree, path)
+        origin = node.place if at_key and here == path else node.origin
+        return Problem(message, origin if here else None, path, hint)
 
     def written_at(self, path: str, value: str) -> str:
         """Return the first path, at or below a path, at which a value is written; without one, the path itself."""
@@ -147,6 +142,22 @@ class Objects(PlainDefinitions):
             ahead += reversed([join(here, step) for step in node.steps()])
         return path
 
+    def _name_functions(self) -> None:
+        """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
+
+        A class says so by `functions`, as the adapters do for their transforms: `torch.sqrt` is called with a tensor
+        later. A `_target_` that is a class, or has a `_mode_` of its own, is left as it is.
+        """
+        for path, definition in self.definitions():
+            # by the names of such arguments first, so that no target is imported for the question alone
+            if not any(str(key).endswith("_transforms") for key in definition):
+                continue
+            for key in getattr(self.target_or_none(path), "functions", ()):
+                for inner in _definitions_in(definition.get(key), join(path, key)):
+                    written, function = self.definition(inner), self.target_or_none(inner)
+                    if "_mode_" not in written and function is not None and not isinstance(function, type):
+                        self.define(inner, {**written, "_mode_": "callable"})
+
     def _without_circles(self, make: Callable[[], Any]) -> Any:
         try:
             return make()
@@ -155,7 +166,6 @@ class Objects(PlainDefinitions):
         raise ConfigError([problem])
 
     def _make(self, definition: Mapping[str, Any], path: str) -> Any:
-        """Make an object from its definition, with all values worked out."""
         if disabled(definition):
             return None
         target = self._located(definition["_target_"], path)
@@ -189,7 +199,6 @@ class Objects(PlainDefinitions):
         raise explained(self, Failure(caught, path, traces(caught)[1:], target, named))
 
     def _located(self, name: Any, path: str) -> Any:
-        """Return what `_target_` stands for, if it can be called."""
         caught: BaseException | None = None
         target = name
         try:
@@ -213,12 +222,12 @@ class Objects(PlainDefinitions):
         return target
 
     def _evaluate(self, text: str, references: Mapping[str, Any], path: str) -> Any:
-        """Return the value of an expression: Python's, or in safe mode that of an interpreter."""
         expression = text.removeprefix("$")
         try:
             if self.safe is not None:
                 return evaluate(expression, references, imports_of(self.tree), self.safe, self._work)
             if expression.startswith(STATEMENTS):
+                # An import statement is worth the first name that it binds, so that a `$import` may stand anywhere.
                 return self._names[names_of_statement(expression)[0]]
             code = compile(syntax_tree(expression), "<expression>", "eval")
             return eval(code, {**self._names, REFERENCES: references})
@@ -231,5 +240,12 @@ class Objects(PlainDefinitions):
         raise explained(self, Failure(caught, path, traces(caught)[1:]))
 
     def _refused(self, refused: RefusedError, path: str) -> ConfigError:
-        where = join(path, refused.argument) if refused.argument else path
-        return ConfigError([self.problem(str(refused), where, refused.hint)])
+        return ConfigError([self.problem(str(refused), join_if(path, refused.argument), refused.hint)])
+
+
+def _definitions_in(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _definitions_in(item, join(path, index))
+    elif is_target(value):
+        yield path

@@ -14,6 +14,7 @@ from typing import Any
 def syntax_of(function: Any) -> ast.FunctionDef | None:
     """Return the syntax tree of a function that Python runs as it is written; None where it cannot be told."""
     try:
+        # A decorator may change what arrives.
         if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
             return None
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
@@ -30,7 +31,7 @@ def owners_of(kind: type) -> list[type]:
 def with_passed_on(kind: type) -> dict[str, Parameter] | None:
     """Return the parameters of a class of which Lighter's own constructor gets all `**kwargs`; None for other classes.
 
-    That is told by the source: each constructor on the way passes them on whole, and does nothing else with them.
+    The source tells: each constructor on the way passes them on whole, and does nothing else with them.
     """
     taken: dict[str, Parameter] = {}
     filled: set[str] = set()
@@ -58,16 +59,17 @@ def _parameters(owner: type) -> dict[str, Parameter]:
 
 
 def _by_name(item: Parameter, before: Mapping[str, Parameter]) -> Parameter:
-    """Return a parameter as the class takes it that derives from its own: `**kwargs` have no positions."""
+    # The class that derives passes `**kwargs` on, which have no positions: what it takes from there has a name.
     if not before or item.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return item
     may_be_unnamed = any(each.kind is Parameter.VAR_POSITIONAL for each in before.values())
+    # An argument of `*args` may be this one, so that it is not missing.
     default = None if may_be_unnamed and item.default is Parameter.empty else item.default
     return item.replace(kind=Parameter.KEYWORD_ONLY, default=default)
 
 
 def _call_of_super(owner: type) -> ast.Call | None:
-    """Return the one call of `super().__init__` that gets the whole `**kwargs`; None if anything else uses them."""
+    # Any other use of `**kwargs`, a `pop` say, changes what arrives: then it is unknown what the class takes.
     tree = syntax_of(vars(owner)["__init__"])
     if tree is None or tree.args.kwarg is None:
         return None

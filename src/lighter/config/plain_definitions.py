@@ -13,34 +13,37 @@ from lighter.config.tree import Node, is_index, is_target, join, same_key, split
 class PlainDefinitions:
     """The definitions in a config, as plain data with absolute references. Nothing is imported.
 
-    Args:
-        tree: an expanded tree whose references were checked.
+    The tree is expanded, and its references were checked.
     """
 
     def __init__(self, tree: Node) -> None:
         self.tree = tree
         self._data = _with_absolute_references(tree.plain(), "")
+        # Dotted names for expressions, of which no objects are made.
         self._data.pop("_imports_", None)
 
-    @property
-    def sections(self) -> list[str]:
-        """Return the top-level keys."""
-        return list(self._data)
-
     def definition(self, path: str) -> Any:
-        """Return what stands at a path, as plain data.
-
-        Raises:
-            KeyError: nothing stands there.
-        """
+        """Return what stands at a path, as plain data; raise a KeyError if nothing does."""
         try:
             return value_at(self._data, split(path))
         except LookupError:
             raise KeyError(path) from None
 
+    @property
+    def sections(self) -> list[str]:
+        return list(self._data)
+
+    def lookup(self, path: str) -> Any:
+        """Return what stands at a path, as plain data; None where nothing does."""
+        return self.definition(path) if self.has(path) else None
+
     def has(self, path: str) -> bool:
-        """Return whether something stands at a path."""
         return self.tree.find(path) is not None
+
+    @property
+    def module_section(self) -> str:
+        """`model`, or `system`, which has its own dataloaders and so no `data` beside it."""
+        return "system" if self.has("system") else "model"
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return every definition of an object, with its path."""
@@ -52,11 +55,7 @@ class PlainDefinitions:
 
 
 def value_at(data: Any, steps: Sequence[str]) -> Any:
-    """Return what stands some steps below in plain data.
-
-    Raises:
-        LookupError: nothing stands there.
-    """
+    """Return what stands some steps below in plain data; raise a LookupError if nothing does."""
     for step in steps:
         if isinstance(data, list) and is_index(step):
             data = data[int(step)]

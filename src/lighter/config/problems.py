@@ -24,12 +24,8 @@ _UNSHOWABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202
 class Problem:
     """One mistake in a config or on the command line.
 
-    Attributes:
-        message: what was found, and what is expected.
-        origin: where it was written; None where it was not written at all.
-        path: the config path, `a::b::0`; empty for the whole config.
-        hint: what to do: the nearest right spelling, or an example.
-        severity: `error`, or `warning` for what is legal but slow or wrong.
+    `origin` is None and `path` empty where it is of no single place. `hint` is the nearest right spelling, or an
+    example; the severity `warning` is for what is legal, but slow or wrong.
     """
 
     message: str
@@ -39,7 +35,8 @@ class Problem:
     severity: str = ERROR
 
     def __str__(self) -> str:
-        """At most 15 lines, none of them long, and nothing in them that a terminal would act on."""
+        # Whatever text is in a config is shown here: not too many lines, none of them long, and nothing that a terminal
+        # would act on.
         head = ": ".join(piece for piece in (str(self.origin or ""), self.path) if piece)
         message = self.message if self.severity == ERROR else f"{self.severity}: {self.message}"
         lines = [f"{head}: {message}" if head else message]
@@ -54,11 +51,7 @@ class Problems(list[Problem]):
     """A list that problems are gathered in; when there are very many, it raises those it has."""
 
     def append(self, problem: Problem, /) -> None:
-        """Add a problem that is not there yet.
-
-        Raises:
-            ConfigError: there are 100 problems.
-        """
+        """Add a problem that is not there yet; at the hundredth, raise them all as a `ConfigError`."""
         if problem in self:
             return
         super().append(problem)
@@ -116,9 +109,11 @@ def closest(written: object, allowed: Iterable[object]) -> str:
 def close_to(written: object, choices: Sequence[str], cutoff: float = 0.6) -> str | None:
     """Return the closest of some spellings, if one is close. Of very many, some that begin alike are compared."""
     wrong = shortened(str(written), 200)
+    # Another case is closer than any other letter.
     for choice in choices:
         if choice.lower() == wrong.lower():
             return choice
+    # `difflib` compares in quadratic time, and a config may have thousands of keys.
     alike = [choice for choice in choices if abs(len(choice) - len(wrong)) <= max(3, len(wrong) // 2)]
     alike.sort(key=lambda choice: choice[:1] != wrong[:1])
     close = get_close_matches(wrong, alike[:_MOST_COMPARED], n=1, cutoff=cutoff)
@@ -137,7 +132,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _cells(text: str) -> int:
-    """Return how wide a terminal shows a text."""
+    # The caret goes by columns of the terminal: letters of East Asia take two, combining marks none.
     return sum(
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text

@@ -26,7 +26,7 @@ def unneeded(needed_for: Mapping[str, Collection[str]], stage: str) -> list[str]
 
 
 def prune(definition: Mapping[str, Any], paths: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
-    """Return a definition without what stands at some paths; a required argument becomes None instead."""
+    """Return a definition without what stands at some paths."""
     kept = dict(definition)
     for path in paths:
         first, *rest = split(path)
@@ -35,6 +35,7 @@ def prune(definition: Mapping[str, Any], paths: Collection[str], required: Colle
         if rest:
             if isinstance(kept[first], Mapping):
                 kept[first] = prune(kept[first], ["::".join(rest)])
+        # A constructor that cannot do without it gets None.
         elif first in required:
             kept[first] = None
         else:

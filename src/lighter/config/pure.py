@@ -18,23 +18,22 @@ _FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, 
 
 def resolved(root: Node) -> Node:
     """Return a merged tree in which pure expressions, and references to values, are worked out."""
-    copied = copied_paths(root)  # where a relative reference means something else than in the copies
+    # In what is copied, a relative reference means something else than in the copies.
+    copied = copied_paths(root)
     above = {prefix for path in copied for prefix in prefixes(path)}
 
     def worked_out(node: Node, path: str, in_copied: bool) -> Node:
         in_copied = in_copied or path in copied
+        text = node.value if isinstance(node.value, str) else ""
+        is_relative = (in_copied or path in above) and re.search(r"[@%]::", text)
+        if text[:1] in ("@", "$") and not is_relative:
+            with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
+                return _as_node(_Values(root).of(node, path), node)
         value = node.value
         if isinstance(value, dict):
             value = {key: worked_out(child, join(path, key), in_copied) for key, child in value.items()}
         elif isinstance(value, list):
             value = [worked_out(child, join(path, index), in_copied) for index, child in enumerate(value)]
-        elif (
-            isinstance(value, str)
-            and value[:1] in ("@", "$")
-            and not ((in_copied or path in above) and re.search(r"[@%]::", value))
-        ):
-            with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
-                return _as_node(_Values(root).of(node, path), node)
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
@@ -50,7 +49,6 @@ class _Values:
         self.depth = 0  # of references and nesting
 
     def of(self, node: Node, path: str) -> Any:
-        """Return the value of a node, lists and dicts included."""
         value = node.value
         self.work.spend()
         self.depth += 1
@@ -62,10 +60,8 @@ class _Values:
             value = [self.of(child, join(path, index)) for index, child in enumerate(value)]
         elif isinstance(value, str) and value[:1] in ("@", "$"):
             text = absolute(path, value).strip()
-            is_reference = text[0] == "@"
-            value = (
-                self.reference(text[1:]) if is_reference else Arithmetic(self.reference, self.work).evaluate(text[1:])
-            )
+            evaluate = self.reference if text[0] == "@" else Arithmetic(self.reference, self.work).evaluate
+            value = evaluate(text[1:])
         self.depth -= 1
         return value
 
@@ -79,7 +75,6 @@ class _Values:
 
 
 def _as_node(value: Any, written: Node) -> Node:
-    """Return a plain value in the place of what it was worked out from."""
     if isinstance(value, dict):
         value = {key: _as_node(child, written) for key, child in value.items()}
     elif isinstance(value, (list, tuple)):

@@ -77,13 +77,12 @@ def check_references(root: Node, problems: list[Problem]) -> None:
 
 
 class _TooManyError(Exception):
-    """The copies are more than a config may have; the problem is noted."""
+    pass
 
 
 class _Copies:
-    """Works out copies.
+    """Work out copies: those within `root`, or with `whole_file` only those from other files.
 
-    Without `whole_file`, those within `root`; with it, those from other files, while those within `root` are left.
     A method's last argument is the tree that a path is looked up in: `root`, or that of another file.
     """
 
@@ -101,7 +100,6 @@ class _Copies:
             return self.root
 
     def of(self, node: Node, path: str, tree: Node) -> Node:
-        """Return a node with the copies in it worked out; dicts and lists are new."""
         value = node.value
         if isinstance(value, str):
             return self.of_text(node, path, tree) if value[:1] in ("%", "$") and "%" in value else node
@@ -124,7 +122,8 @@ class _Copies:
             other = self.whole_file(external["file"], node)
             copy = self.look_up(external["path"] or "", node, path, other) if other is not None else None
         elif external is not None or (self.whole_file is not None and tree is self.root):
-            return node  # of another file that lacks it, which is a problem already; or not yet to be worked out
+            # The other file lacks it, which is a problem already; or it is not yet to be worked out.
+            return node
         else:
             absolute = _absolute(path, node, self.problems)
             copy = self.look_up(absolute[1:].strip(), node, path, tree) if absolute is not None else None
@@ -191,7 +190,7 @@ class _Copies:
 
 
 def _split_copies(expression: str) -> Iterator[tuple[str, bool]]:
-    """Yield the pieces of an expression, and whether each is a `%a::b`; after an operand, `%` is Python's modulo."""
+    # `%` is Python's modulo too: after an operand it is that, elsewhere it begins a copy.
     after_operand = False
     for token in _TOKENS.finditer(expression):
         text = token[0]
@@ -224,6 +223,7 @@ def followed(root: Node, path: str) -> str:
     """Return the path that a value leads to where it is a reference; otherwise its own."""
     seen: set[str] = set()
     while path not in seen:
+        # References may go round in a circle, which the check reports.
         seen.add(path)
         node = root.find(path)
         if node is None or not isinstance(node.value, str) or not node.value.startswith("@"):
@@ -236,14 +236,12 @@ def followed(root: Node, path: str) -> str:
 
 
 def drop_templates(merged: Node, expanded: Node) -> None:
-    """Drop definitions under `vars` that only copies use, and whose relative references lead nowhere where they stand.
-
-    What they refer to stands beside the copies, which are checked there.
-    """
+    """Drop definitions under `vars` that only copies use, and whose relative references lead nowhere where they are."""
     references = [*references_in(expanded)]
     misplaced = [here for here, target in references if target is None or expanded.find(target) is None]
     if not misplaced:
         return
+    # What they refer to stands beside the copies, which are checked there.
     copied = {path for path in copied_paths(merged) if path.startswith(f"vars{SEPARATOR}")}
     for path in copied.intersection(prefix for here in misplaced for prefix in prefixes(here)):
         others = [target for here, target in references if target is not None and not _is_within(here, path)]

@@ -10,15 +10,11 @@ TIMEOUT = 20  # seconds
 
 
 class RemoteError(Exception):
-    """Return why a URL cannot be read."""
+    """The reason why a URL cannot be read."""
 
 
 def fetch(url: str, most: int) -> bytes:
-    """Return the content of a URL: at most so many bytes, and one more where there is more.
-
-    Raises:
-        RemoteError: it cannot be had, or not by https alone.
-    """
+    """Return the content of a URL: at most so many bytes, and one more where there is more. Raise a `RemoteError`."""
     opener = urllib.request.build_opener(_HttpsOnly)
     try:
         _check(url)
@@ -35,9 +31,6 @@ def _check(url: str) -> None:
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection if it is to https."""
-
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Refuse any other."""
         _check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

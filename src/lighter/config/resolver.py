@@ -24,29 +24,15 @@ Call = Callable[[Mapping[str, Any], str], Any]
 
 
 class CircleError(Exception):
-    """A value is needed to make itself.
-
-    Attributes:
-        path: of the value that closes the circle.
-        around: the paths of the circle, the first of them again at the end.
-    """
+    """A value is needed to make itself: `path` closes the circle, and the message has the way around."""
 
     def __init__(self, path: str, around: list[str]) -> None:
         super().__init__(" -> ".join(around))
-        self.path, self.around = path, around
+        self.path = path
 
 
 class Resolver:
-    """Work out values by their path, each once.
-
-    Args:
-        definitions: what stands where, with absolute references.
-        evaluate: evaluates an expression.
-        call: makes an object.
-
-    Attributes:
-        made: what was worked out so far, by path.
-    """
+    """Work out values by their path, each once; `made` has what was worked out so far."""
 
     def __init__(self, definitions: PlainDefinitions, evaluate: Evaluate, call: Call) -> None:
         self._definitions, self._evaluate, self._call = definitions, evaluate, call
@@ -55,19 +41,14 @@ class Resolver:
         self.made: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the objects that were made: a module's `Deferred` optimizer would take trainer and data along.
-
-        Networks stay: an optimizer that refers to one is to train that of the copied module, and not a new one.
-        """
-        return {**self.__dict__, "made": {path: made for path, made in self.made.items() if _is_network(made)}}
+        # A module's `Deferred` optimizer would take trainer and data along. Networks stay: an optimizer that refers to
+        # one is to train that of the copied module, and not a new one.
+        torch = sys.modules.get("torch")  # without it, there is no network either
+        kinds = (torch.nn.Module, torch.Tensor) if torch is not None else ()
+        return {**self.__dict__, "made": {path: made for path, made in self.made.items() if isinstance(made, kinds)}}
 
     def resolve(self, path: str) -> Any:
-        """Return what the value at a path becomes.
-
-        Raises:
-            KeyError: nothing stands there.
-            CircleError: it is needed to make itself.
-        """
+        """Return what the value at a path becomes; raise a KeyError if nothing stands there, or a `CircleError`."""
         if path not in self.made:
             for needed in self._in_order(path):
                 self.made[needed] = self._value(needed)
@@ -82,18 +63,16 @@ class Resolver:
         try:
             return self.resolve(path)
         finally:
+            # The arguments were for this object alone.
             self._exchanged.pop(path, None)
             if before is not None:
                 self._exchanged[path] = before
 
     def definition(self, path: str) -> Any:
-        """Return what a path is made from by now.
-
-        Raises:
-            KeyError: nothing stands there.
-        """
+        """Return what a path is made from by now; raise a KeyError if nothing stands there."""
         if path in self._exchanged:
             return self._exchanged[path]
+        # An inner definition was exchanged after the one around it, as `define` drops those that were there before.
         for above in reversed(prefixes(path)):
             if above in self._defined:
                 try:
@@ -121,10 +100,8 @@ class Resolver:
             del self.made[known]
 
     def _in_order(self, path: str) -> Iterator[str]:
-        """Yield all that a path needs, then the path itself. The caller makes each before it asks for the next.
-
-        Without recursion: a chain of references may have thousands of links.
-        """
+        """Yield all that a path needs, then the path itself. The caller makes each before it asks for the next."""
+        # Without recursion: a chain of references may have thousands of links.
         trail = {path: self._needs(self.definition(path), path)}
         while trail:
             here, needs = next(reversed(trail.items()))
@@ -140,18 +117,17 @@ class Resolver:
                 trail[needed] = self._needs(self.definition(needed), needed)
 
     def _needs(self, value: Any, path: str) -> Iterator[str]:
-        """Yield the paths that must be made before a value: its references, and the objects and expressions in it."""
         if isinstance(value, str):
             yield from referred(value)
         elif type(value) in (dict, list) and not disabled(value):
             for key, child in _items(value):
+                # Objects and expressions are made once, wherever they are used, and so each for itself.
                 if _has_own_result(child):
                     yield join(path, key)
                 else:
                     yield from self._needs(child, join(path, key))
 
     def _value(self, path: str) -> Any:
-        """Work out a value all of whose needs are made."""
         value = self.definition(path)
         if disabled(value):
             return None
@@ -161,7 +137,6 @@ class Resolver:
         return self._call(filled, path) if is_target(value) else filled
 
     def _filled(self, value: Any, path: str) -> Any:
-        """Return a value with results in place of references and of the objects and expressions in it."""
         if isinstance(value, str):
             return self.made[value[1:]] if [value[1:]] == referred(value) else value
         if type(value) is list:
@@ -169,7 +144,6 @@ class Resolver:
         return dict(self._results(value, path)) if type(value) is dict else value
 
     def _results(self, value: Any, path: str) -> Iterator[tuple[Any, Any]]:
-        """Yield what is in a dict or list; an object that is disabled, or comes to None, is left out."""
         for key, child in _items(value):
             here = join(path, key)
             result = self.made[here] if _has_own_result(child) else self._filled(child, here)
@@ -187,11 +161,4 @@ def _is_expression(value: Any) -> bool:
 
 
 def _has_own_result(value: Any) -> bool:
-    """Return whether a value is made once, wherever it is used: an object or an expression."""
     return is_target(value) or _is_expression(value)
-
-
-def _is_network(made: Any) -> bool:
-    """Return whether it is a module or a tensor of torch's, which is imported if there is one."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(made, (torch.nn.Module, torch.Tensor))

@@ -38,11 +38,10 @@ _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True)
 class Misfit:
-    """Return why a call is not one that its target takes.
+    """The reason why a target refuses a call.
 
-    Attributes:
-        argument: the name or the position of the argument; None for the whole call.
-        is_value: whether its value is wrong, rather than that it is given.
+    `argument` is a name or a position; None for the whole call. `is_value` says that its value is wrong, rather than
+    that it is given.
     """
 
     argument: str | int | None
@@ -57,7 +56,6 @@ class Call:
 
     Attributes:
         positional: the values of `_args_`; None where they are not known.
-        named: the values of the other keys.
         is_partial: whether the rest is handed over later.
         filled: names that somebody else hands over if the definition does not.
     """
@@ -70,12 +68,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Signature:
-    """The parameters of a target.
+    """The parameters of a target, their annotations worked out.
 
-    Attributes:
-        parameters: by name, their annotations worked out.
-        is_exact: whether no decorator can change them.
-        is_strict: whether `**kwargs` are known to be few.
+    It is exact if no decorator can change them, and strict if `**kwargs` are known to be few.
     """
 
     parameters: Mapping[str, Parameter]
@@ -116,7 +111,8 @@ class Signature:
         names = self._names()
         passes_on, free = self._has(Parameter.VAR_KEYWORD), [name for name in names if name not in call.named]
         for key in (key for key in call.named if key not in names):
-            if passes_on:  # to where anything may be taken, or a few names are
+            # What gets `**kwargs` may take anything, or just a few names that are known.
+            if passes_on:
                 close = close_to(key, names, cutoff=0.8) if self.is_strict else None
                 if close:
                     yield Misfit(key, f"there is no argument `{key}`", f"Did you mean `{close}`?")
@@ -140,6 +136,7 @@ class Signature:
 
     def _missing(self, call: Call, positioned: Collection[str]) -> Iterator[Misfit]:
         names = self._names()
+        # One complaint for a misspelt argument, not a second one that the right one is missing.
         misspelt = {close_to(key, names) for key in call.named if key not in names}
         absent = [
             item.name
@@ -157,7 +154,6 @@ class Signature:
 
 
 def parameters_of(target: Any) -> Mapping[str, Parameter] | None:
-    """Return the parameters of a function or class by name; None where Python cannot tell."""
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError, RecursionError):
@@ -171,6 +167,7 @@ def signature_of(target: Any) -> Signature | None:
         return None
     functions = list(_functions(target))
     wrappers = [wrapper for function in functions for wrapper in _wrappers(function)]
+    # A wrapper of somebody's may take arguments of its own by name.
     extra = {
         name: item
         for wrapper in wrappers
@@ -181,21 +178,24 @@ def signature_of(target: Any) -> Signature | None:
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
     parameters, bases = _with_passed_on(target, given_parameters)
     scopes = [*(vars(sys.modules[each.__module__]) for each in reversed(bases)), *scopes]
+    # Annotations that are text are worked out where their function was written.
     has_text = any(isinstance(item.annotation, str) for item in parameters.values())
     scope = {name: value for each in scopes for name, value in each.items()} if has_text else {}
     resolved = {name: _resolved(item, scope) for name, item in parameters.items()}
     has_own = "__signature__" in getattr(target, "__dict__", {})
-    is_decorated = any(hasattr(each, "registry") or not _is_known(each) for each in wrappers)  # singledispatch has many
+    # `singledispatch` has a signature for each type.
+    is_decorated = any(hasattr(each, "registry") or not _is_known(each) for each in wrappers)
     is_exact = not has_own and not extra and not is_decorated
+    # torchmetrics passes `**kwargs` on to `Metric`, which takes a handful.
     is_strict = str(getattr(target, "__module__", "")).startswith("torchmetrics.")
     return Signature({**extra, **resolved}, is_exact, is_strict)
 
 
 def _functions(target: Any) -> Iterator[Any]:
-    """Yield the Python functions that a call of a target runs first."""
     if isinstance(target, functools.partial):
         yield from _functions(target.func)
     elif isinstance(target, type):
+        # in the order in which Python calls them
         for owner, name in ((type(target), "__call__"), (target, "__new__"), (target, "__init__")):
             function = inspect.getattr_static(owner, name, None)
             function = getattr(function, "__func__", function)
@@ -206,20 +206,20 @@ def _functions(target: Any) -> Iterator[Any]:
 
 
 def _wrappers(function: Any) -> Iterator[Any]:
-    """Yield what decorators put around a function, the outermost first."""
     while hasattr(function, "__wrapped__"):
         yield function
         function = function.__wrapped__
 
 
 def _is_known(function: Any) -> bool:
-    """Return whether a wrapper is of a package whose wrappers take what the wrapped function takes."""
+    # Wrappers of these packages take what the wrapped function takes; those of others may take anything.
     module = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
     return str(module).partition(".")[0] in KNOWN
 
 
 def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[Mapping[str, Parameter], list[type]]:
     """Return the parameters of a target, those of Lighter's constructor among them, and the classes that have them."""
+    # Lighter's own classes pass `**kwargs` on to one another, so that what they take altogether is known.
     has_more = any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values())
     if not has_more or not isinstance(target, type) or "__new__" in vars(target):
         return parameters, []
@@ -228,21 +228,21 @@ def _with_passed_on(target: Any, parameters: Mapping[str, Parameter]) -> tuple[M
 
 
 def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
-    """Return a parameter whose annotation is no text any more; without one, where it cannot be worked out."""
     if not isinstance(item.annotation, str):
         return item
     try:
-        annotation = eval(item.annotation, dict(scope))  # as typing.get_type_hints does
+        # `typing.get_type_hints` evaluates them so too, and fails for all if one name is missing.
+        annotation = eval(item.annotation, dict(scope))
         return item.replace(annotation=eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation)
     except Exception:  # noqa: BLE001  names that only a type checker has, or anything that they do
         return item.replace(annotation=Parameter.empty)
 
 
 def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
-    """Return message and hint, if a parameter takes no such value. If its own default does not fit, it takes any."""
     annotation = item.annotation
     if fits(value, annotation) or item.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return None
+    # If its own default does not fit the annotation, that is not to be believed.
     default = item.default
     if default is None and value is None:
         return None

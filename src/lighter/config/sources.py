@@ -82,7 +82,7 @@ class Files:
         return tree.copy() if tree.value is not None else None
 
     def refuse(self, path: Path, named_by: Node, safe: SafeMode) -> None:
-        """Safe mode reads another file only where files may be, and none for a config from a URL."""
+        """Refuse another file than those where files may be, and any for a config from a URL."""
         source = named_by.origin.source
         wrong = f"`{source.name}` is no folder" if is_url(source.name) else outside(path, safe.roots)
         if wrong is not None:
@@ -94,34 +94,29 @@ class Files:
         return expand_external(tree, self.whole, self.problems)
 
     def whole(self, name: str, named_by: Node) -> Node | None:
-        """Return the tree of a file that `%file.yaml` names, with its bases.
-
-        A relative name is relative to the file that it is written in, or else to the working directory.
-        """
+        """Return a file with its bases. A name is relative to the file that it is in, or to the working directory."""
         folder = named_by.origin.source.folder
         if (folder, name) not in self.wholes:
             path = folder / os.path.expanduser(name)
             is_permitted = self.safe is None or outside(name, self.safe.roots) is None
             if is_permitted and not os.path.isfile(path) and os.path.isfile(name):
                 path = Path(name)
-            self.wholes[folder, name] = self._whole(path, named_by)
+            # A reader of its own, since bases that were needed before count once more here.
+            reader = Files(self.problems, self.safe)
+            reader.texts = self.texts
+            tree = reader.parsed(path, named_by)
+            root = Node({}, tree.origin) if tree is not None else None
+            for layer in reader.layers(tree, (_real(path),)) if tree is not None else ():
+                root = merge(root, layer, self.problems)
+            self.wholes[folder, name] = root
         return self.wholes[folder, name]
-
-    def _whole(self, path: Path, named_by: Node) -> Node | None:
-        reader = Files(self.problems, self.safe)
-        reader.texts = self.texts
-        tree = reader.parsed(path, named_by)
-        root = Node({}, tree.origin) if tree is not None else None
-        for layer in reader.layers(tree, (_real(path),)) if tree is not None else ():
-            root = merge(root, layer, self.problems)
-        return root
 
 
 def _real(path: Path) -> Path:
-    """Return what tells a file from others, whatever name it is given."""
+    # The same file may have several names, and some texts are no name of a file at all; reading it says so.
     try:
         return path.resolve()
-    except (OSError, ValueError, RuntimeError):  # no name of a file at all; reading it says so
+    except (OSError, ValueError, RuntimeError):
         return path
 
 
@@ -135,7 +130,8 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
         written = indefinite(tree.value)
         problems.append(Problem(f"a config is a dict of keys and values; found {written}", tree.origin))
         return None
-    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:  # the aliases have it by now
+    # The aliases in the text have been replaced by now.
+    for key in [key for key in tree.value if str(key).startswith(ONLY_ANCHORS)]:
         del tree.value[key]
     return tree
 
@@ -159,14 +155,9 @@ def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_re
 
 
 def _content(path: Path, *, only_regular: bool) -> bytes:
-    """As much of a file as a config may have, and a byte more where there is more.
-
-    Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
-    one already, who is then waited for.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return as much of a file as a config may have, and a byte more where there is more."""
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it. A pipe that a shell makes, `<(...)`, has
+    # one already, who is then waited for.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         mode = os.fstat(file.fileno()).st_mode
         if only_regular and not stat.S_ISREG(mode):
@@ -179,7 +170,6 @@ def _content(path: Path, *, only_regular: bool) -> bytes:
 
 
 def _fetch(url: str, problems: list[Problem]) -> str | None:
-    """Return the text of a URL; None, and a problem, where it cannot be had."""
     from lighter.config.remote import RemoteError, fetch
 
     origin = Origin(Source(shortened(url, 200)))
@@ -205,7 +195,6 @@ def _decoded(data: bytes, at: str, origin: Origin, problems: list[Problem]) -> s
 
 
 def _similar(path: Path) -> str:
-    """Return what to do about a file that is not there."""
     files = sorted(path.parent.glob("[!.]*.y*ml")) if os.path.isdir(path.parent) else []
     parts = str(path).split(",")
     if len(parts) > 1 and all(map(os.path.isfile, map(str.strip, parts))):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from itertools import islice
 
 from lighter.config.expression import COPIES, from_top
 from lighter.config.problems import close_to, nearest
@@ -15,7 +14,7 @@ _RELATIVE = re.compile(r"([@%])((?:::)+)(\w+(?:::\w+)*)")
 
 
 def find_step(root: Node, target: str) -> tuple[str, Node]:
-    """Return how far a path leads: the last step that is there."""
+    """Return the path of the last step that is there, as far as a path leads, and its node."""
     here, node = "", root
     for step in split(target):
         child = node.child(step)
@@ -26,7 +25,7 @@ def find_step(root: Node, target: str) -> tuple[str, Node]:
 
 
 def levels_up(root: Node, path: str, text: str, target: str) -> str:
-    """Return the relative reference that goes as many levels up as it takes to find something; empty if none does."""
+    """Return the relative reference that goes so many levels up that it finds something; empty if none does."""
     for symbol, levels, name in _RELATIVE.findall(text):
         for more in range(1, len(split(path))):
             wider = f"{symbol}{levels}{SEPARATOR * more}{name}"
@@ -46,12 +45,12 @@ def suggest(root: Node, target: str) -> str:
     if here == target:
         return ""
     step = split(target)[len(split(here))]
-    if is_target(node.value) and not close_to(step, [*node.steps()]):
+    if is_target(node.value) and not close_to(step, node.steps()):
         rest = ".".join(split(target)[len(split(here)) :])
         return f"`{here}` is an object, and `::` goes through the config. Its attribute: `$@{here}.{rest}`"
     if is_reference(node.value):
         return f"`{here}` is itself a reference or an expression; one cannot look inside it."
-    known = [name for name in islice(node.steps(), _MOST_COMPARED) if name != COPIES]
+    known = [name for name in node.steps()[:_MOST_COMPARED] if name != COPIES]
     if not known:
         return f"`{here}` is a single value." if here else ""
     close = close_to(step, known)

@@ -9,7 +9,7 @@ returned a tree, each stage makes the next one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,8 @@ MODES = ("default", "callable", "debug")
 class Source:
     """A text that config values come from: a file, a word of the command line, or data from Python.
 
-    Attributes:
-        name: how messages call it: the path as the user gave it, "command line", "Python".
-        text: the whole text, for excerpts.
-        folder: what relative paths in this text are relative to.
-        number: which of the texts of this process it is, for the order of problems.
+    `name` is the path as the user gave it, "command line" or "Python"; paths in the text are relative to `folder`, and
+    `number` counts the texts of this process, for the order of problems.
     """
 
     name: str
@@ -43,12 +40,10 @@ class Source:
 
     @property
     def is_override(self) -> bool:
-        """Return whether it is a word of the command line."""
         return self.name == COMMAND_LINE and not self.is_file
 
     @cached_property
     def lines(self) -> list[str]:
-        """The text by lines, for excerpts."""
         return self.text.splitlines()
 
 
@@ -76,8 +71,18 @@ class Node:
     def __repr__(self) -> str:
         return f"Node({self.plain()!r}, {self.origin})"
 
+    @property
+    def place(self) -> Origin:
+        """Where it begins: at its key, if it has one."""
+        return self.key_origin or self.origin
+
+    def children(self) -> Iterable[tuple[Any, Node]]:
+        """Return the items of a dict or list with their keys or indices; nothing of a scalar."""
+        if isinstance(self.value, dict):
+            return self.value.items()
+        return enumerate(self.value) if isinstance(self.value, list) else ()
+
     def copy(self) -> Node:
-        """Return the same tree, of nodes that may be changed."""
         value = self.value
         if isinstance(value, dict):
             value = {key: node.copy() for key, node in value.items()}
@@ -95,13 +100,17 @@ class Node:
 
     def child(self, step: str) -> Node | None:
         """Return the node one step of a path below this one; keys compare by their text, list items by index."""
+        node: Node | None = None
         if isinstance(self.value, dict):
-            node: Node | None = self.value.get(same_key(self.value, step))
+            node = self.value.get(same_key(self.value, step))
         elif isinstance(self.value, list) and is_index(step) and -len(self.value) <= int(step) < len(self.value):
             node = self.value[int(step)]
-        else:
-            node = None
         return node
+
+    def section(self, key: str) -> dict[Any, Node]:
+        """Return what one child holds, if that is a dict; otherwise nothing."""
+        node = self.child(key)
+        return node.value if node is not None and isinstance(node.value, dict) else {}
 
     def find(self, path: str) -> Node | None:
         """Return the node at `a::b::0`, or None; the empty path is this node."""
@@ -115,28 +124,20 @@ class Node:
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
         """Yield the node and all below it, each with its path."""
         yield path, self
-        if isinstance(self.value, dict):
-            items: Iterator[tuple[Any, Node]] = iter(self.value.items())
-        elif isinstance(self.value, list):
-            items = iter(enumerate(self.value))
-        else:
-            return
-        for key, node in items:
-            yield from node.walk(join(path, key))
+        if isinstance(self.value, (dict, list)):  # nearly all values are scalars: no further call for them
+            for key, node in self.children():
+                yield from node.walk(join(path, key))
 
-    def steps(self) -> Iterator[str]:
-        """Yield what may come next in a path below this node."""
-        if isinstance(self.value, (dict, list)):
-            yield from map(str, self.value if isinstance(self.value, dict) else range(len(self.value)))
+    def steps(self) -> list[str]:
+        """Return what may come next in a path below this node."""
+        return [str(key) for key, _ in self.children()]
 
 
 def split(path: str) -> list[str]:
-    """Return the steps of a path: `a::b::0` is a, b, 0."""
     return path.split(SEPARATOR) if path else []
 
 
 def join(path: str, key: object) -> str:
-    """Return the path one step further."""
     return f"{path}{SEPARATOR}{key}" if path else str(key)
 
 
@@ -149,14 +150,12 @@ def prefixes(path: str) -> list[str]:
 def is_index(step: str) -> bool:
     """Return whether a step can be an index into a list."""
     digits = step.removeprefix("-")
+    # More digits than an index can have: Python refuses to read thousands of them.
     return digits.isdecimal() and len(digits) < 19
 
 
 def same_key(data: Mapping[Any, Any], step: str) -> Any:
-    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true.
-
-    A step that names none of them is returned as the key it would be in a file.
-    """
+    """Return the key of a dict that a step names: keys compare by their text, so `1` finds 1 and `True` finds true."""
     if step in data:
         return step
     if step in _BOOLEANS:
@@ -167,6 +166,7 @@ def same_key(data: Mapping[Any, Any], step: str) -> Any:
         number = float(step)
     except ValueError:
         return step
+    # Any other is the key that it would be in a file.
     return number if number in data else step
 
 

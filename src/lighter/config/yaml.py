@@ -59,13 +59,9 @@ def dump(data: Any) -> str:
 def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: bool = True) -> Node | None:
     """Return the tree of a YAML text; None, and a problem, where the text is no YAML.
 
-    Args:
-        source: the text. Where only its end is YAML (the value of an override), `offset` says where that starts.
-        problems: takes what is wrong.
-        aliases: whether the text may have them.
+    Where only the end of the text is YAML (the value of an override), `offset` says where that starts.
     """
-    reader = _Reader(source, offset, problems)
-    reader.aliases = aliases
+    reader = _Reader(source, offset, problems, aliases=aliases)
     try:
         with without_collections():
             return reader.document()
@@ -79,7 +75,7 @@ def parse(source: Source, problems: list[Problem], offset: int = 0, *, aliases: 
 
 
 class _UnusableError(Exception):
-    """The text cannot be read any further; the problem is noted."""
+    pass
 
 
 class _Open:
@@ -102,15 +98,12 @@ class _Anchored:
 
 
 class _Reader:
-    """Events to nodes."""
-
-    def __init__(self, source: Source, offset: int, problems: list[Problem]) -> None:
-        self.source, self.offset, self.problems = source, offset, problems
+    def __init__(self, source: Source, offset: int, problems: list[Problem], *, aliases: bool) -> None:
+        self.source, self.offset, self.problems, self.aliases = source, offset, problems, aliases
         self.count = 0
         self.open: list[_Open] = []
         self.anchors: dict[str, _Anchored | None] = {}  # None: still open
         self.root: Node | None = None
-        self.aliases = True
 
     def origin(self, mark: Any) -> Origin:
         return Origin(self.source, mark.line + 1, mark.column + 1 + (self.offset if mark.line == 0 else 0))
@@ -119,7 +112,6 @@ class _Reader:
         self.problems.append(Problem(message, self.origin(mark), self.path(), hint))
 
     def path(self) -> str:
-        """Return the config path of what comes next."""
         steps = [len(at.node.value) if isinstance(at.node.value, list) else at.key for at in self.open]
         return shortened(SEPARATOR.join(str(step) for step in steps if step not in (None, _MERGE, _NO_KEY)), 100)
 
@@ -163,7 +155,6 @@ class _Reader:
         self.take(node, event)
 
     def special(self, text: str, event: yaml.ScalarEvent) -> Any:
-        """Return the value of a plain scalar that may be a number, a boolean or null."""
         match = _ANY_PATTERN.match(text)
         return text if match is None else self.construct(str(match.lastgroup), text, event)
 
@@ -221,6 +212,7 @@ class _Reader:
         if anchored is None:
             self.problem("this alias is inside what it repeats", event.start_mark)
             raise _UnusableError
+        # Before it is copied: aliases of aliases may stand for billions of values.
         self.counted(anchored.size, event)
         self.checked_depth(anchored.height, event)
         self.take(anchored.node.copy(), event, anchored.height)
@@ -274,7 +266,8 @@ class _Reader:
             )
             return
         bare = key[1:] if isinstance(key, str) and key[:1] in ("=", "~") else str(key)
-        first = holder.written.get(bare) or holder.written.get(key)  # by text; and 1 equals true and 1.0
+        # By its text, and by the key itself: 1 equals true and 1.0.
+        first = holder.written.get(bare) or holder.written.get(key)
         if first is not None:
             hint = f"It was first written in line {first.line}, column {first.column}; keep one of them."
             self.problems.append(Problem("this key is written twice", origin, self.path(), hint))
@@ -315,7 +308,8 @@ _CONSTRUCT: dict[str, Any] = {
 }
 
 
-_EXPRESSION = re.compile(r"[\s{\[,](?=[$@%])")  # begins after this, unless it is quoted
+# An expression without quotes begins after one of these.
+_EXPRESSION = re.compile(r"[\s{\[,](?=[$@%])")
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
@@ -331,8 +325,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
-    if error.context == "while scanning an alias":  # the mark is behind the `*`
+    # The mark of this error is behind the `*`.
+    if error.context == "while scanning an alias":
         column -= 1
+    # YAML reserves these at the beginning of a text without quotes; a config has them there all the time.
     rest = line[column - 1 :]
     if rest[:1] in ("@", "%", "`", "*"):
         return _quoted(_in_brackets(rest) if "{" in line or "[" in line else rest)
@@ -349,10 +345,10 @@ def _syntax_hint(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
 
 
 def _in_brackets(text: str) -> str:
-    """Return the beginning of a text up to what ends it in flow style: a comma, or a bracket that it did not open."""
     depth = 0
     for index, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")
+        # In flow style, a comma or a bracket that the text did not open ends it.
         if depth < 0 or (letter == "," and depth == 0) or text[index : index + 2] == " #":
             return text[:index]
     return text
@@ -368,7 +364,8 @@ def quote_whole(origin: Origin, value: str) -> str:
 
 def _quoted(value: str) -> str:
     value = value.strip()
-    if sum(map(value.count, "([{")) > sum(map(value.count, ")]}")):  # it goes on in the next line
+    # The expression goes on in the next line.
+    if sum(map(value.count, "([{")) > sum(map(value.count, ")]}")):
         return "Quote the whole expression: commas and brackets within `{}` and `[]` end a text without quotes."
     escaped = value.replace("'", "''")
     return f"Quote it: '{escaped}'" if '"' in value else f'Quote it: "{value}"'
@@ -384,7 +381,7 @@ def _character_problem(source: Source, offset: int, message: str) -> Problem:
 
 
 def _represent_other(dumper: Any, value: Any) -> Any:
-    """Return what a dict from Python may hold beside YAML's own types: NumPy's numbers, paths, live objects."""
+    # A dict from Python may hold more than YAML's own types: NumPy's numbers, paths, live objects.
     if isinstance(value, Mapping):
         return dumper.represent_dict(value)
     if isinstance(value, (list, tuple)):
@@ -404,7 +401,8 @@ _FIRST_LETTERS = {
     "int": list("-+0123456789"),
     "float": list("-+.0123456789"),
 }
-for _name, _pattern in reversed(_PATTERNS.items()):  # those inserted last are asked first: an int before a float
+# Those inserted last are asked first: an int before a float.
+for _name, _pattern in reversed(_PATTERNS.items()):
     for _letter in _FIRST_LETTERS[_name]:
         _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).insert(
             0, (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))

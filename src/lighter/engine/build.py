@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Any
@@ -20,7 +21,8 @@ from lighter.config.inherit import by_mode
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune
-from lighter.config.tree import is_target, join
+from lighter.config.signatures import parameters_of
+from lighter.config.tree import join
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.errors import ConfigError
@@ -54,6 +56,8 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
     module: LightningModule = objects.get(plan.section)
     _require(objects, module, LightningModule, plan.section)
     if isinstance(module, BaseModule):
+        # Lighter's own arguments are known by their names when weights are missing; a user's class may keep its own
+        # under others.
         classes = (kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] == "lighter")
         ours: Mapping[str, Any] = next(classes).__dict__.get("needed_for", BaseModule.needed_for)
         module.pruned = frozenset(left_out - ours.keys())
@@ -61,8 +65,7 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
 
 
 def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
-    """Build the data module, with the loaders that the stage needs; None if the config has none."""
-    if "data" not in objects.sections or objects.definition("data") is None:
+    if objects.lookup("data") is None:
         return None
     _prune(objects, plan.data)
     data: LightningDataModule = objects.get("data")
@@ -73,11 +76,13 @@ def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
 def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Trainer:
     """Build the trainer; its folder is the run's, unless the config has another."""
     path = objects.followed("trainer")
-    written = objects.definition(path) if "trainer" in objects.sections else None
+    written = objects.lookup(path)
     if written is None or isinstance(written, Mapping):
         root = {"default_root_dir": str(folder.path)} if folder is not None else {}
         arguments = {**root, **(written or {})}
+        # a `_target_` of the config's own goes before ours
         objects.exchange(path, {"_target_": "lighter.Trainer", **arguments})
+        # Without a folder in their definitions, Lightning's loggers would write into the working directory.
         write_into(objects, arguments.get("default_root_dir") or root.get("default_root_dir") or ".")
     trainer: pl.Trainer = objects.get("trainer")
     _require(objects, trainer, pl.Trainer, "trainer")
@@ -100,7 +105,8 @@ def _prune(objects: Objects, plan: SectionPlan) -> set[str]:
         definition = {**definition, key: by_mode(definition[key], modes)}
         objects.define(join(plan.path, key), definition[key])
     pruned = prune(definition, plan.unneeded, required(plan.target))
-    for key, modes in inherited.items():  # a mode that is not needed must not take that of the mode before it either
+    # A mode that is not needed must not take what the mode before it has.
+    for key, modes in inherited.items():
         pruned[key] = {**dict.fromkeys(modes), **pruned[key]}
     deferred = [key for key in plan.deferred if pruned.get(key) is not None]
     for key in {*deferred, *plan.on_use}:
@@ -123,39 +129,10 @@ def _forbid_early_use(objects: Objects, paths: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def name_functions(objects: Objects) -> None:
-    """Let `_target_` name a function, instead of calling it, in the arguments for which a class says so.
-
-    A class says so by `functions`, as the adapters do for their transforms. A `_target_` that is a class, or has a
-    `_mode_` of its own, is left as it is.
-    """
-    for path, definition in objects.definitions():
-        if not any(str(key).endswith("_transforms") for key in definition):
-            continue
-        for key in getattr(objects.target_or_none(path), "functions", ()):
-            for inner in _definitions_in(definition.get(key), join(path, key)):
-                written, function = objects.definition(inner), objects.target_or_none(inner)
-                if "_mode_" not in written and function is not None and not inspect.isclass(function):
-                    objects.define(inner, {**written, "_mode_": "callable"})
-
-
-def _definitions_in(value: Any, path: str) -> Iterator[str]:
-    """Yield the path of a definition, or of those in a list."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _definitions_in(item, join(path, index))
-    elif is_target(value):
-        yield path
-
-
 def required(target: Any) -> set[str]:
-    """Return the arguments that a class cannot be made without."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return set()
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in variable}
+    parameters = (parameters_of(target) or {}).values()
+    variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {item.name for item in parameters if item.default is Parameter.empty and item.kind not in variable}
 
 
 def _require(objects: Objects, built: object, base: type, section: str) -> None:
@@ -177,6 +154,7 @@ def wrong_kind(kind: type, base: type, section: str) -> tuple[str, str] | None:
 
 def is_a(kind: type) -> bool:
     """Return whether a call of a class makes an object of it, as far as can be told without calling it."""
+    # A `__new__` or a metaclass of the user's may return anything; those in C make an object.
     written_in_python = (inspect.getattr_static(kind, "__new__"), inspect.getattr_static(type(kind), "__call__"))
     return not any(isinstance(item, (FunctionType, staticmethod)) for item in written_in_python)
 
@@ -186,26 +164,23 @@ def check_parts(
 ) -> None:
     """See that all that a stage needs is there, and of one copy of Lightning.
 
-    Args:
-        call: the arguments of the trainer's method.
-
-    Raises:
-        ConfigError: with all that is missing.
+    `call` has the arguments of the trainer's method. Raise a `ConfigError` with all that is missing.
     """
     problems = _wrong_objects(objects, parts.trainer) or _missing(objects, plan, parts, call)
     if problems:
         raise ConfigError(problems)
 
 
-_OBJECTS = {  # an attribute that every one of these has, and a hint where something else is there
+# An attribute that every one of these has, and a hint where something else is there.
+_OBJECTS = {
     "callbacks": ("state_key", "A callback: {_target_: pytorch_lightning.callbacks.LearningRateMonitor}"),
     "logger": ("log_hyperparams", f"Write a name without `$`, one of {', '.join(LOGGERS)}, or a definition."),
 }
 
 
 def _wrong_objects(objects: Objects, trainer: pl.Trainer) -> list[Problem]:
-    """Return callbacks and loggers that are none, or of a second copy of Lightning that `lightning_alias` saw."""
-    problems: dict[str, Problem] = {}  # one for each path: of a text, Lightning takes the letters
+    problems: dict[str, Problem] = {}  # one for each path
+    # Lightning asks nothing of them before the run, and a text it takes apart into letters.
     for key, built in {"callbacks": trainer.callbacks, "logger": trainer.loggers}.items():  # type: ignore[attr-defined]
         attribute, hint = _OBJECTS[key]
         for index, item in enumerate(built):
@@ -238,7 +213,6 @@ def _missing(objects: Objects, plan: StagePlan, parts: Parts, call: Mapping[str,
 
 
 def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
-    """Return message, path and hint where a module lacks the step of a stage."""
     message = f"`{stage}` needs a `{STEPS[stage]}`, and {kind.__name__} has none"
     is_ours = kind.__module__.partition(".")[0] == "lighter"
     where = f"a subclass of {kind.__name__}" if is_ours else f"{kind.__module__}.{kind.__name__}"
@@ -246,7 +220,6 @@ def no_step(kind: type, section: str, stage: str) -> tuple[str, str, str]:
 
 
 def no_loader(section: str, stage: str) -> tuple[str, str, str]:
-    """Return message, path and hint where nothing has the data of a stage."""
     loader = f"{LOADERS[stage]}_dataloader"
     key = f"data::{loader}" if section == "model" else f"{section}::dataloaders::{LOADERS[stage]}"
     hint = f"Add `{key}`, or write `{loader}` in the data module or the module."
@@ -255,5 +228,4 @@ def no_loader(section: str, stage: str) -> tuple[str, str, str]:
 
 
 def no_part(section: str, stage: str, key: str, example: str) -> tuple[str, str, str]:
-    """Return message, path and hint where the config lacks an argument of the module."""
     return f"`{stage}` needs `{section}::{key}`, and there is none", section, example

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from subprocess import Popen
 
 import pytorch_lightning as pl
 
@@ -20,7 +19,8 @@ from lighter.runs.journal import Journal
 from lighter.trainer.stopping.graceful import Stopping
 
 log = logging.getLogger("lighter.runs")
-_SECONDS = 0.1  # between two looks; a hang is recorded unless the observer looks within the same moment
+# Between two looks; a hang is recorded unless the observer looks within the same moment.
+_SECONDS = 0.1
 
 
 @contextmanager
@@ -45,12 +45,11 @@ def _watch(trainer: pl.Trainer, journal: Journal, over: threading.Event) -> None
             continue
         if stopping is None or stopping.signum is None:
             told = stopping.failure() if stopping is not None else None
-            error = ProcessError(told or f"process {failed} of {len(children) + 1} {_how(children[failed - 1])}")
+            code = children[failed - 1].returncode
+            how = f"failed with exit code {code}: its own last lines say why"
+            if code < 0:
+                how = f"was killed by signal {-code}"
+            error = ProcessError(told or f"process {failed} of {len(children) + 1} {how}")
             log.error("%s", error)
             journal.fail(error)
         return
-
-
-def _how(child: Popen[bytes]) -> str:
-    code = child.returncode
-    return f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}: its own last lines say why"

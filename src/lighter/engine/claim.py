@@ -24,7 +24,8 @@ from lighter.files import run_folder as paths
 from lighter.files.storage import normal
 
 _PATIENCE = timedelta(minutes=10)
-_runs = itertools.count()  # each run of a process has the same number in all processes
+# Processes of one job run the same runs, and so a run has the same number in each.
+_runs = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class RunOptions:
 
     @classmethod
     def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
-        """Read them from the config; by default `outputs` and the name of its last file."""
         node = config.expanded.child("run")
         options: Mapping[str, Any] = (node.value or {}) if node is not None else {}
         root = Path(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)).expanduser()
@@ -44,23 +44,17 @@ class RunOptions:
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    """Return the last config file's name; of a config.yaml, that of its folder or of the run that saved it.
-
-    A config from a URL has no folder of ours, and so only its own name.
-    """
     files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
+    # A config from a URL has no folder of ours, and so only its own name.
     if not files:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
         return urls[-1] if urls and urls[-1] != "config" else "run"
+    # A config.yaml is called as its folder, or as the run that saved it.
     return paths.name_of(files[-1].resolve().parent) if files[-1].stem == "config" else files[-1].stem
 
 
 def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
-    """Make a new folder for a run.
-
-    Raises:
-        ConfigError: none can be made where the config wants it.
-    """
+    """Make a new folder for a run; raise a `ConfigError` if none can be made where the config wants it."""
     try:
         return claim(options.root, options.name)
     except OSError as error:
@@ -73,6 +67,7 @@ def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
 
 def claim(root: Path, name: str) -> paths.RunFolder:
     """Make a new folder `root/DATE/TIME-NAME`, once for all processes of the run; see `run_folder.claim`."""
+    # Only torchrun keeps such a store, and a single process needs none.
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("WORLD_SIZE", "1") == "1":
         return paths.claim(root, name)
 

@@ -25,7 +25,7 @@ class EpochLines(Callback):
         self._seconds: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Forget the time until then: that of an epoch that is resumed says nothing about a whole one's."""
+        # The time of an epoch that is resumed says nothing about a whole one's.
         self._began, self._seconds = None, []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
@@ -33,9 +33,9 @@ class EpochLines(Callback):
         self._began = time.monotonic()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Log the last epoch, and who ended the fit early."""
         if not trainer.interrupted:
             self._log(trainer)
+        # A fit that is shorter than asked for should say who ended it.
         for callback in trainer.early_stopping_callbacks:
             if callback.stopped_epoch and trainer.should_stop:
                 best = f"{float(callback.best_score):.4g}"
@@ -54,25 +54,26 @@ class EpochLines(Callback):
         values = ", ".join(f"{name} {value:.4g}" for name, value in _values(trainer))
         left = _seconds_left(trainer, self._seconds)
         times = [duration(self._seconds[-1]), f"{duration(left)} left" if left > 0 else ""]
+        # A progress bar shows the values already.
         has_bar = trainer.progress_bar_callback is not None
         log.info("%s", "; ".join(filter(None, [count, values, *times])), extra={"shown": True} if has_bar else {})
 
 
 def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
-    """Yield the losses of an epoch, and what callbacks and schedulers monitor, with their values."""
     values = trainer.callback_metrics
     monitors = [getattr(callback, "monitor", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     monitors += [config.monitor for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
     losses = [name for name in values if "loss" in name and not name.endswith(("/step", "_step"))]
     totals = [name for name in losses if "/total/" in name] or losses
-    epochs = [name for name in totals if f"{name}_epoch" not in values]  # Lightning keeps `loss` beside `loss_epoch`
+    # Lightning keeps `loss` beside `loss_epoch`.
+    epochs = [name for name in totals if f"{name}_epoch" not in values]
     for name in [*dict.fromkeys([*epochs, *monitors])][:_MOST]:
         if name in values:
             yield name, float(values[name])
 
 
 def _seconds_left(trainer: pl.Trainer, seconds: list[float]) -> float:
-    """Estimate by the epochs so far, the first of which is the slowest; 0 if no end is known."""
+    # By the epochs so far, the first of which is the slowest; 0 if no end is known.
     limits = []
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         limits.append(float(trainer.max_epochs - trainer.current_epoch))

@@ -41,13 +41,7 @@ _PLAIN_TRAINER = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a stage.
-
-    Attributes:
-        result: what the trainer's method returned.
-        trainer: the trainer as the run left it.
-        folder: the run's folder.
-    """
+    """The outcome of a stage: what the trainer's method returned, the trainer as the run left it, and the folder."""
 
     result: Any
     trainer: pl.Trainer
@@ -104,17 +98,12 @@ def user_code_importable(config: Config, problems: list[Problem]) -> Iterator[Pa
 
 
 def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapping[str, Any]) -> list[Problem]:
-    """Import the targets of a config, and return its warnings.
-
-    A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is used,
-    with its own exception.
-
-    Raises:
-        ConfigError: with everything that is wrong with the config, these problems among it.
-    """
+    """Import the targets of a config, and return its warnings; raise a `ConfigError` with all if one is an error."""
     from lighter.engine.check import check
 
     context = check(config, stage, arguments=[key for key, value in arguments.items() if value is not None])
+    # A module of the user's that fails while it is imported is no mistake of the config: it fails again when it is
+    # used, with its own exception.
     every = in_order([*problems, *context.problems])
     if any(problem.severity == ERROR for problem in every):
         raise ConfigError(in_order([*every, *context.failures]))
@@ -122,25 +111,26 @@ def checked(config: Config, stage: str, problems: list[Problem], arguments: Mapp
 
 
 def run_job(job: Job) -> Outcome:
-    """Check, build, and run the trainer's method. The caller records how that ends."""
     config, stage, folder, resume_plan = job.config, job.stage, job.journal.folder, job.resume_plan
     with without_collections():
         from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
         from lighter.engine.failures import where_it_failed
         from lighter.engine.plan import plan_of
         from lighter.engine.stage_arguments import call_arguments, with_arguments
         from lighter.engine.start_checkpoint import start_checkpoint
         from lighter.runs.resume.prediction import prepare_writers
 
-        seed_everything(config.seed, workers=True, verbose=False)  # the user's modules may draw numbers when imported
+        # The user's modules may draw numbers when they are imported.
+        seed_everything(config.seed, workers=True, verbose=False)
         warnings = checked(config, stage, [], job.arguments)
+    # Again, so that the weights are the same whatever the imports have drawn.
     seed_everything(config.seed, workers=True, verbose=False)
+    # Of the config as it was merged, before anything is built: what the user wrote is what runs again.
     saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
     objects = config.objects()
     objects.define(FOLDER, str(folder.path))
-    name_functions(objects)
     plan = plan_of(objects, stage)
     module = build_module(objects, plan)
     if config.safe is not None:
@@ -154,6 +144,7 @@ def run_job(job: Job) -> Outcome:
     parts = Parts(module, build_data(objects, plan), trainer)
     call = call_arguments(objects, stage, trainer, job.arguments)
     check_parts(objects, plan, parts, call)
+    # After the parts are known to be there: a checkpoint is large, and takes long to verify.
     path = start_checkpoint(job, trainer, call)
     if path is not None:
         call["ckpt_path"] = path
@@ -169,7 +160,6 @@ def run_job(job: Job) -> Outcome:
 
 
 def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
-    """Say once what `lighter.Trainer` would add, where a config names Lightning's own."""
     import pytorch_lightning
 
     is_written = isinstance(objects.definition(objects.followed("trainer")), Mapping)
@@ -178,7 +168,6 @@ def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
 
 
 def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, Any]) -> Outcome:
-    """Record the run, and call the trainer's method."""
     from lighter.engine import recorder
     from lighter.engine.start_checkpoint import explained
     from lighter.engine.stopping import stopped_by_signals
@@ -186,10 +175,12 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
     stage, journal, safe = job.stage, job.journal, job.config.safe
     log.info("%s, in %s", stage, journal.folder.path)
     note = f"{IN_SAFE_MODE % safe}\nRun this file with --safe too." if safe is not None else ""
-    writes = is_rank_zero() and not job.resumes_prediction  # a prediction that resumes has its config in its folder
+    # A prediction that resumes has its config in its folder.
+    writes = is_rank_zero() and not job.resumes_prediction
     write = partial(write_config, saved, journal.folder, note) if writes else None
     resumes_fit = job.resume_plan is not None and job.resume_plan.folder is not None
-    if write is not None and not resumes_fit:  # the config of a fit that resumes is exchanged once its state is loaded
+    # The config of a fit that resumes is exchanged once its state is loaded.
+    if write is not None and not resumes_fit:
         write()
     if not job.resumes_prediction:
         record(saved, parts.module, parts.trainer)
@@ -201,6 +192,7 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
     except Exception as error:
         if is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
+        # Of an error while the checkpoint is loaded, Lightning's message says neither which file nor what to do.
         explanation = explained(error, call.get("ckpt_path"))
         if explanation is not None:
             raise explanation from error

@@ -35,11 +35,8 @@ class Exported:
 
     Attributes:
         checkpoint: the file that it was made from.
-        tensors: how many are in it.
-        size: the file's, in bytes.
         tied: tensors that are the same as another one, which alone is in the file: name -> name of that one.
         left_out: entries of the state dict that are no tensors.
-        metadata: the file's own.
     """
 
     path: Path
@@ -62,16 +59,14 @@ def export_weights(
     """Write the weights of a checkpoint of a run into a safetensors file.
 
     Args:
-        run: the run's folder.
         checkpoint: `best`, `last`, or a path, also one within the run's folder of checkpoints; by default the best if
             there is one, otherwise the last.
         output: the file to write; by default it lies beside the checkpoint and is called as that is.
         module: only the weights of this part (`network`), under the names that it has for them itself.
-        force: whether a file that exists may be written over.
 
     Raises:
         CheckpointError: there is no such checkpoint, it cannot be read, or its weights cannot be in such a file.
-        ConfigError: there is no such module in it, or the file exists already.
+        ConfigError: there is no such module in it, or the file exists already and is not to be written over by `force`.
         StorageError: the file cannot be written.
     """
     if find_spec("safetensors") is None:
@@ -96,13 +91,9 @@ def export_weights(
 
 
 def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return tensors as safetensors takes them, none of which shares its memory: each alone, contiguous and dense.
+    """Return tensors as safetensors takes them: each alone in its memory, contiguous and dense.
 
-    Returns:
-        The tensors; and of those that are the same as an earlier one: name -> name of that one.
-
-    Raises:
-        CheckpointError: one is sparse or quantized.
+    Return those that are the same as an earlier one too: name -> name of that one.
     """
     names: dict[Hashable, str] = {}
     tied: dict[str, str] = {}
@@ -114,6 +105,7 @@ def without_tied(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
         first = names.setdefault(view, name)
         if first != name:
             tied[name] = first
+        # A view shares its memory with a larger tensor.
         elif tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
             alone[name] = tensor
         else:
@@ -136,6 +128,7 @@ def _opened(path: Path) -> Mapping[str, Any]:
             f"{path} is a sharded checkpoint. torch makes one file of it:"
             f" python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} FILE"
         )
+    # Before it is opened, since a damaged file may raise anything when it is loaded.
     verify(path)
     refuse_other_files(path)
     try:
@@ -154,11 +147,10 @@ def _opened(path: Path) -> Mapping[str, Any]:
 
 
 def _facts(run: RunFolder, source: Path, content: Mapping[str, Any]) -> dict[str, str]:
-    """Describe where the file comes from; `format` is what other programs ask for."""
     manifest = describe(content, source.stat().st_size, source.parent)
     facts = {"epoch": manifest.epoch, "step": manifest.step, "config_sha256": manifest.config}
     return {
-        "format": "pt",
+        "format": "pt",  # what other programs ask for
         "lighter.version": __version__,
         "lighter.runs": run.id,
         "lighter.checkpoint": source.name,
@@ -170,6 +162,7 @@ def _write(weights: dict[str, Tensor], metadata: dict[str, str], target: Path, *
     aside = partial_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Made by us, it has the permissions that the user's other files have: see `_save`.
         aside.touch()
         _save(weights, metadata, aside)
         sync(aside)
@@ -197,7 +190,8 @@ def _save(weights: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
         raise CheckpointError(f"safetensors has no {error}, which some of these weights are") from error
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    path.chmod(mode)  # safetensors renames a temporary file to it, which others may not read
+    # safetensors renames a temporary file to it, which only its owner may read.
+    path.chmod(mode)
 
 
 def _exists(target: Path) -> ConfigError:

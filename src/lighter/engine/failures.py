@@ -13,7 +13,17 @@ import pytorch_lightning as pl
 
 from lighter._lightning.saves import original_of
 from lighter.config.check.sections import STAGES
-from lighter.config.faults import LIGHTNING, MISCONFIGURED, argument_by_value, argument_in, is_refusal, join_if, traces
+from lighter.config.faults import (
+    LIGHTNING,
+    MISCONFIGURED,
+    argument_by_value,
+    argument_in,
+    is_refusal,
+    join_if,
+    module_of,
+    package_of,
+    traces,
+)
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
@@ -58,8 +68,7 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 
 
 def _misfits(objects: Objects, error: MisfitError) -> list[Problem]:
-    """Return the problems of a config that does not fit the module, where it is known what of the config that is."""
-    section = objects.followed(_section(objects))
+    section = objects.followed(objects.module_section)
     path = join(section, error.key) if error.key else _that_ran(objects, traces(error), "callbacks")
     details = error.details or [(str(error), "")]
     return [objects.problem(text, objects.written_at(path, name) if name else path) for text, name in details if path]
@@ -69,12 +78,13 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
     """Return a complaint of Lightning's about the config, or of torch's that a callback causes; None otherwise."""
     frames = traces(error)
     lacks = _missing_attribute(error, frames)
+    # The frame of torch's `__getattr__` only says that the attribute is missing; whoever asked for it is before that.
     while lacks is not None and frames and frames[-1].tb_frame.f_code.co_name == "__getattr__":
         frames = frames[:-1]
     if not frames or not is_refusal(error, frames):
         return None
     callback = _that_ran(objects, frames, "callbacks")
-    if _package(frames[-1]) not in LIGHTNING:
+    if package_of(frames[-1]) not in LIGHTNING:
         asks = callback and _asks_torch(objects, callback, frames)
         return _of_callback(objects, callback, str(error).strip()) if asks else None
     if lacks is not None:
@@ -83,16 +93,17 @@ def _complaint(objects: Objects, error: Exception) -> Problem | None:
 
 
 def _asks_torch(objects: Objects, callback: str, frames: Frames) -> bool:
-    """Return whether a callback of Lightning's itself called what failed in torch, with nothing in between."""
-    others = [trace for trace in frames if _package(trace) != "torch"]
-    calls = others[-1:] == frames[len(others) - 1 : len(others)]  # all of torch's come after it
+    # Nothing may be in between: code of the user's that calls torch has its own mistake.
+    others = [trace for trace in frames if package_of(trace) != "torch"]
+    # All frames of torch's come after the callback's.
+    calls = others[-1:] == frames[len(others) - 1 : len(others)]
     is_lightnings = str(objects.called(callback)["_target_"]).partition(".")[0] in LIGHTNING
     return calls and is_lightnings and objects.made().get(id(_self(others[-1].tb_frame))) == callback
 
 
 def _of_lightning(objects: Objects, error: Exception, callback: str, frames: Frames) -> Problem | None:
-    """Return a complaint at the argument of the trainer or stage, the callback, the monitor or the data it is about."""
     message, trainer = str(error).strip(), objects.followed("trainer")
+    # Most of Lightning's messages are about an argument of the trainer.
     for path in (trainer, *(f"args::{stage}" for stage in STAGES)):
         written = objects.called(path) if objects.has(path) else None
         key = argument_in(message, written) if isinstance(written, Mapping) else ""
@@ -114,15 +125,12 @@ def _of_lightning(objects: Objects, error: Exception, callback: str, frames: Fra
 
 
 def _of_callback(objects: Objects, callback: str, message: str) -> Problem:
-    """Return a callback's complaint, at the argument that it is about, with the nearest name that there is."""
     definition = objects.called(callback)
     key = argument_in(message, definition) or argument_by_value(message, definition)
-    section, path = objects.followed(_section(objects)), join_if(callback, key)
-    try:
-        value = objects.definition(path)
-    except KeyError:  # an argument that was given in no config
-        value = None
+    section, path = objects.followed(objects.module_section), join_if(callback, key)
+    value = objects.lookup(path)
     names = [name for name in re.findall(r"[`']([^`' ]+)[`']", message) if name not in (split(path)[-1], value)]
+    # A callback that names a module or an attribute may have meant one of these.
     names += _attributes(objects.get(section)) if objects.has(section) else []
     return objects.problem(message, path, closest(value, names) if isinstance(value, str) else "")
 
@@ -132,12 +140,12 @@ def _missing_attribute(error: Exception, frames: Frames) -> tuple[object, str] |
     if not isinstance(error, AttributeError) or not frames:
         return None
     named = re.search(r"has no attribute '(\w+)'", str(error))
+    # torch's own error does not say of which module
     is_modules = frames[-1].tb_frame.f_code.co_name == "__getattr__"
     return (_self(frames[-1].tb_frame) if is_modules else error.obj, named[1]) if named is not None else None
 
 
 def _of_missing_attribute(objects: Objects, callback: str, lacking: object, name: str) -> Problem | None:
-    """Return the problem of a callback of Lightning's that asks the module or the data for what it does not have."""
     path = objects.made().get(id(lacking))
     if not callback or path is None:
         return None
@@ -148,24 +156,21 @@ def _of_missing_attribute(objects: Objects, callback: str, lacking: object, name
     return objects.problem(message, callback, closest(name, names) or f"It has: {', '.join(parts) or 'none'}.")
 
 
-def _section(objects: Objects) -> str:
-    return "system" if objects.has("system") else "model"
-
-
 def _attributes(holder: object) -> list[str]:
-    """Return the attributes that a module or its hyperparameters were given; submodules first."""
     names = [*getattr(holder, "_modules", ()), *vars(holder), *getattr(holder, "hparams", ())]
     return [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
 
 def _unlogged(objects: Objects, name: str, callback: str, frames: Frames) -> Problem:
-    """Return the problem of a monitor that nothing has logged: Lightning lists all names, the least useful first."""
+    """Return the problem of a monitor that nothing has logged."""
     trainers = (holder for trace in frames if isinstance(holder := _self(trace.tb_frame), pl.Trainer))
     trainer = next(trainers, None)
-    names = sorted(trainer.callback_metrics, key=_rank) if trainer is not None else []
+    # Lightning lists all names, the least useful first.
+    names = sorted(trainer.callback_metrics if trainer is not None else (), key=_rank)
     monitors = [path for path, node in objects.tree.walk() if split(path)[-1:] == ["monitor"] and node.value == name]
     written = [path for path in monitors if path.startswith(callback)] or monitors
-    if callback and objects.has(join(callback, "monitor")):  # whose value may be an expression
+    # The value of its `monitor` may be an expression, which equals no name.
+    if callback and objects.has(join(callback, "monitor")):
         written = [join(callback, "monitor")]
     lines = textwrap.wrap(
         f"There is: {', '.join(names) or 'nothing'}.", _WIDEST_LINE, break_long_words=False, break_on_hyphens=False
@@ -192,8 +197,7 @@ def _notes(objects: Objects, error: BaseException) -> list[str]:
     calls = [
         (path, trace.tb_frame)
         for trace in traces(error)
-        if (path := made.get(id(_self(trace.tb_frame)))) is not None
-        and not str(trace.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN)
+        if (path := made.get(id(_self(trace.tb_frame)))) is not None and not module_of(trace).startswith(_BETWEEN)
     ]
     steps = [call for call in calls if call[1].f_code.co_name.endswith("_step")][-1:]
     return [_note(objects, path, frame) for path, frame in dict.fromkeys([*calls[-1:], *steps])]
@@ -201,6 +205,7 @@ def _notes(objects: Objects, error: BaseException) -> list[str]:
 
 def _note(objects: Objects, path: str, frame: FrameType) -> str:
     code = frame.f_code
+    # 4 and 8: the flags of `*args` and `**kwargs`, which come after the other arguments.
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     values = {name: frame.f_locals[name] for name in code.co_varnames[1:count] if name in frame.f_locals}
     arguments = ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
@@ -220,7 +225,3 @@ def _self(frame: FrameType) -> object:
     """Return the object whose method runs in a frame; of a guarded callback, the one that the config made."""
     names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
     return original_of(frame.f_locals.get(names[0])) if names else None
-
-
-def _package(trace: TracebackType) -> str:
-    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]

@@ -37,7 +37,8 @@ def _of_dataset(dataset: Any) -> dict[str, Any]:
 
 def _add(digest: _Hash, dataset: object) -> bool:
     """Add the content of a dataset to a hash; False where that is not known."""
-    told = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)  # as Hugging Face calls it
+    # Hugging Face calls it so.
+    told = getattr(dataset, "fingerprint", None) or getattr(dataset, "_fingerprint", None)
     if isinstance(told, str):
         digest.update(told.encode())
         return True
@@ -68,7 +69,8 @@ def _add_tensor(digest: _Hash, tensor: torch.Tensor) -> bool:
 
 
 def _is_content(value: object) -> bool:
-    if isinstance(value, (list, tuple)):  # of file names and labels, as datasets of folders have them
+    # Datasets of folders have file names and labels so.
+    if isinstance(value, (list, tuple)):
         leaves = tree_leaves(value)
         return bool(leaves) and len(leaves) < MOST_ITEMS and all(isinstance(leaf, (str, int, float)) for leaf in leaves)
     return isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")

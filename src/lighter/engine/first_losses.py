@@ -17,14 +17,12 @@ from lighter.runs.record import CHECKPOINT_KEY
 log = logging.getLogger("lighter.runs")
 
 FIRST = 100  # losses
-_LOSSES = "losses"  # in a checkpoint of ours: how many of the first losses there were
+# In a checkpoint of ours: how many of the first losses there were.
+_LOSSES = "losses"
 
 
 class FirstLosses(Callback):
-    """Keep the losses of a fit's first steps on their device, write them down all at once, and leave the trainer.
-
-    So a step costs nothing after the first hundred. The values are those that are propagated back.
-    """
+    """Keep the losses of a fit's first steps on their device, write them down all at once, and leave the trainer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +37,7 @@ class FirstLosses(Callback):
         self._count_at_checkpoint = count if isinstance(count, int) else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Keep the losses that a resumed run had by its checkpoint."""
+        # A resumed run keeps the losses that it had by its checkpoint.
         count = self._count_at_checkpoint
         if count is not None:
             rows = self.path.read_text(encoding="utf-8").splitlines()[1:] if self.path.is_file() else []
@@ -57,14 +55,16 @@ class FirstLosses(Callback):
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             self._losses = None
             return
+        # The value that is propagated back.
         self._losses.append(loss.detach().reshape(()))
         if len(self._earlier) + len(self._losses) == FIRST:
+            # From here on a step costs nothing.
             self._end()
             others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
             trainer.callbacks = others  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write what there is: the device is waited for now anyway, and the process may be killed before the end."""
+        # The device is waited for now anyway, and the process may be killed before the end.
         self._write()
         if self._losses is not None:
             count = {_LOSSES: len(self._earlier) + len(self._losses)}

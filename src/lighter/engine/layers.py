@@ -19,16 +19,8 @@ from lighter.engine.trial import make_trial, without_advice
 class Layer:
     """A module of the network, with all that is in it.
 
-    Attributes:
-        name: as in `named_modules`.
-        kind: its class.
-        parameters: how many numbers it has.
-        trainable: how many of them train.
-        parameter_bytes: the size of its parameters and buffers.
-        calls: how often it was called.
-        flops: of its forward passes.
-        output: the shapes of the tensors that it returned last.
-        output_bytes: the size of the tensors that it returned, all calls together.
+    `parameters` and `trainable` count numbers; sizes are in bytes, that of the output of all calls together. `flops`
+    are of the forward passes, `output` has the shapes of the tensors that it returned last.
     """
 
     name: str
@@ -43,7 +35,6 @@ class Layer:
 
     @classmethod
     def of(cls, name: str, module: nn.Module) -> Layer:
-        """Measure a module that was not called yet."""
         parameters, buffers = list(module.parameters()), list(module.buffers())
         trainable = sum(item.numel() for item in parameters if item.requires_grad)
         size = sum(item.numel() * item.element_size() for item in [*parameters, *buffers])
@@ -55,7 +46,6 @@ class Layer:
         return self.name.count(".") + 1
 
     def add(self, call: LayerCall) -> None:
-        """Count a call."""
         self.calls += 1
         self.flops += call.flops
         self.output = call.shapes
@@ -64,13 +54,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers, and all of them together.
+    """The layers, in the order of `named_modules` and without metrics, and all of them together.
 
-    Attributes:
-        total: the LightningModule: its parameters, and the FLOPs of the outermost calls.
-        layers: in the order of `named_modules`, without metrics.
-        batch: the shapes of the tensors of the batch.
-        device: where the step ran.
+    `total` is the LightningModule, with the FLOPs of the outermost calls; `batch` has the shapes of its tensors.
     """
 
     total: Layer
@@ -80,11 +66,7 @@ class Summary:
 
 
 def summarize(config: Config) -> Summary:
-    """Run one training step of a config on its first batch, and measure it. Nothing is written or kept.
-
-    Raises:
-        ConfigError: something that `fit` needs is wrong or missing.
-    """
+    """Run one training step of a config on its first batch, and measure it. Nothing is written or kept."""
     batches: list[tuple[list[tuple[int, ...]], str]] = []
 
     def look(module: LightningModule, batch: Any) -> None:

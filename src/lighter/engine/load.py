@@ -16,7 +16,7 @@ from lighter.config import Config, read
 from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
-from lighter.engine.build import Parts, build_data, build_module, build_trainer, name_functions
+from lighter.engine.build import Parts, build_data, build_module, build_trainer
 from lighter.engine.failures import where_it_failed
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import plan_of
@@ -108,10 +108,10 @@ def load_checkpoint(
 ) -> LightningModule | None:
     """Load the module that is made from the config in a checkpoint; None if there is no config in it.
 
-    Args:
-        arguments: of the module, in the place of the config's.
-        strict: whether the names of the weights must be the module's; by default as the module says.
+    `arguments` of the module go in the place of the config's. With `strict`, the names of the weights must be the
+    module's; by default as the module says.
     """
+    # A run in safe mode did not trust its config, and neither does a script that loads its checkpoint.
     run = next((folder for folder in path.resolve().parents if (folder / RECORD).is_file()), None)
     if safe is None and run is not None:
         trusted(read_run(run))
@@ -134,8 +134,6 @@ def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[C
     config = read(inputs, safe)
     with confined(config), importable(config, Path.cwd()):
         objects = config.objects()
-        objects.safe = config.safe
-        name_functions(objects)
         with where_it_failed(objects):
             yield config, objects
 
@@ -145,16 +143,14 @@ def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) ->
     if path.is_file() and path.suffix != ".yaml":
         return path
     run = find_run(
-        source,
-        root,
-        accepts=lambda folder: checkpoints_of(folder).last is not None,
-        kind="run with a checkpoint",
+        source, root, accepts=lambda folder: checkpoints_of(folder).last is not None, kind="run with a checkpoint"
     )
     return find_in_run(run, None if ckpt_path is None else str(ckpt_path))
 
 
 def _load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:
-    """Load them in Lightning's order."""
+    # In Lightning's order: a layer that `configure_model` makes is there before its weights, and hooks may change the
+    # checkpoint before they are loaded.
     if is_overridden("configure_model", module):
         module.configure_model()
     if isinstance(module, BaseModule):

@@ -39,16 +39,10 @@ _ATTENTION_ON_CPU = {ATTENTION_ON_CPU: _attention_flops}
 
 @dataclass(frozen=True)
 class LayerCall:
-    """A call of a layer.
+    """A call of a layer, with what went in and came out as `shown`.
 
-    Attributes:
-        name: as in `named_modules`.
-        inputs: the arguments, as `shown`.
-        output: what was returned, as `shown`.
-        shapes: of the tensors that were returned.
-        output_bytes: what these tensors take.
-        flops: of the forward pass.
-        is_outermost: whether no other layer's call was running.
+    `shapes` and `output_bytes` are of the tensors that were returned, `flops` of the forward pass; it is outermost if
+    no other layer's call was running.
     """
 
     name: str
@@ -60,12 +54,20 @@ class LayerCall:
     flops: int
     is_outermost: bool
 
+    @property
+    def kind(self) -> str:
+        return type(self.layer).__name__
+
+    @property
+    def parameters(self) -> int:
+        # Its own, without inner layers', which have calls of their own.
+        return sum(parameter.numel() for parameter in self.layer.parameters(recurse=False))
+
 
 class StepRecorder(Callback):
     """Record the layers' calls in each training step, in the order in which they return.
 
-    Args:
-        look: called with the module and the batch before the step.
+    `look` is called with the module and the batch before the step.
     """
 
     def __init__(self, look: Callable[[LightningModule, Any], None]) -> None:
@@ -85,7 +87,6 @@ class StepRecorder(Callback):
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
-        """Record the calls of a module's layers for a while."""
         counter: Any = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
         began: list[int] = []  # the counter at the begin of each call that runs now
 
@@ -121,12 +122,10 @@ def layers_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors in nested lists and dicts."""
     return [item for item in tree_leaves(value) if isinstance(item, Tensor)]
 
 
 def shapes_in(value: Any) -> list[tuple[int, ...]]:
-    """Return the shapes of the tensors in nested lists and dicts."""
     return [tuple(item.shape) for item in tensors_in(value)]
 
 

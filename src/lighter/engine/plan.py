@@ -23,7 +23,6 @@ class SectionPlan:
         path: where it is defined: not the section itself if that refers to another.
         target: the class or function that is called; None where the section defines no object, or an unknown one.
         unneeded: the arguments that the stage does without: `a`, or `a::b` within a dict.
-        deferred: the arguments that are built when the trainer asks for them: optimizers and schedulers.
         on_use: of the unneeded arguments, those that are built if the user's code asks for them.
         inherited: the arguments by mode in which a mode takes those of the mode before it, with these modes.
     """
@@ -48,13 +47,7 @@ class SectionPlan:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The definitions that a stage needs.
-
-    Attributes:
-        stage: `fit`, `validate`, `test` or `predict`.
-        section: where the module is: `model` or `system`.
-        trainer: the path of the trainer's definition.
-    """
+    """The definitions that a stage needs; `section` is `model` or `system`, `trainer` the path of the trainer's."""
 
     stage: str
     section: str
@@ -66,25 +59,17 @@ class StagePlan:
     def of(cls, stage: str, section: str, followed: Callable[[str], str], target: Callable[[str], Any]) -> StagePlan:
         """Plan a stage.
 
-        Args:
-            stage: what is to run.
-            section: where the module is.
-            followed: the path that a reference leads to.
-            target: what the definition at a path calls; None where there is none, or it is unknown.
+        `followed` gives the path that a reference leads to, `target` what the definition at a path calls: None for
+        unknown.
         """
         module, data = (SectionPlan.of(path, target(path), stage) for path in map(followed, (section, "data")))
         return cls(stage, section, module, data, followed("trainer"))
 
 
 def plan_of(objects: Objects, stage: str) -> StagePlan:
-    """Plan what is built of a config's objects for a stage. The targets of module and data are imported.
-
-    Raises:
-        ConfigError: one of them cannot be found.
-    """
+    """Plan what is built of a config's objects for a stage. The targets of module and data are imported."""
 
     def target(path: str) -> Any:
-        is_defined = objects.has(path) and is_target(objects.definition(path))
-        return objects.target(path) if is_defined else None
+        return objects.target(path) if is_target(objects.lookup(path)) else None
 
-    return StagePlan.of(stage, "system" if objects.has("system") else "model", objects.followed, target)
+    return StagePlan.of(stage, objects.module_section, objects.followed, target)

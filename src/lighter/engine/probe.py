@@ -20,7 +20,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.config import Config
 from lighter.config.objects import Objects
-from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, name_functions
+from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
 from lighter.engine.failures import where_it_failed
 from lighter.engine.measured_step import ONE_STEP, LayerCall, StepRecorder
 from lighter.engine.plan import StagePlan, plan_of
@@ -33,49 +33,26 @@ _NETWORK = {"model": "network", "system": "model"}
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A call of a layer, with the shapes that went in and came out; `parameters` are its own, without inner layers'."""
-
-    name: str
-    kind: str
-    inputs: str
-    output: str
-    parameters: int
-
-    @classmethod
-    def of(cls, call: LayerCall) -> Layer:
-        """Describe a call."""
-        count = sum(parameter.numel() for parameter in call.layer.parameters(recurse=False))
-        return cls(call.name, type(call.layer).__name__, call.inputs, call.output, count)
-
-
-@dataclass(frozen=True)
 class Probe:
-    """The facts about one training step.
+    """The facts about one training step, on `meta` or `cpu`, and the reason why it was not the meta device.
 
-    Attributes:
-        device: `meta` or `cpu`.
-        reason: why it was not the meta device.
-        batch: the batch, described.
-        layers: the calls of layers in the order in which they returned.
-        parameters: how many numbers train.
-        untouched: the names of trainable parameters that got no gradient.
+    `batch` is described; `layers` are their calls in the order in which they returned. `parameters` counts the numbers
+    that train, and `untouched` names the parameters that got no gradient.
     """
 
     device: str
     reason: str
     batch: str
-    layers: list[Layer]
+    layers: list[LayerCall]
     parameters: int
     untouched: list[str]
 
     @classmethod
     def of(cls, device: str, reason: str, batch: str, recorder: StepRecorder, module: LightningModule) -> Probe:
-        """Summarize a step that was recorded."""
         trains = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
         count = sum(parameter.numel() for _, parameter in trains)
         untouched = [name for name, parameter in trains if parameter.grad is None]
-        return cls(device, reason, batch, [Layer.of(call) for call in recorder.calls], count, untouched)
+        return cls(device, reason, batch, recorder.calls, count, untouched)
 
 
 def probe(config: Config) -> Probe:
@@ -95,7 +72,9 @@ def probe(config: Config) -> Probe:
 
 
 def _on_meta(config: Config, folder: RunFolder) -> Probe:
-    objects, plan = _planned(config)
+    objects = config.objects()
+    plan = plan_of(objects, "fit")
+    # The data is real, and so its shapes are; only the network is made without memory.
     batch = _first_batch(objects, plan)
     network = f"{plan.section}::{_NETWORK[plan.section]}"
     has_network = objects.has(network)
@@ -106,6 +85,7 @@ def _on_meta(config: Config, folder: RunFolder) -> Probe:
     for metric in module.modules():  # they look at values
         if isinstance(metric, (Metric, MetricCollection)):
             metric.forward = metric.update = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    # Only to see that the optimizers can be built.
     module.configure_optimizers()
     recorder = StepRecorder(lambda *_: None)
     with recorder.watching(module):
@@ -116,8 +96,8 @@ def _on_meta(config: Config, folder: RunFolder) -> Probe:
 
 
 def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
-    objects, plan = _planned(config)
-    parts = _built(objects, plan, folder, "cpu")
+    objects = config.objects()
+    parts = _built(objects, plan_of(objects, "fit"), folder, "cpu")
     batches: list[str] = []
     recorder = StepRecorder(lambda _, batch: batches.append(describe(batch)))
     settings = {**QUIET, **ONE_STEP, "default_root_dir": str(folder.path), "callbacks": [recorder]}
@@ -127,16 +107,10 @@ def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
     return Probe.of("cpu", reason, batches[0] if batches else "", recorder, parts.module)
 
 
-def _planned(config: Config) -> tuple[Objects, StagePlan]:
-    objects = config.objects()
-    name_functions(objects)
-    return objects, plan_of(objects, "fit")
-
-
 def _built(objects: Objects, plan: StagePlan, folder: RunFolder, device: str) -> Parts:
-    """Build module, data and the config's own trainer, which only shows that it can be made."""
     with torch.device(device):
         module = build_module(objects, plan)
+    # The config's own trainer only shows that it can be made.
     parts = Parts(module, build_data(objects, plan), build_trainer(objects, folder))
     check_parts(objects, plan, parts)
     return parts

@@ -19,7 +19,6 @@ _STAND_IN = Path(__file__).parent / "project_path"
 
 
 def as_safe_mode(safe: SafeMode | bool | None) -> SafeMode | None:
-    """Return the mode that an argument `safe` asks for."""
     return (SafeMode() if safe else None) if isinstance(safe, bool) else safe
 
 
@@ -30,39 +29,30 @@ def confined(config: Config, folders: Iterable[Path] = ()) -> AbstractContextMan
 
 @contextmanager
 def importable(config: Config, working_directory: Path) -> Iterator[Path | None]:
-    """Make the user's code importable; in safe mode only a project that was permitted.
-
-    In safe mode Python does not look for modules in the working directory or the config's folder, here and in the
-    processes of this run, unless the user's PYTHONPATH says so.
-    """
+    """Make the user's code importable; in safe mode only a project that was permitted."""
     if config.safe is None:
         yield make_importable(config, working_directory)
         return
+    # Safe mode looks for modules neither in the working directory nor in the config's folder, here and in the processes
+    # of this run, unless the user's PYTHONPATH says so.
     with import_path.without(config.safe.roots):
         permitted, node = config.safe.project, _project_node(config)
-        if node is not None and _folder(node) != permitted:  # whether it exists or not
+        # Whether the folder exists or not: an untrusted config is not to find out.
+        if node is not None and _folder(node) != permitted:
             message = f"safe mode imports no folder but the one that was permitted, {permitted}"
             raise ConfigError([Problem(message, node.origin, "project")])
         yield _provide(permitted)
 
 
 def make_importable(config: Config, working_directory: Path) -> Path | None:
-    """Put the working directory and the project, if there is one, where Python looks for modules.
-
-    Returns:
-        The project's folder: see `project_folder`.
-    """
+    """Put the working directory and the project where Python looks for modules, and return the project's folder."""
     if str(working_directory) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(working_directory))
     return _provide(project_folder(config, working_directory))
 
 
 def project_folder(config: Config, working_directory: Path) -> Path | None:
-    """Return the folder that `project:` names, relative to the file that says so, or a working directory with a marker.
-
-    Raises:
-        ConfigError: `project` names no folder.
-    """
+    """Return the folder that `project:` names, from the file that says so, or a working directory with a marker."""
     node = _project_node(config)
     if node is None:
         return working_directory if (working_directory / MARKER).is_file() else None
@@ -84,25 +74,17 @@ def _folder(node: Node) -> Path:
 def _provide(folder: Path | None) -> Path | None:
     """Make a folder importable as `project`, or none."""
     is_other = os.environ.get("LIGHTER_PROJECT") != (str(folder) if folder else None)
-    if is_other or (folder is None and _is_stand_in()):
-        _forget()
+    file = getattr(sys.modules.get("project"), "__file__", None)
+    # a package of this name that the user has installed stays
+    is_stand_in = file is not None and Path(file).is_relative_to(_STAND_IN)
+    # Forget the project of an earlier run of this process.
+    if is_other or (folder is None and is_stand_in):
+        os.environ.pop("LIGHTER_PROJECT", None)
+        sys.path[:] = [entry for entry in sys.path if entry != str(_STAND_IN)]
+        for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
+            del sys.modules[name]
     if folder is not None:
         os.environ["LIGHTER_PROJECT"] = str(folder)
         if str(_STAND_IN) not in sys.path:
             sys.path.insert(0, str(_STAND_IN))
     return folder
-
-
-def _forget() -> None:
-    """Forget the project of an earlier run of this process."""
-    os.environ.pop("LIGHTER_PROJECT", None)
-    if str(_STAND_IN) in sys.path:
-        sys.path.remove(str(_STAND_IN))
-    for name in [name for name in sys.modules if name == "project" or name.startswith("project.")]:
-        del sys.modules[name]
-
-
-def _is_stand_in() -> bool:
-    """Return whether the imported package `project` is the stand-in, and not one that the user has installed."""
-    file = getattr(sys.modules.get("project"), "__file__", None)
-    return file is not None and Path(file).is_relative_to(_STAND_IN)

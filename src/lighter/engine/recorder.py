@@ -47,17 +47,17 @@ _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 def attach(parts: Parts, journal: Journal, saved: dict[str, Any], begun: Callable[[], object] | None) -> None:
     """Have a trainer record its run.
 
-    Args:
-        saved: the config as it is saved.
-        begun: called when the loops begin.
+    `saved` is the config as it is saved; `begun` is called when the loops begin.
     """
     trainer: Any = parts.trainer
     ours: list[Callback] = [MonitorsInSanityCheck(), ScheduleEnds(), Recorder(journal, saved, begun)]
     ours += [OptimizerSettings(), Shortfalls()]
+    # What `lighter.Trainer` does by itself, as far as callbacks can.
     if IS_TESTED and not isinstance(trainer, Trainer):
         ours[:0] = [KeepsOwnFiles(), AveragesFollow(), MetricsAfterSanityCheck()]
     if paths.is_rank_zero():
         ours[:0] = [FirstLosses(journal.folder.path / paths.LOSSES), EpochLines()]
+    # Before those of the user, which may read what these have set right.
     trainer.callbacks[:0] = ours
     _hide_secrets(parts, journal.secrets)
 
@@ -69,10 +69,11 @@ class Recorder(Callback):
         self.journal, self.config, self._begun = journal, config, begun
         self._written = 0.0
         self.has_begun = False
-        self._rows_before: dict[str, int] = {}  # of the loggers, when the validation that runs began
+        # Of the loggers, when the validation that runs began.
+        self._rows_before: dict[str, int] = {}
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the config with the weights; what was logged before a checkpoint is on disk before it is."""
+        # A resumed run drops rows that are newer than its checkpoint, and must find all the others.
         for logger in trainer.loggers:
             try:
                 logger.save()
@@ -90,7 +91,7 @@ class Recorder(Callback):
         self._start(trainer, {"train": lambda: trainer.train_dataloader, "val": lambda: trainer.val_dataloaders})
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Count the rows of the loggers in a fit: what is logged from here on may be logged once more."""
+        # What is logged from here on may be logged once more, if the fit is resumed within this validation.
         if trainer.state.fn == "validate":
             self._start(trainer, {"val": lambda: trainer.val_dataloaders})
         elif paths.is_rank_zero():
@@ -103,7 +104,7 @@ class Recorder(Callback):
         self._start(trainer, {"predict": lambda: trainer.predict_dataloaders})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Note the progress, but no values: the user's own hooks may still add to them."""
+        # No values: the user's own hooks may still add to them.
         if time.monotonic() - self._written > _SECONDS:
             self._written = time.monotonic()
             self.journal.note(**how_far(trainer))
@@ -124,11 +125,9 @@ class Recorder(Callback):
 
 
 def how_far(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
-    """Return how far a run is, and the checkpoints that a fit saved; worked out when they are noted.
-
-    Nothing before the loops began: a fit that is resumed, and fails before that, is as far as it was.
-    """
+    """Return how far a run is, and the checkpoints that a fit saved; worked out when they are noted."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    # Nothing before the loops began: a fit that is resumed, and fails before that, is as far as it was.
     if not any(isinstance(callback, Recorder) and callback.has_begun for callback in callbacks):
         return {}
     progress = {"progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step}}
@@ -136,7 +135,8 @@ def how_far(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
 
 
 def results(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
-    """Return the last value of each metric. Where one of several processes failed, this would wait for it."""
+    """Return the last value of each metric."""
+    # Where one of several processes failed, this would wait for it: so it is asked of a success only.
     return {
         "metrics": lambda: {
             name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("/step")
@@ -160,7 +160,7 @@ def _checkpoints(trainer: pl.Trainer) -> list[dict[str, Any]]:
 
 
 def _logger(logger: Logger) -> dict[str, Any]:
-    """Return the names that a logger gives its run, by which it can be resumed."""
+    # the names by which the logger's own run can be resumed
     run_id = getattr(logger, "run_id", None)
     return {
         "class": type(logger).__name__,
@@ -188,7 +188,7 @@ def _of_trainer(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def _hide_secrets(parts: Parts, secrets: Secrets) -> None:
-    """Keep secrets that the user's own code saved as hyperparameters out of files and loggers."""
+    # The user's own code may have saved them as hyperparameters, which go into files and loggers.
     holders = [holder for holder in (parts.module, parts.data) if holder is not None]
     clean = [secrets.data(dict(holder.hparams)) for holder in holders]
     if clean == [dict(holder.hparams) for holder in holders]:
@@ -200,8 +200,6 @@ def _hide_secrets(parts: Parts, secrets: Secrets) -> None:
 
 
 class _WithoutSecrets(CheckpointIO):
-    """Save checkpoints as another does, without the secrets among the hyperparameters."""
-
     def __init__(self, inner: CheckpointIO, secrets: Secrets) -> None:
         self.inner, self.secrets = inner, secrets
 

@@ -112,7 +112,6 @@ class Runner:
         """Run a stage and return all that the run came to.
 
         Args:
-            stage: as for `run`.
             inputs: as for `run`; none are needed to resume a prediction.
             resume_plan: how a fit resumes; the caller holds the lock of its folder: see `runs/resume/fit.py`.
             auto_resume: resume the newest fit of the same config, if that stopped before its end.
@@ -126,13 +125,15 @@ class Runner:
             raise ConfigError([Problem(f"`{stage}` is no stage", hint=nearest(stage, STAGES))])
         arguments, sections = split_sections(arguments)
         inputs = [*listed(inputs), *sections]
-        with ExitStack() as locks:  # until they are released, no other process writes into the run's folder
+        # Until these are released, no other process writes into the run's folder.
+        with ExitStack() as locks:
             folder = None
             if resume is not None:
                 folder = locks.enter_context(stopped_prediction(stage, resume, inputs, arguments))
                 inputs = inputs_of(folder)
                 if self.safe is None and folder.record.is_file():
                     trusted(read_run(folder.path))
+            # A run that fails must not leave the outcome of the one before.
             self.outcome = None
             config, problems = self._examined(stage, inputs, arguments)
             options = RunOptions.of(config, inputs)
@@ -145,7 +146,8 @@ class Runner:
                     unfinished = unfinished_fit(config, options.root, options.name, weights_only=weights_only)
                     resume_plan = locks.enter_context(unfinished)
                 before = resume_plan.folder if resume_plan is not None else None
-                is_new = folder is None and before is None  # otherwise its lock is held already
+                # The lock of a folder that is continued is held already.
+                is_new = folder is None and before is None
                 folder = folder or (go_on_in(before.path) if before is not None else claim_folder(options, config))
                 guard.check(folder.path)
                 if is_new:
@@ -168,10 +170,11 @@ class Runner:
         return self.outcome
 
     def _examined(self, stage: str, inputs: Sequence[Input], arguments: dict[str, Any]) -> tuple[Config, list[Problem]]:
-        """Read a config; with problems of its shape, its targets are imported to show all problems at once."""
         config, problems = examine(inputs, self.safe)
-        if config is None or (config.safe is not None and problems):  # nothing untrusted is imported before
+        # Nothing untrusted is imported before its problems are mended.
+        if config is None or (config.safe is not None and problems):
             raise ConfigError(in_order(problems))
+        # With problems of its shape, its targets are imported all the same, to show all problems at once.
         if problems:
             with user_code_importable(config, problems):
                 checked(config, stage, problems, arguments)  # raises

@@ -17,15 +17,14 @@ log = logging.getLogger("lighter")
 
 
 class MonitorsInSanityCheck(Callback):
-    """Warn of monitored values that it did not log: the fit would fail of them at the end of the first epoch.
-
-    The check of the config cannot know their names: those of a user's metric that computes a dict, say.
-    """
+    """Warn of monitored values that the sanity check did not log: the fit would fail of them at the end of an epoch."""
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Ask in all processes, as values may have to be exchanged."""
+        # Of our modules the check of the config knows the names but for those of a user's metric that computes a dict,
+        # say; of a plain module it knows none.
         if not isinstance(pl_module, BaseModule):
             return
+        # In all processes, as values may have to be exchanged.
         logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
         watchers = (*trainer.callbacks, *trainer.lr_scheduler_configs)  # type: ignore[attr-defined]
         # `BestCheckpoint` saves only if it finds its monitor
@@ -42,7 +41,7 @@ class MetricsAfterSanityCheck(Callback):
         self._before = ExitStack()
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Remember the metrics; this comes before the callbacks of the user."""
+        # This comes before the callbacks of the user.
         self._before.enter_context(unchanged(metrics_in(pl_module)))
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:

@@ -29,7 +29,7 @@ class Shortfalls(Callback):
         self._batches = self._steps = 0  # before this fit
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Remember the counters, which a resumed fit does not begin at zero."""
+        # A resumed fit does not begin at zero.
         self._has_validated, self._batches, self._steps = False, _batches(trainer), trainer.global_step
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
@@ -60,7 +60,7 @@ class Shortfalls(Callback):
 
 
 def _stale_last(callback: Checkpoint, step: int) -> Iterator[str]:
-    """Lightning saves the last checkpoint with those that are among the best, and at no other time."""
+    # Lightning saves the last checkpoint with those that are among the best, and at no other time.
     if not (isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor):
         return
     if 0 < (saved := last_step_saved(callback)) < step:
@@ -106,4 +106,5 @@ def _several(number: int, one: str, more: str) -> str:
 
 def _has_saved(callback: Checkpoint) -> bool:
     paths = (getattr(callback, name, None) for name in ("best_model_path", "last_model_path"))
-    return any(paths) or not hasattr(callback, "best_model_path")  # of another kind, which says nothing
+    # A callback of another kind does not say whether it has saved.
+    return any(paths) or not hasattr(callback, "best_model_path")

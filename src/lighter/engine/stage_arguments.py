@@ -40,13 +40,9 @@ def allowed_arguments(method: Callable[..., Any]) -> list[str]:
 
 
 def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for a call of the trainer's method.
+    """Return the arguments for a call of the trainer's method; raise a `ConfigError` for those that it does not take.
 
-    Args:
-        given: those of the command or the caller; None stands for none.
-
-    Raises:
-        ConfigError: the method has no such argument, or one that must not be given.
+    Those `given` by the command or the caller go before those of the config; None stands for none.
     """
     configured = _configured(objects, stage)
     allowed = allowed_arguments(getattr(trainer, stage))
@@ -58,7 +54,8 @@ def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Map
     if problems:
         raise ConfigError(problems)
     call = {**configured, **{key: value for key, value in given.items() if value is not None}}
-    if "weights_only" in allowed:  # always passed: by default Lightning runs the code of a checkpoint at a URL
+    # Always passed: by default Lightning runs the code of a checkpoint at a URL.
+    if "weights_only" in allowed:
         call["weights_only"] = given.get("weights_only") is not False
         if not call["weights_only"]:
             warnings.warn(_NOT_ONLY_WEIGHTS, stacklevel=2)
@@ -66,8 +63,7 @@ def call_arguments(objects: Objects, stage: str, trainer: pl.Trainer, given: Map
 
 
 def _configured(objects: Objects, stage: str) -> dict[str, Any]:
-    written = objects.definition("args") if "args" in objects.sections else None
-    if not (written or {}).get(stage):
+    if not (objects.lookup("args") or {}).get(stage):
         return {}
     path = f"args::{stage}"
     objects.define(path, objects.definition(path))
@@ -79,14 +75,17 @@ def _configured(objects: Objects, stage: str) -> dict[str, Any]:
 
 
 def _refused(objects: Objects, stage: str, configured: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
-    """Return what a config must not decide: that a checkpoint may run code and, in safe mode, where it is."""
+    """Return what a config must not decide."""
     problems = []
+    # That a checkpoint may run code is for whoever starts the run to say.
     if configured.get("weights_only") not in (True, None):
         problems.append(objects.problem(WEIGHTS_ONLY_IN_CONFIG, f"args::{stage}::weights_only"))
     if objects.safe is None:
         return problems
     if given.get("weights_only") is False:
         problems.append(Problem("in safe mode checkpoints are loaded with `weights_only`, always"))
+    # A checkpoint that the caller names is the caller's choice; one that the config names is checked as other paths
+    # are.
     if given.get("ckpt_path") is None and configured.get("ckpt_path") not in (None, "last", "best"):
         try:
             objects.safe.check_path(configured["ckpt_path"], "ckpt_path")
@@ -100,10 +99,11 @@ def with_arguments(config: dict[str, Any], arguments: Mapping[str, Any]) -> dict
     kept = {
         key: value
         for key, value in arguments.items()
-        if key != "weights_only" and isinstance(value, (str, bool, int))  # no config decides the first
+        # No config decides whether a checkpoint may run code.
+        if key != "weights_only" and isinstance(value, (str, bool, int))
     }
     path = str(kept.get("ckpt_path", "://"))
-    if "://" not in path:
+    if "://" not in path:  # it is run again from another folder, perhaps
         kept["ckpt_path"] = str(Path(path).absolute())
     if not kept:
         return config

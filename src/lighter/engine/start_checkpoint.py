@@ -27,14 +27,9 @@ log = logging.getLogger("lighter")
 
 
 def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> str | None:
-    """Return the file of the checkpoint that a stage starts from; None if it starts from none.
+    """Return the file of the checkpoint that a stage starts from, by the arguments of `call`; None if it needs none.
 
-    Args:
-        call: the arguments of the trainer's method.
-
-    Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be used.
-        ConfigError: its state means nothing with this config.
+    Raise a `CheckpointError` if it cannot be used, and a `ConfigError` if its state means nothing with this config.
     """
     wanted, fits, is_safe = call.get("ckpt_path"), job.stage == "fit", job.config.safe is not None
     if wanted is None and fits and job.resume_plan is None:
@@ -48,7 +43,8 @@ def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> 
     options, folder = job.options, job.journal.folder
     path = find(wanted, options.root, options.name, besides=folder, check=check, fits=fits, inside=is_safe)
     log.info("checkpoint: %s", path)
-    is_file = not is_remote(path) and os.path.isfile(path)  # of a URL or a sharded folder nothing is known
+    # Of a URL or a sharded folder nothing is known.
+    is_file = not is_remote(path) and os.path.isfile(path)
     if fits and job.resume_plan is None and is_file:
         refuse_changes(content_of(Path(path), weights_only=weights_only), job.config, CKPT_PATH)
     return path
@@ -58,7 +54,8 @@ def explained(error: Exception, path: str | None) -> CheckpointError | None:
     """Return what to say of an error that a checkpoint causes; None for any other."""
     if not path:
         return None
-    if isinstance(error, pickle.UnpicklingError):  # of a URL; a file was opened before
+    # This is of a URL; a file was opened, and refused, before.
+    if isinstance(error, pickle.UnpicklingError):
         return refused(path, error)
     if "You restored a checkpoint with current_epoch" in str(error):
         hint = f"Give it more, or begin anew with its weights: model::ckpt_path={path}"

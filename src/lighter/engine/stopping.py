@@ -24,13 +24,9 @@ log = logging.getLogger("lighter.runs")
 
 @contextmanager
 def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
-    """Let signals stop the trainer's method that runs within this.
-
-    Raises:
-        Stopped: a signal came.
-        KeyboardInterrupt: the user's code raised it, of which Lightning makes an exit with 1.
-    """
+    """Let signals stop the trainer's method that runs within this: it raises `Stopped`, or KeyboardInterrupt."""
     if (caught := signals.current()) is not None:
+        # A second signal ends the process at once: this is still called.
         caught.last_words.append(lambda: journal.fail(Stopped(caught.received or 0)))
     try:
         with failures_recorded(trainer, journal), _stopping(trainer):
@@ -40,6 +36,7 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
             log.warning("to go on: lighter resume %s", journal.folder.path)
         raise
     except SystemExit as error:
+        # Lightning makes an exit with 1 of it.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
@@ -64,26 +61,17 @@ class StopsPlainTrainer(Callback):
         self.stopping = stopping
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
+        self.stopping.begin()
+        # Lightning has put a handler of its own around ours by now.
+        if (caught := signals.current()) is not None:
+            caught.catch()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        self._begin()
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Stop after the writers have the batch. Lightning would predict further."""
+        # After the writers have the batch. Lightning would predict further.
         self.stopping.after_prediction()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SystemExit) and self.stopping.signum_of(exception) is not None:
             self.stopping.save()
-
-    def _begin(self) -> None:
-        self.stopping.begin()
-        if (caught := signals.current()) is not None:
-            caught.catch()

@@ -16,7 +16,7 @@ from pytorch_lightning import seed_everything
 from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem
-from lighter.engine.build import Parts, build_data, build_module, check_parts, name_functions
+from lighter.engine.build import Parts, build_data, build_module, check_parts
 from lighter.engine.plan import StagePlan, plan_of
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
@@ -37,8 +37,6 @@ QUIET: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """The objects of a trial."""
-
     objects: Objects
     plan: StagePlan
     parts: Parts
@@ -47,19 +45,13 @@ class Trial:
 def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     """Build module, data and trainer for `fit`; the trainer is the config's, but for what writes and what is given.
 
-    Args:
-        folder: where Lightning may write files that it removes again.
-        trainer: arguments of the trainer, over those of the config.
-
-    Raises:
-        ConfigError: something that `fit` needs is wrong or missing.
+    Lightning may write files that it removes again into `folder`. Raise a `ConfigError` if something is missing.
     """
     if config.safe is not None:
         raise ConfigError([Problem("an untrusted config is not tried: what comes from a URL runs in safe mode only")])
     seed_everything(config.seed, workers=True, verbose=False)
     make_importable(config, Path.cwd())
     objects = config.objects()
-    name_functions(objects)
     plan = plan_of(objects, "fit")
     module = build_module(objects, plan)
     built = _quiet_trainer(objects, {**QUIET, "default_root_dir": str(folder), **trainer})
@@ -69,12 +61,14 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
 
 
 def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
-    """Build the config's trainer with other arguments: Lightning's own class, whose defaults write nothing then."""
+    """Build the config's trainer with other arguments."""
     path = objects.followed("trainer")
-    written = objects.definition(path) if "trainer" in objects.sections else None
-    arguments = {key: value for key, value in (written or {}).items() if key not in OWN_ARGUMENTS}
+    written = objects.lookup(path) or {}
+    arguments = {key: value for key, value in written.items() if key not in OWN_ARGUMENTS}
     if arguments.get("max_epochs") is None and arguments.get("max_steps") is None:
-        arguments["max_epochs"] = 1000  # Lightning's default, which it would warn of
+        # Lightning's own default, of which it would warn.
+        arguments["max_epochs"] = 1000
+    # Lightning's own class, whose defaults write nothing then.
     objects.exchange(path, {**arguments, "_target_": "pytorch_lightning.Trainer", **changes})
     trainer: pl.Trainer = objects.get(path)
     return trainer
@@ -82,7 +76,7 @@ def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Leave out warnings and messages, which are about trainings."""
+    # Warnings and messages give advice for trainings, and this is none.
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

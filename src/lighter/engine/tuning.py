@@ -27,7 +27,6 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
-from lighter.engine.build import name_functions
 from lighter.engine.claim import RunOptions, claim_folder
 from lighter.engine.lightning_classes import is_overridden
 from lighter.engine.plan import SectionPlan
@@ -38,6 +37,7 @@ from lighter.parts.collate import keep_none
 from lighter.processes.slurm import no_srun_hint
 from lighter.runs.log import logging_to
 
+# Validations take time, and the searches look at training steps only.
 _NO_VALIDATION = {"check_val_every_n_epoch": 10**9}
 _NO_CURVE = "Let it take more steps (--num_training), or from a lower learning rate on (--min_lr)."
 _LOADERS = {"system": "system::dataloaders::train", "model": "data::train_dataloader"}
@@ -45,13 +45,10 @@ _LOADERS = {"system": "system::dataloaders::train", "model": "data::train_datalo
 
 @dataclass(frozen=True)
 class FoundLr:
-    """A learning rate.
+    """A learning rate: the one at which the loss fell most steeply.
 
-    Attributes:
-        lr: where the loss fell most steeply.
-        key: the config path of the learning rate; None if it has none.
-        curve: the learning rates that were tried, and the smoothed loss at each.
-        folder: where the curve was written to.
+    `key` is its config path, None if it has none; `curve` has the learning rates that were tried and the smoothed loss
+    at each, and is written to `folder`.
     """
 
     lr: float
@@ -62,12 +59,9 @@ class FoundLr:
 
 @dataclass(frozen=True)
 class FoundBatchSize:
-    """A batch size.
+    """The largest batch size that was tried and fitted into memory, with its config path.
 
-    Attributes:
-        batch_size: the largest that was tried and fitted into memory.
-        key: the config path of the batch size.
-        samples: how many the training data has, if that can be told.
+    `samples` says how many the training data has, if that can be told.
     """
 
     batch_size: int
@@ -79,9 +73,7 @@ class FoundBatchSize:
 def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
     """Train with a rising learning rate for a hundred steps, and find where the loss falls most steeply.
 
-    Args:
-        inputs: config files, dicts and overrides, as for a run.
-        options: of `Tuner.lr_find`: `min_lr`, `max_lr`, `num_training`, `mode`, `early_stop_threshold`.
+    The options are those of `Tuner.lr_find`: `min_lr`, `max_lr`, `num_training`, `mode`, `early_stop_threshold`.
 
     Raises:
         ConfigError: the config is wrong, its module has not one optimizer, or no learning rate stands out.
@@ -98,6 +90,7 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
             if lr is None:
                 raise ConfigError([Problem("no learning rate stands out", hint=_NO_CURVE)])
     except BaseException:
+        # A search that fails leaves no folder behind.
         folder.abandon()
         raise
     folder.config.write_text(config.dump(), encoding="utf-8")
@@ -109,13 +102,14 @@ def find_lr(inputs: Sequence[Input], **options: Any) -> FoundLr:
 def steepest(curve: Sequence[tuple[float, float]]) -> float | None:
     """Return the learning rate at which the loss falls most for each factor that the rate grows by; None without one.
 
-    Lightning takes the slope over the learning rate itself (`suggestion`), where the smallest rates lie so close
-    together that noise is steeper there than any true fall. Like Lightning, it leaves out the first ten and the last.
+    Like Lightning, it leaves out the first ten points and the last.
     """
     points = [(lr, loss) for lr, loss in curve[10:-1] if math.isfinite(loss)]
     if len(points) < 2:
         return None
     lrs, losses = torch.tensor(points, dtype=torch.float64).T
+    # Lightning takes the slope over the learning rate itself (`suggestion`), where the smallest rates lie so close
+    # together that noise is steeper there than any true fall.
     slopes = torch.gradient(losses, spacing=[lrs.log()])[0]
     return float(lrs[slopes.argmin()])
 
@@ -140,12 +134,8 @@ def plot(result: FoundLr) -> Path | None:
 def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: Any) -> FoundBatchSize:
     """Train a few steps with larger and larger batches, until memory does not suffice or there is no more data.
 
-    For each trial the training data is built anew, from the config with the batch size in it.
-
-    Args:
-        inputs: config files, dicts and overrides, as for a run.
-        key: the config path of the batch size, if that is not where it is looked for.
-        options: of `Tuner.scale_batch_size`: `mode`, `init_val`, `max_trials`, `steps_per_trial`, `max_val`.
+    `key` is the config path of the batch size, if that is not where it is looked for. The options are those of
+    `Tuner.scale_batch_size`: `mode`, `init_val`, `max_trials`, `steps_per_trial`, `max_val`.
 
     Raises:
         ConfigError: the config is wrong, or says no batch size in the places that are known.
@@ -155,6 +145,7 @@ def find_batch_size(inputs: Sequence[Input], key: str | None = None, **options: 
         trial = make_trial(config, Path(folder), **_NO_VALIDATION)
         key = key or _batch_size_key(config, trial)
         source = trial.parts.data or trial.parts.module
+        # For each trial the training data is built anew, from the config with the batch size in it.
         resized = _Resized(_loader_of(inputs, trial.plan.section, key), source)
         data = trial.parts.data if _has_batch_size(trial) else resized
         size = _tuner(trial).scale_batch_size(trial.parts.module, datamodule=data, **options)
@@ -170,30 +161,27 @@ def _tuner(trial: Trial) -> Tuner:
 
 
 class _LiftLimits(Callback):
-    """Let a search take as many steps as it wants, once the optimizers are built.
-
-    Those are built with the limits of the config, of which schedules are made: `trainer.estimated_stepping_batches`.
-    """
+    """Let a search take as many steps as it wants, once the optimizers are built."""
 
     def setup(self, trainer: pl.Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come before the callback that searches, which Lightning puts first."""
         trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
+        # Not before: schedules are made of the config's own limits, by `trainer.estimated_stepping_batches`.
         trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, -1
 
 
 class _OwnCheckpoints(TorchCheckpointIO):
-    """Keep the state from before a search in a file, which this process alone has written.
-
-    Hyperparameters may be objects of any kind, the network say. They are not restored, and so are not saved.
-    """
+    """Keep the state from before a search in a file, which this process alone has written."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Hyperparameters may be objects of any kind, the network say. They are not restored, and so are not saved.
         kept = {key: value for key, value in checkpoint.items() if not key.endswith("hyper_parameters")}
         super().save_checkpoint(kept, path, storage_options)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        # This process has written it, so it may be loaded whole.
         return super().load_checkpoint(path, map_location, weights_only=False)
 
 
@@ -212,12 +200,7 @@ def _lr_finder(trial: Trial, options: Mapping[str, Any]) -> Any:
 
 
 class _Resized(LightningDataModule):
-    """Training data that is built anew with each `batch_size` that Lightning's finder sets.
-
-    Args:
-        build: makes the training dataloader.
-        source: has the validation dataloader, which stays as it is.
-    """
+    """Training data that is built anew with each `batch_size` that Lightning's finder sets."""
 
     def __init__(self, build: Callable[[int], Any], source: LightningDataModule | LightningModule) -> None:
         super().__init__()
@@ -232,16 +215,14 @@ class _Resized(LightningDataModule):
 
 def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int], Any]:
     def build(batch_size: int) -> Any:
-        objects = read([*inputs, f"{key}={batch_size}"]).objects()
-        name_functions(objects)
-        loader = objects.get(_LOADERS[section])
+        loader = read([*inputs, f"{key}={batch_size}"]).objects().get(_LOADERS[section])
         return keep_none(loader) if section == "system" else loader
 
     return build
 
 
 def _has_batch_size(trial: Trial) -> bool:
-    """Return whether the user's data module or module has a `batch_size` of its own, as Lightning asks for."""
+    # Where Lightning's finder looks for a `batch_size` to set.
     data, module = trial.parts.data, trial.parts.module
     holders = [module, *([data] if data is not None and type(data) is not LighterDataModule else [])]
     return any(hasattr(holder, "batch_size") or "batch_size" in holder.hparams for holder in holders)
@@ -250,9 +231,9 @@ def _has_batch_size(trial: Trial) -> bool:
 def _lr_key(config: Config, trial: Trial) -> str | None:
     objects, plan = trial.objects, trial.plan
     optimizer = written_at(config.merged, join(plan.section, "optimizer"))
-    if isinstance(_definition(objects, optimizer), list):
+    if isinstance(objects.lookup(optimizer), list):
         optimizer = written_at(config.merged, join(optimizer, 0))
-    if is_target(_definition(objects, optimizer)):
+    if is_target(objects.lookup(optimizer)):
         return written_at(config.merged, join(optimizer, "lr"))
     names = (name for name in ("lr", "learning_rate") if _takes(objects, plan.module, name))
     return next((written_at(config.merged, join(plan.section, name)) for name in names), None)
@@ -264,7 +245,7 @@ def _batch_size_key(config: Config, trial: Trial) -> str:
         if _has_batch_size(trial) and _takes(objects, section_plan, "batch_size"):
             return written_at(config.merged, join(section, "batch_size"))
     loader = _LOADERS[plan.section]
-    if is_target(_definition(objects, objects.followed(loader))):
+    if is_target(objects.lookup(objects.followed(loader))):
         return written_at(config.merged, join(loader, "batch_size"))
     message = "the config has no `batch_size` where it is looked for"
     hint = f"It is looked for in `{loader}`, and among the arguments of your data module, which keeps it as"
@@ -285,21 +266,14 @@ def written_at(tree: Node, path: str) -> str:
 
 
 def _reference(tree: Node, path: str) -> str:
-    """Return the path that a value refers to, if it is in the same config."""
-    node = tree.find(path)
-    value = node.value if node is not None else None
+    value = getattr(tree.find(path), "value", None)
     if not isinstance(value, str) or value[:1] not in ("@", "%") or not value[1:]:
         return ""
+    # what leads into another file cannot be changed by an override
     return value[1:].strip() if tree.find(value[1:].strip()) is not None else ""
-
-
-def _definition(objects: Objects, path: str) -> Any:
-    return objects.definition(path) if objects.has(path) else None
 
 
 def _takes(objects: Objects, plan: SectionPlan, name: str) -> bool:
     """Return whether the object of a section is given an argument, or could be."""
-    definition = _definition(objects, plan.path)
-    if not is_target(definition):
-        return False
-    return name in definition or name in inspect.signature(plan.target).parameters
+    definition = objects.lookup(plan.path)
+    return is_target(definition) and (name in definition or name in inspect.signature(plan.target).parameters)

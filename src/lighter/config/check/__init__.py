@@ -25,6 +25,7 @@ def check_shape(merged: Node, problems: list[Problem]) -> Node:
     """Gather what is wrong with a merged tree; returns it with its copies worked out."""
     check_sections(merged, problems)
     expanded = expand(merged, problems)
+    # Before the references are checked, since those of templates lead nowhere from where they stand.
     drop_templates(merged, expanded)
     check_expanded_sections(expanded, problems)
     name_loggers(expanded)

@@ -24,12 +24,10 @@ NOTHING = object()
 
 
 class Targets:
-    """The targets of a config, each imported once, and what was wrong on the way.
+    """The targets of a config, each imported once; in safe mode, only those that it permits.
 
-    Attributes:
-        problems: names that lead nowhere.
-        failures: modules that raise while they are imported: mistakes of the user's code.
-        safe: what may be imported, if the config is not trusted.
+    `problems` gets names that lead nowhere, `failures` modules that raise while they are imported: mistakes of the
+    user's code.
     """
 
     def __init__(self, problems: list[Problem], failures: list[Problem], safe: SafeMode | None = None) -> None:
@@ -46,7 +44,6 @@ class Targets:
         return self.named(target.value, target, join(path, "_target_"))
 
     def named(self, name: str, node: Node, path: str, *, to_call: bool = True) -> Any:
-        """Return what a dotted name stands for."""
         if name not in self._found:
             self._found[name] = self._import(name, node)
         if name in self._wrong:
@@ -77,6 +74,7 @@ def _failure(name: str, error: pydoc.ErrorDuringImport) -> tuple[str, str]:
     """Return message and hint for a module that raised while it was imported."""
     cause = error.value
     frames = traceback.extract_tb(error.tb)
+    # The import system's own frames, and pydoc's, say nothing of the user's module.
     shown = [frame for frame in frames if not frame.filename.startswith("<") and "pydoc" not in frame.filename]
     where = f"In {shown[-1].filename}, line {shown[-1].lineno}: {shown[-1].line}" if shown else ""
     if isinstance(cause, SyntaxError) and cause.filename:
@@ -93,11 +91,7 @@ def check_call(
     is_partial: bool = False,
     filled: Collection[str] = (),
 ) -> list[str]:
-    """Add a problem for each argument of a definition that its target, a class or function, does not take.
-
-    Returns:
-        The paths of the arguments that there are not.
-    """
+    """Add a problem for each argument of a definition that its target does not take; return the paths of those."""
     signature = signature_of(target)
     if signature is None:
         return []
@@ -111,13 +105,14 @@ def check_call(
 
 
 def _call_of(node: Node, *, is_partial: bool, filled: Collection[str]) -> Call:
-    """Return what a definition hands over to its target."""
     unnamed, mode = node.value.get("_args_"), node.value.get("_mode_")
     named = {
-        str(key): plain(child) if key not in filled else UNKNOWN  # parameters may be given by name
+        # Parameters of an optimizer may be given by name, for the module to look up.
+        str(key): plain(child) if key not in filled else UNKNOWN
         for key, child in node.value.items()
         if not (key in SPECIAL or key == "_base_" or hint_of_special(key) or disabled(child.value) is not False)
     }
+    # By a reference, there may be any number of them.
     positional: list[Any] | None = [] if unnamed is None else None
     if unnamed is not None and isinstance(unnamed.value, list):
         positional = plain(unnamed)
@@ -129,12 +124,13 @@ def _place(path: str, node: Node, argument: str | int | None, *, at_value: bool)
     """Return path and origin of an argument, or of the whole call."""
     if isinstance(argument, int):
         args = node.value["_args_"]
+        # Disabled items are left out before the call, so positions count without them.
         items = [(index, item) for index, item in enumerate(args.value) if disabled(item.value) is False]
         index, item = items[min(argument, len(items) - 1)]
         return join(join(path, "_args_"), index), item.origin
     if argument is not None:
         child = next(child for key, child in node.value.items() if str(key) == argument)
-        return join(path, argument), child.origin if at_value else child.key_origin or child.origin
+        return join(path, argument), child.origin if at_value else child.place
     target = node.value.get("_target_")
     return path, target.origin if target is not None else node.origin
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lighter.config.expression import absolute, referred
+from lighter.config.expression import absolute_if_any, referred
 from lighter.config.problems import Problem, shortened
 from lighter.config.tree import SEPARATOR, Node, disabled, join
 
 _DONE, _OPEN = 2, 1
 _MOST = 20
-_BUILT_LATER = ("optimizer", "scheduler")  # when the module is there: they may refer to it
+# These are built when the module is there, and so they may refer to it.
+_BUILT_LATER = ("optimizer", "scheduler")
 
 
 def check_circles(root: Node, problems: list[Problem]) -> None:
-    """Add a problem for each reference that closes a circle.
-
-    To make a value, all below it and all that it refers to is made.
-    """
+    """Add a problem for each reference that closes a circle."""
+    # To make a value, all that is in it and all that it refers to is made.
     states: dict[int, int] = {}
     starts = [("", root)]
     for section in ("model", "system"):
-        node = root.child(section)
-        if node is not None and isinstance(node.value, dict):
-            starts += [(join(section, key), node.value[key]) for key in _BUILT_LATER if key in node.value]
+        arguments = root.section(section)
+        starts += [(join(section, key), arguments[key]) for key in _BUILT_LATER if key in arguments]
     built_later = {id(node) for _, node in starts[1:]}
     for path, node in starts:
         _follow(root, path, node, states, built_later, problems)
@@ -33,8 +31,8 @@ def check_circles(root: Node, problems: list[Problem]) -> None:
 def _follow(
     root: Node, path: str, node: Node, states: dict[int, int], built_later: set[int], problems: list[Problem]
 ) -> None:
-    """Go to everything that a value needs, depth first and without recursion: chains may be long."""
     states[id(node)] = _OPEN
+    # Without recursion: chains may be long.
     trail = [(path, node, _needs(root, path, node, built_later))]
     while trail:
         here, at, needs = trail[-1]
@@ -52,29 +50,20 @@ def _follow(
 
 
 def _needs(root: Node, path: str, node: Node, built_later: set[int]) -> Iterator[tuple[str, Node]]:
-    value = node.value
-    if isinstance(value, dict):
-        for key, child in {} if disabled(value) else value.items():
-            if id(child) not in built_later:
-                yield join(path, key), child
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield join(path, index), child
-    elif isinstance(value, str) and value[:1] in ("@", "$") and "@" in value:
-        try:
-            targets = referred(absolute(path, value))
-        except ValueError:  # a problem of its own
-            return
-        for target in targets:
+    for key, child in () if disabled(node.value) else node.children():
+        if id(child) not in built_later:
+            yield join(path, key), child
+    if isinstance(node.value, str) and node.value[:1] in ("@", "$") and "@" in node.value:
+        for target in referred(absolute_if_any(path, node.value)):
             referred_to = root.find(target)
             if referred_to is not None:
                 yield target, referred_to
 
 
 def _circle(path: str, node: Node, closing: str, trail: list[tuple[str, Node]], first: Node) -> Problem:
-    """Return a circle as the references go round in it, without the steps from a value to what is in it."""
     start = next(index for index, (_, at) in enumerate(trail) if at is first)
     names = [name for name, _ in trail[start:]]
+    # The steps from a value to what is in it are left out: the references alone go round.
     jumps = [name for name, following in pairwise(names) if not following.startswith(name + SEPARATOR)]
     around = [closing, *(name for name in (*jumps, names[-1]) if name != closing), closing]
     shown = " -> ".join(name or "the whole config" for name in around[:_MOST] + around[-1:] * (len(around) > _MOST))

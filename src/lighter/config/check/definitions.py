@@ -14,7 +14,6 @@ _OF_OTHERS = {  # the special keys of Hydra
 
 
 def check_definitions(root: Node, problems: list[Problem]) -> None:
-    """Every definition is one that an object could be made from."""
     for path, node in root.walk():
         if not isinstance(node.value, dict):
             continue
@@ -24,12 +23,12 @@ def check_definitions(root: Node, problems: list[Problem]) -> None:
         if path and "_base_" in node.value:
             base = node.value["_base_"]
             message = "`_base_` stands at the top of a file; to copy from another file here, write `%file.yaml::path`"
-            problems.append(Problem(message, base.key_origin or base.origin, join(path, "_base_")))
-        for key, child in node.value.items() if path else ():  # at the top, all that is unknown is told
+            problems.append(Problem(message, base.place, join(path, "_base_")))
+        # At the top, every unknown key is a problem already.
+        for key, child in node.value.items() if path else ():
             hint = hint_of_special(key)
             if hint and (is_target(node.value) or key not in _OF_OTHERS):
-                where = child.key_origin or child.origin
-                problems.append(Problem("this special key is unknown", where, join(path, key), hint))
+                problems.append(Problem("this special key is unknown", child.place, join(path, key), hint))
 
 
 def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
@@ -52,7 +51,7 @@ def _check_definition(path: str, node: Node, problems: list[Problem]) -> None:
     for key, child in node.value.items():
         if not isinstance(key, str):
             message = f"the arguments of a call have names; found {indefinite(key)}"
-            problems.append(Problem(message, child.key_origin or child.origin, path))
+            problems.append(Problem(message, child.place, path))
 
 
 def hint_of_special(key: object) -> str:
@@ -60,7 +59,8 @@ def hint_of_special(key: object) -> str:
     text = str(key)
     bare = text.strip("_").lower()
     if text not in (bare, "_target_") and bare != "targets" and close_to(bare, ["target"], cutoff=0.8):
-        return "Did you mean `_target_`?"  # without it, what is meant as an object is a dict
+        # Without `_target_`, what is meant as an object is a dict, and no error.
+        return "Did you mean `_target_`?"
     if not (len(text) > 2 and text.startswith("_") and text.endswith("_")) or text in (*SPECIAL, "_base_", "_imports_"):
         return ""
     return _OF_OTHERS.get(text) or closest(text, SPECIAL)

@@ -7,7 +7,7 @@ import builtins
 import re
 import symtable
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from lighter.config.check.other_tools import interpolation_in
 from lighter.config.expression import STAND_IN, stand_ins
@@ -18,7 +18,6 @@ from lighter.config.yaml import quote_whole
 
 
 def check_expressions(root: Node, problems: list[Problem]) -> None:
-    """Every expression compiles, and knows the names that it uses."""
     expressions = []
     for path, node in root.walk():
         if not isinstance(node.value, str) or not node.value.startswith("$"):
@@ -55,6 +54,7 @@ def _hint(name: str, path: str, root: Node, known: set[str]) -> str:
 def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool:
     reason = None
     try:
+        # `@a::b#c` would otherwise end silently at the `#`.
         if _HASH.search(text):
             raise SyntaxError("`#` begins a comment; the steps of a path are joined by `::`")
         with warnings.catch_warnings():
@@ -73,36 +73,36 @@ def _compiles(path: str, node: Node, text: str, problems: list[Problem]) -> bool
 
 
 def _imported(root: Node) -> set[str] | None:
-    """Return the names that `_imports_` gives to expressions; None where that is worked out later."""
     node = root.child("_imports_")
     if node is None or node.value is None:
         return set()
+    # Worked out later: then no name can be said to be unknown.
     if not isinstance(node.value, dict) or is_reference(node.value):
         return None
     return {str(name) for name in node.value}
 
 
 def _free_names(text: str) -> set[str]:
-    """Return the names that an expression takes from outside: not those of its lambdas and comprehensions."""
     if text.startswith(STATEMENTS):
         return set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         top = symtable.symtable(text, "<expression>", "eval")
+    # Names of lambdas and comprehensions are no names from outside.
     assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
-    names = {name for table in _tables(top) for name in _globals_of(table, top)} - assigned
-    return {name for name in names if not name.startswith(STAND_IN)}
+    names = {
+        symbol.get_name()
+        for table in _tables(top)
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (symbol.is_global() or table is top)
+    }
+    return {name for name in names - assigned if not name.startswith(STAND_IN)}
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
     yield table
     for child in table.get_children():
         yield from _tables(child)
-
-
-def _globals_of(table: symtable.SymbolTable, top: symtable.SymbolTable) -> Collection[str]:
-    symbols = table.get_symbols()
-    return [s.get_name() for s in symbols if s.is_referenced() and (s.is_global() or table is top)]
 
 
 _HASH = re.compile(rf"{STAND_IN}\d+_#\w")

@@ -38,12 +38,7 @@ _RESOLVERS = ("oc", "env", "now", "hydra")
 
 
 def hint_of_section(name: str, *, module: str) -> str:
-    """Return a hint for a top-level key of another tool; an empty text for other keys.
-
-    Args:
-        name: the key.
-        module: the section of the module, `model` or `system`.
-    """
+    """Return a hint for a top-level key of another tool; empty for other keys. The section `module` has the module."""
     for names, section in ((_OF_MODULE, module), (_OF_DATA, "data"), (_OF_SYSTEM, "system"), (_OF_TRAINER, "trainer")):
         if name in names:
             return f"It belongs into a section: `{section}::{name}`."
@@ -56,12 +51,11 @@ def is_of_cli(value: object) -> bool:
 
 
 def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
-    """Add a problem for an object that is written as LightningCLI has it."""
     if is_of_cli(node.value):
         named = node.value["class_path"]
         message = "this is how LightningCLI writes an object"
         hint = f"Write `_target_: {named.value}`, and beside it the arguments that are in `init_args`."
-        problems.append(Problem(message, named.key_origin or named.origin, path, hint))
+        problems.append(Problem(message, named.place, path, hint))
 
 
 def interpolation_in(text: str, root: Node) -> str | None:

@@ -22,8 +22,8 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
     """Check the top level as it was written: known sections, and literals where a value is needed early."""
     for key, node in merged.value.items():
         if key not in SECTIONS:
-            where = node.key_origin or node.origin
-            problems.append(Problem("this section is unknown", where, str(key), _hint_of(str(key), node, merged)))
+            hint = _hint_of(str(key), node, merged)
+            problems.append(Problem("this section is unknown", node.place, str(key), hint))
     seed = merged.child("seed")
     if seed is not None and not (type(seed.value) is int and 0 <= seed.value <= MAX_SEED):
         message = f"a seed is an integer from 0 to {MAX_SEED}; found {indefinite(seed.value)}"
@@ -35,7 +35,6 @@ def check_sections(merged: Node, problems: list[Problem]) -> None:
 
 
 def _hint_of(key: str, node: Node, merged: Node) -> str:
-    """Return a hint for a top-level key that is no section."""
     bare = key.lstrip("-+")
     steps = re.split(r"[.:#]+", bare)
     if steps[0] in SECTIONS and len(steps) > 1:
@@ -65,7 +64,7 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
 
 
 def is_ready_made(value: object) -> bool:
-    """Return whether a value is an object of Python's that a dict brought, and nothing that a file could say."""
+    # No file could say it: a dict from Python brought the object itself.
     return not isinstance(value, (str, int, float, bytes, dict, list, type(None)))
 
 
@@ -73,7 +72,7 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
     model, system = root.child("model"), root.child("system")
     if model is not None and system is not None:
         message = "a config has a `model` (with `data`) or a `system`, not both"
-        problems.append(Problem(message, system.key_origin or system.origin, "system"))
+        problems.append(Problem(message, system.place, "system"))
         return
     section, node = ("system", system) if system is not None else ("model", model)
     if node is None:
@@ -85,25 +84,20 @@ def _check_model(root: Node, problems: list[Problem]) -> None:
 
 
 def _check_args(root: Node, problems: list[Problem]) -> None:
-    args = root.child("args")
-    if args is None or not isinstance(args.value, dict):
-        return
-    for key, node in args.value.items():
-        where, path = node.key_origin or node.origin, f"args::{key}"
+    for key, node in root.section("args").items():
+        path = join("args", key)
         if key not in STAGES:
-            problems.append(Problem("this is no stage", where, path, nearest(key, STAGES)))
+            problems.append(Problem("this is no stage", node.place, path, nearest(key, STAGES)))
         elif not isinstance(node.value, (dict, type(None))) and not is_reference(node.value):
-            written = indefinite(node.value)
-            problems.append(Problem(f"the arguments of a stage are a dict; found {written}", node.origin, path))
+            message = f"the arguments of a stage are a dict; found {indefinite(node.value)}"
+            problems.append(Problem(message, node.origin, path))
 
 
 def _check_run(root: Node, problems: list[Problem]) -> None:
-    run = root.child("run")
-    for key, node in (run.value if run is not None and isinstance(run.value, dict) else {}).items():
+    for key, node in root.section("run").items():
         path = join("run", key)
         if key not in RUN_OPTIONS:
-            where = node.key_origin or node.origin
-            problems.append(Problem("this option is unknown", where, path, nearest(key, RUN_OPTIONS)))
+            problems.append(Problem("this option is unknown", node.place, path, nearest(key, RUN_OPTIONS)))
         elif not isinstance(node.value, str) or is_reference(node.value):
             message = f"`{path}` is text; found {indefinite(node.plain())}"
             problems.append(Problem(message, node.origin, path, _hint_of_text(key, node.value)))
@@ -114,19 +108,17 @@ def _check_run(root: Node, problems: list[Problem]) -> None:
 
 
 def _hint_of_text(key: str, value: object) -> str:
-    """Return a hint for an option of a run that is needed before references are resolved."""
+    # The run's folder is made before anything of the config is built.
     if isinstance(value, str):
         return "It is needed before references and expressions are worked out: write it out."
     return f'In quotes it is text: {key}: "{value}"' if isinstance(value, (int, float)) else ""
 
 
 def _check_imports(root: Node, problems: list[Problem]) -> None:
-    imports = root.child("_imports_")
-    for name, node in (imports.value if imports is not None and isinstance(imports.value, dict) else {}).items():
+    for name, node in root.section("_imports_").items():
         path = join("_imports_", name)
         if not str(name).isidentifier():
-            where = node.key_origin or node.origin
-            problems.append(Problem("this is no name that an expression could use", where, path))
+            problems.append(Problem("this is no name that an expression could use", node.place, path))
         if not isinstance(node.value, str):
             message = f"an import is a dotted name, such as `numpy`; found {indefinite(node.plain())}"
             problems.append(Problem(message, node.origin, path))

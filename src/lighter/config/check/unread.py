@@ -28,17 +28,12 @@ def check_overrides(merged: Node, expanded: Node, problems: list[Problem]) -> No
             beside = [name[len(above) + 2 :] for name in holders if name.startswith(above + SEPARATOR)]
             close = close_to(steps[-1], sorted(beside))
             hint = f"Did you mean `{join(above, close)}`?" if close else f"No `@{path}` refers to it."
-            origin = node.key_origin or node.origin
-            problems.append(Problem("nothing reads what this override sets", origin, path, hint))
+            problems.append(Problem("nothing reads what this override sets", node.place, path, hint))
 
 
 def _written(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    """Yield the topmost values that come from the command line."""
     if node.origin.source.is_override and path != "vars":
         yield path, node
-    elif isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from _written(child, join(path, key))
-    elif isinstance(node.value, list):
-        for index, child in enumerate(node.value):
-            yield from _written(child, join(path, index))
+        return
+    for key, child in node.children():
+        yield from _written(child, join(path, key))

@@ -55,12 +55,7 @@ _NAMES: dict[type[ast.AST], str] = {
 
 
 class Arithmetic:
-    """Evaluate one expression.
-
-    Args:
-        reference: returns the value of a reference by its path.
-        work: what the expressions of the same config have done so far.
-    """
+    """Evaluate one expression: `reference` returns a value by its path, and `work` counts for all of the config's."""
 
     def __init__(self, reference: Callable[[str], Any], work: Work) -> None:
         self.reference, self.work = reference, work
@@ -68,17 +63,15 @@ class Arithmetic:
     def evaluate(self, text: str) -> Any:
         """Return the value of an expression whose references are absolute.
 
-        Raises:
-            RefusedError: it does something that is not evaluated here, or too much of it.
-            Exception: what Python raises for it, a division by zero say.
+        Raise a `RefusedError` for what is not evaluated here, and whatever Python raises, for a division by zero say.
         """
         value = self.value(parse(text))
-        for _ in self.work.leaves(value):  # list in list may be too much for who gets it
+        # Lists that share lists are small here, and may be too much for whoever walks through them.
+        for _ in self.work.leaves(value):
             pass
         return value
 
     def value(self, node: ast.AST) -> Any:
-        """Return the value of a node."""
         self.work.spend()
         evaluate = self.nodes.get(type(node))
         if evaluate is None:
@@ -89,12 +82,6 @@ class Arithmetic:
         if type(node.value) not in (*SCALARS, type(...)):
             raise RefusedError(f"a {type(node.value).__name__} is not used in expressions")
         return self.work.checked(node.value)
-
-    def list_display(self, node: ast.List) -> list[Any]:
-        return [self.value(element) for element in node.elts]
-
-    def tuple_display(self, node: ast.Tuple) -> tuple[Any, ...]:
-        return tuple(self.value(element) for element in node.elts)
 
     def unary(self, node: ast.UnaryOp) -> Any:
         value = self.value(node.operand)
@@ -120,6 +107,7 @@ class Arithmetic:
         """Refuse two arrays that are broadcast to a shape that is far larger than theirs."""
         if not all(is_array(side) or type(side) in NUMBERS for side in (left, right)):
             raise RefusedError("an array is calculated with, and compared to, arrays and numbers")
+        # Two thin arrays may be broadcast to a huge one: a column and a row of a million each.
         shapes = [tuple(getattr(side, "shape", ()))[::-1] for side in (left, right)]
         self.work.spend_elements(math.prod(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1)))
 
@@ -136,6 +124,7 @@ class Arithmetic:
         for symbol, operand in zip(node.ops, node.comparators, strict=True):
             right = self.value(operand)
             result = self.compared(symbol, left, right)
+            # Python's chains stop at the first that is false, and so the rest must not be worked out.
             if len(node.ops) > 1 and not truth(result):
                 return result
             left = right
@@ -151,9 +140,6 @@ class Arithmetic:
         elif not isinstance(symbol, (ast.Is, ast.IsNot)):
             self.work.measure([left, right])
         return OPERATORS[type(symbol)](left, right)
-
-    def condition(self, node: ast.IfExp) -> Any:
-        return self.value(node.body if truth(self.value(node.test)) else node.orelse)
 
     def subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id == REFERENCES:
@@ -183,11 +169,11 @@ class Arithmetic:
         ast.BoolOp: boolean,
         ast.Compare: comparison,
         ast.Constant: constant,
-        ast.IfExp: condition,
-        ast.List: list_display,
+        ast.IfExp: lambda self, node: self.value(node.body if truth(self.value(node.test)) else node.orelse),
+        ast.List: lambda self, node: [self.value(element) for element in node.elts],
         ast.Slice: bounds,
         ast.Subscript: subscript,
-        ast.Tuple: tuple_display,
+        ast.Tuple: lambda self, node: tuple(self.value(element) for element in node.elts),
         ast.UnaryOp: unary,
     }
 
@@ -211,12 +197,10 @@ def parse(text: str) -> ast.expr:
 
 
 def not_evaluated(node: ast.AST) -> RefusedError:
-    """Return the refusal of a kind of node."""
     return RefusedError(f"safe mode does not evaluate {_NAMES.get(type(node), type(node).__name__)}")
 
 
 def truth(value: object) -> bool:
-    """Return what `if value` sees."""
     if type(value) in (*SCALARS, *SEQUENCES, dict) or is_array(value):
         return bool(value)
     raise RefusedError(f"a {type(value).__name__} is neither true nor false; `is not None` can be asked")
@@ -229,15 +213,16 @@ def is_bunch(value: object) -> bool:
 
 
 def _check_growth(symbol: ast.operator, left: Any, right: Any) -> None:
-    """Refuse what is not plain, and small expressions of large values: `9 ** 9 ** 9`, `[0] * 10 ** 9`."""
     sides = (left, right)
     if not all(type(side) in (*NUMBERS, str, list, tuple) for side in sides):
         raise RefusedError("operators work on numbers, texts, lists, tensors and arrays")
+    # A format string may ask for a billion spaces: `"%999999999d" % 1`.
     if isinstance(symbol, ast.Mod) and type(left) is str:
         raise RefusedError("text is put together by `+`, not by `%`")
     if isinstance(symbol, ast.Pow) and not any(type(side) is float for side in sides):
         if not all(type(side) in NUMBERS for side in sides):
             raise RefusedError("`**` works on numbers, tensors and arrays")
+        # Known before the power is computed: `9 ** 9 ** 9` would take for ever.
         if int(left).bit_length() * abs(right) > 2 * MAX_BITS:
             raise RefusedError(f"this integer has more than {MAX_BITS} bits")
     if isinstance(symbol, ast.Mult):

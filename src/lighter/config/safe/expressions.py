@@ -22,7 +22,8 @@ from lighter.config.safe.work import NUMBERS, SCALARS, Work, is_array
 BUILTINS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each for each in (abs, float, int, len, list, max, min, range, round, str, sum)
 }
-_LEAVES: Mapping[str, tuple[type, ...]] = {  # what may be in their arguments, however deep
+# What may be in the arguments of these functions, however deep.
+_LEAVES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("abs", "range", "round"), NUMBERS),
     **dict.fromkeys(("float", "int"), (*NUMBERS, str)),
     **dict.fromkeys(("len", "list", "max", "min", "str"), (*SCALARS, range)),
@@ -48,16 +49,7 @@ def evaluate(
 ) -> Any:
     """Return the value of an expression whose references are absolute.
 
-    Args:
-        text: the expression.
-        references: the values of its references.
-        imports: what its names stand for.
-        mode: what it may call.
-        work: what the expressions of the same config have done so far.
-
-    Raises:
-        RefusedError: it does something that safe mode does not.
-        Exception: what Python raises for it, a division by zero say.
+    Raise a `RefusedError` for what safe mode does not do, and whatever Python raises, for a division by zero say.
     """
     work = work or Work()
     with work.expression():
@@ -66,6 +58,7 @@ def evaluate(
 
 def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[RefusedError]:
     """Yield all that safe mode refuses in an expression, found by reading it."""
+    # The reading puts this name in place of references, so nobody else may write it.
     if REFERENCES in text:
         yield RefusedError(f"`{REFERENCES}` is no name that an expression could use")
         return
@@ -74,7 +67,8 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
     except RefusedError as error:
         yield error
         return
-    said: set[ast.AST] = set()  # parts of a dotted name, and of what is refused as a whole
+    # Parts of a dotted name, and of what is refused as a whole, are not refused once more.
+    said: set[ast.AST] = set()
     for node in ast.walk(tree):
         if node in said:
             continue
@@ -90,8 +84,6 @@ def refusals(text: str, imports: Mapping[str, str], mode: SafeMode) -> Iterator[
 
 
 class _Interpreter(Arithmetic):
-    """Evaluate one expression that may have names, attributes and calls."""
-
     def __init__(self, references: Mapping[str, Any], imports: Mapping[str, str], mode: SafeMode, work: Work) -> None:
         super().__init__(references.__getitem__, work)
         self.imports, self.mode = imports, mode
@@ -115,10 +107,10 @@ class _Interpreter(Arithmetic):
         return _attribute(self.value(node.value), node.attr, self.work)
 
     def located(self, dotted: str, *, is_called: bool = False) -> Any:
-        """Return what a name on the list stands for; as a value it may be called by others, with any arguments."""
         target = self.mode.locate(dotted)
         if target is None:
             raise RefusedError(f"`{dotted}` is not installed")
+        # As a value it may be called by others, with any arguments.
         if not is_called:
             self.mode.check_call(dotted, target, (), {}, "callable")
         return target
@@ -132,7 +124,6 @@ class _Interpreter(Arithmetic):
         return self.work.checked(function(args, kwargs))
 
     def function(self, node: ast.expr) -> Callable[[list[Any], dict[str, Any]], Any]:
-        """Return what is called, taking the arguments as a list and a dict."""
         dotted = _dotted(node, self.imports)
         if dotted is not None and self.mode.permits(dotted):
             target = self.located(dotted, is_called=True)
@@ -140,17 +131,12 @@ class _Interpreter(Arithmetic):
         if isinstance(node, ast.Name) and node.id not in self.imports:
             if node.id not in BUILTINS:
                 raise _unknown_name(node.id)
-            return lambda args, kwargs: self.called_builtin(node.id, args, kwargs)
+            return lambda args, kwargs: _call_builtin(node.id, args, kwargs, self.work)
         if isinstance(node, ast.Attribute):
             method, is_method = self.reached(node)
             if is_method:
                 return lambda args, kwargs: method(*args, **kwargs)
         raise RefusedError("what is called is a function by its name, or a method of a value")
-
-    def called_builtin(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if kwargs:  # `max(..., key=...)` would call what it is given
-            raise RefusedError(f"in safe mode `{name}` takes no arguments by name")
-        return _call_builtin(name, args, self.work)
 
     def called(self, dotted: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         self.work.spend_on([*args, *kwargs.values()])
@@ -175,7 +161,6 @@ def _dotted(node: ast.AST, imports: Mapping[str, str]) -> str | None:
 
 
 def _permitted_start(dotted: str, mode: SafeMode) -> bool:
-    """Return whether a dotted name begins with something on the list, of which the rest are attributes."""
     steps = dotted.split(".")
     return any(mode.permits(".".join(steps[:length])) for length in range(1, len(steps)))
 
@@ -202,13 +187,15 @@ def _attribute(value: Any, name: str, work: Work) -> tuple[Any, bool]:
     if name in facts.split():
         return getattr(value, name), False
     if name in methods.split():
+        # Of the class, since an attribute of the value may hide it.
         method = getattr(owner, name)
         return lambda *args, **kwargs: work.call(method, (value, *args), kwargs), True
     if is_bunch(value) and dict.__contains__(value, name):
         return dict.__getitem__(value, name), False
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.nn.Module):
-        for store in ("_modules", "_parameters"):  # past the `__getattr__` of an untrusted class
+        # Past the `__getattr__` of an untrusted class.
+        for store in ("_modules", "_parameters"):
             held = object.__getattribute__(value, "__dict__").get(store)
             if isinstance(held, dict) and dict.__contains__(held, name):
                 return dict.__getitem__(held, name), False
@@ -230,8 +217,10 @@ def _known(value: Any) -> tuple[str, str, type]:
     return "", "", kind
 
 
-def _call_builtin(name: str, args: list[Any], work: Work) -> Any:
-    """Call a function of Python's, once all that it goes through is counted and known to be plain."""
+def _call_builtin(name: str, args: list[Any], kwargs: Mapping[str, Any], work: Work) -> Any:
+    if kwargs:  # `max(..., key=...)` would call what it is given
+        raise RefusedError(f"in safe mode `{name}` takes no arguments by name")
+    # All that it goes through is counted, and known to be plain, before it does.
     for leaf in work.leaves(*args):
         is_special = name in _OF_ARRAYS_TOO and (is_array(leaf) or (name == "len" and _has_length(leaf)))
         if type(leaf) not in _LEAVES[name] and not is_special:

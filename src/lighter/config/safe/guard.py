@@ -21,7 +21,8 @@ from typing import Any
 
 from lighter.errors import ConfigError, SafeModeError
 
-_INHERITED = "LIGHTER_SAFE_FOLDERS"  # can only take away: a process without it is not guarded at all
+# It can only take away: a process without it is not guarded at all.
+_INHERITED = "LIGHTER_SAFE_FOLDERS"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NEW = os.O_CREAT | os.O_EXCL
 _NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
@@ -46,7 +47,8 @@ _DEVICES = ("/dev/null", "/dev/tty")
 _SHARED_MEMORY = "/dev/shm/pym-{}-"  # of multiprocessing's values and arrays
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 
-_allowed: tuple[str, ...] | None = None  # the resolved folders; None while nothing is guarded
+# The folders, links followed; None while nothing is guarded.
+_allowed: tuple[str, ...] | None = None
 _is_installed = False
 
 
@@ -54,10 +56,8 @@ _is_installed = False
 def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
     """Refuse what this process, or one that it starts, is about to write outside of some folders.
 
-    `open` and the like then raise `SafeModeError`. Temporary files have a folder of this process's own.
-
-    Args:
-        folders: without links on their way; whoever follows one before vouches for it.
+    `open` and the like then raise `SafeModeError`. Temporary files have a folder of this process's own. The folders are
+    without links on their way; whoever follows one before vouches for it.
 
     Raises:
         SafeModeError: something failed for a refusal.
@@ -81,7 +81,6 @@ def writes_only_in(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _refused(error: BaseException | None) -> SafeModeError | None:
-    """Return the refusal that an error goes back to, if it does."""
     while error is not None and not isinstance(error, SafeModeError):
         error = error.__cause__ or error.__context__
     return error
@@ -91,15 +90,12 @@ def inherit() -> None:
     """Guard this process as the one that started it."""
     folders = json.loads(os.environ[_INHERITED])
     _guard(folders)
-    tempfile.tempdir = folders[-1]  # ranks leave weights there for the process that has spawned them
+    # Ranks leave weights there for the process that has spawned them.
+    tempfile.tempdir = folders[-1]
 
 
 def check(path: str | Path) -> None:
-    """Refuse a folder or file that is about to be written to, links followed.
-
-    Raises:
-        SafeModeError: it is outside of the folders of the safe run that lasts.
-    """
+    """Raise a `SafeModeError` for a folder or file outside that is about to be written to, links followed."""
     if _allowed is not None:
         _check(os.path.realpath(path), str(path))
 
@@ -109,7 +105,8 @@ def _guard(folders: Iterable[str] | None) -> None:
     if folders is None:
         _allowed = None
         return
-    tempfile.tempdir = get_temp_dir()  # multiprocessing's: nobody guesses its name, and it goes with the process
+    # Nobody guesses the name of multiprocessing's folder, and it goes with the process.
+    tempfile.tempdir = get_temp_dir()
     _allowed = tuple(dict.fromkeys([*folders, os.path.realpath(tempfile.tempdir)]))
     if not _is_installed:  # for good: there is no way to take a hook away
         sys.addaudithook(_hook)
@@ -117,7 +114,8 @@ def _guard(folders: Iterable[str] | None) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event not in _WATCHED or _allowed is None:  # nearly always: a training step has dozens of events
+    # Returns here nearly always: a training step has dozens of events.
+    if event not in _WATCHED or _allowed is None:
         return
     if event == "open":
         _check_open(*args)
@@ -138,6 +136,7 @@ def _check_open(path: Any, _mode: Any, flags: Any) -> None:
     if real in _DEVICES or _is_pythons(real):
         return
     _check(real, said)
+    # A pipe or device may lead anywhere, whatever folder it is in.
     if os.path.exists(real) and not stat.S_ISREG(kind := os.stat(real).st_mode) and not stat.S_ISDIR(kind):
         raise SafeModeError(f"safe mode does not write to {said}: it is no regular file")
 
@@ -163,13 +162,12 @@ def _check(real: str, said: str) -> None:
 
 
 def _entry(path: str) -> str:
-    """Return where the entry of a folder is, not what a link under that name leads to."""
+    # Whoever removes or makes a link changes the entry of a folder, not what the link leads to.
     head, name = os.path.split(path.rstrip(os.sep))
     return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(head), name)
 
 
 def _folder(descriptor: int) -> str:
-    """Return the folder that a descriptor stands for."""
     folder = os.path.realpath(f"/proc/self/fd/{descriptor}")
     if not os.path.isdir(folder):
         raise SafeModeError("safe mode does not write relative to a folder whose name the system does not tell")
@@ -177,9 +175,7 @@ def _folder(descriptor: int) -> str:
 
 
 def _is_pythons(real: str) -> bool:
-    """Return whether Python writes for itself: shared memory of this process, or the bytecode of an imported module.
-
-    Its name does not tell: whoever could write a file of that name could have it imported.
-    """
+    # Shared memory of this process, or the bytecode of an imported module. The file's name does not tell: whoever could
+    # write a file of that name could have it imported.
     who = sys._getframe(3).f_code.co_filename  # past this function, the check and the hook
     return who == _IMPORT_SYSTEM or real.startswith(_SHARED_MEMORY.format(os.getpid()))

@@ -29,34 +29,29 @@ def without(folders: Iterable[Path]) -> Iterator[None]:
     relative = [entry for entry in written if not os.path.isabs(entry)]
     refused = {os.path.realpath(folder) for folder in ("", *relative, *map(str, folders))}
     before = list(sys.path), {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
-    sys.path[:] = [entry for entry in before[0] if _is_trusted(entry, theirs, refused)]
+    sys.path[:] = [
+        entry
+        for entry in before[0]
+        if os.path.isabs(entry) and (os.path.abspath(entry) in theirs or os.path.realpath(entry) not in refused)
+    ]
     _set({"PYTHONPATH": os.pathsep.join(theirs) or None, "PYTHONSAFEPATH": "1"})
+    # Child processes leave the working directory out by themselves if they inherit flags, or read PYTHONSAFEPATH.
+    is_isolated = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
+    reads_variable = sys.version_info >= (3, 11) and not sys.flags.ignore_environment
     try:
-        with nullcontext() if _is_safe_path_inherited() else _isolated_children():
+        with nullcontext() if is_isolated or reads_variable else _isolated_children():
             yield
     finally:
         sys.path[:] = before[0]
         _set(before[1])
 
 
-def _is_trusted(entry: str, theirs: list[str], refused: set[str]) -> bool:
-    return os.path.isabs(entry) and (os.path.abspath(entry) in theirs or os.path.realpath(entry) not in refused)
-
-
-def _is_safe_path_inherited() -> bool:
-    """Return whether child processes leave out the working directory, by PYTHONSAFEPATH or by inherited flags."""
-    if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
-        return True
-    return sys.version_info >= (3, 11) and not sys.flags.ignore_environment
-
-
 @contextmanager
 def _isolated_children() -> Iterator[None]:
-    """Have multiprocessing start Python with `-I`. It takes the name of an executable, but no flags: so by a script.
-
-    What it starts gets this process's `sys.path` before anything is imported that is not Python's own.
-    """
+    """Have multiprocessing start Python with `-I`."""
     before = spawn.get_executable()
+    # multiprocessing takes the name of an executable, but no flags: so by a script. What it starts gets this process's
+    # `sys.path` before anything is imported that is not Python's own.
     with tempfile.TemporaryDirectory(prefix="lighter-") as folder:
         script = Path(folder) / "python"
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I "$@"\n')

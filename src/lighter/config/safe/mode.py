@@ -46,12 +46,7 @@ _DISPATCHERS: tuple[Any, ...] = (
 
 
 class RefusedError(Exception):
-    """Something that safe mode does not permit.
-
-    Attributes:
-        hint: the entry that would permit it, or why none does.
-        argument: the argument at fault, if it is one.
-    """
+    """Something that safe mode does not permit; `hint` is the entry that would permit it, or why none does."""
 
     def __init__(self, message: str, hint: str = "", argument: str = "") -> None:
         super().__init__(message)
@@ -103,7 +98,8 @@ class SafeMode:
             self.added += _read(Path(file), problems, shipped=False)
         shipped = {entry.name: entry for entry in _read(_SHIPPED, problems, shipped=True)}
         self.roots = [_folder(root, problems) for root in roots]
-        self.runs: list[Path] = []  # where runs are: checkpoints are read there, and a run writes into its own folder
+        # Checkpoints are read from where runs are; a run writes into its own folder only.
+        self.runs: list[Path] = []
         self.project = None if project is None else _folder(project, problems)
         if problems:
             raise ConfigError(problems)
@@ -114,12 +110,13 @@ class SafeMode:
     def within(self, roots: Iterable[Path], runs: Iterable[Path] = ()) -> SafeMode:
         """Return the same with more folders in which files may be, or, resolved, in which runs are."""
         wider = copy.copy(self)
+        # Links followed, as those of a path are before it is compared.
         wider.roots = list(dict.fromkeys([*self.roots, *(Path(os.path.realpath(root)) for root in roots)]))
         wider.runs = [*self.runs, *runs]
         return wider
 
     def __str__(self) -> str:
-        """Return what was added to the list, for the record of a run."""
+        # For the record of a run.
         project = [f"project {self.project}"] * (self.project is not None)
         return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
 
@@ -167,7 +164,6 @@ class SafeMode:
             self.check_argument(name, str(argument), value)
 
     def check_argument(self, name: str, argument: str, value: object) -> None:
-        """Check one argument."""
         rule = self.rule(name, argument)
         wrong = None
         if rule == paths.REFUSED:
@@ -202,13 +198,14 @@ def _strings(value: Any) -> Iterable[str]:
 
 
 def _misnomer(entry: Entry, target: object) -> str | None:
-    """Return why what was found under a name cannot be called; None if it is what the name says."""
     if isinstance(target, ModuleType):
         return "it is a module"
     if any(target is dispatcher for dispatcher in _DISPATCHERS):
         return "it calls whatever it is given, so permitting it would permit everything"
+    # What the user has added may be a re-export or a wrapper; they vouch for it.
     if not entry.shipped:
         return None
+    # In another version of the package, the name may stand for something else.
     home = _home(target)
     named = entry.name.partition(".")[0]
     if home != named and not {home, named} <= _LIGHTNING:
@@ -220,8 +217,8 @@ def _misnomer(entry: Entry, target: object) -> str | None:
 
 
 def _home(target: object) -> str:
-    """Return the package that a class, function or constant says it is of."""
     if not callable(target):
+        # A float is a constant of `math`; others are of the module of their class.
         kind = type(target)
         return "math" if kind is float else kind.__module__.partition(".")[0]
     owner = getattr(target, "__objclass__", target)  # of a method

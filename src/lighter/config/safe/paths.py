@@ -40,7 +40,8 @@ def is_url(value: object) -> bool:
 def outside(value: object, roots: Iterable[Path]) -> str | None:
     """Return why a path, or one of those in a list or dict, may not be used; None where all may."""
     for text in _texts(value):
-        if _SCHEME.match(text):  # a URL, or one of fsspec's chains: `data:`, `simplecache::https://`
+        # A URL, or one of fsspec's chains: `data:`, `simplecache::https://`.
+        if _SCHEME.match(text):
             return f"`{text}` is no local file"
         if not _is_inside(text, roots):
             return f"`{text}` is outside of the folders that this run may use"
@@ -65,15 +66,15 @@ def leads_out(value: object) -> str | None:
 
 
 def _is_inside(text: str, roots: Iterable[Path]) -> bool:
-    """Check a text as it is and with `~` expanded, as its user may do either; of a pattern, all that fits it."""
     if "\0" in text:
         return False
+    # As it is and with `~` and variables expanded, as its user may do either.
     spellings = {text, os.path.expanduser(text), os.path.expandvars(text)}
     return all(_is_below(spelling, roots) and _is_pattern_below(spelling, roots) for spelling in spellings)
 
 
 def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
-    """Return whether all matches of a pattern are inside, step by step, as `[l]ink/x` would reveal an x outside."""
+    # Step by step: whether `[l]ink/x` has a match would reveal an x outside.
     starts = [*reversed(Path(pattern).parents), Path(pattern)] if glob.has_magic(pattern) else []
     return all(
         _is_below(match, roots)
@@ -84,7 +85,7 @@ def _is_pattern_below(pattern: str, roots: Iterable[Path]) -> bool:
 
 
 def _is_below(path: str, roots: Iterable[Path]) -> bool:
-    """Return whether a path leads into a folder without passing another one, which `there/../here` would reveal."""
+    # `there/../here` would reveal whether there is a folder `there`.
     steps = Path(path).parts
     passed = [os.path.join(*steps[:index]) for index, step in enumerate(steps) if step == ".." and index]
     return _is_in(path, roots) and all(_is_in(folder, roots) or _is_above(folder, roots) for folder in passed)
@@ -96,7 +97,7 @@ def _is_in(path: str, roots: Iterable[Path]) -> bool:
 
 
 def _is_above(path: str, roots: Iterable[Path]) -> bool:
-    """Return whether a path leads to a parent of one of these or of the working directory, which is no secret."""
+    # Of one of these or of the working directory: which parents they have is no secret.
     real = Path(os.path.realpath(path))
     return any(real in known.parents or real == known for known in (*roots, Path.cwd()))
 

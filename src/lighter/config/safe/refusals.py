@@ -19,6 +19,7 @@ def refuse(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
     """Add a problem for everything in an expanded config that safe mode does not permit; a copy counts once."""
     refused: list[Problem] = []
     _refuse_all(root, mode, refused)
+    # A copy stands in several places, and its mistake once in the text.
     seen = set()
     for problem in refused:
         if (problem.message, problem.origin) not in seen:
@@ -45,7 +46,6 @@ def _refuse_all(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
 
 
 def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> None:
-    """Check paths that the engine itself uses, and what a config must not decide."""
     folder = root.find("run::dir")
     if folder is not None:
         with _noting(folder, "run::dir", problems):
@@ -55,8 +55,7 @@ def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> Non
         message = "safe mode imports no folder that a config names"
         hint = f"If you trust all that is in it: --allow_project {project.origin.source.folder / project.value}"
         problems.append(Problem(message, project.origin, "project", hint))
-    args = root.child("args")
-    for stage, node in args.value.items() if args is not None and isinstance(args.value, dict) else ():
+    for stage, node in root.section("args").items():
         path = node.child("ckpt_path")
         if path is not None and path.value not in ("last", "best", None) and not is_reference(path.value):
             with _noting(path, f"args::{stage}::ckpt_path", problems):
@@ -77,7 +76,7 @@ def _refuse_definition(path: str, node: Node, mode: SafeMode, problems: list[Pro
 
 
 def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
-    """Yield special keys in forms that only a run would work out, and unknown ones."""
+    # A form that only a run would work out could hide from this reading.
     made = node.value.get("_mode_")
     if made is not None and made.value not in _MODES:
         yield RefusedError(f"in safe mode `_mode_` is {' or '.join(_MODES)}"), made
@@ -93,9 +92,10 @@ def _unusual_keys(node: Node) -> Iterator[tuple[RefusedError, Node]]:
 
 
 def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: list[Problem]) -> None:
-    """Check the arguments that are written here; those that are worked out are checked when the call is made."""
+    """Check the arguments that are written here."""
     problems += [_problem(refused, where, path) for refused, where in _unusual_keys(node)]
     for key, child in node.value.items():
+        # Those that are worked out are checked when the call is made, with their values.
         is_worked_out = any(is_target(inner.value) or is_reference(inner.value) for _, inner in child.walk())
         if key not in SPECIAL and not is_worked_out:
             with _noting(child, join(path, key), problems):
@@ -104,7 +104,6 @@ def _refuse_call(name: str, node: Node, path: str, mode: SafeMode, problems: lis
 
 @contextmanager
 def _noting(node: Node, path: str, problems: list[Problem]) -> Iterator[None]:
-    """Add a problem for what is refused meanwhile."""
     try:
         yield
     except RefusedError as refused:

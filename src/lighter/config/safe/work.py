@@ -19,8 +19,10 @@ MAX_ITEMS = 100_000  # of one list or text
 MAX_BITS = 64  # of an integer
 MAX_ELEMENTS = 100_000_000  # of an array
 MAX_WORK = 1_000_000  # steps and items of one expression
-MAX_ALL_ELEMENTS = 1_000_000_000  # of the arrays that the expressions of a config go through or make
-MAX_SECONDS = 30.0  # of processor time for the expressions of a config: a backstop, for what is counted too low
+# Of all arrays that the expressions of a config go through or make.
+MAX_ALL_ELEMENTS = 1_000_000_000
+# Of processor time for the expressions of a config: a backstop, for what is counted too low.
+MAX_SECONDS = 30.0
 _SMALL = 1000
 
 SCALARS = (bool, int, float, str, type(None))
@@ -47,7 +49,6 @@ class Work:
             self.seconds -= time.thread_time() - self._started
 
     def spend(self, amount: int = 1) -> None:
-        """Count some steps or items."""
         self.left -= amount
         if self.left < 0:
             raise RefusedError(f"this expression takes more than {MAX_WORK:,} steps")
@@ -56,7 +57,6 @@ class Work:
             raise RefusedError(f"the expressions of this config take more than {MAX_SECONDS:.0f} seconds")
 
     def spend_elements(self, amount: int) -> None:
-        """Count some elements of arrays."""
         self.spend()
         self.elements -= amount
         if amount > MAX_ELEMENTS:
@@ -85,21 +85,14 @@ class Work:
                 yield value
 
     def measure(self, value: Any, *others: type) -> None:
-        """Count all that is in a plain value before it is compared or looked up.
+        """Count all that is in a plain value before it is compared or looked up; refuse what is not plain.
 
-        Args:
-            value: the value.
-            others: types that may be in it beside plain values; with them, arrays may be, too.
-
-        Raises:
-            RefusedError: there is too much, or something that is not plain.
+        `others` are types that may be in it beside plain values; with them, arrays may be, too.
         """
         for leaf in self.leaves(value):
             if type(leaf) is str:
                 self.spend(len(leaf))
-            elif (
-                type(leaf) not in (*SCALARS, range, *others) and not _is_dtype(leaf) and not (others and is_array(leaf))
-            ):
+            elif type(leaf) not in (*SCALARS, range, *others, *_dtypes()) and not (others and is_array(leaf)):
                 raise RefusedError(f"a {type(leaf).__name__} is compared by `is`, and is no key")
 
     def checked(self, value: Any) -> Any:
@@ -135,9 +128,9 @@ def is_array(value: Any) -> bool:
     return is_plain or isinstance(value, (numpy.number, numpy.bool_))
 
 
-def _is_dtype(value: object) -> bool:
+def _dtypes() -> tuple[type, ...]:
     torch = sys.modules.get("torch")
-    return torch is not None and type(value) in (torch.dtype, torch.device, torch.Size)
+    return (torch.dtype, torch.device, torch.Size) if torch is not None else ()
 
 
 def _bound(values: Iterable[Any]) -> float:
@@ -155,12 +148,11 @@ def _bound(values: Iterable[Any]) -> float:
 
 
 def _tried(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return the result of a function or network of torch's without its content; None where that cannot be had."""
+    # On the meta device torch works out shapes, and allocates nothing. None where that cannot be had.
     torch = sys.modules.get("torch")
     home = str(getattr(function, "__module__", None) or "torch")
     if torch is None or not home.startswith(("torch", "_operator")):
         return None
-    # on the meta device torch works out shapes, and allocates nothing
     named = {key: _on_meta(value) for key, value in kwargs.items() if key not in ("device", "generator", "out")}
     try:
         with torch.device("meta"), torch.no_grad():
@@ -170,7 +162,6 @@ def _tried(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
 
 
 def _elements(made: Any) -> int:
-    """Return how many elements there are in the arrays that were made."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(made, torch.nn.Module):
         return sum(tensor.numel() for tensor in made.parameters())
@@ -178,7 +169,6 @@ def _elements(made: Any) -> int:
 
 
 def _on_meta(value: Any) -> Any:
-    """Return the same with tensors that have a shape, and no content."""
     torch = sys.modules["torch"]
     if type(value) in (list, tuple):
         return type(value)(_on_meta(inner) for inner in value)

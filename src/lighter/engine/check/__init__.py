@@ -33,13 +33,10 @@ _BASES = {"data": LightningDataModule, "trainer": Trainer}
 
 
 def check(config: Config, stage: str, *, everything: bool = False, arguments: Collection[str] = ()) -> Context:
-    """Import the targets of a config and gather all problems.
+    """Import the targets of a config, whose shape may have problems, and gather all others.
 
-    Args:
-        config: its shape may have problems, which are not repeated.
-        stage: what is to run.
-        everything: check the whole config, not only what the stage needs.
-        arguments: those of the trainer's method that the caller gives, over those of the config.
+    Check the whole config, with `everything`, and not only what the stage needs. `arguments` are those of the trainer's
+    method that the caller gives, over those of the config.
     """
     context = Context(config.expanded, config.module_section, stage, constructs=config.safe is None)
     targets = Targets(context.problems, context.failures, config.safe)
@@ -60,10 +57,12 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     check_watchers(context)
     check_trainer(context)
     check_step_counts(context)
+    # After the checks above: of what they complain of, no constructor is asked.
     if context.constructs:
         check_constructors(context)
     check_settings(context)
-    kept: dict[object, Problem] = {}  # each problem of a text once, though copies of it stand in many places
+    # Each problem of a text once, though copies of it stand in many places.
+    kept: dict[object, Problem] = {}
     for problem in context.problems:
         has_text = problem.origin is not None and problem.origin.source.text
         kept.setdefault((problem.message, problem.origin if has_text else problem.path), problem)
@@ -72,9 +71,10 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
 
 
 def _check_calls(context: Context) -> None:
-    """Hold the arguments of each definition against the signature of its target."""
-    unknown: set[str] = set()  # arguments that do not exist, whose own definitions may be anything
-    for path in sorted(context.targets, key=lambda path: path.count(SEPARATOR)):  # an argument after its definition
+    # The definitions of arguments that do not exist may be anything.
+    unknown: set[str] = set()
+    # An argument comes after the definition that it is in.
+    for path in sorted(context.targets, key=lambda path: path.count(SEPARATOR)):
         filled = [context.filled[path]] if path in context.filled else []
         is_partial = path in context.partial or path in unknown
         node, target = context.node(path), context.targets[path]
@@ -82,12 +82,12 @@ def _check_calls(context: Context) -> None:
 
 
 def _check_classes(context: Context) -> None:
-    """See that the module is a LightningModule, and so on, and that nothing is of a second copy of Lightning."""
     for path, base in {context.section: LightningModule, **_BASES}.items():
         kind = context.kind(path)
         wrong = wrong_kind(kind, base, path) if kind is not None and is_a(kind) else None
         if wrong is not None:
             context.problem(wrong[0], path, wrong[1])
+    # Of a second copy of Lightning, no class is an instance of ours.
     for path, target in context.targets.items():
         second_copy = refusal(target) if isinstance(target, type) else None
         if second_copy is not None:

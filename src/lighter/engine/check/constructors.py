@@ -24,10 +24,12 @@ from lighter.engine.trial import without_advice
 from lighter.errors import ModuleError
 
 _LAYERS = ("torch.nn.modules.", "torchmetrics.classification.", "torchmetrics.regression.")
-_OURS = ("lighter.callbacks.", "lighter.adapters")  # their constructors check arguments, and do nothing else
+# The constructors of these check arguments, and do nothing else.
+_OURS = ("lighter.callbacks.", "lighter.adapters")
 _LIGHTNING = ("pytorch_lightning", "lightning")
 _PATHS = ("path", "directory")
-_OF_OBJECTS = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator")  # of a DataLoader
+# The arguments of a DataLoader that are objects.
+_OF_OBJECTS = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator")
 
 
 def check_constructors(context: Context) -> None:
@@ -67,6 +69,7 @@ def _maker(target: type, values: Mapping[str, Any]) -> Callable[..., Any] | None
         stand_ins = {key: [len] if key in functions else "stand-in" for key in unknown}
     elif not (target.__module__.startswith(_LAYERS) or is_lightnings):
         return None
+    # A class is asked only if all that it is given is known, or does not matter to it.
     return None if unknown - replaceable else lambda **known: target(**{**known, **stand_ins})
 
 
@@ -75,7 +78,8 @@ def refused(make: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[tup
     error = _refusal(make, arguments)
     while error is not None:
         key = (isinstance(error, ModuleError) and error.key) or argument_in(without_example(str(error)), arguments)
-        for name in arguments if not key else ():  # the one without which it works
+        # Where no message names it, it is the argument without which the call works.
+        for name in arguments if not key else ():
             if _refusal(make, {other: value for other, value in arguments.items() if other != name}) is None:
                 key = name
                 break
@@ -89,17 +93,17 @@ def refused(make: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[tup
 
 
 def _refusal(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Exception | None:
-    """Return why a class does not take some arguments; what fails on this machine only is not the config's fault."""
+    """Return why a class does not take some arguments."""
     try:
         make(**arguments)
     except Exception as error:  # noqa: BLE001
+        # what fails on this machine only is not the config's fault
         is_of_machine = isinstance(error, ImportError)
         return error if is_refusal(error, traces(error)[1:]) and not is_of_machine else None
     return None
 
 
 def is_known(value: Any) -> bool:
-    """Return whether a value is plain, in all that is in it."""
     if isinstance(value, dict):
         return all(map(is_known, value.values()))
     return all(map(is_known, value)) if isinstance(value, list) else value is not UNKNOWN

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lighter.base import BaseModule
-from lighter.config import expression
 from lighter.config.check.calls import plain
 from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.references import followed
-from lighter.config.tree import SEPARATOR, Node, disabled, is_target, join
+from lighter.config.suggestions import find_step
+from lighter.config.tree import Node, disabled, is_target, join
+
+_LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
 
 
 @dataclass
@@ -21,14 +23,11 @@ class Context:
 
     Attributes:
         tree: the config, its copies worked out.
-        section: where the module is: `model` or `system`.
-        stage: what is to run.
         constructs: whether objects of torch, torchmetrics and Lightning may be made to see if they take their values.
         targets: the class or function of each definition that the stage needs, by path.
         partial: of these, the ones whose target is handed over instead of called, or whose definition is a template.
         filled: the argument that the engine adds to a definition, by path.
         deferred: the paths of what is built when the trainer asks for it.
-        problems: mistakes and warnings of the config.
         failures: targets whose modules raise while they are imported.
     """
 
@@ -50,14 +49,12 @@ class Context:
         return kind if kind is not None and issubclass(kind, BaseModule) else None
 
     def node(self, path: str) -> Node:
-        """Return the node at a path that exists."""
         node = self.tree.find(path)
         if node is None:
             raise KeyError(path)
         return node
 
     def followed(self, path: str) -> str:
-        """Return the path that a value leads to where it is a reference; otherwise its own."""
         return followed(self.tree, path)
 
     def kind(self, path: str) -> type | None:
@@ -65,14 +62,15 @@ class Context:
         target = self.targets.get(self.followed(path))
         return target if isinstance(target, type) else None
 
-    def argument(self, path: str, key: str) -> tuple[str, Node] | None:
-        """Return path and value of an argument, through references; None where there is none, or null."""
-        here = join(self.followed(path), key)
-        if self.tree.find(here) is None:
-            return None
-        here = self.followed(here)
-        node = self.tree.find(here)
-        return (here, node) if node is not None and node.value is not None else None
+    def argument(self, path: str, *keys: str) -> tuple[str, Node] | None:
+        """Return path and value of an argument, or of one in it, through references; None where it is not, or null."""
+        node = None
+        for key in keys:
+            path = self.followed(join(self.followed(path), key))
+            node = self.tree.find(path)
+            if node is None or node.value is None:
+                return None
+        return (path, node) if node is not None else None
 
     def plain(self, path: str, key: str, default: Any = None) -> Any:
         """Return an argument as plain data; the default where it is left out or null."""
@@ -95,29 +93,23 @@ class Context:
 
     def problem(self, message: str, path: str, hint: str = "", severity: str = ERROR, *, at_key: bool = False) -> None:
         """Add a problem about the value at a path, or else about the nearest thing around it."""
-        here = path
-        while here and self.tree.find(here) is None:
-            here = here.rpartition(SEPARATOR)[0]
-        node = self.tree.find(here)
-        origin = node.origin if node is not None and here else None
-        if node is not None and is_target(node.value):
+        here, node = find_step(self.tree, path)
+        origin = node.origin if here else None
+        if is_target(node.value):
             origin = node.value["_target_"].origin
-        if node is not None and at_key and here == path:
+        if at_key and here == path:
             origin = node.key_origin or origin
         self.problems.append(Problem(message, origin, path, hint, severity))
 
 
-def absolute(path: str, text: str) -> str:
-    """Return a reference or expression with absolute paths; empty where a relative one leads nowhere."""
-    try:
-        return expression.absolute(path, text)
-    except ValueError:  # it goes up beyond the top, which the first tier reports
-        return ""
-
-
 def is_disabled(node: Node) -> bool:
-    """Return whether a definition is left out of a list."""
     return disabled(node.value) is not False
+
+
+def members_of_users(kind: type) -> list[object]:
+    """Return the members of the user's own classes among the bases of a class."""
+    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _LIBRARIES]
+    return [member for each in users for member in vars(each).values()]
 
 
 def is_ours(kind: type) -> bool:

@@ -35,14 +35,11 @@ def loss_names(context: Context, mode: str) -> Names:
 
 
 def _keeps(kind: type, base: type, *methods: str) -> bool:
-    """Return whether a class has these methods of a base unchanged."""
     return all(getattr(kind, name) is getattr(base, name) for name in methods)
 
 
 def _of_criterion(context: Context, mode: str) -> Names:
-    holder = context.argument(context.section, "adapters")
-    of_mode = context.argument(holder[0], mode) if holder is not None else None
-    adapter = context.argument(of_mode[0], "criterion") if of_mode is not None else None
+    adapter = context.argument(context.section, "adapters", mode, "criterion")
     criterion = context.argument(context.section, "criterion")
     if criterion is None or (adapter is not None and context.kind(adapter[0]) is not CriterionAdapter):
         return _ANY
@@ -53,7 +50,7 @@ def _of_criterion(context: Context, mode: str) -> Names:
 
 
 def _called(context: Context, path: str, node: Node) -> Any:
-    """Return the function that a call of a criterion runs; None where that is not known."""
+    # What a call of the criterion runs, if that is known.
     target = context.targets.get(path)
     if isinstance(node.value, dict) and "_mode_" in node.value:
         return target if not isinstance(target, type) else None
@@ -74,11 +71,7 @@ def metric_names(context: Context, mode: str) -> Names:
 
 
 def certain_names(context: Context, loaders: int | None) -> Iterator[str]:
-    """Yield the names of which it is certain that a fit logs them.
-
-    Args:
-        loaders: the number of validation dataloaders; None where that is not known.
-    """
+    """Yield the names of which it is certain that a fit logs them, with so many validation dataloaders, or None."""
     modes = {"val": "/dataloader_idx_0" if loaders is not None and loaders > 1 else "", "train": ""}
     if loaders == 0:
         del modes["val"]

@@ -29,7 +29,8 @@ from lighter.parts.metrics.foreign import EXPECTED, has_methods
 from lighter.parts.metrics.values import Values, sort_values
 
 _MODES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
-_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")  # unless they are asked for more
+# They compute one number, unless they are asked for more.
+_OF_ONE_NUMBER = ("torchmetrics.classification.", "torchmetrics.regression.")
 _MADE = (*_OF_ONE_NUMBER, "torchmetrics.wrappers.", "torchmetrics.collections")
 _EXAMPLE = "accuracy: {_target_: torchmetrics.classification.MulticlassAccuracy, num_classes: 10}"
 _SPLITS = ("train", "val", "test")
@@ -37,18 +38,15 @@ _EVALUATION = ("metric_step", "forward_step", "compute_evaluator", "on_metric_ep
 
 
 class Names(NamedTuple):
-    """Names by which values are logged.
+    """Names by which values are logged: those that are certain, and all that there may be, or None for any.
 
-    Attributes:
-        certain: those that are known.
-        possible: all that there may be; one that ends in `/` or `_` stands for all that begin so. None: any.
+    Of the possible ones, one that ends in `/` or `_` stands for all that begin so.
     """
 
     certain: tuple[str, ...]
     possible: tuple[str, ...] | None
 
     def may_have(self, name: str) -> bool:
-        """Return whether a value may be logged by a name."""
         return self.possible is None or any(
             name == each or (each.endswith(("/", "_")) and name.startswith(each)) for each in self.possible
         )
@@ -56,14 +54,10 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class WrittenMetric:
-    """A metric in the config.
+    """A metric in the config, with its class and the metric itself on the meta device, as far as they can be had.
 
-    Attributes:
-        path: where it is defined.
-        key: its key in a dict; empty in a list or alone.
-        kind: its class, if that is known.
-        made: the metric itself on the meta device, if it could be made.
-        is_apart: whether it is in no collection, so that all of its values begin with its key and `/`.
+    Its `key` is empty in a list or alone. It is apart if it is in no collection, so that all of its values begin with
+    its key and `/`.
     """
 
     path: str
@@ -74,12 +68,11 @@ class WrittenMetric:
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Return which direction is better, if the metric says so."""
+        """Which direction is better, if the metric says so."""
         better = getattr(self.made if self.made is not None else self.kind, "higher_is_better", None)
         return better if isinstance(better, bool) else None
 
     def names(self) -> Names:
-        """Return the names that it is logged by."""
         computed = self.computed()
         values = self._sorted(computed)
         is_factory = self.made is None and self.kind is not None and "__new__" in vars(self.kind)
@@ -93,7 +86,8 @@ class WrittenMetric:
         if kind is None or not _has_one_name(kind) or (is_factory and not self.key):
             return Names((), (self.key, f"{self.key}/") if self.is_apart and self.key else None)
         name = self.key or kind.__name__
-        return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))  # numbers of a vector
+        # A vector is logged number by number, by `name_...`.
+        return Names((), ()) if _always_several(kind) else Names((name,), (name, f"{name}_"))
 
     def array_names(self) -> list[str]:
         """Return the names of its values that are known to be no single numbers."""
@@ -102,7 +96,7 @@ class WrittenMetric:
         return [*values.arrays, *several] if values is not None else several
 
     def computed(self) -> Any:
-        """Return the value of no data; None where it cannot be computed."""
+        # Without an update it is the value of no data, which has the shape and the names of any other.
         if self.made is None:
             return None
         try:
@@ -112,7 +106,7 @@ class WrittenMetric:
             return None
 
     def _sorted(self, computed: Any) -> Values | None:
-        """Return values as they will be logged or kept in files; None where they cannot be told."""
+        # A value that is neither a number nor an array has no name that could be told.
         try:
             return None if computed is None else sort_values(self.key or type(self.made).__name__, computed)
         except MisfitError:
@@ -139,8 +133,7 @@ def metrics_of(context: Context, mode: str) -> list[WrittenMetric] | None:
 
 def _metrics_argument(context: Context, mode: str) -> tuple[str, Node] | None:
     if context.section == "system":
-        holder = context.argument("system", "metrics")
-        return context.argument(holder[0], mode) if holder is not None else None
+        return context.argument("system", "metrics", mode)
     return context.argument(context.section, f"{mode}_metrics")
 
 
@@ -174,10 +167,11 @@ def _evaluator_paths(context: Context, path: str, node: Node) -> dict[str, dict[
 
 
 def _changed_paths(context: Context, path: str, node: Node, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the paths of the evaluators of a split: its own, and those of the split before it that it changes."""
+    # As `inherit.by_mode` does it with the values, once they are built.
     if is_target(node.value):
         return {"": path}
-    if not isinstance(node.value, dict) or "" in before:  # a change of the only one is arguments
+    # A split that changes the only evaluator of the one before gives it arguments.
+    if not isinstance(node.value, dict) or "" in before:
         return dict(before) if isinstance(node.value, dict) else {}
     written = {step: context.argument(path, step) for step in node.steps()}
     defined = {key: each[0] for key, each in written.items() if each is not None and is_target(each[1].value)}
@@ -187,7 +181,8 @@ def _changed_paths(context: Context, path: str, node: Node, before: Mapping[str,
 def check_metrics(context: Context) -> None:
     """Add a problem for each metric or evaluator that the module will not take."""
     kind = context.module
-    if kind is None or not is_ours(kind):  # a constructor of the user's may do anything with what it is given
+    # A constructor of the user's may do anything with what it is given.
+    if kind is None or not is_ours(kind):
         return
     for mode in _MODES_OF[context.stage]:
         argument = _metrics_argument(context, mode)
@@ -197,7 +192,8 @@ def check_metrics(context: Context) -> None:
     if argument is None or not issubclass(kind, ForwardModule):
         return
     if kind.update_evaluator is ForwardModule.update_evaluator:
-        first = context.argument(argument[0], "train") or argument  # other splits may change it: these are arguments
+        # Other splits may change it: then these are arguments.
+        first = context.argument(argument[0], "train") or argument
         for path in _definitions(context, *first):
             _check_metric(context, path, "an evaluator")
 
@@ -210,7 +206,6 @@ def _members(path: str, node: Node) -> Iterator[str]:
 
 
 def _definitions(context: Context, path: str, node: Node) -> Iterator[str]:
-    """Yield the paths of the definitions in dicts and lists, without those within others."""
     if is_target(node.value):
         yield path
     elif isinstance(node.value, (dict, list)):
@@ -228,12 +223,11 @@ def _check_metric(context: Context, path: str, called: str) -> None:
     kind = context.kind(followed)
     if not is_target(node.value):
         context.problem(f"{called} is an object; found {indefinite(node.value)}", path, _EXAMPLE)
-    elif kind is not None and "_mode_" not in node.value and not _is_metric(kind):
+        return
+    if kind is None or "_mode_" in node.value or has_methods(kind) or is_factory(kind):
+        return
+    if not issubclass(kind, MetricCollection):
         context.problem(f"{called} has the methods {EXPECTED}; found a {kind.__name__}", path, _EXAMPLE)
-
-
-def _is_metric(kind: type) -> bool:
-    return has_methods(kind) or issubclass(kind, MetricCollection) or is_factory(kind)
 
 
 def is_factory(kind: type) -> bool:
@@ -242,12 +236,12 @@ def is_factory(kind: type) -> bool:
 
 
 def _has_one_name(kind: type) -> bool:
-    """Return whether a class of metrics is known to compute one value, and not a dict of them."""
+    # These compute one value, and no dict of them.
     return kind.__module__.startswith(_OF_ONE_NUMBER) or returns_no_dict(getattr(kind, "compute", None))
 
 
 def _always_several(kind: type | None) -> bool:
-    """Return whether a metric says by its annotation that it computes a tuple, as curves do."""
+    # Curves say by their annotation that they compute a tuple.
     if kind is None or not kind.__module__.startswith(_MADE):
         return False
     try:
@@ -265,8 +259,8 @@ def _written(context: Context, path: str, key: str) -> WrittenMetric:
 
 
 def _made(context: Context, path: str) -> Any:
-    """Return a metric of torchmetrics on the meta device; None if not all of its arguments are known."""
     kind, node = context.kind(path), context.node(path)
+    # `_args_` would need the signature to be named, and `_mode_` makes no metric.
     if kind is None or not kind.__module__.startswith(_MADE) or {"_args_", "_mode_"} & set(node.value):
         return None
     if not context.constructs:
@@ -282,7 +276,6 @@ def _made(context: Context, path: str) -> Any:
 
 
 def _value(context: Context, path: str) -> Any:
-    """Return an argument, in which metrics are made too; `UNKNOWN` where that cannot be told."""
     node = context.tree.find(context.followed(path))
     if node is None:
         return UNKNOWN

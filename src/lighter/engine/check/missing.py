@@ -15,10 +15,9 @@ from lighter.base import BaseModule
 from lighter.config.problems import nearest
 from lighter.config.tree import Node, is_reference
 from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
-from lighter.engine.check.context import Context, is_ours
+from lighter.engine.check.context import Context, is_ours, members_of_users
 from lighter.parts.hooks import ExistsIf, is_marked
 
-_LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
 _HOOKS = (*STEPS.values(), *(f"{mode}_dataloader" for mode in LOADERS.values()))
 
 
@@ -39,7 +38,8 @@ def check_missing(context: Context, arguments: Collection[str] = ()) -> None:
     if not is_unknown and not is_given and not any(_has(context, path, kind, loader) for path, kind in sources):
         context.problem(*no_loader(section, stage))
     if is_ours(module) and issubclass(module, BaseModule):
-        bare: Any = object.__new__(module)  # to be asked what it misses, and for nothing else
+        # A module says itself what it misses. Made without its constructor, which would need the network.
+        bare: Any = object.__new__(module)
         for key in module.needed_for:
             bare.__dict__[key] = context.argument(section, key)
         for key, example in bare.missing(stage):
@@ -47,47 +47,39 @@ def check_missing(context: Context, arguments: Collection[str] = ()) -> None:
 
 
 def _has(context: Context, path: str, kind: type, hook: str) -> bool:
-    """Return whether a class has a step or dataloader, or may have it for all that can be told."""
     if _exists_sometimes(kind, hook):
         return not is_ours(kind) or _is_configured(context, path, hook)
     method = inspect.getattr_static(kind, hook, None)
-    bases = (LightningModule, LightningDataModule)
-    if not is_marked(method, "is_missing") and all(
-        method is not inspect.getattr_static(base, hook, None) for base in bases
-    ):
+    of_lightning = [inspect.getattr_static(base, hook, None) for base in (LightningModule, LightningDataModule)]
+    if not is_marked(method, "is_missing") and method not in of_lightning:
         return True
-    return any(_may_assign(member, hook) for member in _members(kind))
+    # A constructor of the user's may set it on the instance, where no class shows it.
+    return any(_may_assign(member, hook) for member in members_of_users(kind))
 
 
 def _exists_sometimes(kind: type, hook: str) -> bool:
-    """Return whether a step or dataloader of ours exists only where there is data for it."""
+    # Steps and dataloaders of ours may exist only where there is data for them.
     return isinstance(inspect.getattr_static(kind, hook, None), ExistsIf)
 
 
 def _is_configured(context: Context, path: str, hook: str) -> bool:
-    """Return whether a part of ours that exists only with its data was given some."""
     if path != "system":
         return context.argument(path, hook) is not None
     loaders = context.argument(path, "dataloaders")
-    if loaders is None:  # a system without any dataloaders takes them from elsewhere
+    # A system without any dataloaders takes them from elsewhere.
+    if loaders is None:
         return not hook.endswith("_dataloader")
     is_by_mode = isinstance(loaders[1].value, dict)
     return not is_by_mode or context.argument(loaders[0], LOADERS[context.stage]) is not None
 
 
-def _members(kind: type) -> list[object]:
-    """Return the members of the user's classes among the bases."""
-    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _LIBRARIES]
-    return [member for each in users for member in vars(each).values()]
-
-
 def _may_assign(member: object, hook: str) -> bool:
-    """Return whether a method uses the name of a hook, or sets attributes by names that are not known."""
     code = getattr(member, "__code__", None)
     if not isinstance(code, CodeType):
         return False
     if hook in code.co_names or hook in code.co_consts:
         return True
+    # By names that are not known, any hook may be set.
     return hook in _HOOKS and not {"setattr", "__dict__"}.isdisjoint(code.co_names)
 
 

@@ -50,14 +50,13 @@ def check_module_arguments(context: Context) -> None:
 
 
 def _items(context: Context, key: str) -> list[tuple[str, Node]]:
-    """Return an argument of the module, or the items of its list, references followed."""
     argument = context.argument(context.section, key)
     paths = map(context.followed, context.items(argument[0])) if argument is not None else ()
     return [(path, node) for path in paths if (node := context.tree.find(path)) is not None]
 
 
 def _check_values(context: Context, kind: type[BaseModule]) -> None:
-    """Run the checks of a module's constructor that need nothing but the value."""
+    # These checks of a module's constructor need nothing but the value.
     checks: dict[str, Callable[[Any], object]] = {
         "finetune_cfg": Finetune,
         "ckpt_match": check_match,
@@ -110,7 +109,7 @@ def _check_groups(context: Context, path: str) -> None:
     groups, target = context.argument(path, "params"), context.targets.get(path)
     if groups is None or not isinstance(target, type):
         return
-    options = [name for name in inspect.signature(target).parameters if name != "self"]
+    options = list(inspect.signature(target).parameters)
     for item in context.items(groups[0]):
         group = context.node(item)
         if not isinstance(group.value, dict) or is_target(group.value):
@@ -120,6 +119,7 @@ def _check_groups(context: Context, path: str) -> None:
         for selection in context.items(join(item, "params")):
             _check_selection(context, selection)
         for key in group.value:
+            # Groups may hold keys of the user's own; only a near miss is a mistake.
             hint = closest(key, options)
             if key not in options and hint:
                 context.problem(f"{target.__name__} has no option `{key}`", join(item, key), hint, at_key=True)

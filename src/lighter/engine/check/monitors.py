@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import CodeType
 
 from lighter.config.problems import ERROR, WARNING, close_to, closest, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
-from lighter.engine.check.context import Context, is_ours
+from lighter.config.tree import is_reference, is_target
+from lighter.engine.check.context import Context, is_ours, members_of_users
 from lighter.engine.check.logged import certain_names, loss_names, metric_names
 from lighter.engine.check.metrics import metrics_of
 
@@ -24,10 +24,10 @@ _LOGGED = re.compile(
 _VALUE = re.compile(r"(train|val)/(metrics|loss)/?(|.+)/(?:epoch|step)")
 _NEARLY = 0.85
 _WATCHERS = ("EarlyStopping", "ModelCheckpoint")
-_OF_CHECKPOINTS = ("epoch", "step")  # names that `ModelCheckpoint` finds beside what is logged
+# Names that `ModelCheckpoint` finds beside what is logged.
+_OF_CHECKPOINTS = ("epoch", "step")
 _LOADER = re.compile(r"/dataloader_idx_(\d+)\Z")
 _LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
-_KNOWN = ("pytorch_lightning", "lightning", "lighter", "torch", "builtins")
 
 
 def check_monitors(context: Context) -> None:
@@ -38,7 +38,8 @@ def check_monitors(context: Context) -> None:
     callbacks = [callback for _, callback in context.objects("callbacks")]
     if _logs(kind) or not all(callback is not None and not _logs(callback) for callback in callbacks):
         return
-    severity = ERROR if kind.__module__.startswith("lighter.") else WARNING  # a module of the user's may do more
+    # A module of the user's may log more.
+    severity = ERROR if kind.__module__.startswith("lighter.") else WARNING
     has_rates = any(each is not None and each.__name__ == "LearningRateMonitor" for each in callbacks)
     for watcher in watchers(context):
         name = watcher.monitor
@@ -53,9 +54,8 @@ def check_monitors(context: Context) -> None:
 
 
 def _logs(kind: type) -> bool:
-    """Return whether code of the user's in a class may log values."""
-    users = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _KNOWN]
-    for member in (member for each in users for member in vars(each).values()):
+    for member in members_of_users(kind):
+        # Steps are wrapped to be measured; the user's code is within.
         is_measured = getattr(member, "is_measured", None) is member
         function = getattr(member, "unmeasured", member) if is_measured else member
         code = getattr(function, "__code__", None)
@@ -77,10 +77,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class Watcher:
     """A callback or a scheduler that watches a value.
 
-    Attributes:
-        holder: its definition, or the dict that has its scheduler.
-        path: where the name of the value is written.
-        monitor: that name.
+    `holder` is its definition, or the dict that has its scheduler; the name `monitor` is written at `path`.
     """
 
     holder: str
@@ -95,35 +92,30 @@ def watchers(context: Context) -> Iterator[Watcher]:
     for path, target in context.targets.items():
         names = class_names(target)
         if path.startswith("trainer") and any(name in _WATCHERS for name in names):
-            for where, name in _monitor(context, path):
-                yield Watcher(path, where, name, is_checkpoint="ModelCheckpoint" in names)
+            yield from _watcher(context, path, is_checkpoint="ModelCheckpoint" in names)
     scheduler = context.argument(context.section, "scheduler")
-    if scheduler is not None:
-        yield from _of_scheduler(context, *scheduler)
+    for path in context.items(scheduler[0]) if scheduler is not None else ():
+        value = context.node(path).value
+        if isinstance(value, dict) and not is_target(value):
+            yield from _watcher(context, path, is_scheduler=True)
+
+
+def _watcher(
+    context: Context, path: str, *, is_checkpoint: bool = False, is_scheduler: bool = False
+) -> Iterator[Watcher]:
+    argument = context.argument(path, "monitor")
+    # the value of an expression is not known yet
+    if argument is not None and isinstance(argument[1].value, str) and not is_reference(argument[1].value):
+        yield Watcher(path, argument[0], argument[1].value, is_checkpoint, is_scheduler)
 
 
 def class_names(target: object) -> list[str]:
-    """Return the names of a class and of those that it inherits; none of a function."""
     return [each.__name__ for each in target.__mro__] if isinstance(target, type) else []
-
-
-def _of_scheduler(context: Context, path: str, node: Node) -> Iterator[Watcher]:
-    if isinstance(node.value, list):
-        for index, item in enumerate(node.value):
-            yield from _of_scheduler(context, join(path, index), item)
-    elif isinstance(node.value, dict) and not is_target(node.value):
-        for where, name in _monitor(context, path):
-            yield Watcher(path, where, name, is_scheduler=True)
-
-
-def _monitor(context: Context, path: str) -> Iterator[tuple[str, str]]:
-    argument = context.argument(path, "monitor")
-    if argument is not None and isinstance(argument[1].value, str) and not is_reference(argument[1].value):
-        yield argument[0], argument[1].value
 
 
 def _wrong(context: Context, name: str) -> tuple[str, str] | None:
     """Return why nothing logs a name, and what to do; None where something may."""
+    # A false alarm would stop a run that works.
     if name.startswith("test/"):
         return ": `fit` runs train and val", ""
     if not _LOGGED.fullmatch(name):
@@ -159,12 +151,11 @@ def _wrong_loader(name: str, count: int | None) -> tuple[str, str] | None:
 
 
 def _val_loaders(context: Context) -> int | None:
-    """Return the number of validation loaders; None where that is not known."""
     if context.section == "system":
         loaders = context.argument("system", "dataloaders")
         if loaders is None or not isinstance(loaders[1].value, dict) or is_target(loaders[1].value):
             return None
-        argument = context.argument(loaders[0], "val")
+        argument = context.argument("system", "dataloaders", "val")
         if argument is None:
             return 0
     else:
@@ -173,6 +164,7 @@ def _val_loaders(context: Context) -> int | None:
     if argument is None:
         return None
     path, node = argument
+    # One dataloader; what another class gives, nobody knows before it is called.
     if is_target(node.value):
         kind = context.kind(path)
         return 1 if kind is not None and kind.__name__ == "DataLoader" else None
@@ -180,12 +172,12 @@ def _val_loaders(context: Context) -> int | None:
 
 
 def _hint(context: Context, name: str) -> str:
-    """Return the nearest name of the same mode and kind, or else of any, or else all of them."""
     names = [each for each in certain_names(context, _val_loaders(context)) if each != name]
     mode, _, rest = name.partition("/")
     mode, kind = mode.replace("test", "val"), rest.partition("/")[0]
     whole = f"{mode}/{rest}/epoch"
     alike = [each for each in names if each.startswith(f"{mode}/{kind}/" if kind in ("loss", "metrics") else mode)]
+    # A misspelt name of the same kind is nearer than a missing `/epoch`, and both than any other name.
     near = close_to(whole, alike, cutoff=_NEARLY)
     if near is not None:
         return f"Did you mean `{near}`?"

@@ -28,7 +28,7 @@ def check_settings(context: Context) -> None:
 
 
 def _check_interpolations(context: Context) -> None:
-    """Find OmegaConf's `${a.b}` within a text, which is text here."""
+    # OmegaConf's `${a.b}` is text here.
     for path, node in context.tree.walk():
         if isinstance(node.value, str) and "${" in node.value and not is_reference(node.value):
             meant = interpolation_in(node.value, context.tree)
@@ -37,12 +37,9 @@ def _check_interpolations(context: Context) -> None:
 
 
 def _check_shuffle(context: Context) -> None:
-    """Find a train loader of a dataset with an order, which it keeps in every epoch."""
-    if context.section == "system":
-        loaders = context.argument("system", "dataloaders")
-        train = context.argument(loaders[0], "train") if loaders is not None else None
-    else:
-        train = context.argument("data", "train_dataloader")
+    # A loader keeps the order of its dataset in every epoch, if it is not told otherwise.
+    keys = ("system", "dataloaders", "train") if context.section == "system" else ("data", "train_dataloader")
+    train = context.argument(*keys)
     if train is None or context.kind(train[0]) is not DataLoader or "_args_" in train[1].value:
         return
     path, node = train
@@ -54,17 +51,17 @@ def _check_shuffle(context: Context) -> None:
 
 
 def _has_order(context: Context, path: str) -> bool:
-    """Return whether a loader's dataset is known to be one of items with indices, none of them drawn at random."""
     dataset = context.argument(path, "dataset")
     kind = context.kind(dataset[0]) if dataset is not None else None
     if kind is None or not issubclass(kind, Dataset) or issubclass(kind, IterableDataset):
         return False
+    # A dataset that draws its items at random needs no shuffling; of code in C nothing is known.
     code = getattr(getattr(kind, "__getitem__", None), "__code__", None)
     return code is not None and not any(_RANDOM.search(name) for name in code.co_names)
 
 
 def _check_softmax(context: Context) -> None:
-    """Find a network that ends in a softmax, which the loss takes once more."""
+    # The loss takes the softmax itself, and with two of them the network learns slowly.
     criterion = context.argument(context.section, "criterion")
     network = context.argument(context.section, "model" if context.section == "system" else "network")
     if criterion is None or network is None or context.kind(criterion[0]) is not nn.CrossEntropyLoss:
@@ -80,7 +77,7 @@ def _check_softmax(context: Context) -> None:
 
 
 def _check_metric_inputs(context: Context) -> None:
-    """Find metrics that look at the values of their inputs, for which the host waits for the GPU at every update."""
+    # To look at a value on a GPU, the host waits for it.
     accelerator = context.argument("trainer", "accelerator")
     value = accelerator[1].value if accelerator is not None else "auto"
     if value not in ("gpu", "cuda") and not (value == "auto" and torch.cuda.device_count() > 0):

@@ -33,6 +33,7 @@ def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
     while ahead:
         path, reference = ahead.pop()
         followed = context.followed(path)
+        # The innermost reference is where the user would write `%` in place of `@`.
         reference = path if followed != path else reference
         node = context.tree.find(followed)
         if node is None or followed in seen:
@@ -41,4 +42,4 @@ def _metrics(context: Context, path: str) -> Iterator[tuple[str, str | None]]:
         kind = context.kind(followed)
         if kind is not None and (has_methods(kind) or issubclass(kind, MetricCollection)):
             yield followed, reference
-        ahead += [(join(followed, step), reference) for step in reversed([*node.steps()])]
+        ahead += [(join(followed, step), reference) for step in reversed(node.steps())]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from lighter.config.expression import REFERENCES, referred, syntax_tree
+from lighter.config.expression import REFERENCES, absolute_if_any, referred, syntax_tree
 from lighter.config.tree import Node, join
-from lighter.engine.check.context import Context, absolute
+from lighter.engine.check.context import Context
 
 _STEPS = "estimated_stepping_batches"
 _UNKNOWN = ("num_training_batches", "num_val_batches", "num_sanity_val_batches", "num_test_batches")
@@ -31,24 +31,18 @@ def check_step_counts(context: Context) -> None:
             context.problem(f"the trainer does not know `{name}` before it runs", path, _EPOCH)
         if _STEPS in names and path in early:
             message = "the number of optimizer steps is not known yet when this is built"
-            context.problem(message, path, _where(context))
+            places = f"`{context.section}::optimizer` and `{context.section}::scheduler`"
+            hint = f"Use it in {places}: these are built last, with the data there."
+            if not context.deferred:
+                hint = f"Use `self.trainer.{_STEPS}` in `configure_optimizers`."
+            context.problem(message, path, hint)
         elif _STEPS in names and is_endless:
             hint = "Give `trainer::max_epochs` or `trainer::max_steps`."
             context.problem("the number of optimizer steps is infinite: the fit has no end", path, hint)
 
 
-def _where(context: Context) -> str:
-    section = context.section
-    if context.deferred:
-        return (
-            f"Use it in `{section}::optimizer` and `{section}::scheduler`: these are built last, with the data there."
-        )
-    return f"Use `self.trainer.{_STEPS}` in `configure_optimizers`."
-
-
 def _asked(path: str, node: Node) -> Iterator[str]:
-    """Yield the attributes of `@trainer` that an expression reads."""
-    text = absolute(path, node.value) if isinstance(node.value, str) and node.value.startswith("$") else ""
+    text = absolute_if_any(path, node.value) if isinstance(node.value, str) and node.value.startswith("$") else ""
     if "trainer" not in referred(text):
         return
     try:
@@ -61,7 +55,7 @@ def _asked(path: str, node: Node) -> Iterator[str]:
 
 
 def _built_early(context: Context) -> Iterator[str]:
-    """Yield all that module and data are made of, but for what is built when the trainer asks for it."""
+    # All that module and data are made of, but for what is built when the trainer asks for it.
     seen = {"trainer", *context.deferred}
     ahead = [context.followed(context.section), context.followed("data")]
     while ahead:
@@ -72,5 +66,5 @@ def _built_early(context: Context) -> Iterator[str]:
         seen.add(path)
         yield path
         if isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            ahead += referred(absolute(path, node.value))
+            ahead += referred(absolute_if_any(path, node.value))
         ahead += [join(path, step) for step in node.steps()]

@@ -22,7 +22,7 @@ from lighter.config.annotations import UNKNOWN
 from lighter.config.check.calls import plain
 from lighter.config.defaults import LOGGERS
 from lighter.config.problems import indefinite, nearest
-from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.config.tree import Node, is_target, join
 from lighter.engine.check.constructors import is_known, refused
 from lighter.engine.check.context import Context
 from lighter.engine.check.metrics import is_factory
@@ -41,14 +41,16 @@ _KINDS = {  # an attribute that Lightning asks of the objects that it is given
     "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
     "profiler": ("profiler", "profile", "pytorch_lightning.profilers.SimpleProfiler"),
 }
-_PACKAGES = {  # the packages that Lightning's loggers need, one of these, by the names of their modules
+# The packages that Lightning's loggers need, one of these, by the names of their modules.
+_PACKAGES = {
     "TensorBoardLogger": ("tensorboard", "tensorboardX"),
     "WandbLogger": ("wandb",),
     "MLFlowLogger": ("mlflow",),
     "CometLogger": ("comet_ml",),
 }
 _SWITCHES: dict[str, type] = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
-Mistakes = Iterator[tuple[str, str, str]]  # the key of an argument, a message and a hint
+# The key of an argument, a message and a hint.
+Mistakes = Iterator[tuple[str, str, str]]
 
 
 def check_trainer(context: Context) -> None:
@@ -84,7 +86,7 @@ def _misnamed(values: dict[str, Any]) -> Mistakes:
 
 
 def _out_of_range(values: dict[str, Any]) -> Mistakes:
-    """Yield numbers that Lightning takes, and fails of."""
+    # Lightning takes these numbers, and fails of them.
     for key in _AT_LEAST_ONE:
         value = values.get(key)
         if isinstance(value, (int, float)) and value < 1:
@@ -106,7 +108,7 @@ def _are_devices(value: Any) -> bool:
 
 
 def _no_loggers(values: dict[str, Any]) -> Mistakes:
-    """Yield values in the place of a logger; known names were replaced by definitions before."""
+    # Known names were replaced by definitions before.
     written = values.get("logger")
     several = isinstance(written, list)
     for index, value in enumerate(written if isinstance(written, list) else [written]):
@@ -118,9 +120,8 @@ def _no_loggers(values: dict[str, Any]) -> Mistakes:
 
 
 def _switched_off(context: Context, values: dict[str, Any]) -> Mistakes:
-    """Yield switches that are off although a callback of the kind is there."""
     for key, base in _SWITCHES.items():
-        kinds = [kind for _, kind in _objects(context, "callbacks") if kind is not None and issubclass(kind, base)]
+        kinds = [kind for _, kind in context.objects("callbacks") if kind is not None and issubclass(kind, base)]
         if values.get(key) is False and kinds:
             yield key, f"this switches off what `callbacks` has: {kinds[0].__name__}", "Leave one of them out."
 
@@ -140,22 +141,17 @@ def _refused_by_lightning(values: dict[str, Any]) -> Mistakes:
         yield from refused(make, asked)
 
 
-def _objects(context: Context, key: str) -> Iterator[tuple[str, type | None]]:
-    argument = context.argument("trainer", key)
-    return context.objects(key) if argument is not None and not is_reference(argument[1].value) else iter(())
-
-
 def _check_kinds(context: Context) -> None:
-    """See that callbacks, loggers and profilers are such, by what they have rather than by their class."""
+    # By what they have rather than by their class, as Lightning asks.
     for key, (noun, attribute, example) in _KINDS.items():
-        for path, kind in _objects(context, key):
+        for path, kind in context.objects(key):
             if kind is not None and not is_factory(kind) and not hasattr(kind, attribute):
                 context.problem(f"this is no {noun}: {kind.__name__}", path, f"A {noun}: {{_target_: {example}}}")
 
 
 def _check_packages(context: Context) -> None:
-    """Add a problem for each logger of Lightning's whose package is not installed: it says so only when it is made."""
-    for path, kind in _objects(context, "logger"):
+    # Lightning says it only when the logger is made.
+    for path, kind in context.objects("logger"):
         for needed in filter(None, (_PACKAGES.get(each.__name__) for each in (kind.__mro__ if kind else ()))):
             if kind is not None and not any(name in sys.modules or find_spec(name) for name in needed):
                 package = needed[0].replace("_", "-")
@@ -164,13 +160,14 @@ def _check_packages(context: Context) -> None:
 
 
 def _check_twice(context: Context) -> None:
-    """Find two callbacks with a state that are the same: their states have one name in the checkpoint."""
+    # Their states would have one name in the checkpoint.
     seen: dict[tuple[type, str], str] = {}
-    for path, kind in _objects(context, "callbacks"):
+    for path, kind in context.objects("callbacks"):
         node = context.tree.find(context.followed(path))
         if kind is None or node is None or not is_target(node.value):
             continue
-        is_named = kind.__name__ in ("ModelCheckpoint", "EarlyStopping")  # by their arguments
+        # The states of these two are named by their arguments.
+        is_named = kind.__name__ in ("ModelCheckpoint", "EarlyStopping")
         if not is_named and (_is_callbacks_own(kind, "state_dict") or not _is_callbacks_own(kind, "state_key")):
             continue
         arguments = plain(Node({key: child for key, child in node.value.items() if key != "_target_"}, node.origin))
@@ -183,6 +180,7 @@ def _check_twice(context: Context) -> None:
 
 def _is_callbacks_own(kind: type, name: str) -> bool:
     """Return whether a callback has the method of Lightning's `Callback`, and none of its own."""
+    # By its name: `Callback` may be that of either package of Lightning.
     return getattr(kind, name, None) in [
         getattr(base, name) for base in kind.__mro__ if base.__name__ == "Callback" and name in vars(base)
     ]

@@ -21,7 +21,8 @@ def check_stage_arguments(context: Context) -> None:
     if method is None or node is None or node.value is None or is_reference(node.value):
         return
     if not isinstance(node.value, dict) or is_target(node.value):
-        is_direct = path == f"args::{context.stage}" and not is_target(node.value)  # of which the first tier tells
+        # What is written there itself, the first tier has checked.
+        is_direct = path == f"args::{context.stage}" and not is_target(node.value)
         what = "an object" if is_target(node.value) else indefinite(node.value)
         if not is_direct:
             context.problem(f"the arguments of a stage are a dict; found {what}", f"args::{context.stage}")

@@ -6,14 +6,15 @@ from collections.abc import Collection
 from typing import Any
 
 from lighter.config.check.calls import NOTHING, Targets
-from lighter.config.expression import referred
+from lighter.config.expression import absolute_if_any, referred
 from lighter.config.references import copied_paths
 from lighter.config.tree import Node, disabled, is_reference, is_target, join, prefixes
-from lighter.engine.check.context import Context, absolute
+from lighter.engine.check.context import Context
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.runs.loggers import folder_argument
 
-_BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}  # the argument that the module adds to each
+# The argument that the module adds to each.
+_BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}
 
 
 def find_targets(context: Context, targets: Targets) -> None:
@@ -27,20 +28,16 @@ def find_targets(context: Context, targets: Targets) -> None:
 
 
 def find_other_targets(context: Context, targets: Targets, merged: Node) -> None:
-    """Import the targets of all other definitions too.
-
-    What is only copied may be completed where its copies stand, and they are checked there.
-    """
+    """Import the targets of all other definitions too."""
     needed, copied = set(context.targets), copied_paths(merged)
     _Walk(context, targets).visit("")
+    # What is only copied may be completed where its copies stand, and they are checked there.
     others = [path for path in context.targets if path not in needed]
     context.partial.update(path for path in others if not copied.isdisjoint(prefixes(path)))
 
 
 def import_names(context: Context, targets: Targets) -> None:
-    """Import the names that expressions may use."""
-    node = context.tree.child("_imports_")
-    for name, child in (node.value if node is not None and isinstance(node.value, dict) else {}).items():
+    for name, child in context.tree.section("_imports_").items():
         if isinstance(child.value, str) and not is_reference(child.value):
             targets.named(child.value, child, join("_imports_", name), to_call=False)
 
@@ -51,7 +48,7 @@ class _Walk:
         self.seen: set[str] = set()
 
     def section(self, plan: SectionPlan) -> None:
-        """Visit the module or the data: without what the stage does not need."""
+        # The module or the data: without what the stage does not need.
         node = self.context.tree.find(plan.path)
         if node is None or not is_target(node.value):
             self.visit(plan.path)
@@ -89,13 +86,14 @@ class _Walk:
         if node is None:
             return
         if isinstance(node.value, list) and any(isinstance(item.value, (str, int, float)) for item in node.value):
-            context.filled[path] = "logger"  # `check_trainer` tells which of them are none
+            # `check_trainer` says which of these values are no loggers.
+            context.filled[path] = "logger"
         for logger in map(context.followed, context.items(loggers)):
             if logger in context.targets and folder_argument(context.targets[logger], context.node(logger).value):
                 context.filled[logger] = "save_dir"
 
     def visit(self, path: str, without: Collection[str] = ()) -> None:
-        """Visit a value and all that it needs, depth first and without recursion: chains may be long."""
+        # Depth first and without recursion: chains may be long.
         ahead = [path]
         while ahead:
             here = ahead.pop()
@@ -106,13 +104,12 @@ class _Walk:
             ahead += reversed(self.next(here, node))
 
     def next(self, path: str, node: Node) -> list[str]:
-        """Return the references and the members of a value."""
         if is_target(node.value):
             if disabled(node.value):
                 return []
             self.definition(path, node)
         elif isinstance(node.value, str) and node.value[:1] in ("@", "$"):
-            return referred(absolute(path, node.value))
+            return referred(absolute_if_any(path, node.value))
         return self.children(path, node)
 
     def children(self, path: str, node: Node) -> list[str]:

@@ -29,7 +29,7 @@ def check_watchers(context: Context) -> None:
 
 
 def _check_filenames(context: Context) -> None:
-    """Find a value's name with a `/`, which makes folders of a checkpoint's name."""
+    # A value's name with a `/` makes folders of a checkpoint's name.
     for path, target in context.targets.items():
         name = context.plain(path, "filename")
         inserts = context.plain(path, "auto_insert_metric_name") is not False
@@ -41,10 +41,10 @@ def _check_filenames(context: Context) -> None:
 
 
 def _check_direction(context: Context, watcher: Watcher) -> None:
-    """Compare the mode of a watcher with what the value says of itself."""
     holder = context.followed(join(watcher.holder, "scheduler")) if watcher.is_scheduler else watcher.holder
     if context.tree.find(holder) is None or context.kind(holder) is None:
         return
+    # The default of Lightning's callbacks and of torch's scheduler alike.
     mode = context.plain(holder, "mode", "min")
     better = _higher_is_better(context, watcher.monitor)
     if mode not in ("min", "max") or better is None or better == (mode == "max"):
@@ -67,7 +67,7 @@ def _higher_is_better(context: Context, name: str) -> bool | None:
 
 
 def _check_plateau(context: Context, watcher: Watcher) -> None:
-    """Find a scheduler that steps when there is no value of a validation yet."""
+    # It may step when there is no value of a validation yet, and then Lightning fails.
     kind = context.kind(join(watcher.holder, "scheduler"))
     frequency = context.plain(watcher.holder, "frequency", 1)
     is_lenient = context.plain(watcher.holder, "strict", True) is not True
@@ -86,7 +86,7 @@ def _check_plateau(context: Context, watcher: Watcher) -> None:
 
 
 def _check_moment(context: Context, watcher: Watcher) -> None:
-    """Find a checkpoint that is chosen by a validation of other weights."""
+    # The value that chooses the checkpoint would be of other weights than are in it.
     steps = context.plain(watcher.holder, "every_n_train_steps")
     every = context.plain("trainer", "val_check_interval", 1.0)
     if not isinstance(steps, int) or steps < 1 or not watcher.monitor.startswith("val/"):
