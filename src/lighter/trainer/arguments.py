@@ -34,14 +34,12 @@ def signature_with_lightnings(init: Callable) -> inspect.Signature:
 
 
 def one_of(choices: Any, value: str, name: str) -> str:
-    """Return a value that is one of a Literal's; raises ValueError for another."""
     if value not in get_args(choices):
         raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
     return value
 
 
 def flag(value: object, name: str) -> bool:
-    """Return a value that is True or False; raises ValueError for another."""
     if value not in (True, False):
         raise ValueError(f"{name} is True or False, not {value!r}")
     return bool(value)
@@ -50,8 +48,7 @@ def flag(value: object, name: str) -> bool:
 def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list, Any], list]) -> dict[str, Any]:
     """Return the arguments of Lightning's trainer with Lighter's defaults for those that are left out.
 
-    Args:
-        with_checkpoints: adds the default checkpoint callbacks to a list of callbacks, given the run's folder.
+    `with_checkpoints` adds the default checkpoint callbacks to a list of callbacks, given the run's folder.
     """
     kwargs, folder = dict(arguments), arguments.get("default_root_dir")
     callbacks = kwargs.get("callbacks") or []
@@ -74,7 +71,8 @@ def default_logger(folder: str | Path | None) -> CSVLogger:
     if folder is None or exists(joined(folder, METRICS)):
         return CSVLogger(folder or Path.cwd())
     logger = CSVLogger(folder, name="", version="")
-    with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv
+    # Lightning warns that the folder is not empty: the run's log is in it, but no metrics.csv
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Experiment logs directory")
         _ = logger.experiment
     return logger

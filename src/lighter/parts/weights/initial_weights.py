@@ -144,7 +144,6 @@ class InitialWeights:
         # `torch.compile` and FSDP put names of their own into keys, of the module or in the file
         state = {as_written(key): tensor for key, tensor in state.items()}
         drop, add = _best_change(source, weights, state, prefixes)
-        # names match tensors: two keys of a shared weight are skipped together
         ids = match_all(source.skip, list(state.items()), prefixes, "ckpt_path::skip", "weight")
         skipped = [key for key, tensor in state.items() if id(tensor) in ids]
         given = _changed(source, weights, state, drop, add)

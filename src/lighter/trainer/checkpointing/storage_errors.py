@@ -40,7 +40,7 @@ def _room(folder: Path, error: OSError, checkpoint: Any) -> list[str]:
 
 
 def _size_of(value: Any) -> int:
-    """Count the bytes of the tensors in nested data; a memory that several share counts once."""
+    # a memory that several tensors share is written once
     storages = (tensor.untyped_storage() for _, tensor in tensors_in(value) if tensor.layout is torch.strided)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 

@@ -43,9 +43,6 @@ class StepCheck:
         exempt: the weights that were NaN or Inf when the fit began.
         reads_each: the host reads each step, before the optimizer's; else a table at the logging interval.
         skips: leave out steps; else stop.
-
-    Attributes:
-        left_out: how many steps were left out.
     """
 
     def __init__(self, trainer: Trainer, exempt: Collection[str], *, reads_each: bool, skips: bool) -> None:
@@ -62,7 +59,7 @@ class StepCheck:
         self._loss: Finding | None = None  # of the batches whose gradients add up
         self._gradient: Finding | None = None  # before hooks and clipping had them
         self._buffers = _Buffers(trainer.lightning_module) if skips else None
-        self.left_out = 0
+        self.left_out = 0  # steps
 
     def begin(self) -> None:
         """Begin the first of the batches whose gradients add up."""
@@ -96,7 +93,6 @@ class StepCheck:
                 raise NonFiniteError(str(self._loss))
 
     def _note(self, loss: Tensor, output: object, batch: object) -> None:
-        """Read a loss, or keep it in the table."""
         self._make_room()
         self._row += 1
         if not self._reads_each:
@@ -106,12 +102,12 @@ class StepCheck:
             self._loss = of_loss(loss.detach(), output, batch, self._exempt, self.trainer)
 
     def _make_room(self) -> None:
-        """Read the table when it is full, in all processes at the same batch."""
+        # in all processes at the same batch, as they agree
         if self._row == len(self._losses) and not self._skips:
             stop_together(self.trainer, self.pending())
 
     def note_gradients(self, optimizer: Optimizer, batch: object) -> None:
-        """Check gradients that hooks and clipping are still to change: clipping makes all of them `nan`."""
+        # before hooks and clipping change them: clipping makes all of them `nan`
         if self._reads_each and self._loss is None and self._has_nonfinite_gradient(optimizer):
             self._gradient = of_gradients(optimizer, batch, self._exempt, self.trainer)
 
@@ -162,6 +158,7 @@ class StepCheck:
         if self._buffers is not None:
             self._buffers.restore()
         self.left_out += 1
+        # at every power of two: a fit that leaves out each step must not fill the disk
         if (self.trainer.is_global_zero or is_loss_here) and self.left_out & (self.left_out - 1) == 0:
             log.warning("%s", _left_out(finding, self.left_out))
 
@@ -181,7 +178,7 @@ class StepCheck:
 
 
 def _total(loss: Tensor) -> Tensor:
-    """Return a loss as one number; a module's own `backward` may take several."""
+    # a module's own `backward` may take several
     loss = loss.detach()
     return loss.reshape(()) if loss.numel() == 1 else loss.sum()
 
@@ -227,7 +224,7 @@ def _copy_of(buffer: Tensor) -> Tensor:
 
 
 def _put_back(buffer: Tensor | None, copy: Tensor | None) -> Tensor | None:
-    """Restore a buffer from its copy, in place where possible, as others may refer to it too."""
+    # in place where possible, as others may refer to it too
     if buffer is None or copy is None or copy is buffer:
         return buffer
     try:

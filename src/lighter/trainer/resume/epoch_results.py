@@ -56,7 +56,7 @@ def measured(trainer: pl.Trainer, *, ends_step: bool) -> EpochResults:
 
 
 def take_up(trainer: pl.Trainer, results: EpochResults) -> None:
-    """Resume accumulating, but for the states of metrics."""
+    # but for the states of metrics, which are restored after `on_train_start`
     module: Any = trainer.lightning_module
     if results["own"] is not None:
         module.load_measuring_state(results["own"])
@@ -71,12 +71,12 @@ def take_up(trainer: pl.Trainer, results: EpochResults) -> None:
 
 
 def metrics_of(module: pl.LightningModule, besides: Sequence[Metric] = ()) -> dict[str, Any]:
-    """Return the states of a module's metrics, but for those that are reset before they are used next."""
+    # idle ones are reset before they are used next
     return metric_states(module, besides=[*getattr(module, "idle_metrics", list)(), *besides])
 
 
 def _metrics(trainer: pl.Trainer, validation: Validation) -> Mapping[str, Any]:
-    """Return the states with which metrics resume: a validation that is not over is run again from its start."""
+    # a validation that is not over is run again from its start, with the states of then
     if trainer.validating and validation.is_run_again:
         return validation.metrics_before
     return metrics_of(trainer.lightning_module, metrics_reset_after(validation) if trainer.validating else ())

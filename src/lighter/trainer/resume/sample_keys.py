@@ -76,7 +76,6 @@ def _own_states_of_worker() -> list[HasRandomState]:
 
 
 def seed_sample(key: bytes, own_states: Sequence[HasRandomState]) -> None:
-    """Seed the generators for a sample."""
     seed_all(key)
     for one in own_states:
         one.set_random_state(seed=int.from_bytes(key[:4], "little"))
