@@ -52,7 +52,7 @@ log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
-FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
+FIT_ONLY = {key: {"fit"} for key in ("optimizer", "scheduler", "finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # Lightning's hooks, each with the method of ours that runs after the user's override of it
     "configure_callbacks": "_prepare_for_averages",
     "setup": "_prepare_after_setup",
@@ -79,13 +79,9 @@ class BaseModule(LightningModule):
     """The common base of `System`, `ForwardModule` and `LighterModule`, which documents the arguments."""
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
-        "criterion": {"train", "val"},
-        "train_metrics": {"train"},
-        "val_metrics": {"val"},
-        "test_metrics": {"test"},
         **FIT_ONLY,
+        "criterion": {"train", "val"},
+        **{f"{mode}_metrics": {mode} for mode in ("train", "val", "test")},
     }
     """The stages that need each constructor argument; others build the module without it."""
 

@@ -79,10 +79,8 @@ class ForwardModule(BaseModule):
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
-        "criterion": set(SPLITS),
         **FIT_ONLY,
+        "criterion": set(SPLITS),
         **{f"evaluator_cfg::{split}": {split} for split in SPLITS},
     }
     built_on_use: ClassVar = ("criterion",)
@@ -218,7 +216,6 @@ class ForwardModule(BaseModule):
         return evaluator.compute() if hasattr(evaluator, "compute") else evaluator.aggregate()
 
     def on_forward_epoch_end(self, mode: str) -> None:
-        """Finish an epoch of train, val or test."""
         self.on_metric_epoch_end(mode)
 
     def on_metric_epoch_end(self, mode: str) -> None:

@@ -98,11 +98,9 @@ class System(BaseModule):
     }
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
+        **FIT_ONLY,
         "criterion": {"train", "val"},
         "inferer": {"val", "test", "predict"},
-        **FIT_ONLY,
         **{f"dataloaders::{mode}": {mode} for mode in MODES},
         **{f"metrics::{mode}": {mode} for mode in MODES},
         **{f"adapters::{mode}": {mode} for mode in MODES},
@@ -148,7 +146,7 @@ class System(BaseModule):
         self._given_adapters = frozenset(
             (mode, key) for mode, given in (adapters or {}).items() for key in given or () if given[key] is not None
         )
-        # `_orig_mod`: the module that torch.compile's has no signature of its own for
+        # a compiled module has the signature of any
         accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters
         self._injected = tuple(name for name in ("epoch", "step") if name in accepted)
         inputs = [item for name, item in accepted.items() if name not in self._injected and item.kind in _BY_POSITION]
@@ -182,7 +180,7 @@ class System(BaseModule):
             add_note(
                 error, f"the model was called with {described_inputs(input)}; {self._adapter(mode, 'batch')} chose that"
             )
-            # these come of a model that got the whole batch as its one input; other errors are the model's own
+            # a model that gets a whole batch as one input raises one of these
             if isinstance(error, (TypeError, AttributeError)) and type(input) in (dict, list, tuple) and input:
                 if not self._takes_one:
                     add_note(error, SEVERAL_INPUTS_ADVICE)

@@ -12,16 +12,17 @@ from typing import Any, Literal, get_args
 import pytorch_lightning
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from lighter._lightning.versions import IS_TESTED
-from lighter.files.run_folder import METRICS
+from lighter.files.run_folder import METRICS, PROFILE
 from lighter.files.storage import exists, joined
-from lighter.trainer.profilers import reporting_to
 
 if IS_TESTED:
     from lighter.trainer.csv_logger import CSVLogger
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
+_PROFILERS: dict[str, type] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
 
@@ -55,7 +56,10 @@ def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list
     callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     if kwargs.get("logger") in (None, True):
         kwargs["logger"] = default_logger(folder)
-    kwargs["profiler"] = reporting_to(folder, kwargs.get("profiler"))
+    profiler = kwargs.get("profiler")
+    # one given by name would write beside the script: `fit-profile.txt` and the like belong to the run
+    if folder is not None and isinstance(profiler, str) and profiler.lower() in _PROFILERS:
+        kwargs["profiler"] = _PROFILERS[profiler.lower()](dirpath=folder, filename=PROFILE)
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if kwargs.get("enable_progress_bar") is None:
         kwargs["enable_progress_bar"] = has_bar or (sys.stderr.isatty() and sys.stdout.isatty())

@@ -140,8 +140,15 @@ class ModuleOptimizers:
         self.build_optimizer(ready, named, prefixes)
         if self._configured is None:
             given = self.definitions.get("scheduler", ready.get("scheduler"))
-            self._configured = build_optimizers(self.built["optimizer"], given, named, prefixes)
-            self.built["scheduler"] = _schedulers_of(*self._configured)
+            self._configured = configured, manual = build_optimizers(self.built["optimizer"], given, named, prefixes)
+            # of several schedules of an optimizer, the scheduler is what the user means, not its warm-up
+            by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
+            schedulers = []
+            for number, entry in enumerate(configured if isinstance(configured, list) else [configured]):
+                stepped = entry.get("lr_scheduler")
+                stepped = stepped["scheduler"] if isinstance(stepped, Mapping) else stepped
+                schedulers.append(stepped or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
+            self.built["scheduler"] = schedulers if isinstance(configured, list) else schedulers[0]
         return self._configured
 
 
@@ -155,18 +162,6 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
 
     configure.builds_on_use = True  # type: ignore[attr-defined]
     return configure
-
-
-def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
-    # of several schedules of an optimizer, the scheduler is what the user means, not its warm-up
-    by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
-    entries = configured if isinstance(configured, list) else [configured]
-    schedulers = []
-    for number, entry in enumerate(entries):
-        stepped = entry.get("lr_scheduler")
-        stepped = stepped["scheduler"] if isinstance(stepped, Mapping) else stepped
-        schedulers.append(stepped or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
-    return schedulers if isinstance(configured, list) else schedulers[0]
 
 
 def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -> Optimizer:

@@ -74,8 +74,10 @@ def group_parameters(
     for index, group in enumerate(dicts):
         if "params" not in group:
             raise fail("a parameter group has `params`", index, GROUP_HINT)
-        if not _is_by_name(group["params"]):
-            group["params"] = _tensors(group["params"])
+        params = group["params"]
+        if not _is_by_name(params):
+            is_several = isinstance(params, Iterable) and not isinstance(params, Parameter)
+            group["params"] = list(params) if is_several else [params]
     owners = _owners(dicts, named, prefixes, fail)
     for index, group in enumerate(dicts):
         if _is_by_name(group["params"]):
@@ -285,7 +287,3 @@ def _selections(params: object) -> list[Any]:
     listed = list(params) if isinstance(params, (list, tuple)) else [params]
     # otherwise they are tensors; numbers are names too, as a Sequential's modules are called 0, 1, ...
     return listed if all(isinstance(item, (str, int, Mapping)) for item in listed) else []
-
-
-def _tensors(params: object) -> list[Any]:
-    return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]

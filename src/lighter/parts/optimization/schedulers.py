@@ -178,9 +178,8 @@ def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True
 
 
 def _built(given: Deferred, optimizer: Optimizer) -> Any:
-    keys = ("warmup", "manual", *_LIGHTNING_KEYS)
     # torch would only say that its scheduler takes no `interval`, and not where that belongs
-    misplaced = [key for key in keys if _is_definition(given) and key in given.definition]
+    misplaced = [key for key in _KEYS[1:] if _is_definition(given) and key in given.definition]
     if misplaced and not _takes(given.target, misplaced):
         raise wrong(given, [(key, f"`{key}` stands beside the scheduler, not in it", _BESIDE) for key in misplaced])
     definition = given.definition

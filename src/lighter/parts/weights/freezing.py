@@ -126,7 +126,11 @@ class Inventory:
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:
-        return {id(item) for full, item in (*self._parameters, *self._layers) if self._fits(name, full)}
+        return {
+            id(item)
+            for full, item in (*self._parameters, *self._layers)
+            if name.fits(full) or any(name.fits(full[len(p) :]) for p in self._prefixes if full.startswith(p))
+        }
 
     def nearest(self, name: Name) -> str:
         return nearest_name(name.text, self._parameters, self._prefixes)
@@ -141,9 +145,6 @@ class Inventory:
         parameters = {id(item): item for _, item in self._parameters if id(item) in ids}
         layers = {id(layer): layer for _, layer in self._layers if id(layer) in ids}
         return Frozen(label, until, list(parameters.values()), list(layers.values()))
-
-    def _fits(self, name: Name, full: str) -> bool:
-        return name.fits(full) or any(name.fits(full[len(p) :]) for p in self._prefixes if full.startswith(p))
 
 
 @dataclass(frozen=True)

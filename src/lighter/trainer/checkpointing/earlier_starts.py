@@ -32,8 +32,8 @@ class LeftOver:
 
     def __init__(self) -> None:
         # paths are compared with links followed
-        self._to_be_redone: frozenset[str] = frozenset()
-        self._links: frozenset[str] = frozenset()  # names that `save_last: link` gave to checkpoints of this fit
+        self._to_be_redone: set[str] = set()
+        self._links: set[str] = set()  # names that `save_last: link` gave to checkpoints of this fit
         self._resumed: str | None = None
         self._without_last: dict[int, str] = {}  # callbacks whose newest file is resumed, and not `last` yet
         self._step = 0
@@ -44,17 +44,14 @@ class LeftOver:
         callbacks = _callbacks_of(trainer)
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
         manifest = read_manifest(Path(source)) if any(is_below(source, folder) for folder in folders) else None
-        redone: set[str] = set()
-        links: set[str] = set()
-        resumed = None
-        without_last: dict[int, str] = {}
+        seen: tuple[set[str], set[str], str | None, dict[int, str]] = set(), set(), None, {}
         if manifest is not None:
             self._step = manifest.step or 0
-            links = {*_links_to(manifest, callbacks)}
-            redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _files_of(one)}
+            written, links = _names_of_fit(manifest, callbacks)
+            kept = {path for one in callbacks for path in _files_of(one)}
             resumed = os.path.realpath(source) if _is_replaced(checkpoint, source, callbacks) else None
-            without_last = _without_last(source, self._step, callbacks)
-        seen = frozenset(redone), frozenset(links), resumed, without_last
+            seen = written - kept, links, resumed, _without_last(source, self._step, callbacks)
+        # as the first process sees them: it is the one that saves and deletes
         self._to_be_redone, self._links, self._resumed, self._without_last = trainer.strategy.broadcast(seen)
 
     def is_free(self, path: str | Path) -> bool:
@@ -69,8 +66,8 @@ class LeftOver:
             self._resumed = None
 
     def save_last(self, trainer: pl.Trainer, callback: ModelCheckpoint) -> None:
-        # the fit was killed after the callback had saved a file and before it saved or linked `last`, but its
-        # state, which was saved with the file, has both
+        # the fit was killed after the callback had saved a file and before it saved or linked `last`. Its state was
+        # saved with that file, so it believes that it has done both
         file = self._without_last.pop(_callbacks_of(trainer).index(callback), None)
         if file is not None:
             save_last_after(callback, file, trainer)
@@ -96,26 +93,20 @@ def _files_of(callback: ModelCheckpoint) -> Iterator[str]:
     return (os.path.realpath(path) for path in paths if path)
 
 
-def _written_since(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    for path in _checkpoints_of(callbacks):
-        manifest = read_manifest(path)
-        if manifest is None or (manifest.step or 0) < (resumed.step or 0):
-            continue
-        # weights alone have no config with them
-        if manifest.config == resumed.config or manifest.complete is False:
-            yield os.path.realpath(path)
-
-
-def _links_to(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    for path in _checkpoints_of(callbacks):
-        manifest = read_manifest(path) if path.is_symlink() and is_below(path, path.parent) else None
-        if manifest is not None and manifest.config == resumed.config:
-            yield _entry(path)
-
-
-def _checkpoints_of(callbacks: list[ModelCheckpoint]) -> Iterator[Path]:
+def _names_of_fit(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> tuple[set[str], set[str]]:
+    """Return the checkpoints of this fit that were saved no earlier than the resumed one, and links to any of them."""
+    written, links = set[str](), set[str]()
     for folder in {str(one.dirpath) for one in callbacks if one.dirpath is not None and "://" not in str(one.dirpath)}:
-        yield from Path(folder).rglob("*.ckpt")
+        for path in Path(folder).rglob("*.ckpt"):
+            if (manifest := read_manifest(path)) is None:
+                continue
+            is_of_fit = manifest.config == resumed.config
+            if is_of_fit and path.is_symlink() and is_below(path, path.parent):
+                links.add(_entry(path))
+            # weights alone have no config with them
+            if (is_of_fit or manifest.complete is False) and (manifest.step or 0) >= (resumed.step or 0):
+                written.add(os.path.realpath(path))
+    return written, links
 
 
 def _entry(path: str | Path) -> str:

@@ -43,14 +43,11 @@ def _best(content: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object
     for state in states.values() if isinstance(states, Mapping) else ():
         if not isinstance(state, Mapping) or not isinstance(state.get("monitor"), str):
             continue
-        path, score = state.get("best_model_path"), _score(state.get("best_model_score"))
-        if isinstance(path, str) and path and "://" not in path and score is not None:
-            yield {"monitor": state["monitor"], "score": score, "path": os.path.relpath(path, folder.absolute())}
-
-
-def _score(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+        path = state.get("best_model_path")
+        score: Any = state.get("best_model_score")
+        is_number = isinstance(score, (int, float)) or (isinstance(score, Tensor) and score.numel() == 1)
+        if isinstance(path, str) and path and "://" not in path and is_number:
+            yield {"monitor": state["monitor"], "score": float(score), "path": os.path.relpath(path, folder.absolute())}
 
 
 def _number(value: object) -> int | None:

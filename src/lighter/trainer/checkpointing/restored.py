@@ -38,8 +38,7 @@ def keep_own_files(
     for callback in trainer.checkpoint_callbacks:
         for key in state_keys(callback):
             if isinstance(states.get(key), Mapping):
-                state = _with_text(states[key])
-                kept[key] = _kept_state(_Owner(callback, state, source, run), state, trainer)
+                kept[key] = _kept_state(_Owner(callback, _with_text(states[key]), source, run), trainer)
     checkpoint["callbacks"] = {**states, **kept}
 
 
@@ -103,10 +102,11 @@ def is_below(path: object, folder: object) -> bool:
         return False
 
 
-def _kept_state(owner: _Owner, state: Mapping[Any, Any], trainer: pl.Trainer) -> dict[Any, Any]:
+def _kept_state(owner: _Owner, trainer: pl.Trainer) -> dict[Any, Any]:
+    state = owner.state
     try:
         # as the first process sees the files: the others may have another disk
-        new: Mapping[str, str | None] = trainer.strategy.broadcast(dict(_new_paths(owner, state)))
+        new: Mapping[str, str | None] = trainer.strategy.broadcast(dict(_new_paths(owner)))
         kept: dict[Any, Any] = {**_renamed(state, new), "monitor": state.get("monitor")}
     except RecursionError:  # data that holds itself
         log.warning("the state of %s is not restored: it holds itself", type(owner.callback).__name__)
@@ -130,8 +130,9 @@ def _with_text(state: Mapping[Any, Any]) -> dict[Any, Any]:
     return copied
 
 
-def _new_paths(owner: _Owner, state: Mapping[Any, Any]) -> Iterator[tuple[str, str | None]]:
+def _new_paths(owner: _Owner) -> Iterator[tuple[str, str | None]]:
     """List the paths in a state, and the path that each has now; None for one that is dropped or does not exist."""
+    state = owner.state
     models = state.get(_MODELS)
     for text in [*(state.get(name) for name in _FILES), *(models if isinstance(models, Mapping) else ())]:
         if isinstance(text, str) and text:

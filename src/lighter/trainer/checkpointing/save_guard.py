@@ -107,7 +107,9 @@ class SaveGuard(Callback):
             # only a callback's save can be rolled back later
             self._is_under_way = in_background and self._is_attempt and not trainer.interrupted
             error = None if self._is_under_way else self._agreed_outcome(trainer)
-        if error is not None and (self._is_attempt or not _is_fitting(trainer)):
+        is_fitting = trainer.state.fn == "fit" and trainer.state.status in ("running", "interrupted")
+        # an attempt decides for itself, and nobody goes on without the file outside of a fit
+        if error is not None and (self._is_attempt or not is_fitting):
             raise error
         if error is None:
             self.left_over.saved(path, by_callback=self._is_attempt)
@@ -182,10 +184,6 @@ class SaveGuard(Callback):
         if self.failed and self.continues and trainer.is_global_zero:
             saves = "1 save" if self.failed == 1 else f"{self.failed} saves"
             log.warning("%s of checkpoints failed in this fit", saves)
-
-
-def _is_fitting(trainer: Trainer) -> bool:
-    return trainer.state.fn == "fit" and trainer.state.status in ("running", "interrupted")
 
 
 def guard_saves(trainer: Trainer, *, continues: bool, in_background: bool) -> SaveGuard:

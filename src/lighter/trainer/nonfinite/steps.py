@@ -160,7 +160,10 @@ class StepCheck:
         self.left_out += 1
         # at every power of two: a fit that leaves out each step must not fill the disk
         if (self.trainer.is_global_zero or is_loss_here) and self.left_out & (self.left_out - 1) == 0:
-            log.warning("%s", _left_out(finding, self.left_out))
+            later = f" ({self.left_out} so far; the next message comes at {2 * self.left_out})"
+            rows = "; ".join(f"{name}: {text}" for name, text in finding.rows.items())
+            total = later if self.left_out > 1 else ""
+            log.warning("%s: the optimizer's step is left out%s. %s", finding.headline, total, rows)
 
     def pending(self) -> Finding | None:
         """Take the first finding that was not acted on yet out of the table, which is empty afterwards."""
@@ -185,12 +188,6 @@ def _total(loss: Tensor) -> Tensor:
 
 def _is_finite(loss: Tensor) -> bool:
     return math.isfinite(loss.item() if loss.numel() == 1 else _total(loss).item())
-
-
-def _left_out(finding: Finding, count: int) -> str:
-    total = f" ({count} so far; the next message comes at {2 * count})" if count > 1 else ""
-    rows = "; ".join(f"{name}: {text}" for name, text in finding.rows.items())
-    return f"{finding.headline}: the optimizer's step is left out{total}. {rows}"
 
 
 class _Buffers:

@@ -46,9 +46,14 @@ def measured(trainer: pl.Trainer, *, ends_step: bool) -> EpochResults:
     validation: Validation = cast(Any, trainer.fit_loop.epoch_loop.val_loop)
     own = getattr(trainer.lightning_module, "measuring_state", None)
     before = validation.shown_before if validation.is_run_again else {}
+    if trainer.validating and validation.is_run_again:
+        # a validation that is not over is run again from its start, with the states of then
+        metrics = validation.metrics_before
+    else:
+        metrics = metrics_of(trainer.lightning_module, metrics_reset_after(validation) if trainer.validating else ())
     results = {
         "own": own() if own is not None else None,
-        "metrics": _metrics(trainer, validation),
+        "metrics": metrics,
         "logged": collected_values(trainer),
         "shown": before or shown_next(trainer, ends_step=ends_step),
     }
@@ -73,13 +78,6 @@ def take_up(trainer: pl.Trainer, results: EpochResults) -> None:
 def metrics_of(module: pl.LightningModule, besides: Sequence[Metric] = ()) -> dict[str, Any]:
     # idle ones are reset before they are used next
     return metric_states(module, besides=[*getattr(module, "idle_metrics", list)(), *besides])
-
-
-def _metrics(trainer: pl.Trainer, validation: Validation) -> Mapping[str, Any]:
-    # a validation that is not over is run again from its start, with the states of then
-    if trainer.validating and validation.is_run_again:
-        return validation.metrics_before
-    return metrics_of(trainer.lightning_module, metrics_reset_after(validation) if trainer.validating else ())
 
 
 def _on_cpu(value: Any) -> Any:

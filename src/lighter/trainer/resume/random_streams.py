@@ -116,7 +116,15 @@ class HostGenerators:
     def state(self) -> HostState:
         # by their states: a number that is drawn to compare would be missing from the step's
         is_followed = self._since is not None and self._put_aside is None
-        is_needed = self.is_needed or (is_followed and self._have_other_states())
+        is_needed = self.is_needed
+        if is_followed and not is_needed:
+            now, twin = np.random.get_state(legacy=False), self._numpy.get_state(legacy=False)
+            is_needed = (
+                now["bit_generator"] != twin["bit_generator"]
+                or now["state"]["pos"] != twin["state"]["pos"]
+                or not np.array_equal(now["state"]["key"], twin["state"]["key"])
+                or random.getstate() != self._python.getstate()
+            )
         return {"is_needed": is_needed, "since": self._since}
 
     def replay(self, since: int, seeds: Seeds, step: int) -> None:
@@ -148,13 +156,6 @@ class HostGenerators:
 
     def _differ(self) -> bool:
         return random.random() != self._python.random() or np.random.random() != self._numpy.random()
-
-    def _have_other_states(self) -> bool:
-        now, twin = np.random.get_state(legacy=False), self._numpy.get_state(legacy=False)
-        if now["bit_generator"] != twin["bit_generator"] or now["state"]["pos"] != twin["state"]["pos"]:
-            return True
-        has_other_key = not np.array_equal(now["state"]["key"], twin["state"]["key"])
-        return has_other_key or random.getstate() != self._python.getstate()
 
 
 def seed_of_fit(broadcast: Callable[[int], int]) -> int:
