@@ -146,7 +146,7 @@ class System(BaseModule):
         self._given_adapters = frozenset(
             (mode, key) for mode, given in (adapters or {}).items() for key in given or () if given[key] is not None
         )
-        # a compiled module has the signature of any
+        # the signature of a compiled module itself is `*args, **kwargs`
         accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters
         self._injected = tuple(name for name in ("epoch", "step") if name in accepted)
         inputs = [item for name, item in accepted.items() if name not in self._injected and item.kind in _BY_POSITION]

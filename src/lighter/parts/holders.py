@@ -125,7 +125,7 @@ def own_attributes(holder: object) -> list[tuple[str, Any]]:
 
 
 def _is_method_of(holder: object, name: str, value: object) -> bool:
-    # Lightning leaves `forward` so, which it exchanges for the length of a step where a strategy wraps the module
+    # Lightning leaves `forward` as such an attribute: where a strategy wraps the module, it exchanges it for a step
     if not isinstance(value, MethodType) or value.__self__ is not holder:
         return False
     return value.__func__ is inspect.getattr_static(type(holder), name, None)

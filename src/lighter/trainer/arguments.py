@@ -57,7 +57,7 @@ def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list
     if kwargs.get("logger") in (None, True):
         kwargs["logger"] = default_logger(folder)
     profiler = kwargs.get("profiler")
-    # one given by name would write beside the script: `fit-profile.txt` and the like belong to the run
+    # one given by name would print its report, or write it elsewhere than in the run's folder
     if folder is not None and isinstance(profiler, str) and profiler.lower() in _PROFILERS:
         kwargs["profiler"] = _PROFILERS[profiler.lower()](dirpath=folder, filename=PROFILE)
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)

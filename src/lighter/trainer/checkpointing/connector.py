@@ -109,6 +109,7 @@ class CheckpointConnector(LightningsConnector):
 
     def restore_optimizers(self) -> None:
         super().restore_optimizers()
+        # torch has cast the states to the types that the parameters have now
         if self._cast is not None:
             self._cast.add_optimizers(self.trainer.optimizers, self.loaded_checkpoint["optimizer_states"])
 

@@ -25,7 +25,7 @@ class CastValues:
         held = module.state_dict()
         self._module = module
         self._types = {name: saved.dtype for name, saved in states[0].items() if isinstance(saved, Tensor)}
-        # only those that lost bits: a narrower value in a wider type is what it was
+        # only those that may have lost bits: a narrower value in a wider type is what it was
         self._weights = [
             (name, saved, held[name].dtype)
             for state in states

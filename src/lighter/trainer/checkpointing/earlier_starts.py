@@ -39,7 +39,6 @@ class LeftOver:
         self._step = 0
 
     def look(self, trainer: Trainer, checkpoint: Mapping[str, Any], source: str | Path, run: str | Path | None) -> None:
-        """Look at the files, in all processes."""
         # now: the callbacks have their states again, and nothing was saved yet
         callbacks = _callbacks_of(trainer)
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])

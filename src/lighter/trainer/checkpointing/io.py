@@ -81,7 +81,7 @@ class CheckpointFiles(TorchCheckpointIO):
         if "file" not in schemes:
             super().remove_checkpoint(path)
             return
-        local = str(files._strip_protocol(str(path)))  # an absolute path; fsspec has no public way
+        local = str(files._strip_protocol(str(path)))  # an absolute path
         if os.path.islink(local):
             os.unlink(local)
         elif is_checkpoint(Path(local)):

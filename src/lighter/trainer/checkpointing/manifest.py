@@ -54,7 +54,7 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-# reading a package's metadata takes longer than the rest of the manifest
+# reading a package's metadata takes milliseconds, and each save needs that of three
 @lru_cache
 def _version(package: str) -> str | None:
     try:

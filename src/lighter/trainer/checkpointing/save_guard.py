@@ -41,10 +41,8 @@ _GOES_ON = "The training goes on, and the next save tries again (on_save_error: 
 class SaveGuard(Callback):
     """Guard the saves of a trainer's fits.
 
-    Args:
-        files: the trainer's own checkpoint files; None where the user's or the strategy's are used, which say nothing
-            of DDP's other processes.
-        continues: a fit continues without a checkpoint that cannot be written.
+    `files` are the trainer's own checkpoint files; None where the user's or the strategy's are used, which say nothing
+    of DDP's other processes. If it `continues`, a fit trains on without a checkpoint that cannot be written.
     """
 
     def __init__(self, files: GuardedFiles | None, *, continues: bool) -> None:
@@ -98,7 +96,7 @@ class SaveGuard(Callback):
             with training_weights(trainer, in_validation=trainer.validating and validation.is_in_epoch):
                 save()
         except OSError as system_error:
-            # of files that are not ours: the other processes do not know, and wait
+            # of files that are not ours: the other processes do not know of the error
             if trainer.world_size > 1:
                 raise
             error: StorageError | None = storage_error(system_error, path)

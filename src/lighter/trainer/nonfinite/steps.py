@@ -38,11 +38,8 @@ class StepCheck:
     Several processes decide by what they share, the gradients after their exchange: a loss that is not finite makes
     those of all processes so. What does not get there, or is a scaler's to judge, they agree on at the interval.
 
-    Args:
-        trainer: of the fit.
-        exempt: the weights that were NaN or Inf when the fit began.
-        reads_each: the host reads each step, before the optimizer's; else a table at the logging interval.
-        skips: leave out steps; else stop.
+    With `reads_each` the host reads each step, before the optimizer's; else a table at the logging interval. With
+    `skips` it leaves out steps; else it stops. The `exempt` weights were NaN or Inf when the fit began.
     """
 
     def __init__(self, trainer: Trainer, exempt: Collection[str], *, reads_each: bool, skips: bool) -> None:

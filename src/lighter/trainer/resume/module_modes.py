@@ -115,7 +115,6 @@ class AttributeChanges:
         )
 
     def begin_start(self) -> None:
-        """Prepare for `on_train_start`."""
         # the sanity check has made objects, as that of a resumed fit will. Modes count from here: a `Freezer` may thaw
         # in `on_train_start` what it has frozen before
         known = {path for path, _ in self._seen}
@@ -228,7 +227,6 @@ class AttributeChanges:
         return problems
 
     def _load_one(self, name: Name, holder: Any, saved: _Seen, encoded: Any, device: torch.device) -> str:
-        """Restore the value of an attribute; return why it cannot be."""
         if holder is None:
             return "is not there now"
         first = self._seen.get(name, _Seen()).first

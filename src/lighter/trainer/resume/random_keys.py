@@ -45,7 +45,6 @@ def _plain(name: Any) -> Any:
 
 
 def seeds_of(key: bytes, count: int) -> list[Seeds]:
-    # one hash that is as long as needed: the same seeds, whatever their number
     return list(_SEEDS.iter_unpack(shake_128(key).digest(_SEEDS.size * count)))
 
 

@@ -52,14 +52,14 @@ class Streams:
         self._host.leave(step)
 
     def shared_key(self, purpose: int, *position: int) -> bytes:
-        """Return the key of numbers that are the same in all processes."""
+        # without the rank: the numbers are the same in all processes
         return key_of(self.seed, purpose, *position)
 
     def state(self) -> HostState:
         return self._host.state()
 
     def resume(self, state: HostState) -> None:
-        # known from the first step on, as the fit's earlier steps have drawn
+        # if steps have drawn from the host's generators, these are seeded from the first step on
         self._host.is_needed = state["is_needed"]
 
     def resume_at(self, state: HostState, step: int) -> None:

@@ -103,7 +103,7 @@ def restore(trainer: Any, saved: ResumeState) -> None:
         if name in gradients:
             parameter.grad = gradients[name].to(parameter.device, parameter.dtype)  # the precision may be another
     load_buffers(trainer, process.get("buffers", {}))
-    # otherwise the epoch has begun to accumulate anew
+    # between epochs nothing is accumulated: only what callbacks and the progress bar see goes on
     if saved.is_within:
         take_up(trainer, process["measured"])
     else:
