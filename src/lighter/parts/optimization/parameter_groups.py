@@ -130,7 +130,9 @@ def is_by_name(groups: object) -> bool:
 
 
 @dataclass(frozen=True)
-class _Choice:  # the parameters that a group names
+class _Choice:
+    """The parameters that a group names."""
+
     index: int  # of the group
     label: str  # as the user wrote it
     ids: frozenset[int]  # of the parameters

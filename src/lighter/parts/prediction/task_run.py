@@ -43,16 +43,6 @@ class Task:
     state: Any  # its results are appended to it
     is_read: bool  # by the task's end, or by whoever made the state
 
-    def keep(self, result: object) -> None:
-        append = getattr(self.state, "append", None)
-        if append is None:
-            raise ModuleTypeError(
-                f"`{self.predict.name}` returned {describe(result)}, and its state is {describe(self.state)}, which has"
-                " no `append`. Take the state, change it in place, and return None:\n"
-                f"  def {self.predict.name}(self, batch, result): ..."
-            )
-        append(result)
-
 
 class TaskRun:
     """The tasks of a run that has started."""
@@ -94,7 +84,13 @@ class TaskRun:
         for task in self.tasks:
             result = results[task.name]
             if result is not None and task.is_read:
-                task.keep(result)
+                if not hasattr(task.state, "append"):
+                    raise ModuleTypeError(
+                        f"`{task.predict.name}` returned {describe(result)}, and its state is {describe(task.state)},"
+                        " which has no `append`. Take the state, change it in place, and return None:\n"
+                        f"  def {task.predict.name}(self, batch, result): ..."
+                    )
+                task.state.append(result)
             # what the step returns goes on to callbacks that write; this result goes nowhere
             elif result is not None and not are_returned and task.name not in self._warned:
                 self._warned.add(task.name)

@@ -25,10 +25,6 @@ class Name:
     def fits(self, spelling: str) -> bool:
         return spelling.startswith(self.text) if self.is_prefix else is_in(spelling, self.text)
 
-    @property
-    def relation(self) -> str:
-        return "starts with" if self.is_prefix else "fits the pattern" if is_pattern(self.text) else "is"
-
     def __str__(self) -> str:
         return (f"{self.text}*" if self.text else "everything") if self.is_prefix else self.text
 
@@ -182,11 +178,11 @@ class Choice:
         return [*groups, inventory.frozen("the rest", Until(), rest)] if rest else groups
 
     def _check(self, means: Mapping[Name, set[int]], chosen: set[int], inventory: Inventory) -> None:
-        problems = [
-            (f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}", name.text)
-            for name, found in means.items()
-            if not found
-        ]
+        problems = []
+        for name in [name for name, items in means.items() if not items]:
+            verb = "starts with" if name.is_prefix else "fits the pattern" if is_pattern(name.text) else "is"
+            message = f"no parameter's or module's name {verb} `{name.text}`. {inventory.nearest(name)}"
+            problems.append((message, name.text))
         if not chosen and not problems:
             problems = [("nothing is left to freeze: all that is named is excepted", "")]
         problems += [

@@ -53,6 +53,8 @@ class KeepsOwnFiles(Callback):
 
 @dataclass(frozen=True)
 class _Owner:
+    """A callback, and the state of it that a checkpoint has."""
+
     callback: Callback
     state: Mapping[Any, Any]
     source: str | Path | None

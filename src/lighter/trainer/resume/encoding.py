@@ -63,7 +63,9 @@ def encode(value: Any) -> Any:
         return _opaque(value)
 
 
-class _Encoder:  # of one value, up to a size
+class _Encoder:
+    """Encodes one value, up to a size."""
+
     def __init__(self) -> None:
         self._bytes, self._items = MAX_BYTES, MAX_ITEMS
 

@@ -40,7 +40,9 @@ class AttributeState(TypedDict, total=False):
     at_setup: Changed  # those of a search for a learning rate or a batch size, before the data was loaded
 
 
-class _Seen(NamedTuple):  # fingerprints of an attribute's values
+class _Seen(NamedTuple):
+    """Fingerprints of an attribute's values."""
+
     first: str = ""  # empty if there was none when the fit began
     base: str = ""  # from which changes count
 

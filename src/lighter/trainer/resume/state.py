@@ -115,11 +115,6 @@ def restore_metrics(trainer: pl.Trainer, saved: ResumeState) -> None:
     load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
 
 
-def row_to_log(trainer: pl.Trainer, saved: ResumeState) -> Mapping[str, Tensor]:
-    """Return the values of the last step that the loggers do not have yet."""
-    return saved.processes[trainer.global_rank]["row"]
-
-
 def _is_still_to_stop(trainer: Any, saved: ResumeState) -> bool:
     # not if the callback that told it is gone, nor for a `Timer`: a resumed fit has its own time
     callbacks = {callback.state_key: callback for callback in trainer.callbacks if not isinstance(callback, Timer)}

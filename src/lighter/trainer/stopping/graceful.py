@@ -263,7 +263,9 @@ class Stopping:
         raise Stopped(signum) from cause
 
 
-class _Children:  # the processes of other ranks that this one has started
+class _Children:
+    """The processes of other ranks that this one has started."""
+
     def __init__(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer
         self._told: list[Any] = []
