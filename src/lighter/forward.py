@@ -61,6 +61,7 @@ class ForwardModule(BaseModule):
 
     Safe to override, beside `forward` and Lightning's hooks: `forward_step`, `loss_step`, `metric_step`,
     `update_evaluator`, `compute_evaluator`, `on_forward_epoch_end`, `on_metric_epoch_end`.
+    Arguments that are not listed are `LighterModule`'s.
 
     Args:
         model: the network, called as `model(batch)` where `forward` is not overridden.
@@ -70,8 +71,6 @@ class ForwardModule(BaseModule):
             and one without a `_target_` changes some keys of that. A list has one for each dataloader of the split.
         evaluator_as_submodule: whether evaluators are submodules, which move to the device with the module.
         loss_weights: `{name: weight}` of entries of `loss_dict`.
-
-    The other arguments are those of `LighterModule`.
 
     Raises:
         ModuleTypeError: an evaluator that is none, a model that is none.

@@ -66,7 +66,7 @@ class System(BaseModule):
     """An experiment made of parts: network, data, loss, metrics, optimizer, and adapters that connect them.
 
     Subclass it to change one thing: `forward`, `prepare_batch`, `compute_loss`, `compute_metrics`, `prepare_output`,
-    or any hook of Lightning's; each calls `super()` for the rest.
+    or any hook of Lightning's; each calls `super()` for the rest. Arguments that are not listed are `LighterModule`'s.
 
     Args:
         model: if its `forward` has a parameter `epoch` or `step`, it is given the current one.
@@ -76,8 +76,6 @@ class System(BaseModule):
         metrics: by mode, `train`, `val`, `test`: a metric, a collection, or a list or dict of metrics.
         adapters: by mode, each a dict of `batch`, `criterion`, `metrics`, `logging`.
         inferer: called as `inferer(input, model)` instead of the model in val, test and predict.
-
-    The other arguments are those of `LighterModule`.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -177,9 +175,8 @@ class System(BaseModule):
         try:
             pred = self.forward(input)
         except Exception as error:
-            add_note(
-                error, f"the model was called with {described_inputs(input)}; {self._adapter(mode, 'batch')} chose that"
-            )
+            chooser = self._adapter(mode, "batch")
+            add_note(error, f"the model was called with {described_inputs(input)}; {chooser} chose that")
             # a model that gets a whole batch as one input raises one of these
             if isinstance(error, (TypeError, AttributeError)) and type(input) in (dict, list, tuple) and input:
                 if not self._takes_one:
@@ -243,8 +240,7 @@ class System(BaseModule):
     def _log_stats(self, loss: Any, metrics: Any, batch_idx: int | None) -> None:
         """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
-        `loss` is None in test, `metrics` where there are none, `batch_idx` if the step takes none. The metrics are the
-        batch's values by name, computed when they are read.
+        `metrics` are the batch's values by name, computed when they are read. Each argument may be None.
         """
         self._measure.log_step()
 

@@ -220,7 +220,7 @@ class Stopping:
         return self._agreement is not None or self._has_begun
 
     def save(self) -> None:
-        # in all processes, once the loops have stopped
+        """Save the fit once the loops have stopped, in all processes."""
         # before saving: another process may be done with it first, and Lightning would kill this one for its exit code
         self._children.let_end()
         self.is_saving = True
