@@ -317,7 +317,10 @@ class BaseModule(LightningModule):
             return
         self._schedules.load(None)
         if self._initial_weights is not None:
-            for report in self._initial_weights.load(self._own_weights(), PREFIXES):
+            # of the network alone: extra state is no tensor, and metrics begin as they are
+            weights = {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)}
+            own = {key: value for key, value in weights.items() if not key.startswith(self.aside)}
+            for report in self._initial_weights.load(own, PREFIXES):
                 log.info("%s", report)
             self._initial_weights = None  # another fit continues from the weights that this one trains
         if self._finetune is not None:
@@ -325,13 +328,6 @@ class BaseModule(LightningModule):
             frozen = self._finetune.apply(named, PREFIXES)
             trains = sum(parameter.requires_grad for _, parameter in named)
             log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
-
-    def _own_weights(self) -> dict[str, Tensor]:
-        return {
-            key: value
-            for key, value in self.state_dict().items()
-            if isinstance(value, Tensor) and not key.startswith(self.aside)
-        }
 
     @property
     def aside(self) -> tuple[str, ...]:

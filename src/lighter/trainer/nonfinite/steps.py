@@ -115,7 +115,11 @@ class StepCheck:
             NonFiniteError: something is NaN or Inf, and the fit is to stop.
         """
         if not self._reads_each:
-            self._mark_row(optimizer)
+            if not self._scales:  # a scaler judges the gradients itself
+                batch_has_loss = self.trainer.lightning_module.automatic_optimization
+                if not batch_has_loss:
+                    self._make_room()
+                mark(gradients_of(optimizer), self._flags[self._row - batch_has_loss], self._one)
             return
         bad = self._has_nonfinite_gradient(optimizer)
         if not self._alone and not self._is_whole:
@@ -123,14 +127,6 @@ class StepCheck:
         if bad or (self._loss is not None and (self._alone or self._skips)):
             self._act(optimizer, batch, bad=bad)
         self._gradient = None
-
-    def _mark_row(self, optimizer: Optimizer) -> None:
-        if self._scales:  # which judges the gradients itself
-            return
-        batch_has_loss = self.trainer.lightning_module.automatic_optimization
-        if not batch_has_loss:
-            self._make_room()
-        mark(gradients_of(optimizer), self._flags[self._row - batch_has_loss], self._one)
 
     def _has_nonfinite_gradient(self, optimizer: Optimizer) -> bool:
         if self._scales:
@@ -184,6 +180,7 @@ def _total(loss: Tensor) -> Tensor:
 
 
 def _is_finite(loss: Tensor) -> bool:
+    # most losses are one number, which needs none of the views above
     return math.isfinite(loss.item() if loss.numel() == 1 else _total(loss).item())
 
 
