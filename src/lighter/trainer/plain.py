@@ -35,7 +35,7 @@ COSTS = (
 class Trainer(pytorch_lightning.Trainer):
     """Lightning's trainer with the logger, checkpoint folder and progress bar of `lighter.Trainer`.
 
-    Its own arguments are accepted and checked, without effect.
+    The arguments that are not Lightning's are checked, and have no effect.
     """
 
     __module__ = "lighter.trainer"  # its public name, in records of runs and in pickles
@@ -70,7 +70,7 @@ Trainer.__init__.__signature__ = signature_with_lightnings(Trainer.__init__)  # 
 
 @functools.cache
 def warn_once() -> None:
-    # in the first process
+    # one message is enough for all processes
     if is_rank_zero():
         idle = ", ".join(OWN_ARGUMENTS)
         log.warning(
