@@ -52,7 +52,7 @@ log = logging.getLogger("lighter")
 
 PREFIXES = ("network.", "model.")  # what the names of parameters may leave out in a config
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
-FIT_ONLY = {key: {"fit"} for key in ("finetune_cfg", "ckpt_path", "ckpt_match")}
+FIT_ONLY = {key: {"fit"} for key in ("optimizer", "scheduler", "finetune_cfg", "ckpt_path", "ckpt_match")}
 FOLLOWED_BY = {  # Lightning's hooks, each with the method of ours that runs after the user's override of it
     "configure_callbacks": "_prepare_for_averages",
     "setup": "_prepare_after_setup",
@@ -79,13 +79,9 @@ class BaseModule(LightningModule):
     """The common base of `System`, `ForwardModule` and `LighterModule`, which documents the arguments."""
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
-        "criterion": {"train", "val"},
-        "train_metrics": {"train"},
-        "val_metrics": {"val"},
-        "test_metrics": {"test"},
         **FIT_ONLY,
+        "criterion": {"train", "val"},
+        **{f"{mode}_metrics": {mode} for mode in ("train", "val", "test")},
     }
     """The stages that need each constructor argument; others build the module without it."""
 
@@ -148,7 +144,8 @@ class BaseModule(LightningModule):
         prepared: set[int] = set()
         for mode, metric in {"train": train_metrics, "val": val_metrics, "test": test_metrics}.items():
             metrics = prepare_metrics(metric, f"{mode}_metrics")
-            if metrics is not None:  # one object for two modes would mix their states
+            # one object for two modes would mix their states
+            if metrics is not None:
                 objects = set(map(id, states_in(metrics)))
                 metrics = metrics.clone() if objects & prepared else metrics
                 prepared |= objects
@@ -169,7 +166,7 @@ class BaseModule(LightningModule):
             cls.predict_step = PredictStep(step)  # type: ignore[assignment, method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out of a copy the measuring, the optimizers and the hooks of the original's run."""
+        # a copy is of no run: it has no trainer, and its optimizers would hold the original's parameters
         empty: dict[str, Any] = {"_measure": None, "_schedules": ManualSchedules(), "_hooks_running": set()}
         return {**super().__getstate__(), **empty}
 
@@ -192,7 +189,8 @@ class BaseModule(LightningModule):
         if measure is not None and name in measure.step_metrics:
             return measure.step_metrics[name]
         modules = self.__dict__.get("_modules")
-        if modules is not None and name in modules:  # most of what steps ask for; nn.Module looks for parameters first
+        # before nn.Module's own search, which begins with parameters: steps ask mostly for submodules
+        if modules is not None and name in modules:
             return modules[name]
         late = self.__dict__.get("_late")
         if late and name in late:
@@ -204,7 +202,6 @@ class BaseModule(LightningModule):
         return super().__getattr__(name)
 
     def _build_optimizer(self, name: str) -> Any:
-        """Return the optimizer or scheduler; a user's `configure_optimizers` gets it built on demand."""
         optimizers = self._module_optimizers
         # a user's `configure_optimizers` may read `self.optimizer` before `super()` has built it
         if name not in optimizers.built and optimizers.is_configuring:
@@ -248,7 +245,6 @@ class BaseModule(LightningModule):
         return self._measure.state_dict()
 
     def load_measuring_state(self, state: Mapping[str, Any]) -> None:
-        """Continue measuring an epoch."""
         self._measure.load_state_dict(state)
 
     def epoch_values(self) -> Mapping[str, Metric]:
@@ -292,10 +288,8 @@ class BaseModule(LightningModule):
     configure_model = _CONFIGURE_MODEL
 
     def _prepare_for_averages(self) -> None:
-        """Give the network its weights before callbacks that average them copy it in their `setup`.
-
-        They would call `configure_model`, and warn that it may shard the network.
-        """
+        # callbacks that average the weights copy the network in their `setup`. Without weights by then, they would
+        # call `configure_model` themselves, and warn that it may shard the network
         trainer = trainer_of(self)
         if trainer is None or isinstance(trainer.strategy, SHARDING):
             return
@@ -305,12 +299,12 @@ class BaseModule(LightningModule):
             materialize(self, trainer.strategy.root_device)
 
     def _prepare_after_setup(self, stage: str) -> None:
-        """Prepare the network where no `configure_model` does, which comes next and may make more of it."""
+        # a user's `configure_model` is called next and may make more of the network, so `_prepare` follows that
+        # instead
         if not is_overridden("configure_model", self):
             self._prepare()
 
     def _prepare(self) -> None:
-        """Prepare the network before the strategy takes it: weights, if it has none yet, and for `fit` the rest."""
         trainer = trainer_of(self)
         if trainer is None:
             return
@@ -323,7 +317,10 @@ class BaseModule(LightningModule):
             return
         self._schedules.load(None)
         if self._initial_weights is not None:
-            for report in self._initial_weights.load(self._own_weights(), PREFIXES):
+            # of the network alone: extra state is no tensor, and metrics begin as they are
+            weights = {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)}
+            own = {key: value for key, value in weights.items() if not key.startswith(self.aside)}
+            for report in self._initial_weights.load(own, PREFIXES):
                 log.info("%s", report)
             self._initial_weights = None  # another fit continues from the weights that this one trains
         if self._finetune is not None:
@@ -331,14 +328,6 @@ class BaseModule(LightningModule):
             frozen = self._finetune.apply(named, PREFIXES)
             trains = sum(parameter.requires_grad for _, parameter in named)
             log.info("finetune_cfg: %d parameters frozen, %d train", len(frozen), trains)
-
-    def _own_weights(self) -> dict[str, Tensor]:
-        """Return the weights of the network: not those of the criterion and the metrics, and no extra state."""
-        return {
-            key: value
-            for key, value in self.state_dict().items()
-            if isinstance(value, Tensor) and not key.startswith(self.aside)
-        }
 
     @property
     def aside(self) -> tuple[str, ...]:
@@ -364,7 +353,8 @@ class BaseModule(LightningModule):
     def _configure(self) -> Any:
         self._schedules.release()
         trainer = trainer_of(self)
-        if trainer is not None:  # a process that was started by `spawn` got the definitions without the trainer
+        # only now: a process that was started by `spawn` got the definitions without the trainer
+        if trainer is not None:
             self._module_optimizers.provide("trainer", trainer)
             self._module_optimizers.check_steps(trainer)
         configured, schedules = self._module_optimizers.configured(self.__dict__, self._named(), PREFIXES)
@@ -377,13 +367,13 @@ class BaseModule(LightningModule):
         return is_defined or self.__dict__.get("optimizer") is not None
 
     def _named(self) -> NamedParameters:
-        """Return the parameters that optimizers may have, with their names."""
+        # nothing in a metric is trained
         aside = tuple(f"{name}." for name in self.measuring)
         named = [(as_written(name), p) for name, p in self.named_parameters() if not name.startswith(aside)]
         return NamedParameters(named, self)
 
     def _start_optimizers(self) -> None:
-        """Restore manual schedules, now that the optimizers are restored, and log a table of what trains."""
+        # not earlier: manual schedules change learning rates, which the optimizers' own states would replace
         trainer = self.trainer
         self._measure.begin_fit()
         for message in self._schedules.restore(trainer.optimizers):
@@ -400,7 +390,8 @@ class BaseModule(LightningModule):
             log.info("%s", table)
 
     def _load_schedules(self, checkpoint: Mapping[str, Any]) -> None:
-        trainer = trainer_of(self)  # none where Lightning only loads weights
+        # Lightning also calls the hook to load weights, without a trainer, and to evaluate, without optimizers
+        trainer = trainer_of(self)
         if trainer is not None and trainer.state.fn == "fit":
             self._schedules.load(checkpoint)
 
@@ -432,13 +423,8 @@ class BaseModule(LightningModule):
     ) -> Any:
         """Load a module with its weights, built from the config in the checkpoint; as Lightning does without one.
 
-        Args:
-            checkpoint_path: the file.
-            map_location: a device for the module; the CPU by default.
-            hparams_file: for checkpoints without a config.
-            strict: whether the names of the weights must be the module's.
-            weights_only: false if the checkpoint may hold objects, which can run code while they are loaded.
-            kwargs: arguments of the module, which replace the config's.
+        The device is the CPU without `map_location`. Keyword arguments of the module replace the config's.
+        `weights_only=False` also loads objects, which can run code while they are loaded.
 
         Raises:
             CheckpointError: the checkpoint cannot be used, or its config builds a module of another class.
@@ -474,8 +460,9 @@ class BaseModule(LightningModule):
         return super().load_state_dict(state, strict=strict, assign=assign)
 
     def _may_lack(self, key: str) -> bool:
-        """Return whether a missing key is of metrics, or of an argument that this stage leaves out."""
+        # a fit's checkpoint has weights of its metrics and its criterion, which other stages may be built without
         first, *inner = key.split(".")
+        # not by `getattr`, which would build what is built on use
         is_held = any(
             held.get(first) is not None for held in (vars(self), self._modules, self._buffers, self._parameters)
         )

@@ -39,12 +39,11 @@ _EXAMPLE = """Write it, or give the network as `model`:
 
 
 def _validation_step(self: ForwardModule, batch: object, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-    """Run a step of validation."""
     return self.forward_step(batch, "val", batch_idx, dataloader_idx)
 
 
 def _validates(module: ForwardModule) -> bool:
-    """Return whether there is a validation step: one without data would only cause a warning."""
+    # Lightning warns of a validation step without data
     trainer = trainer_of(module)
     return trainer is None or not fits_without_validation(trainer)
 
@@ -62,22 +61,16 @@ class ForwardModule(BaseModule):
 
     Safe to override, beside `forward` and Lightning's hooks: `forward_step`, `loss_step`, `metric_step`,
     `update_evaluator`, `compute_evaluator`, `on_forward_epoch_end`, `on_metric_epoch_end`.
+    Arguments that are not listed are `LighterModule`'s.
 
     Args:
         model: the network, called as `model(batch)` where `forward` is not overridden.
-        criterion: the loss function, if your `forward` uses `self.criterion`.
-        optimizer: as for every module; see `LighterModule`.
-        scheduler: likewise.
         evaluator_cfg: what turns `metric_dict` into metrics: an evaluator (anything with torchmetrics' `update`,
             `compute` and `reset`, or MONAI's `__call__`, `aggregate` and `reset`), or a dict of them by name, for all
             splits; or by split (`train`, `val`, `test`), where a split without its own has that of the one before it,
             and one without a `_target_` changes some keys of that. A list has one for each dataloader of the split.
         evaluator_as_submodule: whether evaluators are submodules, which move to the device with the module.
-        finetune_cfg: which parameters train; see `LighterModule`.
         loss_weights: `{name: weight}` of entries of `loss_dict`.
-        ckpt_path: initial weights; see `LighterModule`.
-        ckpt_match: the share of the weights that each checkpoint must have.
-        predict_tasks: names of prediction tasks; see docs/04-modules.md.
 
     Raises:
         ModuleTypeError: an evaluator that is none, a model that is none.
@@ -85,10 +78,8 @@ class ForwardModule(BaseModule):
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
-        "criterion": set(SPLITS),
         **FIT_ONLY,
+        "criterion": set(SPLITS),
         **{f"evaluator_cfg::{split}": {split} for split in SPLITS},
     }
     built_on_use: ClassVar = ("criterion",)
@@ -149,13 +140,11 @@ class ForwardModule(BaseModule):
             raise
 
     def training_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """Run a step of training."""
         return self.forward_step(batch, "train", batch_idx, dataloader_idx)
 
     validation_step = ExistsIf(measured(_validation_step, "val", "validation_step"), _validates)
 
     def test_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
-        """Run a step of test."""
         return self.forward_step(batch, "test", batch_idx, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
@@ -194,21 +183,15 @@ class ForwardModule(BaseModule):
     def loss_step(self, loss_dict: Mapping[str, Any], mode: str) -> dict[str, Tensor]:
         """Return the losses to log, each times its weight, and `total`, which is back-propagated.
 
-        The total is the entry `loss` if there is one, otherwise the sum of the entries with `loss` in their names.
-
-        Args:
-            loss_dict: scalars by name.
-            mode: `train`, `val` or `test`.
+        `loss_dict` has scalars by name. The total is the entry `loss` if there is one, otherwise the sum of the entries
+        with `loss` in their names.
         """
         return with_total(loss_dict, self.loss_weights, strict=mode == "train")
 
     def metric_step(self, metric_dict: Mapping[str, Any], mode: str, dataloader_idx: int = 0) -> None:
         """Update the evaluators of the split and dataloader.
 
-        Args:
-            metric_dict: keyword arguments; tensors go without their gradients.
-            mode: `train`, `val` or `test`.
-            dataloader_idx: the number of the batch's dataloader.
+        `metric_dict` has their keyword arguments; tensors go without their gradients.
         """
         inputs = tree_map_only(Tensor, Tensor.detach, dict(metric_dict))
         group = self.evaluators.of(mode, dataloader_idx)
@@ -232,7 +215,6 @@ class ForwardModule(BaseModule):
         return evaluator.compute() if hasattr(evaluator, "compute") else evaluator.aggregate()
 
     def on_forward_epoch_end(self, mode: str) -> None:
-        """Finish an epoch of train, val or test."""
         self.on_metric_epoch_end(mode)
 
     def on_metric_epoch_end(self, mode: str) -> None:
@@ -252,10 +234,10 @@ class ForwardModule(BaseModule):
         keep_arrays(self.trainer, mode, arrays)
 
     def _computed(self, evaluator: object) -> Any:
-        """Compute an evaluator; None if it has no value for the few samples of the sanity check."""
         try:
             return self.compute_evaluator(evaluator)
-        except Exception as error:  # of any evaluator
+        except Exception as error:
+            # the few samples of the sanity check may have no value: one class alone has no AUROC
             if not self.trainer.sanity_checking:
                 raise
             warn_of_no_value(evaluator, error)
@@ -266,16 +248,14 @@ class ForwardModule(BaseModule):
         return self(batch, **{name: numbers[name] for name in self._forward_takes})
 
     def measuring_state(self) -> dict[str, Any]:
-        """Return what the epoch has measured so far, that of the evaluators included."""
         return {"meters": super().measuring_state(), "evaluators": self.evaluators.measuring_state("train")}
 
     def load_measuring_state(self, state: Mapping[str, Any]) -> None:
-        """Continue measuring an epoch."""
         super().load_measuring_state(state["meters"])
         self.evaluators.load_measuring_state("train", state["evaluators"])
 
     def _start_optimizers(self) -> None:
-        """Make the evaluators of all validation dataloaders too, which a resumed fit restores."""
+        # also those of validation, whose states a fit that resumes within an epoch restores
         super()._start_optimizers()
         loaders = loader_count(self.trainer, "val")
         if loaders:
@@ -286,5 +266,6 @@ class ForwardModule(BaseModule):
 
     def _end_epoch(self) -> None:
         super()._end_epoch()
-        if not self.trainer.barebones:  # there, nothing may be logged
+        # Lightning warns of every value that is logged in a barebones run
+        if not self.trainer.barebones:
             self.on_forward_epoch_end(self.mode)

@@ -24,13 +24,10 @@ class LighterModule(BaseModule):
     the learning rate and its like once an epoch. See docs/02-configuration.md for the names and how they count.
 
     Args:
-        network: the network; `self(...)` calls it.
-        criterion: the loss function.
-        optimizer: the optimizer; in a config, its definition. Without `params` it takes all trainable parameters.
+        optimizer: in a config, its definition. Without `params` it takes all trainable parameters.
         scheduler: the learning rate scheduler, or Lightning's dict around it (`scheduler`, `monitor`, `interval`, ...).
-        train_metrics: a metric of torchmetrics or another library, a `MetricCollection`, or a list or dict of these.
-        val_metrics: the same for validation.
-        test_metrics: the same for test.
+        train_metrics: a metric of torchmetrics or another library, a `MetricCollection`, or a list or dict of these;
+            `val_metrics` and `test_metrics` likewise.
         finetune_cfg: which parameters train: a name or names (of modules of the network), or
             `{finetune: false, params: [...]}` for those that do not.
         loss_weights: `{name: weight}` for a step that returns several losses; the total is their weighted sum.
@@ -100,18 +97,14 @@ class LighterModule(BaseModule):
     def _log_outputs(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
         """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
-        Args:
-            outputs: what the step returned, as a dict with `loss`.
-            batch_idx: the batch's number; None if the step takes none.
+        `outputs` is what the step returned, as a dict with `loss`; `batch_idx` is None if the step takes none.
         """
         self._measure.log_step()
 
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
-        """Call `_log_outputs`."""
         self._log_outputs(outputs, batch_idx)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the network."""
         return self.network(*args, **kwargs)
 
     training_step = missing_hook("training_step")

@@ -56,9 +56,8 @@ def _loader_of(mode: str) -> ExistsIf:
     return ExistsIf(loader, lambda system: mode in system.dataloaders, f"Add `system::dataloaders::{mode}`.")
 
 
+# weight averaging copies the module, and must not copy the data
 class _Shared(dict[str, Any]):
-    """A dict that is not copied with its owner: weight averaging copies the module, and must not copy the data."""
-
     def __deepcopy__(self, memo: Any) -> _Shared:
         return self
 
@@ -67,23 +66,16 @@ class System(BaseModule):
     """An experiment made of parts: network, data, loss, metrics, optimizer, and adapters that connect them.
 
     Subclass it to change one thing: `forward`, `prepare_batch`, `compute_loss`, `compute_metrics`, `prepare_output`,
-    or any hook of Lightning's; each calls `super()` for the rest.
+    or any hook of Lightning's; each calls `super()` for the rest. Arguments that are not listed are `LighterModule`'s.
 
     Args:
-        model: the network. If its `forward` has a parameter `epoch` or `step`, it is given the current one.
+        model: if its `forward` has a parameter `epoch` or `step`, it is given the current one.
         dataloaders: by mode, `train`, `val`, `test`, `predict`: a dataloader, or a list or dict of them. A mode
             without one does not exist for Lightning.
-        optimizer: as for every module; see `docs/02-configuration.md`.
-        scheduler: likewise.
         criterion: the loss function; it may return a dict of losses with `total`.
         metrics: by mode, `train`, `val`, `test`: a metric, a collection, or a list or dict of metrics.
         adapters: by mode, each a dict of `batch`, `criterion`, `metrics`, `logging`.
         inferer: called as `inferer(input, model)` instead of the model in val, test and predict.
-        finetune_cfg: which parameters train; see `LighterModule`.
-        loss_weights: the weights of named losses; see `LighterModule`.
-        ckpt_path: initial weights; see `LighterModule`.
-        ckpt_match: the share of the weights that the checkpoint must have.
-        predict_tasks: names of prediction tasks, methods of a subclass; see `LighterModule`.
 
     Raises:
         ModuleTypeError: a part of the wrong type.
@@ -104,11 +96,9 @@ class System(BaseModule):
     }
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {
-        "optimizer": {"fit"},
-        "scheduler": {"fit"},
+        **FIT_ONLY,
         "criterion": {"train", "val"},
         "inferer": {"val", "test", "predict"},
-        **FIT_ONLY,
         **{f"dataloaders::{mode}": {mode} for mode in MODES},
         **{f"metrics::{mode}": {mode} for mode in MODES},
         **{f"adapters::{mode}": {mode} for mode in MODES},
@@ -130,12 +120,9 @@ class System(BaseModule):
         ckpt_match: float = 0.0,
         predict_tasks: Sequence[str] | str | None = None,
     ) -> None:
-        for name, given, keys in (
-            ("dataloaders", dataloaders, MODES),
-            ("metrics", metrics, MODES[:3]),
-            ("adapters", adapters, MODES),
-        ):
-            _check_keys(name, given, keys)
+        _check_keys("dataloaders", dataloaders, MODES)
+        _check_keys("metrics", metrics, MODES[:3])
+        _check_keys("adapters", adapters, MODES)
         metrics = metrics or {}
         super().__init__(
             criterion=criterion,
@@ -157,7 +144,8 @@ class System(BaseModule):
         self._given_adapters = frozenset(
             (mode, key) for mode, given in (adapters or {}).items() for key in given or () if given[key] is not None
         )
-        accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # also if compiled
+        # the signature of a compiled module itself is `*args, **kwargs`
+        accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters
         self._injected = tuple(name for name in ("epoch", "step") if name in accepted)
         inputs = [item for name, item in accepted.items() if name not in self._injected and item.kind in _BY_POSITION]
         takes_any = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in accepted.values())
@@ -187,9 +175,9 @@ class System(BaseModule):
         try:
             pred = self.forward(input)
         except Exception as error:
-            add_note(
-                error, f"the model was called with {described_inputs(input)}; {self._adapter(mode, 'batch')} chose that"
-            )
+            chooser = self._adapter(mode, "batch")
+            add_note(error, f"the model was called with {described_inputs(input)}; {chooser} chose that")
+            # a model that gets a whole batch as one input raises one of these
             if isinstance(error, (TypeError, AttributeError)) and type(input) in (dict, list, tuple) and input:
                 if not self._takes_one:
                     add_note(error, SEVERAL_INPUTS_ADVICE)
@@ -252,15 +240,11 @@ class System(BaseModule):
     def _log_stats(self, loss: Any, metrics: Any, batch_idx: int | None) -> None:
         """Log a step of train, val or test; override it to log more, or something else without `super()`.
 
-        Args:
-            loss: a tensor, or a dict of them with `total`; None in test.
-            metrics: the batch's values by name, computed when they are read; None if there are no metrics.
-            batch_idx: the batch's number; None if the step takes none.
+        `metrics` are the batch's values by name, computed when they are read. Each argument may be None.
         """
         self._measure.log_step()
 
     def call_logging_hook(self, outputs: dict[str, Any], batch_idx: int | None) -> None:
-        """Call `_log_stats`."""
         self._log_stats(outputs.get("loss"), outputs.get("metrics"), batch_idx)
 
     def missing(self, stage: str) -> list[tuple[str, str]]:
@@ -271,7 +255,6 @@ class System(BaseModule):
         return missing
 
     def _adapt(self, mode: str, key: str, *values: Any) -> Any:
-        """Call an adapter; an error in it says which adapter it was."""
         try:
             return self.adapters[mode][key](*values)
         except Exception as error:
@@ -279,7 +262,7 @@ class System(BaseModule):
             raise
 
     def _adapter(self, mode: str, key: str) -> str:
-        """Name an adapter in messages: the config may not have it."""
+        # the config may not have it: then it is one of the defaults
         return f"{'' if (mode, key) in self._given_adapters else 'the default of '}`system::adapters::{mode}::{key}`"
 
 
@@ -298,7 +281,6 @@ def _check_keys(name: str, given: object, allowed: Collection[str]) -> None:
 
 
 def _adapters_of(mode: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the adapters of a mode: those given, and the defaults for the others."""
     _check_keys(f"adapters::{mode}", given, ADAPTERS)
     chosen = {
         "batch": BatchAdapter(None) if mode == "predict" else BatchAdapter(0, 1),

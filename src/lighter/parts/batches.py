@@ -13,14 +13,13 @@ HAS_NO_DEVICE = frozenset({str, int, float, bool, type(None)})
 
 
 def is_on(item: Any, device: torch.device) -> bool:
-    """Return whether an item of a batch need not be moved; Lightning would visit each text in a list of them."""
+    # Lightning would visit each text in a list of them
     if type(item) is Tensor:
         return item.device == device
     return type(item) in (list, tuple) and {*map(type, item)} <= HAS_NO_DEVICE
 
 
 def tensors_in(batch: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in lists, tuples, dicts and dataclasses, with the keys and indices that lead there."""
     if isinstance(batch, Tensor):
         yield name, batch
     elif isinstance(batch, Mapping):
@@ -36,7 +35,8 @@ def tensors_in(batch: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 def samples_in(batch: Any) -> int | None:
     """Count the samples of a batch as Lightning does: the first dimension of its first tensor; None without one."""
-    first = batch  # most batches are told by their first item, without a generator, as this runs at every step
+    # most batches are told by their first item, without a generator, as this runs at every step
+    first = batch
     if type(batch) in (list, tuple, dict) and batch:
         first = batch[0] if type(batch) is not dict else next(iter(batch.values()))
     tensor = first if type(first) is Tensor else next((tensor for _, tensor in tensors_in(batch)), None)

@@ -31,6 +31,7 @@ def collate_with_none(samples: list[Any]) -> Any:
     return collate(samples, collate_fn_map=_WITH_NONE)
 
 
+# the type of the first sample's field chooses the function, so each may meet a None further on
 def _or_list(collate_values: Callable[..., Any]) -> Callable[..., Any]:
     def collated(values: Any, *, collate_fn_map: Any = None) -> Any:
         if any(value is None for value in values):

@@ -50,9 +50,7 @@ _OF_LIGHTNING |= vars(pl.LightningModule()).keys() - {"training"}
 def holders(root: object, besides: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
     """Yield the objects with attributes that can be reached from one, each once, by path: `.network.2`, `.meters[0]`.
 
-    Args:
-        root: where to begin.
-        besides: the ids of objects that are looked at elsewhere.
+    Those whose ids are in `besides` are looked at elsewhere.
     """
     seen = set(besides)
     todo: list[tuple[str, Any]] = [("", root)]
@@ -67,7 +65,7 @@ def holders(root: object, besides: Collection[int] = ()) -> Iterator[tuple[str, 
             members += [(f"{path}.{name}", child) for name, child in nn.Module.named_children(holder)]
         for name, value in own_attributes(holder):
             members += _objects_in(value, f"{path}.{name}", in_data=isinstance(root, Dataset), of=holder)
-        todo += reversed(members)
+        todo += reversed(members)  # `pop` takes the last: the order is that of the attributes
 
 
 def held_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -82,16 +80,16 @@ def is_holder(value: object) -> bool:
     if isinstance(value, _LEAVES + _BY_THEMSELVES) or sets_own_state(value):
         return False
     is_definition = type(value).__module__.startswith(_DEFINITIONS)
+    # slots, and the content of a container, count as attributes
     return not is_definition and (hasattr(value, "__dict__") or bool(_slots(type(value))) or _is_own_container(value))
 
 
 def _is_own_container(value: object) -> bool:
-    """Return whether a value is a container of a class of its own."""
     return isinstance(value, _CONTAINERS) and type(value) not in _PLAIN
 
 
 def _keeps_state(function: object, holder: object) -> bool:
-    """Return whether a function may remember something: in its closure, its arguments, or the object that it is of."""
+    # in its closure, its arguments, or the object that it is of
     if not isinstance(function, _FUNCTIONS) or (not isinstance(holder, _FUNCTIONS) and is_of_library(type(holder))):
         return False
     if isinstance(function, FunctionType):
@@ -100,12 +98,11 @@ def _keeps_state(function: object, holder: object) -> bool:
 
 
 def is_of_users(holder: object) -> bool:
-    """Return whether an object is of a class of the user's, or a function that such an object has."""
     return isinstance(holder, _FUNCTIONS) or not is_of_library(type(holder))
 
 
 def sets_own_state(value: object) -> bool:
-    """Return whether it is seeded for each sample, as MONAI's transforms are."""
+    # MONAI's transforms have it, and are seeded anew for each sample
     return hasattr(type(value), "set_random_state")
 
 
@@ -119,6 +116,7 @@ def own_attributes(holder: object) -> list[tuple[str, Any]]:
     ignored = _ignored(kind)
     if isinstance(holder, Metric):  # their states are saved by themselves
         ignored |= holder.metric_state.keys()
+    # not `vars`: there may be slots alone
     values: list[tuple[str, Any]] = list(getattr(holder, "__dict__", {}).items())
     values = [(name, value) for name, value in values if name not in ignored and not _is_method_of(holder, name, value)]
     if _is_own_container(holder):
@@ -127,17 +125,13 @@ def own_attributes(holder: object) -> list[tuple[str, Any]]:
 
 
 def _is_method_of(holder: object, name: str, value: object) -> bool:
-    """Return whether an attribute is the method that its class has anyway.
-
-    Lightning leaves `forward` so, which it exchanges for the length of a step where a strategy wraps the module.
-    """
+    # Lightning leaves `forward` as such an attribute: where a strategy wraps the module, it exchanges it for a step
     if not isinstance(value, MethodType) or value.__self__ is not holder:
         return False
     return value.__func__ is inspect.getattr_static(type(holder), name, None)
 
 
 def _remembered(function: Any) -> list[tuple[str, Any]]:
-    """Return the state that a function keeps between calls."""
     if isinstance(function, partial):
         return [(name, getattr(function, name)) for name in ("func", "args", "keywords")]
     if not isinstance(function, FunctionType):
@@ -150,13 +144,13 @@ def _remembered(function: Any) -> list[tuple[str, Any]]:
 
 
 def _kind_of_container(container: object) -> Any:
-    """Return which of Python's own types a container is."""
     return next(kind for kind in _CONTAINERS if isinstance(container, kind))
 
 
 def set_attribute(holder: Any, name: str, value: Any) -> None:
     """Give an attribute another value: past properties, and in frozen dataclasses, closures and containers too."""
-    if name == CONTENT:  # past methods of the user's
+    if name == CONTENT:
+        # by the methods of Python's type: the user's own may count, log or refuse
         kind = _kind_of_container(holder)
         kind.clear(holder)
         (kind.extend if kind in (list, deque) else kind.update)(holder, value)
@@ -173,7 +167,7 @@ def set_attribute(holder: Any, name: str, value: Any) -> None:
 
 
 def is_of_library(kind: type) -> bool:
-    """Return whether a class is an installed package's: of its objects only plain values count."""
+    # of a library's objects only plain values count: the rest is its bookkeeping
     return _is_installed(kind.__module__)
 
 
@@ -187,7 +181,6 @@ def _is_installed(module: str) -> bool:
 
 @cache
 def _ignored(kind: type) -> frozenset[str]:
-    """Return the names that the libraries' base classes of a class use themselves."""
     names = {name for name in dir(kind) if isinstance(inspect.getattr_static(kind, name, None), cached_property)}
     names |= {"__weakref__", "__dict__"}
     if issubclass(kind, (Metric, MetricCollection)):
@@ -223,7 +216,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _objects_in(value: Any, path: str, *, in_data: bool, of: object, depth: int = 3) -> list[tuple[str, Any]]:
-    """Return the objects in an attribute's value: itself, or those in lists and dicts; of a dataset those it wraps."""
     if _is_own_container(value) or _keeps_state(value, of):
         return [(path, value)]
     if isinstance(value, (list, tuple)):
@@ -234,5 +226,7 @@ def _objects_in(value: Any, path: str, *, in_data: bool, of: object, depth: int 
         return [(path, value)] if is_holder(value) or (in_data and isinstance(value, Dataset)) else []
     if len(value) > MAX_MEMBERS or not depth:
         return []
-    return [member for key, item in items
-            for member in _objects_in(item, f"{path}[{key!r}]", in_data=in_data, of=of, depth=depth - 1)]  # fmt: skip
+    members: list[tuple[str, Any]] = []
+    for key, item in items:
+        members += _objects_in(item, f"{path}[{key!r}]", in_data=in_data, of=of, depth=depth - 1)
+    return members

@@ -47,7 +47,7 @@ class ExistsIf:
 
 
 def is_marked(function: object, mark: str) -> bool:
-    """Return whether a function itself is marked, and is no copy of the marked one's attributes."""
+    # `functools.wraps` copies the attribute too, but not the function that it is
     return function is not None and getattr(function, mark, None) is function
 
 
@@ -73,8 +73,7 @@ def followed_by(hook: Callable[..., Any], after: str) -> Callable[..., Any]:
     @functools.wraps(hook)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         running: set[str] = self.__dict__.setdefault("_hooks_running", set())
-        # an inner override, called by `super()`: the outermost one calls the method
-        if after in running:
+        if after in running:  # an inner override, called by `super()`
             return hook(self, *args, **kwargs)
         running.add(after)
         try:

@@ -23,21 +23,19 @@ class NamedInputs(dict[str, Any]):
 
 
 def several_inputs(inputs: object) -> Any:
-    """Mark inputs that are passed separately; a transform may have made one of them, which is passed alone."""
+    # a transform may have made one input of several, which is then passed alone
     if isinstance(inputs, Mapping):
         return NamedInputs((str(key), value) for key, value in inputs.items())
     return PositionalInputs(inputs) if isinstance(inputs, (list, tuple)) else inputs
 
 
 def plain_inputs(inputs: object) -> Any:
-    """Convert several inputs to a tuple or a dict, for callbacks."""
     if isinstance(inputs, NamedInputs):
         return dict(inputs)
     return tuple(inputs) if isinstance(inputs, PositionalInputs) else inputs
 
 
 def described_inputs(inputs: object) -> str:
-    """Describe the inputs of a model in messages."""
     if isinstance(inputs, NamedInputs):
         return f"({', '.join(f'{name}={describe(value)}' for name, value in inputs.items())})"
     return f"({', '.join(map(describe, inputs))})" if isinstance(inputs, PositionalInputs) else describe(inputs)

@@ -12,7 +12,6 @@ Transforms = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
 
 
 def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
-    """Return transforms as a list; raise a ModuleTypeError if one of them cannot be called."""
     listed: list[Any] = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
     for transform in listed:
         if not callable(transform):
@@ -21,11 +20,11 @@ def transforms_of(given: Transforms, name: str) -> list[Callable[[Any], Any]]:
 
 
 def apply_transforms(transforms: Sequence[Callable[[Any], Any]], value: object, name: str) -> Any:
-    """Apply transforms to a value; an error in one of them says which, and what it got."""
     for transform in transforms:
         try:
             value = transform(value)
         except Exception as error:
+            # an object's `repr` tells its settings, and a function's name says more than its address
             shown = getattr(transform, "__name__", None) or repr(transform)
             add_note(error, f"while `{name}` applied {shown} to {describe(value)}")
             raise

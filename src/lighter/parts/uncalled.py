@@ -24,12 +24,13 @@ def refuse_uncalled(kind: type, instead: Mapping[str, str]) -> None:
 
 
 def _names(member: object) -> set[str]:
-    """Return the names that a method's code uses, in nested functions too."""
+    # a measured step wraps the user's; nested functions are among a code's constants
     codes = [getattr(getattr(member, "unmeasured", getattr(member, "__func__", member)), "__code__", None)]
     names: set[str] = set()
     while codes:
         code = codes.pop()
         if isinstance(code, CodeType):
             codes += code.co_consts
+            # texts too: the method may be called by `getattr(self, "name")`
             names |= {*code.co_names, *(constant for constant in code.co_consts if isinstance(constant, str))}
     return names

@@ -12,16 +12,17 @@ from typing import Any, Literal, get_args
 import pytorch_lightning
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from lighter._lightning.versions import IS_TESTED
-from lighter.files.run_folder import METRICS
+from lighter.files.run_folder import METRICS, PROFILE
 from lighter.files.storage import exists, joined
-from lighter.trainer.profilers import reporting_to
 
 if IS_TESTED:
     from lighter.trainer.csv_logger import CSVLogger
 
 OWN_ARGUMENTS = ("exact_resume", "on_non_finite", "on_save_error", "async_save")  # the others are Lightning's
+_PROFILERS: dict[str, type] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OnNonFinite = Literal["stop", "skip", "continue"]
 OnSaveError = Literal["stop", "continue"]
 
@@ -34,14 +35,12 @@ def signature_with_lightnings(init: Callable) -> inspect.Signature:
 
 
 def one_of(choices: Any, value: str, name: str) -> str:
-    """Return a value that is one of a Literal's; raises ValueError for another."""
     if value not in get_args(choices):
         raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
     return value
 
 
 def flag(value: object, name: str) -> bool:
-    """Return a value that is True or False; raises ValueError for another."""
     if value not in (True, False):
         raise ValueError(f"{name} is True or False, not {value!r}")
     return bool(value)
@@ -50,15 +49,17 @@ def flag(value: object, name: str) -> bool:
 def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list, Any], list]) -> dict[str, Any]:
     """Return the arguments of Lightning's trainer with Lighter's defaults for those that are left out.
 
-    Args:
-        with_checkpoints: adds the default checkpoint callbacks to a list of callbacks, given the run's folder.
+    `with_checkpoints` adds the default checkpoint callbacks to a list of callbacks, given the run's folder.
     """
     kwargs, folder = dict(arguments), arguments.get("default_root_dir")
     callbacks = kwargs.get("callbacks") or []
     callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     if kwargs.get("logger") in (None, True):
         kwargs["logger"] = default_logger(folder)
-    kwargs["profiler"] = reporting_to(folder, kwargs.get("profiler"))
+    profiler = kwargs.get("profiler")
+    # one given by name would print its report, or write it elsewhere than in the run's folder
+    if folder is not None and isinstance(profiler, str) and profiler.lower() in _PROFILERS:
+        kwargs["profiler"] = _PROFILERS[profiler.lower()](dirpath=folder, filename=PROFILE)
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if kwargs.get("enable_progress_bar") is None:
         kwargs["enable_progress_bar"] = has_bar or (sys.stderr.isatty() and sys.stdout.isatty())
@@ -74,7 +75,8 @@ def default_logger(folder: str | Path | None) -> CSVLogger:
     if folder is None or exists(joined(folder, METRICS)):
         return CSVLogger(folder or Path.cwd())
     logger = CSVLogger(folder, name="", version="")
-    with warnings.catch_warnings():  # that the folder is not empty: the run's log is in it, but no metrics.csv
+    # Lightning warns that the folder is not empty: the run's log is in it, but no metrics.csv
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Experiment logs directory")
         _ = logger.experiment
     return logger

@@ -26,15 +26,14 @@ class CSVLogger(_CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer of the file, made when it is first asked for."""
         if self.writer is None:
             get_filesystem(self.root_dir).makedirs(self.root_dir, exist_ok=True)
             self.writer = (ExperimentWriter if is_remote(self.log_dir) else _Writer)(log_dir=self.log_dir)
         return self.writer
 
     def finalize(self, status: str) -> None:
-        """Write the rows that are left, for the last time."""
         super().finalize(status)
+        # for the last time, so what it still keeps is lost
         if isinstance(self.writer, _Writer) and self.writer.metrics:
             log.warning("%s lacks its last %d rows", self.writer.metrics_file_path, len(self.writer.metrics))
 
@@ -47,12 +46,12 @@ class _Writer(ExperimentWriter):
         self._is_failing = False
 
     def save(self) -> None:
-        """Write the rows that are left."""
         if not self.metrics:
             return
         try:
             self._write()
         except OSError as error:
+            # once, as the next save tries again
             if not self._is_failing:
                 kept = "Its rows are kept in memory and written when that is possible"
                 log.warning("%s cannot be written: %s. %s", self.metrics_file_path, error.strerror or error, kept)
@@ -67,6 +66,7 @@ class _Writer(ExperimentWriter):
         if path.exists() and not names:
             _append(path, _rows(keys, self.metrics))
         else:
+            # a name that comes up later is a column of all rows
             with open(path, newline="", encoding="utf-8") if path.exists() else io.StringIO() as file:
                 earlier = list(csv.DictReader(file))
             write_whole(path, _rows(keys, [dict(zip(keys, keys, strict=True)), *earlier, *self.metrics]))
@@ -87,5 +87,5 @@ def _append(path: Path, rows: bytes) -> None:
             while written < len(rows):
                 written += file.write(rows[written:])
         except OSError:
-            os.truncate(path, end)
+            os.truncate(path, end)  # the rest of a row would make the next one a part of it
             raise

@@ -52,7 +52,6 @@ class Trainer(StagedTrainer):
             optimizer's step, or `continue`, as Lightning does.
         on_save_error: the reaction to a checkpoint that cannot be written: `stop` the fit, or `continue` without it.
         async_save: checkpoints are copied to CPU memory and written asynchronously.
-        kwargs: Lightning's.
 
     Attributes:
         loop_choice: which loop ran last, the lean one or Lightning's own, and why; None if none did.
@@ -69,7 +68,8 @@ class Trainer(StagedTrainer):
     loop_choice: LoopChoice | None = None
     resume_choice: ResumeChoice | None = None
 
-    @defaults_from_env_vars  # Lightning's would come after our defaults, and give our arguments to its constructor
+    # Lightning's own wrapper would come after our defaults, and give our arguments to its constructor
+    @defaults_from_env_vars
     def __init__(
         self,
         *,
@@ -98,10 +98,8 @@ class Trainer(StagedTrainer):
             self.callbacks = [AveragesFollow(), *self.callbacks, self.saves]
 
     def run_sanity_check(self) -> None:
-        """Validate some batches before a fit, unless it resumes within an epoch, where that would be once more.
-
-        It leaves no trace in metrics: some keep the best value of all, whatever resets them.
-        """
+        """Validate some batches before a fit, unless it resumes within an epoch, where that would be once more."""
+        # some metrics keep the best value of all, whatever resets them
         if self.fit_loop.resume_state is None:
             with unchanged(metrics_in(self.lightning_module) if self.num_sanity_val_steps else ()):
                 super().run_sanity_check()
@@ -134,13 +132,14 @@ class Trainer(StagedTrainer):
     predict = stops_cleanly(pytorch_lightning.Trainer.predict)
 
     def run_stage(self) -> Any:
-        """Run the loops, so that a signal stops them and a dead worker is named."""
+        # a signal stops the loops, and a dead worker is named
         if self.state.fn == "fit":
             self.fit_loop.end_setup()
         try:
             with self.stopping.of_stage():
                 return super().run_stage()
-        except RuntimeError as error:  # raised by torch's signal handler while the context manager took another error
+        except RuntimeError as error:
+            # torch's signal handler has raised it while `of_stage` took another error
             if is_worker_death(error) and (died := dead_worker(self, error)) is not None:
                 raise died from error
             raise

@@ -35,12 +35,7 @@ COSTS = (
 class Trainer(pytorch_lightning.Trainer):
     """Lightning's trainer with the logger, checkpoint folder and progress bar of `lighter.Trainer`.
 
-    Args:
-        exact_resume: accepted and checked, without effect; so are the next three.
-        on_non_finite: see above.
-        on_save_error: see above.
-        async_save: see above.
-        kwargs: Lightning's.
+    The arguments that are not Lightning's are checked, and have no effect.
     """
 
     __module__ = "lighter.trainer"  # its public name, in records of runs and in pickles
@@ -75,7 +70,7 @@ Trainer.__init__.__signature__ = signature_with_lightnings(Trainer.__init__)  # 
 
 @functools.cache
 def warn_once() -> None:
-    """Say what an untested version costs, in the first process."""
+    # one message is enough for all processes
     if is_rank_zero():
         idle = ", ".join(OWN_ARGUMENTS)
         log.warning(

@@ -17,18 +17,18 @@ from lighter._lightning.callbacks import average_before_start
 
 
 class AveragesFollow(Callback):
-    """Copies the current weights into averages that have not begun; comes before the callbacks that keep them."""
+    """Copies the current weights into averages that have not begun: before they are validated, saved, or final.
+
+    It comes before the callbacks that keep them.
+    """
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Prepare the averages that are validated."""
         self._follow(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Prepare the averages that are saved as the weights."""
         self._follow(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
-        """Prepare the averages that become the weights."""
         self._follow(trainer, pl_module)
 
     def _follow(self, trainer: pl.Trainer, module: LightningModule) -> None:

@@ -19,43 +19,35 @@ CHECKPOINT_KEY = "lighter_manual_schedules"
 
 
 class ManualSchedule:
-    """A scheduler that steps after every `frequency`-th step of its optimizer.
-
-    Attributes:
-        key: its name in a checkpoint.
-        done: the steps of the optimizer that it has seen.
-    """
+    """A scheduler that steps after every `frequency`-th step of its optimizer; `key` is its name in a checkpoint."""
 
     def __init__(self, key: str, scheduler: Any, optimizer: Optimizer, frequency: int = 1) -> None:
         self.key, self.scheduler, self.optimizer, self.frequency = key, scheduler, optimizer, frequency
-        self.done = 0
+        self.done = 0  # the steps of the optimizer that it has seen
         # the optimizer calls it whoever steps, Lightning or the user
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def __str__(self) -> str:
-        if isinstance(self.scheduler, Warmup) and self.frequency == 1:
-            return str(self.scheduler)
         name = str(self.scheduler) if isinstance(self.scheduler, Warmup) else self.kind
+        if isinstance(self.scheduler, Warmup) and self.frequency == 1:
+            return name
         often = "step" if self.frequency == 1 else f"{self.frequency} steps"
         return f"{name}, every {often} of the optimizer"
 
     @property
     def kind(self) -> str:
-        """The name of the scheduler's class."""
         return str(self.scheduler.__class__.__name__)
 
     def release(self) -> None:
-        """Detach from the optimizer, which may be used again; a warm-up leaves it the full learning rates."""
+        # the optimizer may be used again, with its full learning rates
         self._hook.remove()
         if isinstance(self.scheduler, Warmup):
             self.scheduler.end()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of it."""
         return {"kind": self.kind, "done": self.done, "scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint."""
         self.done = state["done"]
         self.scheduler.load_state_dict(state["scheduler"])
 
@@ -79,17 +71,14 @@ class ManualSchedules:
         self._saved: Mapping[str, Any] | None = None
 
     def set(self, schedules: Sequence[ManualSchedule]) -> None:
-        """Replace the schedules of an earlier fit."""
         self._schedules = list(schedules)
 
     def release(self) -> None:
-        """Detach from the optimizers of an earlier fit."""
         for schedule in self._schedules:
             schedule.release()
         self._schedules = []
 
     def of(self, optimizer: Optimizer) -> list[ManualSchedule]:
-        """Return the schedules of an optimizer."""
         return [schedule for schedule in self._schedules if schedule.optimizer is optimizer]
 
     def learning_rates(self, optimizer: Optimizer) -> list[float]:
@@ -98,12 +87,11 @@ class ManualSchedules:
         return next((list(w.unwarmed) for w in warmups if not w.is_over), learning_rates(optimizer))
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Put their states into a checkpoint."""
         if self._schedules:
             checkpoint[CHECKPOINT_KEY] = {schedule.key: schedule.state_dict() for schedule in self._schedules}
 
     def load(self, checkpoint: Mapping[str, Any] | None) -> None:
-        """Keep a checkpoint's states until `restore`; Lightning shows it before there are optimizers."""
+        # until `restore`: Lightning shows the checkpoint before there are optimizers
         self._saved = None if checkpoint is None else dict(checkpoint.get(CHECKPOINT_KEY, {}))
 
     def restore(self, optimizers: Sequence[Optimizer]) -> Iterator[str]:
@@ -133,7 +121,7 @@ class ManualSchedules:
 
 
 def _leave_behind(key: str, state: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> Iterator[str]:
-    """Drop a state for which there is no schedule; a warm-up's factor is taken out of the learning rates."""
+    # the learning rates of the checkpoint have the factor of its warm-up
     number = int(key.split("/")[0])
     unwarmed = state["scheduler"].get("unwarmed")
     if unwarmed is not None and number < len(optimizers):
@@ -146,6 +134,7 @@ def _leave_behind(key: str, state: Mapping[str, Any], optimizers: Sequence[Optim
 
 
 def _start_without_state(schedule: ManualSchedule) -> str:
+    # a warm-up may begin at any learning rate; another scheduler would compute from a position that is not this one
     if not isinstance(schedule.scheduler, Warmup):
         raise CheckpointError(
             f"the checkpoint has no state of the manual scheduler {schedule.kind}, which the config has. Resume with"

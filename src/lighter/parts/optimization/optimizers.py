@@ -42,12 +42,14 @@ def build_optimizers(
     """
     several = isinstance(optimizer, (list, tuple))
     given = list(optimizer) if several else [optimizer]
+    # one without a list belongs to the first optimizer
     schedulers = list(scheduler) if isinstance(scheduler, (list, tuple)) else [scheduler]
     if len(schedulers) > len(given):
         raise ModuleValueError(
             f"there are {len(schedulers)} schedulers for {len(given)} optimizers; give one each, or null"
         )
     schedulers += [None] * (len(given) - len(schedulers))
+    # all optimizers first: a parameter may be in one of them only
     optimizers = [_build_optimizer(item, named, prefixes) for item in given]
     placed = [parameter for built in optimizers for group in built.param_groups for parameter in group["params"]]
     check_placed(placed, named, prefixes, functools.partial(_about_parameters, given))
@@ -60,22 +62,16 @@ def build_optimizers(
 
 
 class ModuleOptimizers:
-    """The `optimizer` and `scheduler` of a module: definitions at first, and objects once they are configured.
-
-    Attributes:
-        definitions: by name, those that were not given ready-made.
-        built: the objects, by name.
-        is_configuring: whether `configure_optimizers` runs, the user's own or Lighter's.
-    """
+    """The `optimizer` and `scheduler` of a module: definitions at first, and objects once they are configured."""
 
     def __init__(self) -> None:
-        self.definitions: dict[str, Any] = {}
+        self.definitions: dict[str, Any] = {}  # by name, those that were not given ready-made
         self.built: dict[str, Any] = {}
-        self.is_configuring = False
+        self.is_configuring = False  # while `configure_optimizers` runs, the user's own or Lighter's
         self._configured: tuple[Any, list[ManualSchedule]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out of a copy the objects that were built for the original's parameters."""
+        # the objects were built for the original's parameters, which are not the copy's
         return {"definitions": dict(self.definitions)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -84,7 +80,7 @@ class ModuleOptimizers:
 
     @contextmanager
     def configuring(self) -> Iterator[None]:
-        """Build again what is asked for, within the outermost `configure_optimizers`."""
+        # overrides call each other by `super()`: the outermost one begins anew
         if self.is_configuring:
             yield
             return
@@ -117,10 +113,7 @@ class ModuleOptimizers:
                     yield item
 
     def check_steps(self, trainer: Trainer) -> None:
-        """Raise a ConfigError if an expression asks for the number of optimizer steps, and that is not known.
-
-        For data without a length Lightning's answer is `max_steps`, which may be -1.
-        """
+        # Lightning's answer for data without a length is `max_steps`, which may be -1: a schedule of -1 steps
         for definition in self._of_config():
             for path, text in definition.expressions():
                 if _STEPS in text and trainer.estimated_stepping_batches in (-1, math.inf):
@@ -129,14 +122,13 @@ class ModuleOptimizers:
                     raise definition.problem(message, key=path, hint=hint)
 
     def not_built(self, name: str) -> NotBuiltError:
-        """Return the error for an object that is asked for too early."""
         return NotBuiltError(
             f"`self.{name}` is built when the trainer calls `configure_optimizers`, after the network is set up; until"
             " then there is only its definition. Use it in `configure_optimizers`, or in a hook that comes later."
         )
 
     def build_optimizer(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> None:
-        """Build the optimizers alone, unless they are built: a user's `configure_optimizers` may need no more."""
+        # without the scheduler: a user's `configure_optimizers` may need no more
         if "optimizer" not in self.built:
             given = self.definitions.get("optimizer", ready.get("optimizer"))
             configured, _ = build_optimizers(given, None, named, prefixes)
@@ -144,12 +136,19 @@ class ModuleOptimizers:
             self.built["optimizer"] = [each["optimizer"] for each in configured] if several else configured["optimizer"]
 
     def configured(self, ready: Mapping[str, Any], named: Named, prefixes: Sequence[str]) -> Any:
-        """Build both, unless they are built, and return what `build_optimizers` does; `ready` has those given built."""
+        """Build what is not built yet, and return what `build_optimizers` does; `ready` has those given built."""
         self.build_optimizer(ready, named, prefixes)
         if self._configured is None:
             given = self.definitions.get("scheduler", ready.get("scheduler"))
-            self._configured = build_optimizers(self.built["optimizer"], given, named, prefixes)
-            self.built["scheduler"] = _schedulers_of(*self._configured)
+            self._configured = configured, manual = build_optimizers(self.built["optimizer"], given, named, prefixes)
+            # of several schedules of an optimizer, the scheduler is what the user means, not its warm-up
+            by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
+            schedulers = []
+            for number, entry in enumerate(configured if isinstance(configured, list) else [configured]):
+                stepped = entry.get("lr_scheduler")
+                stepped = stepped["scheduler"] if isinstance(stepped, Mapping) else stepped
+                schedulers.append(stepped or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
+            self.built["scheduler"] = schedulers if isinstance(configured, list) else schedulers[0]
         return self._configured
 
 
@@ -163,18 +162,6 @@ def configuring(method: Callable[..., Any]) -> Callable[..., Any]:
 
     configure.builds_on_use = True  # type: ignore[attr-defined]
     return configure
-
-
-def _schedulers_of(configured: object, manual: Sequence[ManualSchedule]) -> Any:
-    """Return the scheduler, of several optimizers one each: the one that Lightning steps, or the manual one."""
-    by_key = {schedule.key: schedule.scheduler for schedule in reversed(manual)}
-    entries = configured if isinstance(configured, list) else [configured]
-    schedulers = []
-    for number, entry in enumerate(entries):
-        stepped = entry.get("lr_scheduler")
-        stepped = stepped["scheduler"] if isinstance(stepped, Mapping) else stepped
-        schedulers.append(stepped or by_key.get(f"{number}/scheduler") or by_key.get(f"{number}/warmup"))
-    return schedulers if isinstance(configured, list) else schedulers[0]
 
 
 def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -> Optimizer:
@@ -192,7 +179,7 @@ def _build_optimizer(optimizer: object, named: Named, prefixes: Sequence[str]) -
 
 
 def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exception:
-    """Return the error for parameters in no group or in two, at the first optimizer of the config."""
+    # at the first optimizer that stands in the config, as the parameter is in none or in two
     for optimizer in optimizers:
         if isinstance(optimizer, Deferred):
             written = isinstance(optimizer.definition, Mapping) and "params" in optimizer.definition
@@ -201,7 +188,6 @@ def _about_parameters(optimizers: Sequence[Any], message: str, hint: str) -> Exc
 
 
 def _parameters(optimizer: Deferred, named: Named, prefixes: Sequence[str]) -> dict[str, Any]:
-    """Return the `params` to put into a definition; nothing if it has them in a form that torch takes."""
     definition = optimizer.definition
     if not isinstance(definition, Mapping) or "_args_" in definition or definition.get("_mode_") == "callable":
         return {}

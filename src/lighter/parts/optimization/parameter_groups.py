@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lighter.config.problems import nearest
-from lighter.errors import ModuleValueError
+from lighter.errors import MisfitError, ModuleValueError
 from lighter.parts.describe import describe
 from lighter.parts.optimization.parameter_names import shortened_names, with_modules, without_prefix
 from lighter.parts.optimization.parameter_types import KINDS, Named, matches_type, no_such_type
@@ -44,14 +44,13 @@ _WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")  # what FSDP and torch.compi
 
 
 def as_written(name: str) -> str:
-    """Return a parameter's name as the user's code spells it, whatever wraps the modules around it."""
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name
 
 
 def renamed_as_in(keys: Collection[str], state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename a state dict for a module that may be compiled where the one that saved it was not, or reversed."""
+    # the module may be compiled where the one that saved it was not, or reversed
     by_plain = {as_written(name): name for name in keys}
     return {name if name in keys else by_plain.get(as_written(name), name): value for name, value in state.items()}
 
@@ -75,8 +74,10 @@ def group_parameters(
     for index, group in enumerate(dicts):
         if "params" not in group:
             raise fail("a parameter group has `params`", index, GROUP_HINT)
-        if not _is_by_name(group["params"]):
-            group["params"] = _tensors(group["params"])
+        params = group["params"]
+        if not _is_by_name(params):
+            is_several = isinstance(params, Iterable) and not isinstance(params, Parameter)
+            group["params"] = list(params) if is_several else [params]
     owners = _owners(dicts, named, prefixes, fail)
     for index, group in enumerate(dicts):
         if _is_by_name(group["params"]):
@@ -108,7 +109,7 @@ def check_placed(
 
 
 def _check_apart(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> None:
-    """Check that groups that were given as tensors share none with another group."""
+    # torch refuses a tensor in two groups too, without its name
     names = {id(parameter): name for name, parameter in named}
     seen: set[int] = set()
     for index, group in enumerate(groups):
@@ -125,21 +126,19 @@ def _tensors_are(names: Sequence[str]) -> str:
 
 
 def is_by_name(groups: object) -> bool:
-    """Return whether an optimizer's `params` name parameters, which this module has to find."""
     return isinstance(groups, (list, tuple)) and any(isinstance(group, (Mapping, str)) for group in groups)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The parameters that a group names: the group's index, the user's text, and the parameters' ids."""
+    """The parameters that a group names."""
 
-    index: int
-    label: str
-    ids: frozenset[int]
+    index: int  # of the group
+    label: str  # as the user wrote it
+    ids: frozenset[int]  # of the parameters
 
 
 def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequence[str], fail: Fail) -> dict[int, int]:
-    """Return the index of the group that each parameter is in, by the parameter's id."""
     # tensors that were given; a name that takes one of them too is an error, by `_check_apart`
     owners = {id(p): i for i, group in enumerate(groups) if not _is_by_name(group["params"]) for p in group["params"]}
     choices = [
@@ -153,13 +152,11 @@ def _owners(groups: Sequence[Mapping[str, Any]], named: Named, prefixes: Sequenc
         if choosing:
             owners[id(parameter)] = _narrowest(choosing, without_prefix(name, prefixes), fail).index
     rest = next((index for index, group in enumerate(groups) if group["params"] is None), None)
-    if rest is not None:
-        owners = {id(p): rest for _, p in named} | owners
-    return owners
+    return owners if rest is None else {id(p): rest for _, p in named} | owners
 
 
 def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
-    """Return the choice that is part of all the others; without one, the user has to say which group is meant."""
+    # only a choice inside all the others is narrower; else the user has to say which group is meant
     narrowest = min(choices, key=lambda choice: (len(choice.ids), -len(choice.label), -choice.index))
     for other in choices:
         if other.index != narrowest.index and not narrowest.ids <= other.ids:
@@ -173,7 +170,6 @@ def _narrowest(choices: Sequence[_Choice], name: str, fail: Fail) -> _Choice:
 
 
 def _choice(item: object, index: int, named: Named, prefixes: Sequence[str], fail: Fail) -> _Choice:
-    """Find the parameters that one item of `params` stands for."""
     selection = item if isinstance(item, Mapping) else {"name": item}
     unknown = next((key for key in selection if key not in SELECTION_KEYS), None)
     if unknown is not None or not selection:
@@ -224,8 +220,25 @@ def match_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequenc
     return {p for *both, p in spellings if any(each.startswith(name) for each in both)}
 
 
+def match_all(
+    names: Sequence[str], named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str], key: str, kind: str
+) -> set[int]:
+    """Return the ids of the parameters that any of the names stands for, as `match_name` does.
+
+    Raises:
+        MisfitError: a name stands for none; `key` of the config has it, and `kind` is what it would name.
+    """
+    ids: set[int] = set()
+    for name in names:
+        matching = match_name(name, named, prefixes)
+        if not matching:
+            message = f"`{key}`: {no_such_name(name, kind)}. {nearest_name(name, named, prefixes)}"
+            raise MisfitError(message, key.partition("::")[0], [(message, name)])
+        ids |= matching
+    return ids
+
+
 def is_pattern(name: str) -> bool:
-    """Return whether a name has wildcards: `*`, `?`, or a range of numbers such as `[0-5,7]`."""
     return _WILDCARD.search(name) is not None
 
 
@@ -250,22 +263,22 @@ def _regex(wildcard: str) -> str:
 
 
 def no_such_name(name: str, kind: str = "parameter") -> str:
-    """Say that a name or pattern stands for nothing."""
     return f"no {kind}'s name {'fits the pattern' if is_pattern(name) else 'starts with'} `{name}`"
 
 
 def nearest_name(name: str, named: Sequence[tuple[str, Tensor]], prefixes: Sequence[str] = ()) -> str:
     """Suggest the closest name of a parameter or module, or the topmost modules."""
     short = [without_prefix(as_written(full), prefixes) for full, _ in named]
+    # in `*.wieght` the plain end is misspelt: the pattern as a whole is close to no name
     beginning, dot, last = name.rpartition(".")
     if is_pattern(name) and not is_pattern(last):
         ends = get_close_matches(last, sorted({each.split(".")[-1] for each in short}), n=1)
         if ends and match_name(f"{beginning}{dot}{ends[0]}", named, prefixes):
             return f"Did you mean `{beginning}{dot}{ends[0]}`?"
     close = get_close_matches(name, sorted({part for each in short for part in with_modules(each)}), n=1)
-    return (
-        f"Did you mean `{close[0]}`?" if close else f"There is: {', '.join(sorted({n.split('.')[0] for n in short}))}."
-    )
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"There is: {', '.join(sorted({each.split('.')[0] for each in short}))}."
 
 
 def _is_by_name(params: object) -> bool:
@@ -273,11 +286,6 @@ def _is_by_name(params: object) -> bool:
 
 
 def _selections(params: object) -> list[Any]:
-    """Return the names and dicts that choose parameters; none if `params` are tensors."""
     listed = list(params) if isinstance(params, (list, tuple)) else [params]
-    # a Sequential's modules are called 0, 1, ...
+    # otherwise they are tensors; numbers are names too, as a Sequential's modules are called 0, 1, ...
     return listed if all(isinstance(item, (str, int, Mapping)) for item in listed) else []
-
-
-def _tensors(params: object) -> list[Any]:
-    return list(params) if isinstance(params, Iterable) and not isinstance(params, Parameter) else [params]

@@ -30,18 +30,16 @@ def shortened_names(chosen: Collection[str], among: Sequence[str], prefixes: Seq
 
 
 def with_modules(name: str) -> list[str]:
-    """Return the modules that a parameter is in, from the outermost, and itself: `a`, `a.b`, `a.b.weight`."""
+    """Return `a`, `a.b` and `a.b.weight` for the last of them."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 def without_prefix(name: str, prefixes: Sequence[str]) -> str:
-    """Remove the first prefix that a name begins with."""
     return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
 
 
 def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
-    """Yield names with ranges for numbers, each at the position of its first name."""
     alike: dict[tuple[str, ...], list[Numbers]] = {}
     for name in names:
         alike.setdefault(_text(name), []).append(_numbers(name))
@@ -50,7 +48,7 @@ def _patterns(names: Sequence[str], others: Collection[str]) -> Iterator[str]:
 
 
 def _ranges(text: Sequence[str], chosen: Sequence[Numbers], others: Sequence[Numbers]) -> Iterator[str]:
-    """Yield one pattern if it fits none of the others; otherwise those of each first number that differs."""
+    # one pattern if it fits none of the others, or else those of each first number that differs
     sets = [sorted(set(column)) for column in zip(*chosen, strict=True)]
     if not any(all(number in values for number, values in zip(other, sets, strict=True)) for other in others):
         yield "".join(part + _range(values) for part, values in zip(text, [*sets, []], strict=True))
@@ -61,7 +59,6 @@ def _ranges(text: Sequence[str], chosen: Sequence[Numbers], others: Sequence[Num
 
 
 def _range(values: Sequence[int]) -> str:
-    """Format numbers as `3`, `[0-5]` or `[0-2,7]`."""
     if len(values) <= 1:
         return "".join(str(value) for value in values)
     # a run of consecutive numbers has the same difference to its index throughout

@@ -30,17 +30,15 @@ class NamedParameters(list[tuple[str, Parameter]]):
                 self._holders.setdefault(id(parameter), set()).add(type(each))
 
     def holders(self, parameter: Parameter) -> set[type]:
-        """Return the classes of the modules that a parameter is an attribute of; several if it is shared."""
+        # several, if it is shared
         return self._holders.get(id(parameter), set())
 
 
 def matches_type(kind: str | type, name: str, parameter: Parameter, named: Named) -> bool:
-    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its name.
-
-    Only `NamedParameters` know the modules of parameters.
-    """
+    """Return whether a parameter is of a kind, `norm` or `bias`, or held by a module of a class or its name."""
     if kind == "bias":
         return _BIAS_NAME.search(name.rpartition(".")[-1]) is not None
+    # a plain list of parameters knows no modules
     holders = named.holders(parameter) if isinstance(named, NamedParameters) else set()
     if kind == "norm":
         return any(issubclass(holder, _NORMS) or _NORM_NAME.search(holder.__name__) for holder in holders)

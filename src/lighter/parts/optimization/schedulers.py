@@ -86,7 +86,6 @@ def build_scheduler(given: object, optimizer: Optimizer, number: int = 0) -> tup
 
 
 def wrong(given: object, mistakes: Sequence[Mistake]) -> Exception:
-    """Return the error for mistakes in an entry: with their lines, if it is in the config."""
     if isinstance(given, (Deferred, Definitions)):
         errors = [given.problem(message, key=key, hint=hint) for key, message, hint in mistakes]
         return ConfigError([problem for error in errors for problem in error.problems])
@@ -137,7 +136,6 @@ def _mistakes_of_frequency(entry: Mapping[str, Any]) -> list[Mistake]:
 
 
 def _warmup(given: object, entry: object, optimizer: Optimizer, key: str) -> ManualSchedule:
-    """Build the schedule of `warmup`: from settings, a scheduler, or a dict with `scheduler` and `frequency`."""
     source = given if isinstance(given, (Deferred, Mapping)) else entry  # which knows its lines in the config
     if isinstance(given, Deferred) and not _is_definition(given):
         given = given.build()
@@ -159,7 +157,7 @@ def _warmup(given: object, entry: object, optimizer: Optimizer, key: str) -> Man
 
 
 def _check_steps_alone(scheduler: object, given: object) -> Any:
-    """Refuse a scheduler that cannot step without a value that it watches."""
+    # nobody gives it the value that it watches
     if isinstance(scheduler, ReduceLROnPlateau):
         message = "ReduceLROnPlateau watches a value, so it cannot step after every step of the optimizer"
         raise wrong(given, [("", message, "Leave it to Lightning, with `monitor`.")])
@@ -180,18 +178,19 @@ def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True
 
 
 def _built(given: Deferred, optimizer: Optimizer) -> Any:
-    keys = ("warmup", "manual", *_LIGHTNING_KEYS)
-    misplaced = [key for key in keys if _is_definition(given) and key in given.definition]
+    # torch would only say that its scheduler takes no `interval`, and not where that belongs
+    misplaced = [key for key in _KEYS[1:] if _is_definition(given) and key in given.definition]
     if misplaced and not _takes(given.target, misplaced):
         raise wrong(given, [(key, f"`{key}` stands beside the scheduler, not in it", _BESIDE) for key in misplaced])
     definition = given.definition
+    # a callable gets the optimizer when it is called
     if not isinstance(definition, Mapping) or definition.get("_mode_") == "callable":
         return given.build()
     return given.build(**({} if "optimizer" in definition or "_args_" in definition else {"optimizer": optimizer}))
 
 
 def _takes(target: Callable[..., Any], keys: Sequence[str]) -> bool:
-    """Return whether a class or function may have parameters of these names."""
+    # an extension class may not tell: then it gets them, and complains itself
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
@@ -201,12 +200,11 @@ def _takes(target: Callable[..., Any], keys: Sequence[str]) -> bool:
 
 
 def _is_definition(given: Deferred) -> bool:
-    """Return whether it defines an object, rather than referring to settings."""
     return isinstance(given.definition, Mapping) and "_target_" in given.definition
 
 
 def _resolved(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve the settings of an entry; `scheduler` and `warmup` are built where they are used."""
+    # `scheduler` and `warmup` need the optimizer, and are built where they are used
     return {
         key: value.build() if isinstance(value, Deferred) and key not in ("scheduler", "warmup") else value
         for key, value in entry.items()

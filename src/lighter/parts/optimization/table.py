@@ -31,10 +31,7 @@ def optimizer_table(
     *,
     automatic: bool = True,
 ) -> str:
-    """Format a table with a line for each parameter group, and for what does not train, in 100 columns.
-
-    If Lightning does not step its schedulers (`configs`), as optimization is not automatic, the user's code does.
-    """
+    """Format a table with a line for each parameter group, and for what does not train, in 100 columns."""
     # rich, as it wraps long names in their column and measures wide characters
     table = Table(box=None, pad_edge=False, header_style="")
     for column in _COLUMNS:
@@ -73,7 +70,6 @@ def _rows(
 
 
 def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> list[str]:
-    """Return the names of tensors, and how many tensors and elements there are."""
     ids = {id(tensor) for tensor in tensors}
     chosen = [name for name, parameter in named if id(parameter) in ids]
     names = shortened_names(chosen, [name for name, _ in named], prefixes)
@@ -84,8 +80,7 @@ def _about(tensors: Sequence[Tensor], named: Named, prefixes: Sequence[str]) -> 
 
 
 def _stepped(config: LRSchedulerConfig, automatic: bool) -> str:
-    """Describe a scheduler that Lightning knows."""
-    if not automatic:
+    if not automatic:  # Lightning knows the scheduler, and steps it in automatic optimization only
         return f"{config.scheduler.__class__.__name__}, stepped by your code"
     often = config.interval if config.frequency == 1 else f"{config.frequency} {config.interval}s"
     watched = f" by {config.monitor}" if config.reduce_on_plateau else ""

@@ -38,14 +38,10 @@ class Warmup(LRScheduler):
     computes the next rate from `group["lr"]` must not: `SchedulerBesideWarmup` shows it the rates without the factor.
     A rate that the user sets meanwhile is one without the factor.
 
-    Args:
-        optimizer: whose learning rates are warmed up.
-        steps: how many steps of the optimizer it takes.
-        kind: `linear`, `constant` or `exponential`.
-        start_factor: from 0 to 1; for `exponential` more than 0.
+    `start_factor` is from 0 to 1, for `exponential` more than 0.
 
     Raises:
-        ModuleValueError: one of these is wrong.
+        ModuleValueError: an argument is wrong.
     """
 
     def __init__(
@@ -70,11 +66,9 @@ class Warmup(LRScheduler):
         return self.last_epoch >= self.steps
 
     def factor(self, t: int) -> float:
-        """Return the factor after `t` steps of the optimizer."""
         return 1.0 if t >= self.steps else KINDS[self.kind](self.start_factor, t / self.steps)
 
     def get_lr(self) -> list[Any]:
-        """Return the learning rates now, one for each parameter group."""
         return [lr * self.factor(self.last_epoch) for lr in self.unwarmed]
 
     def step(self, epoch: int | None = None) -> None:
@@ -101,22 +95,19 @@ class Warmup(LRScheduler):
             self._apply()
 
     def begin(self) -> None:
-        """Start with the learning rates that the optimizer has now."""
         self.last_epoch, self.unwarmed = 0, learning_rates(self.optimizer)
         self._apply()
 
     def end(self) -> None:
-        """End now: the learning rates are those without the factor."""
         with self.lifted():
             self.last_epoch = self.steps
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position and the learning rates without the factor; the settings are the config's."""
+        # the settings are the config's. Once it is over, others may have changed the rates
         unwarmed = learning_rates(self.optimizer) if self.is_over else list(self.unwarmed)
         return {"last_epoch": self.last_epoch, "unwarmed": unwarmed}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore the position."""
         self.last_epoch, self.unwarmed = state_dict["last_epoch"], list(state_dict["unwarmed"])
         self._apply()
 
@@ -125,7 +116,7 @@ class Warmup(LRScheduler):
         self._last_lr = learning_rates(self.optimizer)
 
     def _adopt_changes(self) -> None:
-        """Adopt learning rates that were set from outside, and parameter groups that are new, as they are."""
+        # a rate that somebody has set meanwhile is without the factor, and so is that of a new group
         now = learning_rates(self.optimizer)
         known = zip(self._last_lr, self.unwarmed, strict=True)
         self.unwarmed = [
@@ -157,12 +148,10 @@ def _is_number(value: object) -> bool:
 
 
 def learning_rates(optimizer: Optimizer) -> list[float]:
-    """Return the learning rate of each parameter group."""
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def set_learning_rates(optimizer: Optimizer, values: Sequence[float]) -> None:
-    """Set the learning rate of each parameter group."""
     for group, lr in zip(optimizer.param_groups, values, strict=False):
         # in place, as a captured CUDA graph and `capturable` optimizers keep a reference to the tensor
         if isinstance(group["lr"], Tensor):
@@ -181,7 +170,7 @@ class SchedulerBesideWarmup(Proxy):
         object.__setattr__(self, "_warmup", warmup)
 
     def step(self, *args: Any, **kwargs: Any) -> None:
-        """Step with the learning rates that the optimizer would have without the warm-up."""
+        # the scheduler computes the next learning rate from that of the group
         with self._warmup.lifted():
             self._wrapped.step(*args, **kwargs)
 

@@ -16,6 +16,7 @@ OF_BATCH = ("batch_idx", "dataloader_idx")
 OF_TASK = ("result", "output_path")
 SUFFIXES = ("_start", "_end", "_dependency")
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# a dependency's value would hide the argument of that name
 _NO_DEPENDENCIES = ("batch", *OF_BATCH, *OF_TASK, "step_output")
 _KEYS = ("dependency", "result")
 _FORM = """It returns what the task needs and the state that it begins with; each may be left out:
@@ -52,7 +53,7 @@ class Method:
             ) from None
 
     def __call__(self, /, *first: Any, **named: Any) -> Any:
-        """Call the method; an error of the user's says in which method it was."""
+        # the method is the user's, so an error in it says which one it was
         try:
             return self.function(*first, **{name: named[name] for name in self.takes})
         except Exception as error:
@@ -79,9 +80,7 @@ def start_method(task: str, module: LightningModule) -> tuple[Sequence[str], Map
 
 
 def dependency_method(name: str, task: str, module: LightningModule, offered: Sequence[str]) -> Method:
-    """Return the method of a dependency that a task requests."""
     method = f"predict_{name}_dependency"
-    # its value would hide the argument of that name
     if name in _NO_DEPENDENCIES:
         raise ModuleValueError(
             f"`predict_{task}_start` asks for the dependency `{name}`, which is no dependency:"
@@ -98,7 +97,6 @@ def dependency_method(name: str, task: str, module: LightningModule, offered: Se
 
 
 def task_method(name: str, module: LightningModule, offered: Sequence[str], requested: Sequence[str]) -> Method:
-    """Return the method of a task."""
     by_name = [*OF_BATCH, "step_output (where there is a `predict_step`)", *OF_TASK]
     method = f"predict_{name}"
     advice = (
@@ -116,6 +114,7 @@ def end_method(task: str, module: LightningModule) -> Method | None:
     if not has_method(type(module), method):
         return None
     parameters = inspect.signature(getattr(module, method)).parameters.values()
+    # a parameter with a default is the method's own business
     required = [item.name for item in parameters if item.kind in BY_POSITION and item.default is item.empty]
     is_variable = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in parameters)
     if is_variable or (len(required) != len(OF_TASK) and not set(required) <= set(OF_TASK)):
@@ -134,5 +133,4 @@ def or_write(method: str, name: str, methods: Iterable[str]) -> str:
 
 
 def has_method(kind: type, name: str) -> bool:
-    """Return whether a class has a method, or another callable attribute, of a name."""
     return callable(getattr(kind, name, None))

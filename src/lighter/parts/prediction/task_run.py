@@ -35,39 +35,28 @@ from lighter.parts.prediction.methods import (
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a run; its results are appended to `state`, which `is_read` if the task's end or its maker reads it."""
+    """A task of a run."""
 
     name: str
     predict: Method
     end: Method | None
-    state: Any
-    is_read: bool
-
-    def keep(self, result: object) -> None:
-        """Append a result to the state."""
-        append = getattr(self.state, "append", None)
-        if append is None:
-            raise ModuleTypeError(
-                f"`{self.predict.name}` returned {describe(result)}, and its state is {describe(self.state)}, which has"
-                " no `append`. Take the state, change it in place, and return None:\n"
-                f"  def {self.predict.name}(self, batch, result): ..."
-            )
-        append(result)
+    state: Any  # its results are appended to it
+    is_read: bool  # by the task's end, or by whoever made the state
 
 
 class TaskRun:
-    """The tasks of a run that has started; `is_inside` is true while a step runs, which may call itself."""
+    """The tasks of a run that has started."""
 
     def __init__(
         self, tasks: Sequence[Task], dependencies: Mapping[str, Method], folder: Path, trainer: Trainer
     ) -> None:
         self.tasks, self.dependencies, self.folder, self.trainer = tasks, dependencies, folder, trainer
-        self.is_inside = False
+        self.is_inside = False  # true while a step runs, which may call itself
         self._warned: set[str] = set()
 
     @property
     def is_open(self) -> bool:
-        """True while the trainer predicts; it does not after a run has failed."""
+        # after a run that failed, no hook has ended it
         return self.trainer.predicting
 
     def step(self, step: Callable[..., Any] | None, batch: object, batch_idx: int, dataloader_idx: int) -> Any:
@@ -95,7 +84,14 @@ class TaskRun:
         for task in self.tasks:
             result = results[task.name]
             if result is not None and task.is_read:
-                task.keep(result)
+                if not hasattr(task.state, "append"):
+                    raise ModuleTypeError(
+                        f"`{task.predict.name}` returned {describe(result)}, and its state is {describe(task.state)},"
+                        " which has no `append`. Take the state, change it in place, and return None:\n"
+                        f"  def {task.predict.name}(self, batch, result): ..."
+                    )
+                task.state.append(result)
+            # what the step returns goes on to callbacks that write; this result goes nowhere
             elif result is not None and not are_returned and task.name not in self._warned:
                 self._warned.add(task.name)
                 rank_zero_warn(
@@ -117,7 +113,8 @@ class TaskRun:
             add_note(failed[0], "".join(format_exception_only(other)).rstrip())
         if failed:
             raise failed[0]
-        self.trainer.strategy.barrier()  # after the run, every process's files are there
+        # a script that continues after the run finds the files of all processes
+        self.trainer.strategy.barrier()
 
 
 def start_run(names: Sequence[str], module: LightningModule, step: Callable[..., Any] | None) -> TaskRun:
@@ -156,7 +153,8 @@ def make_folders(trainer: Trainer, names: Sequence[str]) -> Path:
             claimed = claim_predictions(Path(root).absolute())
         except OSError as error:
             claimed = error
-    claimed = trainer.strategy.broadcast(claimed)  # the others wait for it
+    # an error too: the others would wait for the folder
+    claimed = trainer.strategy.broadcast(claimed)
     if isinstance(claimed, OSError):
         raise claimed
     folder = Path(str(claimed))
@@ -166,7 +164,7 @@ def make_folders(trainer: Trainer, names: Sequence[str]) -> Path:
 
 
 def _most_arguments(step: Callable[..., Any]) -> int:
-    """Count the arguments that a step takes by position, at most, as Lightning does."""
+    # as Lightning counts them, which leaves out what the step does not take
     parameters = inspect.signature(step).parameters.values()
     if any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in parameters):
         return 3

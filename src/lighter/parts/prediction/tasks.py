@@ -46,24 +46,22 @@ class PredictTasks:
         self.run: TaskRun | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the original's run out of a copy."""
+        # a copy has no part in the original's run
         return {**self.__dict__, "run": None}
 
     def start(self, module: LightningModule, step: Callable[..., Any] | None) -> None:
-        """Start a run: call the tasks' starts, check what they request, make their folders."""
         self.run = start_run(self.names, module, step) if self.names else None
 
     def end(self) -> None:
-        """Let every task save its results."""
         run, self.run = self.run, None
         if run is not None:
             run.end()
 
     def are_due(self, *, is_step_written: bool) -> bool:
-        """Return whether the tasks run with the step that is requested now."""
         if self.run is None or not self.run.is_open:
             return bool(self.names) and not is_step_written
-        return not self.run.is_inside  # where a step calls `super().predict_step(...)`, or a task calls the step
+        # inside, a step calls `super().predict_step(...)`, or a task calls the step
+        return not self.run.is_inside
 
     def _problems_of(self, name: str, kind: type) -> Iterator[str]:
         method = f"predict_{name}"
@@ -102,7 +100,6 @@ class PredictStep:
         self._with_tasks = predict_step
 
     def step_of(self, module: Any) -> Callable[..., Any] | None:
-        """Return the user's step as a method of the module; None if there is none."""
         return self.step.__get__(module, type(module)) if self.is_written else None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -113,15 +110,12 @@ class PredictStep:
 
 
 def tasks_of(module: object) -> PredictTasks | None:
-    """Return the tasks of a module; None for the class, and before its constructor has made them."""
+    # none for the class, and before the constructor has made them
     return module.__dict__.get("_predict_tasks") if module is not None else None
 
 
 def _unused(names: tuple[str, ...], kind: type) -> Iterator[str]:
-    """Yield methods that look like a task's and are never called: a misspelt `predict_<task>_end` loses the results.
-
-    The methods of tasks that exist and are not named are not among them.
-    """
+    """Yield methods that look like a task's and are never called: a misspelt `predict_<task>_end` loses the results."""
     for method in _others(kind):
         stem, _, last = method.rpartition("_")
         task = stem.removeprefix("predict_")
@@ -136,7 +130,6 @@ def _unused(names: tuple[str, ...], kind: type) -> Iterator[str]:
 
 
 def _others(kind: type) -> list[str]:
-    """Return the methods of a class that begin with `predict_` and are not Lightning's."""
     return [
         name
         for name in dir(kind)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lighter.errors import MisfitError, ModuleTypeError
 from lighter.parts.describe import describe
-from lighter.parts.optimization.parameter_groups import match_name, nearest_name, no_such_name
+from lighter.parts.optimization.parameter_groups import match_all
 from lighter.parts.optimization.parameter_types import Named
 
 _FORMS = """It is one of
@@ -33,15 +33,8 @@ class Finetune:
             raise ModuleTypeError(f"`finetune_cfg` is {describe(given)}. {_FORMS}", "finetune_cfg")
 
     def apply(self, named: Named, prefixes: Sequence[str] = ()) -> list[str]:
-        """Freeze what must not train, and return the names of what was frozen. Frozen parameters stay frozen."""
-        chosen: set[int] = set()
-        for name in self.names:
-            matching = match_name(name, named, prefixes)
-            if not matching:
-                hint = nearest_name(name, named, prefixes)
-                message = f"`finetune_cfg`: {no_such_name(name)}. {hint}"
-                raise MisfitError(message, "finetune_cfg", [(message, name)])
-            chosen |= matching
+        """Freeze what must not train, and return the names of what was frozen."""
+        chosen = match_all(self.names, named, prefixes, "finetune_cfg", "parameter")
         frozen = [
             (name, parameter)
             for name, parameter in named
@@ -49,7 +42,7 @@ class Finetune:
         ]
         if len(frozen) == sum(parameter.requires_grad for _, parameter in named):
             raise MisfitError("`finetune_cfg` leaves no parameter to train", "finetune_cfg")
-        # parameters that the user froze are never set to train: `requires_grad` is only taken away
+        # `requires_grad` is only taken away: what the user froze never trains
         for _, parameter in frozen:
             parameter.requires_grad_(False)
         return [name for name, _ in frozen]

@@ -23,15 +23,7 @@ class Name:
     is_prefix: bool = False
 
     def fits(self, spelling: str) -> bool:
-        """Return whether it names a module or parameter."""
-        if self.is_prefix:
-            return spelling.startswith(self.text)
-        return is_in(spelling, self.text)
-
-    @property
-    def relation(self) -> str:
-        """Describe for messages how the matching names relate to this one."""
-        return "starts with" if self.is_prefix else "fits the pattern" if is_pattern(self.text) else "is"
+        return spelling.startswith(self.text) if self.is_prefix else is_in(spelling, self.text)
 
     def __str__(self) -> str:
         return (f"{self.text}*" if self.text else "everything") if self.is_prefix else self.text
@@ -45,7 +37,6 @@ class Until:
     epoch: int | None = None
 
     def is_past(self, step: int, epoch: int) -> bool:
-        """Return whether the moment has come, after so many optimizer steps and epochs."""
         return (self.step is not None and step >= self.step) or (self.epoch is not None and epoch >= self.epoch)
 
     def __str__(self) -> str:
@@ -55,23 +46,19 @@ class Until:
 
 @dataclass(eq=False)
 class Frozen:
-    """Parameters and layers that thaw together.
+    """Parameters and layers that thaw together."""
 
-    Attributes:
-        label: their name in messages.
-        layers: normalization layers whose running statistics must not change.
-        taken: the parameters that did train, and layers that were in training mode, by id.
-    """
-
-    label: str
+    label: str  # their name in messages
     until: Until
     parameters: list[Parameter]
-    layers: list[nn.Module]
+    layers: list[nn.Module]  # normalization layers, whose running statistics must not change
+    # the parameters that did train, and layers that were in training mode, by id: only these are set to train again
     taken: dict[int, Parameter | nn.Module] = field(default_factory=dict)
 
     def freeze(self, taken_by_others: Collection[int] = ()) -> bool:
         """Freeze the parameters that train, and share those that others froze; return whether that changed any."""
         training = [parameter for parameter in self.parameters if parameter.requires_grad]
+        # an earlier run froze these, not the user, so they may thaw
         left = [parameter for parameter in self.parameters if parameter in _LEFT_FROZEN]
         for parameter in training:
             parameter.requires_grad_(False)
@@ -82,7 +69,7 @@ class Frozen:
         return bool(training)
 
     def hold_layers(self) -> None:
-        """Keep the running statistics of the layers."""
+        # before every batch, as `train()` puts them back into training mode
         for layer in self.layers:
             if layer.training:
                 layer.training = False
@@ -100,7 +87,7 @@ class Frozen:
         return any(isinstance(item, Parameter) for item in free)
 
     def leave(self) -> None:
-        """Release the layers and leave the parameters frozen, as the run is over."""
+        # the run is over: the weights stay as they are, and a next run may thaw them
         for item in self.taken.values():
             if isinstance(item, nn.Module):
                 item.training = True
@@ -122,11 +109,12 @@ class Inventory:
     """The parameters and normalization layers of a module, found by name; those that begin with `aside` are not."""
 
     def __init__(self, module: nn.Module, prefixes: Sequence[str] = (), aside: tuple[str, ...] = ()) -> None:
-        # shared parameters have several names, each of which stands for them; batch normalization has a running mean
+        # shared parameters have several names, each of which stands for them
         named = list(module.named_parameters(remove_duplicate=False))
         layers = [
             (name, layer)
             for name, layer in module.named_modules(remove_duplicate=False)
+            # batch normalization, whichever class computes it
             if any(buffer == "running_mean" for buffer, _ in layer.named_buffers(recurse=False))
         ]
         self._parameters = [(as_written(name), item) for name, item in named if not name.startswith(aside)]
@@ -134,43 +122,35 @@ class Inventory:
         self._prefixes = prefixes
 
     def find(self, name: Name) -> set[int]:
-        """Return the ids of the parameters and layers that a name stands for."""
-        return {id(item) for full, item in (*self._parameters, *self._layers) if self._fits(name, full)}
+        return {
+            id(item)
+            for full, item in (*self._parameters, *self._layers)
+            if name.fits(full) or any(name.fits(full[len(p) :]) for p in self._prefixes if full.startswith(p))
+        }
 
     def nearest(self, name: Name) -> str:
-        """Suggest the right spelling of a name that fits nothing."""
         return nearest_name(name.text, self._parameters, self._prefixes)
 
     def only_whole_layers(self, chosen: Collection[int]) -> set[int]:
-        """Remove the layers of which a parameter trains, and add those of which none does."""
+        # a layer of which a parameter trains has to adapt its statistics too; one of which none does must not
         held = {id(layer): [id(p) for p in layer.parameters(recurse=False)] for _, layer in self._layers}
         whole = {layer for layer, inside in held.items() if (set(inside) <= set(chosen) if inside else layer in chosen)}
         return {item for item in chosen if item not in held} | whole
 
     def frozen(self, label: str, until: Until, ids: Collection[int]) -> Frozen:
-        """Group the parameters and layers with these ids."""
         parameters = {id(item): item for _, item in self._parameters if id(item) in ids}
         layers = {id(layer): layer for _, layer in self._layers if id(layer) in ids}
         return Frozen(label, until, list(parameters.values()), list(layers.values()))
 
-    def _fits(self, name: Name, full: str) -> bool:
-        return name.fits(full) or any(name.fits(full[len(p) :]) for p in self._prefixes if full.startswith(p))
-
 
 @dataclass(frozen=True)
 class Choice:
-    """The names that are frozen, and when each of them thaws.
-
-    Attributes:
-        chosen: the names to freeze.
-        excepted: the names not to freeze.
-        until: when everything thaws.
-        schedule: the epoch from which on a name trains; what is in no entry is frozen for the whole run.
-    """
+    """The names that are frozen, and when each of them thaws."""
 
     chosen: Sequence[Name]
     excepted: Sequence[Name] = ()
-    until: Until = Until()
+    until: Until = Until()  # when everything thaws
+    # the epoch from which on a name trains; what is in no entry is frozen for the whole run
     schedule: Mapping[Name, int] = field(default_factory=dict)
 
     def groups(self, inventory: Inventory) -> list[Frozen]:
@@ -187,7 +167,8 @@ class Choice:
         if not self.schedule:
             return [inventory.frozen(_listed(self.chosen), self.until, chosen)]
         epochs: dict[int, int] = {}
-        for name in sorted(self.schedule, key=lambda name: len(name.text)):  # the longest has the last word
+        # the longest name has the last word
+        for name in sorted(self.schedule, key=lambda name: len(name.text)):
             epochs |= dict.fromkeys(means[name] & chosen, self.schedule[name])
         groups = []
         for epoch in sorted(set(epochs.values())):
@@ -197,11 +178,11 @@ class Choice:
         return [*groups, inventory.frozen("the rest", Until(), rest)] if rest else groups
 
     def _check(self, means: Mapping[Name, set[int]], chosen: set[int], inventory: Inventory) -> None:
-        problems = [
-            (f"no parameter's or module's name {name.relation} `{name.text}`. {inventory.nearest(name)}", name.text)
-            for name, found in means.items()
-            if not found
-        ]
+        problems = []
+        for name in [name for name, items in means.items() if not items]:
+            verb = "starts with" if name.is_prefix else "fits the pattern" if is_pattern(name.text) else "is"
+            message = f"no parameter's or module's name {verb} `{name.text}`. {inventory.nearest(name)}"
+            problems.append((message, name.text))
         if not chosen and not problems:
             problems = [("nothing is left to freeze: all that is named is excepted", "")]
         problems += [

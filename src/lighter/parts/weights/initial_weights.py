@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from lighter.config.problems import nearest
-from lighter.errors import CheckpointError, MisfitError, ModuleTypeError, ModuleValueError
+from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
 from lighter.files.integrity import verify
 from lighter.files.storage import is_remote, normal, on_disk
 from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
-from lighter.parts.optimization.parameter_groups import as_written, match_name, nearest_name, no_such_name
+from lighter.parts.optimization.parameter_groups import as_written, match_all
 
 _FORMS = """It is a path, or a list of
   ckpt_path:
@@ -44,13 +44,8 @@ class Source:
     rename: Mapping[str, str] = field(default_factory=dict)
     skip: Sequence[str] = ()
 
-    @property
-    def says_how(self) -> bool:
-        """True if the user defined how keys change; otherwise the prefix to drop is detected."""
-        return bool(self.drop_prefix or self.add_prefix or self.rename)
-
     def key(self, key: str, drop: str = "", add: str = "") -> str:
-        """Return a key as the module calls it: dropped, renamed, added to; `drop` and `add` are detected prefixes."""
+        """Return a key as the module calls it; `drop` and `add` are detected prefixes."""
         key = key.removeprefix(drop).removeprefix(self.drop_prefix)
         for old, new in self.rename.items():
             if key.startswith(old):
@@ -59,7 +54,7 @@ class Source:
         return add + self.add_prefix + key
 
     def check(self, keys: Sequence[str]) -> None:
-        """Check that the prefixes to drop and rename exist: a spelling mistake would leave weights as they are."""
+        # a spelling mistake would leave weights as they are, without a word
         dropped = [key.removeprefix(self.drop_prefix) for key in keys]
         prefixes = [("drop_prefix", self.drop_prefix, keys), *(("rename", old, dropped) for old in self.rename)]
         for option, start, among in prefixes:
@@ -86,7 +81,8 @@ class Report:
     def of_keys(
         cls, path: Path, how: str, given: Mapping[str, Tensor], state: Mapping[str, Tensor], skipped: list[str]
     ) -> Report:
-        """Compare the weights that were given with a module's; a lazy one takes any shape."""
+        """Compare the weights that were given with a module's."""
+        # a lazy weight takes any shape
         fits = {
             key: is_lazy(state[key]) or state[key].shape == tensor.shape
             for key, tensor in given.items()
@@ -99,7 +95,6 @@ class Report:
 
     @property
     def share(self) -> float:
-        """The share of the module's keys that were loaded."""
         return len(self.loaded) / max(1, len(self.loaded) + len(self.missing) + len(self.reshaped))
 
     def __str__(self) -> str:
@@ -113,7 +108,6 @@ class Report:
 
 
 def check_match(match: object) -> None:
-    """Raise a ModuleTypeError for a value that is no share."""
     if isinstance(match, bool) or not isinstance(match, (int, float)) or not 0 <= match <= 1:
         raise ModuleTypeError(f"`ckpt_match` is a share from 0 to 1; found {describe(match)}", "ckpt_match")
 
@@ -150,7 +144,8 @@ class InitialWeights:
         # `torch.compile` and FSDP put names of their own into keys, of the module or in the file
         state = {as_written(key): tensor for key, tensor in state.items()}
         drop, add = _best_change(source, weights, state, prefixes)
-        skipped = _skipped(source.skip, state, prefixes)
+        ids = match_all(source.skip, list(state.items()), prefixes, "ckpt_path::skip", "weight")
+        skipped = [key for key, tensor in state.items() if id(tensor) in ids]
         given = _changed(source, weights, state, drop, add)
         state, given = ({key: each[key] for key in each if key not in skipped} for each in (state, given))
         changes = [f"without `{drop}`"] * bool(drop) + [f"with `{add}`"] * bool(add)
@@ -191,7 +186,6 @@ def _listed(given: object) -> list[Any]:
 
 
 def _file(path: Path) -> Path:
-    """Return the file that a path names; of several that a pattern matches, the newest."""
     if is_remote(path):
         raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
     path = (on_disk(path) or path).expanduser()
@@ -203,20 +197,6 @@ def _file(path: Path) -> Path:
         raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
     # by time and not by name, as the names of runs need not sort by date
     return max(files, key=lambda file: file.stat().st_mtime)
-
-
-def _skipped(names: Sequence[str], state: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
-    """Return the module's keys that these names of modules or parameters stand for."""
-    named = list(state.items())
-    ids: set[int] = set()
-    for name in names:
-        matching = match_name(name, named, prefixes)
-        if not matching:
-            hint = nearest_name(name, named, prefixes)
-            message = f"`ckpt_path::skip`: {no_such_name(name, 'weight')}. {hint}"
-            raise MisfitError(message, "ckpt_path", [(message, name)])
-        ids |= matching
-    return [key for key, tensor in state.items() if id(tensor) in ids]
 
 
 @unfilled_memory()
@@ -248,9 +228,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file, also under the names that its metadata has for tied ones."""
-    from safetensors import safe_open
+    from safetensors import safe_open  # optional
 
+    # tied weights are in the file once, and the metadata has their other names
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
         tied = {key: kept for key, kept in (file.metadata() or {}).items() if kept in tensors}
@@ -260,16 +240,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _best_change(
     source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], prefixes: Sequence[str]
 ) -> tuple[str, str]:
-    """Return the prefixes to drop and to add that make most keys fit; none, or the user's own, if they are as good."""
-    drops = ["", *prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes)]  # `module.` is DDP's
-    changes = [(drop, add) for drop in ([""] if source.says_how else drops) for add in ("", *prefixes)]
+    drops = [""]
+    # where the user says how keys change, nothing is guessed
+    if not (source.drop_prefix or source.add_prefix or source.rename):
+        drops += [*prefixes, "module.", *(f"module.{prefix}" for prefix in prefixes)]  # `module.` is DDP's
+    changes = [(drop, add) for drop in drops for add in ("", *prefixes)]
+    # the first of equally good ones: no change if it is as good
     return max(changes, key=lambda change: len({source.key(key, *change) for key in weights} & state.keys()))
 
 
 def _changed(
     source: Source, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], drop: str, add: str
 ) -> dict[str, Tensor]:
-    """Rename the weights, of which no two may become the same key of the module."""
+    # the later of two weights with one name would win without a word
     origins: dict[str, str] = {}
     for key in weights:
         renamed = source.key(key, drop, add)

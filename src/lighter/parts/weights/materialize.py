@@ -8,13 +8,14 @@ from torch import nn
 from lighter.errors import ModuleValueError
 
 
-def materialize(module: nn.Module, device: torch.device) -> int:
-    """Give each submodule on the meta device its weights, by its `reset_parameters`; return how many numbers.
+def materialize(module: nn.Module, device: torch.device) -> None:
+    """Give each submodule on the meta device its weights, by its `reset_parameters`.
 
     Weights that two submodules share are no longer shared afterwards: tie them in `configure_model`.
     """
     empty = {name: part for name, part in module.named_modules() if _is_meta(part)}
-    for part in empty.values():  # all of them, whatever comes: Lightning moves a module that failed to the CPU
+    # all of them, before anything is refused: Lightning moves a module that failed to the CPU
+    for part in empty.values():
         part.to_empty(device=device, recurse=False)
     unable = [name for name, part in empty.items() if not callable(getattr(part, "reset_parameters", None))]
     if unable:
@@ -25,11 +26,9 @@ def materialize(module: nn.Module, device: torch.device) -> int:
         )
     for part in empty.values():
         part.reset_parameters()
-    return sum(parameter.numel() for part in empty.values() for parameter in part.parameters(recurse=False))
 
 
 def has_no_weights(module: nn.Module) -> bool:
-    """Return whether a part of a module is on the meta device."""
     return any(map(_is_meta, module.modules()))
 
 

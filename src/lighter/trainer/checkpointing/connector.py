@@ -1,7 +1,4 @@
-"""Choose and restore a checkpoint as Lightning does, but pass over damaged ones and restore values unrounded.
-
-Private, because nothing public stands between `fit(ckpt_path="last")` and the loading.
-"""
+"""Choose and restore a checkpoint as Lightning does, but pass over damaged ones and restore values unrounded."""
 
 from __future__ import annotations
 
@@ -34,7 +31,10 @@ _BY_NAME = (None, "last", "best", "hpc")  # rather than by a path
 
 
 class CheckpointConnector(LightningsConnector):
-    """Lightning's connector, in the order of whose methods a checkpoint is restored."""
+    """Lightning's connector, in the order of whose methods a checkpoint is restored.
+
+    Private, because nothing public stands between `fit(ckpt_path="last")` and the loading.
+    """
 
     trainer: Trainer
     _cast: CastValues | None = None  # until the fit has started
@@ -64,7 +64,7 @@ class CheckpointConnector(LightningsConnector):
         return str(good)
 
     def resume_start(self, checkpoint_path: str | Path | None = None, weights_only: bool | None = None) -> None:
-        """Sweep the folders, which the callbacks know by now, and load the file."""
+        # not earlier: only now do the callbacks know their folders
         trainer = self.trainer
         if trainer.state.fn == TrainerFn.FITTING and trainer.is_global_zero:
             folders = {one.dirpath for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)}
@@ -78,10 +78,7 @@ class CheckpointConnector(LightningsConnector):
             checkpoint |= {key: renamed_as_in(names, checkpoint[key]) for key in _WEIGHTS & checkpoint.keys()}
 
     def restore_callbacks(self) -> None:
-        """Give the callbacks their states, without files of others.
-
-        Callbacks that average weights load the module's here, so their values were cast by now.
-        """
+        # before they have their states: they delete files that their states name
         trainer = self.trainer
         checkpoint, source, run = self.loaded_checkpoint, self.ckpt_path, trainer.stopping.folder
         if checkpoint:
@@ -89,6 +86,7 @@ class CheckpointConnector(LightningsConnector):
         super().restore_callbacks()
         if checkpoint and source is not None and trainer.state.fn == TrainerFn.FITTING:
             trainer.saves.left_over.look(trainer, checkpoint, source, run)
+        # after `super()`, as callbacks that average weights load the module's there
         self._cast = None
         if checkpoint and not trainer.strategy.restore_checkpoint_after_setup:
             states = [checkpoint[key] for key in ("current_model_state", "state_dict") if key in checkpoint]
@@ -98,19 +96,20 @@ class CheckpointConnector(LightningsConnector):
         self, checkpoint_path: str | Path | None = None, weights_only: bool | None = None
     ) -> None:
         super().restore_modules_and_callbacks(checkpoint_path, weights_only)
-        if self.trainer.state.fn == TrainerFn.FITTING:  # no hook of the fit was called yet
+        # the changes of hooks count from here: none of the fit was called yet
+        if self.trainer.state.fn == TrainerFn.FITTING:
             fit_loop: Any = self.trainer.fit_loop
             fit_loop.begin_looking(resumes=bool(self.loaded_checkpoint))
 
     def restore_training_state(self) -> None:
-        """Restore the rest; the module has its precision by now."""
+        # the precision plugin has converted the module by now
         if self._cast is not None:
             self._cast.restore_weights()
         super().restore_training_state()
 
     def restore_optimizers(self) -> None:
-        """Restore the optimizers, without torch's casts unless this fit has another precision than the checkpoint."""
         super().restore_optimizers()
+        # torch has cast the states to the types that the parameters have now
         if self._cast is not None:
             self._cast.add_optimizers(self.trainer.optimizers, self.loaded_checkpoint["optimizer_states"])
 

@@ -32,24 +32,23 @@ def _folder(folder: str | Path | None) -> str | None:
 
 
 def first_of(callbacks: Sequence[Checkpoint]) -> Checkpoint | None:
-    """Return the one for `lighter.Trainer.checkpoint_callback`."""
+    # those that only save a failure choose no checkpoint, and the best one none if no monitor is logged
     choosing = [one for one in callbacks if not isinstance(one, OnExceptionCheckpoint)] or callbacks
     idle = [one for one in choosing if isinstance(one, BestCheckpoint) and not one.best_model_path]
     return next((one for one in choosing if one not in idle), next(iter(choosing), None))
 
 
 def are_default(callbacks: Sequence[Checkpoint]) -> bool:
-    """Return whether none of them is a `ModelCheckpoint` of the user's."""
+    # none of them is a `ModelCheckpoint` of the user's
     return all(isinstance(one, (BestCheckpoint, LastCheckpoint, OnExceptionCheckpoint)) for one in callbacks)
 
 
 def on_exception(trainer: pl.Trainer) -> list[OnExceptionCheckpoint]:
-    """Return a trainer's `OnExceptionCheckpoint`s."""
     return [one for one in callbacks_of(trainer) if isinstance(one, OnExceptionCheckpoint)]
 
 
 def left_by_exception(trainer: pl.Trainer) -> str | None:
-    """Return the newest of their files, which an earlier fit that failed has left."""
+    """Return the newest file that an `OnExceptionCheckpoint` has left of an earlier fit."""
     files = [str(one.ckpt_path) for one in on_exception(trainer) if os.path.isfile(one.ckpt_path)]
     return max(files, key=os.path.getmtime, default=None)
 
@@ -57,7 +56,8 @@ def left_by_exception(trainer: pl.Trainer) -> str | None:
 class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`: the weights of the lowest validation loss, for modules that log it by our names."""
 
-    on_train_batch_end = Callback.on_train_batch_end  # saves after epochs; Lightning's asks after every step
+    # it saves after epochs; Lightning's asks after every step
+    on_train_batch_end = Callback.on_train_batch_end
 
     def __init__(self, folder: str | Path | None) -> None:
         super().__init__(
@@ -66,16 +66,14 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Return a key that does not depend on which monitor is logged."""
+        # Lightning's has the monitor in it, and which one is logged may change
         return type(self).__qualname__
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if a monitor was logged."""
         if self._finds_monitor(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if a monitor was logged."""
         if self._finds_monitor(trainer):
             super().on_validation_end(trainer, pl_module)
 
@@ -95,5 +93,5 @@ class LastCheckpoint(ModelCheckpoint):
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, unless that was done: a fit that is resumed from `best.ckpt` may have nothing left to train."""
+        # a fit that is resumed from `best.ckpt` may have nothing left to train, and no epoch that ends
         save_unless_saved(self, trainer)

@@ -28,58 +28,51 @@ _FILES = ("best_model_path", "last_model_path", "kth_best_model_path")
 
 
 class LeftOver:
-    """Files left by earlier starts of this fit; none, for a fit that begins or resumes elsewhere.
-
-    Paths are compared as they are when links are followed.
-    """
+    """Files left by earlier starts of this fit; none, for a fit that begins or resumes elsewhere."""
 
     def __init__(self) -> None:
-        self._to_be_redone: frozenset[str] = frozenset()
-        self._links: frozenset[str] = frozenset()  # names that `save_last: link` gave to checkpoints of this fit
+        # paths are compared with links followed
+        self._to_be_redone: set[str] = set()
+        self._links: set[str] = set()  # names that `save_last: link` gave to checkpoints of this fit
         self._resumed: str | None = None
         self._without_last: dict[int, str] = {}  # callbacks whose newest file is resumed, and not `last` yet
         self._step = 0
 
     def look(self, trainer: Trainer, checkpoint: Mapping[str, Any], source: str | Path, run: str | Path | None) -> None:
-        """Look at the files, in all processes: the callbacks have their states again, and nothing was saved yet."""
+        # now: the callbacks have their states again, and nothing was saved yet
         callbacks = _callbacks_of(trainer)
         folders = [one.dirpath for one in callbacks] + ([Path(run) / CHECKPOINTS] if run is not None else [])
         manifest = read_manifest(Path(source)) if any(is_below(source, folder) for folder in folders) else None
-        redone: set[str] = set()
-        links: set[str] = set()
-        resumed = None
-        without_last: dict[int, str] = {}
+        seen: tuple[set[str], set[str], str | None, dict[int, str]] = set(), set(), None, {}
         if manifest is not None:
             self._step = manifest.step or 0
-            links = {*_links_to(manifest, callbacks)}
-            redone = {*_written_since(manifest, callbacks)} - {path for one in callbacks for path in _files_of(one)}
+            written, links = _names_of_fit(manifest, callbacks)
+            kept = {path for one in callbacks for path in _files_of(one)}
             resumed = os.path.realpath(source) if _is_replaced(checkpoint, source, callbacks) else None
-            without_last = _without_last(source, self._step, callbacks)
-        seen = frozenset(redone), frozenset(links), resumed, without_last
+            seen = written - kept, links, resumed, _without_last(source, self._step, callbacks)
+        # as the first process sees them: it is the one that saves and deletes
         self._to_be_redone, self._links, self._resumed, self._without_last = trainer.strategy.broadcast(seen)
 
     def is_free(self, path: str | Path) -> bool:
-        """Return whether a file that exists may be written over: this fit is where it was saved before."""
+        # this fit is where it was saved before, and saves the same again
         return os.path.realpath(path) in self._to_be_redone or _entry(path) in self._links
 
     def saved(self, path: str | Path, *, by_callback: bool) -> None:
-        """Note that a file was written. One that is resumed is not deleted any more if no callback wrote it."""
+        # a resumed file is not deleted any more if the user's code has written it
         real = os.path.realpath(path)
         self._to_be_redone -= {real}
         if self._resumed == real and not by_callback:
             self._resumed = None
 
     def save_last(self, trainer: pl.Trainer, callback: ModelCheckpoint) -> None:
-        """Save or link `last`, if the fit was killed after a callback had saved a file and before it did so.
-
-        The callback believes that it has: its state was saved with the file.
-        """
+        # the fit was killed after the callback had saved a file and before it saved or linked `last`. Its state was
+        # saved with that file, so it believes that it has done both
         file = self._without_last.pop(_callbacks_of(trainer).index(callback), None)
         if file is not None:
             save_last_after(callback, file, trainer)
 
     def remove_resumed(self, trainer: pl.Trainer, callback: ModelCheckpoint) -> None:
-        """Delete the checkpoint that was resumed, if a callback has saved a newer one and none keeps it."""
+        # once a callback has saved a newer one and none keeps it, as Lightning would without the stop
         if self._resumed is None or callback.save_weights_only or last_step_saved(callback) <= self._step:
             return
         if os.path.islink(self._resumed):  # its name was given to a newer one, by `save_last: link`
@@ -95,42 +88,34 @@ def _callbacks_of(trainer: pl.Trainer) -> list[ModelCheckpoint]:
 
 
 def _files_of(callback: ModelCheckpoint) -> Iterator[str]:
-    """List the files that a callback keeps."""
     paths = [*callback.best_k_models, *(getattr(callback, name) for name in _FILES)]
     return (os.path.realpath(path) for path in paths if path)
 
 
-def _written_since(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    """List the checkpoints of the same config in the callbacks' folders that were saved no earlier."""
-    for path in _checkpoints_of(callbacks):
-        manifest = read_manifest(path)
-        if manifest is None or (manifest.step or 0) < (resumed.step or 0):
-            continue
-        if manifest.config == resumed.config or manifest.complete is False:  # weights alone have no config with them
-            yield os.path.realpath(path)
-
-
-def _links_to(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> Iterator[str]:
-    """List the links in the callbacks' folders to checkpoints of the same config in them."""
-    for path in _checkpoints_of(callbacks):
-        manifest = read_manifest(path) if path.is_symlink() and is_below(path, path.parent) else None
-        if manifest is not None and manifest.config == resumed.config:
-            yield _entry(path)
-
-
-def _checkpoints_of(callbacks: list[ModelCheckpoint]) -> Iterator[Path]:
+def _names_of_fit(resumed: Manifest, callbacks: list[ModelCheckpoint]) -> tuple[set[str], set[str]]:
+    """Return the checkpoints of this fit that were saved no earlier than the resumed one, and links to any of them."""
+    written, links = set[str](), set[str]()
     for folder in {str(one.dirpath) for one in callbacks if one.dirpath is not None and "://" not in str(one.dirpath)}:
-        yield from Path(folder).rglob("*.ckpt")
+        for path in Path(folder).rglob("*.ckpt"):
+            if (manifest := read_manifest(path)) is None:
+                continue
+            is_of_fit = manifest.config == resumed.config
+            if is_of_fit and path.is_symlink() and is_below(path, path.parent):
+                links.add(_entry(path))
+            # weights alone have no config with them
+            if (is_of_fit or manifest.complete is False) and (manifest.step or 0) >= (resumed.step or 0):
+                written.add(os.path.realpath(path))
+    return written, links
 
 
 def _entry(path: str | Path) -> str:
-    """Resolve a path up to its last name, which may be that of a link."""
+    # without its last name, which may be that of a link
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder), name)
 
 
 def _without_last(source: str | Path, step: int, callbacks: list[ModelCheckpoint]) -> dict[int, str]:
-    """Return the callbacks, by number, whose `last` is older than the resumed file, with their name for that file."""
+    # by the callbacks' numbers, as all processes get it
     real = os.path.realpath(source)
     names = {}
     for number, one in enumerate(callbacks):
@@ -144,7 +129,7 @@ def _without_last(source: str | Path, step: int, callbacks: list[ModelCheckpoint
 
 
 def _is_replaced(checkpoint: Mapping[str, Any], source: str | Path, callbacks: list[ModelCheckpoint]) -> bool:
-    """Return whether a checkpoint would not exist any more, had the fit not stopped."""
+    # it would not exist any more, had the fit not stopped
     lighters = checkpoint.get("lighter")
     if isinstance(lighters, Mapping) and lighters.get(STOPPED):
         return True

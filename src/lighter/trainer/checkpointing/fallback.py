@@ -15,22 +15,17 @@ Check = Callable[[str], object]
 """Raises a `DamagedCheckpointError` for a checkpoint that is damaged."""
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """List the checkpoints in a folder, the newest first."""
-    dated = []
-    for path in folder.glob("*.ckpt"):
-        with suppress(OSError):  # a link to nothing, or a file that a running fit has just deleted
-            dated.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(dated, reverse=True)]
-
-
 def beside(path: Path) -> list[Path]:
     """List the other checkpoints in a file's folder, the newest first."""
-    return [other for other in checkpoints_in(path.parent) if other != path]
+    dated = []
+    for other in path.parent.glob("*.ckpt"):
+        with suppress(OSError):  # a link to nothing, or a file that a running fit has just deleted
+            dated.append((other.stat().st_mtime_ns, other))
+    return [other for _, other in sorted(dated, reverse=True) if other != path]
 
 
 def first_good(paths: Iterable[Path], check: Check) -> Path | None:
-    """Return the first that is not damaged; warn of those before it, and of the replacement."""
+    """Return the first that is not damaged; warn of those before it."""
     is_replaced = False
     for path in paths:
         try:
@@ -59,6 +54,7 @@ def refuse_damaged(path: str, check: Check) -> None:
         raise DamagedCheckpointError(f"{error}. {hint}") from error
 
 
+# any error of ours: of another file, it does not matter why it cannot be used
 def _is_good(path: Path, check: Check) -> bool:
     try:
         check(str(path))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ class GuardedFiles(CheckpointFiles):
         self._error: StorageError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Save, or let the thread save a copy. `outcome` has to be asked before the next save."""
+        """Save, or let the thread save a copy; `outcome` has to be called before the next save."""
         if self.in_background:
             self._pool = self._pool or ThreadPoolExecutor(1, "lighter-saving")
             self._saved = self._pool.submit(self._save, copied(checkpoint), path, storage_options)
@@ -49,25 +47,27 @@ class GuardedFiles(CheckpointFiles):
             self._error = error
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a file, once the one that takes its place is written. One that cannot be removed stays."""
+        # not before the file is written that takes its place. One that cannot be removed stays: no fit ends for
+        # that
         if self._saved is None or self._pool is None:
             self._remove(path)
         else:
-            self._removed.append(self._pool.submit(_after, self._saved, partial(self._remove, path)))
+            self._removed.append(self._pool.submit(self._remove, path, after=self._saved))
 
     def outcome(self) -> StorageError | None:
-        """Wait for what is being written, and return the error of the last save; once."""
+        """Wait for what is being written, and return the error of the last save, once."""
         error, self._error = self._error, None
         saved, self._saved = self._saved, None
         removed, self._removed = self._removed, []
         errors = [future.exception() for future in ([saved] if saved is not None else []) + removed]
         failure = next(filter(None, errors), None)
+        # others are mistakes, and not the disk's
         if failure is not None and not isinstance(failure, StorageError):
             raise failure
         return failure or error
 
     def teardown(self) -> None:
-        """Wait for what is being written, and end the thread."""
+        # the process may end before its files are written
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True)
@@ -78,24 +78,20 @@ class GuardedFiles(CheckpointFiles):
         except OSError as error:
             raise storage_error(error, path, checkpoint) from error
 
-    def _remove(self, path: str | Path) -> None:
+    def _remove(self, path: str | Path, after: Future[None] | None = None) -> None:
+        if after is not None and after.exception() is not None:
+            return
         try:
             super().remove_checkpoint(path)
         except OSError as error:
             log.warning("%s is not needed any more, and cannot be removed: %s", path, error.strerror or error)
 
 
-def _after(saved: Future[None], remove: Callable[[], None]) -> None:
-    if saved.exception() is None:
-        remove()
-
-
 @unfilled_memory()
 def copied(checkpoint: Any) -> Any:
     """Copy a checkpoint into the CPU's memory, so that nothing that is trained on afterwards changes it.
 
-    Tensors that share their memory share that of their copies too, so a file of the copy is the same, byte for byte,
-    as one of the checkpoint, but that tensors of a device are the CPU's in it.
+    A file of the copy is the same, byte for byte, as one of the checkpoint, but that tensors of a device are the CPU's.
     """
     memo: dict[int, Any] = {}
     storages: dict[int, Any] = {}  # torch's methods of storages have no types
@@ -107,6 +103,7 @@ def copied(checkpoint: Any) -> Any:
 def _on_cpu(tensor: Tensor, storages: dict[int, Any]) -> Tensor:
     if type(tensor) not in (Tensor, Parameter) or tensor.layout is not torch.strided or tensor.is_quantized:
         return tensor.detach().to("cpu", copy=True)
+    # tensors that share their memory share that of their copies too
     storage: Any = tensor.untyped_storage()
     key = storage.data_ptr() or id(tensor)  # empty ones are all at 0
     if key not in storages:

@@ -91,7 +91,8 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether there is a file that begins as `torch.save` begins one, or the folder of a sharded checkpoint."""
+    # by how `torch.save` begins a file, or by what is in the folder of a sharded checkpoint: a wrong path of a
+    # callback must not cost the user's files
     if path.is_dir():
         return any((path / name).exists() for name in OF_SHARDED)
     try:
@@ -102,18 +103,16 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _on_cpu(storage: UntypedStorage, location: str) -> UntypedStorage:
-    """Leave a tensor where it is read, as Lightning does by default."""
+    # Lightning's default leaves a tensor where it is read
     return storage
 
 
 def install_saving(trainer: Trainer) -> None:
-    """Give a trainer our checkpoint files, unless the user or the strategy has its own, and our connector.
-
-    Lightning's `AsyncCheckpointIO` that wraps no other has none of its own, and gets ours.
-    """
+    """Give a trainer our checkpoint files, unless the user or the strategy has its own, and our connector."""
     install_connector(trainer, CheckpointConnector(trainer))
     strategy, checkpoint_io = trainer.strategy, given_checkpoint_io(trainer)
     if checkpoint_io is None and type(strategy).checkpoint_io is Strategy.checkpoint_io:
         strategy.checkpoint_io = CheckpointFiles()
+    # one that wraps no other has none of its own
     elif isinstance(checkpoint_io, AsyncCheckpointIO) and checkpoint_io.checkpoint_io is None:
         checkpoint_io.checkpoint_io = CheckpointFiles()

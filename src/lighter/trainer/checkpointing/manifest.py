@@ -24,11 +24,12 @@ def describe(checkpoint: Any, size: int, folder: Path) -> Manifest:
     content = checkpoint if isinstance(checkpoint, Mapping) else {}
     lighters = content.get("lighter")
     config = lighters.get("config") if isinstance(lighters, Mapping) else None
+    text = json.dumps(config, sort_keys=True, default=repr)
     return Manifest(
         size=size,
         step=_number(content.get("global_step")),
         epoch=_number(content.get("epoch")),
-        config=_digest(config) if config else None,
+        config=hashlib.sha256(text.encode()).hexdigest() if config else None,
         versions={name: _version(name) for name in ("lighter", "torch", "pytorch-lightning")},
         saved=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         complete=all(name in content for name in _CONTENT_OF_A_FIT),
@@ -37,28 +38,23 @@ def describe(checkpoint: Any, size: int, folder: Path) -> Manifest:
 
 
 def _best(content: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object]]:
+    # what `lighter runs` shows of a run, without loading the file; relative paths, as the folder may be moved
     states = content.get("callbacks")
     for state in states.values() if isinstance(states, Mapping) else ():
         if not isinstance(state, Mapping) or not isinstance(state.get("monitor"), str):
             continue
-        path, score = state.get("best_model_path"), _score(state.get("best_model_score"))
-        if isinstance(path, str) and path and "://" not in path and score is not None:
-            yield {"monitor": state["monitor"], "score": score, "path": os.path.relpath(path, folder.absolute())}
-
-
-def _score(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
-    return float(value) if is_number else None  # type: ignore[arg-type]
-
-
-def _digest(config: object) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode()).hexdigest()
+        path = state.get("best_model_path")
+        score: Any = state.get("best_model_score")
+        is_number = isinstance(score, (int, float)) or (isinstance(score, Tensor) and score.numel() == 1)
+        if isinstance(path, str) and path and "://" not in path and is_number:
+            yield {"monitor": state["monitor"], "score": float(score), "path": os.path.relpath(path, folder.absolute())}
 
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
+# reading a package's metadata takes milliseconds, and each save needs that of three
 @lru_cache
 def _version(package: str) -> str | None:
     try:

@@ -1,8 +1,7 @@
 """Drop the paths from the states of a checkpoint's callbacks that are not in the callbacks' own folders.
 
 A checkpoint callback deletes files that its state says it has saved. That state comes from a file: of a folder that was
-moved since, of another run, or from an untrusted source. So before a callback gets it, paths outside of the callback's
-folder are dropped, and those in a run's folder that was moved are changed to the new one.
+moved since, of another run, or from an untrusted source. Paths in a run's folder that was moved become the new ones.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SHOWN = 3
 def keep_own_files(
     trainer: pl.Trainer, checkpoint: dict[str, Any], source: str | Path | None, run: str | Path | None
 ) -> None:
-    """Replace the states in a checkpoint loaded from `source`, in all processes as the first one sees the files."""
+    """Replace the states in a checkpoint that was loaded from `source`, in all processes."""
     states = checkpoint.get("callbacks")
     if not isinstance(states, Mapping):
         return
@@ -39,8 +38,7 @@ def keep_own_files(
     for callback in trainer.checkpoint_callbacks:
         for key in state_keys(callback):
             if isinstance(states.get(key), Mapping):
-                state = _with_text(states[key])
-                kept[key] = _kept_state(_Owner(callback, state, source, run), state, trainer)
+                kept[key] = _kept_state(_Owner(callback, _with_text(states[key]), source, run), trainer)
     checkpoint["callbacks"] = {**states, **kept}
 
 
@@ -50,7 +48,6 @@ class KeepsOwnFiles(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Drop the paths; the callbacks get their states afterwards."""
         keep_own_files(trainer, checkpoint, trainer.ckpt_path, trainer.default_root_dir)
 
 
@@ -65,12 +62,10 @@ class _Owner:
 
     @property
     def folder(self) -> Any:
-        """The callback's folder."""
         return getattr(self.callback, "dirpath", None)
 
     @property
-    def is_same(self) -> bool:
-        """Return whether the checkpoint is of this fit."""
+    def is_same(self) -> bool:  # the checkpoint is of this fit
         return is_of_this_fit(self.source, self.callback, self.run)
 
     def own_file(self, text: str) -> str | None:
@@ -85,19 +80,14 @@ class _Owner:
         return text if is_below(text, self.folder) else None
 
     def users_file(self, text: str) -> str | None:
-        """Return the same of a path of a user's callback, whose folder, without a `dirpath`, is that of the run."""
+        # a user's callback without a `dirpath` has the run's folder
         if self.folder is None:
             return text if is_below(text, self.run) else None
         return self.own_file(text)
 
 
 def is_of_this_fit(source: str | Path | None, callback: Callback, run: str | Path | None) -> bool:
-    """Return whether a checkpoint lies in a callback's folder, or beside it in that of the run.
-
-    Args:
-        source: the checkpoint that a fit is resumed from.
-        run: the run's folder, if it has one.
-    """
+    """Return whether a checkpoint lies in a callback's folder, or beside it in that of the run."""
     folder = Path(run) / CHECKPOINTS if run is not None else None
     return is_below(source, getattr(callback, "dirpath", None)) or is_below(source, folder)
 
@@ -114,9 +104,11 @@ def is_below(path: object, folder: object) -> bool:
         return False
 
 
-def _kept_state(owner: _Owner, state: Mapping[Any, Any], trainer: pl.Trainer) -> dict[Any, Any]:
+def _kept_state(owner: _Owner, trainer: pl.Trainer) -> dict[Any, Any]:
+    state = owner.state
     try:
-        new: Mapping[str, str | None] = trainer.strategy.broadcast(dict(_new_paths(owner, state)))
+        # as the first process sees the files: the others may have another disk
+        new: Mapping[str, str | None] = trainer.strategy.broadcast(dict(_new_paths(owner)))
         kept: dict[Any, Any] = {**_renamed(state, new), "monitor": state.get("monitor")}
     except RecursionError:  # data that holds itself
         log.warning("the state of %s is not restored: it holds itself", type(owner.callback).__name__)
@@ -129,7 +121,7 @@ def _kept_state(owner: _Owner, state: Mapping[Any, Any], trainer: pl.Trainer) ->
 
 
 def _with_text(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Make text of the paths, which may be any objects in a file that holds objects."""
+    # a file that holds objects may have any as paths, which Lightning then deletes
     copied = dict(state)
     for name in _FILES:
         if name in copied:
@@ -140,13 +132,15 @@ def _with_text(state: Mapping[Any, Any]) -> dict[Any, Any]:
     return copied
 
 
-def _new_paths(owner: _Owner, state: Mapping[Any, Any]) -> Iterator[tuple[str, str | None]]:
+def _new_paths(owner: _Owner) -> Iterator[tuple[str, str | None]]:
     """List the paths in a state, and the path that each has now; None for one that is dropped or does not exist."""
+    state = owner.state
     models = state.get(_MODELS)
     for text in [*(state.get(name) for name in _FILES), *(models if isinstance(models, Mapping) else ())]:
         if isinstance(text, str) and text:
             path = owner.own_file(text)
             yield text, path if path is not None and (_is_remote(path) or os.path.lexists(path)) else None
+    # a user's callback may keep paths anywhere in its state
     rest = {key: value for key, value in state.items() if key not in (*_FILES, _MODELS, "dirpath", "monitor")}
     for text in filter(_leads, _texts(rest)):
         yield text, owner.users_file(text)
@@ -162,7 +156,7 @@ def _warn(owner: _Owner, dropped: list[str], trainer: pl.Trainer) -> None:
 
 
 def _is_remote(path: object) -> bool:
-    """Return whether fsspec reads a path as an address, or as a chain of them."""
+    # fsspec reads it as an address, or as a chain of them
     return "://" in str(path) or "::" in str(path)
 
 
@@ -172,7 +166,7 @@ def _is_below_remote(text: str, folder: str) -> bool:
 
 
 def _leads(text: str) -> bool:
-    """Return whether a text, which may be anything, is a path to somewhere else."""
+    # a text may be anything, and need not be a path
     if _is_remote(text) or os.path.isabs(text) or ".." in Path(text).parts:
         return True
     try:
@@ -190,9 +184,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _renamed(value: Any, new: Mapping[str, str | None]) -> Any:
-    """Replace texts in nested data; dropped ones by an empty one, or by nothing among keys and items."""
     if isinstance(value, str):
         return new.get(value, value) or ""
+    # a dropped text is an empty value; as a key or an item it would still count
     if isinstance(value, Mapping):
         kept = {key: inner for key, inner in value.items() if not _is_lost(key, new)}
         return {_renamed(key, new): _renamed(inner, new) for key, inner in kept.items()}
@@ -206,7 +200,7 @@ def _is_lost(value: object, new: Mapping[str, str | None]) -> bool:
 
 
 def _chosen_again(state: dict[Any, Any], mode: str) -> dict[Any, Any]:
-    """Choose the best and the worst file of a `ModelCheckpoint` anew, as some are gone."""
+    # some files are gone, and the best or the worst one may be among them
     models = state.get(_MODELS)
     if not isinstance(models, Mapping) or state.get("monitor") is None:
         return state

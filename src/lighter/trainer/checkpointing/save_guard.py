@@ -41,26 +41,20 @@ _GOES_ON = "The training goes on, and the next save tries again (on_save_error: 
 class SaveGuard(Callback):
     """Guard the saves of a trainer's fits.
 
-    Args:
-        files: the trainer's own checkpoint files; None where the user's or the strategy's are used, which say nothing
-            of DDP's other processes.
-        continues: a fit continues without a checkpoint that cannot be written.
-
-    Attributes:
-        failed: how many saves of the last fit failed.
-        left_over: files that earlier starts of this fit have left.
+    `files` are the trainer's own checkpoint files; None where the user's or the strategy's are used, which say nothing
+    of DDP's other processes. If it `continues`, a fit trains on without a checkpoint that cannot be written.
     """
 
     def __init__(self, files: GuardedFiles | None, *, continues: bool) -> None:
         self.files, self.continues = files, continues
-        self.failed = 0
+        self.failed = 0  # saves of the last fit
         self.left_over = LeftOver()
         self._is_failing = self._is_attempt = self._is_under_way = False
         self._undo: Callable[[], None] | None = None  # of the bookkeeping of the callback whose file is under way
         self._guarded: list[tuple[ModelCheckpoint, ModelCheckpoint]] = []  # with the user's; loggers refer to them
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # type: ignore[override]
-        """Guard all checkpoint callbacks for a fit; be the last callback, to be called after their last saves."""
+        # the last callback, to be called after the last saves of the others
         self._release(trainer)
         if stage != "fit":
             return
@@ -75,21 +69,19 @@ class SaveGuard(Callback):
         trainer.callbacks = [originals.get(id(one), one) for one in trainer.callbacks]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        """Mark the checkpoint of a stop."""
+        # a fit that is resumed from it deletes it once a callback has saved a newer one
         if trainer.stopping.is_saving:
             checkpoint["lighter"] = {**checkpoint.get("lighter", {}), STOPPED: True}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # type: ignore[override]
-        """Wait for the last save."""
         self._finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # type: ignore[override]
-        """Wait for the last save of a fit that fails."""
         self._finish(trainer)
         self._release(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # type: ignore[override]
-        """Let the trainer have the user's callbacks again."""
+        # between fits the callbacks are the user's objects
         self._release(trainer)
 
     def save(self, trainer: Trainer, save: Callable[[], None], path: str | Path) -> None:
@@ -104,14 +96,18 @@ class SaveGuard(Callback):
             with training_weights(trainer, in_validation=trainer.validating and validation.is_in_epoch):
                 save()
         except OSError as system_error:
+            # of files that are not ours: the other processes do not know of the error
             if trainer.world_size > 1:
-                raise  # of files that are not ours: the other processes do not know
+                raise
             error: StorageError | None = storage_error(system_error, path)
         else:
             in_background = self.files is not None and self.files.in_background
+            # only a callback's save can be rolled back later
             self._is_under_way = in_background and self._is_attempt and not trainer.interrupted
             error = None if self._is_under_way else self._agreed_outcome(trainer)
-        if error is not None and (self._is_attempt or not _is_fitting(trainer)):
+        is_fitting = trainer.state.fn == "fit" and trainer.state.status in ("running", "interrupted")
+        # an attempt decides for itself, and nobody goes on without the file outside of a fit
+        if error is not None and (self._is_attempt or not is_fitting):
             raise error
         if error is None:
             self.left_over.saved(path, by_callback=self._is_attempt)
@@ -126,7 +122,8 @@ class SaveGuard(Callback):
         """
         if self._is_attempt:  # a part of another
             save()
-        if self._is_attempt or is_fast_dev_run(trainer):  # of which Lightning saves a last one, if `save_last` is on
+        # Lightning saves the last one of a fast_dev_run, if `save_last` is on
+        if self._is_attempt or is_fast_dev_run(trainer):
             return
         self.settle(trainer)
         earlier, self._is_attempt = bookkeeping_of(callback), True
@@ -142,7 +139,6 @@ class SaveGuard(Callback):
             self._is_attempt = False
 
     def is_free(self, path: str | Path) -> bool:
-        """Return whether a file that exists may be written over: this fit saved it, and saves it again."""
         return self.left_over.is_free(path)
 
     def settle(self, trainer: Trainer) -> None:
@@ -161,7 +157,7 @@ class SaveGuard(Callback):
         self._end_attempt(trainer, error)
 
     def _agreed_outcome(self, trainer: Trainer) -> StorageError | None:
-        """Return the outcome of the process that writes; of a fit that fails, the others may be gone."""
+        # one process writes, and only that one knows; of a fit that fails, the others may be gone
         error = self.files.outcome() if self.files is not None else None
         if self.files is None or trainer.world_size == 1 or trainer.interrupted:
             return error
@@ -188,15 +184,11 @@ class SaveGuard(Callback):
             log.warning("%s of checkpoints failed in this fit", saves)
 
 
-def _is_fitting(trainer: Trainer) -> bool:
-    return trainer.state.fn == "fit" and trainer.state.status in ("running", "interrupted")
-
-
 def guard_saves(trainer: Trainer, *, continues: bool, in_background: bool) -> SaveGuard:
     """Have a trainer's saves guarded.
 
     Raises:
-        ValueError: a thread is to write them, and the user or the strategy writes them.
+        ValueError: a thread is to write them, and the user or the strategy does.
     """
     checkpoint_io = given_checkpoint_io(trainer)
     is_ours = type(checkpoint_io) is CheckpointFiles

@@ -21,7 +21,12 @@ def storage_error(error: OSError, path: str | Path, checkpoint: Any = None) -> S
     if isinstance(error, StorageError):
         return error
     folder = Path(path).parent
-    room = _room(folder, error, checkpoint) if error.errno in NO_ROOM else []
+    room: list[str] = []
+    if checkpoint is not None and error.errno in NO_ROOM:
+        room.append(f"it takes {_in_words(_size_of(checkpoint))}")
+    if error.errno == errno.ENOSPC:  # the system does not tell how much of a quota is left
+        with suppress(OSError):
+            room.append(f"{_in_words(shutil.disk_usage(folder).free)} are free")
     about = f" ({', '.join(room)})" if room else ""
     try:
         names = sorted(path.name for path in folder.glob("*.ckpt"))
@@ -31,16 +36,8 @@ def storage_error(error: OSError, path: str | Path, checkpoint: Any = None) -> S
     return StorageError(f"{path} cannot be written: {error.strerror or error}{about}. {kept}", error.errno)
 
 
-def _room(folder: Path, error: OSError, checkpoint: Any) -> list[str]:
-    words = [f"it takes {_in_words(_size_of(checkpoint))}"] if checkpoint is not None else []
-    with suppress(OSError):
-        if error.errno == errno.ENOSPC:  # the system does not tell how much of a quota is left
-            words.append(f"{_in_words(shutil.disk_usage(folder).free)} are free")
-    return words
-
-
 def _size_of(value: Any) -> int:
-    """Count the bytes of the tensors in nested data; a memory that several share counts once."""
+    # a memory that several tensors share is written once
     storages = (tensor.untyped_storage() for _, tensor in tensors_in(value) if tensor.layout is torch.strided)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 

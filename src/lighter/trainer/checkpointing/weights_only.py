@@ -39,12 +39,16 @@ def plain(checkpoint: Any) -> Any:
 
 
 def _plain(value: Any, *, paths: bool) -> Any:
-    """Return the value itself where there is nothing to replace in it."""
+    # the value itself where there is nothing to replace in it: a checkpoint is not copied
     if type(value) is Tensor:
         return value
     if type(value) in (dict, OrderedDict):
         changed = {key: new for key, old in value.items() if (new := _plain(old, paths=paths)) is not old}
-        return _with(value, changed) if changed else value
+        if not changed:
+            return value
+        copied = copy.copy(value)  # with its attributes: the state dict of a module has some
+        copied.update(changed)
+        return copied
     if type(value) in (list, tuple):
         items = [_plain(inner, paths=paths) for inner in value]
         return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
@@ -53,13 +57,6 @@ def _plain(value: Any, *, paths: bool) -> Any:
     if isinstance(value, (np.bool_, np.integer, np.float64, np.str_)):
         return value.item()
     return str(value) if paths and isinstance(value, PurePath) else value
-
-
-def _with(value: dict[Any, Any], changed: dict[Any, Any]) -> dict[Any, Any]:
-    """Copy a dict with its type and attributes, which a module's state has, and change some values."""
-    copied = copy.copy(value)
-    copied.update(changed)
-    return copied
 
 
 def refused(path: str | Path | IO[bytes]) -> list[str]:

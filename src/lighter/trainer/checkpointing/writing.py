@@ -26,7 +26,7 @@ _BUFFER = 1 << 20  # bytes; torch writes each tensor in four pieces, most of the
 def write(checkpoint: Any, path: Path) -> list[str]:
     """Save a checkpoint in a file that has its name only when all of it is on the disk.
 
-    It touches nothing but the file, and may be called from any thread; not twice at once for the same file.
+    It may be called from any thread; not twice at once for the same file.
 
     Returns:
         the names in it that `weights_only=True` refuses; best none.
@@ -40,10 +40,10 @@ def write(checkpoint: Any, path: Path) -> list[str]:
         with open(partial, "wb", buffering=_BUFFER) as file:
             _save(checkpoint, file, path.parent)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, or a loss of power may leave an empty file of that name
         unsafe = refused(partial)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException:  # also a signal that stops the process
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
@@ -54,6 +54,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
 def _make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    # else a new folder, with the file in it, may be gone after a loss of power
     for each in missing:
         sync_folder(each.parent)
 
@@ -70,15 +71,11 @@ def _save(checkpoint: Any, file: IO[bytes], folder: Path) -> None:
 
 
 class _Stream:
-    """A file that knows the CRC-32 of its bytes, but for the record that ends an archive: it gets the manifest.
-
-    Attributes:
-        error: that of a write, of which torch makes a `RuntimeError` about positions.
-    """
+    """A file that knows the CRC-32 of its bytes, but for the record that ends an archive: it gets the manifest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._crc, self._held = file, 0, b""
-        self.error: BaseException | None = None
+        self.error: BaseException | None = None  # of a write; torch makes a `RuntimeError` about positions of it
 
     def write(self, data: memoryview) -> int:
         try:

@@ -41,7 +41,7 @@ def agreed_error(trainer: Trainer, finding: Finding | None, prefix: str = "") ->
 
 
 def _first_cause(trainer: Trainer, text: str, *, is_cause: bool) -> str:
-    """Exchange texts: the first of a cause, or else this process's, or else any; this one's if nobody answers."""
+    # the first of a cause, or else this process's, or else any; this one's if nobody answers
     message = (("!" if is_cause else " ") + text).encode()[:_BYTES].ljust(_BYTES)
     tensor = torch.frombuffer(bytearray(message), dtype=torch.uint8).to(trainer.strategy.root_device)
     gathered = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]

@@ -23,13 +23,9 @@ log = logging.getLogger("lighter.runs")
 
 
 class FiniteCheck:
-    """Check a trainer's fits for NaN and Inf, by its `on_non_finite`.
+    """Check a trainer's fits for NaN and Inf, by its `on_non_finite`."""
 
-    Attributes:
-        steps: the check of the epoch's steps; None if they are not checked.
-    """
-
-    steps: StepCheck | None = None
+    steps: StepCheck | None = None  # of the epoch; None if they are not checked
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -39,7 +35,7 @@ class FiniteCheck:
         self._has_begun = False
 
     def begin_epoch(self) -> None:
-        """Begin a fit, if this is its first epoch: what is NaN or Inf by now is the user's choice."""
+        # not at setup: what is NaN or Inf when the first epoch begins is the user's choice
         trainer = self._trainer
         if self._has_begun or trainer.barebones or searches_learning_rate(trainer.callbacks):
             return
@@ -60,7 +56,7 @@ class FiniteCheck:
             self._check_all("")
 
     def end_fit(self) -> None:
-        """End the fit. Its module stays known, as it may be saved."""
+        # the module stays known, as it may be saved after the fit
         if self.steps is not None and self.steps.left_out:
             log.info("on_non_finite=skip: %d steps of the optimizer were left out", self.steps.left_out)
         self.steps, self._has_begun = None, False
@@ -94,5 +90,5 @@ class FiniteCheck:
 
 
 def reads_cost_nothing(trainer: Trainer) -> bool:
-    """Return whether the host can read a number without waiting for a device."""
+    # on other devices, reading a number waits for the device
     return trainer.strategy.root_device.type == "cpu"

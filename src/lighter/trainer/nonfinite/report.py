@@ -58,29 +58,20 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """A NaN or Inf, in words.
+    """A NaN or Inf, in words."""
 
-    Attributes:
-        subject: the loss, gradient or weight.
-        moment: when it was met first.
-        rows: what was checked besides, by name.
-        outcome: the state of the weights or checkpoints.
-        hint: what usually helps.
-        is_cause: it is a loss; so, of several processes, this is the one where it began.
-        is_hopeless: weights are NaN or Inf, so leaving out steps does not help.
-    """
-
-    subject: str
-    moment: Moment
-    rows: Mapping[str, str]
-    outcome: str
-    hint: str
+    subject: str  # the loss, gradient or weight
+    moment: Moment  # when it was met first
+    rows: Mapping[str, str]  # what was checked besides, by name
+    outcome: str  # the state of the weights or checkpoints
+    hint: str  # what usually helps
+    # it is a loss; so, of several processes, this is the one where it began
     is_cause: bool = False
+    # weights are NaN or Inf, so leaving out steps does not help
     is_hopeless: bool = False
 
     @property
     def headline(self) -> str:
-        """The subject, and where it was met."""
         return f"{self.subject} in {self.moment}"
 
     def __str__(self) -> str:
@@ -105,7 +96,6 @@ def of_loss(loss: Tensor, output: object, batch: object, exempt: Collection[str]
 
 
 def of_gradients(optimizer: Optimizer, batch: object, exempt: Collection[str], trainer: Trainer) -> Finding:
-    """Describe a gradient of a finite loss."""
     names = {parameter: name for name, parameter in trainer.lightning_module.named_parameters()}
     optimized = {parameter: None for group in optimizer.param_groups for parameter in group["params"]}
     parameters = [p for p in {**names, **optimized} if p in optimized and p.grad is not None]  # in the module's order
@@ -146,7 +136,6 @@ def _causes(batch: object, exempt: Collection[str], trainer: Trainer) -> tuple[d
 
 
 def of_weight(weight: NonFinite, trainer: Trainer) -> Finding:
-    """Describe a weight, found between steps."""
     parameter = dict(trainer.lightning_module.named_parameters()).get(weight.name)
     if parameter is None:
         rows = {**_process(trainer), "buffer": weight.values}
@@ -159,11 +148,12 @@ def of_weight(weight: NonFinite, trainer: Trainer) -> Finding:
 def of_table(
     moment: Moment, loss: float, gradients: str, weight: NonFinite | None, every: int, trainer: Trainer
 ) -> Finding:
-    """Describe the first loss or gradient in a table that is read `every` so many batches, and a weight by now."""
+    """Describe the first loss or gradient in a table that is read `every` so many batches."""
     is_loss = loss - loss != 0
     rows = {
         **_process(trainer),
         "gradients": gradients,
+        # which batch made it so cannot be told any more
         "weights": f"{weight}, by now" if weight is not None else "all finite",
         "learning rate": ", ".join(_rates(trainer)),
         "found in": f"{moment_of(trainer)}: a device is read every {every} batches",
@@ -173,7 +163,6 @@ def of_table(
 
 
 def moment_of(trainer: Trainer) -> Moment:
-    """Return where a fit is."""
     return Moment(trainer.current_epoch, max(trainer.fit_loop.epoch_loop.batch_idx, 0), trainer.global_step)
 
 
@@ -186,7 +175,7 @@ def _process(trainer: Trainer) -> Mapping[str, str]:
 
 
 def _rates(trainer: Trainer, parameter: Tensor | None = None) -> list[str]:
-    """List the learning rates of all parameter groups, or of those that have a parameter, each once."""
+    # each once, as parameter groups often share one
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     if parameter is not None:
         groups = [group for group in groups if any(p is parameter for p in group["params"])]

@@ -38,14 +38,8 @@ class StepCheck:
     Several processes decide by what they share, the gradients after their exchange: a loss that is not finite makes
     those of all processes so. What does not get there, or is a scaler's to judge, they agree on at the interval.
 
-    Args:
-        trainer: of the fit.
-        exempt: the weights that were NaN or Inf when the fit began.
-        reads_each: the host reads each step, before the optimizer's; else a table at the logging interval.
-        skips: leave out steps; else stop.
-
-    Attributes:
-        left_out: how many steps were left out.
+    With `reads_each` the host reads each step, before the optimizer's; else a table at the logging interval. With
+    `skips` it leaves out steps; else it stops. The `exempt` weights were NaN or Inf when the fit began.
     """
 
     def __init__(self, trainer: Trainer, exempt: Collection[str], *, reads_each: bool, skips: bool) -> None:
@@ -62,7 +56,7 @@ class StepCheck:
         self._loss: Finding | None = None  # of the batches whose gradients add up
         self._gradient: Finding | None = None  # before hooks and clipping had them
         self._buffers = _Buffers(trainer.lightning_module) if skips else None
-        self.left_out = 0
+        self.left_out = 0  # steps
 
     def begin(self) -> None:
         """Begin the first of the batches whose gradients add up."""
@@ -96,7 +90,6 @@ class StepCheck:
                 raise NonFiniteError(str(self._loss))
 
     def _note(self, loss: Tensor, output: object, batch: object) -> None:
-        """Read a loss, or keep it in the table."""
         self._make_room()
         self._row += 1
         if not self._reads_each:
@@ -106,12 +99,12 @@ class StepCheck:
             self._loss = of_loss(loss.detach(), output, batch, self._exempt, self.trainer)
 
     def _make_room(self) -> None:
-        """Read the table when it is full, in all processes at the same batch."""
+        # in all processes at the same batch, as they agree
         if self._row == len(self._losses) and not self._skips:
             stop_together(self.trainer, self.pending())
 
     def note_gradients(self, optimizer: Optimizer, batch: object) -> None:
-        """Check gradients that hooks and clipping are still to change: clipping makes all of them `nan`."""
+        # before hooks and clipping change them: clipping makes all of them `nan`
         if self._reads_each and self._loss is None and self._has_nonfinite_gradient(optimizer):
             self._gradient = of_gradients(optimizer, batch, self._exempt, self.trainer)
 
@@ -122,7 +115,11 @@ class StepCheck:
             NonFiniteError: something is NaN or Inf, and the fit is to stop.
         """
         if not self._reads_each:
-            self._mark_row(optimizer)
+            if not self._scales:  # a scaler judges the gradients itself
+                batch_has_loss = self.trainer.lightning_module.automatic_optimization
+                if not batch_has_loss:
+                    self._make_room()
+                mark(gradients_of(optimizer), self._flags[self._row - batch_has_loss], self._one)
             return
         bad = self._has_nonfinite_gradient(optimizer)
         if not self._alone and not self._is_whole:
@@ -130,14 +127,6 @@ class StepCheck:
         if bad or (self._loss is not None and (self._alone or self._skips)):
             self._act(optimizer, batch, bad=bad)
         self._gradient = None
-
-    def _mark_row(self, optimizer: Optimizer) -> None:
-        if self._scales:  # which judges the gradients itself
-            return
-        batch_has_loss = self.trainer.lightning_module.automatic_optimization
-        if not batch_has_loss:
-            self._make_room()
-        mark(gradients_of(optimizer), self._flags[self._row - batch_has_loss], self._one)
 
     def _has_nonfinite_gradient(self, optimizer: Optimizer) -> bool:
         if self._scales:
@@ -162,8 +151,12 @@ class StepCheck:
         if self._buffers is not None:
             self._buffers.restore()
         self.left_out += 1
+        # at every power of two: a fit that leaves out each step must not fill the disk
         if (self.trainer.is_global_zero or is_loss_here) and self.left_out & (self.left_out - 1) == 0:
-            log.warning("%s", _left_out(finding, self.left_out))
+            later = f" ({self.left_out} so far; the next message comes at {2 * self.left_out})"
+            rows = "; ".join(f"{name}: {text}" for name, text in finding.rows.items())
+            total = later if self.left_out > 1 else ""
+            log.warning("%s: the optimizer's step is left out%s. %s", finding.headline, total, rows)
 
     def pending(self) -> Finding | None:
         """Take the first finding that was not acted on yet out of the table, which is empty afterwards."""
@@ -181,19 +174,14 @@ class StepCheck:
 
 
 def _total(loss: Tensor) -> Tensor:
-    """Return a loss as one number; a module's own `backward` may take several."""
+    # a module's own `backward` may take several
     loss = loss.detach()
     return loss.reshape(()) if loss.numel() == 1 else loss.sum()
 
 
 def _is_finite(loss: Tensor) -> bool:
+    # most losses are one number, which needs none of the views above
     return math.isfinite(loss.item() if loss.numel() == 1 else _total(loss).item())
-
-
-def _left_out(finding: Finding, count: int) -> str:
-    total = f" ({count} so far; the next message comes at {2 * count})" if count > 1 else ""
-    rows = "; ".join(f"{name}: {text}" for name, text in finding.rows.items())
-    return f"{finding.headline}: the optimizer's step is left out{total}. {rows}"
 
 
 class _Buffers:
@@ -227,7 +215,7 @@ def _copy_of(buffer: Tensor) -> Tensor:
 
 
 def _put_back(buffer: Tensor | None, copy: Tensor | None) -> Tensor | None:
-    """Restore a buffer from its copy, in place where possible, as others may refer to it too."""
+    # in place where possible, as others may refer to it too
     if buffer is None or copy is None or copy is buffer:
         return buffer
     try:

@@ -19,44 +19,32 @@ from lighter.parts.batches import tensors_in
 
 @dataclass(frozen=True)
 class NonFinite:
-    """A tensor with NaN or Inf in it.
-
-    Attributes:
-        name: the tensor's name.
-        count: how many values are NaN or Inf.
-        of: how many values it has.
-        first: the first NaN or Inf.
-        index: the index of that value.
-    """
+    """A tensor with NaN or Inf in it."""
 
     name: str
-    count: int
-    of: int
-    first: float
-    index: tuple[int, ...]
+    count: int  # of the values that are NaN or Inf
+    of: int  # all values
+    first: float  # NaN or Inf
+    index: tuple[int, ...]  # of the first
 
     def __str__(self) -> str:
         return f"`{self.name}`: {self.values}"
 
     @property
     def values(self) -> str:
-        """The number of values that are NaN or Inf, and the first of them."""
         if self.of == 1:
             return str(self.first)
         return f"{self.count} of {self.of} values are not finite, the first is {self.first} at {list(self.index)}"
 
 
 def gradients_of(optimizer: Optimizer) -> list[Tensor]:
-    """All gradients that an optimizer is about to use."""
     return [grad for group in optimizer.param_groups for p in group["params"] if (grad := p.grad) is not None]
 
 
 def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
-    """Set the flag to 1 where a value is NaN or Inf, on the tensors' device; the host waits for nothing.
-
-    The private kernel is that of gradient scalers: 3 us for the gradients of a small network, where the fastest public
-    way takes 13. It also multiplies them by `one`, which changes no bit.
-    """
+    """Set the flag to 1 where a value is NaN or Inf, on the tensors' device; the host waits for nothing."""
+    # the kernel of gradient scalers: 3 us for the gradients of a small network, where the fastest public way takes 13.
+    # It also multiplies them by `one`, which changes no bit
     try:
         note_nonfinite(tensors, flag, one)
     except RuntimeError:  # sparse or complex, or a device without that kernel
@@ -66,11 +54,9 @@ def mark(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether no tensor has NaN or Inf; the host waits once for each device and type.
-
-    A sum is finite only if all its values are, and takes a twentieth of the time of `isfinite`. It may overflow, so
-    a sum that is not finite decides nothing.
-    """
+    """Return whether no tensor has NaN or Inf; the host waits once for each device and type."""
+    # a sum is finite only if all its values are, and takes a twentieth of the time of `isfinite`; it may overflow, so
+    # one that is not finite decides nothing
     tensors = list(tensors)
     sums: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for tensor in tensors:
@@ -83,7 +69,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """Return the values of a tensor, or of this process's shard, in a real type that torch can calculate with."""
+    # a real type that torch can calculate with, and of a sharded tensor this process's shard
     tensor = tensor.detach()
     if (to_local := getattr(tensor, "to_local", None)) is not None:  # a DTensor
         tensor = to_local()
@@ -97,12 +83,10 @@ def _dense(tensor: Tensor) -> Tensor:
 
 
 def first_nonfinite(named: Iterable[tuple[str, Tensor]]) -> NonFinite | None:
-    """Find the first tensor with NaN or Inf, in the given order."""
     return next((found for name, tensor in named if (found := find_nonfinite(name, tensor)) is not None), None)
 
 
 def find_nonfinite(name: str, tensor: Tensor) -> NonFinite | None:
-    """Find NaN and Inf in a tensor; None if there are none."""
     values = _dense(tensor)
     bad = ~torch.isfinite(values)
     count = int(bad.sum())
@@ -119,13 +103,12 @@ def nonfinite_in_batch(batch: object) -> list[NonFinite]:
 
 
 def largest_value(tensor: Tensor) -> float:
-    """Return the largest absolute value of a tensor; 0 if it is empty."""
     values = _dense(tensor)
     return float(torch.linalg.vector_norm(values, math.inf)) if values.numel() else 0.0
 
 
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """List the parameters that can be NaN or Inf, in the order of the module."""
+    """List the parameters that can be NaN or Inf."""
     return ((name, parameter) for name, parameter in module.named_parameters() if _has_values(parameter))
 
 
@@ -139,14 +122,13 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def first_nonfinite_weight(module: nn.Module, exempt: Collection[str] = ()) -> NonFinite | None:
-    """Find the first weight with NaN or Inf, apart from the exempt names."""
     named = [(name, weight) for name, weight in weights_of(module) if name not in exempt]
     return None if all_finite(weight for _, weight in named) else first_nonfinite(named)
 
 
 def nonfinite_weights(module: nn.Module) -> frozenset[str]:
-    """Return the names of the weights with NaN or Inf."""
     named = list(weights_of(module))
+    # of all at once first, as there are none as a rule
     if all_finite(weight for _, weight in named):
         return frozenset()
     return frozenset(name for name, weight in named if not all_finite([weight]))
@@ -156,7 +138,7 @@ _READABLE: dict[Any, bool] = {}  # by the kind of tensor, as the answer costs a 
 
 
 def _has_values(tensor: Tensor) -> bool:
-    """Return whether a tensor can hold NaN, and torch can calculate with it: not with 4 bits, say."""
+    # torch cannot calculate with 4 bits, say
     if is_lazy(tensor) or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
         return False
     kind = (type(tensor), tensor.dtype, tensor.layout)

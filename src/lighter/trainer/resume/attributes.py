@@ -25,42 +25,35 @@ _NO_EXTRA_STATE = nn.Module.get_extra_state
 
 
 class Attribute:
-    """An attribute of an object.
-
-    Attributes:
-        holder: the object.
-        name: of the attribute; `weight.requires_grad` for that of a parameter.
-        value: encoded.
-    """
+    """An attribute of an object; `weight.requires_grad` is that of a parameter. Its value is encoded."""
 
     def __init__(self, holder: object, name: str, value: Any) -> None:
         self.holder, self.name, self.value = holder, name, encode(value)
 
     @property
     def is_plain(self) -> bool:
-        """True if it can be saved."""
         return next(opaque_in(self.value), None) is None
 
     @property
     def is_iterator(self) -> bool:
-        """True if it has a state that nobody can read."""
+        # nobody can read the position of one, but that of a file
         return any(hasattr(type(one), "__next__") and not hasattr(one, "fileno") for one in opaque_in(self.value))
 
     @property
     def fingerprint(self) -> str:
-        """A text that is the same for the same value."""
         return fingerprint(self.value)
 
     @property
     def is_users(self) -> bool:
-        """True if a change that cannot be saved is reported: objects of libraries keep caches, metrics sums."""
+        # a change that cannot be saved is reported if it is the user's: objects of libraries keep caches, and
+        # metrics sums
         is_foreign = not isinstance(self.holder, (Metric, MetricCollection))
         has_state = isinstance(self.holder, nn.Module) and type(self.holder).get_extra_state is not _NO_EXTRA_STATE
         return not has_state and (is_of_users(self.holder) or (is_foreign and has_methods(self.holder)))
 
     @property
     def kind(self) -> str:
-        """The kind of a value that cannot be saved."""
+        # a list or a tensor is not plain only if it is too large
         one = next(opaque_in(self.value))
         name = type(one).__name__
         if self.is_iterator:
@@ -70,7 +63,6 @@ class Attribute:
         return f"a {name}" if isinstance(self.value, Opaque) else f"with a {name} in it"
 
     def set(self, encoded: Any, device: torch.device) -> None:
-        """Give it another value."""
         tensors: dict[str, Any] = own_tensors(self.holder) if isinstance(self.holder, nn.Module) else {}
         if self.name.endswith(_GRADIENT):
             tensors[self.name.removesuffix(_GRADIENT)].requires_grad_(encoded)
@@ -82,7 +74,7 @@ class Attribute:
 
 
 def is_mode(name: Name) -> bool:
-    """Return whether an attribute is the mode of a module, or says whether a parameter trains."""
+    # of a module, or whether a parameter trains
     return name[1] == "training" or name[1].endswith(_GRADIENT)
 
 
@@ -114,9 +106,10 @@ def _tensors_of(module: nn.Module, *, is_registered: bool) -> Iterator[tuple[str
 
 
 def users_callbacks(callbacks: Iterable[pl.Callback]) -> dict[str, pl.Callback]:
-    """Return the user's callbacks by label. Those that save checkpoints note files, which are theirs to keep."""
+    """Return the user's callbacks by label."""
     labelled: dict[str, pl.Callback] = {}
     for callback in callbacks:
+        # those that save checkpoints note files, which are theirs to keep
         if isinstance(callback, Checkpoint) or is_of_library(type(callback)):
             continue
         name = f"callbacks.{type(callback).__qualname__}"

@@ -25,12 +25,12 @@ class BufferState(TypedDict, total=False):
 
 
 def buffers_of_process(trainer: pl.Trainer) -> BufferState:
-    """Return the buffers of this process that differ from those of the first one. All processes take part."""
+    """Return the buffers of this process that differ from those of the first one. A collective operation."""
     model = trainer.strategy.model
     if not isinstance(model, DistributedDataParallel):
         return {}
     is_synced: bool = model.will_sync_module_buffers()  # type: ignore[no-untyped-call]
-    # the next forward pass may give all the same: then nothing is lost
+    # if the next forward pass gives all the same, nothing is lost
     buffers = {} if is_synced else dict(trainer.lightning_module.named_buffers())
     digests = {name: _digest(buffer) for name, buffer in buffers.items()}
     of_first: Mapping[str, str] = trainer.strategy.broadcast(digests) if model.modules_buffers else {}
@@ -39,7 +39,6 @@ def buffers_of_process(trainer: pl.Trainer) -> BufferState:
 
 
 def load_buffers(trainer: pl.Trainer, saved: BufferState) -> None:
-    """Restore the buffers of this process, and whether DDP is due to make them the same."""
     model = trainer.strategy.model
     if not saved or not isinstance(model, DistributedDataParallel):
         return

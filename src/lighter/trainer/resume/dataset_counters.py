@@ -12,11 +12,9 @@ _SERVE = ("__getitem__", "__getitems__")
 
 
 def counts_of(dataset: Any, name: str) -> Iterator[str]:
-    """Yield the attributes that `+=` and the like change when a sample is asked for, of datasets within it too.
-
-    Only the methods themselves are read: a file that is opened with the first sample is no state, and what other
-    functions do is not known.
-    """
+    """Yield the attributes that `+=` and the like change when a sample is asked for, of datasets within it too."""
+    # only in these methods: a file that is opened with the first sample is no state, and what other functions do is not
+    # known
     for method in _SERVE:
         yield from (f"{name}.{attribute}" for attribute in _counted(getattr(type(dataset), method, None)))
     parts = getattr(dataset, "datasets", None)

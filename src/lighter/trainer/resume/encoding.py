@@ -32,15 +32,9 @@ MAX_BYTES, MAX_ITEMS = 2**24, 10_000  # of one attribute: what is larger would m
 OF_PROCESS = "~"  # begins the fingerprints that another process does not have
 
 _SCALARS = (type(None), bool, int, float, str, bytes)
-_SEQUENCES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
-_MAPPINGS: dict[Any, str] = {
-    dict: "dict",
-    OrderedDict: "OrderedDict",
-    defaultdict: "defaultdict",
-    Counter: "Counter",
-    AttributeDict: "AttributeDict",  # `self.hparams`
-}
-_TYPES: dict[str, Any] = {tag: kind for kind, tag in (_SEQUENCES | _MAPPINGS).items()}
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+_MAPPINGS = (dict, OrderedDict, defaultdict, Counter, AttributeDict)  # the last for `self.hparams`
+_CONTAINERS: dict[str, Any] = {kind.__name__: kind for kind in (*_SEQUENCES, *_MAPPINGS)}  # by tag
 _GENERATORS: dict[Any, str] = {
     random.Random: "Random",
     np.random.Generator: "Generator",
@@ -51,15 +45,10 @@ _SHOWN = (bytearray, array, tuple, np.ndarray)  # not saved, but a change in the
 
 
 class Opaque(NamedTuple):
-    """Replaces an object in an encoded value that is not plain, or too large.
-
-    Attributes:
-        value: the object.
-        size: changes with the object, as far as that can be seen without reading all of it.
-    """
+    """Replaces an object in an encoded value that is not plain, or too large."""
 
     value: Any
-    size: Any = None
+    size: Any = None  # changes with the object, as far as that can be seen without reading all of it
 
 
 class _TooLargeError(Exception):
@@ -86,11 +75,12 @@ class _Encoder:
             self._count(len(value) if kind in (str, bytes) else 8)
             return value
         if kind in _SEQUENCES:
+            # sets of equal texts have another order in each process
             items = sorted(value, key=repr) if kind in (set, frozenset) else value
             encoded = [self.encode(item) for item in items]
-            return [_SEQUENCES[kind], encoded, *([value.maxlen] if kind is deque else [])]
+            return [kind.__name__, encoded, *([value.maxlen] if kind is deque else [])]
         if kind in _MAPPINGS:
-            return [_MAPPINGS[kind], [[self.encode(key), self.encode(item)] for key, item in value.items()]]
+            return [kind.__name__, [[self.encode(key), self.encode(item)] for key, item in value.items()]]
         if kind in _GENERATORS:
             return ["generator", _GENERATORS[kind], self.encode(_state_of(value))]
         if isinstance(value, Enum):
@@ -147,7 +137,6 @@ def _state_of(generator: Any) -> Any:
 
 
 def opaque_in(encoded: Any) -> Iterator[Any]:
-    """Yield the objects in an encoded value that are not plain, or too large."""
     if isinstance(encoded, Opaque):
         yield encoded.value
     elif isinstance(encoded, list):
@@ -156,7 +145,6 @@ def opaque_in(encoded: Any) -> Iterator[Any]:
 
 
 def has_generator(encoded: Any) -> bool:
-    """Return whether a random generator is in an encoded value."""
     if isinstance(encoded, list):
         return (len(encoded) == 3 and encoded[0] == "generator") or any(map(has_generator, encoded))
     return False
@@ -164,6 +152,7 @@ def has_generator(encoded: Any) -> bool:
 
 def fingerprint(encoded: Any) -> str:
     """Return the same text for two encoded values that are the same value."""
+    # most values are short, and need no hash
     if type(encoded) in _SCALARS and (type(encoded) not in (str, bytes) or len(encoded) < 64):
         return f"{type(encoded).__name__} {encoded!r}"
     pieces = list(_pieces(encoded))
@@ -197,17 +186,14 @@ def _identity(opaque: Opaque) -> bytes:
 
 
 def _name(named: type | FunctionType) -> str:
-    """Return the name of a class or function, the same whichever package of Lightning was imported first."""
+    # the same whichever package of Lightning was imported first
     return canonical(f"{named.__module__}.{named.__qualname__}")
 
 
 def restored(encoded: Any, now: Any, device: torch.device) -> Any:
-    """Return the value of plain data: the value that is there now with other content, where it can have that.
+    """Return the value of plain data: the value that is there `now` with other content, where it can have that.
 
-    Args:
-        encoded: the plain data.
-        now: the value that is there, if any: others may refer to it.
-        device: for tensors that were not on the CPU.
+    Tensors that were not on the CPU go to the device.
 
     Raises:
         CheckpointError: an enum's value, and there is none of that enum now.
@@ -215,7 +201,8 @@ def restored(encoded: Any, now: Any, device: torch.device) -> Any:
     if not isinstance(encoded, list):
         return encoded
     tag, *rest = encoded
-    if tag in _TYPES:
+    # in place where possible: other objects may refer to the value
+    if tag in _CONTAINERS:
         return _restored_container(tag, rest, now, device)
     if tag == "generator":
         return _restored_generator(rest[0], restored(rest[1], None, device), now)
@@ -236,9 +223,9 @@ def restored(encoded: Any, now: Any, device: torch.device) -> Any:
 
 
 def _restored_container(tag: str, rest: list[Any], now: Any, device: torch.device) -> Any:
-    kind, content = _TYPES[tag], rest[0]
+    kind, content = _CONTAINERS[tag], rest[0]
     is_there = type(now) is kind
-    if tag in _MAPPINGS.values():
+    if kind in _MAPPINGS:
         before = now if is_there else {}
         pairs = [(restored(key, None, device), item) for key, item in content]
         items: Any = {key: restored(item, before.get(key), device) for key, item in pairs}

@@ -46,9 +46,14 @@ def measured(trainer: pl.Trainer, *, ends_step: bool) -> EpochResults:
     validation: Validation = cast(Any, trainer.fit_loop.epoch_loop.val_loop)
     own = getattr(trainer.lightning_module, "measuring_state", None)
     before = validation.shown_before if validation.is_run_again else {}
+    if trainer.validating and validation.is_run_again:
+        # a validation that is not over is run again from its start, with the states of then
+        metrics = validation.metrics_before
+    else:
+        metrics = metrics_of(trainer.lightning_module, metrics_reset_after(validation) if trainer.validating else ())
     results = {
         "own": own() if own is not None else None,
-        "metrics": _metrics(trainer, validation),
+        "metrics": metrics,
         "logged": collected_values(trainer),
         "shown": before or shown_next(trainer, ends_step=ends_step),
     }
@@ -56,7 +61,7 @@ def measured(trainer: pl.Trainer, *, ends_step: bool) -> EpochResults:
 
 
 def take_up(trainer: pl.Trainer, results: EpochResults) -> None:
-    """Resume accumulating, but for the states of metrics."""
+    # but for the states of metrics, which are restored after `on_train_start`
     module: Any = trainer.lightning_module
     if results["own"] is not None:
         module.load_measuring_state(results["own"])
@@ -71,15 +76,8 @@ def take_up(trainer: pl.Trainer, results: EpochResults) -> None:
 
 
 def metrics_of(module: pl.LightningModule, besides: Sequence[Metric] = ()) -> dict[str, Any]:
-    """Return the states of a module's metrics, but for those that are reset before they are used next."""
+    # idle ones are reset before they are used next
     return metric_states(module, besides=[*getattr(module, "idle_metrics", list)(), *besides])
-
-
-def _metrics(trainer: pl.Trainer, validation: Validation) -> Mapping[str, Any]:
-    """Return the states with which metrics resume: a validation that is not over is run again from its start."""
-    if trainer.validating and validation.is_run_again:
-        return validation.metrics_before
-    return metrics_of(trainer.lightning_module, metrics_reset_after(validation) if trainer.validating else ())
 
 
 def _on_cpu(value: Any) -> Any:

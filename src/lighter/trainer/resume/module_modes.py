@@ -52,13 +52,10 @@ class AttributeChanges:
 
     Hooks up to `on_train_start` set a folder, a time or a file descriptor, and set it anew in a resumed fit. Changes
     count from there.
-
-    Attributes:
-        unknown: the attributes whose state cannot be read, and why, by name.
     """
 
     def __init__(self) -> None:
-        self.unknown: dict[str, str] = {}
+        self.unknown: dict[str, str] = {}  # the attributes whose state cannot be read, and why, by name
         self._roots: dict[str, Any] = {}
         self._seen: dict[Name, _Seen] = {}
         self._alive: list[Any] = []  # values that fingerprints know by their identity
@@ -69,7 +66,7 @@ class AttributeChanges:
         self._named: set[str] = set()
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Follow the module, the data module and the callbacks, before the first hook that a fit calls."""
+        # before the first hook that a fit calls, as its changes count
         data = {_DATA: trainer.datamodule} if trainer.datamodule is not None else {}  # type: ignore[attr-defined]
         callbacks = users_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
         self.add({_MODEL: trainer.lightning_module, _TRAINER: trainer, **callbacks, **data})
@@ -88,7 +85,7 @@ class AttributeChanges:
                 self._expected.pop(path, None)
 
     def add_loaders(self, split: str, loaders: Sequence[Any]) -> None:
-        """Follow what dataloaders load with, before they are iterated. What workers have cannot be known."""
+        """Follow what dataloaders load with, before they are iterated."""
         for number, loader in enumerate(loaders):
             has_all = hasattr(loader, "state_dict") and hasattr(getattr(loader, "dataset", None), "state_dict")
             if not isinstance(loader, DataLoader) or has_all:  # a StatefulDataLoader saves its dataset's state
@@ -97,6 +94,7 @@ class AttributeChanges:
             parts: dict[str, object] = {f"{name}.{part}": getattr(loader, part) for part in ("dataset", "collate_fn")}
             parts = {label: part for label, part in parts.items() if is_holder(part) or isinstance(part, Dataset)}
             self.add(parts, as_expected=not loader.persistent_workers)  # those were begun with what there was then
+            # the objects of workers are copies, which nothing here can read
             if loader.num_workers:
                 attributes = (item for label, part in parts.items() for item in attributes_of(label, part))
                 drawn_from = [".".join(path) for path, attribute in attributes if has_generator(attribute.value)]
@@ -105,11 +103,12 @@ class AttributeChanges:
                 self.unknown |= dict.fromkeys(counters, "which its workers change with each sample")
 
     def expect(self, state: Mapping[str, Any]) -> None:
-        """Restore the changes of dataloaders' objects as soon as these are made."""
+        # these objects are made later, when the loader is
         self._expected = {path: values for path, values in state.get("changed", {}).items() if _LOADER in path}
 
     def end_setup(self, optimizers: Sequence[Optimizer], *, has_searched: bool) -> None:
-        """Count changes from after the hooks before the data is loaded, and note what a search has found in them."""
+        """Count changes from after the hooks before the data is loaded."""
+        # a search for a learning rate or a batch size is not repeated by a resumed fit
         self._at_setup = self.changes().get("changed", {}) if has_searched else {}
         for name, attribute in self._all():
             self._note(name, attribute)
@@ -118,10 +117,8 @@ class AttributeChanges:
         )
 
     def begin_start(self) -> None:
-        """Prepare for `on_train_start`. The sanity check has made objects, as that of a resumed fit will.
-
-        Modes count from here: a `Freezer` may thaw in `on_train_start` what it has frozen before.
-        """
+        # the sanity check has made objects, as that of a resumed fit will. Modes count from here: a `Freezer` may thaw
+        # in `on_train_start` what it has frozen before
         known = {path for path, _ in self._seen}
         for name, attribute in self._all():
             self._before_start[name] = attribute.fingerprint
@@ -131,21 +128,18 @@ class AttributeChanges:
                 self._note(name, attribute, is_first=True)
 
     def end_start(self) -> None:
-        """Count changes from after `on_train_start`, which a resumed fit calls too."""
         for name, attribute in self._all():
             if attribute.is_iterator and attribute.is_users:
                 self.unknown[".".join(name)] = attribute.kind
+            # a resumed fit calls the hook too, so what it has changed is no change
             before = self._before_start.get(name)
             if before is None or (before != attribute.fingerprint and not is_mode(name)):
                 self._note(name, attribute)
         self._before_start = {}
 
     def note_modes(self) -> None:
-        """Remember which modes differ by now.
-
-        What a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit, which
-        knows the step, has thawed it by the end of `on_train_start`.
-        """
+        # what a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit,
+        # which knows the step, has thawed it by the end of `on_train_start`
         for name, attribute in self._all():
             if is_mode(name) and name in self._seen and self._seen[name].base != attribute.fingerprint:
                 self._moved.add(name)
@@ -167,22 +161,21 @@ class AttributeChanges:
         return {"changed": changed, "left_out": left_out}
 
     def state(self, trainer: pl.Trainer, *, in_evaluation_mode: bool) -> AttributeState:
-        """Return the attributes that changed since the fit began, for a checkpoint.
-
-        `in_evaluation_mode` while a validation has set all modules to it, and will set them back.
-        """
+        """Return the attributes that changed since the fit began, for a checkpoint."""
+        # a validation has set all modules to it, and will set them back
         modes = modes_in_training(trainer) if in_evaluation_mode else {}
         state = self.changes({f"{_MODEL}.{name}".rstrip("."): is_on for name, is_on in modes.items()})
         expected = {path: values for path, values in self._expected.items() if not self._is_followed(path)}
         changed = {**state["changed"], **expected}
         state |= {"changed": changed, "at_setup": self._at_setup}
-        if is_begun(trainer):  # a callback that saves in these hooks may come after objects' own
+        # a callback that saves in these hooks may come after objects' own
+        if is_begun(trainer):
             early = ("callbacks.", f"train{_LOADER}")
             state["early"] = [f"{path}.{name}" for path in changed if path.startswith(early) for name in changed[path]]
         return state
 
     def new_names(self, left_out: Mapping[str, str]) -> list[str]:
-        """Name what is left out of a checkpoint and was not named before, with its kind."""
+        """Name what is left out of a checkpoint and was not named before."""
         new = [name for name in left_out if name not in self._named and name not in self.unknown]
         self._named |= set(new)
         return [f"{name} ({left_out[name]})" for name in new]
@@ -218,7 +211,6 @@ class AttributeChanges:
         self._load({path: values for path, values in changed.items() if path.startswith(f"{split}{_LOADER}")}, device)
 
     def _note(self, name: Name, attribute: Attribute, *, is_first: bool = False) -> None:
-        """Count changes of an attribute from its value now, which may be the first."""
         now = attribute.fingerprint
         self._seen[name] = _Seen(now if is_first else self._seen.get(name, _Seen()).first, now)
         self._alive += opaque_in(attribute.value)
@@ -237,7 +229,6 @@ class AttributeChanges:
         return problems
 
     def _load_one(self, name: Name, holder: Any, saved: _Seen, encoded: Any, device: torch.device) -> str:
-        """Restore the value of an attribute. Returns why it cannot be."""
         if holder is None:
             return "is not there now"
         first = self._seen.get(name, _Seen()).first
@@ -261,7 +252,7 @@ class AttributeChanges:
             yield from attributes_of(label, root, self._modules(label))
 
     def _modules(self, label: str) -> set[int]:
-        """Return the ids of the fit's modules, for all roots but the module: callbacks have them too, by `self.log`."""
+        # looked at under the module alone: callbacks have its submodules too, by `self.log` for example
         module = self._roots.get(_MODEL)
         return {id(one) for one in module.modules()} if module is not None and label != _MODEL else set()
 

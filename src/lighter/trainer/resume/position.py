@@ -22,7 +22,6 @@ _COUNTS = ("ready", "started", "processed", "completed")
 
 
 def place_of(trainer: Any) -> str:
-    """Return the position of a fit, from the counters of its loops."""
     loop = trainer.fit_loop
     epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
     if epochs.ready == epochs.completed:
@@ -61,8 +60,9 @@ def settle(loop: Any, place: str) -> None:
 
 
 def _settle_batches(progress: Any, place: str) -> None:
-    """Count a batch that was begun, or take it back. The totals have batches of earlier epochs that a hook refused."""
+    # the totals have batches of earlier epochs that a hook refused, so they change by as much as the epoch's
     current, total = progress.current, progress.total
+    # a batch that was begun counts, or is taken back
     done = current.processed if place == BATCH_END else current.completed
     if current.ready > done:
         progress.is_last_batch = False

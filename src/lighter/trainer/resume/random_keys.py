@@ -22,13 +22,11 @@ Seeds = tuple[int, int]  # 64 bits for torch and the device; 64 more, of which N
 
 
 def key_of(*position: Any) -> bytes:
-    """Derive the key of a position: whole numbers, after the key of an enclosing position if there is one.
-
-    The name of a sample may be anything, and counts as it prints; by its type alone if it prints as its address.
-    """
+    """Derive the key of a position: whole numbers, after the key of an enclosing position if there is one."""
     parent = b""
     if type(position[0]) is bytes:
         parent, position = position[0], position[1:]
+    # the name of a sample may be anything, and counts as it prints; by its type alone if it prints as its address
     try:
         packed = struct.pack(f"<{len(position)}q", *position)
     except (struct.error, TypeError):
@@ -37,7 +35,7 @@ def key_of(*position: Any) -> bytes:
 
 
 def _plain(name: Any) -> Any:
-    """Return a name that prints alike in all processes, and for an element of any array or tensor."""
+    # a name that prints alike in all processes, and for an element of any array or tensor
     if isinstance(name, (np.ndarray, np.generic, torch.Tensor)):
         return name.tolist()
     if isinstance(name, (tuple, list)):
@@ -47,7 +45,6 @@ def _plain(name: Any) -> Any:
 
 
 def seeds_of(key: bytes, count: int) -> list[Seeds]:
-    """Derive several seeds from one key."""
     return list(_SEEDS.iter_unpack(shake_128(key).digest(_SEEDS.size * count)))
 
 
@@ -74,5 +71,5 @@ def seed_torch(seeds: Seeds, device: torch.device | None = None) -> None:
 
 
 def host_seeds(seeds: Seeds) -> tuple[int, int]:
-    """Return the seeds of a `random.Random` and of a `numpy.random.RandomState`, which takes 32 bits."""
+    # `numpy.random.RandomState` takes 32 bits, `random.Random` any number
     return seeds[0] ^ seeds[1], seeds[1] & 0xFFFFFFFF

@@ -29,10 +29,7 @@ class HostState(TypedDict):
 class Streams:
     """Seeds the generators of one process at each position of a fit.
 
-    Args:
-        seed: of the whole fit, the same in all of its processes.
-        rank: of this process, whose steps have numbers of their own.
-        device: whose generator is seeded too.
+    The seed is the same in all processes of the fit; the steps of each `rank` have numbers of their own.
     """
 
     def __init__(self, seed: int, rank: int, device: torch.device) -> None:
@@ -46,7 +43,6 @@ class Streams:
         keys.seed_all(key_of(self.seed, purpose, self.rank, *position), self.device)
 
     def begin_step(self, step: int) -> None:
-        """Seed the generators for a training step."""
         seeds = self._seeds_of(step)
         seed_torch(seeds, self.device)
         self._host.begin(step, seeds)
@@ -56,15 +52,14 @@ class Streams:
         self._host.leave(step)
 
     def shared_key(self, purpose: int, *position: int) -> bytes:
-        """Return the key of numbers that are the same in all processes."""
+        # without the rank: the numbers are the same in all processes
         return key_of(self.seed, purpose, *position)
 
     def state(self) -> HostState:
-        """Return what a resumed fit has to know besides the seed."""
         return self._host.state()
 
     def resume(self, state: HostState) -> None:
-        """Resume a fit: know whether its steps have drawn from the host's generators."""
+        # if steps have drawn from the host's generators, these are seeded from the first step on
         self._host.is_needed = state["is_needed"]
 
     def resume_at(self, state: HostState, step: int) -> None:
@@ -119,9 +114,17 @@ class HostGenerators:
         self._since = None
 
     def state(self) -> HostState:
-        """Return their state between two steps. Nothing is drawn."""
+        # by their states: a number that is drawn to compare would be missing from the step's
         is_followed = self._since is not None and self._put_aside is None
-        is_needed = self.is_needed or (is_followed and self._have_other_states())
+        is_needed = self.is_needed
+        if is_followed and not is_needed:
+            now, twin = np.random.get_state(legacy=False), self._numpy.get_state(legacy=False)
+            is_needed = (
+                now["bit_generator"] != twin["bit_generator"]
+                or now["state"]["pos"] != twin["state"]["pos"]
+                or not np.array_equal(now["state"]["key"], twin["state"]["key"])
+                or random.getstate() != self._python.getstate()
+            )
         return {"is_needed": is_needed, "since": self._since}
 
     def replay(self, since: int, seeds: Seeds, step: int) -> None:
@@ -146,7 +149,6 @@ class HostGenerators:
             self._put_aside = None
 
     def _was_drawn(self, step: int) -> bool:
-        """Return whether a step before this one has drawn, having compared once a step."""
         if not self.is_needed and step != self._compared:
             self._compared = step
             self.is_needed = self._differ()
@@ -155,15 +157,8 @@ class HostGenerators:
     def _differ(self) -> bool:
         return random.random() != self._python.random() or np.random.random() != self._numpy.random()
 
-    def _have_other_states(self) -> bool:
-        now, twin = np.random.get_state(legacy=False), self._numpy.get_state(legacy=False)
-        if now["bit_generator"] != twin["bit_generator"] or now["state"]["pos"] != twin["state"]["pos"]:
-            return True
-        has_other_key = not np.array_equal(now["state"]["key"], twin["state"]["key"])
-        return has_other_key or random.getstate() != self._python.getstate()
-
 
 def seed_of_fit(broadcast: Callable[[int], int]) -> int:
-    """Return the seed given to `seed_everything`, or else that of torch's generator; the first process's for all."""
+    # the seed given to `seed_everything`, or else torch's; the first process's, as they may differ
     seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
     return int(broadcast(seed % 2**63))

@@ -19,12 +19,9 @@ class HasRandomState(Protocol):
 class KeyedIndices(list):
     """The indices of a batch. Each seeds the generators when it is taken, and the batch when it arrives in a worker.
 
-    Args:
-        indices: of the batch.
-        batch: its key.
-        samples: the key within which each sample is keyed by its index; None if samples are not seeded.
-        is_numbered: whether a sample is keyed by its number in the batch too.
-        own_states: those of the dataset, if samples are loaded in this process.
+    `batch` is its key. `samples` is the key within which each sample is keyed by its index, and if `is_numbered` by its
+    number in the batch too; None if samples are not seeded. `own_states` are those of the dataset, if samples are
+    loaded in this process.
     """
 
     def __init__(
@@ -76,7 +73,6 @@ def _own_states_of_worker() -> list[HasRandomState]:
 
 
 def seed_sample(key: bytes, own_states: Sequence[HasRandomState]) -> None:
-    """Seed the generators for a sample."""
     seed_all(key)
     for one in own_states:
         one.set_random_state(seed=int.from_bytes(key[:4], "little"))

@@ -62,18 +62,14 @@ class ResumeState:
 
     @property
     def is_within(self) -> bool:
-        """True if batches of an epoch were trained, and its end is to come."""
+        # batches of an epoch were trained, and its end is to come
         return self.place in WITHIN or self.place == EPOCH_END
 
 
 def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str | Path | None) -> dict[str, Any]:
-    """Return the state of a fit as plain data. All processes take part.
+    """Return the state of a fit, which is saved in a `file`, as plain data. A collective operation.
 
-    Args:
-        trainer: of the fit.
-        seed: of its random numbers.
-        loaders: the entries of a `ProcessState` about dataloaders.
-        file: where it is saved.
+    `loaders` are the entries of a `ProcessState` about dataloaders.
     """
     place = place_of(trainer)
     process: Any = {**loaders, **_process_state(trainer, place)}
@@ -82,7 +78,8 @@ def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str |
         processes = [None] * trainer.world_size
         torch.distributed.all_gather_object(processes, process)
     stopped_by = [callback.state_key for callback in trainer.callbacks if _has_stopped(callback)]
-    saving = None if file is None or trainer.stopping.is_saving else os.fspath(file)  # a stop saves under such a name
+    # a stop saves under such a name too, and not for a callback
+    saving = None if file is None or trainer.stopping.is_saving else os.fspath(file)
     checkpoints = {
         callback.state_key: checkpoint_notes(callback, trainer, saving)
         for callback in trainer.checkpoint_callbacks
@@ -106,6 +103,7 @@ def restore(trainer: Any, saved: ResumeState) -> None:
         if name in gradients:
             parameter.grad = gradients[name].to(parameter.device, parameter.dtype)  # the precision may be another
     load_buffers(trainer, process.get("buffers", {}))
+    # between epochs nothing is accumulated: only what callbacks and the progress bar see goes on
     if saved.is_within:
         take_up(trainer, process["measured"])
     else:
@@ -113,17 +111,12 @@ def restore(trainer: Any, saved: ResumeState) -> None:
 
 
 def restore_metrics(trainer: pl.Trainer, saved: ResumeState) -> None:
-    """Restore metrics, which accumulate over epochs too; after `on_train_start`, where modules reset theirs."""
+    # after `on_train_start`, where modules reset theirs. They accumulate over epochs too
     load_metric_states(trainer.lightning_module, saved.processes[trainer.global_rank]["measured"]["metrics"])
 
 
-def row_to_log(trainer: pl.Trainer, saved: ResumeState) -> Mapping[str, Tensor]:
-    """Return the values of the last step that the loggers do not have yet."""
-    return saved.processes[trainer.global_rank]["row"]
-
-
 def _is_still_to_stop(trainer: Any, saved: ResumeState) -> bool:
-    """Return whether a fit that was told to stop has to: not if a callback told it that is gone, or a `Timer`."""
+    # not if the callback that told it is gone, nor for a `Timer`: a resumed fit has its own time
     callbacks = {callback.state_key: callback for callback in trainer.callbacks if not isinstance(callback, Timer)}
     stops = saved.should_stop and (not saved.stopped_by or any(key in callbacks for key in saved.stopped_by))
     if stops:
@@ -157,7 +150,7 @@ def _process_state(trainer: Any, place: str) -> dict[str, Any]:
 
 
 def _accumulates(trainer: pl.Trainer, place: str) -> bool:
-    """Return whether gradients wait for the optimizer's step; with manual optimization only the user knows."""
+    # with manual optimization only the user knows
     if not trainer.lightning_module.automatic_optimization:
         return True
     if place not in WITHIN:

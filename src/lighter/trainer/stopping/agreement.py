@@ -21,26 +21,18 @@ _PATIENCE = 10.0  # seconds that a process that stops waits for the others to st
 
 
 class Agreement:
-    """The signals that the processes of one stage have heard of.
+    """The signals that the processes of one stage have heard of; `stage` is its number in this process.
 
     Where the processes wait for each other in each batch, in training above all, they agree by a collective operation.
     That waits for the device, so it is done about once a second, and in it they agree on how many steps that is.
     Elsewhere one process may have more batches than another: there a process leaves at its next batch, with a message
     in the store by which the processes found each other, and they agree where they meet anyway.
-
-    Args:
-        trainer: of one of several processes.
-        stage: the number of the stage in this process.
-
-    Attributes:
-        signum: the signal that they stop for, once all know of it.
-        has_failed: this process has failed.
     """
 
-    has_failed = False
+    has_failed = False  # this process has
 
     def __init__(self, trainer: pl.Trainer, stage: int) -> None:
-        self.signum: int | None = None
+        self.signum: int | None = None  # that they stop for, once all know of it
         self._device = trainer.strategy.root_device
         self._most = logging_interval(trainer)  # steps from one agreement to the next: at these, steps wait anyway
         self._rank, self._size = trainer.global_rank, trainer.world_size
@@ -50,11 +42,7 @@ class Agreement:
         self._step, self._agreed_at, self._next = 0, -1, -1
 
     def at_step(self) -> bool:
-        """Count a step, and agree if it is time to. All processes call this at the same batches.
-
-        Returns:
-            whether they stop.
-        """
+        """Count a step, and agree if it is time to, at the same batches in all processes; return whether they stop."""
         self._step += 1
         if self.signum is None and self._step >= self._next:
             now, step = time.monotonic(), self._step
@@ -75,11 +63,12 @@ class Agreement:
         return int(-most)
 
     def is_asked(self) -> bool:
-        """Return whether this process was told to stop, or another one, as the store says once a second."""
+        """Return whether this process was told to stop, or another one."""
         if self.signum is not None:
             return True
         if (signum := signals.received()) is not None:
             self._store.put(self._key, str(signum))
+        # a look into the store is a message to another process
         elif time.monotonic() - self._looked >= _SECONDS:
             self._looked = time.monotonic()
             signum = self.heard()
@@ -100,17 +89,15 @@ class Agreement:
             time.sleep(0.05)
 
     def tell_failure(self, error: BaseException) -> None:
-        """Leave the error of this process before the others lose their connection to it; the first error stays."""
+        # before the others lose their connection to this process; the first error stays
         text = f"process {self._rank} of {self._size} failed: {type(error).__name__}: {error}"
         self._store.put(self._failure_key, text, replace=False)
         self._store.put(f"{self._failure_key}/{self._rank}", text)
 
     def failure(self) -> str | None:
-        """Return the error that the first process that failed has left."""
         return self._store.get(self._failure_key)
 
     def have_all_failed(self) -> bool:
-        """Return whether each process has left an error of its own."""
         return self._store.has(self._of_all(self._failure_key)) is True
 
     def _of_all(self, key: str) -> list[str]:
@@ -118,7 +105,7 @@ class Agreement:
 
 
 class _Messages:
-    """Messages in the store by which the processes found each other. A store that is gone says nothing."""
+    # a store that is gone says nothing, hence the suppressed errors: the process that has it may have ended
 
     def __init__(self) -> None:
         self._store: Any = None
@@ -139,20 +126,16 @@ class _Messages:
         return None
 
     def has(self, keys: Sequence[str]) -> bool | None:
-        """Return whether all keys have messages; None without a store."""
         with suppress(Exception):
             return self._store.check(list(keys)) if self._store is not None else None
         return None
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether an operation of several processes failed, which it does when one of them is gone.
-
-    gloo's errors have no type of their own, only the file that they come from in their text.
-    """
+    # gloo's errors have no type of their own, only the file that they come from in their text
     return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
 
 
 def is_peer_gone(error: BaseException) -> bool:
-    """Return whether that is because another process has ended, as its operating system says."""
+    # as the operating system says; other lost connections are time-outs, which say nothing of a peer
     return any(told in str(error) for told in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))

@@ -40,22 +40,18 @@ class StaysForStop:
 
     Ctrl-C, and SLURM or `timeout` with their signals, reach every process of a group. Those that load data stay, as
     the step that is not over may need their batches. When the loops are over, SIGTERM ends them, by which torch and
-    Python end workers that are left. It is set as a function of the worker's and not of its process, as torch puts a
-    handler for SIGTERM there in between.
-
-    Args:
-        init: the user's own.
-        context: the user's own, of which the worker is a process; None for Python's default.
-        is_over: shared with the main process, which sets it when the loops are over.
+    Python end workers that are left.
     """
 
     def __init__(self, init: Callable[[int], None] | None, context: BaseContext | None, is_over: Any) -> None:
-        self.init, self.context, self.is_over = init, context, is_over
+        self.init, self.context = init, context  # the user's own, to be given back
+        self.is_over = is_over  # shared with the main process, which sets it when the loops are over
 
+    # not earlier in the process: torch puts a handler for SIGTERM there before it calls this
     def __call__(self, worker: int) -> None:
-        """Begin a worker, in its own process."""
         for signum in signals.STOPS:
-            signal.signal(signum, self._ignore)  # a function, as programs that a worker starts would inherit SIG_IGN
+            # by a function, as programs that a worker starts would inherit SIG_IGN
+            signal.signal(signum, self._ignore)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.STOPS)
         if self.init is not None:
@@ -68,7 +64,7 @@ class StaysForStop:
 
 
 def let_workers_stay(loaders: Iterable[object]) -> None:
-    """Keep the workers of these dataloaders, which have not started yet, running when a signal stops the run."""
+    # the loaders have not started yet: a worker gets its init function with its process
     for loader in loaders if signals.current() is not None else ():
         if isinstance(loader, DataLoader) and loader.num_workers and type(loader.worker_init_fn) is not StaysForStop:
             context = loader.multiprocessing_context
@@ -78,7 +74,7 @@ def let_workers_stay(loaders: Iterable[object]) -> None:
 
 
 def leave_loaders_as_they_were(trainer: pl.Trainer) -> None:
-    """Give the dataloaders the user's own functions back, as the loops are over."""
+    # the functions are the user's own, who may use the loaders elsewhere
     for running in running_loaders(trainer):
         init = getattr(running.loader, "worker_init_fn", None)
         if type(init) is StaysForStop:
@@ -88,10 +84,8 @@ def leave_loaders_as_they_were(trainer: pl.Trainer) -> None:
 
 
 def _with_signals_waiting(context: Any) -> Any:
-    """Return a context whose processes are born with the signals blocked that stop a run, until `StaysForStop` runs.
-
-    A signal that came earlier, while a worker is forked or imports, would end it as any process.
-    """
+    # a signal that came while a worker is forked or imports would end it as any process. Its process is born with
+    # the signals blocked that stop a run, until `StaysForStop` runs
     if (process := _PROCESSES.get(context.get_start_method())) is not None:
         context = copy.copy(context)
         context.Process = process
@@ -124,16 +118,13 @@ if hasattr(signal, "pthread_sigmask"):
 
 
 def is_worker_death(error: BaseException) -> bool:
-    """Return whether it is torch's error of a dataloader's worker that ended by itself."""
     return _DIED.search(str(error)) is not None
 
 
 def dead_worker(trainer: pl.Trainer, error: BaseException) -> WorkerError | None:
-    """Return the error to raise in place of one that comes of a worker that died; None if it comes of something else.
-
-    Torch's error tells the process. Others come where the main process reads a batch that the worker had begun to
-    send; then torch's may come while this looks, as it is raised in the handler of a signal.
-    """
+    """Return the error to raise in place of one that comes of a dead worker; None if it comes of something else."""
+    # torch's error tells the process. Others come where the main process reads a batch that the worker had begun to
+    # send; then torch's may come while this looks, as it is raised in the handler of a signal
     try:
         return _dead_worker(trainer, error)
     except RuntimeError as torchs:
@@ -166,10 +157,7 @@ def _worker_error(which: str, code: int | None) -> WorkerError:
 
 
 def end_workers(iterators: Iterable[Any]) -> None:
-    """End the workers that an error has left.
-
-    Torch does so when an iterator is deleted, which one in a traceback is not.
-    """
+    # torch does so when an iterator is deleted, which one in a traceback is not
     for iterator in (one for one in iterators if not keeps_workers(one)):
         shut_down(iterator)
         for worker in workers_of(iterator):

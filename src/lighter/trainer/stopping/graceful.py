@@ -1,4 +1,7 @@
-"""Stop a trainer after the batch in which a signal came, save the fit, and end with the signal's exit code."""
+"""Stop a trainer after the batch in which a signal came, save the fit, and end with the signal's exit code.
+
+All that a signal does to a trainer is in this one file, which is why it is longer than others.
+"""
 
 from __future__ import annotations
 
@@ -51,18 +54,13 @@ _GONE = "another process ended, and this one cannot go on without it. Its own la
 class Stopping:
     """Stop the stages of a trainer, in one process.
 
-    Args:
-        trainer: ours, or Lightning's own as far as callbacks can call this.
-        folder: where its checkpoints are, in `checkpoints`; None if its callbacks say that.
-
-    Attributes:
-        folder: the same.
-        is_saving: the checkpoint that is being saved is that of a stop.
+    The trainer is ours, or Lightning's own as far as callbacks can call this. `folder` is where its checkpoints are,
+    in `checkpoints`; None if its callbacks say that.
     """
 
     def __init__(self, trainer: pl.Trainer, folder: str | Path | None) -> None:
         self._trainer, self.folder = trainer, folder
-        self.is_saving = False
+        self.is_saving = False  # while the checkpoint is saved that is that of a stop
         self._stage, self._has_begun = 0, False
         self._agreement: Agreement | None = None
         self._children = _Children(trainer)
@@ -76,18 +74,18 @@ class Stopping:
         return agreed or signals.received()
 
     def signum_of(self, error: BaseException | None) -> int | None:
-        """Return the signal that an error is due to; SIGTERM where only Lightning's own handler has heard of it."""
+        """Return the signal that an error is due to."""
+        # Lightning's own handler may be the only one that has heard of it
         if self.signum is None and self._trainer.received_sigterm and isinstance(error, SystemExit):
             return signal.SIGTERM if error.code is None else None
         return self.signum
 
     def failure(self) -> str | None:
-        """Return the error that another process has left."""
         return self._agreement.failure() if self._agreement is not None else None
 
     def begin(self, loaders: CombinedLoader | None = None) -> None:
-        """Let the loops stop by themselves from now on, and the workers of their dataloaders, which start now, not."""
         caught = signals.current()
+        # a signal of the setup whose exception C code has swallowed: from here on the loops stop by themselves
         if caught is not None and not self._has_begun and self._agreement is None:
             caught.raise_again()
         self._has_begun = True
@@ -121,13 +119,14 @@ class Stopping:
                 raise SIGTERMException
 
     def after_prediction(self) -> None:
-        """Stop after a batch of a prediction, of which one process may have more than another.
+        """Stop after a batch of a prediction, if a signal came to any process.
 
         Raises:
-            SIGTERMException: this process was told to stop, or another one was.
+            SIGTERMException: one did.
         """
         if self._agreement is not None and meet_in_each_batch(self._trainer):
             self.agree()
+        # one process may have more batches than another, so they cannot agree here
         elif self._agreement is not None and self._agreement.is_asked():
             self._children.let_end()
             self._agreement.leave()
@@ -212,10 +211,9 @@ class Stopping:
                 self._iterators = [one for running in running_loaders(trainer) for one in running.iterators]
 
     def is_deferred(self) -> bool:
-        """Return, in the handler of a signal, whether the loops stop by themselves. Several processes agree first.
-
-        Where they are those of Lightning's own trainer, all of them do what the first one is told.
-        """
+        """Return, in the handler of a signal, whether the loops stop by themselves."""
+        # several processes agree first; where they are those of Lightning's own trainer, all of them do what the first
+        # one is told
         is_fit, trainer = self._trainer.state.fn == "fit", self._trainer
         if self._has_begun and self._agreement is None and (trainer.is_global_zero or not is_fit):
             tell_to_stop(trainer)
@@ -232,11 +230,7 @@ class Stopping:
             self.is_saving = False
 
     def _tell_failure(self, error: Exception) -> None:
-        """Tell the other processes, or learn from them why this one lost its connection.
-
-        Raises:
-            ProcessError: another one failed before.
-        """
+        """Tell the other processes, or learn from them why this one lost its connection."""
         if self._agreement is None:
             return
         self._agreement.has_failed = True
@@ -246,9 +240,8 @@ class Stopping:
             raise ProcessError(failure) from error
 
     def _name_dead_worker(self, error: Exception) -> None:
-        """Name a dataloader's worker that died. If a signal ended it and stops the run too, that is the stop."""
-        worker = dead_worker(self._trainer, error)
-        if worker is None:
+        # if a signal ended the worker and stops the run too, that is the stop
+        if (worker := dead_worker(self._trainer, error)) is None:
             return
         # a signal to the whole group may reach a worker, which dies of it, before this process
         until = time.monotonic() + _WORD_TAKES
@@ -282,12 +275,12 @@ class _Children:
         return self._told or child_processes(self._trainer)
 
     def let_end(self) -> None:
-        """Let them end with the code of a stop: Lightning would kill this process for that."""
+        # with the code of a stop: Lightning would kill this process for that
         self._told = self.all
         let_children_end(self._trainer)
 
     def stop(self, signum: int) -> None:
-        """Wait until they have ended, and kill those that have not; signal those that do not know yet."""
+        # those that were told to stop end by themselves, after saving
         for child in self.all if not self._told else ():
             with suppress(OSError):
                 child.send_signal(signum)
@@ -295,16 +288,14 @@ class _Children:
         self.kill()
 
     def end_waiting(self, agreement: Agreement) -> None:
-        """Kill those that wait for this process, which has failed: when its connections close they would complain.
-
-        Where all have failed, a script may continue.
-        """
+        # when the connections of this process close, those that wait for it would complain. Where all have failed,
+        # a script may continue
         if self.all and not self._wait(_UNTOLD, agreement.have_all_failed):
             self.let_end()
             self.kill()
 
     def _wait(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until they have ended or something else is over; return the latter."""
+        # true if something else was over before they had ended
         until = time.monotonic() + seconds
         while any(child.poll() is None for child in self.all) and time.monotonic() < until:
             if is_over():
@@ -368,7 +359,6 @@ def save_at_stop(trainer: pl.Trainer, folder: str | Path | None) -> str:
 
 
 def _last_checkpoint(trainer: pl.Trainer, folder: str | Path | None) -> str | None:
-    """Return where a stop saves: `last.ckpt` in the run's folder, or else where a callback saves; None if none does."""
     folders = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
     if not folders:
         return None
