@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
 from lighter.trainer.resume.module_modes import AttributeChanges
 
@@ -36,6 +38,7 @@ class FitChanges:
         """Forget an earlier fit, and look at all objects if this fit is to resume exactly."""
         self.attribute_changes, self._samplers = AttributeChanges(), AttributeChanges()
         self._begun: Mapping[str, Any] = {}  # the attributes of samplers when they were asked for this epoch's order
+        self._identities: Sequence[int] | None = None  # of their values, by which they are known to be the same
         self._drawn: Mapping[str, Any] = {}  # and after that, in a resumed fit, until they are asked again
         self.is_set_up = self.is_started = False
         if is_exact:
@@ -78,7 +81,10 @@ class FitChanges:
 
     def note_samplers(self) -> None:
         """Remember the attributes of samplers before they draw an epoch's order."""
-        self._begun, self._drawn = self._samplers.changes(), {}
+        identities = _identities(self._loop.loaders.samplers)
+        if identities is None or identities != self._identities:
+            self._begun = self._samplers.changes()
+        self._identities, self._drawn = identities, {}
 
     def add_loaders(self) -> None:
         """Follow the training dataloaders, and set their samplers to what they were when the epoch began."""
@@ -114,3 +120,11 @@ class FitChanges:
             return []
         log.warning("resume: not exact from now on: %s changed, and cannot be saved. %s", "; ".join(names), ADVICE)
         return [f"{name} changed, and is not saved" for name in names]
+
+
+def _identities(samplers: Sequence[Any]) -> Sequence[int] | None:
+    """Return the identities of all attributes of torch's samplers; None if others keep what a comparison cannot see."""
+    owners = [owner for one in samplers for owner in (one, getattr(one, "sampler", None)) if owner is not None]
+    if not all(type(owner) in (BatchSampler, RandomSampler, SequentialSampler) for owner in owners):
+        return None
+    return [id(value) for owner in owners for value in vars(owner).values()]

@@ -114,11 +114,18 @@ def parameters_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """List the parameters and persistent buffers that can be NaN or Inf: the weights of a checkpoint."""
-    yield from parameters_of(module)
-    for prefix, part in module.named_modules():
-        for name, buffer in part.named_buffers(recurse=False):
-            if name not in unsaved_buffers(part) and _has_values(buffer):
-                yield f"{prefix}.{name}" if prefix else name, buffer
+    parts = [(f"{prefix}." if prefix else "", part) for prefix, part in module.named_modules()]
+    seen: set[int] = set()  # one that is shared is looked at once
+    # not `named_parameters`, which takes several times as long and is asked at the end of each epoch
+    for kind in ("_parameters", "_buffers"):
+        for prefix, part in parts:
+            tensors = getattr(part, kind)
+            unsaved = unsaved_buffers(part) if tensors and kind == "_buffers" else ()
+            for name, tensor in tensors.items():
+                if tensor is None or id(tensor) in seen or name in unsaved or not _has_values(tensor):
+                    continue
+                seen.add(id(tensor))
+                yield prefix + name, tensor
 
 
 def first_nonfinite_weight(module: nn.Module, exempt: Collection[str] = ()) -> NonFinite | None:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, TypedDict
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
+from torchmetrics import Metric
 
 from lighter._lightning.resume import modes_in_training
 from lighter.errors import CheckpointError
@@ -61,6 +63,8 @@ class AttributeChanges:
         self._alive: list[Any] = []  # values that fingerprints know by their identity
         self._before_start: dict[Name, str] = {}
         self._moved: set[Name] = set()  # modes that were seen to differ, and may be as they were again
+        self._modules_begun: list[nn.Module] = []  # those that were there when the fit began
+        self._modes_noted: list[bool] = []  # theirs, when modes were noted last
         self._at_setup: Changed = {}
         self._expected: dict[str, Any] = {}  # changes of objects that are not made yet
         self._named: set[str] = set()
@@ -136,10 +140,17 @@ class AttributeChanges:
             if before is None or (before != attribute.fingerprint and not is_mode(name)):
                 self._note(name, attribute)
         self._before_start = {}
+        held = (holder for label, root in self._roots.items() for _, holder in holders(root, self._modules(label)))
+        self._modules_begun = [one for one in held if isinstance(one, nn.Module) and not isinstance(one, Metric)]
+        self._modes_noted = []
 
     def note_modes(self) -> None:
         # what a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit,
         # which knows the step, has thawed it by the end of `on_train_start`
+        modes = [mode for module in self._modules_begun for mode in _modes_of(module)]
+        if modes == self._modes_noted:
+            return  # to look at all attributes takes as long as several steps
+        self._modes_noted = modes
         for name, attribute in self._all():
             if is_mode(name) and name in self._seen and self._seen[name].base != attribute.fingerprint:
                 self._moved.add(name)
@@ -255,6 +266,13 @@ class AttributeChanges:
         # looked at under the module alone: callbacks have its submodules too, by `self.log` for example
         module = self._roots.get(_MODEL)
         return {id(one) for one in module.modules()} if module is not None and label != _MODEL else set()
+
+
+def _modes_of(module: nn.Module) -> Iterator[bool]:
+    yield module.training
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            yield parameter.requires_grad
 
 
 def _is_of(path: str, label: str) -> bool:
