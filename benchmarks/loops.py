@@ -9,9 +9,10 @@ benchmarks/RESULTS.md.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sides
 from results import middle_half, report
@@ -20,90 +21,99 @@ from step_overhead import Side, train_in_turn
 
 
 class Case(NamedTuple):
-    """A job, as a plain loop, in Lightning as its guides show it, and in `lighter.Trainer`."""
+    """A job, as a plain loop, in Lightning as its guides show it, and twice in `lighter.Trainer`."""
 
     hand_written: Side
     lightning: Side
+    unchanged: Side
     lighter: Side
-    at_most: float
+    at_most: str = ""
+    epochs: int = 3
+    rounds: int | None = None  # where a round takes long
 
 
-def fitting(shape: Shape) -> Case:
+def fitting(shape: Shape, at_most: str = "", **arguments: Any) -> Case:
     return Case(
         partial(sides.hand_written, shape=shape),
         partial(sides.lightning, sides.Idiom, shape=shape),
+        partial(sides.lightning, sides.Idiom, trainer_class=sides.as_lightning, shape=shape),
         partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, shape=shape),
-        1.15,
+        at_most,
+        **arguments,
     )
 
 
+def measuring(stage: str, hand_written: Side, plain: Callable[[sides.Job], sides.Timed], at_most: str) -> Case:
+    return Case(
+        hand_written,
+        partial(sides.lightning, plain, stage=stage),
+        partial(sides.lightning, plain, trainer_class=sides.as_lightning, stage=stage),
+        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, stage=stage),
+        at_most,
+    )
+
+
+BARE = partial(sides.lightning, sides.Bare, trainer_class=sides.as_lightning)
 CASES = {
-    "bare step": Case(
-        sides.hand_written_bare,
-        partial(sides.lightning, sides.Bare),
-        partial(sides.lightning, sides.Bare, trainer_class=sides.as_lightning),
-        1.2,
-    ),
-    "batches of 256": fitting(Shape(batch_size=256)),
-    "epochs of 562 steps": fitting(Shape(repeats=10)),
+    "bare step": Case(sides.hand_written_bare, partial(sides.lightning, sides.Bare), BARE, BARE, "1.00"),
+    "batches of 256": fitting(Shape(batch_size=256), "0.65", epochs=10),
+    "epochs of 562 steps": fitting(Shape(samples=17970), "0.90", epochs=1, rounds=6),
+    "1,000 epochs of 10 steps": fitting(Shape(samples=320), epochs=1000, rounds=2),
+    "gradients of 4 batches": fitting(Shape(accumulate=4), "0.90"),
+    "200 metrics": fitting(Shape(metrics=200), epochs=1, rounds=5),
     "a small CNN": fitting(Shape(network=sides.cnn)),
-    "gradients of 4 batches": fitting(Shape(accumulate=4)),
-    "validation": Case(
-        sides.hand_written_validation,
-        partial(sides.lightning, sides.Idiom, stage="validate"),
-        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, stage="validate"),
-        1.2,
-    ),
-    "prediction": Case(
-        sides.hand_written_prediction,
-        partial(sides.lightning, sides.Bare, stage="predict"),
-        partial(sides.lightning, sides.lighter_module, trainer_class=sides.as_lightning, stage="predict"),
-        1.2,
-    ),
+    "a CNN of 5 million parameters": fitting(Shape(network=sides.large_cnn, samples=640), epochs=1, rounds=5),
+    "a transformer of 10 million": fitting(Shape(network=sides.transformer, samples=640), epochs=1, rounds=5),
+    "a compiled network": fitting(Shape(network=sides.compiled)),
+    "validation": measuring("validate", sides.hand_written_validation, sides.Idiom, "0.90"),
+    "prediction": measuring("predict", sides.hand_written_prediction, sides.Bare, "0.90"),
 }
-COLUMNS = ("job", "hand-written, µs", "Lightning", "lighter.Trainer", "middle half", "at most", "weights")
+SIDES = ("hand-written", "Lightning", "LightningModule", "LighterModule")
+COLUMNS = ("job", "hand-written, µs", *SIDES[1:], "middle half", "at most", "weights")
 BEFORE = """`python benchmarks/loops.py`: the data, metrics and logger of the table above.
 
 - bare step: measures nothing, with nothing measured in the hand-written loop either
-- batches of 256; epochs of 562 steps instead of 57: the digits ten times, one epoch; a small CNN, with two
-  convolutions; gradients of 4 batches, added up for each step of the optimizer
+- batches of 256; epochs of 562 steps and of 10, instead of 57; gradients of 4 batches, added up for each step of the
+  optimizer; 200 metrics, of which all but one count the same
+- networks: a small CNN, with two convolutions; a CNN of 5 million and a transformer of 10 million parameters, 20 steps;
+  the MLP, compiled
 - validation: loss and both metrics by epoch, and of every 50th batch; prediction: the outputs, kept
-- Lightning: `self.log`, as its guides show it; bare where nothing is measured. lighter.Trainer: a LighterModule,
-  lean alone as above"""
-AFTER = """How to read it: ratios to the hand-written loop in the same round, medians over {rounds} rounds of {epochs}
-epochs, all sides of a job in turn; half of lighter.Trainer's lie in the middle half; `at most` is the target for it."""
+- Lightning: `self.log`, as its guides show it; bare where nothing is measured
+- LightningModule: the same in `lighter.Trainer`; LighterModule: in `lighter.Trainer`; both lean alone as above"""
+AFTER = """How to read it: ratios to the hand-written loop in the same round, medians over {rounds} rounds, fewer of long
+jobs, all sides of a job in turn; half of LighterModule's lie in the middle half; `at most` is the target for it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=30, help="how often each side runs (default: 30)")
-    parser.add_argument("--epochs", type=int, default=3, help="each time (default: 3)")
+    parser.add_argument("--only", default="", help="the jobs whose names contain this; writes no report")
     options = parser.parse_args()
     sides.settle()
-    rows = [row(name, case, options.rounds, options.epochs) for name, case in CASES.items()]
-    after = AFTER.format(rounds=options.rounds, epochs=options.epochs)
-    report("Other jobs and other loops", COLUMNS, rows, before=BEFORE, after=after)
+    rows = [row(name, case, min(options.rounds, case.rounds or options.rounds))
+            for name, case in CASES.items() if options.only in name]  # fmt: skip
+    if options.only:
+        print(*("   ".join(one) for one in rows), sep="\n")
+        return
+    report("Other jobs and other loops", COLUMNS, rows, before=BEFORE, after=AFTER.format(rounds=options.rounds))
 
 
-def row(name: str, case: Case, rounds: int, epochs: int) -> tuple[str, ...]:
-    trained = {"hand_written": case.hand_written, "lightning": case.lightning, "lighter": case.lighter}
-    if name.startswith("epochs of"):  # which take as long as all rounds of another job else
-        rounds, epochs = max(2, rounds // 5), 1
-    done = train_in_turn(trained, rounds, epochs)
-    plain = done["hand_written"]
+def row(name: str, case: Case, rounds: int) -> tuple[str, ...]:
+    trained = dict(zip(SIDES, (case.hand_written, case.lightning, case.unchanged, case.lighter), strict=True))
+    done = train_in_turn(trained, rounds, case.epochs)
+    plain = done["hand-written"]
     ratios = {
         side: [mine.seconds_per_step / base.seconds_per_step for mine, base in zip(outcomes, plain, strict=True)]
         for side, outcomes in done.items()
     }
-    low, high = middle_half(ratios["lighter"])
+    low, high = middle_half(ratios["LighterModule"])
     same = len({outcome.weights for outcomes in done.values() for outcome in outcomes}) == 1
     return (
         name,
         f"{median(outcome.seconds_per_step for outcome in plain) * 1e6:.0f}",
-        f"{median(ratios['lightning']):.2f}",
-        f"{median(ratios['lighter']):.2f}",
+        *(f"{median(ratios[side]):.2f}" for side in SIDES[1:]),
         f"{low:.2f} to {high:.2f}",
-        f"{case.at_most:.2f}",
+        case.at_most,
         "same" if same else "DIFFERENT",
     )
 

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from time import process_time
 from typing import Any, NamedTuple, TextIO
 
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassFBetaScore
 
 clock = process_time  # what other processes do at the same time is not in it
 
@@ -66,13 +67,41 @@ def cnn() -> nn.Module:
     )
 
 
+def large_cnn() -> nn.Module:
+    """5 million parameters."""
+    widths = (1, 128, 256, 512, 512)
+    blocks = [
+        nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+        for before, after in pairwise(widths)
+    ]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(2048, 512), nn.ReLU(), nn.Linear(512, 10))
+    return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *blocks, nn.MaxPool2d(2), head)
+
+
+def transformer() -> nn.Module:
+    """10 million parameters; a digit is a sequence of 8 rows."""
+    layer = nn.TransformerEncoderLayer(320, 8, 1280, dropout=0.0, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 8, enable_nested_tensor=False)
+    return nn.Sequential(nn.Unflatten(1, (8, 8)), nn.Linear(8, 320), encoder, nn.Flatten(), nn.Linear(2560, 10))
+
+
+def compiled() -> nn.Module:
+    return torch.compile(mlp())  # type: ignore[return-value]
+
+
 class Shape(NamedTuple):
-    """What may differ from the job above; with `repeats`, the digits are there so often, for longer epochs."""
+    """How a job may differ from the one above.
+
+    Attributes:
+        samples: the digits are repeated, or cut, to so many.
+        metrics: how many there are.
+    """
 
     batch_size: int = 32
     network: Callable[[], nn.Module] = mlp
     accumulate: int = 1
-    repeats: int = 1
+    samples: int | None = None
+    metrics: int = 2
 
 
 PLAIN = Shape()
@@ -94,31 +123,35 @@ def digits() -> TensorDataset:
 
 
 @functools.cache
-def repeated(times: int) -> TensorDataset:
-    return TensorDataset(*(torch.cat([tensor] * times) for tensor in digits().tensors))
+def digits_of(samples: int | None) -> TensorDataset:
+    if samples is None:
+        return digits()
+    times = -(-samples // len(digits()))
+    return TensorDataset(*(torch.cat([tensor] * times)[:samples] for tensor in digits().tensors))
 
 
 def make_job(shape: Shape = PLAIN) -> Job:
     torch.manual_seed(1)
     network = shape.network()
     metrics = {"accuracy": MulticlassAccuracy(10, average="micro"), "f1": MulticlassF1Score(10, average="macro")}
+    metrics |= {f"f{beta}": MulticlassFBetaScore(float(beta), 10) for beta in range(2, shape.metrics)}
     order = torch.Generator().manual_seed(1)
     return Job(
         network,
         torch.optim.Adam(network.parameters()),
         MetricCollection(metrics),
-        DataLoader(repeated(shape.repeats), batch_size=shape.batch_size, shuffle=True, generator=order),
+        DataLoader(digits_of(shape.samples), batch_size=shape.batch_size, shuffle=True, generator=order),
     )
 
 
 class Rows:
     """What a plain loop logs, as rows of a CSV file: those of every 50th step and of every epoch, as the sides' do."""
 
-    COLUMNS = ("step", "epoch", *(f"{name}/{of}" for name in ("loss", "accuracy", "f1") for of in ("step", "epoch")))
     EVERY = 50
 
-    def __init__(self, file: TextIO) -> None:
-        self._file, self._writer = file, csv.DictWriter(file, self.COLUMNS)
+    def __init__(self, file: TextIO, metrics: MetricCollection) -> None:
+        values = (f"{name}/{of}" for name in ("loss", *metrics) for of in ("step", "epoch"))
+        self._file, self._writer = file, csv.DictWriter(file, ("step", "epoch", *values))
         self._writer.writeheader()
 
     def of_step(self, step: int, epoch: int, loss: Tensor, values: dict[str, Tensor]) -> None:
@@ -165,7 +198,7 @@ def hand_written(epochs: int, shape: Shape = PLAIN, *, indexes: bool = False) ->
     with tempfile.TemporaryFile("w+", newline="") as file:
         gc.collect()
         start = clock()
-        rows = Rows(file)
+        rows = Rows(file, metrics)
         for epoch in range(epochs):
             metrics.reset()
             total, samples = torch.zeros(()), 0
@@ -211,7 +244,7 @@ def hand_written_validation(epochs: int) -> Outcome:
     with torch.inference_mode(), tempfile.TemporaryFile("w+", newline="") as file:
         gc.collect()
         start = clock()
-        rows = Rows(file)
+        rows = Rows(file, metrics)
         network.eval()
         for epoch in range(epochs):
             metrics.reset()
@@ -295,7 +328,7 @@ class Idiom(Bare):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self.accuracy, self.f1 = job.metrics["accuracy"], job.metrics["f1"]
+        self.metrics = nn.ModuleDict(job.metrics.items())
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         return self.step("train", batch)
@@ -307,11 +340,10 @@ class Idiom(Bare):
         x, y = batch
         pred = self.network(x)
         loss = cross_entropy(pred, y)
-        self.accuracy(pred, y)
-        self.f1(pred, y)
         self.log(f"{mode}/loss", loss, on_step=True, on_epoch=True)
-        self.log(f"{mode}/accuracy", self.accuracy, on_step=True, on_epoch=True)
-        self.log(f"{mode}/f1", self.f1, on_step=True, on_epoch=True)
+        for name, metric in self.metrics.items():
+            metric(pred, y)
+            self.log(f"{mode}/{name}", metric, on_step=True, on_epoch=True)
         return loss
 
 
