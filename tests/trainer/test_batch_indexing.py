@@ -185,6 +185,7 @@ OTHER_LOADERS: dict[str, Callable[[Any], DataLoader]] = {
     "tuples": lambda dataset: DataLoader(dataset, batch_sampler=Evens(len(dataset), tuple)),
     "arrays": lambda dataset: DataLoader(dataset, batch_sampler=Evens(len(dataset), np.array)),
     "tensors": lambda dataset: DataLoader(dataset, batch_sampler=Evens(len(dataset), torch.tensor)),
+    "masks": lambda dataset: DataLoader(tensors(), batch_sampler=Evens(9, lambda at: torch.ones(3) > 0)),
 }
 
 
@@ -530,6 +531,22 @@ def test_a_fit_resumes_within_an_epoch(train: str, tmp_path: Path) -> None:
     assert rest == [item for item in whole if item[0] != "own"][-len(rest) :]
     assert rest
     assert resumed == weights
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [2, 8])
+def test_a_fit_resumes_whose_data_was_loaded_before_it_began(step: int, workers: int, tmp_path: Path) -> None:
+    def trained(kind: type[Seeing], *callbacks: Any, **more: Any) -> tuple[list[Any], Any]:
+        trainer = trainer_of(lighter.Trainer, tmp_path, callbacks=list(callbacks))
+        seen, weights = fitted(trainer, lambda: loader_of(num_workers=workers), kind, **more)
+        return [item for item in seen if item[0] == "train"], weights
+
+    whole = trained(Counting)
+    assert whole == trained(Seeing)
+    path = tmp_path / "stopped.ckpt"
+    with pytest.raises(SystemExit):
+        trained(Counting, StopAt(step, path))
+    assert trained(Counting, ckpt_path=path) == (whole[0][step:], whole[1])
 
 
 @pytest.mark.parametrize("exact_resume", [True, False])

@@ -121,9 +121,9 @@ class WholeBatches(StandIn):
     def __getitems__(self, indices: Any) -> Any:
         """Return the batch of these indices: a list of them, or what `in_tensors` draws."""
         try:
-            return _batch(self.dataset, indices if type(indices) is Tensor else _as_tensor(indices))
+            return _batch(self.dataset, _as_tensor(indices))
         except (_NotIndexableError, LookupError, RuntimeError, OverflowError):
-            return self._one_by_one(indices.tolist() if type(indices) is Tensor else indices)
+            return self._one_by_one(indices.tolist() if _is_vector(indices) else indices)
 
     def _one_by_one(self, indices: Any) -> Any:
         """Do as torch does, with its errors."""
@@ -131,7 +131,13 @@ class WholeBatches(StandIn):
         return self.collate_fn(at_once(indices) if at_once else [self.dataset[index] for index in indices])
 
 
+def _is_vector(indices: Any) -> TypeGuard[Tensor]:
+    return type(indices) is Tensor and indices.dtype is torch.int64 and indices.dim() == 1 and indices.numel() > 0
+
+
 def _as_tensor(indices: Any) -> Tensor:
+    if _is_vector(indices):
+        return indices
     if type(indices) is not list or set(map(type, indices)) != {int}:  # a bool is a mask
         raise _NotIndexableError
     return torch.from_numpy(np.array(indices, dtype=np.int64))  # takes half as long as `torch.tensor`
@@ -170,7 +176,7 @@ def _mapped(of_subset: Any, indices: Tensor) -> Tensor:
         return _as_tensor(list(map(of_subset.__getitem__, indices.tolist())))
     if type(of_subset) is np.ndarray and of_subset.ndim == 1 and of_subset.dtype == np.int64:
         return torch.from_numpy(of_subset[indices.numpy()])
-    if type(of_subset) is Tensor and of_subset.dim() == 1 and of_subset.dtype == torch.int64:
+    if _is_vector(of_subset):
         return _rows(of_subset, indices)
     raise _NotIndexableError
 

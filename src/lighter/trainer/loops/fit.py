@@ -140,7 +140,9 @@ class LeanFitLoop(FitLoop):
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
             place.trained = (self.epoch, trained)
         if self.combined_loader is not None:  # `estimated_stepping_batches` made it, before the fit began
-            self._take_loaders()
+            with self.loaders.iterated(), self.batches.begun(None):
+                self.begin_loaders()
+                iter(self.data_fetcher)  # Lightning has begun one that knows neither the order nor the position
 
     def setup_data(self) -> None:
         """Prepare the dataloaders; those that a checkpoint was saved with are asked for as if in the epoch of then."""
@@ -169,16 +171,16 @@ class LeanFitLoop(FitLoop):
 
     def begin_loaders(self) -> None:
         """Prepare new dataloaders for their first iteration."""
-        self._take_loaders()
-        self.batches.open(self.combined_loader)
-
-    def _take_loaders(self) -> None:
-        """Have new dataloaders draw keyed numbers and continue where they were."""
         self._restore_epoch()
         self.trainer.stopping.begin(self.combined_loader)
         if self.streams is None:
             super().begin_loaders()
-            return
+        else:
+            self._take_loaders()
+        self.batches.open(self.combined_loader)
+
+    def _take_loaders(self) -> None:
+        """Have new dataloaders draw keyed numbers and continue where they were."""
         loaders = self.loaders
         loaders.take(self.combined_loader.flattened if self.combined_loader is not None else [])
         loaders.choice = self.trainer.resume_choice = choose_resume(self, was_loaded=self._was_loaded)
