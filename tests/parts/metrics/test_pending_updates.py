@@ -189,18 +189,17 @@ def test_states_are_the_same_in_other_precisions(task: str, half: torch.dtype) -
         check(make(task, family), [(preds.to(half), target) for preds, target in batches(task, "mixed")])
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_last_bit_of_a_sigmoid_is_that_of_its_own_batch(task: str) -> None:
-    """Predictions around a threshold, which a sigmoid computed elsewhere in memory puts on its other side."""
-    generator = torch.Generator().manual_seed(0)
-    data = []
-    for size in (7, 13, 7, 29) * 8:
-        shape = {"Binary": (size,), "Multiclass": (size, CLASSES), "Multilabel": (size, LABELS)}[task]
-        preds = torch.randn(shape, generator=generator) * 1e-7 + torch.tensor(0.25).logit()
-        preds[0] = 5.0
-        data.append((preds, torch.randint(2, shape[:1] if task == "Multiclass" else shape, generator=generator)))
-    for family in ("AUROC", "Accuracy", "ConfusionMatrix"):
-        check(make(task, family), data)
+def test_the_last_bit_of_a_sigmoid_is_that_of_its_own_batch() -> None:
+    """Small batches are too short for the vector instructions that larger ones are computed with."""
+    logits = torch.randn(10_000, 7, generator=torch.Generator().manual_seed(0)) * 3
+    alone, together = torch.stack([row.sigmoid() for row in logits]), logits.sigmoid()
+    differing = (alone != together).any(1).nonzero()[:40, 0]
+    assert len(differing) > 0, "on this machine, the two are the same"
+    thresholds = torch.maximum(alone, together)[differing].flatten().sort().values
+    target = torch.ones(7, dtype=torch.long)
+    check(BinaryAUROC(thresholds=thresholds), [(row.clone(), target.clone()) for row in logits[differing]])
+    metric = MultilabelAUROC(7, thresholds=thresholds)
+    check(metric, [(row[None].clone(), target[None].clone()) for row in logits[differing]])
 
 
 def test_predictions_with_nan_are_the_same() -> None:

@@ -47,6 +47,7 @@ class _Batch(NamedTuple):
 
     preds: Tensor
     target: Tensor
+    samples: int
     form: Form
 
 
@@ -124,11 +125,11 @@ class PendingUpdates:
         return True
 
     def _has_room(self, batch: _Batch) -> bool:
-        samples = self._samples + len(batch.target)
+        samples = self._samples + batch.samples
         return len(self._waiting) < MAX_UPDATES and samples <= self._merging.max_samples
 
     def _keep(self, batch: _Batch) -> None:
-        self._samples += len(batch.target)
+        self._samples += batch.samples
         # copies: users may change the tensors, and a small tensor may hold the memory of a large one
         self._waiting.append(_Waiting(batch.preds.detach().clone(), batch.target.detach().clone(), self.batch))
 
@@ -178,7 +179,7 @@ def _batch_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Batch | None:
         shape[1:], preds.dtype, preds.device, preds.is_contiguous(), of_target[1:], target.dtype, target.device,
         torch.is_inference_mode_enabled(), len(args), *kwargs,
     )  # fmt: skip
-    return _Batch(preds, target, form)
+    return _Batch(preds, target, shape[0], form)
 
 
 def _states(metrics: Sequence[Metric]) -> list[tuple[int, dict[str, Tensor]]]:
