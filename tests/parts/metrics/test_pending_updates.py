@@ -202,6 +202,17 @@ def test_the_last_bit_of_a_sigmoid_is_that_of_its_own_batch() -> None:
     check(metric, [(row[None].clone(), target[None].clone()) for row in logits[differing]])
 
 
+def test_what_cannot_be_merged_does_not_wait_again(updates: list[int]) -> None:
+    """Accuracy takes logits as they are, a curve makes probabilities of them, and both may be in one collection."""
+    metric = MetricCollection([MulticlassAccuracy(CLASSES), MulticlassAUROC(CLASSES, thresholds=9)])
+    sizes = (8,) * (2 * MAX_UPDATES)
+    check(metric, batches("Multiclass", "logits", sizes))
+    assert updates == [8] * len(sizes) * 2
+    updates.clear()
+    check(metric, batches("Multiclass", "probabilities", sizes))
+    assert max(updates) == 8 * MAX_UPDATES
+
+
 def test_predictions_with_nan_are_the_same() -> None:
     for task in TASKS:
         data = batches(task, "probabilities")
@@ -450,10 +461,10 @@ def test_what_waits_is_bounded(updates: list[int]) -> None:
 )
 def test_curves_are_computed_in_the_way_of_single_batches(metric: Any, limit: int, updates: list[int]) -> None:
     classes = getattr(metric, "num_classes", None) or getattr(metric, "num_labels", None)
-    preds = torch.rand(limit // 20, *([classes] if classes else []))
+    preds = torch.rand(limit // 50, *([classes] if classes else []))
     target = torch.randint(2, preds.shape[:1] if isinstance(metric, MulticlassAUROC) else preds.shape)
     pending = PendingUpdates(MetricCollection([metric]))
-    for _ in range(50):
+    for _ in range(120):
         pending.update((preds, target), {})
     pending.finish()
     assert len(preds) < max(updates) <= limit

@@ -49,6 +49,8 @@ class BatchValues:
         self.wanted = True
         self.latest: Any = None
         self.pending = PendingUpdates(metrics)
+        # known from here on: to ask a metric for its class computes the updates that wait
+        self._lazy = LazyMapping if isinstance(metrics, MetricCollection) else LazyTensor
         self._has_warned = False
         self.begin_epoch()
 
@@ -66,8 +68,7 @@ class BatchValues:
                 return self.latest
         else:
             self.pending.update(args, kwargs)
-        compute = functools.partial(self._compute_in_copy, args, kwargs)
-        return LazyMapping(compute=compute) if isinstance(self.metrics, MetricCollection) else LazyTensor(compute)
+        return self._lazy(compute=functools.partial(self._compute_in_copy, args, kwargs))
 
     def _update_and_compute(self, args: Args, kwargs: Kwargs) -> Any:
         """Update the metrics and return the batch's value; None if it has none."""

@@ -70,6 +70,7 @@ class PendingUpdates:
         self.metrics = metrics
         self.batch: int | None = None
         self._form: Form | None = None  # of the update before, which the metrics have taken
+        self._unmergeable: Form | None = None  # of updates for which waiting saved nothing
         self._waiting: list[_Waiting] = []
         self._samples = 0  # of those that wait
         self._merging = Merging(0, frozenset(), can_normalize=False)
@@ -79,13 +80,9 @@ class PendingUpdates:
     def update(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Update the metrics, now or later."""
         batch = _batch_of(args, kwargs)
-        if batch is not None and batch.form == self._form:
-            if self._waiting and not self._has_room(batch):
-                self.finish()
-                self._form = batch.form
-            if self._waiting or self._begin(batch):
-                self._keep(batch)
-                return
+        if batch is not None and self._may_wait(batch):
+            self._keep(batch)
+            return
         self.finish()
         self.metrics.update(*args, **kwargs)
         self._form = None if batch is None else batch.form
@@ -101,7 +98,7 @@ class PendingUpdates:
         Raises:
             Exception: of a metric, for the first batch that it refuses.
         """
-        self._form = None
+        form, self._form = self._form, None
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
@@ -109,8 +106,19 @@ class PendingUpdates:
             _show(metric, kind)
         # tensors of inference mode cannot be changed outside of it: the states are made where the batches were
         with torch.inference_mode(self._is_inference):
-            if len(waiting) == 1 or not self._update_together(waiting):
-                self._update_each(waiting)
+            if len(waiting) > 1:
+                if self._update_together(waiting):
+                    return
+                self._unmergeable = form
+            self._update_each(waiting)
+
+    def _may_wait(self, batch: _Batch) -> bool:
+        if batch.form != self._form:
+            return False
+        if self._waiting and not self._has_room(batch):
+            self.finish()
+            self._form = batch.form
+        return bool(self._waiting) or (batch.form != self._unmergeable and self._begin(batch))
 
     def _begin(self, batch: _Batch) -> bool:
         """Let the metrics wait, if they may with such batches; asked again each time, as users may change metrics."""
