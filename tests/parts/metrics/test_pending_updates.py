@@ -27,6 +27,7 @@ from torchmetrics.classification import (
 from torchmetrics.wrappers import ClasswiseWrapper, MinMaxMetric
 
 from lighter._lightning.metrics import NamedMetrics
+from lighter.parts.metrics import pending_updates
 from lighter.parts.metrics.integer_sums import MAX_BYTES
 from lighter.parts.metrics.pending_updates import MAX_UPDATES, PendingUpdates
 from lighter.parts.metrics.state import unchanged
@@ -349,6 +350,15 @@ def test_metrics_that_are_not_known_do_not_wait(metric: Any) -> None:
     for preds, target in batches("Multiclass", "logits", inner=(2,)):
         pending.update((preds, target) if not isinstance(metric, MeanMetric) else (preds, torch.ones_like(preds)), {})
         assert "_lighter_pending" not in object.__getattribute__(metric, "__dict__")
+
+
+def test_metrics_that_do_not_wait_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(pending_updates, "merging", lambda *args: asked.append(args))
+    pending = PendingUpdates(MulticlassAUROC(CLASSES))
+    for batch in batches("Multiclass", "logits"):
+        pending.update(batch, {})
+    assert len(asked) == 1
 
 
 def test_deterministic_algorithms_do_not_wait() -> None:

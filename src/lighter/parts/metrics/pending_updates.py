@@ -70,7 +70,7 @@ class PendingUpdates:
         self.metrics = metrics
         self.batch: int | None = None
         self._form: Form | None = None  # of the update before, which the metrics have taken
-        self._unmergeable: Form | None = None  # of updates for which waiting saved nothing
+        self._unmergeable: Form | None = None  # of updates that do not wait
         self._waiting: list[_Waiting] = []
         self._samples = 0  # of those that wait
         self._merging = Merging(0, frozenset(), can_normalize=False)
@@ -121,10 +121,11 @@ class PendingUpdates:
         return bool(self._waiting) or (batch.form != self._unmergeable and self._begin(batch))
 
     def _begin(self, batch: _Batch) -> bool:
-        """Let the metrics wait, if they may with such batches; asked again each time, as users may change metrics."""
+        """Let the metrics wait, if they may with such batches; asked each time, as users may have changed them."""
         parts = list(_parts(self.metrics))
         how = merging(parts, batch.preds, batch.target)
         if how is None:
+            self._unmergeable = batch.form  # to find that out takes longer than some updates
             return False
         self._merging, self._samples, self._is_inference = how, 0, torch.is_inference_mode_enabled()
         self._kinds = [(part, type(part)) for part in parts]
