@@ -80,8 +80,9 @@ BEFORE = """`python benchmarks/loops.py`: the data, metrics and logger of the ta
 - validation: loss and both metrics by epoch, and of every 50th batch; prediction: the outputs, kept
 - Lightning: `self.log`, as its guides show it; bare where nothing is measured
 - LightningModule: the same in `lighter.Trainer`; LighterModule: in `lighter.Trainer`; both lean alone as above"""
-AFTER = """How to read it: ratios to the hand-written loop in the same round, medians over {rounds} rounds, fewer of
-long jobs, all sides of a job in turn; half of LighterModule's lie in the middle half; `at most` is the target for it."""
+AFTER = """How to read it: ratios to the hand-written loop in the same round, medians over {rounds} rounds, fewer
+of long jobs, all sides of a job in turn; half of LighterModule's lie in the middle half; `at most` is the target for
+it."""
 
 
 def main() -> None:

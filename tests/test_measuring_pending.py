@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MetricCollection
+from torchmetrics.classification import stat_scores
 
 import lighter
 from tests.jobs import QUIET, Classifier, ForwardClassifier, digits, loader, metrics, mlp
@@ -39,11 +40,20 @@ class Forward(ForwardClassifier):
         return {"loss_dict": {"ce_loss": Loss()(pred, y)}, "metric_dict": {"preds": pred, "target": y, "x": x}}
 
 
-def module(rung: str, kind: type[lighter.LighterModule] = Classifier) -> lighter.BaseModule:
+class Narrow(Forward):
+    """Gives a single metric no more than it takes."""
+
+    def forward(self, batch):
+        output = super().forward(batch)
+        del output["metric_dict"]["x"]
+        return output
+
+
+def module(rung: str, kind: type[lighter.LighterModule] = Classifier, measures: Any = None) -> lighter.BaseModule:
     pl.seed_everything(5, verbose=False)
+    both = {mode: metrics() if measures is None else measures.clone() for mode in ("train", "val")}
     if rung == "forward":
-        return Forward(model=mlp(), optimizer=adam, evaluator_cfg=metrics())
-    both = {"train": metrics(), "val": metrics()}
+        return (Forward if measures is None else Narrow)(model=mlp(), optimizer=adam, evaluator_cfg=both["train"])
     if rung == "system":
         return lighter.System(model=mlp(), criterion=Loss(), optimizer=adam, metrics=both)
     return kind(mlp(), Loss(), optimizer=adam, train_metrics=both["train"], val_metrics=both["val"])
@@ -81,6 +91,21 @@ def test_few_updates_measure_an_epoch(rung: str, kind: Any, updates: list[int]) 
     fit(module(rung), kind, limit_val_batches=0)
     assert sum(updates) == 32 * BATCHES - 5
     assert len(updates) == 2
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_few_updates_measure_an_epoch_with_a_single_metric(rung: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    add_up = stat_scores._multiclass_stat_scores_update
+
+    def count(preds: torch.Tensor, *args: Any) -> Any:
+        counted.append(len(preds))
+        return add_up(preds, *args)
+
+    monkeypatch.setattr(stat_scores, "_multiclass_stat_scores_update", count)
+    fit(module(rung, measures=metrics()["f1"]), limit_val_batches=0)
+    assert sum(counted) == 32 * BATCHES - 5
+    assert len(counted) == 2
 
 
 class Reads(pl.Callback):

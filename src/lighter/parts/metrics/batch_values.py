@@ -49,7 +49,8 @@ class BatchValues:
         self.wanted = True
         self.latest: Any = None
         self.pending = PendingUpdates(metrics)
-        self._is_collection = isinstance(metrics, MetricCollection)  # to ask later would compute what waits
+        # known from here on: to ask a metric for its class computes the updates that wait
+        self._lazy = LazyMapping if isinstance(metrics, MetricCollection) else LazyTensor
         self._has_warned = False
         self.begin_epoch()
 
@@ -67,8 +68,7 @@ class BatchValues:
                 return self.latest
         else:
             self.pending.update(args, kwargs)
-        compute = functools.partial(self._compute_in_copy, args, kwargs)
-        return LazyMapping(compute=compute) if self._is_collection else LazyTensor(compute)
+        return self._lazy(compute=functools.partial(self._compute_in_copy, args, kwargs))
 
     def _update_and_compute(self, args: Args, kwargs: Kwargs) -> Any:
         """Update the metrics and return the batch's value; None if it has none."""
@@ -119,7 +119,7 @@ class BatchValues:
         except Exception as error:  # noqa: BLE001 - the value of one step must not end a training
             values: dict[str, Any] = {}
             failed = {type(self.metrics).__name__: error}
-        if self._is_collection and self._copy is not None:
+        if self._lazy is LazyMapping and self._copy is not None:
             values, failed = self._copy.compute_members(args, kwargs)
         if not self._has_warned:
             self._has_warned = True

@@ -47,6 +47,7 @@ class _Batch(NamedTuple):
 
     preds: Tensor
     target: Tensor
+    samples: int
     form: Form
 
 
@@ -69,6 +70,7 @@ class PendingUpdates:
         self.metrics = metrics
         self.batch: int | None = None
         self._form: Form | None = None  # of the update before, which the metrics have taken
+        self._unmergeable: Form | None = None  # of updates that do not wait
         self._waiting: list[_Waiting] = []
         self._samples = 0  # of those that wait
         self._merging = Merging(0, frozenset(), can_normalize=False)
@@ -78,13 +80,9 @@ class PendingUpdates:
     def update(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Update the metrics, now or later."""
         batch = _batch_of(args, kwargs)
-        if batch is not None and batch.form == self._form:
-            if self._waiting and not self._has_room(batch):
-                self.finish()
-                self._form = batch.form
-            if self._waiting or self._begin(batch):
-                self._keep(batch)
-                return
+        if batch is not None and self._may_wait(batch):
+            self._keep(batch)
+            return
         self.finish()
         self.metrics.update(*args, **kwargs)
         self._form = None if batch is None else batch.form
@@ -105,7 +103,7 @@ class PendingUpdates:
         Raises:
             Exception: of a metric, for the first batch that it refuses.
         """
-        self._form = None
+        form, self._form = self._form, None
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
@@ -113,14 +111,26 @@ class PendingUpdates:
             _show(metric, kind)
         # tensors of inference mode cannot be changed outside of it: the states are made where the batches were
         with torch.inference_mode(self._is_inference):
-            if len(waiting) == 1 or not self._update_together(waiting):
-                self._update_each(waiting)
+            if len(waiting) > 1:
+                if self._update_together(waiting):
+                    return
+                self._unmergeable = form
+            self._update_each(waiting)
+
+    def _may_wait(self, batch: _Batch) -> bool:
+        if batch.form != self._form:
+            return False
+        if self._waiting and not self._has_room(batch):
+            self.finish()
+            self._form = batch.form
+        return bool(self._waiting) or (batch.form != self._unmergeable and self._begin(batch))
 
     def _begin(self, batch: _Batch) -> bool:
-        """Let the metrics wait, if they may with such batches; asked again each time, as users may change metrics."""
+        """Let the metrics wait, if they may with such batches; asked each time, as users may have changed them."""
         parts = list(_parts(self.metrics))
         how = merging(parts, batch.preds, batch.target)
         if how is None:
+            self._unmergeable = batch.form  # to find that out takes longer than some updates
             return False
         self._merging, self._samples, self._is_inference = how, 0, torch.is_inference_mode_enabled()
         self._kinds = [(part, type(part)) for part in parts]
@@ -129,11 +139,11 @@ class PendingUpdates:
         return True
 
     def _has_room(self, batch: _Batch) -> bool:
-        samples = self._samples + len(batch.target)
+        samples = self._samples + batch.samples
         return len(self._waiting) < MAX_UPDATES and samples <= self._merging.max_samples
 
     def _keep(self, batch: _Batch) -> None:
-        self._samples += len(batch.target)
+        self._samples += batch.samples
         # copies: users may change the tensors, and a small tensor may hold the memory of a large one
         self._waiting.append(_Waiting(batch.preds.detach().clone(), batch.target.detach().clone(), self.batch))
 
@@ -183,7 +193,7 @@ def _batch_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Batch | None:
         shape[1:], preds.dtype, preds.device, preds.is_contiguous(), of_target[1:], target.dtype, target.device,
         torch.is_inference_mode_enabled(), len(args), *kwargs,
     )  # fmt: skip
-    return _Batch(preds, target, form)
+    return _Batch(preds, target, shape[0], form)
 
 
 def _states(metrics: Sequence[Metric]) -> list[tuple[int, dict[str, Tensor]]]:

@@ -98,7 +98,7 @@ class LeanEvaluationLoop(EvaluationLoop):
     def _make_plan(self) -> StepPlan:
         self._log = StepLog(self.trainer, self.results)
         stage = "test" if self.trainer.testing else "validation"
-        return StepPlan(self.trainer, stage, self.results, names_loader=self.is_sequential and self.num_dataloaders > 1)
+        return StepPlan(self.trainer, stage, self, names_loader=self.is_sequential and self.num_dataloaders > 1)
 
     def before_fetch(self) -> None:
         """Prepare for a dataloader that begins anew; the lean loop has no profiler."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import Precision
 
-from lighter._lightning.logged_values import ResultCollection
+from lighter._lightning.loops import EvaluationLoop
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import takes_batch_idx
 from lighter.trainer.loops.batches import plan_transfer
@@ -20,12 +20,12 @@ class StepPlan:
 
     Args:
         stage: `validation`, `test` or `predict`, as in the names of hooks and step.
-        results: the values that the loop collects, if it does.
+        loop: the loop, if it collects logged values.
         names_loader: whether hooks and step are told the index of the dataloader.
     """
 
     def __init__(
-        self, trainer: pl.Trainer, stage: str, results: ResultCollection | None = None, *, names_loader: bool
+        self, trainer: pl.Trainer, stage: str, loop: EvaluationLoop | None = None, *, names_loader: bool
     ) -> None:
         module, strategy = trainer.lightning_module, trainer.strategy
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
@@ -37,7 +37,11 @@ class StepPlan:
         self._takes_batch_idx = takes_batch_idx(getattr(module, self._step_name))
         is_direct = strategy.model is module and type(trainer.precision_plugin) is Precision
         self._owner = module if is_direct else strategy
-        self._view = plan_view(trainer, results, self._step_name) if results is not None else None
+        self._view = None
+        if loop is not None:
+            self._view = plan_view(
+                trainer, loop.results, lambda: loop.batch_progress.current.ready - 1, self._step_name
+            )
 
     def step(self, args: tuple[Any, ...]) -> Any:
         """Call the user's step, through a strategy's wrapper and a precision's context where there are such.

@@ -42,9 +42,10 @@ class StepView:
     Args:
         trainer: the trainer that runs the steps.
         results: the values that the running loop collects.
+        batch_idx: returns the number of the running batch.
     """
 
-    def __init__(self, trainer: pl.Trainer, results: ResultCollection) -> None:
+    def __init__(self, trainer: pl.Trainer, results: ResultCollection, batch_idx: Callable[[], int]) -> None:
         self._trainer, self._module = trainer, trainer.lightning_module
         self._attributes = vars(self._module)
         self._log = LogCalls(trainer, results)
@@ -55,7 +56,7 @@ class StepView:
             (children, name, metric, proxies.setdefault(id(metric), UpdateOnCall(metric)))
             for children, name, metric in holders
         ]
-        self._is_training = results.training
+        self._is_training, self._batch_idx = results.training, batch_idx
 
     def call(self, step: Callable[..., Any], args: Iterable[Any]) -> Any:
         """Call the step."""
@@ -71,7 +72,7 @@ class StepView:
         for children, name, metric, proxy in self._proxies:
             if children.get(name) is metric:  # the user may have replaced it since
                 children[name] = proxy  # type: ignore[assignment]
-                proxy.begin(wanted=wanted)
+                proxy.begin(self._batch_idx(), wanted=wanted)
 
     def _end(self) -> None:
         self._attributes.pop("log", None)
@@ -82,14 +83,16 @@ class StepView:
             proxy.end()
 
 
-def plan_view(trainer: pl.Trainer, results: ResultCollection, step: str) -> StepView | None:
+def plan_view(
+    trainer: pl.Trainer, results: ResultCollection, batch_idx: Callable[[], int], step: str
+) -> StepView | None:
     """Return the view for the steps of a loop; None if they have to see the module itself."""
     module = trainer.lightning_module
     is_plain = type(module).log is LightningModule.log and type(module).log_dict is LightningModule.log_dict
     # an attribute of the name is compiled, or replaced by the user
     if not is_plain or trainer.barebones or not {"log", "log_dict", step}.isdisjoint(vars(module)):
         return None
-    return StepView(trainer, results)
+    return StepView(trainer, results, batch_idx)
 
 
 class LogCalls:
@@ -162,10 +165,10 @@ class UpdateOnCall(Proxy):
         object.__setattr__(self, "_inputs", [])
         object.__setattr__(self, "_changes_inputs", None)  # unknown until a step has run
 
-    def begin(self, *, wanted: bool) -> None:
-        """Begin a step; where its value is wanted, or may not be computed afterwards, a call computes it."""
+    def begin(self, batch: int, *, wanted: bool) -> None:
+        """Begin the step of a batch; where its value is wanted, or may not be computed later, a call computes it."""
         self._batch_values.wanted = wanted or self._changes_inputs is not False
-        self._batch_values.latest = None
+        self._batch_values.latest, self._batch_values.pending.batch = None, batch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Update the metric. Returns the value of the batch, computed on use."""

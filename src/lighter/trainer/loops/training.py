@@ -42,7 +42,7 @@ class Plan:
         # several dataloaders: one that is over begins anew within a fetch
         self.fetch = plan_fetch(fetcher, fit.end_fetch if fit.loaders.replays else fit.numbers.begin_step)
         self.log = StepLog(trainer, results)
-        self.view = plan_view(trainer, results, "training_step")
+        self.view = plan_view(trainer, results, lambda: fit.epoch_loop.batch_idx, "training_step")
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
         self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
