@@ -81,7 +81,7 @@ def _transforms(**given: Transforms) -> dict[str, list[Callable[[Any], Any]]]:
 
 
 def _transformed(transforms: Mapping[str, list[Callable[[Any], Any]]], name: str, value: Any) -> Any:
-    return apply_transforms(transforms[name], value, f"{name}_transforms")
+    return apply_transforms(transforms[name], value, f"{name}_transforms") if transforms[name] else value
 
 
 def _entries(several: object) -> list[tuple[Any, Any]] | None:
@@ -111,6 +111,8 @@ def _check_accessor(name: str, accessor: object, *, several: bool) -> None:
 def _taken(batch: Any, accessor: Any, name: str) -> Any:
     if accessor is None:
         return None
+    if type(accessor) is int and type(batch) in (list, tuple) and -len(batch) <= accessor < len(batch):
+        return batch[accessor]  # as nearly always: the questions below take longer than the answer
     if isinstance(accessor, Mapping):
         return {key: _taken(batch, item, f"{name}::{key}") for key, item in accessor.items()}
     if isinstance(accessor, (list, tuple)):
@@ -153,6 +155,10 @@ class ArgumentsAdapter:
         positional = [each for each in passed if isinstance(each.position, int)]
         self.positional = sorted(positional, key=lambda each: each.position)
         self.named = [each for each in passed if isinstance(each.position, str)]
+        # whole values by position, as most adapters pass them: nothing is to be looked at in each step
+        self._is_plain = not self.named and all(
+            each.key is None and not self.transforms[each.name] for each in self.positional
+        )
 
     def _refuse(self, passed: Sequence[_Passed]) -> None:
         for name, argument in self.arguments.items():
@@ -179,6 +185,20 @@ class ArgumentsAdapter:
             ModuleValueError: one of several values that are passed separately is missing.
         """
         values = {"input": input, "target": target, "pred": pred}
+        if not self._is_plain:
+            self._transform(values)
+        args = [each.of(values[each.name]) for each in self.positional]
+        kwargs = {str(each.position): each.of(values[each.name]) for each in self.named}
+        try:
+            return called(*args, **kwargs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            shown = [f"{each.label}: {describe(value)}" for each, value in zip(self.positional, args, strict=True)]
+            shown += [f"{each.position}={each.label}: {describe(kwargs[str(each.position)])}" for each in self.named]
+            was = "were" if self.key == "metrics" else "was"
+            add_note(error, f"the {self.key} {was} called with ({', '.join(shown)})")
+            raise
+
+    def _transform(self, values: dict[str, Any]) -> None:
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
             values[name] = _transformed(self.transforms, name, values[name])
             argument = self.arguments[name]
@@ -190,17 +210,6 @@ class ArgumentsAdapter:
                     f"`{name}_argument` has {len(argument)} places, for a list or tuple of as many; {name} is "
                     f"{describe(values[name])}"
                 )
-        # by label, for the message of an error
-        args = {each.label: each.of(values[each.name]) for each in self.positional}
-        kwargs = {str(each.position): each.of(values[each.name]) for each in self.named}
-        try:
-            return called(*args.values(), **kwargs)
-        except (TypeError, ValueError, RuntimeError) as error:
-            shown = [f"{label}: {describe(value)}" for label, value in args.items()]
-            shown += [f"{each.position}={each.label}: {describe(kwargs[str(each.position)])}" for each in self.named]
-            was = "were" if self.key == "metrics" else "was"
-            add_note(error, f"the {self.key} {was} called with ({', '.join(shown)})")
-            raise
 
 
 @dataclass(frozen=True)

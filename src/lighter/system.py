@@ -199,16 +199,16 @@ class System(BaseModule):
         """
         now = {"epoch": self.current_epoch, "step": self.global_step} if self._injected else {}
         injected = {name: now[name] for name in self._injected}
-        trainer = trainer_of(self)
-        is_evaluating = trainer is not None and (
-            trainer.validating or trainer.testing or trainer.predicting or trainer.sanity_checking
-        )
-        if self.inferer is not None and is_evaluating:
+        if self.inferer is not None and self._is_evaluating():
             return self.inferer(input, self.model, **injected)
         if isinstance(input, NamedInputs):
             return self.model(**{**injected, **input})
         inputs = input if isinstance(input, PositionalInputs) else (input,)
         return self.model(*inputs, **injected)
+
+    def _is_evaluating(self) -> bool:
+        trainer = trainer_of(self)
+        return trainer is not None and (trainer.evaluating or trainer.predicting or trainer.sanity_checking)
 
     def compute_loss(self, input: Any, target: Any, pred: Any, mode: str) -> Any:
         """Compute the loss: a tensor, or a dict of them with `total`."""
