@@ -38,7 +38,7 @@ class Plain(LightningModule):
         self.log("accuracy", self.accuracy, on_step=True, on_epoch=True)
         if batch_idx == 2:
             self.seen.append(self.look(self, pred, y))
-        return nn.functional.cross_entropy(pred, y)
+        return nn.functional.cross_entropy(pred, y % 2)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -106,6 +106,17 @@ def test_a_step_finds_its_metrics(look: Any, tmp_path: Path) -> None:
     assert module.seen == [True]
     assert type(module.accuracy) is MulticlassAccuracy
     assert "log" not in vars(module)
+
+
+def test_a_value_that_a_metric_refuses_names_its_batch(tmp_path: Path) -> None:
+    class Wrong(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return super().training_step((x, y + 2 if batch_idx == 4 else y), batch_idx)
+
+    with pytest.raises(RuntimeError, match="is invalid for input of size") as caught:
+        fit(Wrong(lambda *_: None), tmp_path)
+    assert "this is of batch 4" in " ".join(caught.value.__notes__)
 
 
 def test_nothing_stays_after_a_step_that_fails(tmp_path: Path) -> None:
