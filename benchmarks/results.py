@@ -37,7 +37,7 @@ def report(title: str, columns: Sequence[str], rows: Rows, *, before: str, after
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console(width=140)  # also into a file
+    console = Console(width=200)  # also into a file
     console.print(table)
     console.print(f"{after}\n{machine()}", highlight=False, soft_wrap=True)
     section = f"## {title}\n\n{before}\n\n{as_markdown(columns, rows)}\n\n{after}\n\n{machine()}\n"

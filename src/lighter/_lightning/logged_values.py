@@ -60,13 +60,11 @@ class LoggerConnector(_LoggerConnector):
         self._progress_bar_metrics.update(results.shown_of_step())
         return self._progress_bar_metrics
 
-    @property
-    def is_first_batch(self) -> bool:
-        """True until the epoch's second batch begins: values that are logged may begin anew."""
-        return self._first_loop_iter is not False
-
-    def note_hook(self, hook: str) -> None:
-        """Note the hook that has logged last."""
+    def begin_log(self, hook: str) -> None:
+        """Reset the values of a hook that logs for the first time in an epoch, as `LightningModule.log` does."""
+        results = self.trainer._results
+        if results is not None and self.should_reset_tensors(hook):
+            results.reset(metrics=False, fx=hook)
         self._current_fx = hook
 
 

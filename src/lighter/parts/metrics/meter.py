@@ -109,12 +109,16 @@ class Meter:
         if len(self._losses) > self._announced_losses:
             names += [loss_name(name) for name in list(self._losses)[self._announced_losses :]]
             self._announced_losses = len(self._losses)
-        if not self._metrics_announced and self.metrics is not None and _was_updated(self.metrics):
+        if not self._metrics_announced and self.metrics is not None and self._is_updated(self.metrics):
             if self._metric_names is None:
                 self._metric_names = output_names(self.metrics)
             names += [metric_name(name) for name in self._metric_names]
             self._metrics_announced = True
         return names
+
+    def _is_updated(self, metrics: Metrics) -> bool:
+        # to ask the metrics would compute the updates that wait
+        return (self._batch_values is not None and self._batch_values.pending.is_waiting) or _was_updated(metrics)
 
     def unannounced_values(self) -> dict[str, Tensor]:
         """Return the values whose names were not known at the epoch's first step; all processes must ask for them.

@@ -98,7 +98,7 @@ class PendingUpdates:
         self._form = None if batch is None else batch.form
 
     def finish(self) -> None:
-        """Compute the updates that wait; the next one is computed at once.
+        """Compute the updates that wait.
 
         Raises:
             Exception: of a metric, for the first batch that it refuses.
@@ -107,6 +107,8 @@ class PendingUpdates:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
+        if len(waiting) > 1:  # else somebody reads the metrics at every step, and the next update is computed at once
+            self._form = form
         for metric, kind in self._kinds:
             _show(metric, kind)
         # tensors of inference mode cannot be changed outside of it: the states are made where the batches were

@@ -16,6 +16,7 @@ from lighter.trainer.batch_indexing import BatchIndexing
 from lighter.trainer.loops.choice import choose_loop
 from lighter.trainer.loops.hooks import find_hook, savers_last
 from lighter.trainer.loops.step_plan import StepPlan
+from lighter.trainer.loops.step_view import StepView, plan_view
 from lighter.trainer.resume.dataloaders import Loaders
 from lighter.trainer.resume.epoch_results import metrics_of, shown
 
@@ -44,6 +45,7 @@ class LeanEvaluationLoop(EvaluationLoop):
     _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
+    _view: StepView | None = None
     _log: StepLog
     _is_in_fit = _may_begin_loader = False
 
@@ -97,8 +99,11 @@ class LeanEvaluationLoop(EvaluationLoop):
 
     def _make_plan(self) -> StepPlan:
         self._log = StepLog(self.trainer, self.results)
-        stage = "test" if self.trainer.testing else "validation"
-        return StepPlan(self.trainer, stage, self, names_loader=self.is_sequential and self.num_dataloaders > 1)
+        stage, progress = "test" if self.trainer.testing else "validation", self.batch_progress
+        self._view = plan_view(
+            self.trainer, self.results, lambda: progress.current.ready - 1, f"{stage}_step", self._view
+        )
+        return StepPlan(self.trainer, stage, self._view, names_loader=self.is_sequential and self.num_dataloaders > 1)
 
     def before_fetch(self) -> None:
         """Prepare for a dataloader that begins anew; the lean loop has no profiler."""
@@ -232,4 +237,4 @@ class LeanEvaluationLoop(EvaluationLoop):
     def teardown(self) -> None:
         """Drop the plan with the rest of the run: it holds objects that do not pickle."""
         super().teardown()
-        self._plan = None
+        self._plan = self._view = None

@@ -7,12 +7,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import Precision
 
-from lighter._lightning.loops import EvaluationLoop
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import takes_batch_idx
 from lighter.trainer.loops.batches import plan_transfer
 from lighter.trainer.loops.hooks import find_hook
-from lighter.trainer.loops.step_view import plan_view
+from lighter.trainer.loops.step_view import StepView
 
 
 class StepPlan:
@@ -20,13 +19,11 @@ class StepPlan:
 
     Args:
         stage: `validation`, `test` or `predict`, as in the names of hooks and step.
-        loop: the loop, if it collects logged values.
+        view: the module as its step sees it.
         names_loader: whether hooks and step are told the index of the dataloader.
     """
 
-    def __init__(
-        self, trainer: pl.Trainer, stage: str, loop: EvaluationLoop | None = None, *, names_loader: bool
-    ) -> None:
+    def __init__(self, trainer: pl.Trainer, stage: str, view: StepView | None = None, *, names_loader: bool) -> None:
         module, strategy = trainer.lightning_module, trainer.strategy
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.names_loader = names_loader
@@ -37,11 +34,7 @@ class StepPlan:
         self._takes_batch_idx = takes_batch_idx(getattr(module, self._step_name))
         is_direct = strategy.model is module and type(trainer.precision_plugin) is Precision
         self._owner = module if is_direct else strategy
-        self._view = None
-        if loop is not None:
-            self._view = plan_view(
-                trainer, loop.results, lambda: loop.batch_progress.current.ready - 1, self._step_name
-            )
+        self._view = view
 
     def step(self, args: tuple[Any, ...]) -> Any:
         """Call the user's step, through a strategy's wrapper and a precision's context where there are such.

@@ -50,13 +50,20 @@ class StepView:
         self._attributes = vars(self._module)
         self._log = LogCalls(trainer, results)
         # a module of ours measures its own metrics
-        holders = () if isinstance(self._module, BaseModule) else _metrics_in(self._module)
+        found = () if isinstance(self._module, BaseModule) else _metrics_in(self._module)
         proxies: dict[int, UpdateOnCall] = {}  # one for each metric, which may have several names
         self._proxies = [
-            (children, name, metric, proxies.setdefault(id(metric), UpdateOnCall(metric)))
-            for children, name, metric in holders
+            (holder, name, metric, proxies.setdefault(id(metric), UpdateOnCall(metric)))
+            for holder, name, metric in found
         ]
         self._is_training, self._batch_idx = results.training, batch_idx
+
+    def shows(self, module: LightningModule) -> bool:
+        """Return whether this is the view of a module; prepares for another epoch of it."""
+        for _, _, _, proxy in self._proxies:
+            proxy.begin_epoch()
+        self._proxies = [entry for entry in self._proxies if not _shares_states(entry[0])]
+        return module is self._module
 
     def call(self, step: Callable[..., Any], args: Iterable[Any]) -> Any:
         """Call the step."""
@@ -69,30 +76,35 @@ class StepView:
     def _begin(self) -> None:
         self._attributes["log"] = self._log
         wanted = self._is_training and bool(self._proxies) and logs_this_step(self._trainer)
-        for children, name, metric, proxy in self._proxies:
+        for holder, name, metric, proxy in self._proxies:
+            children = holder._modules
             if children.get(name) is metric:  # the user may have replaced it since
                 children[name] = proxy  # type: ignore[assignment]
                 proxy.begin(self._batch_idx(), wanted=wanted)
 
     def _end(self) -> None:
         self._attributes.pop("log", None)
-        for children, name, metric, proxy in self._proxies:
-            current: object = children.get(name)
+        for holder, name, metric, proxy in self._proxies:
+            current: object = holder._modules.get(name)
             if current is proxy:
-                children[name] = metric
+                holder._modules[name] = metric
             proxy.end()
 
 
 def plan_view(
-    trainer: pl.Trainer, results: ResultCollection, batch_idx: Callable[[], int], step: str
+    trainer: pl.Trainer, results: ResultCollection, batch_idx: Callable[[], int], step: str, before: StepView | None
 ) -> StepView | None:
-    """Return the view for the steps of a loop; None if they have to see the module itself."""
+    """Return the view for the steps of a loop, the one of the epoch before if there is one.
+
+    Returns:
+        None if they have to see the module itself.
+    """
     module = trainer.lightning_module
     is_plain = type(module).log is LightningModule.log and type(module).log_dict is LightningModule.log_dict
     # an attribute of the name is compiled, or replaced by the user
     if not is_plain or trainer.barebones or not {"log", "log_dict", step}.isdisjoint(vars(module)):
         return None
-    return StepView(trainer, results, batch_idx)
+    return before if before is not None and before.shows(module) else StepView(trainer, results, batch_idx)
 
 
 class LogCalls:
@@ -100,7 +112,7 @@ class LogCalls:
 
     Lightning's `log` checks its arguments, describes the value, compares that with the description of the step before,
     and looks at signatures and the batch. All of it depends on the arguments besides the value. So the first call of
-    an epoch with some arguments is Lightning's own, and those that follow only accumulate.
+    a fit with some arguments is Lightning's own, and those that follow only accumulate.
     """
 
     def __init__(self, trainer: pl.Trainer, results: ResultCollection) -> None:
@@ -115,15 +127,14 @@ class LogCalls:
             logged = self._logged.get(call)
         except TypeError:  # an argument that has no hash, which Lightning refuses in its own words
             logged = None
-        if logged is None or self._connector.is_first_batch or not self._add(logged, value, batch_size):
+        if logged is None or not self._add(logged, value, batch_size):
             self._log_first(call, value, batch_size, options)
-        else:
-            self._connector.note_hook(logged.hook)
 
     def _add(self, logged: LoggedValue, value: Any, batch_size: int | None) -> bool:
         """Add to a value that was logged with the same arguments; return False where Lightning has to do it."""
         if not logged.is_current or self._attributes[CURRENT_HOOK] != logged.hook:
             return False
+        self._connector.begin_log(logged.hook)
         kind = type(value)
         if kind is UpdateOnCall:
             return logged.add_metric(value.wrapped, value.latest)
@@ -164,6 +175,10 @@ class UpdateOnCall(Proxy):
         object.__setattr__(self, "_latest", None)
         object.__setattr__(self, "_inputs", [])
         object.__setattr__(self, "_changes_inputs", None)  # unknown until a step has run
+
+    def begin_epoch(self) -> None:
+        """Prepare for another epoch: the user may have changed the metric since."""
+        self._batch_values.begin_epoch()
 
     def begin(self, batch: int, *, wanted: bool) -> None:
         """Begin the step of a batch; where its value is wanted, or may not be computed later, a call computes it."""
@@ -227,11 +242,15 @@ for _name, _function in vars(Metric).items():
         setattr(UpdateOnCall, _name, _delegate(_name))
 
 
-def _metrics_in(module: nn.Module) -> Iterator[tuple[dict[str, nn.Module | None], str, Metric]]:
-    """Yield the metrics whose sums are the same bits if they only update, each with where its holder keeps it."""
+def _metrics_in(module: nn.Module) -> Iterator[tuple[nn.Module, str, Metric]]:
+    """Yield the metrics whose sums are the same bits if they only update, each with its holder and its name there."""
     for holder in module.modules():
-        if isinstance(holder, Metric) or (isinstance(holder, MetricCollection) and is_grouped(holder)):
+        if isinstance(holder, Metric) or _shares_states(holder):
             continue
         for name, child in holder.named_children():
             if isinstance(child, Metric) and (adds_integers(child) or type(child) in _ADD_ONCE):
-                yield holder._modules, name, child
+                yield holder, name, child
+
+
+def _shares_states(holder: nn.Module) -> bool:
+    return isinstance(holder, MetricCollection) and is_grouped(holder)

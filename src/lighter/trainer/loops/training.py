@@ -22,7 +22,7 @@ from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.hooks import find_hook, savers_last
 from lighter.trainer.loops.manual import ManualOptimization
 from lighter.trainer.loops.optimization import LeanOptimization
-from lighter.trainer.loops.step_view import plan_view
+from lighter.trainer.loops.step_view import StepView, plan_view
 from lighter.trainer.resume.dataloaders import FROM_START
 from lighter.trainer.resume.position import BATCH_END, VALIDATED
 
@@ -42,7 +42,6 @@ class Plan:
         # several dataloaders: one that is over begins anew within a fetch
         self.fetch = plan_fetch(fetcher, fit.end_fetch if fit.loaders.replays else fit.numbers.begin_step)
         self.log = StepLog(trainer, results)
-        self.view = plan_view(trainer, results, lambda: fit.epoch_loop.batch_idx, "training_step")
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, "on_train_batch_start")
         self.batch_end = find_hook(trainer, "on_train_batch_end", saves_last=trainer.exact_resume)
@@ -71,6 +70,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         )
         self.results = ResultCollection(training=True, convert=plain_tensor)
         self._plan: Plan | None = None
+        self._view: StepView | None = None
 
     def reset(self) -> None:
         """Reset an epoch's counters, unless its batches resume."""
@@ -153,10 +153,11 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     def _make_plan(self, data_fetcher: DataFetcher) -> Plan:
         self._plan = plan = Plan(self.trainer, self.results, data_fetcher)
+        self._view = plan_view(self.trainer, self.results, lambda: self.batch_idx, "training_step", self._view)
         module = self.trainer.lightning_module
         self.may_validate = self.has_validation_data() and is_overridden("validation_step", module)
-        self.automatic_optimization.plan(plan.view, outputs_are_read=plan.batch_end is not None)
-        self.manual_optimization.view = plan.view
+        self.automatic_optimization.plan(self._view, outputs_are_read=plan.batch_end is not None)
+        self.manual_optimization.view = self._view
         return plan
 
     def _forget_plan(self) -> None:
@@ -262,4 +263,5 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         """Drop the plan with the rest of the run: it holds objects that do not pickle."""
         super().teardown()
         self._forget_plan()
+        self._view = None
         self.trainer.finite_check.end_fit()
