@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIGITS := examples/digits/config.yaml
-BENCHMARKS := step_overhead loops reliability ddp_overhead gpu_step startup config_scale predict_writers
+BENCHMARKS := step_overhead loops reliability saves ddp_overhead gpu_step startup config_scale predict_writers memory
 
 .PHONY: demo test test-fast faults faults-all lint format bench clean
 

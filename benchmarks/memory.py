@@ -53,8 +53,8 @@ def resident() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=1_000_000, help="of each module (default: 1,000,000)")
-    steps = parser.parse_args().steps
+    parser.add_argument("--rounds", type=int, default=10, help="of 100,000 steps of each module (default: 10)")
+    steps = parser.parse_args().rounds * 100_000
     sides.settle()
     modules = {"LighterModule": sides.lighter_module, "LightningModule, self.log": sides.Idiom}
     rows = [row(name, make, steps) for name, make in modules.items()]
