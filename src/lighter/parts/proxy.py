@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 
 class Proxy:
@@ -12,7 +15,7 @@ class Proxy:
     to define those too.
     """
 
-    __slots__ = ("_wrapped",)
+    __slots__ = ("__weakref__", "_wrapped")  # torch.compile refers to what it looks at weakly
 
     def __init__(self, wrapped: object) -> None:
         object.__setattr__(self, "_wrapped", wrapped)
@@ -34,3 +37,9 @@ class Proxy:
 def wrapped_by(value: object) -> Any:
     """Return the object that a proxy stands for; anything else as it is."""
     return value._wrapped if isinstance(value, Proxy) else value
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def uncompiled(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function outside of the graph that `torch.compile` makes of the user's code around it."""
+    return function(*args, **kwargs)

@@ -119,6 +119,43 @@ def test_a_value_that_a_metric_refuses_names_its_batch(tmp_path: Path) -> None:
     assert "this is of batch 4" in " ".join(caught.value.__notes__)
 
 
+class Compiled(Plain):
+    @torch.compile(backend="eager")
+    def shared(self, x: Tensor, y: Tensor) -> Tensor:
+        pred = self.net(x)
+        self.log("value", self.accuracy(pred, y))
+        self.log("accuracy", self.accuracy, on_step=True, on_epoch=True)
+        return nn.functional.cross_entropy(pred, y)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.shared(*batch)
+
+
+class OfOurs(lighter.LighterModule):
+    @torch.compile(backend="eager")
+    def shared(self, x: Tensor, y: Tensor) -> Tensor:
+        pred = self.network(x)
+        self.train_metrics(pred, y)
+        return self.criterion(pred, y)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.shared(*batch)
+
+
+@pytest.mark.slow
+def test_a_compiled_method_of_a_step_uses_the_metrics(tmp_path: Path) -> None:
+    plain = fit(Compiled(None), tmp_path / "plain").callback_metrics
+    assert {"value", "accuracy_step", "accuracy_epoch"} <= plain.keys()
+    network = nn.Linear(4, 2)
+    module = OfOurs(
+        network=network,
+        criterion=nn.functional.cross_entropy,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        train_metrics=MulticlassAccuracy(2),
+    )
+    assert "train/metrics/MulticlassAccuracy/epoch" in fit(module, tmp_path / "ours").callback_metrics
+
+
 def test_nothing_stays_after_a_step_that_fails(tmp_path: Path) -> None:
     def fail(module: Plain, *_: Any) -> None:
         assert type(module.accuracy) is UpdateOnCall

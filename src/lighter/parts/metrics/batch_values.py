@@ -25,7 +25,7 @@ from lighter._lightning.metrics import NamedMetrics, compute_for_batch
 from lighter._lightning.torch_internals import tensor_of_subclass
 from lighter.parts.metrics.pending_updates import PendingUpdates
 from lighter.parts.metrics.state import unchanged
-from lighter.parts.proxy import Proxy
+from lighter.parts.proxy import Proxy, uncompiled
 
 Metrics: TypeAlias = Metric | MetricCollection
 Args: TypeAlias = tuple[Any, ...]
@@ -144,12 +144,17 @@ class StepMetrics(Proxy):
         object.__setattr__(self, "_batch_values", batch_values)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return uncompiled(self, *args, **kwargs)
         return self._batch_values.update(args, kwargs)
 
     forward = __call__
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update the metrics, without a value of the batch."""
+        if torch.compiler.is_compiling():
+            uncompiled(self.update, *args, **kwargs)
+            return
         self._batch_values.pending.update(args, kwargs)
 
     def __getitem__(self, key: str) -> Metric:

@@ -29,7 +29,7 @@ from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import logs_this_step
 from lighter.base import BaseModule
 from lighter.parts.metrics.batch_values import BatchValues, LazyTensor
-from lighter.parts.proxy import Proxy, wrapped_by
+from lighter.parts.proxy import Proxy, uncompiled, wrapped_by
 
 # their updates add once to each state, so that adding to the sum and adding the sum of a batch give the same bits
 _ADD_ONCE = (MeanMetric, SumMetric, MeanAbsoluteError, MeanSquaredError)
@@ -122,6 +122,9 @@ class LogCalls:
 
     def __call__(self, name: str, value: Any, *args: Any, batch_size: int | None = None, **options: Any) -> None:
         """Log a value, as `LightningModule.log` does."""
+        if torch.compiler.is_compiling():
+            uncompiled(self, name, value, *args, batch_size=batch_size, **options)
+            return
         call = (name, args, tuple(options.items()))
         try:
             logged = self._logged.get(call)
@@ -187,6 +190,8 @@ class UpdateOnCall(Proxy):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Update the metric. Returns the value of the batch, computed on use."""
+        if torch.compiler.is_compiling():
+            return uncompiled(self, *args, **kwargs)
         if self._changes_inputs is None:
             self._inputs.extend((one, one.clone()) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor))
         pending = self._batch_values.pending
