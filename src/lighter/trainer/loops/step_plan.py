@@ -16,19 +16,14 @@ from lighter.trainer.loops.step_view import plan_view
 
 
 class StepPlan:
-    """The hooks, the transfer and the step of a stage, found once, or again when a callback comes or goes.
-
-    Args:
-        stage: `validation`, `test` or `predict`, as in the names of hooks and step.
-        loop: the loop, if it collects logged values.
-        names_loader: whether hooks and step are told the index of the dataloader.
-    """
+    """The hooks, the transfer and the step of a stage, found once, or again when a callback comes or goes."""
 
     def __init__(
         self, trainer: pl.Trainer, stage: str, loop: EvaluationLoop | None = None, *, names_loader: bool
     ) -> None:
         module, strategy = trainer.lightning_module, trainer.strategy
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
+        # Lightning names the dataloader only where there are several
         self.names_loader = names_loader
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, f"on_{stage}_batch_start")
@@ -38,17 +33,14 @@ class StepPlan:
         is_direct = strategy.model is module and type(trainer.precision_plugin) is Precision
         self._owner = module if is_direct else strategy
         self._view = None
+        # a prediction collects none: Lightning forbids `self.log` there
         if loop is not None:
             self._view = plan_view(
                 trainer, loop.results, lambda: loop.batch_progress.current.ready - 1, self._step_name
             )
 
     def step(self, args: tuple[Any, ...]) -> Any:
-        """Call the user's step, through a strategy's wrapper and a precision's context where there are such.
-
-        Args:
-            args: the batch, its index, and the index of its dataloader if that is named.
-        """
+        """Call the user's step, through a strategy's wrapper and a precision's context where there are such."""
         attributes = self._attributes
         outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], self._step_name
         if not self._takes_batch_idx:
