@@ -263,6 +263,7 @@ def test_other_datasets_load_as_ever(dataset: str) -> None:
 
 
 FAULTY: dict[str, Callable[[], Any]] = {
+    "a number": lambda: Subset(torch.tensor(5.0), [0]),
     "beyond the end": lambda: subset([3, SIZE]),
     "far before the start": lambda: subset([3, -SIZE - 1]),
     "beyond the end of datasets": lambda: Subset(ConcatDataset([tensors(3), tensors(2)]), [0, 5]),

@@ -7,11 +7,12 @@ from typing import Any
 
 
 def alias(name: str) -> Any:
-    """Make a property that reads and writes the attribute `name`. Reading it runs no Python code: loops do so often."""
+    """Make a property that reads and writes the attribute `name`."""
 
     def write(owner: object, value: object) -> None:
         setattr(owner, name, value)
 
+    # a function of Python in its place would cost more than the attribute: loops read it several times a batch
     return property(attrgetter(name), write)
 
 
@@ -30,6 +31,8 @@ class Renamed:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, method in list(vars(cls).items()):
+            # an alias is the base's function itself, whose `__name__` is still the private one
             inherited = [getattr(vars(base).get(name), "__name__", name) for base in cls.__mro__[1:]]
             for private in [each for each in inherited if each != name and callable(method)]:
+                # Lightning calls the private name, which would still lead to the base class
                 setattr(cls, private, method)

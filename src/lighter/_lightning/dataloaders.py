@@ -14,30 +14,21 @@ WorkerIterator = _MultiProcessingDataLoaderIter
 
 
 class RunningLoader(NamedTuple):
-    """A dataloader of a trainer.
+    """A dataloader of a trainer."""
 
-    Attributes:
-        name: how messages call it.
-        loader: the dataloader.
-        iterators: torch's iterators over it that have workers.
-    """
-
+    # as messages call it
     name: str
     loader: Any
+    # torch's, over this loader; only those that have workers
     iterators: Sequence[WorkerIterator]
 
     @property
     def workers(self) -> list[Any]:
-        """The worker processes."""
         return [worker for iterator in self.iterators for worker in workers_of(iterator)]
 
 
 class StandIn(Dataset):
-    """What a dataloader loads with in place of its dataset, in some iterations.
-
-    Args:
-        dataset: the loader's own.
-    """
+    """A dataset that a dataloader loads with in place of its own, `dataset`, in some iterations."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -51,25 +42,25 @@ def loading_loops(trainer: pl.Trainer) -> list[tuple[str, Any]]:
 
 
 def forget_unbegun_fetchers(trainer: pl.Trainer) -> None:
-    """Drop fetchers whose dataloaders failed to begin, so that Lightning's cleanup does not hide the error.
-
-    A fetcher's `teardown` asks for the length of an iteration that was never begun.
-    """
+    """Drop fetchers whose dataloaders failed to begin, so that Lightning's cleanup does not hide the error."""
     for _, loop in loading_loops(trainer):
         combined = loop._combined_loader  # None after a search for a learning rate
+        # a fetcher's `teardown` asks for the length of an iteration that was never begun
         if loop._data_fetcher is not None and (combined is None or combined._iterator is None):
             loop._data_fetcher = None
 
 
 def running_loaders(trainer: pl.Trainer) -> Iterator[RunningLoader]:
-    """Yield the dataloaders that a trainer has set up; nothing public tells to which of them a worker belongs."""
+    """Yield the dataloaders that a trainer has set up."""
     for split, loop in loading_loops(trainer):
         combined: CombinedLoader | None = loop._combined_loader
         if combined is None:
             continue
+        # private: nothing public tells to which loader a worker belongs
         running = getattr(combined._iterator, "iterators", None) or ()
         for number, loader in enumerate(combined.flattened):
             which = f" {number}" if len(combined.flattened) > 1 else ""
+            # persistent workers belong to an iterator that the loader keeps, also while no loop iterates
             candidates = {id(one): one for one in (*running, getattr(loader, "_iterator", None))}.values()
             iterators = [one for one in candidates if iterates_over(one, loader)]
             yield RunningLoader(f"{split} dataloader{which}", loader, iterators)
@@ -85,11 +76,11 @@ def iterates_over(iterator: object, loader: object) -> bool:
 
 
 def _own(dataset: object) -> object:
+    # `BatchIndexing` gives the loader its dataset back at once, and the iterator keeps the other
     return dataset.dataset if isinstance(dataset, StandIn) else dataset
 
 
 def workers_of(iterator: WorkerIterator) -> list[Any]:
-    """Return the worker processes of an iterator."""
     return iterator._workers
 
 
@@ -99,5 +90,4 @@ def keeps_workers(iterator: WorkerIterator) -> bool:
 
 
 def shut_down(iterator: WorkerIterator) -> None:
-    """End an iterator's workers."""
     iterator._shutdown_workers()

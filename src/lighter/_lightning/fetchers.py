@@ -19,15 +19,13 @@ def takes_iterator(fetcher: DataFetcher) -> bool:
 def plan_fetch(fetcher: DataFetcher, after: Callable[[], None]) -> Callable[[], Any]:
     """Return a function that gives the next batch of an epoch that has begun, and raises StopIteration after the last.
 
-    One loader of known length is asked directly. Lightning's way leads through four iterators that look for other
-    loaders, and for a length, at each step; what they count is counted here too.
-
-    Args:
-        after: is called after each fetch, in place of the loop's `after_fetch`.
+    `after` is called after each fetch, in place of the loop's `after_fetch`.
     """
     combined: Any = fetcher.combined_loader
     cycle = combined._iterator
     is_nested = combined.flattened[0] is not combined.iterables  # a loader in a list or dict
+    # One loader of known length is asked directly. Lightning's way leads through four iterators that look for other
+    # loaders, and for a length, at each step.
     is_plain = (
         type(fetcher) is _PrefetchDataFetcher
         and fetcher.length is not None
@@ -45,9 +43,11 @@ def plan_fetch(fetcher: DataFetcher, after: Callable[[], None]) -> Callable[[], 
         try:
             batch = next(cycle.iterators[0])
         except StopIteration:
+            # here and below: what Lightning's iterators count, as its loops read it
             cycle._consumed[0] = fetcher.done = True
             raise
         finally:
+            # also after the fetch that finds the end, as Lightning's hook
             after()
         cycle._idx += 1
         fetcher.fetched += 1

@@ -17,17 +17,14 @@ REDUCED = (torch.float32, torch.float64)  # Lightning converts values of other t
 
 
 class LoggerConnector(_LoggerConnector):
-    """The connector that hands logged values to loggers, callbacks and the progress bar.
+    """The connector that hands logged values to loggers, callbacks and the progress bar."""
 
-    After each step Lightning copies all values of the step into three dictionaries. The public properties look the
-    values up anyway when they are read. So here they are copied only before the loop's values are others.
-    """
-
+    # After each step Lightning copies all values of the step into three dictionaries. The public properties look the
+    # values up anyway when they are read. So here they are copied only before the loop's values are others.
     has_unread = False
 
     @classmethod
     def install(cls, trainer: pl.Trainer) -> None:
-        """Replace a trainer's connector."""
         connector = cls(trainer)
         vars(connector).update(vars(trainer._logger_connector))
         trainer._logger_connector = connector
@@ -53,10 +50,11 @@ class LoggerConnector(_LoggerConnector):
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
-        """The values that the progress bar shows; of a running step, no others are computed for it."""
+        """The values that the progress bar shows."""
         results: Any = self.trainer._results
         if not results or self._first_loop_iter is None:
             return super().progress_bar_metrics
+        # the base class computes the values of loggers and callbacks, too, at each refresh of the bar
         self._progress_bar_metrics.update(results.shown_of_step())
         return self._progress_bar_metrics
 
@@ -74,15 +72,11 @@ def logger_connector(trainer: pl.Trainer) -> LoggerConnector:
 
 
 class ResultCollection(_ResultCollection):
-    """The values logged in one loop, converted when callbacks and loggers read them.
-
-    Args:
-        training: whether it is the training loop.
-        convert: is applied to values of a subclass of `Tensor` that have no graph.
-    """
+    """The values logged in one loop, converted when callbacks and loggers read them."""
 
     def __init__(self, training: bool, convert: Callable[[Tensor], Tensor]) -> None:
         super().__init__(training)
+        # of values of a subclass of `Tensor` that have no graph
         self.convert = convert
 
     def _get_cache(self, result_metric: _ResultMetric, on_step: bool) -> Tensor | None:  # type: ignore[override]
@@ -104,16 +98,14 @@ class ResultCollection(_ResultCollection):
         """Return the value that was logged under a name in a hook; None if it takes Lightning's way at each call."""
         key = f"{hook}.{name}" if self.dataloader_idx is None else f"{hook}.{name}.{self.dataloader_idx}"
         item = self.get(key)
+        # a graph would be cut by `add_tensor`; a value that is reduced over processes is exchanged at each call
         if item is None or item.meta.enable_graph or item.meta.sync.should:
             return None
         return LoggedValue(self, key, hook, item)
 
 
 class LoggedValue:
-    """A value that `self.log` has logged, to which another step adds with the same arguments.
-
-    Lightning's operations in Lightning's order, without its comparison of the arguments.
-    """
+    """A value that `self.log` has logged, to which another step adds with the same arguments."""
 
     __slots__ = ("hook", "item", "key", "loader", "results")
 
@@ -173,7 +165,9 @@ class LoggedValue:
             if not meta.on_epoch:
                 item.value = value
                 return True
+        # Lightning's operations in Lightning's order: grouped otherwise, floating-point sums have other bits
         if meta.is_mean_reduction:
+            # for means alone: where nobody has said the size, this searches the batch
             size = self.results._extract_batch_size(item, batch_size, meta)
             item.value = item.value + value * size
             item.cumulated_batch_size = item.cumulated_batch_size + size
@@ -184,8 +178,8 @@ class LoggedValue:
         return True
 
     def note_update(self) -> None:
-        """Note that the value has changed."""
         item = self.item
+        # `_ResultMetric` caches what it computed, and is asked whether it was updated
         item._computed, item._update_count, item.has_reset = None, item._update_count + 1, False
 
 
@@ -197,22 +191,21 @@ class StepLog:
         self.seen, self.has_step_values = 0, False
 
     def begin(self, batch: Any, dataloader_idx: int | None = None) -> None:
-        """Begin a step."""
         connector, results = self.connector, self.results
+        # None before an epoch's first batch, True in it, False after it: as Lightning's `on_batch_start`
         connector._first_loop_iter = connector._first_loop_iter is None
         results.batch, results.batch_size, results.dataloader_idx = batch, None, dataloader_idx
 
     def end(self) -> bool:
-        """End a step. Returns whether the loggers may have to be given values of it.
-
-        Lightning builds three dictionaries at each step's end to see whether any logged value is one of steps. A value
-        never changes from one of epochs to one of steps, and none is ever taken out, so only new ones are looked at.
-        """
+        """End a step. Returns whether the loggers may have to be given values of it."""
         results = self.results
+        # Lightning builds three dictionaries at each step's end to see whether any value is one of steps. A value never
+        # changes from one of epochs to one of steps, and none is ever taken out: only new ones are looked at.
         if self.seen != len(results):
             self.seen = len(results)
             self.has_step_values = any(value.meta.on_step for value in results.values())
         if self.has_step_values:
             self.connector.end_step()
+        # as Lightning does: the results would keep the batch's memory until the next one
         results.batch = results.batch_size = None
         return self.has_step_values

@@ -9,10 +9,7 @@ from lighter._lightning.aliases import alias
 
 
 class CSVLogger(loggers.CSVLogger):
-    """Lightning's logger of values as rows of a CSV file.
+    """Lightning's logger of values as rows of a CSV file."""
 
-    Attributes:
-        writer: writes the file; None until the first value, and in processes of other ranks.
-    """
-
+    # None until the first value, and in processes of other ranks
     writer: ExperimentWriter | None = alias("_experiment")

@@ -23,43 +23,39 @@ ManualOptimization = _ManualOptimization
 
 
 class FitLoop(Renamed, _FitLoop):
-    """Lightning's loop over epochs.
+    """Lightning's loop over epochs."""
 
-    Attributes:
-        combined_loader: the training dataloaders; None until they are made.
-        data_fetcher: takes batches from them.
-        loaded_in: the epoch in which they were made.
-    """
-
+    # the training dataloaders; None until they are made
     combined_loader: CombinedLoader | None = alias("_combined_loader")
     data_fetcher: DataFetcher = alias("_data_fetcher")
+    # the epoch in which the dataloaders were made
     loaded_in: float = alias("_last_train_dl_reload_epoch")
 
-    begin_loaders = _FitLoop._load_combined_loader_states  # called between their construction and first iteration
+    # the only method that Lightning calls between their construction and their first iteration
+    begin_loaders = _FitLoop._load_combined_loader_states
 
 
 class TrainingEpochLoop(Renamed, _TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch.
+    """Lightning's loop over the batches of an epoch."""
 
-    Attributes:
-        results: the values that were logged.
-        is_restarting: whether its counters come from a checkpoint and no batch has run since.
-        skips_next_validation: whether the validation that is due after this batch has run already.
-        may_validate: whether there is a `validation_step` and data for it; None to let Lightning look at each step.
-    """
-
+    # the values that were logged
     results: ResultCollection = alias("_results")
+    # whether its counters come from a checkpoint and no batch has run since
     is_restarting: bool = alias("_restarting")
+    # whether the validation that is due after this batch has run already
     skips_next_validation: bool = alias("_skip_next_val")
+    # whether there is a `validation_step` and data for it; None to let Lightning look at each step
     may_validate: bool | None = None
 
     before_fetch = _TrainingEpochLoop._on_before_fetch
     after_fetch = _TrainingEpochLoop._on_after_fetch
-    agree_on_stopping = _TrainingEpochLoop._broadcast_sigterm_tensor  # called before each batch of several processes
+    # called before each batch of several processes
+    agree_on_stopping = _TrainingEpochLoop._broadcast_sigterm_tensor
     is_last_batch = _TrainingEpochLoop._num_ready_batches_reached
     is_validation_due = _TrainingEpochLoop._should_check_val_fx
 
     def _should_accumulate(self) -> bool:
+        # Lightning asks several times a step, and looks at counters and strategy each time
         return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
 
     accumulates = _should_accumulate
@@ -69,10 +65,10 @@ class TrainingEpochLoop(Renamed, _TrainingEpochLoop):
             return bool(super()._should_check_val_epoch())
         every = self.trainer.check_val_every_n_epoch
         in_this_epoch = every is None or (self.trainer.current_epoch + 1) % every == 0
+        # the rest is asked each time: users change these settings during a fit
         return self.may_validate and self.trainer.limit_val_batches > 0 and in_this_epoch
 
     def has_validation_data(self) -> bool:
-        """Return whether the user has given validation data."""
         return self.val_loop._data_source.is_defined()
 
     def warn_once(self, message: str) -> None:
@@ -94,33 +90,30 @@ class TrainingEpochLoop(Renamed, _TrainingEpochLoop):
             raise SIGTERMException
 
     def log_epoch(self) -> None:
-        """Hand the epoch's values to the loggers, as of its last step, as Lightning does after the epoch's hooks."""
+        """Hand the epoch's values to the loggers, as Lightning does after the epoch's hooks."""
+        # as of the epoch's last step, although the counter is one further
         self._batches_that_stepped -= 1
         self.trainer._logger_connector.update_train_epoch_metrics()
         self._batches_that_stepped += 1
 
 
 class EvaluationLoop(Renamed, _EvaluationLoop):
-    """Lightning's loop of a validation or a test.
+    """Lightning's loop of a validation or a test."""
 
-    Attributes:
-        combined_loader: the dataloaders; None until they are made.
-        data_fetcher: takes batches from them.
-        results: the values that were logged.
-        is_restarting: whether its counters come from a checkpoint and no batch has run since.
-        is_sequential: whether the dataloaders run one after another.
-        batches_logged: the batches of each dataloader since it was made; loggers get their number as the step.
-        loaded_in: the epoch in which the dataloaders were made.
-        has_run: whether any batch has run.
-    """
-
+    # the dataloaders; None until they are made
     combined_loader: CombinedLoader | None = alias("_combined_loader")
     data_fetcher: DataFetcher = alias("_data_fetcher")
+    # the values that were logged
     results: ResultCollection = alias("_results")
+    # whether its counters come from a checkpoint and no batch has run since
     is_restarting: bool = alias("_restarting")
+    # whether the dataloaders run one after another
     is_sequential: bool = alias("_is_sequential")
+    # the batches of each dataloader since it was made; loggers get their number as the step
     batches_logged: dict[int, int] = alias("_seen_batches_per_dataloader")
+    # the epoch in which the dataloaders were made
     loaded_in: float = alias("_last_val_dl_reload_epoch")
+    # whether any batch has run
     has_run: bool = alias("_has_run")
 
     before_fetch = _EvaluationLoop._on_before_fetch
@@ -138,18 +131,14 @@ class EvaluationLoop(Renamed, _EvaluationLoop):
 
 
 class PredictionLoop(Renamed, _PredictionLoop):
-    """Lightning's loop of a prediction.
+    """Lightning's loop of a prediction."""
 
-    Attributes:
-        combined_loader: the dataloaders; None until they are made.
-        data_fetcher: takes batches from them.
-        kept: the predictions of each dataloader, for what `predict` returns or for writers at the epoch's end.
-        keeps_all: whether `predict` returns them.
-    """
-
+    # the dataloaders; None until they are made
     combined_loader: CombinedLoader | None = alias("_combined_loader")
     data_fetcher: DataFetcher = alias("_data_fetcher")
+    # the predictions of each dataloader, for what `predict` returns or for writers at the epoch's end
     kept: list[list[Any]] = alias("_predictions")
+    # whether `predict` returns the predictions
     keeps_all: bool = alias("_return_predictions")
 
     before_fetch = _PredictionLoop._on_before_fetch
@@ -163,23 +152,18 @@ class PredictionLoop(Renamed, _PredictionLoop):
 
 
 class AutomaticOptimization(Renamed, _AutomaticOptimization):
-    """Lightning's loop around one training step and its optimizer.
+    """Lightning's loop around one training step and its optimizer."""
 
-    Attributes:
-        skips_backward: whether a step only runs forwards, as stochastic weight averaging has it in its last epoch.
-    """
-
+    # whether a step only runs forwards, as stochastic weight averaging has it in its last epoch
     skips_backward: bool = alias("_skip_backward")
 
     make_closure = _AutomaticOptimization._make_closure
 
 
 def steps_plainly(trainer: pl.Trainer) -> bool:
-    """Return whether nothing stands between the first optimizer and its step: a user's wrapper, a scaler, an averager.
-
-    Lightning steps its own wrapper of the optimizer, which a user may have given, and which manual optimization hooks.
-    """
+    """Return whether nothing stands between the first optimizer and its step: no wrapper, scaler or averager."""
     strategy = trainer.strategy
+    # what Lightning steps: a user may have given it, and manual optimization hooks it
     wrapper = strategy._lightning_optimizers[0]
     return (
         wrapper._optimizer is strategy.optimizers[0]

@@ -22,11 +22,9 @@ _COUNTING = tuple(  # the classes of torchmetrics that count, and compute a tens
 
 
 class NamedMetrics(MetricCollection):
-    """A collection in which the values of each wrapper begin with its key, and not only where two of them collide.
+    """A collection in which the values of each wrapper begin with its key, and not only where two of them collide."""
 
-    It overrides a private method, as nothing public tells whose a value is.
-    """
-
+    # private, as nothing public tells whose a value is
     def _compute_and_reduce(self, method_name: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         members = dict(self.items(keep_base=True, copy_state=False))
         if not any(isinstance(metric, _UNNAMED) for metric in members.values()):
@@ -58,7 +56,8 @@ def update_state(metric: Metric) -> tuple[int, Any]:
 
 
 def set_update_count(metric: Metric, count: int, computed: Any = None) -> None:
-    """Tell a metric how often it was updated, and its cached value; nothing public can."""
+    """Tell a metric how often it was updated, and its cached value."""
+    # nothing public sets them
     metric._update_count, metric._computed = count, computed
 
 
@@ -73,13 +72,12 @@ def set_batch_value(metric: Metric, value: Any) -> None:
 
 
 def adds_integers(metric: Metric) -> bool:
-    """Return whether an update is known to add a batch's counts to the state, and the value to be a tensor.
-
-    Sums of integers are the same, bit for bit, however they are grouped.
-    """
+    """Return whether an update is known to add a batch's counts to the state, and the value to be a tensor."""
     kind = type(metric)
     return (
+        # sums of integers are the same, bit for bit, however they are grouped
         isinstance(metric, _COUNTING)
+        # a subclass of the user's may override anything
         and kind.__module__.startswith("torchmetrics.")
         and kind.forward is Metric.forward
         and metric.full_state_update is False
@@ -90,18 +88,20 @@ def adds_integers(metric: Metric) -> bool:
 
 
 def is_grouped(collection: MetricCollection) -> bool:
-    """Return whether members of a collection share their states."""
+    # torchmetrics forms the groups in the first update
     return bool(collection._groups_checked)
 
 
 def states_of(metric: Metric) -> list[Any]:
-    """Return the states of a metric, in their order; nothing public lists them."""
+    """Return the states of a metric, in their order."""
+    # nothing public lists them
     return [getattr(metric, name) for name in metric._reductions]
 
 
 def is_summed_over_processes(metric: Metric) -> bool:
     """Return whether torchmetrics itself would sum each state of a metric over all processes."""
     return (
+        # otherwise torchmetrics leaves the states alone, has exchanged them, or does so in the user's way
         metric._to_sync
         and not metric._is_synced
         and metric.dist_sync_fn is None
@@ -116,11 +116,13 @@ def may_group(collection: MetricCollection) -> bool:
 
 
 def set_groups(collection: MetricCollection, groups: Sequence[Sequence[str]]) -> None:
-    """Set the compute groups; the constructor's public argument comes too early where a collection is given."""
+    """Set the compute groups."""
+    # the constructor's public argument comes too early where a collection is given
     collection._enable_compute_groups = [list(group) for group in groups]
     collection._init_compute_groups()
 
 
 def has_formed_groups(collection: MetricCollection) -> bool:
-    """Return whether a collection has its compute groups, which torchmetrics forms by what the first update adds."""
+    """Return whether a collection has its compute groups."""
+    # torchmetrics forms them by what the first update adds
     return not collection._enable_compute_groups or collection._groups_checked

@@ -28,7 +28,8 @@ class AttachedModule(Protocol):
 
 
 def trainer_of(module: AttachedModule) -> pl.Trainer | None:
-    """Return the trainer that a module is attached to, if any; the public property raises where there is none."""
+    """Return the trainer that a module is attached to, if any."""
+    # the public property raises where there is none
     if IS_TESTED:
         return module._trainer
     try:
@@ -40,13 +41,12 @@ def trainer_of(module: AttachedModule) -> pl.Trainer | None:
 def log_again(module: AttachedModule, name: str, value: Metric) -> bool:
     """Log a metric object that `self.log` has logged before, from the same hook and under the same name.
 
-    `self.log` compares and copies its arguments, which costs a quarter of a millisecond per value and epoch.
-
     Returns:
         False if `self.log` has to do it: it has not seen the object yet, or this version of Lightning is untested.
     """
     if not IS_TESTED:
         return False
+    # `self.log` compares and copies its arguments: a quarter of a millisecond per value and epoch
     results: Any = module.trainer._results
     loader = "" if results.dataloader_idx is None else f".{results.dataloader_idx}"
     key = f"{module._current_fx_name}.{name}{loader}"
@@ -57,15 +57,13 @@ def log_again(module: AttachedModule, name: str, value: Metric) -> bool:
 
 
 def log_other_hparams(holder: LightningModule | LightningDataModule, hparams: Mapping[str, Any]) -> None:
-    """Give the loggers these hyperparameters in place of those that a module or a data module saved.
-
-    Changes the copy that Lightning keeps for the loggers alone, which nothing public reaches. On an untested version
-    they are saved again, and those that the user's code reads are put back.
-    """
+    """Give the loggers these hyperparameters in place of those that a module or a data module saved."""
     if IS_TESTED:
+        # the copy that Lightning keeps for the loggers alone, which nothing public reaches
         if holder._log_hyperparams:
             holder._hparams_initial = dict(hparams)  # type: ignore[union-attr]
         return
+    # on an untested version: saved again, and those that the user's code reads are put back
     original = dict(holder.hparams)
     holder.save_hyperparameters(dict(hparams))
     holder.hparams.update(original)

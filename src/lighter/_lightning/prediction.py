@@ -12,18 +12,16 @@ from lighter.errors import PredictionError
 
 
 def predicted_samples(trainer: pl.Trainer, loader: int, batch: int) -> list[int] | None:
-    """Return the indices in the dataset of a batch's samples; None where they are unknown.
-
-    Lightning tells them only its own `BasePredictionWriter`. It keeps those of all batches, memory that grows with the
-    samples; those of the batch before are dropped here.
-    """
+    """Return the indices in the dataset of a batch's samples; None where they are unknown."""
     if not IS_TESTED:
         return None
+    # private: Lightning tells the indices only its own `BasePredictionWriter`
     combined: Any = trainer.predict_loop._combined_loader
     seen = seen_indices(combined.flattened[loader])
     if seen is None or batch >= len(seen):
         return None
     if batch:
+        # Lightning keeps those of all batches, memory that grows with the samples
         seen[batch - 1] = []
     return list(seen[batch])
 
@@ -32,8 +30,6 @@ def start_predicting_at(
     trainer: pl.Trainer, position: tuple[int, int], written: Sequence[Sequence[int] | None]
 ) -> None:
     """Let a prediction that is about to start begin at a later batch, without loading the batches before it.
-
-    Those of a dataset without indices are loaded, as there is no other way past them.
 
     Args:
         position: the dataloader and its batch; after the last dataloader, nothing is left to do.
@@ -58,6 +54,7 @@ def start_predicting_at(
     sequential._iterator_idx, sequential._idx = number, batch if samplers else 0
     sequential._load_current_iterator()
     fetcher.reset()
+    # batches of a dataset without indices are loaded: there is no other way past them
     while not samplers and number < len(combined.flattened) and (number, sequential._idx) < position:
         if next(sequential, (None, 0, -1))[2] != number:
             raise PredictionError(f"dataloader {number} gives fewer batches than the {batch} that are written")
@@ -65,7 +62,7 @@ def start_predicting_at(
 
 
 class LaterBatches:
-    """A batch sampler without its first batches. Lightning's wrapper around it records their indices nevertheless."""
+    """A batch sampler without its first batches."""
 
     def __init__(self, wrapper: Any, written: Sequence[Sequence[int] | None]) -> None:
         self.wrapper, self.written, self.whole = wrapper, written, wrapper._batch_sampler
@@ -82,6 +79,7 @@ class LaterBatches:
                     f"batch {number} of the dataloader has other samples than when it was written, so this prediction"
                     " cannot go on: a sampler that shuffles, or data that changed. Start it anew"
                 )
+            # Lightning finds a batch's indices by its number, so those left out need an entry
             self.wrapper.seen_batch_indices.append([])
         return batches
 

@@ -29,6 +29,7 @@ Shown = dict[str, dict[str, Any]]  # by kind and name
 
 def shown(connector: Any, new: Mapping[str, Any]) -> Shown:
     """Return the values that callbacks, loggers and the progress bar see, and new ones of each kind."""
+    # our connector copies a step's values late; see `LoggerConnector`
     connector.read_step()
     return {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()}
 

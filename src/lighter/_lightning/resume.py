@@ -14,23 +14,19 @@ _NOTES = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved", 
 
 
 def checkpoint_notes(callback: ModelCheckpoint, trainer: pl.Trainer, saving: str | None) -> dict[str, Any]:
-    """Return what a checkpoint callback has noted and does not save itself.
-
-    Args:
-        callback: the callback.
-        trainer: of the fit.
-        saving: the file that is saved; if it is the callback's, that will note it only afterwards.
-    """
+    """Return what a checkpoint callback has noted and does not save itself, while the file `saving` is saved."""
     notes = {name: getattr(callback, name) for name in _NOTES}
+    # the callback notes its own file only once it is written
     if saving in (callback.last_model_path, callback.best_model_path, *callback.best_k_models):
         notes |= {"_last_global_step_saved": trainer.global_step, "_last_checkpoint_saved": saving}
     return notes
 
 
 def restore_notes(callback: ModelCheckpoint, notes: Mapping[str, Any], *, has_saved: bool) -> None:
-    """Restore a checkpoint callback's notes. One that has not saved saves `last` at the end of the fit."""
+    """Restore a checkpoint callback's notes."""
     for name, value in notes.items():
         setattr(callback, name, value)
+    # one that has not saved saves `last` at the end of the fit
     if not has_saved:
         callback._last_checkpoint_saved = ""
 
@@ -52,7 +48,8 @@ def modes_in_training(trainer: pl.Trainer) -> Mapping[str, bool]:
 
 
 def draw_from(sampler: Any, loader: DataLoader) -> None:
-    """Let persistent workers that were begun before be sent what a sampler draws: they keep the loader's own."""
+    """Let persistent workers that were begun before be sent what a sampler draws."""
+    # their iterator stays, with the sampler that the loader had when it began
     if loader.persistent_workers and loader._iterator is not None:
         loader._iterator._index_sampler = sampler
 
@@ -70,4 +67,5 @@ def own_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor | None, bool]]:
 
 def version_of(tensor: Tensor) -> int | None:
     """Return how often a tensor was changed in place; None if torch does not count."""
+    # tensors of inference mode have no counter, and torch raises where it is read
     return None if tensor.is_inference() else tensor._version

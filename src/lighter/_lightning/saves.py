@@ -37,16 +37,13 @@ _BOOKKEEPING = (
 
 
 class CheckpointConnector(Renamed, _CheckpointConnector):
-    """Lightning's connector, which chooses a checkpoint and restores from it.
+    """Lightning's connector, which chooses a checkpoint and restores from it."""
 
-    Attributes:
-        loaded_checkpoint: the content of the checkpoint that is being restored.
-        ckpt_path: where it was loaded from.
-        hpc_resume_path: the checkpoint that a requeued SLURM job has left, if any.
-    """
-
+    # the content of the checkpoint that is being restored
     loaded_checkpoint: dict[str, Any] = alias("_loaded_checkpoint")
+    # where it was loaded from
     ckpt_path: str | None = alias("_ckpt_path")
+    # the checkpoint that a requeued SLURM job has left, if any
     hpc_resume_path: str | None = alias("_hpc_resume_path")
 
     if TYPE_CHECKING or IS_TESTED:
@@ -65,10 +62,7 @@ class Guard(Protocol):
 
 
 class GuardedCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` whose saves are attempts of a guard's. Made by `guarded` of a user's.
-
-    Private methods, as the public hooks save twice, and nothing public stands in between.
-    """
+    """A `ModelCheckpoint` whose saves are attempts of a guard's. Made by `guarded` of a user's."""
 
     lighter_guard: ClassVar[Guard]
     lighter_kind: ClassVar[type[ModelCheckpoint]]  # the user's
@@ -78,6 +72,7 @@ class GuardedCheckpoint(ModelCheckpoint):
     def _legacy_state_key(self) -> type[ModelCheckpoint]:
         return self.lighter_kind
 
+    # private methods: the public hooks save twice, and nothing public stands in between
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         save = partial(super()._save_topk_checkpoint, trainer, monitor_candidates)
         self.lighter_guard.attempt(trainer, self, save) if self.save_top_k else save()
@@ -95,15 +90,13 @@ class GuardedCheckpoint(ModelCheckpoint):
 
 
 def guarded(callback: ModelCheckpoint, guard: Guard) -> ModelCheckpoint:
-    """Return a second object with the attributes of a callback, of a subclass of its class with guarded saves.
-
-    They share the attributes, so whatever one learns the other knows.
-    """
+    """Return a second object with the attributes of a callback, of a subclass of its class with guarded saves."""
     kind = type(callback)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}  # the state's key has the latter
     own = {"lighter_guard": guard, "lighter_kind": kind, "lighter_original": callback}
     subclass = type(kind.__name__, (GuardedCheckpoint, kind), {**names, **own})
     twin: ModelCheckpoint = object.__new__(subclass)
+    # shared, so whatever one learns the other knows
     twin.__dict__ = callback.__dict__
     return twin
 
@@ -148,12 +141,10 @@ def save_unless_saved(callback: ModelCheckpoint, trainer: Trainer) -> None:
 
 @contextmanager
 def training_weights(trainer: Trainer, *, in_validation: bool) -> Iterator[None]:
-    """Put the weights that train into the module for as long as this lasts, if averages are in their place.
-
-    `WeightAveraging` saves the module's weights as those that train and its own as the averages. Between the first and
-    the last hook of a validation's epoch, in which a signal may stop the fit, it has swapped them. Its private
-    `_swap_models` is all that its hooks do.
-    """
+    """Put the weights that train into the module for as long as this lasts, if averages are in their place."""
+    # `WeightAveraging` saves the module's weights as those that train and its own as the averages. Between the first
+    # and the last hook of a validation's epoch, in which a signal may stop the fit, it has swapped them. Its private
+    # `_swap_models` is all that its hooks do.
     callbacks = [
         one for one in callbacks_of(trainer) if in_validation and isinstance(one, WeightAveraging) and _swaps(one)
     ]
@@ -172,7 +163,8 @@ def _swaps(callback: WeightAveraging) -> bool:
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
-    """Return a trainer's callbacks, which its callback connector sets."""
+    """Return a trainer's callbacks."""
+    # set by the callback connector, so no type checker knows them
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return callbacks
 
@@ -183,10 +175,12 @@ def is_fast_dev_run(trainer: Trainer) -> bool:
 
 
 def given_checkpoint_io(trainer: Trainer) -> CheckpointIO | None:
-    """Return the `CheckpointIO` that somebody gave the strategy; the public property would make one."""
+    """Return the `CheckpointIO` that somebody gave the strategy."""
+    # the public property would make one
     return trainer.strategy._checkpoint_io
 
 
 def install_connector(trainer: Trainer, connector: CheckpointConnector) -> None:
-    """Replace the connector that chooses and restores checkpoints; nothing public does."""
+    """Replace the connector that chooses and restores checkpoints."""
+    # nothing public does
     trainer._checkpoint_connector = connector

@@ -28,11 +28,8 @@ def tensor_of_subclass(cls: type[TensorT], value: Tensor) -> TensorT:
 
 
 def note_nonfinite(tensors: Sequence[Tensor], flag: Tensor, one: Tensor) -> None:
-    """Set a flag on the device to 1 if any value is NaN or Inf, as a loss scaler does: without a look from the host.
-
-    Args:
-        one: a tensor of 1, by which the kernel multiplies the values.
-    """
+    """Set a flag on the device to 1 if any value is NaN or Inf, as a loss scaler does: without a look from the host."""
+    # multiplies the values by the scale `one` as well, which has to leave them as they are
     torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, one)  # type: ignore[arg-type]
 
 

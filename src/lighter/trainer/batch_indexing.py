@@ -34,7 +34,8 @@ from lighter.parts.collate import stacks_tensors
 from lighter.trainer.stopping.dataloader_workers import StaysForStop
 
 Batch = Tensor | list[Tensor]
-SAMPLES_PER_PART = 10  # to index one more of concatenated datasets takes as long as to load so many samples
+# to index one more of concatenated datasets takes as long as to load so many samples
+SAMPLES_PER_PART = 10
 
 
 class BatchIndexing:
@@ -53,7 +54,7 @@ class BatchIndexing:
             self.close()
 
     def open(self, combined: CombinedLoader | None) -> None:
-        """Replace what the loaders load with; torch refuses to set the attributes, so not by their names."""
+        """Replace what the loaders load with."""
         self.close()
         for loader in combined.flattened if combined is not None else ():
             if can_index(loader):
@@ -61,10 +62,10 @@ class BatchIndexing:
                 theirs = {"dataset": dataset, "collate_fn": collate_fn, "batch_sampler": sampler}
                 self._theirs.append((loader, theirs))
                 ours = {"dataset": WholeBatches(dataset, collate_fn), "collate_fn": _collated}
+                # by `vars`, as torch refuses to set the attributes by their names
                 vars(loader).update(ours if loader.num_workers else {**ours, "batch_sampler": in_tensors(sampler)})
 
     def close(self) -> None:
-        """Give the loaders their own back."""
         for loader, theirs in self._theirs:
             vars(loader).update(theirs)
         self._theirs = []
@@ -91,7 +92,8 @@ def consists_of(dataset: object, kinds: Sequence[type]) -> bool:
 
 
 def _may_see_dataset(init: Any) -> bool:
-    """Return whether a worker's init function is the user's, which may change the dataset by `get_worker_info`."""
+    """Return whether a worker's init function is the user's."""
+    # such a function may change the dataset, or its share of it, by `get_worker_info`
     init = init.init if type(init) is StaysForStop else init
     return init is not None and getattr(init, "func", None) is not pl_worker_init_function
 
@@ -105,14 +107,7 @@ class _NotIndexableError(Exception):
 
 
 class WholeBatches(StandIn):
-    """Stands for a dataset of tensors; gives collated batches.
-
-    What is indexed is looked at in each batch, as the user may change it at any time.
-
-    Args:
-        dataset: the loader's own.
-        collate_fn: the loader's own.
-    """
+    """Stands for a dataset of tensors; gives collated batches. Both arguments are the loader's own."""
 
     def __init__(self, dataset: Any, collate_fn: Callable[[list[Any]], Any]) -> None:
         super().__init__(dataset)
@@ -121,6 +116,7 @@ class WholeBatches(StandIn):
     def __getitems__(self, indices: Any) -> Any:
         """Return the batch of these indices: a list of them, or what `in_tensors` draws."""
         try:
+            # looked at in each batch, as the user may change what is indexed at any time
             return _batch(self.dataset, _as_tensor(indices))
         except (_NotIndexableError, LookupError, RuntimeError, OverflowError):
             return self._one_by_one(indices.tolist() if _is_vector(indices) else indices)
@@ -138,9 +134,11 @@ def _is_vector(indices: Any) -> TypeGuard[Tensor]:
 def _as_tensor(indices: Any) -> Tensor:
     if _is_vector(indices):
         return indices
-    if type(indices) is not list or set(map(type, indices)) != {int}:  # a bool is a mask
+    # not `isinstance`: a bool among the indices is a mask
+    if type(indices) is not list or set(map(type, indices)) != {int}:
         raise _NotIndexableError
-    return torch.from_numpy(np.array(indices, dtype=np.int64))  # takes half as long as `torch.tensor`
+    # takes half as long as `torch.tensor`
+    return torch.from_numpy(np.array(indices, dtype=np.int64))
 
 
 def _batch(dataset: Any, indices: Tensor) -> Batch:
@@ -155,13 +153,12 @@ def _batch(dataset: Any, indices: Tensor) -> Batch:
 
 
 def _rows(tensor: Tensor, indices: Tensor) -> Tensor:
-    """Return rows of a tensor.
-
-    On a GPU the indices would have to be copied there first, and the host might wait for that.
-    """
+    """Return rows of a tensor."""
+    # on a GPU the indices would have to be copied there first, and the host might wait for that
     if (
         type(tensor) is not Tensor
         or not tensor.is_cpu
+        or not tensor.dim()  # has no rows, and `index_select` takes it for one of them
         or tensor.layout is not torch.strided
         or tensor.requires_grad
         or tensor.is_quantized
@@ -171,7 +168,6 @@ def _rows(tensor: Tensor, indices: Tensor) -> Tensor:
 
 
 def _mapped(of_subset: Any, indices: Tensor) -> Tensor:
-    """Return a subset's indices at these positions."""
     if type(of_subset) in (list, tuple, range):
         return _as_tensor(list(map(of_subset.__getitem__, indices.tolist())))
     if type(of_subset) is np.ndarray and of_subset.ndim == 1 and of_subset.dtype == np.int64:
@@ -183,8 +179,10 @@ def _mapped(of_subset: Any, indices: Tensor) -> Tensor:
 
 def _batch_of_parts(dataset: ConcatDataset, indices: Tensor) -> Batch:
     """Return a batch from datasets one after another: the rows of each, put into order."""
-    samples, ends = indices.numpy(), dataset.cumulative_sizes  # a call of torch takes five times as long as NumPy's
-    if samples.min() < 0:  # from the end of all
+    # a call of torch takes five times as long as NumPy's
+    samples, ends = indices.numpy(), dataset.cumulative_sizes
+    # negative ones count from the end of all datasets, and not of one
+    if samples.min() < 0:
         raise _NotIndexableError
     numbers = np.searchsorted(ends, samples, side="right")
     distinct = sorted(set(numbers.tolist()))
@@ -218,6 +216,7 @@ def _ordered(tensors: tuple[Tensor, ...], places: Tensor) -> Tensor:
 
 def in_tensors(batches: Any) -> Any:
     """Return a batch sampler that draws the same as tensors, where it is torch's; else itself."""
+    # exact classes: a subclass of the user's may draw in any way
     is_torchs = type(batches) is BatchSampler and type(batches.sampler) in (RandomSampler, SequentialSampler)
     return IndexTensors(batches) if is_torchs else batches
 
@@ -236,6 +235,7 @@ class IndexTensors:
         samples, size = len(sampler.data_source), self.inner.batch_size
         if type(sampler) is SequentialSampler:
             draw = partial(torch.arange, samples, device="cpu")
+        # drawn in several turns by torch, or in part
         elif sampler.replacement or sampler.num_samples != samples:
             yield from self.inner
             return
@@ -244,7 +244,8 @@ class IndexTensors:
         order, whole = draw(), samples - samples % size
         for begin in range(0, whole, size):
             yield order[begin : begin + size]
-        draw()  # as `RandomSampler` does when it is asked for one sample more than it has
+        # as `RandomSampler` does when it is asked for one sample more than it has
+        draw()
         if whole < samples and not self.inner.drop_last:
             yield order[whole:]
 
@@ -253,6 +254,7 @@ def _generator_of(sampler: RandomSampler) -> torch.Generator:
     if sampler.generator is not None:
         generator: torch.Generator = sampler.generator
         return generator
+    # as `RandomSampler` does: one draw from the global generator seeds one of its own
     generator = torch.Generator()
     generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
     return generator

@@ -183,6 +183,19 @@ def test_states_of_a_collection_are_the_same(groups: bool, keywords: bool, updat
     assert waited == [sum(SIZES[1:])] * 2
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_metric_that_is_in_a_wrapper_too(named: bool) -> None:
+    per_class = MulticlassAccuracy(CLASSES, average=None)
+    members = {"a": ClasswiseWrapper(per_class), "b": per_class}
+    collection = NamedMetrics(members, compute_groups=False) if named else MetricCollection(members)
+    check(collection, batches("Multiclass", "logits"))
+    assert collection["b"] is collection["a"].metric
+
+
+def test_batches_without_numbers_are_the_same() -> None:
+    check(BinaryAccuracy(), [(torch.zeros(4, 0), torch.zeros(4, 0, dtype=torch.long)) for _ in range(3)])
+
+
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("task", TASKS)
 def test_states_are_the_same_in_other_precisions(task: str, half: torch.dtype) -> None:

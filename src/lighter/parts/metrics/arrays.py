@@ -39,7 +39,8 @@ def keep_arrays(trainer: pl.Trainer, mode: str, arrays: Mapping[str, Tensor]) ->
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """Convert a tensor; those of half precision become float32, as NumPy has no bfloat16."""
+    """Convert a tensor; those of half precision become float32."""
+    # NumPy has no bfloat16
     is_half = tensor.is_floating_point() and tensor.itemsize < 4
     array: np.ndarray = (tensor.float() if is_half else tensor).detach().cpu().numpy()
     return array
@@ -62,7 +63,8 @@ def _save(trainer: pl.Trainer, mode: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def _free(trainer: pl.Trainer, path: Path) -> Path:
-    """Return a name that no other run uses; a resumed fit repeats the evaluations after its checkpoint under theirs."""
+    """Return a name that no other run uses."""
+    # a resumed fit repeats the evaluations after its checkpoint, under their names
     if trainer.state.fn == "fit" and trainer.ckpt_path is not None:
         return path
     version, stem = 0, path.stem
@@ -88,6 +90,7 @@ def _show(trainer: pl.Trainer, name: str, matrix: np.ndarray) -> None:
 
 def _heatmap(matrix: np.ndarray) -> Figure:
     """Draw a matrix with readable values; rows from the top, as the true classes are."""
+    # optional
     from matplotlib.figure import Figure
 
     figure = Figure(layout="tight")

@@ -36,17 +36,13 @@ _DRAWING = ("torchmetrics.image.inception", "torchmetrics.image.perceptual_path_
 
 
 class BatchValues:
-    """Update metrics, and compute their values for single batches.
-
-    Attributes:
-        wanted: whether the next update computes the batch's value immediately, as it will be logged.
-        latest: the value that was computed immediately; None if there was none since `wanted` was set.
-        pending: computes the updates of several steps at once.
-    """
+    """Update metrics, and compute their values for single batches."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        # whether the next update computes the batch's value immediately, as it will be logged
         self.wanted = True
+        # the value that was computed immediately; None if there was none since `wanted` was set
         self.latest: Any = None
         self.pending = PendingUpdates(metrics)
         # known from here on: to ask a metric for its class computes the updates that wait
@@ -55,7 +51,8 @@ class BatchValues:
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Drop the copy that computes values: the user may have changed the metrics since."""
+        """Drop what is known of the metrics."""
+        # the user may have changed the metrics since the last epoch
         self._copy: MetricCopy | None = None
         self._parts: list[Metrics] = []
         self._reduces = False
@@ -71,8 +68,8 @@ class BatchValues:
         return self._lazy(compute=functools.partial(self._compute_in_copy, args, kwargs))
 
     def _update_and_compute(self, args: Args, kwargs: Kwargs) -> Any:
-        """Update the metrics and return the batch's value; None if it has none."""
         self.pending.finish()
+        # in two thirds of the time of an update and a value apart
         value = self._call_torchmetrics(args, kwargs) if self._is_free_of_side_effects() else None
         if value is None:
             # before the value, so that an error of the update is the metric's own
@@ -82,7 +79,7 @@ class BatchValues:
         return value
 
     def _is_free_of_side_effects(self) -> bool:
-        """Return whether torchmetrics changes nothing but the sums when it computes a value; asked once an epoch."""
+        """Return whether torchmetrics changes nothing but the sums when it computes a value."""
         if not self._parts:
             self._parts = [
                 module for module in self.metrics.modules() if isinstance(module, (Metric, MetricCollection))
@@ -91,10 +88,8 @@ class BatchValues:
         return self._reduces
 
     def _call_torchmetrics(self, args: Args, kwargs: Kwargs) -> Any:
-        """Update and compute in one call, in two thirds of the time; None, with nothing changed, if there is no value.
-
-        References to the states are enough to restore them: states are replaced, and only lists grow in place.
-        """
+        """Update and compute in one call; None, with nothing changed, if there is no value."""
+        # references to the states are enough to restore them: states are replaced, and only lists grow in place
         before = [
             (vars(metric), {key: [*value] if type(value) is list else value for key, value in vars(metric).items()})
             for metric in self._parts
@@ -117,6 +112,7 @@ class BatchValues:
         try:
             return self._compute_in_copy(args, kwargs)
         except Exception as error:  # noqa: BLE001 - the value of one step must not end a training
+            # the metrics fail as a whole, and their members may have values
             values: dict[str, Any] = {}
             failed = {type(self.metrics).__name__: error}
         if self._lazy is LazyMapping and self._copy is not None:
@@ -132,15 +128,13 @@ class BatchValues:
 
 
 class StepMetrics(Proxy):
-    """Metrics as a measured step sees them: a call updates them once, and computes the batch's value when it is read.
-
-    Everything else is the metrics' own, which the module holds unchanged.
-    """
+    """Metrics as a measured step sees them: a call updates them once, and computes the value when it is read."""
 
     __slots__ = ("_batch_values",)
 
     def __init__(self, batch_values: BatchValues) -> None:
         super().__init__(batch_values.metrics)
+        # an ordinary assignment would set the attribute of the metrics
         object.__setattr__(self, "_batch_values", batch_values)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -177,15 +171,13 @@ class StepMetrics(Proxy):
 
 
 class MetricCopy:
-    """An empty copy of metrics, which computes the values of single batches and remembers none of them.
-
-    Networks that metrics hold are shared with the original. Metrics of other libraries have no values of batches.
-    """
+    """An empty copy of metrics, which computes the values of single batches and remembers none of them."""
 
     def __init__(self, metrics: Metrics) -> None:
         modules = list(metrics.modules())
         with unchanged(modules):
             metrics.reset()  # so that nothing that was accumulated is copied
+            # shared with the original: a copy of an Inception network takes memory and time
             networks = [one for one in modules if not any(map(_is_metric, one.modules()))]
             self.metrics: Any = copy.deepcopy(metrics, {id(one): one for one in networks})
         self._parts = [one for one in self.metrics.modules() if _is_metric(one)]
@@ -205,6 +197,7 @@ class MetricCopy:
 
         def compute_each() -> None:
             names = {"prefix": self.metrics.prefix, "postfix": self.metrics.postfix}
+            # a collection of one names its values as the whole one does
             for name, member in self._updated(args, kwargs).items(keep_base=True, copy_state=False):
                 try:
                     values.update(MetricCollection({name: member}, **names).compute())
@@ -220,10 +213,12 @@ class MetricCopy:
         return self.metrics
 
     def _without_traces(self, compute: Callable[[], Any]) -> Any:
-        """Leave no trace of a value in what outlives `reset`, nor in the random numbers that are drawn next."""
+        """Compute without a trace of the value in metrics or random numbers."""
         if self._is_plain:
             return compute()
         error: Exception | None = None
+        # what outlives `reset` (the extremes of `MinMaxMetric`), and the random numbers that are drawn next
+        # (`BootStrapper`)
         with isolate_rng(), unchanged(self._parts):
             try:
                 value = compute()
@@ -249,6 +244,7 @@ def _is_plain(metric: nn.Module) -> bool:
     if kind in (MetricCollection, NamedMetrics):
         return True
     is_torchmetrics = kind.__module__.startswith("torchmetrics.") and kind.__module__ not in _DRAWING
+    # one that overrides either keeps more than its states
     return is_torchmetrics and kind.reset is Metric.reset and kind.forward is Metric.forward  # type: ignore[attr-defined]
 
 
@@ -261,6 +257,7 @@ class LazyMapping(UserDict):
             super().__init__(data)
 
     def __getattr__(self, name: str) -> Any:
+        # `UserDict` keeps its content there, and is not initialized before that is asked for
         if name != "data":
             raise AttributeError(name)
         compute = self.__dict__.get("_compute")

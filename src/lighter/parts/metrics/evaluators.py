@@ -105,9 +105,9 @@ class Evaluators(nn.Module):
         return [(loader, self._groups[split][loader]) for loader in loaders]
 
     def end(self, split: str, loader: int) -> None:
-        """Reset the evaluators of a dataloader."""
         self._fed.discard((split, loader))
         for evaluator in self._groups[split][loader].values():
+            # an evaluator of a user's own kind may have none: `check` decides what it needs
             reset = getattr(evaluator, "reset", None)
             if reset is not None:
                 reset()
@@ -121,14 +121,12 @@ class Evaluators(nn.Module):
         }
 
     def load_measuring_state(self, split: str, state: Mapping[str, Any]) -> None:
-        """Restore what they had accumulated."""
         for loader, saved in state.items():
             group = self.of(split, int(loader))
             for name in saved.keys() & group.keys():
                 load_metric_states(group[name], saved[name])
 
     def has(self, split: str) -> bool:
-        """Return whether a split has evaluators."""
         return bool(self._groups.get(split))
 
     def _add(self, split: str, group: Group) -> None:
@@ -161,7 +159,6 @@ def epoch_values(name: str, evaluator: object, computed: object) -> Values:
 
 
 def _entries(given: Any) -> dict[str, Any]:
-    """Return the entries that were given, by split."""
     if not is_by_mode(given, SPLITS):
         given = dict.fromkeys(SPLITS, given) if given is not None else {}
     unknown = [key for key in given if key not in SPLITS]
@@ -171,6 +168,7 @@ def _entries(given: Any) -> dict[str, Any]:
         )
     entries, before = {}, None
     for split in SPLITS:
+        # a split without an entry has that of the split before it
         before = given.get(split, before)
         if before is not None:
             entries[split] = before
@@ -178,7 +176,6 @@ def _entries(given: Any) -> dict[str, Any]:
 
 
 def _group(given: Any, seen: set[int], check: Callable[[Any], None], *, adopt: bool) -> Group:
-    """Prepare the evaluators of one dataloader."""
     named = isinstance(given, Mapping) and not isinstance(given, nn.Module)
     members = {str(key): value for key, value in given.items() if value is not None} if named else {"": given}
     for evaluator in members.values():

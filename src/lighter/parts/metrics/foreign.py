@@ -56,6 +56,7 @@ class ForeignMetric(Metric):
         self._update_signature = inspect.signature(self._updates)  # by which a collection passes keywords
         self._has_warned = False
 
+    # torchmetrics sets the signature of its own `update`, by which a collection would pass every keyword
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._update_signature = inspect.signature(self._updates)
@@ -65,7 +66,6 @@ class ForeignMetric(Metric):
         return getattr(self.metric, "update", self.metric)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Update the metric with a batch."""
         self._updates(*args, **kwargs)
 
     def compute(self) -> Any:
@@ -77,7 +77,6 @@ class ForeignMetric(Metric):
         return self._reduced(value)
 
     def reset(self) -> None:
-        """Forget all batches."""
         super().reset()
         self.metric.reset()
 
@@ -129,7 +128,6 @@ def as_members(given: Any) -> Any:
 
 
 def foreign_in(metrics: Iterable[Any]) -> list[ForeignMetric]:
-    """Select the metrics of other libraries."""
     return [metric for metric in metrics if isinstance(metric, ForeignMetric)]
 
 
@@ -141,7 +139,8 @@ def states_in(metrics: Metric | MetricCollection) -> list[Any]:
 
 @contextmanager
 def without_foreign(metrics: Iterable[Any]) -> Iterator[None]:
-    """Shield the objects of other libraries, which cannot be copied or restored, from what is done to metrics."""
+    """Shield the objects of other libraries from what is done to metrics."""
+    # objects of any class: whether one can be copied or restored is not known
     shielded = [(wrapper, wrapper.metric, update_state(wrapper)) for wrapper in foreign_in(metrics)]
     for wrapper, *_ in shielded:
         wrapper.metric = _NoMetric()
@@ -149,6 +148,7 @@ def without_foreign(metrics: Iterable[Any]) -> Iterator[None]:
         yield
     finally:
         for wrapper, metric, state in shielded:
+            # an `nn.Module` in its place is registered, and another object assigned to the name would be refused
             del wrapper.metric
             wrapper.metric = metric
             set_update_count(wrapper, *state)

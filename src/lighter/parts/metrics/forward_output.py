@@ -25,16 +25,13 @@ _FORMS = """`forward` returns one of
 
 
 class ForwardOutput(NamedTuple):
-    """The sorted output.
+    """The sorted output."""
 
-    Attributes:
-        losses: by name; None if there are none.
-        metric_inputs: the keyword arguments of the evaluators' `update`; None if there are none.
-        rest: the whole output, if that was a dict.
-    """
-
+    # by name; None if there are none
     losses: Mapping[str, Any] | None
+    # the keyword arguments of the evaluators' `update`; None if there are none
     metric_inputs: Mapping[str, Any] | None
+    # the whole output, if that was a dict
     rest: Mapping[str, Any]
 
 

@@ -75,6 +75,7 @@ def _add_up_alike(one: Metric, other: Metric) -> bool:
     """Return whether two metrics are torchmetrics' own, with one `update` and the same value of each common setting."""
     for metric in (one, other):
         is_theirs = type(metric).__module__.partition(".")[0] == "torchmetrics"
+        # a wrapper's update is that of the metric in it, which is another object
         if not is_theirs or isinstance(metric, WrapperMetric) or any(True for _ in metric.children()):
             return False
     if type(one).update is not type(other).update:
@@ -85,8 +86,10 @@ def _add_up_alike(one: Metric, other: Metric) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    # 1 and True are equal, and mean different settings
     if type(one) is not type(other):
         return False
+    # its `==` gives a tensor
     if isinstance(one, Tensor):
         return one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, Mapping):

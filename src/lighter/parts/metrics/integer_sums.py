@@ -47,16 +47,13 @@ _NORMALIZES: Mapping[Callable[..., None], str] = {
 
 
 class Merging(NamedTuple):
-    """How the updates of some metrics with batches of one form may be merged.
+    """How the updates of some metrics with batches of one form may be merged."""
 
-    Attributes:
-        max_samples: of all batches together.
-        normalizations: of the metrics; the empty one for those that take predictions as they are.
-        can_normalize: whether this may be done before the update, where there is one normalization.
-    """
-
+    # of all batches together
     max_samples: int
+    # of the metrics; the empty one for those that take predictions as they are
     normalizations: frozenset[str]
+    # whether predictions may be normalized before the update, where there is one normalization
     can_normalize: bool
 
     def join(self, predictions: Sequence[Tensor]) -> Tensor | None:
@@ -105,7 +102,8 @@ def _is_understood(part: nn.Module, preds: Tensor) -> bool:
 
 
 def _adds_up(metric: Metric) -> bool:
-    """Return whether all states are sums of integers; by some settings they are lists."""
+    """Return whether all states are sums of integers."""
+    # by some settings the states are lists: of samples, or of all predictions
     return getattr(metric, "top_k", 1) == 1 and all(
         isinstance(state, Tensor) and state.dtype is torch.int64 for state in metric.metric_state.values()
     )
@@ -126,20 +124,21 @@ def _normalization(metric: Metric) -> str:
 
 
 def _max_samples(metrics: Sequence[Metric], preds: Tensor, target: Tensor) -> int:
-    """Return how many samples a merged update may have.
-
-    A binned curve makes an integer of each prediction and threshold. It counts at least 8, and at least the classes:
-    then no merged update has more than 50,000 predictions (1,000,000 by classes), where torchmetrics changes its way.
-    """
+    """Return how many samples a merged update may have."""
     integers = 0
     for metric in metrics:
         thresholds = getattr(metric, "thresholds", None)
         if isinstance(thresholds, Tensor):
+            # A binned curve makes an integer of each prediction and threshold. It counts at least 8, and at least the
+            # classes: then no merged update has more than 50,000 predictions (1,000,000 by classes), where torchmetrics
+            # changes its way.
             integers = max(integers, len(thresholds), int(getattr(metric, "num_classes", None) or 8), 8)
-    size = max(preds.nbytes + target.nbytes, 8 * integers * preds.numel())
+    # tensors of shape (N, 0) have no bytes, and metrics take them
+    size = max(preds.nbytes + target.nbytes, 8 * integers * preds.numel(), 1)
     return MAX_BYTES * len(target) // size
 
 
 def _is_within(preds: Tensor) -> bool:
-    """Return whether all predictions are probabilities; NaN is none."""
+    """Return whether all predictions are probabilities."""
+    # NaN compares as false, and so is none
     return bool(((preds >= 0) & (preds <= 1)).all())

@@ -14,17 +14,14 @@ def loss_name(name: str) -> str:
 
 
 def metric_name(name: str) -> str:
-    """Return `metrics/{name}`."""
     return f"metrics/{name}"
 
 
 def at_step(mode: str, name: str) -> str:
-    """Name a value of one step."""
     return f"{mode}/{name}/step"
 
 
 def at_epoch(mode: str, name: str) -> str:
-    """Name a value of a whole epoch."""
     return f"{mode}/{name}/epoch"
 
 

@@ -22,6 +22,7 @@ def measured(step: object, mode: str, name: str) -> Callable[..., Any]:
     @functools.wraps(plain)
     def measured_step(self: Any, *args: Any, **kwargs: Any) -> Any:
         measure: Measuring = vars(self)["_measure"]
+        # a step of a base class by `super()`, or another step of the class: its losses are part of this one's
         if measure.in_step:
             return plain(self, *args, **kwargs)
         measure.in_step = True
@@ -47,15 +48,15 @@ def measure_steps(kind: type) -> None:
         is_lightnings = step is inspect.getattr_static(LightningModule, name)
         if is_lightnings or isinstance(step, ExistsIf) or is_marked(step, "is_missing"):
             continue
+        # a step under another name (`validation_step = training_step`) is measured in its own mode
         is_measured = is_marked(step, "is_measured")
         if not (is_measured and step.__name__ == name):
             setattr(kind, name, measured(step.unmeasured if is_measured else step, mode, name))
 
 
 def _as_function(step: Any, name: str) -> Callable[..., Any]:
-    """Make a function of another descriptor, a `partialmethod` say."""
-
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # a `partialmethod`, say, which is no function and takes the module only when it is bound
         return step.__get__(self, type(self))(*args, **kwargs)
 
     call.__name__ = name

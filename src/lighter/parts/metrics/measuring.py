@@ -20,13 +20,7 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.modules import trainer_of
-from lighter._lightning.steps import (
-    batches_started,
-    is_sanity_check,
-    logging_step,
-    logs_this_step,
-    runs_steps_of,
-)
+from lighter._lightning.steps import batches_started, is_sanity_check, logging_step, logs_this_step, runs_steps_of
 from lighter.errors import add_note
 from lighter.parts.batches import sizes_that_differ
 from lighter.parts.describe import describe
@@ -43,24 +37,21 @@ from lighter.parts.metrics.value_log import ALL_VALUES, MeasuredModule, Measured
 
 
 class Measuring:
-    """Accumulate and log what a module's steps return and do to its metrics.
-
-    Attributes:
-        in_step: whether a step runs: one that it calls itself is not measured again.
-        is_repeated: whether an optimizer runs the training step once more on its batch, which was measured.
-        values: logs what was measured.
-        step_metrics: the metrics as the step that runs sees them, by the module's attribute.
-    """
+    """Accumulate and log what a module's steps return and do to its metrics."""
 
     def __init__(self, module: MeasuredModule, loss_weights: LossWeights | None) -> None:
         self._module, self._loss_weights = module, loss_weights
         self.values = ValueLog(module)
         self._meters: dict[tuple[str, int], Meter] = {}
-        self.in_step = self.is_repeated = False
+        # whether a step runs: one that it calls itself is not measured again
+        self.in_step = False
+        # whether an optimizer runs the training step once more on its batch, which was measured
+        self.is_repeated = False
+        # the metrics as the step that runs sees them, by the module's attribute
         self.step_metrics: dict[str, StepMetrics] = {}
         self._has_warned_of_size = False
-        self._may_repeat = False  # whether an optimizer may call its closure several times
-        self._batch = 0  # the training batch that was measured last, where it may
+        # whether an optimizer may call its closure several times, and the training batch that was measured last
+        self._may_repeat, self._batch = False, 0
         hook = getattr(type(module), getattr(type(module), "logging_hook", ""), None)
         self._has_hook = hook is not None and not hook.__module__.startswith("lighter.")  # the user's override
         self._pending: list[Callable[[], None]] = []
@@ -68,7 +59,6 @@ class Measuring:
         self._evaluators: dict[int, PendingUpdates] = {}
 
     def begin_fit(self) -> None:
-        """Prepare for a fit whose optimizers are built."""
         # torch's optimizers are known to run the training step once a step, except LBFGS
         self._may_repeat = not all(
             type(one).__module__.startswith("torch.optim.") and not isinstance(one, torch.optim.LBFGS)
@@ -92,7 +82,6 @@ class Measuring:
         return {str(loader): meter.state_dict() for loader, meter in self._training_meters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue measuring an epoch."""
         for loader, saved in state.items():
             self._meter("train", int(loader)).load_state_dict(saved, self._module.device)
 
@@ -127,6 +116,7 @@ class Measuring:
         module = self._module
         trainer = trainer_of(module)
         needs_loss = mode == "train" and module.automatic_optimization
+        # called by the user, outside of a loop: nothing is logged, and nothing accumulates
         if trainer is None or trainer.barebones or not runs_steps_of(trainer, mode):
             output = step(module, *args, **kwargs)
             return sort_output(output, step.__name__, needs_loss=needs_loss, weights=self._loss_weights).returned
@@ -135,6 +125,7 @@ class Measuring:
         batch_idx = kwargs.get("batch_idx", args[1] if len(args) > 1 else None)
         loader_idx = kwargs.get("dataloader_idx", args[2] if len(args) > 2 else 0)
         meter = self._meters.get((mode, loader_idx))
+        # an epoch that was cut short was not closed; its first batch tells that another has begun
         if meter is None or not meter.is_open or batch_idx == 0:
             meter = self._begin_epoch(trainer, mode, loader_idx)
         wanted = self._is_logged(trainer, mode, batch_idx)
@@ -143,12 +134,14 @@ class Measuring:
         try:
             returned = self._run(meter, mode, step, args, kwargs)
         except TypeError as error:
+            # the error of a call of None does not say that a part of the config is missing
             absent = [name for name in ("criterion", f"{mode}_metrics") if getattr(module, name, None) is None]
             if absent and "'NoneType' object is not callable" in str(error):
                 add_note(error, f"the config has no `{'` and no `'.join(absent)}`; a step that uses it needs it")
             raise
         output = sort_output(returned, step.__name__, needs_loss=needs_loss, weights=self._loss_weights)
         batch = args[0] if args else kwargs.get("batch")
+        # the trainer drops such a step, so the epoch's mean is not of it either
         if output.losses and not (mode == "train" and _is_skipped(trainer, output.losses)):
             meter.add(output.losses, self._count_samples(batch))
         done = MeasuredStep(meter, mode, loader_idx, batch, output.losses, meter.end_step(), wanted)
@@ -156,6 +149,7 @@ class Measuring:
             self._call_hook(partial(self._log, done), as_dict(output), batch_idx)
         else:
             self._log(done)
+        # a sanity check is of no epoch, and would shift the steps of all validations after it
         meter.steps_seen += mode == "train" or not is_sanity_check(trainer)
         return output.returned
 
@@ -180,7 +174,8 @@ class Measuring:
             self._pending = []
 
     def log_step(self) -> None:
-        """Log the values of the step that has just run, once; nothing outside of a step."""
+        """Log the values of the step that has just run, once."""
+        # once, although a hook may call `super()` twice; outside of a step there is nothing
         pending, self._pending = self._pending, []
         for log in pending:
             log()
@@ -190,6 +185,7 @@ class Measuring:
         trainer, arrays = self._module.trainer, dict[str, Tensor]()
         if trainer.barebones:
             return
+        # sorted, as the values are computed by all processes together, and dicts fill as steps come
         for (meter_mode, loader_idx), meter in sorted(self._meters.items(), key=lambda item: item[0]):
             if meter_mode == mode and meter.is_open and meter.metrics is not None:
                 suffix = loader_suffix(trainer, mode, loader_idx)
@@ -214,11 +210,12 @@ class Measuring:
         return self._batch == before
 
     def _repeat(self, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the training step for an optimizer that asks again, as LBFGS does: a batch counts as it did at first."""
+        """Run the training step for an optimizer that asks again, as LBFGS does."""
         meter = self._meter("train", 0)
         meter.begin_step(wanted=False)
         self.is_repeated = True
         try:
+            # a batch counts once, as it did at first
             with unchanged(meter.metrics.modules() if meter.metrics is not None else ()):
                 output = self._run(meter, "train", step, args, kwargs)
         finally:
@@ -251,6 +248,7 @@ class Measuring:
     def _meter(self, mode: str, loader_idx: int) -> Meter:
         metrics = getattr(self._module, f"{mode}_metrics")
         meter = self._meters.get((mode, loader_idx))
+        # the user may have replaced them
         if meter is None or meter.metrics is not metrics:
             meter = self._meters[mode, loader_idx] = Meter(metrics)
         return meter
@@ -262,6 +260,7 @@ class Measuring:
             self.values.log_epoch_value(ALL_VALUES.format(mode=mode), meter.announce(""), shown=False)
         if mode == "train":
             row = dict(optimizer_values(trainer.optimizers))
+            # with an override of the logging hook, its `super()` logs the optimizers too
             self._pending = [partial(self.values.publish, row, logging_step(trainer), for_callbacks=True)]
             if not self._has_hook:
                 self.log_step()
@@ -277,6 +276,7 @@ class Measuring:
         else:
             every = trainer.log_every_n_steps  # type: ignore[attr-defined]
             due = bool(every) and (batch_idx or 0) % every == 0 and not is_sanity_check(trainer)
+        # the values of a logged step are read by the host, which waits for the device
         return due and bool(trainer.loggers or trainer.progress_bar_callback)
 
 

@@ -37,32 +37,29 @@ class LossMean:
         self.weight = 0
 
     def add(self, loss: Tensor, batch_size: int) -> None:
-        """Add a batch's mean loss, a detached scalar."""
         if self.total is None:
+            # a sum of many half-precision losses would lose the small ones
             self.total = torch.zeros((), dtype=torch.promote_types(loss.dtype, torch.float32), device=loss.device)
         self.total.add_(loss, alpha=batch_size)
         self.weight += batch_size
 
 
 class Meter:
-    """Measure an epoch, from its first step to its last.
-
-    Attributes:
-        metrics: the metrics of the mode, which the user's step updates; None if there are none.
-        step_metrics: what a step sees in their place.
-        is_open: whether an epoch is being measured.
-        steps_seen: the number of steps over all epochs, counted by the owner.
-        arrays: the values of the epoch that are no single numbers, once `values` was called.
-        epoch_values: those of the epoch's values that were announced, by name.
-    """
+    """Measure an epoch, from its first step to its last."""
 
     def __init__(self, metrics: Metrics | None) -> None:
+        # of the mode, which the user's step updates; None if there are none
         self.metrics = metrics
         self._batch_values = BatchValues(metrics) if metrics is not None else None
+        # the metrics as a step sees them
         self.step_metrics = StepMetrics(self._batch_values) if self._batch_values is not None else None
+        # whether an epoch is being measured
         self.is_open = self._is_trial = False
+        # over all epochs, counted by the owner
         self.steps_seen = 0
+        # the values of the epoch that are no single numbers, once `values` was called
         self.arrays: dict[str, Tensor] = {}
+        # those of the epoch's values that were announced, by name
         self.epoch_values: dict[str, EpochValue] = {}
         self._losses: dict[str, LossMean] = {}
         self._values: dict[str, Tensor] | None = None
@@ -82,7 +79,6 @@ class Meter:
         self.is_open = True
 
     def close(self) -> None:
-        """End the epoch; the next step starts another."""
         self.is_open = False
 
     def begin_step(self, batch_idx: int | None = None, *, wanted: bool) -> None:
@@ -96,7 +92,6 @@ class Meter:
         return self._batch_values.latest if self._batch_values is not None else None
 
     def add(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
-        """Add the losses of a step, each the mean over its samples."""
         for name, loss in losses.items():
             mean = self._losses.get(name)
             if mean is None:
@@ -121,11 +116,9 @@ class Meter:
         return (self._batch_values is not None and self._batch_values.pending.is_waiting) or _was_updated(metrics)
 
     def unannounced_values(self) -> dict[str, Tensor]:
-        """Return the values whose names were not known at the epoch's first step; all processes must ask for them.
-
-        Empty in a process that has announced nothing: one that measured nothing, or whose user logs the values.
-        """
+        """Return the values whose names were not known at the epoch's first step; all processes must ask for them."""
         values = self.values()
+        # this process measured nothing, or the user logs the values
         if not self._metrics_announced:
             self.arrays = {}
             return {}
@@ -135,7 +128,8 @@ class Meter:
         }
 
     def release_foreign(self) -> None:
-        """Empty the metrics of other libraries after their epoch, as checkpoints would save what they hold."""
+        """Empty the metrics of other libraries after their epoch."""
+        # checkpoints would save what they hold
         for metric in foreign_in(self.metrics.modules() if self.metrics is not None else ()):
             metric.reset()
 
@@ -158,7 +152,8 @@ class Meter:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue an epoch that was begun, before the metrics' own states are loaded."""
+        """Continue an epoch that was begun."""
+        # this resets the metrics, so their states are loaded later
         self.start()
         for name, (total, weight) in state["losses"].items():
             mean = self._losses[name] = LossMean()
@@ -188,6 +183,7 @@ class Meter:
         try:
             computed = values_of(metrics, metrics.compute())
         except Exception as error:  # of any metric
+            # a sanity check has few samples, and a metric may need more; a misfit stays one
             if not self._is_trial or isinstance(error, MisfitError):
                 raise
             warn_of_no_value(metrics, error)
@@ -206,6 +202,7 @@ class EpochValue(Metric):
     full_state_update = False
 
     def __init__(self, meter: Meter, name: str) -> None:
+        # the meter has reduced the values of all processes
         super().__init__(sync_on_compute=False)
         self.meter, self.name = meter, name
 
@@ -213,12 +210,11 @@ class EpochValue(Metric):
         """Do nothing: the steps fill the meter."""
 
     def compute(self) -> Tensor | None:
-        """Return the value of the epoch."""
         return self.meter.values().get(self.name)
 
     def reset(self) -> None:
-        """Close the meter, as the epoch is over."""
         super().reset()
+        # Lightning resets the values that it has logged when their epoch is over
         self.meter.close()
 
 
@@ -238,13 +234,13 @@ def values_of(metrics: Metrics, computed: object) -> Values:
 def output_names(metrics: Metrics) -> list[str]:
     """Return the names of the numbers that metrics will compute, asked once, after an update.
 
-    Those of other libraries are left out, as they are known only when the epoch is over. A value that is no number
-    raises at the first step rather than at the epoch's end.
+    A value that is no number raises at the first step rather than at the epoch's end.
     """
     members = dict(metrics.items(keep_base=False, copy_state=False)) if isinstance(metrics, MetricCollection) else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # the names of their values are known only when the epoch is over
             with without_foreign(metrics.modules()):
                 fresh = metrics.clone()
             for metric in fresh.modules():
@@ -266,6 +262,7 @@ def _alone() -> bool:  # no lambda, which could not be pickled
 
 
 def _was_updated(metrics: Metrics) -> bool:
-    """Return whether metrics have anything to compute. torchmetrics' wrappers do not say, and are assumed to."""
+    """Return whether metrics have anything to compute."""
     members = metrics.values(copy_state=False) if isinstance(metrics, MetricCollection) else [metrics]
+    # torchmetrics' wrappers do not say whether they were updated
     return any(isinstance(metric, WrapperMetric) or metric.update_called for metric in members)

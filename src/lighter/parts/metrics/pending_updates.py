@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -60,14 +60,11 @@ class _Waiting(NamedTuple):
 
 
 class PendingUpdates:
-    """Update metrics, many batches at a time.
-
-    Attributes:
-        batch: the number of the batch that the next update is of, for the message of an error.
-    """
+    """Update metrics, many batches at a time."""
 
     def __init__(self, metrics: Metric | MetricCollection) -> None:
         self.metrics = metrics
+        # the number of the batch that the next update is of, for the message of an error
         self.batch: int | None = None
         self._form: Form | None = None  # of the update before, which the metrics have taken
         self._unmergeable: Form | None = None  # of updates that do not wait
@@ -85,6 +82,7 @@ class PendingUpdates:
             return
         self.finish()
         self.metrics.update(*args, **kwargs)
+        # only after it: a form that the metrics refuse is not to wait
         self._form = None if batch is None else batch.form
 
     @property
@@ -107,8 +105,10 @@ class PendingUpdates:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        if len(waiting) > 1:  # else somebody reads the metrics at every step, and the next update is computed at once
+        # else somebody reads the metrics at every step, and the next update is computed at once
+        if len(waiting) > 1:
             self._form = form
+        # first of all: what follows reads the metrics, and would end here again
         for metric, kind in self._kinds:
             _show(metric, kind)
         # tensors of inference mode cannot be changed outside of it: the states are made where the batches were
@@ -128,8 +128,9 @@ class PendingUpdates:
         return bool(self._waiting) or (batch.form != self._unmergeable and self._begin(batch))
 
     def _begin(self, batch: _Batch) -> bool:
-        """Let the metrics wait, if they may with such batches; asked each time, as users may have changed them."""
-        parts = list(_parts(self.metrics))
+        """Let the metrics wait, if they may with such batches."""
+        # each time: users may have changed the metrics since, and this also ends the waiting of others that hold them
+        parts = _parts(self.metrics)
         how = merging(parts, batch.preds, batch.target)
         if how is None:
             self._unmergeable = batch.form  # to find that out takes longer than some updates
@@ -165,8 +166,9 @@ class PendingUpdates:
                     setattr(metric, name, state)
             return False
         for metric, (count, _) in zip(metrics, before, strict=True):
-            if metric.update_count > count:  # in a compute group, torchmetrics leaves out what a wrapper holds
-                set_update_count(metric, metric.update_count + len(waiting) - 1)
+            updates = metric.update_count - count  # two if a wrapper holds it, too
+            if updates > 0:  # in a compute group, torchmetrics leaves out what a wrapper holds
+                set_update_count(metric, count + updates * len(waiting))
         return True
 
     def _update_each(self, waiting: Sequence[_Waiting]) -> None:
@@ -211,10 +213,12 @@ def _states(metrics: Sequence[Metric]) -> list[tuple[int, dict[str, Tensor]]]:
     return states
 
 
-def _parts(metrics: nn.Module) -> Iterator[nn.Module]:
-    yield metrics
-    for part in metrics.children():
-        yield from _parts(part)
+def _parts(metrics: nn.Module) -> list[nn.Module]:
+    # each once: a metric may be in a collection and in a wrapper of that, and is hidden once
+    parts = {id(metrics): metrics}
+    for child in metrics.children():
+        parts.update((id(part), part) for part in _parts(child))
+    return list(parts.values())
 
 
 class _Untouched:
@@ -222,6 +226,7 @@ class _Untouched:
 
     def __getattribute__(self, name: str) -> Any:
         _finish(self)
+        # the class is the metric's own again, so this comes here once
         return getattr(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -239,19 +244,19 @@ def _finish(metric: _Untouched) -> None:
 
 
 def _hide(metric: nn.Module, pending: PendingUpdates) -> None:
-    """Give a metric the class whose attributes compute the updates that wait."""
     kind: type = type(metric)
     vars(metric)[_PENDING] = pending
     object.__setattr__(metric, "__class__", _untouched(kind))
 
 
 def _show(metric: nn.Module, kind: type) -> None:
-    """Give a metric its own class again."""
+    # by `object`, as every attribute of the metric leads back to `finish`
     del object.__getattribute__(metric, "__dict__")[_PENDING]
     object.__setattr__(metric, "__class__", kind)
 
 
 @functools.cache
 def _untouched(kind: type) -> type:
+    # messages and files name a metric by its class
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return types.new_class(kind.__name__, (_Untouched, kind), exec_body=lambda body: body.update(names))

@@ -24,10 +24,8 @@ _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 
 
 def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str, Any]:
-    """Return the accumulated states of the metrics in a module, by name.
-
-    Metrics in `besides` are reset before they are used next, so only what outlives a reset is returned of them.
-    """
+    """Return the accumulated states of the metrics in a module, by name; in `besides`, what outlives a reset."""
+    # by identity, as the hash of a metric depends on its states, and its `==` gives another metric
     are_reset = set(map(id, besides))
     states: dict[str, Any] = {
         name: {"steps": tracker.n_steps, "updates": 0, "states": {}} for name, tracker in _trackers(root)
@@ -48,6 +46,7 @@ def metric_states(root: nn.Module, besides: Collection[Metric] = ()) -> dict[str
 def load_metric_states(root: nn.Module, states: Mapping[str, Any]) -> None:
     """Restore the states of the metrics in a module; names that it does not have are left out."""
     for name, tracker in _trackers(root):
+        # a tracker makes its metrics by itself, one for each of its steps
         while tracker.n_steps < states.get(name, {}).get("steps", 0):
             tracker.increment()
     metrics = dict(_metrics(root))
@@ -66,11 +65,9 @@ def metrics_in(root: nn.Module) -> list[Any]:
 
 @contextmanager
 def unchanged(metrics: Iterable[Any]) -> Iterator[None]:
-    """Restore the attributes of these metrics afterwards, with the same list and dict objects.
-
-    What is done to a `ForeignMetric` meanwhile does not reach the object of another library.
-    """
+    """Restore the attributes of these metrics afterwards, with the same list and dict objects."""
     metrics = list(metrics)
+    # an object of another library is of any class, and so nothing may reach it meanwhile
     with without_foreign(metrics), ExitStack() as undo:
         having = [one for one in metrics if hasattr(one, "__dict__")]
         for one in having:
@@ -109,7 +106,6 @@ def _filled(container: Any, fill: Callable[[Any], Any], content: list[Any]) -> A
 
 
 def to_device(value: object, device: torch.device) -> Any:
-    """Move a tensor or a list of them; anything else is returned as it is."""
     if isinstance(value, list):
         return [to_device(item, device) for item in value]
     return value.to(device) if isinstance(value, Tensor) else value
@@ -120,7 +116,8 @@ def _trackers(root: nn.Module) -> list[tuple[str, MetricTracker]]:
 
 
 def _keys(metric: Metric, is_reset: bool) -> list[str]:
-    """Name the attributes that hold state; some of torchmetrics' wrappers hold some beside their states."""
+    """Name the attributes that hold state."""
+    # some of torchmetrics' wrappers hold state beside their states
     extremes = ["min_val", "max_val"] if isinstance(metric, MinMaxMetric) else []
     if is_reset:
         return extremes

@@ -19,22 +19,18 @@ _FORMS = """A step returns one of
 
 
 class StepOutput(NamedTuple):
-    """A step's output, sorted.
+    """A step's output, sorted."""
 
-    Attributes:
-        losses: every loss by name, detached scalars; the only loss has the empty name. Empty if there is none.
-        returned: for Lightning and callbacks: `loss` is the scalar to back-propagate, `losses` are the named ones.
-    """
-
+    # every loss by name, detached scalars; the only loss has the empty name. Empty if there is none
     losses: dict[str, Tensor]
+    # for Lightning and callbacks: `loss` is the scalar to back-propagate, `losses` are the named ones
     returned: Any
 
 
 def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWeights | None = None) -> StepOutput:
     """Sort a step's output: a tensor, a dict with `loss`, or None for a batch that does not count.
 
-    If it `needs_loss`, as Lightning back-propagates, a dict without `loss` is a mistake. With weights, the total of
-    named losses is their weighted sum.
+    With weights, the total of named losses is their weighted sum.
     """
     if type(output) is Tensor and output.ndim == 0 and weights is None:  # what most steps return
         return StepOutput({"": output.detach()}, output)
@@ -53,6 +49,7 @@ def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWei
         if weights is not None:  # a loss may be one of training alone
             loss = weights.apply(_tensors(loss, step), strict=step == "training_step")
         return _named(output, loss, step)
+    # where Lightning back-propagates, a dict without `loss` is a mistake
     if loss is None and not needs_loss:
         return StepOutput({}, output)
     described = f"a dict with the keys {[*output]}" if loss is None else f"a dict whose `loss` is {describe(loss)}"

@@ -27,16 +27,13 @@ _SUMMED = frozenset({torch.float32, torch.float64, torch.int32, torch.int64})  #
 
 
 class Measured(NamedTuple):
-    """The measurements of all processes.
+    """The measurements of all processes."""
 
-    Attributes:
-        means: the mean of each loss, over the samples of all processes.
-        updated: whether any process updated the metrics.
-        sums: states of metrics, by the id of the process's own tensor: that tensor, and its sum over all processes.
-    """
-
+    # the mean of each loss, over the samples of all processes
     means: dict[str, Tensor]
+    # whether any process updated the metrics
     updated: bool
+    # by the id of a state of this process: that tensor, which keeps the id its own, and its sum over all processes
     sums: dict[int, tuple[Tensor, Tensor]]
 
 
@@ -46,6 +43,8 @@ def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None,
         means = {name: loss.total / loss.weight for name, loss in losses.items() if loss.total is not None}
         return Measured(means, updated, {})
     names, states = sorted(losses), states_that_add_up(metrics) if updated else []
+    # processes may have seen other losses and batches: an exchange of tensors that do not fit hangs, or adds one to
+    # another
     if not all_agree((names, updated, [(tuple(state.shape), state.dtype) for state in states])):
         seen = of_all_processes((names, updated))
         names, states = sorted({name for theirs, _ in seen for name in theirs}), []
@@ -58,6 +57,7 @@ def measured_everywhere(losses: Mapping[str, LossMean], metrics: Metrics | None,
 def _loss_sums(names: Sequence[str], losses: Mapping[str, LossMean]) -> Tensor:
     """Return the sums of the losses and of their weights: a tensor of shape (2, losses)."""
     device = next((loss.total.device for loss in losses.values() if loss.total is not None), _device())
+    # a process that has not seen a loss adds nothing to it, and takes part
     sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
     for index, name in enumerate(names):
         loss = losses.get(name)
@@ -67,6 +67,7 @@ def _loss_sums(names: Sequence[str], losses: Mapping[str, LossMean]) -> Tensor:
 
 
 def _device() -> torch.device:
+    # NCCL exchanges what is on a GPU alone
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
@@ -81,6 +82,7 @@ def of_all_processes(value: Value) -> list[Value]:
 
 def all_agree(value: object) -> bool:
     """Return whether all processes have the same value, by the hash of its `repr`."""
+    # not `hash`, which is another in each process; 7 bytes, so that minus it fits into an int64
     digest = int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=7).digest(), "big")
     largest = torch.tensor([digest, -digest], device=_device())  # the largest, and minus the smallest
     distributed.all_reduce(largest, distributed.ReduceOp.MAX)
@@ -102,10 +104,7 @@ def sum_everywhere(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def states_that_add_up(metrics: Metrics | None) -> list[Tensor]:
-    """Return the tensor states of metrics that are summed over processes, those of a compute group once.
-
-    Metrics of metrics are left out, and those that define how they are gathered.
-    """
+    """Return the tensor states of metrics that are summed over processes, those of a compute group once."""
     states = [state for metric in _members(metrics) if _adds_up(metric) for state in states_of(metric)]
     return list({id(state): state for state in states}.values())
 
@@ -120,6 +119,7 @@ def _adds_up(metric: Metric) -> bool:
     return (
         is_summed_over_processes(metric)
         and all(isinstance(state, Tensor) and state.dtype in _SUMMED for state in states_of(metric))
+        # a metric of metrics computes from what those gather
         and not any(isinstance(child, Metric) for child in metric.children())
     )
 
@@ -130,6 +130,7 @@ def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Ite
 
     def gather(state: Tensor, group: object = None) -> list[Tensor]:
         mine, total = sums.get(id(state), (None, None))
+        # by identity: a state that was replaced since may have the id of an old one
         return [total] if mine is state and total is not None else gather_all_tensors(state, group)
 
     taken = [metric for metric in _members(metrics) if sums and _adds_up(metric)]
@@ -139,4 +140,5 @@ def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Ite
         yield
     finally:
         for metric in taken:
+            # as it was: `_adds_up` takes only metrics without one
             metric.dist_sync_fn = None

@@ -64,6 +64,7 @@ class ValueLog:
     def log_epoch_value(self, name: str, value: EpochValue, *, shown: bool) -> None:
         """Give Lightning a value of the epoch, which it computes when that is over."""
         module = self._module
+        # `batch_size` keeps Lightning from searching the batch; the value weighs its batches itself
         if not log_again(module, name, value):
             module.log(name, value, on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, metric_attribute=name)
 
@@ -77,9 +78,11 @@ class ValueLog:
             return
         trainer, mode = self._module.trainer, step.mode
         suffix = loader_suffix(trainer, mode, step.loader_idx)
+        # metrics may compute on the CPU; stacked on one device, all values are read by one transfer
         device = next(iter(values.values())).device
         numbers = torch.stack([value.detach().float().to(device) for value in values.values()]).tolist()
         row = {at_step(mode, name) + suffix: number for name, number in zip(values, numbers, strict=True)}
+        # validations are counted by themselves: the training's step would be the same for all of their batches
         number = logging_step(trainer) if mode == "train" else step.meter.steps_seen
         self.publish(row, number, for_callbacks=mode == "train")
         if mode == "train":
@@ -112,7 +115,6 @@ class ValueLog:
 
 
 def loader_count(trainer: pl.Trainer, mode: str) -> int:
-    """Return the number of dataloaders of a mode."""
     return {"train": 1, "val": len(trainer.num_val_batches), "test": len(trainer.num_test_batches)}[mode]
 
 

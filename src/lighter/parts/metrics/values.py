@@ -35,7 +35,7 @@ class Values(NamedTuple):
 def sort_values(name: str, computed: object) -> Values:
     """Sort the value that a metric computed: a number, a tensor, or lists, tuples or a dict of these.
 
-    Entries of a dict are named by their keys, everything else by `name`. None is left out.
+    Entries of a dict are named by their keys, everything else by `name`.
 
     Raises:
         MisfitError: a value is none of these.
@@ -48,9 +48,9 @@ def sort_values(name: str, computed: object) -> Values:
 
 
 def _sorted(name: str, value: object) -> Iterator[tuple[str, Tensor, bool]]:
-    """Yield names, tensors, and whether each is a number to log."""
     if value is None:
         return
+    # a dict at the top is named by its keys alone; further in, keys may repeat
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _sorted(f"{name}_{key}", item)

@@ -23,6 +23,7 @@ Transfer = Callable[[Any, int], Any]
 def plan_transfer(trainer: pl.Trainer) -> Transfer:
     """Return a function of a batch and the index of its dataloader, which gives the batch as the step gets it."""
     converts = type(trainer.precision_plugin).convert_input is not Precision.convert_input
+    # hooks may return any batch, so what they do cannot be left out
     if moves_batches_itself(trainer) or converts:
         return partial(transfer_through_hooks, trainer)
     device = trainer.strategy.root_device
@@ -33,9 +34,10 @@ def plan_transfer(trainer: pl.Trainer) -> Transfer:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """Return a batch on the device, without a search of its structure where its items are there or have no device."""
+    """Return a batch on the device."""
     if type(batch) is Tensor and batch.device == device:
         return batch
+    # Lightning's function searches the whole structure; items that are there, or have no device, need no search
     items = batch.values() if type(batch) is dict else batch if type(batch) is list else ()
     for item in items:
         if not is_on(item, device):

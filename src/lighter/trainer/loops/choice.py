@@ -18,30 +18,23 @@ _HOOK_LOG = logging.getLogger("pytorch_lightning.trainer.call")
 
 
 class LoopChoice(NamedTuple):
-    """The loop that runs the steps, and the reason.
+    """The loop that runs the steps, and the reason."""
 
-    Attributes:
-        name: `lean`, or `lightning` for Lightning's own.
-        reason: the feature that needs Lightning's own; empty for the lean loop.
-    """
-
+    # `lean`, or `lightning` for Lightning's own
     name: str
+    # the feature that needs Lightning's own; empty for the lean loop
     reason: str
 
     @property
     def is_lean(self) -> bool:
-        """True for the lean loop."""
         return self.name == "lean"
 
 
 def choose_loop(trainer: pl.Trainer, fetcher: DataFetcher) -> LoopChoice:
-    """Return which loop is to run the batches that a fetcher gives.
-
-    The lean loop runs only the strategies and precisions that it was tested with; subclasses of those are Lightning's,
-    as they may override anything.
-    """
+    """Return which loop is to run the batches that a fetcher gives."""
     profiler, strategy = type(trainer.profiler), type(trainer.strategy)  # type: ignore[attr-defined]
     precision = type(trainer.precision_plugin)
+    # the lean loop runs only what it was tested with: exact classes, as a subclass may override anything
     reasons = {
         f"{profiler.__name__} times every hook": profiler is not PassThroughProfiler,
         "Lightning logs every hook at the level DEBUG": _HOOK_LOG.isEnabledFor(logging.DEBUG),

@@ -25,24 +25,22 @@ if TYPE_CHECKING:
 
 
 class LeanEvaluationLoop(EvaluationLoop):
-    """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter.
-
-    Attributes:
-        is_over: whether all is measured, and only the last hooks are to come.
-        is_in_epoch: whether it is between the hooks that begin and end an epoch.
-        metrics_before: what the module's metrics had accumulated when a validation of a fit began.
-        shown_before: the values that callbacks saw then.
-        attributes_before: the attributes that hooks had changed by then.
-    """
+    """Lightning's evaluation loop. Where `choose_loop` says so, it is Lightning's to the letter."""
 
     trainer: Trainer
+    # whether all is measured, and only the last hooks are to come
     is_over = False
+    # whether it is between the hooks that begin and end an epoch
     is_in_epoch = False
+    # when a validation of a fit began: what the module's metrics had accumulated, the values that callbacks saw, and
+    # the attributes that hooks had changed
     metrics_before: Mapping[str, Any] = {}
     shown_before: Mapping[str, Any] = {}
     attributes_before: Mapping[str, Any] = {}
+    # of a checkpoint, until the dataloaders are made, with which Lightning's count begins anew
     _batches_to_restore: Mapping[int, int] | None = None
-    _loaded_in: float = float("-inf")  # the epoch whose dataloaders those are of
+    # the epoch whose dataloaders those batches are of
+    _loaded_in: float = float("-inf")
     _counts_before: Mapping[str, Any] | None = None
     _plan: StepPlan | None = None
     _view: StepView | None = None
@@ -57,12 +55,13 @@ class LeanEvaluationLoop(EvaluationLoop):
         self._loaders, self._batches = Loaders(), BatchIndexing()
 
     def reset(self) -> None:
-        """Begin to load batches; in a fit, what is drawn for them is a function of where it is."""
+        """Begin to load batches."""
         trainer, fit, combined = self.trainer, self.trainer.fit_loop, self.combined_loader
         trainer.stopping.begin(combined)
         if trainer.state.fn == "fit" and trainer.exact_resume and combined is not None:
             fit.attribute_changes.add_loaders("val", combined.flattened)
             if fit.streams is not None:
+                # what is drawn for the batches is a function of where the fit is
                 fit.numbers.seed_validation()
                 self._loaders.place = fit.numbers.place_of_validation()
                 self._loaders.take(combined.flattened)
@@ -70,12 +69,12 @@ class LeanEvaluationLoop(EvaluationLoop):
             super().reset()
 
     def on_run_start(self) -> None:
-        """Call the first hooks, choose the loop, and plan its batches."""
         self._is_in_fit = self.trainer.state.fn == "fit"
         if self._is_in_fit:
             self._begin_in_fit()
         super().on_run_start()
         choice = choose_loop(self.trainer, self.data_fetcher)
+        # in a fit, the choice that users are told is that of the training
         if not self._is_in_fit:
             self.trainer.loop_choice = choice
         self._plan = self._make_plan() if choice.is_lean else None
@@ -90,6 +89,7 @@ class LeanEvaluationLoop(EvaluationLoop):
             self.shown_before = shown(logger_connector(trainer), {})
             self.attributes_before = fit.attribute_changes.state(trainer, in_evaluation_mode=False)
         if self._batches_to_restore is not None:
+            # dataloaders that are to be made anew count from zero
             every = trainer.reload_dataloaders_every_n_epochs
             if not every or trainer.current_epoch - self._loaded_in < every:
                 self.batches_logged.update(self._batches_to_restore)
@@ -114,12 +114,13 @@ class LeanEvaluationLoop(EvaluationLoop):
             self._batches.open(self.combined_loader)
 
     def after_fetch(self) -> None:
-        """Seed what the step draws, which does not depend on who loaded the batch; the lean loop has no profiler."""
+        """Seed what the step draws; the lean loop has no profiler."""
         if self._plan is None:
             super().after_fetch()
         self._batches.close()
         if self._is_in_fit:
             self._loaders.close()
+            # once the batch is there: what this process drew to load it is not to matter
             self.trainer.fit_loop.numbers.seed_validation(self.data_fetcher.fetched)
 
     def evaluation_step(
@@ -139,12 +140,13 @@ class LeanEvaluationLoop(EvaluationLoop):
             raise StopIteration
 
     def end_dataloader(self) -> None:
-        """Agree on stopping where all processes meet, and keep the dataloader's values."""
+        # where all processes meet: one may have more batches than another
         self.trainer.stopping.agree_after_loader()
         super().end_dataloader()
 
     def _lean_step(self, plan: StepPlan, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         trainer, progress = self.trainer, self.batch_progress
+        # a callback may bring another, or leave, at any batch
         if trainer.callbacks != plan.callbacks:
             plan = self._plan = self._make_plan()
         total: Any = progress.total
@@ -181,12 +183,10 @@ class LeanEvaluationLoop(EvaluationLoop):
         return bool(self.trainer.validating) and not self.is_over
 
     def counts(self) -> Mapping[str, Any]:
-        """Return the steps of evaluations, by which their values are logged; those before one that is run again.
-
-        `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does, `progress` all.
-        """
+        """Return the steps of evaluations, by which their values are logged; those before one that is run again."""
         if self.is_run_again and self._counts_before is not None:
             return self._counts_before
+        # `steps_seen` counts those that a module of ours logs, `batches` those that Lightning does, `progress` all
         steps_seen = getattr(self.trainer.lightning_module, "steps_seen", {})
         batches = self._batches_to_restore or self.batches_logged
         reloads = self._batches_to_restore is None and self.trainer.reload_dataloaders_every_n_epochs  # else they stay
@@ -195,30 +195,31 @@ class LeanEvaluationLoop(EvaluationLoop):
         return {"steps_seen": dict(steps_seen), "batches": dict(batches), "loaded_in": loaded_in, "progress": progress}
 
     def resume_counts(self, counts: Mapping[str, Any]) -> None:
-        """Continue these counts. Lightning's begin anew with the dataloaders, so they wait for those."""
+        """Continue these counts."""
         if counts["steps_seen"]:
             self.trainer.lightning_module.steps_seen = counts["steps_seen"]
+        # Lightning's begin anew with the dataloaders, so these wait for those
         self._batches_to_restore, self._loaded_in = counts["batches"], counts["loaded_in"]
         if "progress" in counts:  # not in checkpoints of earlier versions
             self.batch_progress.load_state_dict(counts["progress"])
 
     def reload_when_due(self) -> None:
-        """Undo that Lightning loaded the dataloaders for a progress bar: they are made anew when they were to be."""
+        """Have the dataloaders made anew in the epoch in which that is due."""
+        # Lightning loads them before `on_train_start` for a progress bar, and notes that epoch
         self.loaded_in = self._loaded_in
 
     def begin_epoch(self) -> None:
-        """Call the hooks that begin the epoch."""
         super().begin_epoch()
         self.is_in_epoch = True
 
     def end_epoch(self) -> None:
-        """Call the hooks that end the epoch."""
         self.is_in_epoch = False
         super().end_epoch()
 
     def end_evaluation(self) -> None:
         """Call the last hooks; in a fit that resumes exactly, those that save come after the module's."""
         self.is_over = True
+        # a checkpoint from here on does not repeat the validation, and the values need memory
         self.metrics_before, self.shown_before, self.attributes_before = {}, {}, {}
         self._loaders.release()
         trainer = self.trainer

@@ -1,4 +1,8 @@
-"""The loop over epochs, which resumes exactly where a checkpoint was saved."""
+"""The loop over epochs, which resumes exactly where a checkpoint was saved.
+
+Longer than others, as it has a method for each moment at which Lightning's loop may stop and resume. The numbers, the
+attributes and the choice of how to resume are in `fit_numbers.py`, `fit_changes.py` and `resume_choice.py`.
+"""
 
 from __future__ import annotations
 
@@ -34,29 +38,25 @@ log = logging.getLogger("lighter")
 
 
 class LeanFitLoop(FitLoop):
-    """Lightning's loop over epochs. With `exact_resume`, random numbers and resuming are ours.
-
-    Attributes:
-        numbers: the random numbers of this process.
-        changes: the attributes that hooks change.
-        loaders: the training dataloaders.
-        batches: has them index whole batches.
-        resume_state: where the fit resumes, until it is there.
-        saves_to: the file that a checkpoint is saved to.
-    """
+    """Lightning's loop over epochs. With `exact_resume`, random numbers and resuming are ours."""
 
     trainer: Trainer
     epoch_loop: LeanTrainingEpochLoop
+    # where the fit resumes, until it is there
     resume_state: ResumeState | None = None
+    # the file that a checkpoint is saved to
     saves_to: Any = None
 
     def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs=min_epochs, max_epochs=max_epochs)
         self.loaders, self.numbers, self.changes = Loaders(), FitNumbers(self), FitChanges(self)
         self.batches = BatchIndexing()
-        self._was_loaded = False  # whether a checkpoint was loaded, and not only a search's own
-        self._searches: list[Callback] = []  # callbacks that wait until it is too late for them to search
-        self._epoch_now: int | None = None  # while dataloaders are asked for as if in another
+        # whether a checkpoint was loaded, and not only a search's own
+        self._was_loaded = False
+        # callbacks that wait until it is too late for them to search
+        self._searches: list[Callback] = []
+        # while dataloaders are asked for as if in another
+        self._epoch_now: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -71,7 +71,6 @@ class LeanFitLoop(FitLoop):
 
     @property
     def attribute_changes(self) -> AttributeChanges:
-        """The attributes that hooks have changed."""
         return self.changes.attribute_changes
 
     def fits(self, saved: ResumeState) -> bool:
@@ -86,21 +85,15 @@ class LeanFitLoop(FitLoop):
     # Setting up
 
     def begin_looking(self, *, resumes: bool) -> None:
-        """Follow attributes from here: all is set up, and no hook of the fit was called yet.
-
-        Args:
-            resumes: whether a checkpoint was loaded.
-        """
+        """Follow attributes from here: all is set up, and no hook of the fit was called yet."""
         self._was_loaded = resumes
         if resumes:
             self._skip_searches()
         self.changes.begin(is_exact=self.trainer.exact_resume)
 
     def _skip_searches(self) -> None:
-        """Take out callbacks that search for a learning rate or a batch size: both are the checkpoint's.
-
-        A search trains from the first step and restores a state of its own, in place of that which was loaded.
-        """
+        """Take out callbacks that search for a learning rate or a batch size: both are the checkpoint's."""
+        # a search trains from the first step, and restores a state of its own in place of that which was loaded
         callbacks = self.trainer.callbacks
         self._searches = [callback for callback in callbacks if is_search(callback)]
         self.trainer.callbacks = [callback for callback in callbacks if not is_search(callback)]
@@ -108,7 +101,8 @@ class LeanFitLoop(FitLoop):
             log.info("resume: %s does not search again; what it found is the checkpoint's", type(callback).__name__)
 
     def end_setup(self) -> None:
-        """Restore what was set before the data is loaded: the hooks that come before that were called."""
+        """Restore what was set before the data is loaded."""
+        # searches run in hooks before the data is loaded, and those were called
         self.trainer.callbacks = [*self._searches, *self.trainer.callbacks]
         has_searched = any(map(is_search, self.trainer.callbacks)) and not self._was_loaded
         self._searches, self.changes.is_set_up = [], True
@@ -119,7 +113,6 @@ class LeanFitLoop(FitLoop):
             self.changes.end_setup(has_searched=has_searched)
 
     def run(self) -> None:
-        """Run the fit."""
         trainer = self.trainer
         if trainer.exact_resume:
             self._begin()
@@ -135,6 +128,7 @@ class LeanFitLoop(FitLoop):
         place.before_order = self.changes.note_samplers
         if saved is not None:
             if self.fits(saved):
+                # with other processes than then, none of the streams saved is that of this one
                 streams.resume(self.saved_process()["numbers"])
             settle(self, saved.place)
             trained = self.epoch_loop.batch_progress.current.ready if saved.place in WITHIN else 0
@@ -150,6 +144,7 @@ class LeanFitLoop(FitLoop):
         if then is None:
             self._setup_data()
             return
+        # a `train_dataloader` of the user's may read `current_epoch`, or draw
         if then and self.trainer.reload_dataloaders_every_n_epochs:
             self.numbers.seed_for(EPOCH_START, then)  # they were made when that epoch began
         self._epoch_now, progress.completed = progress.completed, then
@@ -183,13 +178,16 @@ class LeanFitLoop(FitLoop):
         """Have new dataloaders draw keyed numbers and continue where they were."""
         loaders = self.loaders
         loaders.take(self.combined_loader.flattened if self.combined_loader is not None else [])
+        # after `take`, as the choice depends on the loaders
         loaders.choice = self.trainer.resume_choice = choose_resume(self, was_loaded=self._was_loaded)
         loaders.load(self._states(), loaders.place.skip(self.epoch))
         if not loaders.skips:
+            # those that resume by their own state, or load the epoch again, leave none out
             loaders.place.trained = (0, 0)
         self.changes.add_loaders()
         if self.changes.is_started:  # dataloaders that are made anew
             log.info("resume: %s", self.trainer.resume_choice)
+        # last: a user's code above may draw, and workers are seeded from here
         self.numbers.seed_order()
 
     def _states(self) -> States | None:
@@ -203,6 +201,7 @@ class LeanFitLoop(FitLoop):
     @property
     def done(self) -> bool:
         """True when nothing is left to do; the rest of a checkpoint's epoch is done first."""
+        # the last batch before the checkpoint may have reached a limit of steps, and what follows a batch is left
         if self.resume_state is not None and self.resume_state.is_within and self.max_batches != 0:
             return False
         return bool(super().done)
@@ -214,6 +213,7 @@ class LeanFitLoop(FitLoop):
         if self.streams is not None and self.changes.is_set_up:
             self.attribute_changes.begin_start()
         if saved is not None:
+            # before the hooks, which read it, and the metrics after them, as hooks may reset those
             restore(self.trainer, saved)
         with self._epoch_counted(saved):
             super().on_run_start()
@@ -221,6 +221,7 @@ class LeanFitLoop(FitLoop):
             self.epoch_loop.val_loop.reload_when_due()
             restore_metrics(self.trainer, saved)
         if self.streams is not None and self.changes.is_set_up:
+            # after the hooks, which may set the same attributes again, to their initial values
             problems = self.changes.end_start(resumes=saved is not None)
             if saved is not None:
                 converted = checkpoint_connector(self.trainer).restore_converted()
@@ -253,8 +254,9 @@ class LeanFitLoop(FitLoop):
             super().on_advance_start()
             return
         self.setup_data()
+        # Lightning's `on_advance_start` is left out here, in which this callback sets its number
         for callback in self.trainer.callbacks:
-            if isinstance(callback, GradientAccumulationScheduler):  # sets it when an epoch begins
+            if isinstance(callback, GradientAccumulationScheduler):
                 self.trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(self.trainer.current_epoch)
 
     def advance(self) -> None:
@@ -263,11 +265,11 @@ class LeanFitLoop(FitLoop):
             super().advance()
 
     def on_advance_end(self) -> None:
-        """End an epoch."""
         is_ended = self.resume_state is not None and self.resume_state.place == EPOCH_END
         self.changes.end_epoch(is_ended=is_ended)
         self.resume_state = None
         if is_ended:
+            # its hooks were called before the checkpoint was saved in one of them
             self._finish_epoch()
             return
         self.numbers.seed_for(EPOCH_END_NUMBERS, self.epoch)
@@ -275,6 +277,7 @@ class LeanFitLoop(FitLoop):
 
     def _finish_epoch(self) -> None:
         """Do what Lightning does after the hooks of an epoch's end, where a checkpoint was saved in those."""
+        # in the order of Lightning's `on_advance_end`
         connector = logger_connector(self.trainer)
         connector.epoch_end_reached()
         self.epoch_progress.increment_processed()
@@ -286,10 +289,11 @@ class LeanFitLoop(FitLoop):
         self.epoch_progress.increment_completed()
 
     def save_the_rest(self, hook: str, *args: Any) -> None:
-        """Let those checkpoint callbacks save that come after the one that had; that one knows that it has."""
+        """Let those checkpoint callbacks save that come after the one that had."""
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint):
                 self.trainer.saves.left_over.save_last(self.trainer, callback)
+                # the one that has saved knows it, and does nothing
                 getattr(callback, hook)(self.trainer, self.trainer.lightning_module, *args)
 
     def take_up_batches(self) -> tuple[str, Mapping[str, Any]] | None:
@@ -324,11 +328,11 @@ class LeanFitLoop(FitLoop):
         return self.changes.sampler_state(is_within=is_within)
 
     def on_save_checkpoint(self) -> dict[str, Any]:
-        """Return Lightning's state and ours."""
         state: dict[str, Any] = super().on_save_checkpoint()
         if self.streams is not None:
             batches: Any = self.epoch_loop.batch_progress.current
             is_within = place_of(self.trainer) in WITHIN
+            # an epoch that a limit of steps ended; Lightning's next one continues its batches
             is_cut = not is_within and batches.ready > 0 and not self.epoch_loop.is_last_batch()
             loaders = self.loaders.state(batches.processed if is_within or is_cut else None, is_cut=is_cut)
             process = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": self.loaded_in}
@@ -338,13 +342,11 @@ class LeanFitLoop(FitLoop):
         return state
 
     def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
-        """Take Lightning's state and ours."""
         super().on_load_checkpoint(state_dict)
         ours = state_dict.get(KEY)
         self.resume_state = ResumeState(**ours) if ours is not None and self.trainer.exact_resume else None
 
     def teardown(self) -> None:
-        """End the fit."""
         super().teardown()
         self.batches.close()
         self.loaders.release()

@@ -22,13 +22,7 @@ ADVICE = (
 
 
 class FitChanges:
-    """Follows the attributes of modules, callbacks, datasets and samplers through a fit.
-
-    Attributes:
-        attribute_changes: the changes of all but samplers.
-        is_set_up: whether the hooks before the data is loaded were called, in which callbacks search.
-        is_started: whether `on_train_start` was.
-    """
+    """Follows the attributes of modules, callbacks, datasets and samplers through a fit."""
 
     def __init__(self, loop: LeanFitLoop) -> None:
         self._loop = loop
@@ -36,10 +30,16 @@ class FitChanges:
 
     def begin(self, *, is_exact: bool) -> None:
         """Forget an earlier fit, and look at all objects if this fit is to resume exactly."""
+        # samplers apart: theirs are saved as of two moments
         self.attribute_changes, self._samplers = AttributeChanges(), AttributeChanges()
-        self._begun: Mapping[str, Any] = {}  # the attributes of samplers when they were asked for this epoch's order
-        self._identities: Sequence[int] | None = None  # of their values, by which they are known to be the same
-        self._drawn: Mapping[str, Any] = {}  # and after that, in a resumed fit, until they are asked again
+        # the attributes of samplers when they were asked for this epoch's order
+        self._begun: Mapping[str, Any] = {}
+        # of their values, by which they are known to be the same
+        self._identities: Sequence[int] | None = None
+        # and after that, in a resumed fit, until they are asked again
+        self._drawn: Mapping[str, Any] = {}
+        # whether the hooks before the data is loaded were called, in which callbacks search; and whether
+        # `on_train_start` was
         self.is_set_up = self.is_started = False
         if is_exact:
             self.attribute_changes.begin(self._loop.trainer)
@@ -82,6 +82,7 @@ class FitChanges:
     def note_samplers(self) -> None:
         """Remember the attributes of samplers before they draw an epoch's order."""
         identities = _identities(self._loop.loaders.samplers)
+        # a walk through the attributes of all samplers takes long where epochs are short
         if identities is None or identities != self._identities:
             self._begun = self._samplers.changes()
         self._identities, self._drawn = identities, {}
@@ -100,8 +101,7 @@ class FitChanges:
     def end_epoch(self, *, is_ended: bool) -> None:
         """Set samplers to what they were after drawing, where nobody has asked them for the epoch's order again.
 
-        Args:
-            is_ended: whether the checkpoint that is resumed was saved at this epoch's end, with no batch left.
+        `is_ended`: the checkpoint that is resumed was saved at this epoch's end, with no batch left.
         """
         # of a later place, workers may have asked that begin at once
         drawn = self.saved("samplers").get("now") if is_ended else self._drawn
@@ -123,8 +123,9 @@ class FitChanges:
 
 
 def _identities(samplers: Sequence[Any]) -> Sequence[int] | None:
-    """Return the identities of all attributes of torch's samplers; None if others keep what a comparison cannot see."""
+    """Return the identities of all attributes of torch's samplers; None for other samplers."""
     owners = [owner for one in samplers for owner in (one, getattr(one, "sampler", None)) if owner is not None]
+    # others may keep what a comparison of identities cannot see: a list that grows, say
     if not all(type(owner) in (BatchSampler, RandomSampler, SequentialSampler) for owner in owners):
         return None
     return [id(value) for owner in owners for value in vars(owner).values()]

@@ -14,19 +14,17 @@ if TYPE_CHECKING:
 
 
 class FitNumbers:
-    """Seeds the generators at each moment of a fit; does nothing without `exact_resume`.
-
-    Attributes:
-        streams: the random streams of this process; None without `exact_resume`.
-    """
+    """Seeds the generators at each moment of a fit; does nothing without `exact_resume`."""
 
     def __init__(self, loop: LeanFitLoop) -> None:
         self._loop = loop
+        # of this process; None without `exact_resume`
         self.streams: Streams | None = None
 
     def begin(self, saved: ResumeState | None) -> Streams:
         """Begin the numbers of a fit, or continue those of a checkpoint, and have the dataloaders draw from them."""
         loop, trainer = self._loop, self._loop.trainer
+        # the first process's, as all of them have to draw the same order
         seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)
         self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
         place = loop.loaders.place

@@ -24,10 +24,7 @@ BATCH_TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_a
 class Hook:
     """A hook that somebody overrides: callbacks in their order, then the module.
 
-    Args:
-        of_module: the module's method; None if it does not override the hook.
-        saves_last: whether callbacks that save checkpoints come after the module. A fit that resumes from a checkpoint
-            does not repeat what came after the save, and modules keep averages of their weights in such hooks.
+    With `saves_last`, callbacks that save checkpoints come after the module.
     """
 
     __slots__ = ("_attributes", "_module", "_name", "_of_callbacks", "_of_module", "_saves_last", "_trainer")
@@ -42,7 +39,10 @@ class Hook:
     def __call__(self, *args: Any) -> Any:
         """Call them all. Returns what the module's method returned."""
         attributes = self._attributes
+        # `self.log` names the values by the hook that runs
         outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], self._name
+        # A fit that resumes from a checkpoint does not repeat what came after the save, and modules keep averages of
+        # their weights in such hooks.
         savers = []
         for callback in self._trainer.callbacks:  # as it is now: one of them may bring another, or leave
             function = self._of_callbacks.get(id(callback), UNKNOWN)
@@ -75,11 +75,7 @@ def find_hook(trainer: pl.Trainer, name: str, *, saves_last: bool = False) -> Ho
 
 @contextmanager
 def savers_last(trainer: Trainer, name: str) -> Iterator[None]:
-    """While Lightning's own loop calls a hook: callbacks that save checkpoints come after the module, as for `Hook`.
-
-    Lightning calls whatever has the hook's name, and offers no place after the module's. So for that time the
-    module's method is one that calls the savers' too, and theirs are hidden.
-    """
+    """While Lightning's own loop calls a hook: callbacks that save checkpoints come after the module, as for `Hook`."""
     module = trainer.lightning_module
     savers = [one for one in trainer.callbacks if isinstance(one, Checkpoint) and _override_in(one, name) is not None]
     if not (trainer.exact_resume and savers and _overrides(module, name, LightningModule)):
@@ -94,9 +90,12 @@ def savers_last(trainer: Trainer, name: str) -> Iterator[None]:
                 function(trainer, module, *args)
         return result
 
+    # Lightning calls whatever has the hook's name, and offers no place after the module's. So for that time the
+    # module's method is one that calls the savers' too, and theirs are hidden.
     before = [(vars(one), vars(one).get(name)) for one in (module, *savers)]
     for attributes, _ in before:
-        attributes[name] = call_all if attributes is vars(module) else None  # Lightning leaves out what is no function
+        # Lightning leaves out what is no function
+        attributes[name] = call_all if attributes is vars(module) else None
     try:
         yield
     finally:
@@ -125,11 +124,13 @@ def moves_batches_itself(trainer: pl.Trainer) -> bool:
 
 
 def _wraps(module: LightningModule, name: str) -> bool:
-    """Return whether a hook wraps Lightning's own by `functools.wraps`: Lightning calls it, but sees no override."""
+    """Return whether a hook wraps Lightning's own by `functools.wraps`."""
+    # Lightning calls such a hook, but `is_overridden` looks through the wrapper, and sees none
     classes = takewhile(lambda one: one is not LightningModule, type(module).__mro__)
     return name in vars(module) or any(name in vars(one) for one in classes if one.__module__ != "lighter.base")
 
 
 def _overrides(owner: object, name: str, base: type) -> bool:
-    """Return whether a hook is not the base class's; the hooks of Lightning's other package count as overridden."""
+    """Return whether a hook is not the base class's."""
+    # by identity, so those of Lightning's other package (`lightning`) count as overridden
     return getattr(getattr(owner, name), "__func__", None) is not getattr(base, name)

@@ -20,6 +20,7 @@ def install_loops(trainer: Trainer) -> None:
     """Replace Lightning's loops, and what hands their values on. Checkpoints look the same."""
     LoggerConnector.install(trainer)
     replaced, inference_mode = trainer.fit_loop, trainer.predict_loop.inference_mode
+    # what the constructor made of its arguments is in the loops that are replaced
     trainer.fit_loop = LeanFitLoop(trainer, replaced.min_epochs, replaced.max_epochs)
     trainer.fit_loop.epoch_loop = LeanTrainingEpochLoop(trainer, replaced.min_steps, replaced.max_steps)
     trainer.validate_loop, trainer.test_loop = (

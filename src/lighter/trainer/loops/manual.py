@@ -36,11 +36,13 @@ class ManualOptimization(LightningManualOptimization):
             if not _makes_gradients(closure):
                 check.gradients(optimizer, batch)
                 return args, kwargs
+            # the optimizer calls it within its step, so before that there are no gradients to look at
             looking = _then(closure, lambda: check.gradients(optimizer, batch))
             if "closure" in kwargs:
                 return args, {**kwargs, "closure": looking}
             return (args[0], looking, *args[2:]), kwargs
 
+        # torch's own hooks: the user's step calls the optimizers whenever it likes
         hooks = [optimizer.register_step_pre_hook(look) for optimizer in self.trainer.optimizers]
         check.begin()
         try:
@@ -54,13 +56,12 @@ class ManualOptimization(LightningManualOptimization):
 
 
 def _makes_gradients(closure: Any) -> bool:
-    """Return whether the optimizer is yet to call a closure of the user's, which Lightning wraps."""
+    """Return whether the optimizer is yet to call a closure of the user's."""
+    # Lightning wraps the user's closure in a `partial`, and one that does nothing where there is none
     return closure is not None and do_nothing_closure not in getattr(closure, "args", ())
 
 
 def _then(closure: Callable[[], Any], look: Callable[[], None]) -> Callable[[], Any]:
-    """Return a closure that checks the gradients after each call."""
-
     def looking() -> Any:
         loss = closure()
         look()

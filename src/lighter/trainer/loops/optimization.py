@@ -36,26 +36,17 @@ class LeanOptimization(AutomaticOptimization):
     _plan: Plan | None = None
 
     def plan(self, view: StepView | None, *, outputs_are_read: bool) -> None:
-        """Look at what the module, the callbacks and the strategy need, until this is called again.
-
-        Args:
-            view: the module as its step sees it.
-            outputs_are_read: whether somebody gets what `run` returns.
-        """
+        """Look at what the module, the callbacks and the strategy need, until this is called again."""
         trainer = self.trainer
         is_automatic = trainer.lightning_module.automatic_optimization
         is_plain = is_automatic and not module_overrides(trainer, "optimizer_step") and steps_plainly(trainer)
         self._plan = Plan(trainer, view, outputs_are_read=outputs_are_read) if is_plain else None
 
     def forget(self) -> None:
-        """Leave everything to Lightning."""
         self._plan = None
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
         """Train on a batch, and step the optimizer unless gradients accumulate.
-
-        Args:
-            kwargs: the arguments of the training step: `batch`, and `batch_idx` if it takes that.
 
         Returns:
             the loss and what else the training step returned; nothing if nobody reads it.
@@ -85,7 +76,8 @@ class LeanOptimization(AutomaticOptimization):
         current.ready += 1
         plan.optimizer.step(closure=step.gradients_and_hooks)  # type: ignore[arg-type]
         if not step.was_run:
-            Closure(lambda: ClosureResult(None)).consume_result()  # raises what Lightning has to say to that
+            # raises what Lightning has to say to an optimizer that has not called its closure
+            Closure(lambda: ClosureResult(None)).consume_result()
         total.completed += 1
         current.completed += 1
         attributes[CURRENT_HOOK] = outer_hook
@@ -115,17 +107,17 @@ class Plan:
         return step(*kwargs.values()) if self.view is None else self.view.call(step, kwargs.values())
 
     def without_sync(self) -> AbstractContextManager:
-        """Leave gradients that accumulate unexchanged between processes."""
+        # the exchange of the last batch covers the gradients of all
         return self._ddp.block_backward_sync() if self._ddp is not None else nullcontext()
 
     @property
     def clips(self) -> bool:
-        """True if gradients are clipped; a user may set that in the middle of an epoch."""
+        """True if gradients are clipped."""
         trainer = self.trainer
+        # asked at each step: a user may set it in the middle of an epoch
         return self.clips_itself or trainer.gradient_clip_val is not None or trainer.gradient_clip_algorithm is not None
 
     def clip_gradients(self) -> None:
-        """Clip gradients, if that was asked for."""
         if not self.clips:
             return
         value, algorithm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
@@ -144,7 +136,8 @@ class _Step:
 
     def __init__(self, loop: LeanOptimization, plan: Plan, batch_idx: int, kwargs: Mapping[str, Any]) -> None:
         self.loop, self.plan, self.batch_idx, self.kwargs = loop, plan, batch_idx, kwargs
-        self.is_first = batch_idx % plan.trainer.accumulate_grad_batches == 0  # of those whose gradients add up
+        # of the batches whose gradients add up
+        self.is_first = batch_idx % plan.trainer.accumulate_grad_batches == 0
         self.outputs: dict[str, Any] = {}
         self.was_run = False
         self.check = plan.check
@@ -160,7 +153,8 @@ class _Step:
         plan.clip_gradients()
         if check is not None:
             check.gradients(plan.optimizer, batch)
-            self.check = None  # an optimizer that asks again is searching, and may go too far
+            # an optimizer that asks again is searching, and may go too far
+            self.check = None
         return loss
 
     def gradients(self) -> Tensor | None:
@@ -199,7 +193,8 @@ class _Step:
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if not isinstance(loss, Tensor):
             return self._sort_as_lightning(output)
-        if batches != 1 or self.plan.copies_loss:  # a division by one changes no bit
+        # Lightning always divides: by one, that changes no bit, and makes another tensor
+        if batches != 1 or self.plan.copies_loss:
             loss = loss / batches
         detached = loss.detach()
         if self.plan.outputs_are_read:

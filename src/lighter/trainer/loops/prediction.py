@@ -32,13 +32,12 @@ class LeanPredictionLoop(PredictionLoop):
         self._batches = BatchIndexing()
 
     def reset(self) -> None:
-        """Prepare for the dataloaders and their workers, which start here."""
+        """Prepare for the dataloaders, whose workers start here."""
         self.trainer.stopping.begin(self.combined_loader)
         with self._batches.begun(self.combined_loader):
             super().reset()
 
     def on_run_start(self) -> None:
-        """Call the first hooks, choose the loop, and plan its batches."""
         super().on_run_start()
         choice = self.trainer.loop_choice = choose_loop(self.trainer, self.data_fetcher)
         self._plan = self._make_plan() if choice.is_lean else None
@@ -77,7 +76,8 @@ class LeanPredictionLoop(PredictionLoop):
         current.started += 1
         predictions = plan.step(args)
         if predictions is None:
-            self.warn_once("predict returned None, which may be meant")  # filters match the start of Lightning's text
+            # filters match the start of Lightning's text
+            self.warn_once("predict returned None, which may be meant")
         total.processed += 1
         current.processed += 1
         if plan.batch_end is not None:
@@ -85,17 +85,18 @@ class LeanPredictionLoop(PredictionLoop):
         total.completed += 1
         current.completed += 1
         if self.keeps_all or is_kept:
+            # on the CPU, as Lightning keeps them: all of a dataset may not fit into a GPU
             self.kept[dataloader_idx].append(moved(predictions, CPU))
 
     def before_fetch(self) -> None:
         """Prepare for a dataloader that begins; the lean loop has no profiler."""
         if self._plan is None:
             super().before_fetch()
+        # the first one begins in `reset`, the others within the fetch of their first batch
         if self.num_dataloaders > 1:
             self._batches.open(self.combined_loader)
 
     def after_fetch(self) -> None:
-        """End what `before_fetch` began."""
         if self._plan is None:
             super().after_fetch()
         self._batches.close()

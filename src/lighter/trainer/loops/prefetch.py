@@ -19,25 +19,19 @@ from lighter.parts.batches import HAS_NO_DEVICE
 
 
 class AheadOfNeed:
-    """Copies batches to a GPU on a stream of its own.
+    """Copies batches to a GPU on a stream of its own."""
 
-    Args:
-        device: the GPU that the steps run on.
-        cuda: the module of CUDA's streams; `torch.cuda`, but for tests.
-    """
-
+    # tests give another module than `torch.cuda`
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device, self._cuda = device, cuda
         self._stream = _stream_of(device, cuda)
 
     def can_move(self, batch: Any) -> bool:
-        """Return whether a batch is tensors of the host, in lists and dicts, beside values that have no device.
-
-        A tensor on the GPU may still be computed by steps queued before, and a type of the user's may move more than
-        is seen here.
-        """
+        """Return whether a batch is tensors of the host, in lists and dicts, beside values that have no device."""
         leaves = tree_leaves(batch)
         tensors = [leaf for leaf in leaves if type(leaf) is Tensor]
+        # a tensor on the GPU may still be computed by steps queued before; a type of the user's may move more than is
+        # seen here
         return all(tensor.device.type == "cpu" for tensor in tensors) and all(
             type(leaf) is Tensor or type(leaf) in HAS_NO_DEVICE for leaf in leaves
         )
@@ -47,14 +41,17 @@ class AheadOfNeed:
         with self._cuda.stream(self._stream):
             moved = move_data_to_device(batch, self._device)
         current = self._cuda.current_stream(self._device)
+        # the GPU waits, not the host
         current.wait_stream(self._stream)
         for tensor in tree_leaves(moved):
             if isinstance(tensor, Tensor):
-                tensor.record_stream(current)  # its memory is not to be given to the next copy while a step reads it
+                # its memory is not to be given to the next copy while a step reads it
+                tensor.record_stream(current)
         return moved
 
 
 @functools.cache
 def _stream_of(device: torch.device, cuda: Any) -> Any:
-    """Make one stream for all loops of a process: memory allocated for one stream is not given to another."""
+    """Make one stream for all loops of a process."""
+    # memory allocated for one stream is not given to another
     return cuda.Stream(device)

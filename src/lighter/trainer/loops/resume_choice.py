@@ -17,18 +17,16 @@ SHOWN = 3
 
 
 def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
-    """Return how a fit resumes, once it has its dataloaders. All processes take part.
-
-    Args:
-        was_loaded: whether a checkpoint was loaded, and not only a search's own.
-    """
+    """Return how a fit resumes, once it has its dataloaders. All processes take part."""
     saved, trainer, loaders = loop.resume_state, loop.trainer, loop.loaders
     if saved is not None and not loop.fits(saved):
         return ResumeChoice(FROM_START, f"{trainer.world_size} processes now, {len(saved.processes)} then")
     if saved is not None and saved.place in WITHIN:
         change = loaders.change(loop.saved_process().get("sizes", loaders.sizes))
-        if not trainer.strategy.reduce_boolean_decision(not change):  # of all processes, or of none
+        # all processes resume within the epoch or none: the batches of others would not be those that come next
+        if not trainer.strategy.reduce_boolean_decision(not change):
             return ResumeChoice(FROM_START, change or "another process has other batches")
+    # saved by Lightning's trainer, or without `exact_resume`; a search's own checkpoint is of this fit
     if saved is None and loop.is_resuming and was_loaded:
         return ResumeChoice(LIGHTNINGS, "the checkpoint does not say where the fit was")
     for callback in trainer.callbacks:

@@ -15,17 +15,12 @@ from lighter.trainer.loops.step_view import StepView
 
 
 class StepPlan:
-    """The hooks, the transfer and the step of a stage, found once, or again when a callback comes or goes.
-
-    Args:
-        stage: `validation`, `test` or `predict`, as in the names of hooks and step.
-        view: the module as its step sees it.
-        names_loader: whether hooks and step are told the index of the dataloader.
-    """
+    """The hooks, the transfer and the step of a stage, found once, or again when a callback comes or goes."""
 
     def __init__(self, trainer: pl.Trainer, stage: str, view: StepView | None = None, *, names_loader: bool) -> None:
         module, strategy = trainer.lightning_module, trainer.strategy
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
+        # Lightning names the dataloader only where there are several
         self.names_loader = names_loader
         self.transfer = plan_transfer(trainer)
         self.batch_start = find_hook(trainer, f"on_{stage}_batch_start")
@@ -37,11 +32,7 @@ class StepPlan:
         self._view = view
 
     def step(self, args: tuple[Any, ...]) -> Any:
-        """Call the user's step, through a strategy's wrapper and a precision's context where there are such.
-
-        Args:
-            args: the batch, its index, and the index of its dataloader if that is named.
-        """
+        """Call the user's step, through a strategy's wrapper and a precision's context where there are such."""
         attributes = self._attributes
         outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], self._step_name
         if not self._takes_batch_idx:

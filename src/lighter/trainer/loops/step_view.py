@@ -37,13 +37,7 @@ _OPTIONS_BEFORE_LOADER = 8  # the positional arguments of `log` after the value 
 
 
 class StepView:
-    """Replaces metrics and `log` of a module while a step of it runs.
-
-    Args:
-        trainer: the trainer that runs the steps.
-        results: the values that the running loop collects.
-        batch_idx: returns the number of the running batch.
-    """
+    """Replaces metrics and `log` of a module while a step of it runs."""
 
     def __init__(self, trainer: pl.Trainer, results: ResultCollection, batch_idx: Callable[[], int]) -> None:
         self._trainer, self._module = trainer, trainer.lightning_module
@@ -66,7 +60,6 @@ class StepView:
         return module is self._module
 
     def call(self, step: Callable[..., Any], args: Iterable[Any]) -> Any:
-        """Call the step."""
         self._begin()
         try:
             return step(*args)
@@ -108,12 +101,11 @@ def plan_view(
 
 
 class LogCalls:
-    """Stands in for a module's `log` while a step runs.
+    """Stands in for a module's `log` while a step runs."""
 
-    Lightning's `log` checks its arguments, describes the value, compares that with the description of the step before,
-    and looks at signatures and the batch. All of it depends on the arguments besides the value. So the first call of
-    a fit with some arguments is Lightning's own, and those that follow only accumulate.
-    """
+    # Lightning's `log` checks its arguments, describes the value, compares that with the description of the step
+    # before, and looks at signatures and the batch. All of it depends on the arguments besides the value. So the first
+    # call of a fit with some arguments is Lightning's own, and those that follow only accumulate.
 
     def __init__(self, trainer: pl.Trainer, results: ResultCollection) -> None:
         self._trainer, self._module, self._results = trainer, trainer.lightning_module, results
@@ -128,13 +120,15 @@ class LogCalls:
         call = (name, args, tuple(options.items()))
         try:
             logged = self._logged.get(call)
-        except TypeError:  # an argument that has no hash, which Lightning refuses in its own words
+        # an argument that has no hash, which Lightning refuses in its own words
+        except TypeError:
             logged = None
         if logged is None or not self._add(logged, value, batch_size):
             self._log_first(call, value, batch_size, options)
 
     def _add(self, logged: LoggedValue, value: Any, batch_size: int | None) -> bool:
         """Add to a value that was logged with the same arguments; return False where Lightning has to do it."""
+        # each dataloader has a value of its own, and a step may call a hook that logs under the same name
         if not logged.is_current or self._attributes[CURRENT_HOOK] != logged.hook:
             return False
         self._connector.begin_log(logged.hook)
@@ -155,6 +149,7 @@ class LogCalls:
     def _log_first(self, call: Any, value: Any, batch_size: int | None, options: dict[str, Any]) -> None:
         name, args, _ = call
         if type(value) is UpdateOnCall:
+            # Lightning keeps the object that it gets, and asks it for the batch's value
             value = value.as_called()
         if batch_size is not None:
             options = {**options, "batch_size": batch_size}
@@ -162,6 +157,7 @@ class LogCalls:
         warns = self._trainer.logger is None and (True in args[1:2] or options.get("logger"))
         if len(args) > _OPTIONS_BEFORE_LOADER or not options.get("add_dataloader_idx", True) or warns:
             return
+        # a call that is not kept takes Lightning's way the next time, too
         logged = self._results.find(self._attributes[CURRENT_HOOK], name)
         if logged is not None:
             self._logged[call] = logged
@@ -224,16 +220,15 @@ class UpdateOnCall(Proxy):
         return self.wrapped
 
     def end(self) -> None:
-        """End a step. After the first that called the metric: see whether it has changed what it called it with.
-
-        Of inputs that are changed in place, no value can be computed once the step is over.
-        """
+        """End a step. After the first that called the metric: see whether it has changed what it called it with."""
         if self._inputs:
+            # of inputs that are changed in place, no value can be computed once the step is over
             changes = any(not torch.equal(now, then) for now, then in self._inputs)
             object.__setattr__(self, "_changes_inputs", changes)
             self._inputs.clear()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        # who copies or saves the module within a step gets the metric
         return self._wrapped.__reduce_ex__(protocol)
 
 
@@ -250,6 +245,7 @@ for _name, _function in vars(Metric).items():
 def _metrics_in(module: nn.Module) -> Iterator[tuple[nn.Module, str, Metric]]:
     """Yield the metrics whose sums are the same bits if they only update, each with its holder and its name there."""
     for holder in module.modules():
+        # members of a grouped collection get their states from the first of their group
         if isinstance(holder, Metric) or _shares_states(holder):
             continue
         for name, child in holder.named_children():

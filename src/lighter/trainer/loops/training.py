@@ -73,8 +73,8 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         self._view: StepView | None = None
 
     def reset(self) -> None:
-        """Reset an epoch's counters, unless its batches resume."""
         saved = self.trainer.fit_loop.resume_state
+        # an epoch that resumes continues its counters
         if saved is None or not saved.is_within:
             super().reset()
 
@@ -87,6 +87,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         with fit.loaders.iterated(), fit.batches.begun(fit.combined_loader):
             super().on_run_start(data_fetcher)
         trainer.finite_check.begin_epoch()
+        # Lightning may have fetched a batch ahead, when the iteration began
         fit.loaders.note(data_fetcher.fetched)
         resumed = fit.take_up_batches()
         choice = choose_loop(trainer, data_fetcher)
@@ -102,11 +103,11 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
                 self._begin_again(data_fetcher)
 
     def run(self, data_fetcher: DataFetcher) -> None:
-        """Train for an epoch."""
         try:
             super().run(data_fetcher)
         except BaseException:
-            with suppress(Exception):  # of a metric; the values of the last step are for whoever handles the error
+            # the values of the last step are for whoever handles the error, which one of a metric is not to replace
+            with suppress(Exception):
                 logger_connector(self.trainer).read_step()
             raise
         self.trainer.finite_check.end_epoch()
@@ -124,12 +125,8 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         self.trainer.fit_loop.end_fetch()
 
     def _finish_batch(self, place: str, process: Mapping[str, Any], data_fetcher: DataFetcher) -> None:
-        """Do what was still to be done when a checkpoint was saved after a batch.
-
-        Args:
-            place: where in the epoch it was saved; see `resume.position`.
-            process: the state of this process in it; empty where it is of another number of processes.
-        """
+        """Do what was still to be done when a checkpoint was saved after a batch, at a `place` of `resume.position`."""
+        # `process` is empty where the checkpoint is of another number of processes
         trainer, fit = self.trainer, self.trainer.fit_loop
         if fit.loaders.replay(data_fetcher, self.batch_progress.current.ready):
             fit.changes.restore_datasets(process.get("switches", {}))
@@ -137,6 +134,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
             fit.save_the_rest("on_train_batch_end", None, None, self.batch_idx)
             logger_connector(trainer).log_metrics(process.get("row", {}))
         if place == VALIDATED:
+            # callbacks save as they would in that hook, and ask the trainer what runs
             trainer.validating = self.val_loop.is_over = True
             fit.save_the_rest("on_validation_end")
             trainer.training = True
@@ -145,11 +143,13 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
             self.on_advance_end(data_fetcher)
 
     def _begin_again(self, data_fetcher: DataFetcher) -> None:
-        """Load the epoch's batches from the first: those that were trained before do not count among them."""
+        """Load the epoch's batches from the first."""
+        # those that were trained before do not count among them
         current = self.batch_progress.current
         data_fetcher.fetched -= current.ready
         current.reset()
-        self.trainer.lightning_module.zero_grad()  # theirs add up anew
+        # their gradients add up anew
+        self.trainer.lightning_module.zero_grad()
 
     def _make_plan(self, data_fetcher: DataFetcher) -> Plan:
         self._plan = plan = Plan(self.trainer, self.results, data_fetcher)
@@ -177,6 +177,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
                 super().advance(data_fetcher)
             return
         trainer, progress = self.trainer, self.batch_progress
+        # a callback may bring another, or leave, at any batch
         if trainer.callbacks != plan.callbacks:
             plan = self._make_plan(data_fetcher)
         total: Any = progress.total
@@ -233,6 +234,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
             self.update_lr_schedulers("step", update_plateau_schedulers=False)
             if self.is_last_batch():
                 self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        # here, as in Lightning: the schedulers step after a batch that was skipped, too
         if skips:
             raise StopIteration
         return outputs
@@ -249,14 +251,16 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
 
     @property
     def done(self) -> bool:
-        """True when the epoch is over. Lightning counts the steps of all optimizers for this, twice a step."""
+        """True when the epoch is over."""
+        # Lightning counts the steps of all optimizers for this, twice a step
         is_endless = self.max_steps == -1 and not self.trainer.should_stop
         if self._plan is None or not is_endless or self.is_restarting:
             return bool(super().done)
         return self.is_last_batch()
 
     def agree_on_stopping(self) -> None:
-        """Let all processes agree; Lightning's own loop asks at every step whether the first was told to stop."""
+        """Let all processes agree on stopping."""
+        # in place of Lightning's own exchange, which tells the others only what the first process was told
         self.trainer.stopping.agree()
 
     def teardown(self) -> None:

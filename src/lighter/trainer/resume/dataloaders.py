@@ -25,15 +25,12 @@ _KEYED: WeakKeyDictionary[DataLoader, Keyed] = WeakKeyDictionary()
 
 
 class ResumeChoice(NamedTuple):
-    """The way in which a fit resumes from a checkpoint within an epoch, and its reason.
+    """The way in which a fit resumes from a checkpoint within an epoch, and its reason."""
 
-    Attributes:
-        name: `exact`; `not exact` where all resumes but what the reason names; `from the epoch's start` where the data
-            cannot be found again at the batch that comes next; or `as Lightning does`.
-        reason: empty for `exact`, but for what it rests on.
-    """
-
+    # `exact`; `not exact` where all resumes but what the reason names; `from the epoch's start` where the data cannot
+    # be found again at the batch that comes next; or `as Lightning does`
     name: str
+    # empty for `exact`, but for what it rests on
     reason: str = ""
 
     def __str__(self) -> str:
@@ -41,39 +38,36 @@ class ResumeChoice(NamedTuple):
 
 
 class States(NamedTuple):
-    """The states of the loaders that have one, and of their datasets in this process; None for what has none.
-
-    Attributes:
-        is_cut: whether a limit of steps or of time ended the epoch early. As in Lightning, the next one continues it.
-    """
+    """The states of the loaders that have one, and of their datasets in this process; None for what has none."""
 
     loaders: Sequence[Any] = ()
     datasets: Sequence[Any] = ()
+    # whether a limit of steps or of time ended the epoch early; as in Lightning, the next one continues it
     is_cut: bool = False
 
 
 class Loaders:
-    """The dataloaders of a training, or of a validation in it.
-
-    Attributes:
-        place: where the next iteration begins.
-        choice: how they resume.
-        replays: whether to resume means to load the batches of the epoch again: several loaders, each with its own end.
-        sizes: how many batches each has and of how many samples, None where it does not say; None for a loader of
-            unknown length that resumes by its state, whatever its batches.
-    """
+    """The dataloaders of a training, or of a validation in it."""
 
     def __init__(self) -> None:
+        # where the next iteration begins
         self.place = Place()
         self.choice = ResumeChoice("exact")
+        # whether to resume means to load the batches of the epoch again: several loaders, each with its own end
         self.replays = False
+        # how many batches each has and of how many samples, None where it does not say; None for a loader of unknown
+        # length that resumes by its state, whatever its batches
         self.sizes: list[Size | None] = []
         self._stateful: list[Any] = []
-        self._datasets: list[Any] = []  # theirs; None where the loader's state is all there is
-        self._noted: dict[int, Sequence[Any]] = {}  # states of loaders, by the batches that were fetched
-        self._begun = States()  # those at the beginning of the epoch
-        self._loaded: States | None = None  # those of a checkpoint, until a batch is trained
-        self._loaded_in = 0  # the epoch that resumes from them
+        # those of the stateful loaders; None where the loader's state is all there is
+        self._datasets: list[Any] = []
+        # states of loaders, by the batches that were fetched
+        self._noted: dict[int, Sequence[Any]] = {}
+        # those at the beginning of the epoch
+        self._begun = States()
+        # those of a checkpoint, until a batch is trained; and the epoch that resumes from them
+        self._loaded: States | None = None
+        self._loaded_in = 0
         self._replaced: list[tuple[DataLoader, str, Keyed]] = []
         self._borrowed: list[tuple[Keyed, Place | None, int]] = []
 
@@ -102,7 +96,6 @@ class Loaders:
         self.place.in_loop = True
 
     def close(self) -> None:
-        """End what `open` began."""
         self.place.in_loop = False
 
     @contextmanager
@@ -164,12 +157,7 @@ class Loaders:
         return "the dataloader has {} now, {} then".format(*map(_described, differ[0])) if differ else ""
 
     def load(self, states: States | None, trained: int) -> None:
-        """Before the first iteration, let the loaders that have a state resume from it.
-
-        Args:
-            states: what was saved, if anything.
-            trained: the batches of the epoch that were trained.
-        """
+        """Before the first iteration, let the loaders that have a state resume from it, `trained` batches on."""
         if states is not None and self.choice.name == FROM_START:
             states = self._at_end(states)
         self._loaded = self._begun = States((), self._of_datasets()) if states is None else states
@@ -177,7 +165,7 @@ class Loaders:
         self._set(self._loaded)
 
     def begin_epoch(self) -> None:
-        """Prepare a new iteration: Lightning may have begun one already, which is undone."""
+        """Prepare a new iteration."""
         self.place.begun = {}
         if not self._stateful:
             return
@@ -187,11 +175,13 @@ class Loaders:
         if self._loaded_in != self.place.clock.epoch:
             self._loaded, self._loaded_in = self._at_end(self._loaded), self.place.clock.epoch
         self._begun = self._loaded
+        # Lightning may have begun an iteration already, which is undone
         self._set(self._loaded)
 
     def note(self, fetched: int) -> None:
-        """Keep the states as they are when so many batches of the epoch are fetched; Lightning may fetch one ahead."""
+        """Keep the states as they are when so many batches of the epoch are fetched."""
         if self._stateful:
+            # Lightning may fetch one ahead, so a checkpoint may be of the batch before
             self._noted = {number: states for number, states in self._noted.items() if number >= fetched - 2}
             self._noted[fetched] = self._now().loaders
 
@@ -208,9 +198,7 @@ class Loaders:
     def state(self, trained: int | None, *, is_cut: bool = False) -> States:
         """Return the states of the loaders that have one.
 
-        Args:
-            trained: the batches of the epoch that were trained; None between epochs.
-            is_cut: whether the epoch is over, and its batches are not.
+        `trained` is the number of the epoch's batches that were trained, None between epochs.
         """
         if is_cut:
             now = self._loaded or self._now()
@@ -223,19 +211,18 @@ class Loaders:
         return States(self._noted.get(trained, ()), datasets)
 
     def _now(self) -> States:
+        # copies, as an object may return what it goes on changing
         return States([copy.deepcopy(loader.state_dict()) for loader in self._stateful], self._of_datasets())
 
     def _of_datasets(self) -> list[Any]:
         return [None if dataset is None else copy.deepcopy(dataset.state_dict()) for dataset in self._datasets]
 
     def _at_end(self, states: States) -> States:
-        """Return what the next epoch begins with, where this one ends with some states.
-
-        A loader whose end is known by its length, or by a limit, is not over in its own state. It begins anew, with
-        nothing of the iteration before but its dataset's state, as does any of torch's without persistent workers.
-        """
+        """Return what the next epoch begins with, where this one ends with some states."""
         if states.is_cut:
             return states
+        # A loader whose end is known by its length, or by a limit, is not over in its own state. It begins anew, with
+        # nothing of the iteration before but its dataset's state, as does any of torch's without persistent workers.
         of_loaders = [
             None if has_length(loader) or (isinstance(loader, DataLoader) and not keeps_its_state(loader)) else state
             for loader, state in zip(self._stateful, states.loaders, strict=False)
@@ -249,6 +236,7 @@ class Loaders:
         ]
         for part, state in pairs:
             if state is not None:
+                # a copy, as the states may be loaded again, and objects may keep what they are given
                 part.load_state_dict(copy.deepcopy(state))
 
     @property
@@ -283,7 +271,8 @@ def has_length(loader: Any) -> bool:
 
 
 def keeps_its_state(loader: object) -> bool:
-    """Return whether workers keep their dataset's state from one epoch to the next, having loaded samples ahead."""
+    """Return whether workers keep their dataset's state from one epoch to the next."""
+    # that state is ahead of the batches that were trained: workers load samples in advance
     return isinstance(loader, DataLoader) and loader.persistent_workers
 
 

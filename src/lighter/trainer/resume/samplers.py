@@ -47,26 +47,22 @@ class Clock(Protocol):
 
 
 class Place:
-    """The position at which the loaders of a loop begin their next iteration.
-
-    Attributes:
-        seed: of the fit.
-        rank: of the process, for what is not of one sample alone.
-        clock: knows the number of the epoch.
-        trained: an epoch, and how many batches of it were trained before.
-        before_seeding: is called before the generators of this process are seeded for samples.
-        before_order: is called before samplers are asked for the order of an epoch.
-        in_loop: whether the loop itself iterates. Anybody else draws from the global generators, as from any loader.
-        begun: how many iterations the epoch has begun, by the loader's number.
-    """
+    """The position at which the loaders of a loop begin their next iteration."""
 
     def __init__(self) -> None:
+        # the rank is for what is not of one sample alone
         self.seed, self.rank, self.epoch = 0, 0, 0
+        # knows the number of the epoch
         self.clock: Clock = self
+        # an epoch, and how many batches of it were trained before
         self.trained = (0, 0)
+        # whether the loop itself iterates; anybody else draws from the global generators, as from any loader
         self.in_loop = True
+        # how many iterations the epoch has begun, by the loader's number
         self.begun: dict[int, int] = {}
+        # is called before the generators of this process are seeded for samples
         self.before_seeding: Callable[[], None] | None = None
+        # is called before samplers are asked for the order of an epoch
         self.before_order: Callable[[], None] | None = None
 
     def skip(self, epoch: int) -> int:
@@ -92,18 +88,13 @@ class Place:
 
 
 class Iteration(NamedTuple):
-    """One iteration over a loader in an epoch, and the keys of its random numbers.
-
-    Attributes:
-        seed: of the fit.
-        epoch: its number.
-        loader: the loader's number among those of the epoch.
-        repeat: how many iterations of that loader the epoch had before: a short one cycles beside a long one.
-    """
+    """One iteration over a loader in an epoch, and the keys of its random numbers."""
 
     seed: int
     epoch: int
+    # the loader's number among those of the epoch
     loader: int
+    # how many iterations of that loader the epoch had before: a short one cycles beside a long one
     repeat: int
 
     def key(self, purpose: int) -> bytes:
@@ -113,22 +104,14 @@ class Iteration(NamedTuple):
 
 
 class Keyed:
-    """Replaces the batch sampler of a dataloader; that of an iterable dataset seeds each batch.
-
-    Persistent workers keep it after the loader has its own again; without a place, it iterates as that does.
-
-    Args:
-        inner: the loader's own; where it makes no batches, its sampler.
-        loader: the loader.
-
-    Attributes:
-        place: where an iteration begins.
-        number: of the loader among those of the place.
-    """
+    """Replaces the batch sampler of a dataloader; that of an iterable dataset seeds each batch."""
 
     def __init__(self, inner: Any, loader: DataLoader) -> None:
+        # the loader's own; where it makes no batches, its sampler
         self.inner = inner
+        # where an iteration begins
         self.place: Place | None = None
+        # of the loader among those of the place
         self.number = 0
         self.loads_here = loader.num_workers == 0
 
@@ -136,6 +119,7 @@ class Keyed:
         return len(self.inner)
 
     def __iter__(self) -> Iterator[Any]:
+        # persistent workers keep this object after the loader has its own again
         if self.place is None or not self.place.in_loop:
             return iter(self.inner)
         self.place.begin_workers(self.number)
@@ -149,7 +133,8 @@ class Keyed:
             yield KeyedIndices(turn if isinstance(turn, list) else [turn], key)
 
     def _seed_here(self, place: Place, key: bytes, own_states: Sequence[HasRandomState] = ()) -> None:
-        """Seed the generators if samples are loaded in this process; workers do so when the indices arrive."""
+        """Seed the generators if samples are loaded in this process."""
+        # workers do so when the indices arrive
         if self.loads_here:
             if place.before_seeding is not None:
                 place.before_seeding()
@@ -189,10 +174,11 @@ class KeyedBatches(Keyed):
             yield self._keyed(place, indices, samples, key_of(samples, BATCH, place.rank, number))
 
     def _set_epoch(self, iteration: Iteration) -> None:
-        """Tell the samplers the epoch. A `DistributedSampler` draws by nothing else, so a cycle is another number."""
+        """Tell the samplers the epoch."""
         samplers: list[Any] = [self.inner, self.sampler]
         for sampler in samplers:
             if callable(getattr(sampler, "set_epoch", None)):
+                # a `DistributedSampler` draws by nothing else, so a cycle is another number
                 is_cycle = iteration.repeat and isinstance(sampler, DistributedSampler)
                 sampler.set_epoch(int.from_bytes(iteration.key(ORDER)[:4], "little") if is_cycle else iteration.epoch)
 
@@ -200,6 +186,7 @@ class KeyedBatches(Keyed):
         """Yield the indices of the epoch's batches, whose drawing nothing else can disturb."""
         seed = int.from_bytes(order[:8], "little")
         generator = getattr(self.sampler, "generator", None)
+        # such a sampler draws from nothing else
         if isinstance(generator, torch.Generator):
             generator.manual_seed(seed)
         if self.draws_at_once:
@@ -209,16 +196,10 @@ class KeyedBatches(Keyed):
             yield from _drawn_apart(self.inner, order)
 
     def _keyed(self, place: Place, indices: Any, samples: bytes, batch: bytes) -> Any:
-        """Have the generators seeded for each sample of a batch.
-
-        Args:
-            place: of the loader.
-            indices: of the batch.
-            samples: the key of the epoch's samples.
-            batch: the key of this batch. A sample that may come twice in an epoch is keyed by its place in it.
-        """
+        """Have the generators seeded for each sample, by the keys of the epoch's `samples` and of the `batch`."""
         if isinstance(indices, list) or (self.makes_batches and not self.loads_at_once):
             self._seed_here(place, batch)
+            # a sample that may come twice in an epoch is keyed by its place in the batch
             within = batch if self.may_repeat else samples
             return KeyedIndices(indices, batch, within, self.may_repeat, self.own_states)
         # an index of one sample, or an array or a tuple of them for a dataset that may want just that
@@ -228,9 +209,10 @@ class KeyedBatches(Keyed):
 
 
 def _drawn_apart(sampler: Iterable[Any], key: bytes) -> Iterator[Any]:
-    """Yield from a user's sampler, which may draw from the global generators at any batch, as if nobody else did."""
+    """Yield from a user's sampler, as if nobody else drew from the global generators."""
     batches, own = None, None
     while True:
+        # such a sampler may draw at any batch
         others = _states()
         try:
             if batches is None or own is None:
@@ -258,12 +240,14 @@ def _set_states(of_torch: Tensor, of_python: tuple[Any, ...], of_numpy: dict[str
 
 
 def draws_nothing(dataset: object) -> bool:
-    """Return whether a dataset is known to give the same sample whenever it is asked: nothing is seeded for it."""
+    """Return whether a dataset is known to give the same sample whenever it is asked."""
+    # for such a dataset nothing is seeded
     return consists_of(dataset, (TensorDataset, list, tuple, Tensor))
 
 
 def may_repeat(sampler: object) -> bool:
-    """Return whether an epoch may have a sample twice, which is then not augmented the same way twice."""
+    """Return whether an epoch may have a sample twice."""
+    # a sample that comes twice is not to be augmented the same way twice
     if type(sampler) is SubsetRandomSampler:
         return len(set(map(int, sampler.indices))) < len(sampler.indices)
     if type(sampler) is RandomSampler and sampler.num_samples > len(sampler.data_source):
