@@ -38,6 +38,7 @@ from lighter.parts.collate import collate_with_none
 from lighter.trainer import batch_indexing
 from lighter.trainer.batch_indexing import BatchIndexing, WholeBatches
 from lighter.trainer.resume import samplers
+from tests.slow import one_in
 from tests.trainer.resume.test_samplers import epoch
 
 SIZE = 23
@@ -236,7 +237,7 @@ def assert_same(loaders: Mapping[str, Callable[[Any], DataLoader]], dataset: Cal
         assert iterated(make, by_loop=True) == iterated(make, by_loop=False), name
 
 
-@pytest.mark.parametrize("dataset", INDEXED)
+@pytest.mark.parametrize("dataset", one_in(4, INDEXED))
 def test_the_same_batches_of_a_loader(dataset: str, loaded: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_indexing, "SAMPLES_PER_PART", 0)
     assert_same(LOADERS, INDEXED[dataset])
@@ -256,7 +257,7 @@ def test_other_loaders_load_as_ever() -> None:
     assert_same(OTHER_LOADERS, lambda: subset(list(range(17))))
 
 
-@pytest.mark.parametrize("dataset", ONE_BY_ONE)
+@pytest.mark.parametrize("dataset", one_in(4, ONE_BY_ONE))
 def test_other_datasets_load_as_ever(dataset: str) -> None:
     assert_same(LOADERS, ONE_BY_ONE[dataset])
 
@@ -506,7 +507,7 @@ class StopAt(pl.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("train", [name for name in TRAINED if name != "a sampler without a length"])
+@pytest.mark.parametrize("train", one_in(3, (name for name in TRAINED if name != "a sampler without a length")))
 def test_exact_resume_draws_the_same(
     train: str, tmp_path: Path, no_indexing: Callable[[], None], loaded: Counter[str]
 ) -> None:

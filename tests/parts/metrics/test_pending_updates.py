@@ -30,6 +30,7 @@ from lighter._lightning.metrics import NamedMetrics
 from lighter.parts.metrics.integer_sums import MAX_BYTES
 from lighter.parts.metrics.pending_updates import MAX_UPDATES, PendingUpdates
 from lighter.parts.metrics.state import unchanged
+from tests.slow import slow_but
 
 CLASSES, LABELS, SIZES = 5, 4, (8, 8, 3, 8, 8, 1, 8, 8, 8, 5)
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -126,7 +127,7 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return counted
 
 
-@pytest.mark.parametrize("form", ["probabilities", "logits", "mixed", "labels"])
+@pytest.mark.parametrize("form", slow_but(["probabilities", "logits", "mixed", "labels"], "mixed"))
 @pytest.mark.parametrize(("task", "family"), FAMILIES)
 def test_states_are_the_same(task: str, family: str, form: str) -> None:
     if form == "labels" and (family in CURVES or family == "LogAUC"):
