@@ -224,7 +224,7 @@ def forget_runs(folder: Path, environment: Mapping[str, str], modules: Mapping[s
         os.environ.update({name: environment[name]} if name in environment else {})
     starts = tuple(f"{one}{os.sep}" for one in folders)
     for name, module in list(sys.modules.items()):
-        if modules.get(name) is module and name.partition(".")[0] != "project":  # shared fixtures import the stand-in
+        if modules.get(name) is module and not name.startswith("project"):  # shared fixtures import the stand-in
             continue
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.startswith(starts):

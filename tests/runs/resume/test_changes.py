@@ -126,7 +126,7 @@ def test_names_of_the_project_are_imported_when_it_is_importable(job: dict[str, 
     job |= {"project": str(own_place), "_imports_": {"RATE": "project.numbers_of_mine.RATE"}}
     job["model"]["optimizer"]["lr"] = "$RATE"
     folder = fit_until(15, [job])
-    project._forget()
+    project._provide(None)  # as another run of this process without a project
     Runner().resume("last")
     assert record(folder)["status"] == "finished"
 
