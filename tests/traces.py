@@ -223,10 +223,11 @@ def forget_runs(folder: Path, environment: Mapping[str, str], modules: Mapping[s
         os.environ.pop(name, None)
         os.environ.update({name: environment[name]} if name in environment else {})
     starts = tuple(f"{one}{os.sep}" for one in folders)
-    for name, module in list(sys.modules.items()):
-        if modules.get(name) is module and not name.startswith("project"):  # shared fixtures import the stand-in
-            continue
-        file = getattr(module, "__file__", None)
+    new = [name for name, module in sys.modules.items() if modules.get(name) is not module]
+    if "project" in sys.modules:  # the stand-in, which shared fixtures import too
+        new = list({*new, *(name for name in sys.modules if name.partition(".")[0] == "project")})
+    for name in new:
+        file = getattr(sys.modules[name], "__file__", None)
         if isinstance(file, str) and file.startswith(starts):
             del sys.modules[name]
 
@@ -243,4 +244,7 @@ def seed() -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        torch = sys.modules["torch"]
+        torch.default_generator.manual_seed(0)
+        if torch.cuda.is_initialized():  # `torch.manual_seed` notes the whole stack for later, in a millisecond
+            torch.cuda.manual_seed_all(0)

@@ -21,8 +21,8 @@ from tests.trainer.recording import CALLBACK_HOOKS, MODULE_HOOKS, Net, Recording
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 QUICK = (  # each of a way of its own through the loops
-    *("plain", "metrics, accumulating", "plateau by epoch", "manual, two optimizers", "validation within the epoch"),
-    *("stopping", "best checkpoints", "an error", "no length", "optimizer_step", "bf16-mixed", "barebones"),
+    *("plain", "metrics, accumulating", "manual, two optimizers", "validation within the epoch", "best checkpoints"),
+    *("no length", "optimizer_step", "barebones"),
 )
 SEEN_BY = mostly_slow(reversed(list(SEEN)[:2])) + mostly_slow(list(SEEN)[2:], 0)
 

@@ -15,30 +15,31 @@ from lighter.errors import RunError
 from lighter.files import lock
 from lighter.files.lock import owned
 from tests.runs.resume.jobs import fit_until, newest, record
-from tests.slow import mostly_slow
+from tests.slow import mostly_slow, one_in
 
 JOB = {"job": "cluster/17", "restarts": "0"}
 
 
-@pytest.mark.parametrize(
-    ("mount", "started_in", "goes_on"),
-    [
-        ("ext4 /dev/sda rw", None, True),  # of a container that is gone
-        ("nfs4 disk:/ rw,vers=4.2,local_lock=none", None, True),
-        ("nfs disk:/ rw,vers=3,nolock,local_lock=all", None, False),
-        ("lustre disk:/ rw,flock,lazystatfs", None, True),
-        ("lustre disk:/ rw,localflock", None, False),
-        ("fuse.sshfs disk:/ rw", None, False),
-        ("fuse.sshfs disk:/ rw", JOB, True),  # this job, before SLURM requeued it
-        ("fuse.sshfs disk:/ rw", {**JOB, "restarts": "1"}, False),  # another step of this job
-        ("fuse.sshfs disk:/ rw", {**JOB, "job": "cluster/18"}, False),
-    ],
-)
+MOUNTS: list[tuple[str, Any, bool]] = [  # the file system, where the fit ran, and whether it goes on
+    ("ext4 /dev/sda rw", None, True),  # of a container that is gone
+    ("nfs4 disk:/ rw,vers=4.2,local_lock=none", None, True),
+    ("nfs disk:/ rw,vers=3,nolock,local_lock=all", None, False),
+    ("lustre disk:/ rw,flock,lazystatfs", None, True),
+    ("lustre disk:/ rw,localflock", None, False),
+    ("fuse.sshfs disk:/ rw", None, False),
+    ("fuse.sshfs disk:/ rw", JOB, True),  # this job, before SLURM requeued it
+    ("fuse.sshfs disk:/ rw", {**JOB, "restarts": "1"}, False),  # another step of this job
+    ("fuse.sshfs disk:/ rw", {**JOB, "job": "cluster/18"}, False),
+]
+
+
+@pytest.mark.parametrize("case", one_in(2, MOUNTS), ids=lambda case: f"{case[0]}, {case[1]}")
 @pytest.mark.parametrize("auto_resume", mostly_slow([True, False]))
 @pytest.mark.filterwarnings("ignore:The `srun` command")
 def test_a_fit_that_ran_on_another_host_goes_on_if_it_is_known_to_be_over(
-    mount: str, started_in: Any, goes_on: bool, auto_resume: bool, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    case: tuple[str, Any, bool], auto_resume: bool, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mount, started_in, goes_on = case
     folder = fit_until(17, [job])
     there = {"status": "running", "host": "another", "slurm": started_in}
     (folder / "run.json").write_text(json.dumps({**record(folder), **there}))
