@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/lighter predict $(DIGITS) --ckpt_path best
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not faults"
 
 faults: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m faults
@@ -28,7 +28,7 @@ faults-all: $(READY)
 	$(BIN)/python -m tests.faults.all
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not faults"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lighter import lightning_alias
+from lighter.config import passed_on
 from lighter.runs import provenance
+from lighter.runs.secrets import Secrets
 from tests import traces
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by all tests
@@ -23,9 +27,28 @@ for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(signum, handler)
 
 # A fifth of a small fit is reading what is installed, which no test changes; a tenth is waiting for the disk some
-# twenty times, which only a power cut would need
+# twenty times, which only a power cut would need; another tenth is looking for secrets in the names of all packages,
+# each time that a run writes its record
 provenance.software = cache(provenance.software)
 os.fsync = lambda file: None
+passed_on._call_of_super = cache(passed_on._call_of_super)  # a third of a check is parsing the same constructors
+_without_secrets = Secrets.text
+
+
+@lru_cache(maxsize=50_000)
+def _text(known: re.Pattern[str] | None, text: str, is_code: bool) -> str:
+    secrets = Secrets.__new__(Secrets)
+    secrets._known = known
+    return _without_secrets(secrets, text, is_code=is_code)
+
+
+Secrets.text = lambda self, text, *, is_code=False: _text(self._known, text, is_code)  # type: ignore[method-assign]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage among what tests make, not in all of torch, Lightning and the thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +68,9 @@ def no_trace() -> Iterator[None]:
 def own_place(no_trace: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Each test works in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    environment = dict(os.environ)
+    environment, modules = dict(os.environ), dict(sys.modules)
     yield tmp_path
-    traces.forget_runs(tmp_path, environment)
+    traces.forget_runs(tmp_path, environment, modules)
 
 
 @pytest.fixture

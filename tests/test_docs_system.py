@@ -29,6 +29,7 @@ import lighter
 from lighter.errors import ModuleValueError
 from tests import test_docs
 from tests.docs_jobs import CLASSES, PIXELS, SAMPLES, pairs
+from tests.slow import mostly_slow, one_in
 from tests.test_docs import ROOT, SHORT, Block, blocks, run_console, write_files
 
 PAGE = ROOT / "docs/03-system-and-adapters.md"
@@ -119,7 +120,7 @@ def logged(outcome: Any) -> dict[str, float]:
     return values
 
 
-@pytest.mark.parametrize("block", PARTS, ids=name_of)
+@pytest.mark.parametrize("block", one_in(4, PARTS), ids=name_of)
 def test_parts_run(block, desk):
     name = name_of(block)
     write_files(PAGE, desk)
@@ -128,7 +129,7 @@ def test_parts_run(block, desk):
     assert LOGGED.get(name, {f"{BASES[name][0]}/loss/epoch"}) <= set(values)
 
 
-@pytest.mark.parametrize("block", FRAGMENTS, ids=name_of)
+@pytest.mark.parametrize("block", one_in(4, FRAGMENTS), ids=name_of)
 def test_fragments_run(block, desk):
     write_files(PAGE, desk)
     Path("fragment.yaml").write_text(block.text, encoding="utf-8")
@@ -220,7 +221,7 @@ TRANSFORMED: dict[str, tuple[str, int, Callable[[Tensor], Tensor]]] = {
 HOWS = [how for row in rows("## Transforms") for how in re.findall(r"`([{\[\"].*?[}\]\"])`", row[1])]
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", mostly_slow(HOWS, 3))
 def test_transforms_do_what_the_table_says(how):
     kind, accessor, by_hand = TRANSFORMED[how]
     adapters = {
@@ -370,7 +371,7 @@ def value_of(row: Row, **adapters: Any) -> float:
     return values[name]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", one_in(4, ROWS), ids=lambda row: row.name)
 def test_rows_give_the_value_by_hand(row):
     target = {"criterion": "CriterionAdapter", "metrics": "MetricsAdapter"}[row.part]
     adapter = {"_target_": f"lighter.adapters.{target}", "pred_argument": 0, "target_argument": 1, **row.transforms}

@@ -13,7 +13,7 @@ from PIL import Image
 
 import lighter
 from lighter.errors import ConfigError
-from tests.slow import mostly_slow
+from tests.slow import mostly_slow, one_in
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("config.yaml"))
@@ -112,7 +112,7 @@ def test_runs(config, stage, tmp_path):
     assert {"fit": result is None, "predict": bool(result)}.get(stage, isinstance(result, list))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+@pytest.mark.parametrize("config", one_in(4, CONFIGS), ids=IDS)
 def test_runs_in_safe_mode(config, tmp_path):
     """With its own classes and functions permitted, and nothing else beside the list."""
     texts = [file.read_text(encoding="utf-8") for file in config.parent.glob("*.yaml")]
@@ -133,7 +133,7 @@ def test_header_says_what_it_needs_and_how_it_runs(config):
     assert lines["Override"].startswith(lines["Run"])
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+@pytest.mark.parametrize("config", one_in(4, CONFIGS), ids=IDS)
 def test_the_override_of_the_header_runs(config, tmp_path):
     command = re.search(r"^# Override: lighter fit (.+)$", config.read_text(encoding="utf-8"), re.MULTILINE)
     assert command

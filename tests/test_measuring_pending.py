@@ -17,6 +17,7 @@ from torchmetrics.classification import stat_scores
 
 import lighter
 from tests.jobs import QUIET, Classifier, ForwardClassifier, digits, loader, metrics, mlp
+from tests.slow import slow_but
 
 BATCHES = 12
 RUNGS = ["steps", "forward", "system"]
@@ -133,7 +134,7 @@ def remember(pl_module: Any) -> None:
     network.register_forward_hook(keep)
 
 
-@pytest.mark.parametrize("every", [1, 3, 5])
+@pytest.mark.parametrize("every", slow_but([1, 3, 5], 3))
 @pytest.mark.parametrize("rung", RUNGS)
 def test_a_callback_that_reads_the_metrics_finds_all_batches(rung: str, every: int) -> None:
     of, reads = module(rung), Reads(every)
@@ -195,7 +196,7 @@ class WithBadClass(Dataset):
 
 
 @pytest.mark.parametrize("kind", [pl.Trainer, lighter.Trainer])
-@pytest.mark.parametrize("bad", [0, 1, 5, 11])
+@pytest.mark.parametrize("bad", slow_but([0, 1, 5, 11], 5))
 @pytest.mark.parametrize("rung", RUNGS)
 def test_a_bad_class_names_its_batch_before_anything_is_saved(rung: str, bad: int, kind: Any, tmp_path: Path) -> None:
     saves = ModelCheckpoint(tmp_path, every_n_train_steps=4, save_top_k=-1)

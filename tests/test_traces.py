@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.traces import TRACES
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,7 @@ def draws():
 """
 
 
+@pytest.mark.slow
 def test_each_trace_fails_its_test_by_name_and_hits_no_other(own_place: Path) -> None:
     assert LEAVES.keys() == {trace.name for trace in TRACES}
     code = TEST

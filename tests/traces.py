@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lighter.engine
@@ -208,16 +209,25 @@ def _changes(before: Any, now: Any) -> str:
     return f"was {before!r}, is {now!r}"
 
 
-def forget_runs(folder: Path, environment: Mapping[str, str]) -> None:
-    """Take back what runs in a folder set for the life of their process, which is that of all tests here."""
+def forget_runs(folder: Path, environment: Mapping[str, str], modules: Mapping[str, ModuleType]) -> None:
+    """Take back what runs in a folder set for the life of their process, which is that of all tests here.
+
+    Args:
+        environment: the variables before them.
+        modules: those that were imported before them. Only others are looked at: to read `__file__` of the thousands
+            that are imported takes longer than many a test.
+    """
     folders = (folder, STAND_IN)
     sys.path[:] = [entry for entry in sys.path if not any(Path(entry).is_relative_to(one) for one in folders)]
     for name in OF_RUNS:
         os.environ.pop(name, None)
         os.environ.update({name: environment[name]} if name in environment else {})
     starts = tuple(f"{one}{os.sep}" for one in folders)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+    new = [name for name, module in sys.modules.items() if modules.get(name) is not module]
+    if "project" in sys.modules:  # the stand-in, which shared fixtures import too
+        new = list({*new, *(name for name in sys.modules if name.partition(".")[0] == "project")})
+    for name in new:
+        file = getattr(sys.modules[name], "__file__", None)
         if isinstance(file, str) and file.startswith(starts):
             del sys.modules[name]
 
@@ -234,4 +244,7 @@ def seed() -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        torch = sys.modules["torch"]
+        torch.default_generator.manual_seed(0)
+        if torch.cuda.is_initialized():  # `torch.manual_seed` notes the whole stack for later, in a millisecond
+            torch.cuda.manual_seed_all(0)

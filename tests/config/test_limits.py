@@ -12,6 +12,7 @@ import pytest
 
 from lighter.config import examine
 from lighter.config.problems import Problem, in_order
+from tests.slow import slow_but
 from tests.work import calls
 
 Write = Callable[..., str]
@@ -56,10 +57,11 @@ HOSTILE = {
     ),
     "many keys": (b"vars:\n" + b"".join(f"  k{i}: {i}\n".encode() for i in range(200_000)), "there is no model"),
 }
+LARGE = {"many keys", "copy bomb", "long chain of references"}  # seconds each, as calls are counted
 MOST_WORK = 25_000_000  # calls, of which a machine does some ten millions in a second
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", slow_but(HOSTILE, *HOSTILE.keys() - LARGE))
 def test_a_hostile_file_is_a_message(write: Write, name: str) -> None:
     data, expected = HOSTILE[name]
     problems: list[Problem] = []
@@ -70,6 +72,7 @@ def test_a_hostile_file_is_a_message(write: Write, name: str) -> None:
     assert all(len(str(problem).splitlines()) <= 15 for problem in problems)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(write: Write) -> None:
     """The worst of them, in a process that may take no more than 1.5 GB."""
     for name in ("alias bomb", "copy bomb", "10,000 brackets", "too large"):

@@ -197,6 +197,7 @@ def test_copies_from_files_that_fail(write: Write, value: str, message: str) -> 
     assert problems_of(write("c.yaml", f"a: '{value}'\n")).startswith(message)
 
 
+@pytest.mark.slow
 def test_copies_that_explode(write: Write) -> None:
     for index in range(12):
         write(f"f{index}.yaml", f"x: [{', '.join([repr(f'%f{index + 1}.yaml::x')] * 10)}]\n")
@@ -232,6 +233,7 @@ def test_a_default_seed_and_the_section(write: Write) -> None:
     assert read([{"model": {"_target_": "x.Y"}, "seed": 7}]).merged.plain()["seed"] == 7
 
 
+@pytest.mark.slow
 def test_work_of_a_large_config_is_linear(write: Write) -> None:
     def work(groups: int) -> int:
         text = MODEL + "vars:\n  x: 1\n"

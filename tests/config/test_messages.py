@@ -9,6 +9,7 @@ import pytest
 
 from lighter.config import read
 from lighter.errors import ConfigError
+from tests.slow import one_in
 
 from . import corpus
 from .corpus import Case
@@ -26,7 +27,7 @@ def test_what_reading_says(case: Case, own_place: Path) -> None:
     assert all(len(str(problem).splitlines()) <= 15 for problem in caught.value.problems)
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", one_in(3, BAD), ids=lambda case: case.name)
 def test_what_the_check_says(case: Case, own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(own_place))
     monkeypatch.delitem(sys.modules, "not_python", raising=False)

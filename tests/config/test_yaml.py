@@ -380,6 +380,7 @@ def test_what_yaml_has_no_word_for_is_written_as_text() -> None:
     }
 
 
+@pytest.mark.slow
 def test_work_is_linear() -> None:
     def work(count: int) -> int:
         text = "vars:\n" + "".join(f"  k{index}: {{a: {index}, b: x}}\n" for index in range(count))

@@ -14,6 +14,7 @@ from lighter.cli.check import as_data
 from lighter.config.yaml import dump
 from lighter.errors import ConfigError
 from tests.config.corpus import found_in
+from tests.slow import one_in, slow_but
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("config.yaml"))
@@ -159,7 +160,7 @@ def problems_with(own_place: Path) -> Any:
     return problems_with
 
 
-@pytest.mark.parametrize("text", FINE)
+@pytest.mark.parametrize("text", one_in(3, FINE))
 def test_no_false_alarm_for_any_kind_of_target(problems_with: Any, text: str) -> None:
     assert problems_with(text) == []
 
@@ -171,7 +172,7 @@ def test_no_false_alarm_for_any_kind_of_annotation(problems_with: Any, name: str
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=lambda path: path.parent.name)
-@pytest.mark.parametrize("stage", [None, "fit", "validate", "test", "predict"])
+@pytest.mark.parametrize("stage", slow_but([None, "fit", "validate", "test", "predict"], "fit"))
 def test_no_false_alarm_for_an_example(config: Path, stage: str | None) -> None:
     problems = found_in([str(config)], stage)
     assert not [problem for problem in problems if "needs a dataloader" not in problem.message]

@@ -15,6 +15,7 @@ import lighter
 from lighter import Runner
 from lighter.errors import CheckpointError
 from tests.jobs import Classifier, mlp
+from tests.slow import mostly_slow
 
 
 class Weighted(Classifier):
@@ -83,7 +84,7 @@ def test_other_keys_are_not_expected(job: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, f"{__name__}.Plain"])
-@pytest.mark.parametrize("makes", [(mlp, compiled), (compiled, mlp)])
+@pytest.mark.parametrize("makes", mostly_slow([(mlp, compiled), (compiled, mlp)]))
 def test_a_network_is_compiled_in_one_of_two_stages(
     job: dict[str, Any], makes: tuple[Callable[[], nn.Module], ...], kind: str | None
 ) -> None:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lighter import Runner
 from tests.jobs import Classifier, digits
+from tests.slow import mostly_slow
 
 TARGETS = ["lighter.Trainer", "pytorch_lightning.Trainer"]
 pytestmark = pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined", "ignore:Length of Itera")
@@ -88,7 +89,7 @@ SHORTFALLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", mostly_slow(TARGETS))
 @pytest.mark.parametrize("case", SHORTFALLS)
 @pytest.mark.filterwarnings("ignore:.*max_epochs=0.*", "ignore:Trying to infer", "ignore:.*`max_epochs` was")
 def test_what_a_fit_did_not_do_is_said_at_its_end(config: dict[str, Any], case: str, target: str, caplog: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from tests.lightning.compare import TRAINERS, by_hand, config_of, equal, with_lighter
 from tests.lightning.rungs import RUNGS, experiment
+from tests.slow import mostly_slow, one_in
 
 MODULE = "model: {_target_: tests.lightning.jobs.Validated}"
 KEYS = {  # the steps of the optimizer, and the validations
@@ -42,7 +43,7 @@ def keys(text: str) -> str:
     return f"trainer: {text if text.startswith('{') else '{' + text + '}'}"
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", one_in(3, KEYS))
 def test_keys_of_the_trainer(both, key):
     ours, _ = both(f"{MODULE}\n{keys(key)}")
     assert (ours.trainer.global_step, len(ours.column("val_loss"))) == KEYS[key]
@@ -84,18 +85,21 @@ def test_limits_of_the_other_stages(both, stage):
         assert [len(batches) for batches in ours.result] == [1, 1]
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("trainer", mostly_slow(reversed(TRAINERS)))
 @pytest.mark.parametrize("rung", [rung for rung in RUNGS if rung != "plain"])
 @pytest.mark.parametrize(
     "key",
-    [
-        "accumulate_grad_batches: 2",
-        "gradient_clip_val: 0.05",
-        "precision: bf16-mixed",
-        "{max_steps: 7, limit_val_batches: 1}",
-        "{val_check_interval: 4, check_val_every_n_epoch: null}",
-        "overfit_batches: 2",
-    ],
+    one_in(
+        3,
+        [
+            "accumulate_grad_batches: 2",
+            "gradient_clip_val: 0.05",
+            "precision: bf16-mixed",
+            "{max_steps: 7, limit_val_batches: 1}",
+            "{val_check_interval: 4, check_val_every_n_epoch: null}",
+            "overfit_batches: 2",
+        ],
+    ),
 )
 def test_keys_do_the_same_on_every_rung(key, rung, trainer):
     """The parameters and the losses of a plain module that does the same."""

@@ -74,7 +74,7 @@ def test_both_threads_hear_the_second_signal_and_one_of_them_ends_the_process(
             signal.raise_signal(signal.SIGINT)
             time.sleep(0.2)
             signal.raise_signal(signal.SIGINT)
-            time.sleep(5)
+            time.sleep(60)
 
     assert exit_code(fork(stops_twice)) == 130
     assert capfd.readouterr().err.count("Ctrl-C again: ending now.") == 1

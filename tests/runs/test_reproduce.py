@@ -142,7 +142,7 @@ def test_a_signal_to_the_command_reaches_the_run_that_it_started(name: str, own_
 import os, signal, sys, time
 signal.signal(signal.{name}, lambda *_: (open("told", "w").close(), sys.exit()))
 os.kill(os.getppid(), signal.{name})
-time.sleep(20)
+time.sleep(300)
 """
     found = Run(paths.RunFolder(own_place), {})
     with stop_signals(), pytest.raises(Stopped):

@@ -172,6 +172,7 @@ def test_the_configs_of_this_repository_stay() -> None:
         assert secrets.data(config) == config, name
 
 
+@pytest.mark.slow
 def test_the_source_of_this_repository_stays() -> None:
     files = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
     assert len(files) > 100

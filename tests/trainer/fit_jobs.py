@@ -201,7 +201,7 @@ class Metrics(Net):
         self.log("half", loss.half(), on_epoch=True)
         with torch.no_grad():
             loss.mul_(1)
-            if self.options.get("changes"):
+            if self.options.get("changes") and batch_idx > 1:
                 pred.zero_()
         return loss
 

@@ -13,13 +13,17 @@ from pytorch_lightning.loops.optimization.automatic import Closure
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import lighter
-from tests.slow import mostly_slow
+from tests.slow import mostly_slow, one_in, slow_but
 from tests.trainer.fit_jobs import JOBS
 from tests.trainer.fits import SEEN, Job, assert_same, run, shuffled
 from tests.trainer.recording import CALLBACK_HOOKS, MODULE_HOOKS, Net, Recording, recording_callback
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+QUICK = (  # each of a way of its own through the loops
+    *("plain", "metrics, accumulating", "manual, two optimizers", "validation within the epoch", "best checkpoints"),
+    *("no length", "optimizer_step", "barebones"),
+)
 SEEN_BY = mostly_slow(reversed(list(SEEN)[:2])) + mostly_slow(list(SEEN)[2:], 0)
 
 
@@ -44,7 +48,7 @@ class Coming(pl.Callback):
 
 
 @pytest.mark.parametrize("seen", SEEN_BY)
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", slow_but(JOBS, *QUICK))
 def test_a_fit_is_the_same(name: str, seen: str, tmp_path: Path) -> None:
     theirs = run(pl.Trainer, JOBS[name], tmp_path / "run", SEEN[seen])
     shutil.rmtree(tmp_path / "run")  # the same place for both, as checkpoints know where they are
@@ -53,7 +57,7 @@ def test_a_fit_is_the_same(name: str, seen: str, tmp_path: Path) -> None:
     assert_same(ours, theirs)
 
 
-@pytest.mark.parametrize("hook", [*dict.fromkeys([*CALLBACK_HOOKS, *MODULE_HOOKS])])
+@pytest.mark.parametrize("hook", one_in(5, dict.fromkeys([*CALLBACK_HOOKS, *MODULE_HOOKS])))
 def test_a_hook_that_is_alone_is_called_the_same(hook: str, tmp_path: Path) -> None:
     hooks = ([hook] if hook in CALLBACK_HOOKS else [], [hook] if hook in MODULE_HOOKS else [])
     more = {"max_epochs": 1, "limit_train_batches": 4, "accumulate_grad_batches": 2}

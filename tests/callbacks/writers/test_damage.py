@@ -19,7 +19,7 @@ from lighter.callbacks.writers.progress import encoded
 from lighter.errors import PredictionError
 from tests.callbacks.jobs import StopAt
 from tests.callbacks.test_kills import contents
-from tests.slow import mostly_slow
+from tests.slow import mostly_slow, slow_but
 
 WRITERS: dict[str, Callable[[], BaseWriter]] = {
     "csv": lambda: CsvWriter("rows.csv", ["name", "text", "pred"]),
@@ -128,7 +128,7 @@ def test_every_flipped_bit_is_noticed(predict: Any, own_place: Path, whole: Any,
 
 
 @pytest.mark.parametrize("change", [lambda file: flip(file, -5, 2), Path.unlink], ids=["flipped", "gone"])
-@pytest.mark.parametrize("number", [0, 20, 41])
+@pytest.mark.parametrize("number", slow_but([0, 20, 41], 20))
 def test_a_files_own_damage(predict: Any, own_place: Path, whole: Any, change: Any, number: int) -> None:
     expected, place = whole("files"), own_place / "stopped"
     stop(predict, WRITERS["files"](), place)

@@ -18,7 +18,7 @@ from lighter.errors import ConfigError, PredictionError
 from tests.callbacks.jobs import Predictor, Samples, StopAt, config, loader, stream
 from tests.callbacks.test_kills import contents
 from tests.forks import exit_code, fork
-from tests.slow import mostly_slow
+from tests.slow import mostly_slow, slow_but
 
 
 @pytest.fixture(params=mostly_slow([Trainer, pl.Trainer]), ids=["lighter.Trainer", "Lightning's trainer"])
@@ -289,7 +289,7 @@ OF_A_RUN = "outputs/2026-01-01/10-00-00-job/checkpoints/{}.ckpt"
 
 
 @pytest.mark.parametrize("given", ["best", "last", "relative", "absolute", "url"])
-@pytest.mark.parametrize("place", ["here", "elsewhere", "moved", "copied"])
+@pytest.mark.parametrize("place", slow_but(["here", "elsewhere", "moved", "copied"], "moved"))
 def test_it_goes_on_with_the_checkpoint_however_that_was_named(
     own_place: Path, monkeypatch: pytest.MonkeyPatch, given: str, place: str
 ) -> None:

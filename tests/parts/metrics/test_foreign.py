@@ -18,6 +18,7 @@ from lighter.errors import ModuleTypeError, ModuleValueError
 from lighter.parts.metrics.foreign import ForeignMetric, as_members, has_methods
 from lighter.parts.metrics.state import unchanged
 from tests.jobs import QUIET, Classifier, ForwardClassifier, loader, mlp
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import not_as_whole
 
 
@@ -187,7 +188,7 @@ class PlainForExact(pl.LightningModule):
         return sgd(self.parameters())
 
 
-@pytest.mark.parametrize("make", [ForExact, PlainForExact])
+@pytest.mark.parametrize("make", mostly_slow([ForExact, PlainForExact]))
 def test_an_epoch_goes_on_with_what_they_have_added_up(make: Any, own_place: Path) -> None:
     assert not not_as_whole(make, own_place, max_epochs=2)
 

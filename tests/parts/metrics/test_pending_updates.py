@@ -1,17 +1,17 @@
-"""Updates that wait leave the states that an update for each batch leaves, bit for bit."""
+"""Updates that wait are made as soon as anybody looks, or as they would not be the same."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection, classification
+from torchmetrics import MetricCollection
 from torchmetrics.aggregation import MeanMetric
 from torchmetrics.classification import (
     BinaryAccuracy,
@@ -24,225 +24,13 @@ from torchmetrics.classification import (
     MultilabelAUROC,
     MultilabelF1Score,
 )
-from torchmetrics.wrappers import ClasswiseWrapper, MinMaxMetric
 
 from lighter._lightning.metrics import NamedMetrics
 from lighter.parts.metrics import pending_updates
 from lighter.parts.metrics.integer_sums import MAX_BYTES
 from lighter.parts.metrics.pending_updates import MAX_UPDATES, PendingUpdates
 from lighter.parts.metrics.state import unchanged
-
-CLASSES, LABELS, SIZES = 5, 4, (8, 8, 3, 8, 8, 1, 8, 8, 8, 5)
-SETTINGS: dict[str, dict[str, Any]] = {
-    "FBetaScore": {"beta": 2.0},
-    "PrecisionAtFixedRecall": {"min_recall": 0.5},
-    "RecallAtFixedPrecision": {"min_precision": 0.5},
-    "SensitivityAtSpecificity": {"min_specificity": 0.5},
-    "SpecificityAtSensitivity": {"min_sensitivity": 0.5},
-}
-SUMS = [
-    "Accuracy", "CohenKappa", "ConfusionMatrix", "ExactMatch", "F1Score", "FBetaScore", "HammingDistance",
-    "JaccardIndex", "MatthewsCorrCoef", "NegativePredictiveValue", "Precision", "Recall", "Specificity", "StatScores",
-]  # fmt: skip
-CURVES = [
-    "AUROC", "AveragePrecision", "LogAUC", "PrecisionAtFixedRecall", "PrecisionRecallCurve", "RecallAtFixedPrecision",
-    "ROC", "SensitivityAtSpecificity", "SpecificityAtSensitivity",
-]  # fmt: skip
-TASKS = {"Binary": {}, "Multiclass": {"num_classes": CLASSES}, "Multilabel": {"num_labels": LABELS}}
-FAMILIES = [
-    (task, family)
-    for task in TASKS
-    for family in (*SUMS, *CURVES)
-    if hasattr(classification, task + family)
-]  # fmt: skip
-
-
-def make(task: str, family: str, **settings: Any) -> Metric:
-    settings = {
-        **TASKS[task],
-        **SETTINGS.get(family, {}),
-        **({"thresholds": 9} if family in CURVES else {}),
-        **settings,
-    }
-    return getattr(classification, task + family)(**settings)
-
-
-def batches(task: str, form: str, sizes: tuple[int, ...] = SIZES, inner: tuple[int, ...] = ()) -> list[Any]:
-    """Batches of predictions, as probabilities, logits, labels or logits of which some batches look like the first."""
-    generator = torch.Generator().manual_seed(3)
-    made = []
-    for number, size in enumerate(sizes):
-        shape = (size, LABELS) if task == "Multilabel" else (size,)
-        classes = CLASSES if task == "Multiclass" else 2
-        target = torch.randint(classes, (*shape, *inner), generator=generator)
-        values = (size, CLASSES) if task == "Multiclass" else shape
-        preds = torch.randn((*values, *inner), generator=generator) * 3
-        if form == "labels":
-            preds = torch.randint(classes, (*shape, *inner), generator=generator)
-        elif form == "probabilities" or (form == "mixed" and number % 3 == 1):
-            preds = preds.softmax(1) if task == "Multiclass" else preds.sigmoid()
-        made.append((preds, target))
-    return made
-
-
-def same(metric: Metric | MetricCollection, expected: Metric | MetricCollection) -> None:
-    """Compare all that there is of two metrics: counts, cached values and states, bit for bit."""
-    ours, theirs = ([part for part in one.modules() if isinstance(part, Metric)] for one in (metric, expected))
-    assert len(ours) == len(theirs) > 0
-    for mine, other in zip(ours, theirs, strict=True):
-        assert type(mine) is type(other)
-        assert (mine.update_count, mine.update_called, mine._computed) == (
-            other.update_count,
-            other.update_called,
-            None,
-        )
-        assert vars(mine).keys() == vars(other).keys()
-        for name, state in other.metric_state.items():
-            here = mine.metric_state[name]
-            assert (here.shape, here.dtype, here.is_inference()) == (state.shape, state.dtype, state.is_inference())
-            assert torch.equal(here, state), name
-
-
-def check(metric: Any, data: list[Any], *, keywords: bool = False) -> None:
-    expected = metric.clone()
-    pending = PendingUpdates(metric)
-    for preds, target in data:
-        expected.update(preds, target)
-        pending.update((), {"preds": preds, "target": target}) if keywords else pending.update((preds, target), {})
-        preds.zero_(), target.zero_()  # the user's own tensors, to be used again
-    same(metric, expected)
-
-
-@pytest.fixture
-def updates(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The samples of each update of a collection."""
-    counted: list[int] = []
-    update = MetricCollection.update
-
-    def count(self: MetricCollection, preds: Tensor, target: Tensor) -> None:
-        counted.append(len(target))
-        update(self, preds, target)
-
-    monkeypatch.setattr(MetricCollection, "update", count)
-    return counted
-
-
-@pytest.mark.parametrize("form", ["probabilities", "logits", "mixed", "labels"])
-@pytest.mark.parametrize(("task", "family"), FAMILIES)
-def test_states_are_the_same(task: str, family: str, form: str) -> None:
-    if form == "labels" and (family in CURVES or family == "LogAUC"):
-        pytest.skip("a curve takes no labels")
-    for settings in ({}, {"ignore_index": 0}, {"ignore_index": -1}):
-        inner = (2,) if family == "ExactMatch" and task == "Multiclass" else ()
-        check(make(task, family, **settings), batches(task, form, inner=inner))
-
-
-@pytest.mark.parametrize("form", ["probabilities", "logits", "mixed", "labels"])
-@pytest.mark.parametrize("task", TASKS)
-def test_states_are_the_same_with_more_dimensions(task: str, form: str) -> None:
-    for family in ("Accuracy", "ConfusionMatrix", "F1Score", *(["AUROC"] if form != "labels" else [])):
-        check(make(task, family), batches(task, form, inner=(3, 2)))
-
-
-@pytest.mark.parametrize("average", ["micro", "macro", "weighted", "none"])
-@pytest.mark.parametrize("task", ["Multiclass", "Multilabel"])
-def test_states_are_the_same_for_each_average(task: str, average: str) -> None:
-    for family in ("Accuracy", "F1Score", *([] if (task, average) == ("Multiclass", "weighted") else ["AUROC"])):
-        if not (family == "AUROC" and average == "micro" and task == "Multiclass"):
-            check(make(task, family, average=average), batches(task, "logits"))
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        MulticlassAccuracy(CLASSES, top_k=2),
-        MulticlassAccuracy(CLASSES, validate_args=False),
-        MulticlassAccuracy(CLASSES, dist_sync_on_step=True, sync_on_compute=False, compute_on_cpu=True),
-        ClasswiseWrapper(MulticlassAccuracy(CLASSES, average=None), labels=[*"abcde"]),
-        MinMaxMetric(MulticlassAccuracy(CLASSES)),
-        MulticlassAccuracy(CLASSES) + MulticlassF1Score(CLASSES),
-    ],
-)
-def test_states_are_the_same_with_settings_and_wrappers(metric: Any) -> None:
-    check(metric, batches("Multiclass", "logits"))
-
-
-@pytest.mark.parametrize("keywords", [False, True])
-@pytest.mark.parametrize("groups", [True, False])
-def test_states_of_a_collection_are_the_same(groups: bool, keywords: bool, updates: list[int]) -> None:
-    members = {
-        "accuracy": MulticlassAccuracy(CLASSES),
-        "f1": MulticlassF1Score(CLASSES),
-        "micro": MulticlassAccuracy(CLASSES, average="micro"),
-        "matrix": MulticlassConfusionMatrix(CLASSES),
-        "classes": ClasswiseWrapper(MulticlassF1Score(CLASSES, average=None)),
-    }
-    for kind in (MetricCollection, NamedMetrics):
-        check(kind(copy.deepcopy(members), compute_groups=groups), batches("Multiclass", "logits"), keywords=keywords)
-    waited = [samples for samples in updates if samples > max(SIZES)]
-    assert waited == [sum(SIZES[1:])] * 2
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_a_metric_that_is_in_a_wrapper_too(named: bool) -> None:
-    per_class = MulticlassAccuracy(CLASSES, average=None)
-    members = {"a": ClasswiseWrapper(per_class), "b": per_class}
-    collection = NamedMetrics(members, compute_groups=False) if named else MetricCollection(members)
-    check(collection, batches("Multiclass", "logits"))
-    assert collection["b"] is collection["a"].metric
-
-
-def test_batches_without_numbers_are_the_same() -> None:
-    check(BinaryAccuracy(), [(torch.zeros(4, 0), torch.zeros(4, 0, dtype=torch.long)) for _ in range(3)])
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("task", TASKS)
-def test_states_are_the_same_in_other_precisions(task: str, half: torch.dtype) -> None:
-    for family in ("Accuracy", "F1Score", "AUROC"):
-        check(make(task, family), [(preds.to(half), target) for preds, target in batches(task, "mixed")])
-
-
-def test_the_last_bit_of_a_sigmoid_is_that_of_its_own_batch() -> None:
-    """Small batches are too short for the vector instructions that larger ones are computed with."""
-    logits = torch.randn(10_000, 7, generator=torch.Generator().manual_seed(0)) * 3
-    alone, together = torch.stack([row.sigmoid() for row in logits]), logits.sigmoid()
-    differing = (alone != together).any(1).nonzero()[:40, 0]
-    assert len(differing) > 0, "on this machine, the two are the same"
-    thresholds = torch.maximum(alone, together)[differing].flatten().sort().values
-    target = torch.ones(7, dtype=torch.long)
-    check(BinaryAUROC(thresholds=thresholds), [(row.clone(), target.clone()) for row in logits[differing]])
-    metric = MultilabelAUROC(7, thresholds=thresholds)
-    check(metric, [(row[None].clone(), target[None].clone()) for row in logits[differing]])
-
-
-def test_what_cannot_be_merged_does_not_wait_again(updates: list[int]) -> None:
-    """Accuracy takes logits as they are, a curve makes probabilities of them, and both may be in one collection."""
-    metric = MetricCollection([MulticlassAccuracy(CLASSES), MulticlassAUROC(CLASSES, thresholds=9)])
-    sizes = (8,) * (2 * MAX_UPDATES)
-    check(metric, batches("Multiclass", "logits", sizes))
-    assert updates == [8] * len(sizes) * 2
-    updates.clear()
-    check(metric, batches("Multiclass", "probabilities", sizes))
-    assert max(updates) == 8 * MAX_UPDATES
-
-
-def test_predictions_with_nan_are_the_same() -> None:
-    for task in TASKS:
-        data = batches(task, "probabilities")
-        data[4][0][0] = torch.nan
-        check(make(task, "Accuracy"), data)
-
-
-def strided(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    wide = torch.stack([batch[0]] * 2, -1)
-    return wide[..., 0], batch[1]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_parts_of_larger_tensors_are_the_same(task: str) -> None:
-    for family in ("Accuracy", "AUROC"):
-        check(make(task, family), [strided(batch) for batch in batches(task, "mixed")])
+from tests.parts.metrics.pending import CLASSES, LABELS, SIZES, TASKS, batches, check, make, same
 
 
 def waiting(metric: Any, data: list[Any]) -> PendingUpdates:
@@ -365,15 +153,6 @@ def test_metrics_that_are_not_known_do_not_wait(metric: Any) -> None:
         assert "_lighter_pending" not in object.__getattribute__(metric, "__dict__")
 
 
-def test_metrics_that_do_not_wait_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(pending_updates, "merging", lambda *args: asked.append(args))
-    pending = PendingUpdates(MulticlassAUROC(CLASSES))
-    for batch in batches("Multiclass", "logits"):
-        pending.update(batch, {})
-    assert len(asked) == 1
-
-
 def test_deterministic_algorithms_do_not_wait() -> None:
     torch.use_deterministic_algorithms(True)
     try:
@@ -454,6 +233,15 @@ def test_a_bad_value_that_torchmetrics_takes_is_taken() -> None:
     """Six classes in one update are an error; a batch with fewer of them is none."""
     data = [(preds, target + (number == 4)) for number, (preds, target) in enumerate(batches("Multiclass", "labels"))]
     check(MulticlassAccuracy(CLASSES, average="micro"), data)
+
+
+def test_metrics_that_do_not_wait_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(pending_updates, "merging", lambda *args: asked.append(args))
+    pending = PendingUpdates(MulticlassAUROC(CLASSES))
+    for batch in batches("Multiclass", "logits"):
+        pending.update(batch, {})
+    assert len(asked) == 1
 
 
 def test_what_waits_is_bounded(updates: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ def fit_until(step: int, inputs: list[Any], **arguments: Any) -> Path:
 
 def newest() -> Path:
     return max(Path("outputs").glob("*/*"), key=lambda path: (path / "run.json").stat().st_mtime_ns)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
 
 
 def logged(file: Path) -> list[tuple[int, str]]:

@@ -53,7 +53,7 @@ class Disk:
         self._sync = os.fsync
 
     def fsync(self, file: int) -> None:
-        self.open.wait(5)
+        self.open.wait(60)
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error))
         self._sync(file)

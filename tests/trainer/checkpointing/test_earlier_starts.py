@@ -20,6 +20,7 @@ from lighter.files.run_folder import RunFolder
 from lighter.processes.signals import Stopped
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.trainer.checkpointing.earlier_starts import LeftOver
+from tests.slow import one_in
 from tests.trainer.checkpointing.jobs import At, Scored, checkpoint, files, trainer
 
 SCORES = [5.0, 4.0, 4.5, 3.0, 3.5, 2.0]
@@ -83,16 +84,18 @@ def left_by(callbacks: list[dict[str, Any]]) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "epoch", "async_save"),
-    [
-        *((name, 4, False) for name in CALLBACKS),
-        *((name, 1, False) for name in ("best and last", "link, one name")),  # no file was saved after `last` was noted
-        ("a name that comes again", 2, False),  # is saved in epochs 1 and 2
-        *((name, 2, True) for name in BESIDE),
-    ],
-)
-def test_killed_moved_and_gone_on_with(name: str, epoch: int, async_save: bool, own_place: Path) -> None:
+KILLED: list[tuple[str, int, bool]] = [  # the callbacks, the epoch, and `async_save`
+    *((name, 4, False) for name in CALLBACKS),
+    # no file was saved after `last` was noted
+    *((name, 1, False) for name in ("best and last", "link, one name")),
+    ("a name that comes again", 2, False),  # is saved in epochs 1 and 2
+    *((name, 2, True) for name in BESIDE),
+]
+
+
+@pytest.mark.parametrize("case", one_in(4, KILLED), ids=str)
+def test_killed_moved_and_gone_on_with(case: tuple[str, int, bool], own_place: Path) -> None:
+    name, epoch, async_save = case
     expected = left_by(CALLBACKS[name])
     Path("killed").mkdir()
     os.chdir("killed")
@@ -134,10 +137,12 @@ def test_a_name_that_became_a_link_to_a_newer_one_is_kept(tmp_path: Path) -> Non
     assert last.is_symlink()
 
 
-@pytest.mark.parametrize(
-    ("name", "epochs"), [*((name, [1, 3]) for name in CALLBACKS), ("best", [1]), ("best and last", [1])]
-)
-def test_stopped_and_gone_on_with(name: str, epochs: list[int], own_place: Path) -> None:
+STOPPED = [*((name, [1, 3]) for name in CALLBACKS), ("best", [1]), ("best and last", [1])]
+
+
+@pytest.mark.parametrize("case", one_in(4, STOPPED), ids=str)
+def test_stopped_and_gone_on_with(case: tuple[str, list[int]], own_place: Path) -> None:
+    name, epochs = case
     expected = left_by(CALLBACKS[name])
     for epoch in epochs:
         with pytest.raises(Stopped):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 import lighter
 from lighter.trainer.checkpointing.io import CheckpointFiles
 from lighter.trainer.checkpointing.restored import KeepsOwnFiles, keep_own_files
+from tests.slow import slow_but
 from tests.trainer.checkpointing.jobs import Scored, checkpoint, trainer
 
 SCORES = [5.0, 4.0, 3.0, 2.0]
@@ -107,7 +108,7 @@ def everything(place: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("spelling", [*OUTSIDE, "all of them"])
+@pytest.mark.parametrize("spelling", slow_but([*OUTSIDE, "all of them"], "all of them"))
 def test_nothing_outside_is_deleted(
     spelling: str, kind: str, victim: Path, own_place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,6 +37,7 @@ def averaging() -> list[pl.Callback]:
     return [EMAWeightAveraging(decay=0.8)]
 
 
+@pytest.mark.slow
 def test_from_every_moment(own_place: Path) -> None:
     assert not not_as_whole(Normed, own_place, callbacks=averaging)
 

@@ -19,6 +19,7 @@ from lighter.cli.stage import exit_code
 from lighter.errors import NonFiniteError
 from lighter.trainer.nonfinite.tensors import all_finite, first_nonfinite, largest_value, mark, nonfinite_in_batch
 from tests.faults.spoiled import BATCHES, EPOCHS, MODULES, Fault, Samples, fit, make_trainer, place_in, spoiled_files
+from tests.slow import mostly_slow
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization"),
@@ -97,7 +98,7 @@ def test_gradients_that_a_hook_mends_are_no_fault(hook: str, tmp_path: Path) -> 
     assert fit(mending(Fault("gradient", 1, 4)), tmp_path).global_step == BATCHES * EPOCHS
 
 
-@pytest.mark.parametrize("kind", [WithLighter, WithLightning, ByHand])
+@pytest.mark.parametrize("kind", mostly_slow([WithLighter, WithLightning, ByHand]))
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_what_is_skipped_is_as_if_it_had_never_been_seen(kind: Any, accumulate: int, tmp_path: Path) -> None:
     together = 1 if kind is ByHand else accumulate
@@ -172,7 +173,7 @@ class BySearch(ByClosure):
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
 
-@pytest.mark.parametrize("kind", [ByClosure, BySearch])
+@pytest.mark.parametrize("kind", mostly_slow([ByClosure, BySearch]))
 def test_a_step_with_a_closure_is_skipped(kind: Any, tmp_path: Path) -> None:
     module, other = kind(Fault("gradient", 1, 5)), kind(Fault("none"), left_out=((1, 5),))
     for number, each in enumerate((module, other)):
@@ -218,7 +219,7 @@ def test_a_checkpoint_of_the_user_is_refused_too(tmp_path: Path) -> None:
     assert (tmp_path / "mine.ckpt").read_bytes() == good
 
 
-@pytest.mark.parametrize("epoch", range(EPOCHS))
+@pytest.mark.parametrize("epoch", mostly_slow(range(EPOCHS)))
 def test_continue_is_lightnings_with_a_warning_at_each_save(epoch: int, tmp_path: Path, caplog: Any) -> None:
     trainer = fit(WithLighter(Fault("weight", epoch, 7)), tmp_path, on_non_finite="continue", max_epochs=3)
     assert trainer.global_step == BATCHES * EPOCHS

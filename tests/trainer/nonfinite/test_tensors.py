@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from lighter.errors import NonFiniteError
 from lighter.trainer.nonfinite.tensors import all_finite, find_nonfinite, mark
 from tests.faults.spoiled import BATCH_SIZE, BATCHES, MODULES, Fault, Samples, fit, make_trainer
+from tests.slow import mostly_slow
 
 pytestmark = pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
 WithLightning = MODULES["lightning"]
@@ -143,14 +144,14 @@ UNSAVED = torch.zeros(2, dtype=torch.uint8).view(torch.uint4)  # torch can neith
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:.*holds more than weights and plain")
-@pytest.mark.parametrize("policy", ["stop", "skip", "continue"])
+@pytest.mark.parametrize("policy", mostly_slow(["stop", "skip", "continue"]))
 @pytest.mark.parametrize("kind", ODD)
 def test_a_model_may_have_any_kind_of_tensor(kind: str, policy: str, tmp_path: Path) -> None:
     assert fit(odd_module(kind), tmp_path, on_non_finite=policy, max_epochs=1).global_step == BATCHES
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:.*holds more than weights and plain")
-@pytest.mark.parametrize("async_save", [False, True])
+@pytest.mark.parametrize("async_save", mostly_slow([False, True]))
 @pytest.mark.parametrize("kind", ODD)
 def test_and_in_deterministic_mode_too(kind: str, async_save: bool, tmp_path: Path, deterministic_mode: None) -> None:
     options = {"on_non_finite": "skip", "async_save": async_save}

@@ -15,6 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import lighter
 from lighter.trainer.resume.dataloaders import Loaders
+from tests.slow import mostly_slow, slow_but
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
@@ -273,7 +274,7 @@ class Data(pl.LightningDataModule):
         return DataLoader(part, BATCH, shuffle=True)
 
 
-@pytest.mark.parametrize("every", [0, 1, 2, 3])
+@pytest.mark.parametrize("every", slow_but([0, 1, 2, 3], 1))
 def test_dataloaders_are_made_as_they_were(every: int, tmp_path: Path) -> None:
     options = {"max_epochs": 4, "reload_dataloaders_every_n_epochs": every}
     assert assert_resumes(lambda: (Data(),), tmp_path, **options) == {"exact"}
@@ -307,7 +308,7 @@ LOADERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("name", slow_but(LOADERS, "one", "a dict", "a stream with state", "a loader of one's own"))
 def test_any_checkpoint_resumes_exactly(name: str, tmp_path: Path) -> None:
     make, says, options = LOADERS[name]
     epochs = 2 if says == "exact" else 3  # a state has to last
@@ -321,7 +322,7 @@ def test_looking_at_the_data_changes_nothing_that_is_trained() -> None:
     assert len({str(order) for order in Looks.looked}) == len(Looks.looked) > 2
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", mostly_slow([1, 2]))
 @pytest.mark.parametrize("loader", [OwnLoader, LoaderOfLength])
 @pytest.mark.parametrize("saved", ["at the end of the epoch", "after the fit"])
 def test_a_state_resumes_where_the_last_step_ended_the_epoch(
@@ -342,6 +343,7 @@ def test_a_state_resumes_where_the_last_step_ended_the_epoch(
     assert served == [[1, 2], [3, 4]]
 
 
+@pytest.mark.slow
 def test_a_state_is_kept_where_validation_saves(tmp_path: Path) -> None:
     val = DataLoader(Noisy(4), 2)
     assert_resumes(lambda: (StatefulDataLoader(Remembers(), BATCH), val), tmp_path, val_check_interval=0.5)
@@ -373,7 +375,7 @@ FROM_START: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FROM_START)
+@pytest.mark.parametrize("name", mostly_slow(FROM_START))
 def test_an_epoch_that_begins_again_has_all_its_batches(name: str, tmp_path: Path) -> None:
     make, options = FROM_START[name]
     whole = fit(make(), keep=tmp_path, max_epochs=2, **options)

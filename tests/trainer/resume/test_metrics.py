@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import Watch, fit, logged, not_as_whole
 
 
@@ -74,7 +75,7 @@ class Several(Plain):
         self.log_dict({f"val/{name}": metric for name, metric in self.all.items()})
 
 
-@pytest.mark.parametrize("module", [Plain, ByHand, Best, Several])
+@pytest.mark.parametrize("module", mostly_slow([Plain, ByHand, Best, Several]))
 def test_metrics_resume(own_place: Path, module: type[Plain]) -> None:
     assert not not_as_whole(module, own_place, val_check_interval=0.5, max_epochs=2)
 

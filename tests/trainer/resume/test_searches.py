@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import lighter
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import Module, Samples
 
 pytestmark = [
@@ -65,7 +66,7 @@ SEARCHES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-@pytest.mark.parametrize("more", [{}, {"limit_val_batches": 0}], ids=["validates", "does not"])
+@pytest.mark.parametrize("more", mostly_slow([{}, {"limit_val_batches": 0}]), ids=["validates", "does not"])
 def test_a_resumed_fit_has_what_was_found(name: str, more: dict[str, Any], own_place: Path) -> None:
     def outcome(ckpt_path: str | None = None) -> Any:
         pl.seed_everything(1, verbose=False)

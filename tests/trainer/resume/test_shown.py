@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
+from tests.slow import mostly_slow
 from tests.trainer.resume.cuts import not_as_whole
 
 
@@ -35,7 +36,7 @@ class Uneven(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "loss_step"}}
 
 
-@pytest.mark.parametrize("stops_early", [False, True])
+@pytest.mark.parametrize("stops_early", mostly_slow([False, True]))
 def test_the_last_steps_value_is_followed(own_place: Path, stops_early: bool) -> None:
     def callbacks() -> list[pl.Callback]:
         return [EarlyStopping("loss_step", patience=1, check_on_train_epoch_end=True)] if stops_early else []

@@ -13,6 +13,7 @@ import torch
 from lighter.trainer.resume import random_keys as keys
 from lighter.trainer.resume.random_keys import SAMPLE, VALIDATION, key_of, seed_all
 from lighter.trainer.resume.random_streams import Streams
+from tests.slow import mostly_slow
 
 STEPS = 30
 NEVER: set[int] = set()
@@ -63,7 +64,7 @@ class Fit:
 
 @pytest.mark.parametrize("drawing", [NEVER, {12}, {4, 12, 13}, set(range(9, STEPS)), set(range(STEPS))], ids=len)
 @pytest.mark.parametrize("validated", [NEVER, {3, 12, 20}, {4, 11, 12}], ids=["", "validated", "after drawing"])
-@pytest.mark.parametrize("loads_here", [False, True], ids=["", "loads here"])
+@pytest.mark.parametrize("loads_here", mostly_slow([False, True]), ids=["", "loads here"])
 def test_a_resumed_fit_has_the_same(drawing: set[int], validated: set[int], loads_here: bool) -> None:
     whole = Fit(drawing, validated, loads_here=loads_here)
     expected = whole.run()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections import UserDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import torch
@@ -30,6 +30,8 @@ from lighter.parts.proxy import Proxy, uncompiled
 Metrics: TypeAlias = Metric | MetricCollection
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
+
+_MAX_COPY = 2**19  # bytes of a tensor: to copy a larger one takes as long as to compute the value
 
 # these draw random numbers in `compute`
 _DRAWING = ("torchmetrics.image.inception", "torchmetrics.image.perceptual_path_length")
@@ -64,7 +66,9 @@ class BatchValues:
             if self.latest is not None:
                 return self.latest
         else:
-            self.pending.update(args, kwargs)
+            # the value is read later, when the user's code may have changed its tensors
+            args, kwargs = _copies(args), dict(zip(kwargs, _copies(kwargs.values()), strict=True))
+            self.pending.update(args, kwargs, are_copies=not has_large(args, kwargs))
         return self._lazy(compute=functools.partial(self._compute_in_copy, args, kwargs))
 
     def _update_and_compute(self, args: Args, kwargs: Kwargs) -> Any:
@@ -125,6 +129,19 @@ class BatchValues:
                 f" steps like it ({reasons}). In the epoch's value this batch counts like all others."
             )
         return values or None
+
+
+def has_large(args: Args, kwargs: Kwargs) -> bool:
+    """Return whether some arguments are not copied, so that a value of them has to be read before they are changed."""
+    return not all(_is_small(value) or type(value) in (float, int) for value in (*args, *kwargs.values()))
+
+
+def _is_small(value: object) -> bool:
+    return type(value) is Tensor and value.nbytes <= _MAX_COPY
+
+
+def _copies(values: Iterable[Any]) -> Args:
+    return tuple(value.clone() if _is_small(value) else value for value in values)
 
 
 class StepMetrics(Proxy):

@@ -74,11 +74,11 @@ class PendingUpdates:
         self._is_inference = False
         self._kinds: list[tuple[nn.Module, type]] = []
 
-    def update(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Update the metrics, now or later."""
+    def update(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, are_copies: bool = False) -> None:
+        """Update the metrics, now or later; small tensors may be copies already, that nobody changes."""
         batch = _batch_of(args, kwargs)
         if batch is not None and self._may_wait(batch):
-            self._keep(batch)
+            self._keep(batch if are_copies else batch._replace(preds=batch.preds.clone(), target=batch.target.clone()))
             return
         self.finish()
         self.metrics.update(*args, **kwargs)
@@ -146,9 +146,9 @@ class PendingUpdates:
         return len(self._waiting) < MAX_UPDATES and samples <= self._merging.max_samples
 
     def _keep(self, batch: _Batch) -> None:
-        self._samples += batch.samples
         # copies: users may change the tensors, and a small tensor may hold the memory of a large one
-        self._waiting.append(_Waiting(batch.preds.detach().clone(), batch.target.detach().clone(), self.batch))
+        self._samples += batch.samples
+        self._waiting.append(_Waiting(batch.preds.detach(), batch.target.detach(), self.batch))
 
     def _update_together(self, waiting: Sequence[_Waiting]) -> bool:
         """Update the metrics with all batches in one; return False, with nothing changed, if that is not the same."""

@@ -18,7 +18,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.aggregation import MeanMetric, SumMetric
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
@@ -28,7 +27,7 @@ from lighter._lightning.metrics import adds_integers, batch_value, is_grouped, s
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import logs_this_step
 from lighter.base import BaseModule
-from lighter.parts.metrics.batch_values import BatchValues, LazyTensor
+from lighter.parts.metrics.batch_values import BatchValues, LazyTensor, has_large
 from lighter.parts.proxy import Proxy, uncompiled, wrapped_by
 
 # their updates add once to each state, so that adding to the sum and adding the sum of a batch give the same bits
@@ -81,7 +80,6 @@ class StepView:
             current: object = holder._modules.get(name)
             if current is proxy:
                 holder._modules[name] = metric
-            proxy.end()
 
 
 def plan_view(
@@ -166,34 +164,33 @@ class LogCalls:
 class UpdateOnCall(Proxy):
     """A metric that only updates when it is called; what it returns is computed when it is read."""
 
-    __slots__ = ("_batch_values", "_changes_inputs", "_inputs", "_latest")
+    __slots__ = ("_batch_values", "_latest", "_wanted")
 
     def __init__(self, metric: Metric) -> None:
         super().__init__(metric)
         object.__setattr__(self, "_batch_values", BatchValues(metric))
         object.__setattr__(self, "_latest", None)
-        object.__setattr__(self, "_inputs", [])
-        object.__setattr__(self, "_changes_inputs", None)  # unknown until a step has run
+        object.__setattr__(self, "_wanted", False)
 
     def begin_epoch(self) -> None:
         """Prepare for another epoch: the user may have changed the metric since."""
         self._batch_values.begin_epoch()
 
     def begin(self, batch: int, *, wanted: bool) -> None:
-        """Begin the step of a batch; where its value is wanted, or may not be computed later, a call computes it."""
-        self._batch_values.wanted = wanted or self._changes_inputs is not False
+        """Begin the step of a batch; where its value is wanted, a call computes it."""
+        object.__setattr__(self, "_wanted", wanted)
         self._batch_values.latest, self._batch_values.pending.batch = None, batch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Update the metric. Returns the value of the batch, computed on use."""
         if torch.compiler.is_compiling():
             return uncompiled(self, *args, **kwargs)
-        if self._changes_inputs is None:
-            self._inputs.extend((one, one.clone()) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor))
-        pending = self._batch_values.pending
-        if not pending.is_waiting:
+        values = self._batch_values
+        # what is too large to be copied may be changed in place before its value is read
+        values.wanted = self._wanted or has_large(args, kwargs)
+        if not values.pending.is_waiting:
             set_batch_value(self.wrapped, None)  # until torchmetrics itself calls the metric
-        value = self._batch_values.update(args, kwargs)
+        value = values.update(args, kwargs)
         if type(value) is LazyTensor:
             object.__setattr__(self, "_latest", value)
         return value
@@ -218,14 +215,6 @@ class UpdateOnCall(Proxy):
         if type(self.latest) is LazyTensor:
             set_batch_value(self.wrapped, self.latest.value())
         return self.wrapped
-
-    def end(self) -> None:
-        """End a step. After the first that called the metric: see whether it has changed what it called it with."""
-        if self._inputs:
-            # of inputs that are changed in place, no value can be computed once the step is over
-            changes = any(not torch.equal(now, then) for now, then in self._inputs)
-            object.__setattr__(self, "_changes_inputs", changes)
-            self._inputs.clear()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # who copies or saves the module within a step gets the metric
