@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 from lighter import lightning_alias
 from lighter.config import passed_on
 from lighter.runs import provenance
-from lighter.runs.secrets import Secrets
 from tests import traces
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by all tests
@@ -27,22 +25,10 @@ for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(signum, handler)
 
 # A fifth of a small fit is reading what is installed, which no test changes; a tenth is waiting for the disk some
-# twenty times, which only a power cut would need; another tenth is looking for secrets in the names of all packages,
-# each time that a run writes its record
+# twenty times, which only a power cut would need
 provenance.software = cache(provenance.software)
 os.fsync = lambda file: None
 passed_on._call_of_super = cache(passed_on._call_of_super)  # a third of a check is parsing the same constructors
-_without_secrets = Secrets.text
-
-
-@lru_cache(maxsize=50_000)
-def _text(known: re.Pattern[str] | None, text: str, is_code: bool) -> str:
-    secrets = Secrets.__new__(Secrets)
-    secrets._known = known
-    return _without_secrets(secrets, text, is_code=is_code)
-
-
-Secrets.text = lambda self, text, *, is_code=False: _text(self._known, text, is_code)  # type: ignore[method-assign]
 
 
 def pytest_collection_finish() -> None:

@@ -77,6 +77,7 @@ _BARE = re.compile(  # `password: ...` in YAML, `model::api_key=...`, `Server=..
 _FLAG = re.compile(r"(?P<before>(?<![\w-])--?(?P<key>[A-Za-z][\w-]*)[ \t]+)(?P<value>[^\s\"'$-][^\s\"',;]{2,})")
 
 _PLAIN_WORDS = {"none", "null", "true", "false", "str", "int", "bytes", "optional", "any", "bearer", "basic", REDACTED}
+_REMEMBERED = 200  # characters of a text whose redacted form is kept
 _SHORTEST = 6  # a value that is shorter is not looked for in other texts: it would be found everywhere
 _LIKE_A_TOKEN = re.compile(r"(?=\S*\d)\S{8,}|\S*[A-Za-z]{16,}\S*")
 _VERSION = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")  # of a package that is called `detect-secrets`
@@ -100,14 +101,9 @@ class Secrets:
 
     def text(self, text: str, *, is_code: bool = False) -> str:
         """Return a text without secrets. In code, only what stands in quotes is a value."""
-        if self._known is not None:
-            text = self._known.sub(REDACTED, text)
-        text = _FORMAT.sub(REDACTED, text)
-        for pattern in _AFTER:
-            text = pattern.sub(rf"\g<before>{REDACTED}", text)
-        for pattern in (_QUOTED,) if is_code else (_QUOTED, _BARE, _FLAG):
-            text = pattern.sub(_without_value, text)
-        return text
+        # a record is written again and again, with the same names of packages and settings
+        redact = _redacted if len(text) < _REMEMBERED else _redacted.__wrapped__
+        return redact(self._known, text, is_code)
 
     def data(self, data: Any, path: str = "") -> Any:
         """Return a copy of data without secrets. Expressions and references stay as written."""
@@ -124,6 +120,18 @@ class Secrets:
         if _is_secret(path, data):
             return REDACTED
         return self.text(data, is_code=is_reference(data)) if isinstance(data, str) else data
+
+
+@lru_cache(maxsize=20_000)
+def _redacted(known: re.Pattern[str] | None, text: str, is_code: bool) -> str:
+    if known is not None:
+        text = known.sub(REDACTED, text)
+    text = _FORMAT.sub(REDACTED, text)
+    for pattern in _AFTER:
+        text = pattern.sub(rf"\g<before>{REDACTED}", text)
+    for pattern in (_QUOTED,) if is_code else (_QUOTED, _BARE, _FLAG):
+        text = pattern.sub(_without_value, text)
+    return text
 
 
 def missing(data: Any, path: str = "", mark: str = REDACTED) -> Iterator[str]:

@@ -13,7 +13,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from lighter.parts.batches import samples_in
-from lighter.parts.metrics.batch_values import BatchValues, LazyTensor, StepMetrics
+from lighter.parts.metrics.batch_values import BatchValues, StepMetrics
+from lighter.parts.metrics.lazy_values import LazyTensor
 from lighter.parts.metrics.log_names import optimizer_values
 from lighter.parts.metrics.meter import Meter
 from lighter.parts.metrics.step_output import sort_output

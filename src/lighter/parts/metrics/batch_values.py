@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -18,11 +17,10 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric, MetricCollection
 
 from lighter._lightning.metrics import NamedMetrics, compute_for_batch
-from lighter._lightning.torch_internals import tensor_of_subclass
+from lighter.parts.metrics.lazy_values import LazyMapping, LazyTensor
 from lighter.parts.metrics.pending_updates import PendingUpdates
 from lighter.parts.metrics.state import unchanged
 from lighter.parts.proxy import Proxy, uncompiled
@@ -263,52 +261,3 @@ def _is_plain(metric: nn.Module) -> bool:
     is_torchmetrics = kind.__module__.startswith("torchmetrics.") and kind.__module__ not in _DRAWING
     # one that overrides either keeps more than its states
     return is_torchmetrics and kind.reset is Metric.reset and kind.forward is Metric.forward  # type: ignore[attr-defined]
-
-
-class LazyMapping(UserDict):
-    """A dict that is filled when it is first looked into."""
-
-    def __init__(self, data: Any = None, *, compute: Callable[[], Any] | None = None) -> None:
-        self._compute = compute
-        if compute is None:
-            super().__init__(data)
-
-    def __getattr__(self, name: str) -> Any:
-        # `UserDict` keeps its content there, and is not initialized before that is asked for
-        if name != "data":
-            raise AttributeError(name)
-        compute = self.__dict__.get("_compute")
-        self.data = dict(compute()) if compute is not None else {}
-        return self.data
-
-    # a process that gets the values has not the metrics to compute them from
-    def __reduce__(self) -> Any:
-        return dict, (dict(self.data),)
-
-
-class LazyTensor(Tensor):
-    """A tensor that is computed when anything is done with it."""
-
-    _compute: Callable[[], Tensor]
-    _value: Tensor | None
-
-    @staticmethod
-    def __new__(cls, compute: Callable[[], Tensor]) -> LazyTensor:
-        # the value's shape is not known before it is computed; no operation sees this one
-        lazy = tensor_of_subclass(cls, torch.empty(()))
-        lazy._compute, lazy._value = compute, None
-        return lazy
-
-    def __init__(self, compute: Callable[[], Tensor]) -> None:
-        super().__init__()
-
-    def value(self) -> Any:
-        """Return the tensor that this one stands for."""
-        if self._value is None:
-            self._value = self._compute()
-        return self._value
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = tree_map_only(LazyTensor, LazyTensor.value, (args, kwargs or {}))
-        return func(*args, **kwargs)

@@ -27,7 +27,8 @@ from lighter._lightning.metrics import adds_integers, batch_value, is_grouped, s
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import logs_this_step
 from lighter.base import BaseModule
-from lighter.parts.metrics.batch_values import BatchValues, LazyTensor, has_large
+from lighter.parts.metrics.batch_values import BatchValues, has_large
+from lighter.parts.metrics.lazy_values import LazyTensor
 from lighter.parts.proxy import Proxy, uncompiled, wrapped_by
 
 # their updates add once to each state, so that adding to the sum and adding the sum of a batch give the same bits
