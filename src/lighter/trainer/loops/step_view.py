@@ -192,8 +192,7 @@ class UpdateOnCall(Proxy):
         if not values.pending.is_waiting:
             set_batch_value(self.wrapped, None)  # until torchmetrics itself calls the metric
         value = values.update(args, kwargs)
-        if type(value) is LazyTensor:
-            object.__setattr__(self, "_latest", value)
+        object.__setattr__(self, "_latest", value)
         return value
 
     forward = __call__
@@ -213,8 +212,8 @@ class UpdateOnCall(Proxy):
 
     def as_called(self) -> Metric:
         """Return the metric as if torchmetrics had called it: it knows the value of the last batch."""
-        if type(self.latest) is LazyTensor:
-            set_batch_value(self.wrapped, self.latest.value())
+        value = self.latest
+        set_batch_value(self.wrapped, value.value() if type(value) is LazyTensor else value)
         return self.wrapped
 
     def __reduce_ex__(self, protocol: Any) -> Any:
