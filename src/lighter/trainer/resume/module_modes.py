@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
+from weakref import ref
 
 import pytorch_lightning as pl
 import torch
@@ -63,7 +64,7 @@ class AttributeChanges:
         self._alive: list[Any] = []  # values that fingerprints know by their identity
         self._before_start: dict[Name, str] = {}
         self._moved: set[Name] = set()  # modes that were seen to differ, and may be as they were again
-        self._modules_begun: list[nn.Module] = []  # those that were there when the fit began
+        self._modules_begun: list[ref[nn.Module]] = []  # those that were there when the fit began
         self._modes_noted: list[bool] = []  # theirs, when modes were noted last
         self._at_setup: Changed = {}
         self._expected: dict[str, Any] = {}  # changes of objects that are not made yet
@@ -141,13 +142,15 @@ class AttributeChanges:
                 self._note(name, attribute)
         self._before_start = {}
         held = (holder for label, root in self._roots.items() for _, holder in holders(root, self._modules(label)))
-        self._modules_begun = [one for one in held if isinstance(one, nn.Module) and not isinstance(one, Metric)]
+        # not kept alive: a strategy wraps the module anew when parameters freeze
+        self._modules_begun = [ref(one) for one in held if isinstance(one, nn.Module) and not isinstance(one, Metric)]
         self._modes_noted = []
 
     def note_modes(self) -> None:
         # what a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit,
         # which knows the step, has thawed it by the end of `on_train_start`
-        modes = [mode for module in self._modules_begun for mode in _modes_of(module)]
+        alive = [module for begun in self._modules_begun if (module := begun()) is not None]
+        modes = [mode for module in alive for mode in _modes_of(module)]
         if modes == self._modes_noted:
             return  # to look at all attributes takes as long as several steps
         self._modes_noted = modes
