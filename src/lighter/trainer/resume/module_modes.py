@@ -142,8 +142,11 @@ class AttributeChanges:
                 self._note(name, attribute)
         self._before_start = {}
         held = (holder for label, root in self._roots.items() for _, holder in holders(root, self._modules(label)))
-        # not kept alive: a strategy wraps the module anew when parameters freeze
-        self._modules_begun = [ref(one) for one in held if isinstance(one, nn.Module) and not isinstance(one, Metric)]
+        # not kept alive: a strategy wraps the module anew when parameters freeze. By type, as `isinstance` takes weak
+        # proxies for what they refer to
+        kinds = ((one, type(one)) for one in held)
+        modules = [one for one, kind in kinds if issubclass(kind, nn.Module) and not issubclass(kind, Metric)]
+        self._modules_begun = [ref(one) for one in modules]
         self._modes_noted = []
 
     def note_modes(self) -> None:
