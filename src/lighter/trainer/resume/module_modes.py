@@ -70,6 +70,10 @@ class AttributeChanges:
         self._expected: dict[str, Any] = {}  # changes of objects that are not made yet
         self._named: set[str] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a trainer may be saved after its fit; weak references cannot be, and are noted anew by the next
+        return {**vars(self), "_modules_begun": []}
+
     def begin(self, trainer: pl.Trainer) -> None:
         # before the first hook that a fit calls, as its changes count
         data = {_DATA: trainer.datamodule} if trainer.datamodule is not None else {}  # type: ignore[attr-defined]
