@@ -58,12 +58,12 @@ CASES = {
     "bare step": Case(sides.hand_written_bare, partial(sides.lightning, sides.Bare), BARE, BARE, "1.00"),
     "batches of 256": fitting(Shape(batch_size=256), "0.65", epochs=10),
     "epochs of 562 steps": fitting(Shape(samples=17970), "0.90", epochs=1, rounds=6),
-    "1,000 epochs of 10 steps": fitting(Shape(samples=320), epochs=1000, rounds=2),
+    "1,000 epochs of 10 steps": fitting(Shape(samples=320), epochs=1000, rounds=1),
     "gradients of 4 batches": fitting(Shape(accumulate=4), "0.90"),
     "200 metrics": fitting(Shape(metrics=200), epochs=1, rounds=5),
     "a small CNN": fitting(Shape(network=sides.cnn)),
-    "a CNN of 5 million parameters": fitting(Shape(network=sides.large_cnn, samples=640), epochs=1, rounds=5),
-    "a transformer of 10 million": fitting(Shape(network=sides.transformer, samples=640), epochs=1, rounds=5),
+    "a CNN of 5 million parameters": fitting(Shape(network=sides.large_cnn, samples=256), epochs=1, rounds=5),
+    "a transformer of 10 million": fitting(Shape(network=sides.transformer, samples=256), epochs=1, rounds=5),
     "a compiled network": fitting(Shape(network=sides.compiled)),
     "validation": measuring("validate", sides.hand_written_validation, sides.Idiom, "0.90"),
     "prediction": measuring("predict", sides.hand_written_prediction, sides.Bare, "0.90"),
@@ -75,7 +75,7 @@ BEFORE = """`python benchmarks/loops.py`: the data, metrics and logger of the ta
 - bare step: measures nothing, with nothing measured in the hand-written loop either
 - batches of 256; epochs of 562 steps and of 10, instead of 57; gradients of 4 batches, added up for each step of the
   optimizer; 200 metrics, of which all but one count the same
-- networks: a small CNN, with two convolutions; a CNN of 5 million and a transformer of 10 million parameters, 20 steps;
+- networks: a small CNN, with two convolutions; a CNN of 5 million and a transformer of 10 million parameters, 8 steps;
   the MLP, compiled
 - validation: loss and both metrics by epoch, and of every 50th batch; prediction: the outputs, kept
 - Lightning: `self.log`, as its guides show it; bare where nothing is measured
