@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
@@ -28,6 +29,13 @@ from torch.utils.data import (
 from lighter.parts.collate import collate_with_none
 from lighter.trainer.batch_indexing import BatchIndexing
 
+WARNINGS = pytest.mark.filterwarnings(
+    "ignore:'pin_memory' argument is set as true but no accelerator",
+    "ignore:.*sampler has shuffling enabled",
+    "ignore:You defined a `validation_step` but have no",
+    "ignore:Sparse",
+    "ignore:.*quantiz",
+)
 SIZE = 23
 LOADED_WITH = ("dataset", "collate_fn", "batch_sampler", "sampler", "batch_size", "drop_last")
 

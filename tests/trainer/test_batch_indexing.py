@@ -30,6 +30,7 @@ from tests.trainer.indexed_datasets import (
     ONE_BY_ONE,
     OTHER_LOADERS,
     SIZE,
+    WARNINGS,
     assert_same,
     by_size,
     changed,
@@ -40,13 +41,7 @@ from tests.trainer.indexed_datasets import (
     tensors,
 )
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:'pin_memory' argument is set as true but no accelerator",
-    "ignore:.*sampler has shuffling enabled",
-    "ignore:You defined a `validation_step` but have no",
-    "ignore:Sparse",
-    "ignore:.*quantiz",
-)
+pytestmark = WARNINGS
 
 
 @pytest.mark.parametrize("dataset", one_in(4, INDEXED))

@@ -28,6 +28,7 @@ from tests.slow import one_in
 from tests.trainer.indexed_datasets import (
     LOADED_WITH,
     SIZE,
+    WARNINGS,
     AtOnce,
     Evens,
     described,
@@ -38,13 +39,7 @@ from tests.trainer.indexed_datasets import (
 )
 from tests.trainer.resume.test_samplers import epoch
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:'pin_memory' argument is set as true but no accelerator",
-    "ignore:.*sampler has shuffling enabled",
-    "ignore:You defined a `validation_step` but have no",
-    "ignore:Sparse",
-    "ignore:.*quantiz",
-)
+pytestmark = WARNINGS
 
 
 class Seeing(pl.LightningModule):

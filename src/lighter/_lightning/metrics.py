@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection, classification
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_sum
 from torchmetrics.wrappers import BootStrapper, MinMaxMetric
 
 _UNNAMED = (BootStrapper, MinMaxMetric)  # whose values are called `mean`, `min`, ..., whatever they wrap
-
-
-_COUNTING = tuple(  # the classes of torchmetrics that count, and compute a tensor of the counts
-    getattr(classification, f"{task}{name}")
-    for name in ("StatScores", "ConfusionMatrix", "AUROC", "AveragePrecision", "ExactMatch")
-    for task in ("Binary", "Multiclass", "Multilabel")
-    if (task, name) != ("Binary", "ExactMatch")
-)
 
 
 class NamedMetrics(MetricCollection):
@@ -69,22 +60,6 @@ def batch_value(metric: Metric) -> Any:
 def set_batch_value(metric: Metric, value: Any) -> None:
     """Set the value of the batch that a metric was last called with; `forward` alone sets it."""
     metric._forward_cache = value
-
-
-def adds_integers(metric: Metric) -> bool:
-    """Return whether an update is known to add a batch's counts to the state, and the value to be a tensor."""
-    kind = type(metric)
-    return (
-        # sums of integers are the same, bit for bit, however they are grouped
-        isinstance(metric, _COUNTING)
-        # a subclass of the user's may override anything
-        and kind.__module__.startswith("torchmetrics.")
-        and kind.forward is Metric.forward
-        and metric.full_state_update is False
-        and not (metric.dist_sync_on_step or metric.compute_on_cpu)
-        and all(reduction is dim_zero_sum for reduction in metric._reductions.values())
-        and all(isinstance(one, Tensor) and not one.is_floating_point() for one in states_of(metric))
-    )
 
 
 def is_grouped(collection: MetricCollection) -> bool:

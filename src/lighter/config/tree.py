@@ -73,7 +73,7 @@ class Node:
 
     @property
     def place(self) -> Origin:
-        """Where it begins: at its key, if it has one."""
+        """The origin of its key, if it has one, or of the value."""
         return self.key_origin or self.origin
 
     def children(self) -> Iterable[tuple[Any, Node]]:

@@ -68,7 +68,7 @@ class WrittenMetric:
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which direction is better, if the metric says so."""
+        """The better direction, if the metric has one."""
         better = getattr(self.made if self.made is not None else self.kind, "higher_is_better", None)
         return better if isinstance(better, bool) else None
 

@@ -47,7 +47,7 @@ _NORMALIZES: Mapping[Callable[..., None], str] = {
 
 
 class Merging(NamedTuple):
-    """How the updates of some metrics with batches of one form may be merged."""
+    """Limits and preparation of a merged update of some metrics, with batches of one form."""
 
     # of all batches together
     max_samples: int
@@ -73,7 +73,7 @@ def merging(parts: Sequence[nn.Module], preds: Tensor, target: Tensor) -> Mergin
     """Return how the updates of a metric or collection, given with all its parts, may be merged; None if not at all."""
     # MPS and XLA count by the table, too
     may_count = preds.device.type in ("cpu", "cuda") and not torch.are_deterministic_algorithms_enabled()
-    if not _IS_KNOWN or not may_count or not all(_is_understood(part, preds) for part in parts):
+    if not may_count or not all(_is_understood(part, preds) for part in parts):
         return None
     metrics = [part for part in parts if isinstance(part, Metric) and type(part) is not ClasswiseWrapper]
     max_samples = _max_samples(metrics, preds, target)
@@ -91,22 +91,28 @@ def _is_understood(part: nn.Module, preds: Tensor) -> bool:
     """Return whether the update of a metric or collection with such predictions was read."""
     if isinstance(part, MetricCollection):
         return type(part) in (MetricCollection, NamedMetrics) and has_formed_groups(part)
-    if not isinstance(part, Metric) or not type(part).__module__.startswith("torchmetrics."):
+    if not isinstance(part, Metric):
         return False
-    update = getattr(part.update, "__wrapped__", part.update)  # a metric counts its updates, a wrapper does not
-    if getattr(update, "__func__", None) is not type(part).update:
-        return False  # the user's own, set on the object
     if type(part) is ClasswiseWrapper:
-        return True  # it passes on what it gets
-    return type(part).update in _NORMALIZES and _adds_up(part) and _takes(part, preds)
+        return _updates_as_torchmetrics(part)  # it passes on what it gets
+    return adds_integers(part) and _takes(part, preds)
 
 
-def _adds_up(metric: Metric) -> bool:
-    """Return whether all states are sums of integers."""
-    # by some settings the states are lists: of samples, or of all predictions
-    return getattr(metric, "top_k", 1) == 1 and all(
-        isinstance(state, Tensor) and state.dtype is torch.int64 for state in metric.metric_state.values()
+def adds_integers(metric: Metric) -> bool:
+    """Return whether an update adds integers of the batch to the state, and does nothing else."""
+    return (
+        _updates_as_torchmetrics(metric)
+        and type(metric).update in _NORMALIZES
+        and getattr(metric, "top_k", 1) == 1
+        # by some settings the states are lists: of samples, or of all predictions
+        and all(isinstance(one, Tensor) and one.dtype is torch.int64 for one in metric.metric_state.values())
     )
+
+
+def _updates_as_torchmetrics(metric: Metric) -> bool:
+    update = getattr(metric.update, "__wrapped__", metric.update)  # a metric counts its updates, a wrapper does not
+    is_own = getattr(update, "__func__", None) is type(metric).update  # users may set another on the object
+    return _IS_KNOWN and is_own and type(metric).__module__.startswith("torchmetrics.")
 
 
 def _takes(metric: Metric, preds: Tensor) -> bool:

@@ -19,20 +19,29 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
+from torchmetrics import classification as kinds
 from torchmetrics.aggregation import MeanMetric, SumMetric
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from lighter._lightning.logged_values import LoggedValue, ResultCollection, logger_connector
-from lighter._lightning.metrics import adds_integers, batch_value, is_grouped, set_batch_value
+from lighter._lightning.metrics import batch_value, is_grouped, set_batch_value
 from lighter._lightning.modules import CURRENT_HOOK
 from lighter._lightning.steps import logs_this_step
 from lighter.base import BaseModule
 from lighter.parts.metrics.batch_values import BatchValues, has_large
+from lighter.parts.metrics.integer_sums import adds_integers
 from lighter.parts.metrics.lazy_values import LazyTensor
 from lighter.parts.proxy import Proxy, uncompiled, wrapped_by
 
 # their updates add once to each state, so that adding to the sum and adding the sum of a batch give the same bits
 _ADD_ONCE = (MeanMetric, SumMetric, MeanAbsoluteError, MeanSquaredError)
+# the classes of binned curves, and those of them whose value is one tensor
+_CURVES = tuple(getattr(kinds, f"{task}PrecisionRecallCurve") for task in ("Binary", "Multiclass", "Multilabel"))
+_AREAS = tuple(
+    getattr(kinds, f"{task}{name}")
+    for task in ("Binary", "Multiclass", "Multilabel")
+    for name in ("AUROC", "AveragePrecision")
+)
 _OPTIONS_BEFORE_LOADER = 8  # the positional arguments of `log` after the value and before `add_dataloader_idx`
 
 
@@ -238,8 +247,15 @@ def _metrics_in(module: nn.Module) -> Iterator[tuple[nn.Module, str, Metric]]:
         if isinstance(holder, Metric) or _shares_states(holder):
             continue
         for name, child in holder.named_children():
-            if isinstance(child, Metric) and (adds_integers(child) or type(child) in _ADD_ONCE):
+            if isinstance(child, Metric) and (_counts(child) or type(child) in _ADD_ONCE):
                 yield holder, name, child
+
+
+def _counts(metric: Metric) -> bool:
+    # a batch's value of all processes cannot be computed where one of them reads it
+    if metric.dist_sync_on_step or not adds_integers(metric):
+        return False
+    return isinstance(metric, _AREAS) or not isinstance(metric, _CURVES)
 
 
 def _shares_states(holder: nn.Module) -> bool:
