@@ -222,6 +222,20 @@ class Metrics(Net):
         self.log("of a hook", float(batch_idx), on_epoch=True)
 
 
+class MetricLoss(Net):
+    """Trains on what metrics return for the batch."""
+
+    def __init__(self, recording: Any = None, **options: Any) -> None:
+        super().__init__(recording, **options)
+        self.error, self.mean = torchmetrics.MeanSquaredError(), torchmetrics.MeanMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        pred, target = self.net(batch[0])[:, 0], batch[1].float()
+        loss = self.mean((pred - target).abs().mean()) + 0.1 * self.error(pred, target)
+        self.log("error", self.error, on_step=True, on_epoch=True)
+        return loss if batch_idx % 2 else {"loss": self.error(pred, target)}
+
+
 class ManualMetrics(Manual):
     """As a GAN logs, with optimizer steps in between."""
 
@@ -253,6 +267,7 @@ JOBS = {
         module=Metrics, trainer={"accumulate_grad_batches": 3, "val_check_interval": 0.4}, val=lambda: val_loaders(2)
     ),
     "metrics, no logger": Job(module=Metrics, trainer={"logger": False, "max_steps": 9, "max_epochs": -1}),
+    "metrics, as the loss": Job(module=MetricLoss),
     "metrics, manual": Job(module=ManualMetrics),
     "logs nothing": Job(options={"logs": False}),
     "no validation": Job(val=None),
