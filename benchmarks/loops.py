@@ -58,7 +58,7 @@ CASES = {
     "bare step": Case(sides.hand_written_bare, partial(sides.lightning, sides.Bare), BARE, BARE, "1.00"),
     "batches of 256": fitting(Shape(batch_size=256), "0.65", epochs=10),
     "epochs of 562 steps": fitting(Shape(samples=17970), "0.90", epochs=1, rounds=6),
-    "1,000 epochs of 10 steps": fitting(Shape(samples=320), epochs=1000, rounds=1),
+    "1,000 epochs of 10 steps": fitting(Shape(samples=310), epochs=1000, rounds=1),
     "gradients of 4 batches": fitting(Shape(accumulate=4), "0.90"),
     "200 metrics": fitting(Shape(metrics=200), epochs=1, rounds=5),
     "a small CNN": fitting(Shape(network=sides.cnn)),
@@ -70,7 +70,7 @@ CASES = {
 }
 SIDES = ("hand-written", "Lightning", "LightningModule", "LighterModule")
 COLUMNS = ("job", "hand-written, µs", *SIDES[1:], "middle half", "at most", "weights")
-BEFORE = """`python benchmarks/loops.py`: the data, metrics and logger of the table above.
+BEFORE = f"""`python benchmarks/loops.py`: the data, metrics and logger of the table above; {sides.TIMED}.
 
 - bare step: measures nothing, with nothing measured in the hand-written loop either
 - batches of 256; epochs of 562 steps and of 10, instead of 57; gradients of 4 batches, added up for each step of the

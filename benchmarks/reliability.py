@@ -29,7 +29,8 @@ SIDES: dict[str, dict[str, Any]] = {
 }
 AT_MOST = 3.0  # percent, for the defaults
 COLUMNS = ("side", "µs/step", "more, %", "middle half", "fastest", "more, %", "weights")
-BEFORE = f"""`python benchmarks/reliability.py`: the job of the first table, a LighterModule in `lighter.Trainer`.
+BEFORE = f"""`python benchmarks/reliability.py`: the job of the first table, a LighterModule in `lighter.Trainer`;
+{sides.TIMED}.
 
 - without: `exact_resume=False, on_non_finite="continue"`
 - in between: the same, but for what the line says; then the defaults, of which the target is at most {AT_MOST:.0f}%"""

@@ -57,9 +57,9 @@ COLUMNS = (
 )
 COLUMNS = (*COLUMNS, "weights")
 IN_README = (0, 2, 4, 6, 8)  # the side, and its two ratios at each size
-BEFORE = """`python benchmarks/step_overhead.py`: scikit-learn's digits, a 64-64-10 MLP, Adam, batches of 32 and 256;
+BEFORE = f"""`python benchmarks/step_overhead.py`: scikit-learn's digits, a 64-64-10 MLP, Adam, batches of 32 and 256;
 loss, accuracy and macro F1; a CSV logger at Lightning's default interval of 50 steps; no progress bar, no checkpoints;
-one thread; wall time of whole epochs, of 57 and 8 steps.
+one thread; {sides.TIMED} of whole epochs, of 57 and 8 steps.
 
 - hand-written loop: plain PyTorch; the loss is summed and the metrics are updated at each step; the values of every
   50th step and of each epoch are written to a CSV file

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,7 @@ class Process:
         if not output:
             self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - closed by `wait`
         self._answers, theirs = socket.socketpair()
+        weakref.finalize(self, self._answers.close)  # of a process that nobody waits for
         with theirs, open(os.devnull, "rb") as nothing, open(output or os.devnull, "ab") as together:
             streams = [nothing, *(self._streams or [together] * 2), theirs]
             _send(request, [stream.fileno() for stream in streams])

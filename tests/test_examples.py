@@ -69,6 +69,23 @@ TRAINED = {
         expects=("98.5%",),
         writes="predictions/probabilities/probabilities.csv",
     ),
+    "crossvalidation": Example(
+        {
+            "val/metrics/auroc/epoch": (0.97, 1),
+            "test/metrics/accuracy/epoch": (0.94, 1),
+            "test/metrics/auroc/epoch": (0.98, 1),
+        },
+        expects=("97%",),
+        writes="predictions.csv",
+    ),
+    "report": Example(
+        {"val/metrics/accuracy/epoch": (0.94, 1), "test/metrics/accuracy/epoch": (0.94, 1)},
+        expects=("96%",),
+    ),
+    "sweep": Example(
+        {"val/metrics/accuracy/epoch": (0.97, 1), "test/metrics/accuracy/epoch": (0.97, 1)},
+        expects=("98.5%",),
+    ),
     "tabular": Example(
         {"val/metrics/r2/epoch": (0.4, 1), "test/metrics/r2/epoch": (0.32, 1), "test/metrics/mae/epoch": (0, 44.5)},
         expects=("42", "0.37"),
@@ -118,7 +135,8 @@ def test_runs_in_safe_mode(config, tmp_path):
     texts = [file.read_text(encoding="utf-8") for file in config.parent.glob("*.yaml")]
     own = {name for text in texts for name in re.findall(r"_target_: (project\.[\w.]+)", text)}
     run_first(config, tmp_path, *SHORT)
-    safe = lighter.SafeMode(own, project=config.parent if own else None)
+    # one example builds on another
+    safe = lighter.SafeMode(own, project=config.parent if own else None, roots=[EXAMPLES])
     stages = ["fit", "predict"] if TRAINED[config.parent.name].writes else ["fit"]
     for stage in stages:
         lighter.Runner(safe).run(stage, [str(config), "trainer::fast_dev_run=true", f"run::dir={tmp_path}"])
@@ -143,7 +161,7 @@ def test_the_override_of_the_header_runs(config, tmp_path):
     lighter.Runner().run("fit", [str(config), *overrides, *SHORT, f"run::dir={tmp_path}"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_trains_as_its_header_says(config, tmp_path):
     """By the commands of `Run:`, `Then:` and `And:`, which are these."""

@@ -160,7 +160,7 @@ def test_the_runner_trains_the_same_in_both_spellings_and_goes_on_in_the_other(j
         assert state(last)["callbacks"]["Epochs"] == {"seen": [0, 1, 2]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_goes_on_in_the_other_spelling(jobs: list[str], own_place: Path) -> None:
     assert "No problems" in command("check", jobs[1])
     command("fit", jobs[1])
@@ -171,7 +171,7 @@ def test_the_command_goes_on_in_the_other_spelling(jobs: list[str], own_place: P
     assert state(newest)["callbacks"]["Epochs"] == {"seen": [0, 1, 2, 3]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("order", IMPORTS)
 def test_scripts_in_any_order_of_imports_go_on_where_the_runner_was(
     order: str, jobs: list[str], own_place: Path
@@ -184,13 +184,17 @@ def test_scripts_in_any_order_of_imports_go_on_where_the_runner_was(
     assert same(state(own_place / "out/checkpoints/last.ckpt")["state_dict"], state(whole)["state_dict"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spawned_ranks_have_one_lightning_too(jobs: list[str], own_place: Path) -> None:
     script = own_place / "script.py"
     options = {"strategy": "ddp_spawn", "devices": 2}
     script.write_text("import lighter\n" + SCRIPT.format(job="job_1", options=options, ckpt_path=None))
     script.write_text(script.read_text().replace("pl.seed", "__import__('lightning').seed"))
-    python(str(script))
+    try:
+        python(str(script))
+    except AssertionError as error:
+        # torch aborts a spawned process at its end now and then, when all is done ("terminate called ...")
+        assert "max_epochs=2` reached" in str(error) and "signal SIGABRT" in str(error)  # noqa: PT017, PT018
     assert (own_place / "out/checkpoints/last.ckpt").is_file()
 
 
@@ -227,7 +231,7 @@ fails(lambda: lighter.Runner().run("fit", ["config_1.yaml"]), "config_1.yaml:3:1
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("start", "hint"),
     [(BOTH, "both packages were imported before Lighter"), (VERSIONS, "pip install lightning==2.6.6")],
@@ -297,7 +301,7 @@ def test_safe_mode_takes_either_spelling() -> None:
             assert not mode.permits(f"{written}.callbacks.OnExceptionCheckpoint")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("package", SPELLINGS)
 @pytest.mark.parametrize("start", ["import lighter; lighter.Runner", "import {package}, lighter; lighter.Runner"])
 def test_a_checkpoint_of_either_cli_may_make_its_module(start: str, package: str) -> None:

@@ -81,7 +81,8 @@ def import_what_commands_import() -> None:
     for name in lighter.__all__:  # also makes the two packages of Lightning one, before Lightning is imported
         getattr(lighter, name)
     for module in pkgutil.walk_packages(lighter.__path__, "lighter."):
-        if not module.name.endswith("__main__"):
+        # `load_onnx` is a script for others; onnxruntime has threads, which a process that forks may not have
+        if not module.name.endswith(("__main__", "load_onnx")):
             importlib.import_module(module.name)
 
 

@@ -16,12 +16,13 @@ class Classifier(lighter.LighterModule):
         images, labels = batch
         logits = self(images)
         self.val_metrics(logits, labels)
-        return self.criterion(logits, labels)
+        return {"loss": self.criterion(logits, labels), "pred": logits, "target": labels}
 
     def test_step(self, batch, batch_idx):
         images, labels = batch
-        self.test_metrics(self(images), labels)
-        return {}
+        logits = self(images)
+        self.test_metrics(logits, labels)
+        return {"pred": logits, "target": labels}
 
     def predict_step(self, batch, batch_idx):
         images, _ = batch

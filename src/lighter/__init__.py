@@ -17,39 +17,48 @@ if TYPE_CHECKING:
     from lighter.engine.load import load as load
     from lighter.engine.load import load_checkpoint as load_checkpoint
     from lighter.engine.runner import Runner as Runner
+    from lighter.experiments.handle import Experiment as Experiment
     from lighter.forward import ForwardModule as ForwardModule
     from lighter.model import LighterModule as LighterModule
     from lighter.modes import Mode as Mode
+    from lighter.results.entry import compare as compare
+    from lighter.runs.handle import Run as Run
     from lighter.system import System as System
     from lighter.trainer import Trainer as Trainer
 
 __version__ = "0.2.0.dev0"
 
 _HOME = {
+    "Experiment": "lighter.experiments.handle",
     "ForwardModule": "lighter.forward",
     "LighterDataModule": "lighter.data",
     "LighterModule": "lighter.model",
     "Mode": "lighter.modes",
+    "Run": "lighter.runs.handle",
     "Runner": "lighter.engine.runner",
     "SafeMode": "lighter.config.safe",
     "System": "lighter.system",
     "Trainer": "lighter.trainer",
     "build": "lighter.engine.load",
+    "compare": "lighter.results.entry",
     "load": "lighter.engine.load",
     "load_checkpoint": "lighter.engine.load",
 }
 
 __all__ = [
+    "Experiment",
     "ForwardModule",
     "LighterDataModule",
     "LighterModule",
     "Mode",
+    "Run",
     "Runner",
     "SafeMode",
     "System",
     "Trainer",
     "__version__",
     "build",
+    "compare",
     "load",
 ]
 

@@ -58,6 +58,9 @@ class BatchAdapter:
         for name, accessor in self.accessors.items():
             _check_accessor(f"{name}_accessor", accessor, several=name != "identifier")
         self.transforms = _transforms(input=input_transforms, target=target_transforms)
+        self._by_argument = [(f"{name}_accessor", accessor) for name, accessor in self.accessors.items()]
+        self._is_whole = input_accessor is None
+        self._is_several = isinstance(input_accessor, (list, tuple, Mapping))
         if target_accessor is None and self.transforms["target"]:
             raise ModuleValueError("`target_transforms` is given, but there is no target: `target_accessor` is null")
 
@@ -67,11 +70,11 @@ class BatchAdapter:
         Raises:
             ModuleValueError: an accessor does not fit the batch; the message describes the batch.
         """
-        input, target, identifier = (_taken(batch, each, f"{name}_accessor") for name, each in self.accessors.items())
-        if self.accessors["input"] is None:  # the whole batch; of the others, None means that there is none
+        input, target, identifier = [_taken(batch, accessor, name) for name, accessor in self._by_argument]
+        if self._is_whole:  # of the others, None means that there is none
             input = batch
         input = _transformed(self.transforms, "input", input)
-        if isinstance(self.accessors["input"], (list, tuple, Mapping)):
+        if self._is_several:
             input = several_inputs(input)
         return input, _transformed(self.transforms, "target", target), identifier
 
@@ -185,10 +188,7 @@ class ArgumentsAdapter:
             ModuleValueError: one of several values that are passed separately is missing.
         """
         values = {"input": input, "target": target, "pred": pred}
-        if not self._is_plain:
-            self._transform(values)
-        args = [each.of(values[each.name]) for each in self.positional]
-        kwargs = {str(each.position): each.of(values[each.name]) for each in self.named}
+        args, kwargs = self._call_arguments(values)
         try:
             return called(*args, **kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -197,6 +197,14 @@ class ArgumentsAdapter:
             was = "were" if self.key == "metrics" else "was"
             add_note(error, f"the {self.key} {was} called with ({', '.join(shown)})")
             raise
+
+    def _call_arguments(self, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a call, by position and by name."""
+        if self._is_plain:
+            return [values[each.name] for each in self.positional], {}
+        self._transform(values)
+        args = [each.of(values[each.name]) for each in self.positional]
+        return args, {str(each.position): each.of(values[each.name]) for each in self.named}
 
     def _transform(self, values: dict[str, Any]) -> None:
         for name in dict.fromkeys(each.name for each in (*self.positional, *self.named)):
@@ -252,9 +260,14 @@ def _passed(name: str, argument: object) -> list[_Passed]:
 class CriterionAdapter(ArgumentsAdapter):
     """Call the criterion.
 
-    `pred_argument`, `target_argument` and `input_argument` say where each goes: a position, a keyword, or None if it is
-    not passed. A list or dict of these passes the values of a tuple, list or dict separately:
-    `{start: 0, end: end_logits}`. `pred_transforms` and so on are applied before.
+    Args:
+        pred_argument: where the prediction goes: a position, a keyword, or None if it is not passed. A list or dict of
+            these passes the values of a tuple, list or dict separately: `{start: 0, end: end_logits}`.
+        target_argument: where the target goes, likewise.
+        input_argument: where the input goes, likewise.
+        pred_transforms: applied to the prediction before: a function or a list of them.
+        target_transforms: applied to the target before.
+        input_transforms: applied to the input before.
     """
 
     key = "criterion"
@@ -267,7 +280,13 @@ class MetricsAdapter(ArgumentsAdapter):
 
 
 class LoggingAdapter:
-    """Change input, target and prediction before callbacks get them, by `*_transforms`."""
+    """Change input, target and prediction before callbacks get them.
+
+    Args:
+        input_transforms: applied to the input: a function or a list of them.
+        target_transforms: applied to the target.
+        pred_transforms: applied to the prediction.
+    """
 
     functions: ClassVar = FUNCTIONS
 

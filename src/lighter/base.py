@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
@@ -29,6 +29,7 @@ from lighter.config.deferred import Deferred
 from lighter.config.prune import unneeded
 from lighter.errors import CheckpointError, ModeError, ModuleValueError
 from lighter.files.storage import is_remote
+from lighter.parallel.strategy import ParallelStrategy
 from lighter.parts.batches import is_on, samples_in
 from lighter.parts.hooks import OverriddenIf, followed_by, is_marked
 from lighter.parts.metrics.foreign import states_in
@@ -72,7 +73,18 @@ def _configure_model(self: BaseModule) -> None:
 
 
 _configure_model.__name__ = "configure_model"
-_CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["configure_model"]), has_no_weights)
+
+
+def _is_configured(module: BaseModule) -> bool:
+    return has_no_weights(module) or _parallel_strategy(module) is not None
+
+
+def _parallel_strategy(module: BaseModule) -> ParallelStrategy | None:
+    strategy = getattr(trainer_of(module), "strategy", None)
+    return strategy if isinstance(strategy, ParallelStrategy) else None
+
+
+_CONFIGURE_MODEL = OverriddenIf(followed_by(_configure_model, FOLLOWED_BY["configure_model"]), _is_configured)
 
 
 class BaseModule(LightningModule):
@@ -308,6 +320,14 @@ class BaseModule(LightningModule):
         trainer = trainer_of(self)
         if trainer is None:
             return
+        strategy = _parallel_strategy(self)
+        if strategy is not None and self._initial_weights is not None:
+            strategy.fill(self)
+        self._prepare_weights(trainer)
+        if strategy is not None:
+            strategy.divide(self, PREFIXES)
+
+    def _prepare_weights(self, trainer: Trainer) -> None:
         # strategies that shard make the weights themselves, each process its part; not over those of a checkpoint
         if not isinstance(trainer.strategy, SHARDING):
             materialize(self, trainer.strategy.root_device)

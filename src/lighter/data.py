@@ -23,8 +23,9 @@ class LighterDataModule(LightningDataModule):
     """A data module made of ready dataloaders.
 
     Each argument is a dataloader, or a list or dict of them, as Lightning takes them. One that is missing does not
-    exist for Lightning. A stage builds only the loaders that it needs. For anything more, downloads or splits that
-    depend on the stage, write a `LightningDataModule` of your own; it is configured in the same way.
+    exist for Lightning. A stage builds only the loaders that it needs. In a config, `data::split` cuts one dataset into
+    training and validation. For anything more, downloads or what depends on the stage, write a `LightningDataModule` of
+    your own; it is configured in the same way.
     """
 
     needed_for: ClassVar[Mapping[str, Collection[str]]] = {

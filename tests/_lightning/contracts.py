@@ -10,11 +10,12 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed.tensor.parallel
 import torchmetrics
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import callbacks, loops
@@ -32,8 +33,17 @@ from pytorch_lightning.utilities.argparse import _defaults_from_env_vars
 from pytorch_lightning.utilities.combined_loader import CombinedLoader, _MaxSizeCycle
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.optim.optimizer import (
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch.utils.data.dataloader import _DatasetKind, _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
+
+from tests._lightning.contract import Contract
+from tests._lightning.sharded_contracts import SHARDED
 
 BATCHES, VALIDATED = 4, 2
 
@@ -142,13 +152,6 @@ class Facts:
     @property
     def keeping(self) -> DataLoader:
         return self.workers and self.working
-
-
-class Contract(NamedTuple):
-    """What Lighter needs a private name for, and a check of what it relies on, true if it holds."""
-
-    purpose: str
-    holds: Callable[[Facts], object]
 
 
 def takes(function: Any, names: str) -> bool:
@@ -538,6 +541,30 @@ LOADING: dict[str, Contract] = {
         "telling whose a worker is",
         lambda facts: facts.workers._index_sampler is facts.keeping._index_sampler,
     ),
+    "_SingleProcessDataLoaderIter": Contract(
+        "batches without a profiler's range", lambda facts: type(iter(dataloader(1))) is _SingleProcessDataLoaderIter
+    ),
+    "_next_data": Contract(
+        "batches without a profiler's range",
+        lambda facts: (
+            iter(dataloader(1))._next_data()[0].tolist() == [[0.0]]
+            and calls(torch.utils.data.dataloader._BaseDataLoaderIter.__next__, "self._next_data()")
+        ),
+    ),
+    "_sampler_iter": Contract(
+        "batches without a profiler's range",
+        lambda facts: (
+            iter(dataloader(1))._sampler_iter is not None
+            and calls(torch.utils.data.dataloader._BaseDataLoaderIter.__next__, "if self._sampler_iter is None")
+        ),
+    ),
+    "_num_yielded": Contract("batches without a profiler's range", lambda facts: iter(dataloader(1))._num_yielded == 0),
+    "_dataset_kind": Contract(
+        "batches without a profiler's range", lambda facts: iter(dataloader(1))._dataset_kind == _DatasetKind.Map
+    ),
+    "_DatasetKind": Contract(
+        "batches without a profiler's range", lambda facts: _DatasetKind.Map != _DatasetKind.Iterable
+    ),
     "_persistent_workers": Contract("workers that stay", lambda facts: facts.workers._persistent_workers is True),
     "_shutdown_workers": Contract(
         "ending workers", lambda facts: takes(_MultiProcessingDataLoaderIter._shutdown_workers, "")
@@ -753,6 +780,57 @@ def is_nonfinite(value: float) -> bool:
     return bool(flag)
 
 
+SGD = torch.optim.SGD
+
+
+def profiled() -> list[bool]:
+    """Whether a profiler runs: before, during and after."""
+    before = torch._C._autograd._profiler_enabled()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
+        during = torch._C._autograd._profiler_enabled()
+    return [before, during, torch._C._autograd._profiler_enabled()]
+
+
+def optimizers_with(register: Any) -> list[tuple[int, ...]]:
+    """The numbers of hooks, global and an optimizer's own, before and after its step: with one of a kind, without."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1)
+    own = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    of_all = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
+    handle = register(optimizer, print) if register in vars(torch.optim.Optimizer).values() else register(print)
+    having = tuple(map(len, (*of_all, *own)))
+    handle.remove()
+    return [having, tuple(map(len, (*of_all, *own)))]
+
+
+def operators() -> list[str]:
+    """The operators that a mode sees in an addition and its backward pass."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Sees(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    seen: list[str] = []
+    with Sees():
+        (torch.ones(2, requires_grad=True) + 1).sum().backward()
+    return seen
+
+
+def shapes_only() -> bool:
+    """Fake tensors have the device that they are made for, no memory, and an error where a value is read."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+    is_told = False
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        product = torch.empty(10**7, 4) @ torch.empty(4, 10**7)
+        try:
+            product[0, 0].item()
+        except DataDependentOutputException:
+            is_told = True
+    return is_told and (product.device.type, product.untyped_storage().nbytes()) == ("cpu", 4 * 10**14)
+
+
 TORCH: dict[str, Contract] = {
     "_C": Contract("plain tensors of a subclass", lambda facts: plain() is torch.Tensor),
     "_make_subclass": Contract(
@@ -775,6 +853,27 @@ TORCH: dict[str, Contract] = {
         "finding the tensor with NaN or Inf",
         lambda facts: [float(one) for one in torch._foreach_norm([torch.ones(2), torch.ones(3)], ord=1)] == [2, 3],
     ),
+    "_autograd": Contract(
+        "whether a profiler runs",
+        lambda facts: torch._C._autograd._profiler_enabled is torch.autograd._profiler_enabled,
+    ),
+    "_profiler_enabled": Contract("whether a profiler runs", lambda facts: profiled() == [False, True, False]),
+    "_global_optimizer_pre_hooks": Contract(
+        "hooks around every optimizer's step",
+        lambda facts: optimizers_with(register_optimizer_step_pre_hook) == [(1, 0, 0, 0), (0, 0, 0, 0)],
+    ),
+    "_global_optimizer_post_hooks": Contract(
+        "hooks around every optimizer's step",
+        lambda facts: optimizers_with(register_optimizer_step_post_hook) == [(0, 1, 0, 0), (0, 0, 0, 0)],
+    ),
+    "_optimizer_step_pre_hooks": Contract(
+        "hooks around an optimizer's step",
+        lambda facts: optimizers_with(SGD.register_step_pre_hook) == [(0, 0, 1, 0), (0, 0, 0, 0)],
+    ),
+    "_optimizer_step_post_hooks": Contract(
+        "hooks around an optimizer's step",
+        lambda facts: optimizers_with(SGD.register_step_post_hook) == [(0, 0, 0, 1), (0, 0, 0, 0)],
+    ),
     "_get_default_store": Contract(
         "word of a failure for the other processes",
         lambda facts: takes(torch.distributed.distributed_c10d._get_default_store, ""),
@@ -782,6 +881,18 @@ TORCH: dict[str, Contract] = {
     "_scaled_dot_product_flash_attention_for_cpu": Contract(
         "operations of attention on a CPU",
         lambda facts: hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu"),
+    ),
+    "_subclasses": Contract("memory that a step takes, without taking it", lambda facts: shapes_only()),
+    "_python_dispatch": Contract("count of the bytes that are alive", lambda facts: "aten.add.Tensor" in operators()),
+    "_pytree": Contract(
+        "tensors in what an operator returns", lambda facts: torch.utils._pytree.tree_leaves([1, {"a": 2}]) == [1, 2]
+    ),
+    "_cdata": Contract(
+        "one number for all views of a storage",
+        lambda facts: (
+            (value := torch.ones(3)).untyped_storage()._cdata == value[1:].untyped_storage()._cdata
+            and value.untyped_storage()._cdata != torch.ones(3).untyped_storage()._cdata
+        ),
     ),
 }
 
@@ -816,4 +927,40 @@ RESUME: dict[str, Contract] = {
     ),
 }
 
-CONTRACTS = {**LOOPS, **LOGGING, **LOADING, **RUNNING, **METRICS, **TORCH, **RESUME}
+PARALLEL: dict[str, Contract] = {
+    "_standard_gamma": Contract(
+        "a draw whose count of numbers depends on its values", lambda facts: hasattr(torch.ops.aten, "_standard_gamma")
+    ),
+    "_sample_dirichlet": Contract(
+        "a draw whose count of numbers depends on its values",
+        lambda facts: hasattr(torch.ops.aten, "_sample_dirichlet"),
+    ),
+    "_local_tensor": Contract(
+        "what a process has of a sharded tensor",
+        lambda facts: "_local_tensor" in torch.distributed.tensor.DTensor.__slots__,
+    ),
+    "_data_parallel_size": Contract(
+        "a mesh whose sizes are worked out with the number of processes",
+        lambda facts: calls(pl.strategies.ModelParallelStrategy.setup_environment, "self._data_parallel_size"),
+    ),
+    "_tensor_parallel_size": Contract(
+        "a mesh whose sizes are worked out with the number of processes",
+        lambda facts: calls(pl.strategies.ModelParallelStrategy.setup_environment, "self._tensor_parallel_size"),
+    ),
+    "_apply": Contract(
+        "layers that are whole on each tensor rank",
+        lambda facts: takes(torch.distributed.tensor.parallel.ParallelStyle._apply, "module device_mesh"),
+    ),
+    "_schema": Contract(
+        "what an operation writes into",
+        lambda facts: (
+            [bool(one.alias_info and one.alias_info.is_write) for one in torch.ops.aten.zero_.default._schema.arguments]
+            == [True]
+        ),
+    ),
+    "_local_scalar_dense": Contract(
+        "reading a tensor's value", lambda facts: torch.ops.aten._local_scalar_dense.default(torch.ones(1)) == 1
+    ),
+}
+
+CONTRACTS = {**LOOPS, **LOGGING, **LOADING, **RUNNING, **METRICS, **TORCH, **RESUME, **SHARDED, **PARALLEL}

@@ -11,8 +11,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src/lighter"
 ROOM = PACKAGE / "_lightning"
 PRIVATE = re.compile(r"_(?!lighter)[A-Za-z]\w*")  # no dunder, and no attribute that we set on an object of the user's
-STANDARD_LIBRARY = {"_exit", "_getframe", "_asdict", "_fields", "_replace"}
-OTHERS = {"_original_message", "_strip_protocol"}  # sparkwheel's and fsspec's
+STANDARD_LIBRARY = {"_exit", "_run_exitfuncs", "_shutdown", "_getframe", "_asdict", "_fields", "_replace"}
+# of sparkwheel, fsspec and submitit, which shows no script before it submits one: tests/launch run that
+OTHERS = {"_original_message", "_strip_protocol", "_make_submission_file_text", "_submitit_command_str"}
 REGISTRIES = {"_modules", "_parameters", "_buffers"}  # of `nn.Module`, which its subclasses may read
 
 

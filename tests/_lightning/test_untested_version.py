@@ -52,7 +52,7 @@ def lighter(version: str, *commands: list[str]) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rung", RUNGS)
 def test_training_works_and_one_line_says_what_it_costs(rung: str, own_place: Path) -> None:
     config = str(ROOT / "examples" / RUNGS[rung])
@@ -103,7 +103,7 @@ def test_the_line_comes_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_module_loads_no_loop() -> None:
     code = "import sys; from lighter import LighterModule, System; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -35,7 +35,7 @@ def predict(processes: int, resume: str | None, writer: str, **module: Any) -> A
     return Runner().execute("predict", [] if resume else [job], resume=resume, return_predictions=False)
 
 
-OF_THE_RUN = {".lock", "run.log", "run.json", "config.yaml", "origins.yaml", "hparams.yaml"}
+OF_THE_RUN = {".lock", "run.log", "events.jsonl", "run.json", "config.yaml", "origins.yaml", "hparams.yaml"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

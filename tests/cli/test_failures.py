@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lighter.cli import cli
+from lighter.cli.stage import exit_code
 from lighter.config.yaml import dump
 
 MINE = """
@@ -85,3 +87,14 @@ def test_warnings_of_the_engine_are_on_the_terminal(fit: Any, tmp_path: Path) ->
     found = fit(*words)
     assert found.exit_code == 0, found.stderr
     assert found.stderr.count("on_exception.ckpt, which an OnExceptionCheckpoint left of one that failed") == 1
+
+
+def test_warnings_of_libraries_are_shown_and_their_messages_not(capsys: pytest.CaptureFixture[str]) -> None:
+    def act() -> None:
+        library = logging.getLogger("a.library")
+        library.setLevel(logging.INFO)
+        library.warning("beware")
+        library.info("GPU available: False, used: False")
+
+    assert exit_code(act) == 0
+    assert capsys.readouterr().err == "beware\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,47 @@ def test_in_a_narrow_terminal_names_break_before_values(root: Path) -> None:
 def test_show(root: Path) -> None:
     (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch\n0,4,3.0\n1,9,1.0\n")
     shown = lighter("show", "last").output
-    assert ["status", "failed"] in [line.split() for line in shown.splitlines()]
-    assert "val/loss/epoch  3      █▁  1     1       3" in shown
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["status", "failed"] in lines
+    assert ["val/loss/epoch", "3", "█▁", "1", "1", "3"] in lines
     assert "ValueError: bad" in shown
     facts = json.loads(lighter("show", FIRST, "--json").output)
     assert (facts["status"], facts["tags"]) == ("finished", [])
+
+
+def test_curves_by_their_names(root: Path) -> None:
+    (root / SECOND / "metrics.csv").write_text("epoch,step,val/loss/epoch,val/acc/epoch\n0,4,3.0,0.5\n1,9,1.0,0.7\n")
+    shown = lighter("show", "last", "--metric", "val/loss").output
+    assert "val/loss/epoch" in shown
+    assert "val/acc/epoch" not in shown
+    for wrong, said in (("val/los", "Did you mean `val/loss`?"), ("q", "There is: val/acc/epoch"), ("", "There is: ")):
+        result = lighter("show", "last", "--metric", wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"there is no curve of `{wrong}`. {said}")
+    assert lighter("show", FIRST, "--metric", "x").stderr == "there is no curve of `x`: the run has none\n"
+
+
+def test_json_has_no_nan(root: Path) -> None:
+    for name, value in ((FIRST, float("nan")), (SECOND, float("inf"))):
+        facts = json.loads((root / name / "run.json").read_text())
+        facts["metrics"]["val/loss/epoch"] = value
+        (root / name / "run.json").write_text(json.dumps(facts))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for words in (("list",), ("show", FIRST), ("diff", FIRST, SECOND), ("best", "val/loss")):
+        json.loads(lighter(*words, "--json").stdout, parse_constant=refuse)
+
+
+def test_options_that_mean_nothing(root: Path) -> None:
+    assert lighter("list", "--limit", "-1").exit_code == 2
+    assert lighter("best", "val/loss", "--limit", "-1").exit_code == 2
+    for words in (("list",), ("best", "val/loss")):
+        result = lighter(*words, "--dir", "elsewhere")
+        assert (result.exit_code, result.stderr) == (2, "there is no folder elsewhere\n")
+    result = lighter("tag", "last", "")
+    assert (result.exit_code, result.stderr) == (2, "a tag has at least one letter; this one is empty\n")
 
 
 def test_diff_and_best(root: Path) -> None:
@@ -73,7 +110,8 @@ def test_tag(root: Path) -> None:
     assert FIRST not in lighter("list", "--tag", "good").output
 
 
-def test_rm_asks(root: Path) -> None:
+def test_rm_asks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["lighter.cli.runs"], "can_ask", lambda: True)
     refused = lighter("rm", "last", input="n\n")
     assert "Remove this run? [y/N]: n\nNothing was removed." in refused.output
     assert (root / SECOND).is_dir()
@@ -81,6 +119,13 @@ def test_rm_asks(root: Path) -> None:
     assert not (root / SECOND).exists()
     assert lighter("rm", FIRST, "--yes").exit_code == 0
     assert not (root / FIRST).exists()
+
+
+def test_rm_does_not_ask_without_a_terminal(root: Path) -> None:
+    refused = lighter("rm", "last", input="y\n")
+    assert refused.exit_code == 2
+    assert refused.stderr == "this asks before it removes, and there is no terminal to ask at: --yes does without\n"
+    assert (root / SECOND).is_dir()
 
 
 def test_mistakes_are_messages(root: Path) -> None:
@@ -109,6 +154,7 @@ def test_best_is_of_the_best_epoch_or_the_last(root: Path) -> None:
 def test_columns_of_the_config(root: Path) -> None:
     lines = lighter("list", "--metric", "trainer::max_epochs", "--metric", "vars::none").output.splitlines()
     assert lines[1].split() == [SECOND, "fit", "failed", "1.5s", "3"]
+    assert lines[-1] == "vars::none: no value in these configs"
     wrong = lighter("list", "--metric", "val/los/epoch")
     assert wrong.exit_code == 2
     assert wrong.stderr.startswith("none of these runs has the metric `val/los/epoch`. Did you mean `val/loss/epoch`?")
@@ -145,4 +191,5 @@ def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Comma
 def test_every_command_that_runs_code_has_the_option_that_failures_hint_at() -> None:
     having = {name for name, found in commands(cli) if any("--traceback" in one.opts for one in found.params)}
     stages = {"fit", "validate", "test", "predict"}
-    assert having == {*stages, "check", "resume", "reproduce", "summary", "tune lr", "tune batch_size"}
+    others = {"check", "resume", "reproduce", "summary", "tune lr", "tune batch_size", "sweep", "experiment resume"}
+    assert having == stages | others | {"experiment predict", "export pt2", "export onnx", "try"}

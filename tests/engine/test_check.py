@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from lighter.cli.check import as_data
 from lighter.config.yaml import dump
 from lighter.errors import ConfigError
 from tests.config.corpus import found_in
+from tests.conftest import digits_config
 from tests.slow import one_in, slow_but
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +248,24 @@ def test_what_a_users_class_logs_is_not_known(own_place: Path, argument: str) ->
     assert found_in(["config.yaml"], "fit") == []
 
 
+@pytest.mark.slow
+def test_a_fit_imports_nothing_of_experiments(own_place: Path) -> None:
+    config = digits_config()
+    config["trainer"] |= {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
+    (own_place / "c.yaml").write_text(json.dumps(config))
+    code = """
+import sys
+from lighter.cli import cli
+try:
+    cli(["fit", "c.yaml"])
+except SystemExit as end:
+    assert not end.code, end.code
+loaded = [name for name in sys.modules if name.startswith(("lighter.experiments", "optuna", "ray", "submitit"))]
+assert "lighter.trainer.full" in sys.modules and not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_the_first_tier_imports_nothing_and_runs_nothing(own_place: Path) -> None:
     (own_place / "mine.py").write_text("raise SystemExit('imported')\n")
     (own_place / "c.yaml").write_text(
@@ -316,6 +337,7 @@ def test_the_fields_for_editors(own_place: Path) -> None:
         "path": "trianer",
         "message": "this section is unknown",
         "hint": "Did you mean `trainer`?",
+        "nearest": "trainer",
     }
     assert (second["file"], second["line"], second["column"], second["word"]) == (None, None, 1, "vars::lrr=1")
     assert third["word"] == "modle=2"

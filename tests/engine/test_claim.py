@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
+from lighter.config import read
 from lighter.engine import claim as claims
 from lighter.files.run_folder import RunFolder
+from lighter.runs import rank_zero
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch):
     def claim(rank: int, runs: int = 1, **more: str) -> list[RunFolder]:
         for name, value in {**job, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), **more}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(claims, "_runs", itertools.count())
+        monkeypatch.setattr(rank_zero, "_numbers", itertools.count())
         return [claims.claim(Path("outputs"), "digits") for _ in range(runs)]
 
     yield claim
@@ -53,3 +55,13 @@ def test_only_the_first_rank_gives_a_folder_up(torchrun) -> None:
 def test_one_process_needs_no_store(torchrun) -> None:
     [folder] = torchrun(0, WORLD_SIZE="1", MASTER_PORT="1")
     assert folder.path.is_dir()
+
+
+def test_the_member_whose_config_is_run(own_place: Path) -> None:
+    for name in ("member", "run"):
+        Path(name).mkdir()
+        Path(name, "config.yaml").write_text("model: {_target_: torch.nn.Identity}\n")
+    Path("member/member.json").touch()
+    inputs = ["member/config.yaml", "trainer::max_epochs=1"]
+    assert claims.RunOptions.of(read(["member/config.yaml"]), inputs).saved_by == RunFolder(Path("member"))
+    assert claims.RunOptions.of(read(["run/config.yaml"]), ["run/config.yaml"]).saved_by is None

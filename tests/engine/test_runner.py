@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,25 @@ def test_a_saved_config_belongs_to_the_same_experiment(config: dict[str, Any]) -
     saved = newest().config
     Runner().run("test", [saved], ckpt_path="best", verbose=False)
     assert newest().path != saved.parent
+
+
+def test_a_saved_config_means_the_checkpoints_of_its_run(config: dict[str, Any]) -> None:
+    def tested(config_: Any) -> Path:
+        Runner().run("test", [config_], ckpt_path="best", verbose=False)
+        return Path(json.loads(newest().record.read_text())["checkpoint"]).resolve()
+
+    def best(run: RunFolder) -> Path:
+        return (run.checkpoints / "best.ckpt").resolve()
+
+    short = [config, "trainer::max_epochs=1", "trainer::limit_train_batches=2"]
+    Runner().run("fit", short)
+    first = newest()
+    Runner().run("fit", short)
+    second = newest()
+    assert tested(first.config) == best(first)
+    # that of a test has none, and means its name, as a file of the user's does
+    assert tested(newest().config) == best(second)
+    assert tested(config) == best(second)
 
 
 def test_the_config_is_in_the_checkpoint_and_with_the_logger(config: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ else; the callback must note no other; and a fit that goes on must save again wh
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -64,10 +65,14 @@ class Tmpfs:
         self.folder = folder
 
     def leave(self, size: int) -> None:
-        """Have no more than that free."""
-        with open(self.folder / "filler", "wb") as file:
-            free = os.statvfs(self.folder)
-            file.write(b"\0" * (free.f_bavail * free.f_bsize - size))
+        """Have no more than that free; less where a process writes at the same time."""
+        try:
+            with open(self.folder / "filler", "wb", buffering=0) as file:
+                free = os.statvfs(self.folder)
+                file.write(b"\0" * (free.f_bavail * free.f_bsize - size))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
     def free(self) -> None:
         """Have room again."""

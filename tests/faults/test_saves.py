@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import inject_damage, inject_kills_in_saves
+from tests.faults import inject_damage, inject_kills_in_saves, inject_sharded
 
 pytestmark = pytest.mark.faults
 
@@ -18,4 +18,10 @@ def test_every_damage_is_detected() -> None:
 def test_no_kill_inside_a_save_tears_or_loses_a_checkpoint() -> None:
     results = inject_kills_in_saves.run(short=True)
     assert len(results.rows) == 10
+    assert results.broken == []
+
+
+def test_no_kill_inside_a_save_of_two_processes_tears_or_loses_a_checkpoint() -> None:
+    results = inject_sharded.run(short=True)
+    assert len(results.rows) == 2
     assert results.broken == []

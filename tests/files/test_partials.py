@@ -61,3 +61,11 @@ def test_the_next_who_writes_deletes_what_a_killed_process_left(own_place: Path)
     assert len(list(own_place.iterdir())) == 1
     write_whole(Path("b"), "b")
     assert [path.name for path in own_place.iterdir()] == ["b"]
+
+
+def test_the_error_names_the_file_that_was_to_be_written(own_place: Path) -> None:
+    Path("folder/inner").mkdir(parents=True)
+    for path in (Path("none/a.json"), Path("folder")):  # opened, and renamed to
+        with pytest.raises(OSError) as failed:
+            write_whole(path, "a")
+        assert (failed.value.filename, failed.value.filename2) == (str(path), None)

@@ -30,8 +30,17 @@ from tests.lightning.compare import by_hand
 if __name__ == "__main__":
     by_hand(yaml.safe_load(open("job.yaml")))
 """
+# torchrun ends the first process when the second has failed
+SLOW = """
+import os, time
+from tests.lightning.jobs import Validated
+class Slow(Validated):
+    def __init__(self):
+        super().__init__()
+        time.sleep(2 * (os.environ["RANK"] == "0"))
+"""
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run(*words: str) -> dict[int, Any]:
@@ -89,6 +98,10 @@ def test_ranks_of_torchrun_find_the_project(own_place):
 
 def test_a_run_that_does_not_start_leaves_nothing_under_torchrun(own_place):
     config = config_of("model: {_target_: tests.lightning.jobs.Validated}")
+    config["project"] = "."
+    config["model"] = {"_target_": "project.slow.Slow"}
+    (own_place / "__lighter__.py").touch()
+    (own_place / "slow.py").write_text(SLOW)
     write(config)
     words = [*TORCHRUN, "fit", "job.yaml", "--ckpt_path", "last"]
     done = run_command(*words, environment=TESTS)

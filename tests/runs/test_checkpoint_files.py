@@ -48,6 +48,17 @@ def test_the_last_is_the_one_that_was_trained_for_longest(own_place: Path) -> No
     assert names()[0] == "by-lightning.ckpt", "which says nothing of itself, so times tell"
 
 
+@pytest.mark.parametrize("by", ["note", "record", "name"])
+def test_the_best_is_found_after_a_kill_while_its_folder_was_replaced(by: str, own_place: Path) -> None:
+    saved("last.ckpt", 5, best=("best.ckpt", 0.5) if by == "note" else None)
+    earlier = Path(RUN, "checkpoints/best.replaced.ckpt")
+    earlier.mkdir()
+    entries = [{"path": "checkpoints/best.ckpt", "best": True, "score": 0.5}] if by == "record" else []
+    best = found({"status": "running", "checkpoints": entries}).best
+    assert best is not None
+    assert (best.path.absolute(), best.score) == (earlier.absolute(), None if by == "name" else 0.5)
+
+
 def test_the_path_of_a_run_may_go_up(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved("last.ckpt", 5)
     Path("elsewhere").mkdir()

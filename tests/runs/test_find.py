@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import tracemalloc
 from contextlib import nullcontext
@@ -238,6 +239,25 @@ def test_curves(root: Path) -> None:
     assert drawn([1.0] * 3) == "▁▁▁"
     assert drawn([float("nan"), 1.0, 2.0]) == "?▁█"
     assert len(drawn([float(n) for n in range(1000)])) == 48
+
+
+@pytest.mark.parametrize("renamed", [OLD, "2026-01-02/other-name", "elsewhere"])
+@pytest.mark.parametrize("inside", [".", "csv/version_0"])
+def test_curves_of_a_copy_are_read_once(root: Path, tmp_path: Path, inside: str, renamed: str) -> None:
+    folder = root / OLD / inside
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.csv").write_text("step,a\n4,1\n9,2\n")
+    facts = json.loads((root / OLD / "run.json").read_text())
+    facts["loggers"] = [{"class": "CSVLogger", "folder": str(folder)}]
+    (root / OLD / "run.json").write_text(json.dumps(facts))
+    copy = tmp_path / "copied" / renamed
+    shutil.copytree(root / OLD, copy)
+    (copy / inside / "metrics.csv").write_text("step,a\n4,1\n9,3\n")
+    for run, values in ((root / OLD, [1, 2]), (copy, [1, 3])):
+        assert [[*curve.values] for curve in curves_of(read_run(run))] == [values]
+    shutil.rmtree(copy / "csv", ignore_errors=True)
+    (copy / "metrics.csv").unlink(missing_ok=True)
+    assert [[*curve.values] for curve in curves_of(read_run(copy))] == [[1, 2]]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,19 @@ def test_a_damaged_one_is_named_whatever_lies_beside_it(own_place: Path) -> None
     torch.save({**WHOLE, "hyper_parameters": {"path": Path("x")}}, "object.ckpt")
     with pytest.raises(DamagedCheckpointError, match=r"^empty.ckpt is damaged: .* There is no good one beside it$"):
         asked_for("empty.ckpt")
+
+
+def test_last_of_the_runs_that_are_meant(own_place: Path) -> None:
+    """Of a member of an experiment its own, and not that of the newest run with its name."""
+    ordinary, member = (
+        Path("outputs/2026-01-02/10-00-00-run"),
+        Path("outputs/experiments/2026-01-01/x/trial-0000-seed-1"),
+    )
+    for folder in (ordinary, member):
+        run(folder)
+    nothing, check = RunFolder(Path("outputs/2026-01-01/none")), partial(verify, weights_only=True)
+    found = partial(find, "last", Path("outputs"), "run", besides=nothing, check=check)
+    assert Path(found()) == ordinary / "checkpoints/last.ckpt"
+    assert Path(found(among=[RunFolder(member)])) == member / "checkpoints/last.ckpt"
+    with pytest.raises(CheckpointError, match="there is no last checkpoint"):
+        found(among=[])

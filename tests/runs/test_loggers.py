@@ -57,7 +57,7 @@ def run(job: dict[str, Any], logger: Any, **trainer: Any) -> tuple[RunFolder, pl
 
 def files(folder: Path) -> set[str]:
     """The folders with events, rows or notes, and the rows' files."""
-    found = [path for path in folder.rglob("*") if path.name.startswith(("events.", "metrics.csv", "notes"))]
+    found = [path for path in folder.rglob("*") if path.name.startswith(("events.out", "metrics.csv", "notes"))]
     return {str((path if path.suffix == ".csv" else path.parent).relative_to(folder)) for path in found}
 
 

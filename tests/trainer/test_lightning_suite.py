@@ -32,7 +32,7 @@ def test_that_ends_its_process():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_differs_is_told(own_place: Path) -> None:
     folder = own_place / "checkout/tests/tests_pytorch/loops"
     folder.mkdir(parents=True)

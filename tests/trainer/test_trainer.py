@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -12,6 +14,7 @@ from torch import nn
 
 import lighter
 from lighter.trainer import OWN_ARGUMENTS
+from lighter.trainer.progress_line import ProgressLine
 from tests.jobs import Classifier, PlainClassifier, loader, mlp
 
 
@@ -53,8 +56,22 @@ def test_the_environment_has_our_own_arguments_too(name: str, monkeypatch: pytes
 def test_a_person_at_a_terminal_sees_rich(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     trainer = lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu")
     assert isinstance(trainer.progress_bar_callback, RichProgressBar)
+    monkeypatch.setenv("TERM", "dumb")  # it cannot draw over what it shows
+    assert lighter.Trainer(default_root_dir=tmp_path, accelerator="cpu").progress_bar_callback is None
+
+
+def test_the_bar_shows_as_many_losses_as_one_line_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("val/metrics/accuracy/epoch", "val/loss/epoch", "train/loss/epoch")
+    trainer: Any = SimpleNamespace(loggers=[], progress_bar_metrics=dict.fromkeys(names, 0.5))
+    shown = {}
+    for columns in (60, 80, 120, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        shown[columns] = list(ProgressLine().get_metrics(trainer, pl.LightningModule()))
+    losses = ["val/loss", "train/loss"]
+    assert shown == {60: [], 80: losses[:1], 120: losses, 200: [*losses, "val/metrics/accuracy"]}
 
 
 @pytest.mark.parametrize("kind", [RichProgressBar, TQDMProgressBar])

@@ -8,6 +8,8 @@ from typing import Any
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher, _PrefetchDataFetcher
 from pytorch_lightning.utilities.combined_loader import _MaxSizeCycle
 
+from lighter._lightning.unprofiled import next_batch
+
 DataFetcher = _DataFetcher
 
 
@@ -41,7 +43,7 @@ def plan_fetch(fetcher: DataFetcher, after: Callable[[], None]) -> Callable[[], 
         if fetcher.done:
             raise StopIteration
         try:
-            batch = next(cycle.iterators[0])
+            batch = next_batch(cycle.iterators[0])
         except StopIteration:
             # here and below: what Lightning's iterators count, as its loops read it
             cycle._consumed[0] = fetcher.done = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -13,6 +13,8 @@ from pytorch_lightning.trainer.connectors.logger_connector.result import _Result
 from torch import Tensor
 from torchmetrics import Metric
 
+from lighter._lightning.metric_values import is_array
+
 REDUCED = (torch.float32, torch.float64)  # Lightning converts values of other types, and warns of some
 
 
@@ -22,12 +24,38 @@ class LoggerConnector(_LoggerConnector):
     # After each step Lightning copies all values of the step into three dictionaries. The public properties look the
     # values up anyway when they are read. So here they are copied only before the loop's values are others.
     has_unread = False
+    # is given the values of an epoch's metrics that are no numbers, by name; returns the numbers in them
+    keep: Callable[[pl.Trainer, dict[str, object]], dict[str, Tensor]] | None = None
 
     @classmethod
-    def install(cls, trainer: pl.Trainer) -> None:
+    def install(cls, trainer: pl.Trainer) -> LoggerConnector:
         connector = cls(trainer)
         vars(connector).update(vars(trainer._logger_connector))
         trainer._logger_connector = connector
+        return connector
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Log values; those that are no numbers, which Lightning refuses, are left to `keep`."""
+        super().log_metrics({name: value for name, value in metrics.items() if not is_array(value)}, step)
+
+    def update_eval_epoch_metrics(self) -> dict[str, Any]:
+        """Return the values of an evaluation that are numbers, as the stages of the trainer return them."""
+        return {name: value for name, value in super().update_eval_epoch_metrics().items() if not is_array(value)}
+
+    def log_eval_end_metrics(self, metrics: dict[str, Any]) -> None:
+        super().log_eval_end_metrics({**metrics, **self.take_arrays()})
+
+    def update_train_epoch_metrics(self) -> None:
+        numbers = self.take_arrays()
+        if numbers:
+            self.log_metrics(numbers)
+        super().update_train_epoch_metrics()
+
+    def take_arrays(self) -> dict[str, Tensor]:
+        """Hand the arrays of an epoch to `keep`. Returns the numbers in them."""
+        results = self.trainer._results
+        arrays = results.arrays_of_epoch() if isinstance(results, ResultCollection) else {}
+        return self.keep(self.trainer, arrays) if arrays and self.keep is not None else {}
 
     def end_step(self) -> None:
         """Note that a step has values. It must be followed by `read_step` before the loop's values are others."""
@@ -80,10 +108,31 @@ class ResultCollection(_ResultCollection):
         self.convert = convert
 
     def _get_cache(self, result_metric: _ResultMetric, on_step: bool) -> Tensor | None:  # type: ignore[override]
+        if not result_metric.is_tensor and self.computes_several(result_metric, on_step):
+            return None
         value = _ResultCollection._get_cache(result_metric, on_step)
         if value is None or type(value) is Tensor or result_metric.meta.enable_graph:
             return value
         return self.convert(value)
+
+    @staticmethod
+    def computes_several(item: _ResultMetric, on_step: bool) -> bool:
+        """Return whether a metric's value is no tensor, but a tuple, a list or a dict, which Lightning refuses."""
+        if on_step:
+            value = item._forward_cache if item.meta.on_step else None
+        elif item.meta.on_epoch:
+            # as Lightning's own: `compute` may change whether the value is reduced over processes
+            should = item.meta.sync.should
+            value = item.compute()
+            item.meta.sync.should = should
+        else:
+            value = None
+        return isinstance(value, (tuple, list, Mapping))
+
+    def arrays_of_epoch(self) -> dict[str, object]:
+        """Return the values of the epoch's metrics that are no numbers, by the names they are logged under."""
+        items = [item for item in self.values() if not (item.is_tensor or item.has_reset) and item.meta.on_epoch]
+        return {self._forked_name(item, False)[1]: item._computed for item in items if is_array(item._computed)}
 
     def shown_of_step(self) -> dict[str, float]:
         """Return the values of the running step that the progress bar shows, as numbers."""

@@ -53,6 +53,7 @@ class TrainingEpochLoop(Renamed, _TrainingEpochLoop):
     agree_on_stopping = _TrainingEpochLoop._broadcast_sigterm_tensor
     is_last_batch = _TrainingEpochLoop._num_ready_batches_reached
     is_validation_due = _TrainingEpochLoop._should_check_val_fx
+    is_training_done = _TrainingEpochLoop._is_training_done
 
     def _should_accumulate(self) -> bool:
         # Lightning asks several times a step, and looks at counters and strategy each time

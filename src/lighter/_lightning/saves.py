@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lighter._lightning.aliases import Renamed, alias
 from lighter._lightning.versions import IS_TESTED
@@ -84,6 +87,10 @@ class GuardedCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         save = partial(super().on_exception, trainer, pl_module, exception)
         self.lighter_guard.attempt(trainer, self, save) if self.save_on_exception else save()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # the class is of this fit alone: whoever copies or saves the trainer gets the user's callback
+        return original_of, (self.lighter_original,)
 
     def file_exists(self, filepath: str | Path, trainer: Trainer) -> bool:
         return super().file_exists(filepath, trainer) and not self.lighter_guard.is_free(filepath)
@@ -172,6 +179,37 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 def is_fast_dev_run(trainer: Trainer) -> bool:
     """Return whether a fit is a trial of a few batches, which leaves nothing behind."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def has_shards(trainer: Trainer) -> bool:
+    """Return whether each process of a trainer has shards of the module, in the form that is known here."""
+    return isinstance(trainer.strategy, ModelParallelStrategy)
+
+
+def saves_folders(trainer: Trainer) -> bool:
+    """Return whether each process saves its shards, rather than the first one a file of all."""
+    strategy = trainer.strategy
+    return isinstance(strategy, ModelParallelStrategy) and strategy._save_distributed_checkpoint
+
+
+@contextmanager
+def without_first_steps(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """Keep torch from stepping optimizers that have no state yet, which it does to save one."""
+    # Such a step counts: Adam's correction of its means, and our warm-up, would be one ahead. torch refrains from it
+    # where there is a gradient
+    parameters = [
+        group["params"][0]
+        for optimizer in optimizers
+        if not optimizer.state and all(one.grad is None for group in optimizer.param_groups for one in group["params"])
+        for group in optimizer.param_groups[:1]
+    ]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.grad = None
 
 
 def given_checkpoint_io(trainer: Trainer) -> CheckpointIO | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lighter import lightning_alias
 
 if TYPE_CHECKING:
+    from lighter.callbacks.evaluation.pictures import Pictures as Pictures
+    from lighter.callbacks.evaluation.report import EvaluationReport as EvaluationReport
     from lighter.callbacks.freezer import Freezer as Freezer
     from lighter.callbacks.writers.base import BaseWriter as BaseWriter
     from lighter.callbacks.writers.files import FileWriter as FileWriter
@@ -19,14 +21,26 @@ if TYPE_CHECKING:
 _HOME = {
     "BaseWriter": "lighter.callbacks.writers.base",
     "CsvWriter": "lighter.callbacks.writers.table",
+    "EvaluationReport": "lighter.callbacks.evaluation.report",
     "FileWriter": "lighter.callbacks.writers.files",
     "Freezer": "lighter.callbacks.freezer",
     "ParquetWriter": "lighter.callbacks.writers.parquet",
+    "Pictures": "lighter.callbacks.evaluation.pictures",
     "TableWriter": "lighter.callbacks.writers.table",
     "writer_registry": "lighter.callbacks.writers.functions",
 }
 
-__all__ = ["BaseWriter", "CsvWriter", "FileWriter", "Freezer", "ParquetWriter", "TableWriter", "writer_registry"]
+__all__ = [
+    "BaseWriter",
+    "CsvWriter",
+    "EvaluationReport",
+    "FileWriter",
+    "Freezer",
+    "ParquetWriter",
+    "Pictures",
+    "TableWriter",
+    "writer_registry",
+]
 
 
 def __getattr__(name: str) -> Any:

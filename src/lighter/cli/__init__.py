@@ -9,14 +9,26 @@ import click
 
 from lighter import __version__
 from lighter.cli.check import check
+from lighter.cli.compare import compare_command
+from lighter.cli.completion import completion
+from lighter.cli.convert import convert
+from lighter.cli.experiments import experiment
 from lighter.cli.export import export
+from lighter.cli.init import init
+from lighter.cli.json_output import Commands
+from lighter.cli.lsp import lsp
+from lighter.cli.mcp import mcp
 from lighter.cli.options import EPILOG
+from lighter.cli.report import report
 from lighter.cli.reproduce import reproduce
 from lighter.cli.resume import resume
 from lighter.cli.runs import runs
+from lighter.cli.schema import schema
 from lighter.cli.show import show
 from lighter.cli.stages import fit, predict, test, validate
 from lighter.cli.summary import summary
+from lighter.cli.sweep import sweep
+from lighter.cli.try_ import try_command
 from lighter.cli.tune import tune
 from lighter.cli.why import why
 from lighter.processes.signals import stop_signals
@@ -25,7 +37,16 @@ from lighter.processes.signals import stop_signals
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("-", "_")}
 
 
-@click.group(context_settings=_SETTINGS, epilog=EPILOG)
+_HEADINGS = {
+    "Run a config": ("fit", "validate", "test", "predict", "sweep", "try", "resume", "reproduce"),
+    "Look into a config": ("check", "show", "why", "summary", "tune"),
+    "Look at results": ("runs", "experiment", "compare", "report", "export"),
+    "Begin": ("init", "convert"),
+    "Editors, shells and agents": ("schema", "lsp", "completion", "mcp"),
+}
+
+
+@click.group(cls=Commands, headings=_HEADINGS, context_settings=_SETTINGS, epilog=EPILOG)
 @click.version_option(__version__, message="lighter %(version)s")
 def cli() -> None:
     """Deep learning experiments as configuration, on PyTorch Lightning.
@@ -44,6 +65,17 @@ def cli() -> None:
 
 for _command in (fit, validate, test, predict, check, show, why, summary, tune, runs, resume, reproduce, export):
     cli.add_command(_command)
+cli.add_command(experiment)
+cli.add_command(sweep)
+cli.add_command(init)
+cli.add_command(convert)
+cli.add_command(completion)
+cli.add_command(compare_command)
+cli.add_command(report)
+cli.add_command(schema)
+cli.add_command(try_command)
+cli.add_command(mcp)
+cli.add_command(lsp)
 
 
 def main() -> None:

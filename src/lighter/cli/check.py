@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lighter.cli.options import EPILOG, inputs, safe_mode, with_safe_mode, with_traceback
+from lighter.cli.json_errors import USAGE, entry, place_of
+from lighter.cli.json_output import give, note, note_all
+from lighter.cli.options import EPILOG, as_json, inputs, safe_mode, with_safe_mode, with_traceback
 
 if TYPE_CHECKING:
     from lighter.config.problems import Problem
@@ -24,7 +24,7 @@ WRONG = 2
 @inputs
 @click.option("--stage", metavar="STAGE", help="Only what this stage needs; otherwise the whole config, and fit.")
 @click.option("--shape", is_flag=True, help="Only what can be told without importing anything: at once.")
-@click.option("--json", "as_json", is_flag=True, help="For editors and CI.")
+@as_json
 @click.option("--probe", is_flag=True, help="Then build everything and run one step; show the shapes. Writes nothing.")
 @with_traceback
 @with_safe_mode
@@ -40,14 +40,13 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
 
     shape, as_json, probe = (options[name] for name in ("shape", "as_json", "probe"))
     if stage is not None and stage not in STAGES:
-        print(f"`{stage}` is no stage. {closest(stage, STAGES) or ', '.join(STAGES)}", file=sys.stderr)
-        return WRONG
+        return _refused(f"`{stage}` is no stage. {closest(stage, STAGES) or ', '.join(STAGES)}")
     if probe and (stage not in (None, "fit") or shape or as_json):
-        print("--probe runs a training step: leave out --stage, --shape and --json.", file=sys.stderr)
-        return WRONG
+        return _refused("--probe runs a training step: leave out --stage, --shape and --json.")
     try:
         safe = safe_mode(options)
     except ConfigError as error:
+        note(error)
         print(error, file=sys.stderr)
         return WRONG
     problems: list[Problem] = []
@@ -57,8 +56,7 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
             print(f"{before}{title(of_tier, more)}\n\n" + "\n\n".join(map(str, of_tier)), file=sys.stderr, flush=True)
         problems += of_tier
     if as_json:
-        shown = [as_data(problem) for problem in in_order(problems)]
-        print(json.dumps({"problems": shown}, ensure_ascii=False, indent=2))
+        give("check/1", {"problems": [as_data(problem) for problem in in_order(problems)]})
     if any(problem.severity == ERROR for problem in problems):
         return WRONG
     if probe:
@@ -70,6 +68,12 @@ def run_check(inputs: Sequence[str], stage: str | None, options: Mapping[str, An
     return 0
 
 
+def _refused(message: str) -> int:
+    note_all([entry(USAGE, message)])
+    print(message, file=sys.stderr)
+    return WRONG
+
+
 def tiers(
     inputs: Sequence[str], stage: str | None, *, shape: bool = False, safe: SafeMode | None = None
 ) -> Iterator[list[Problem]]:
@@ -78,6 +82,7 @@ def tiers(
     from lighter.config.problems import in_order
     from lighter.errors import ConfigError
     from lighter.processes.garbage_collection import without_collections
+    from lighter.processes.streams import stdout_kept
 
     # The first tier is known at once; the second takes seconds, as it imports all targets.
     config, problems = examine(inputs, safe)
@@ -87,16 +92,16 @@ def tiers(
         return
     try:
         # what modules print while they are imported is no part of the result
-        with without_collections(), contextlib.redirect_stdout(sys.stderr):
-            from lighter.engine.check import check
+        with without_collections(), stdout_kept():
+            from lighter.engine.check.second_tier import second_tier
             from lighter.engine.project import importable
 
             with importable(config, Path.cwd()):
-                context = check(config, stage or "fit", everything=stage is None)
+                every = second_tier(config, stage)
     except ConfigError as error:
         yield in_order(error.problems)
         return
-    yield in_order([problem for problem in [*context.problems, *context.failures] if problem not in problems])
+    yield in_order([problem for problem in every if problem not in problems])
 
 
 def title(problems: Sequence[Problem], more: str = "") -> str:
@@ -110,15 +115,4 @@ def title(problems: Sequence[Problem], more: str = "") -> str:
 
 def as_data(problem: Problem) -> dict[str, Any]:
     """Return a problem for editors and CI. These fields stay; others may come."""
-    origin = problem.origin
-    in_file = origin is not None and origin.source.is_file
-    return {
-        "severity": problem.severity,
-        "file": origin.source.name if origin is not None and in_file else None,
-        "line": origin.line if origin is not None and in_file else None,
-        "column": origin.column if origin is not None and origin.source.text else None,
-        "word": origin.source.text if origin is not None and origin.source.is_override else None,
-        "path": problem.path or None,
-        "message": problem.message,
-        "hint": problem.hint or None,
-    }
+    return {**place_of(problem), "message": problem.message}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,15 +37,24 @@ def _whole(error: BaseException) -> list[traceback.FrameSummary]:
     return [*frames[: len(frames) - same], *cut] if cut else list(frames)
 
 
-def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
+def is_ours(file: str) -> bool:
+    """Return whether a file is of Lighter or of click."""
+    return file.startswith(_folders())
+
+
+@cache
+def _folders() -> tuple[str, ...]:
     click = find_spec("click")
     folders = [Path(__file__).parents[1], *([Path(click.origin).parent] if click and click.origin else [])]
-    hidden = tuple(f"{folder}{os.sep}" for folder in folders)
+    return tuple(f"{folder}{os.sep}" for folder in folders)
+
+
+def _leave_out(shown: traceback.TracebackException, *, keep_last: bool) -> int:
     count = 0
     part: traceback.TracebackException | None = shown
     while part is not None:
         frames = list(part.stack)
-        kept = [frame for frame in frames if not frame.filename.startswith(hidden)]
+        kept = [frame for frame in frames if not is_ours(frame.filename)]
         if keep_last and frames and not kept:  # it failed in here
             kept = frames[-3:]
         count += len(frames) - len(kept)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lighter.cli.json_errors import of_file
+from lighter.cli.json_output import note, note_all
 from lighter.errors import LighterError
 
 
@@ -16,10 +18,12 @@ def mistakes_shown() -> Iterator[None]:
     try:
         yield
     except LighterError as error:
+        note(error)
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of the output has gone
             raise
+        note_all([of_file(error)])
         print(f"{error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lighter.cli.completion import of_inputs
 from lighter.files.storage import is_remote, normal
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 EPILOG = "Overrides: key::path=VALUE merges or sets, =key::path=VALUE replaces, ~key::path deletes; values are YAML."
 SAFE_MODE = ("safe", "allow", "allow_file", "allow_root", "allow_project")
 
-inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=of_inputs)
 with_traceback = click.option("--traceback", is_flag=True, help="If it fails, show all frames, those of Lighter too.")
 """For every command that runs the user's code, as its failures are shown with a hint at this option."""
 
@@ -63,4 +64,4 @@ def disk_path(text: str) -> Path:
 in_folder = click.option(
     "--dir", "root", default="outputs", show_default=True, metavar="FOLDER", help="Where the runs are.", type=disk_path
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs; all else goes to stderr.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lighter.engine.probe import Probe
 
 
-_WIDTH = 160  # of a table that no terminal shows
+_LEAST = 12  # columns
 
 
 def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool = False) -> int:
@@ -41,22 +41,22 @@ def run_probe(inputs: Sequence[str], safe: SafeMode | None, *, traceback: bool =
 
 
 def _print(result: Probe) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from lighter.display import terminal
+    from lighter.display.table import Column, Line, Table
 
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("module", "class", "input", "output"):
-        table.add_column(column, overflow="fold")
-    table.add_column("parameters", justify="right")
-    for layer in result.layers:
-        count = f"{layer.parameters:,}" if layer.parameters else ""
-        table.add_row(layer.name, layer.kind, layer.inputs, layer.output, count)
-    console.print(f"batch: {result.batch}\n", markup=False)
-    console.print(table)
+    columns = [
+        Column("module", least=_LEAST),
+        Column("class", least=_LEAST, rank=1),
+        Column("input", least=_LEAST),
+        Column("output", least=_LEAST),
+        Column("parameters", is_number=True),
+    ]
+    rows = [
+        (layer.name, layer.kind, layer.inputs, layer.output, f"{layer.parameters:,}" if layer.parameters else "")
+        for layer in result.layers
+    ]
     where = "on the meta device: shapes, no values" if result.device == "meta" else "on the CPU"
-    console.print(f"\nOne training step ran {where}. {result.parameters:,} parameters train.", markup=False)
-    if result.untouched:
-        console.print(f"No gradient reached: {', '.join(result.untouched)}", markup=False)
-    if result.reason:
-        console.print(f"Not on the meta device: {result.reason}", markup=False)
+    lines = [f"One training step ran {where}. {result.parameters:,} parameters train."]
+    lines += [f"No gradient reached: {', '.join(result.untouched)}"] if result.untouched else []
+    lines += [f"Not on the meta device: {result.reason}"] if result.reason else []
+    terminal.show(Line(f"batch: {result.batch}"), Table(columns, rows), *map(Line, lines))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from lighter.display import terminal
+from lighter.display.table import Column, Line, Table
 from lighter.engine.execution import Outcome
 from lighter.files import run_folder as paths
 from lighter.runs.loggers import places as logger_places
@@ -19,19 +18,13 @@ def show(stage: str, outcome: Outcome) -> None:
     """Print the table, on the first process only."""
     if not outcome.trainer.is_global_zero:
         return
-    console = Console()
     values = _values(stage, outcome)
-    table = Table(box=None, pad_edge=False, show_header=bool(values))
-    table.add_column(stage, no_wrap=True)
-    table.add_column("value", justify="right")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}")
-    console.print()
-    if table.row_count:
-        console.print(table)
-        console.print()
-    for label, path in _places(outcome):
-        console.print(f"{label:<12}{path}", highlight=False, soft_wrap=True)
+    rows = [(name, f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}") for name, value in values.items()]
+    table = Table([Column(stage), Column("value", is_number=True)], rows) if rows else None
+    # paths are for copying
+    places = [Line(f"{label:<12}{path}", is_command=True) for label, path in _places(outcome)]
+    terminal.show(Line(""))
+    terminal.show(table, *places)
 
 
 def _values(stage: str, outcome: Outcome) -> dict[str, float]:

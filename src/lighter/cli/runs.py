@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from lighter.cli.completion import of_runs
+from lighter.cli.groups import Group
+from lighter.cli.json_output import give
 from lighter.cli.messages import mistakes_shown
 from lighter.cli.options import as_json, in_folder, together
+from lighter.errors import RunError
 
-_STATUSES = ("running", "finished", "failed", "interrupted", "lost")
-_RUN = "A RUN is a path, an id, the beginning of one, a name, or `last`."
+_STATUSES = ("running", "finished", "failed", "interrupted", "lost", "paused", "pending", "requeued")
+_RUN = (
+    "A RUN is a path, an id, the beginning of one, a name, or `last`. Members of experiments are found by path and id: "
+    "14-03-55-digits/trial-0007-seed-1; `--dir EXP` lists them."
+)
 
 
 _OF_EPOCH = {
@@ -20,7 +29,7 @@ _OF_EPOCH = {
 }
 
 
-@click.group(epilog=_RUN)
+@click.group(cls=Group, epilog=_RUN)
 def runs() -> None:
     """List, show, compare, tag and remove runs.
 
@@ -31,8 +40,24 @@ def runs() -> None:
     """
 
 
+def can_ask() -> bool:
+    """Return whether somebody can answer a question: a pipe might never do so."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
 def _tell(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _see_folder(root: Path) -> None:
+    """See that a folder exists that was named. The usual one is made by the first run.
+
+    Raises:
+        RunError: it does not.
+    """
+    is_named = click.get_current_context().get_parameter_source("root") is not ParameterSource.DEFAULT
+    if is_named and not root.is_dir():
+        raise RunError(f"there is no folder {root}")
 
 
 _filters = together(
@@ -54,7 +79,13 @@ _filters = together(
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric, or this value of the config: a::b."
 )
-@click.option("--limit", default=30, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=30,
+    show_default=True,
+    help="At most so many rows; 0 for all. JSON has all.",
+)
 @as_json
 def list_runs(**options: Any) -> None:
     """List the runs, newest first."""
@@ -63,54 +94,57 @@ def list_runs(**options: Any) -> None:
     from lighter.runs.index import summaries
 
     with mistakes_shown():
+        _see_folder(options["root"])
         rows = select_rows(summaries(options["root"], _tell), options)
         rows = sort_rows(rows, options["sort"], reverse=options["reverse"])
         options["metrics"] = [name if "::" in name else full_name(name, rows) for name in options["metrics"]]
     if options["as_json"]:
-        run_tables.print_json([run_tables.public(row) for row in rows])
+        give("runs.list/1", [run_tables.public(row) for row in rows])
     else:
         run_tables.print_rows(rows, options)
 
 
 @runs.command(epilog=_RUN)
-@click.argument("run")
+@click.argument("run", shell_complete=of_runs)
 @in_folder
 @click.option("--metric", "metrics", multiple=True, metavar="METRIC", help="The curve of this value.")
 @as_json
 def show(run: str, root: Path, metrics: tuple[str, ...], as_json: bool) -> None:
     """Show all about a run, with its curves."""
-    from lighter.cli import run_tables
+    from lighter.display import terminal
     from lighter.runs.read import read_run
     from lighter.runs.select import find_run
+    from lighter.runs.views import pieces_of_run
 
     with mistakes_shown():
         record = read_run(find_run(run, root).path)
+        pieces = [] if as_json else pieces_of_run(record, metrics)
     if as_json:
         facts = {**record.facts, "status": record.status, "tags": list(record.tags)}
-        run_tables.print_json({**facts, "path": str(record.folder.path)})
+        give("runs.show/1", {**facts, "path": str(record.folder.path)})
     else:
-        run_tables.print_run(record, metrics)
+        terminal.show(*pieces)
 
 
 @runs.command(epilog=_RUN)
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", shell_complete=of_runs)
+@click.argument("second", shell_complete=of_runs)
 @in_folder
 @as_json
 def diff(first: str, second: str, root: Path, as_json: bool) -> None:
     """Compare two runs: config, code, environment, data, results."""
-    from lighter.cli import run_tables
+    from lighter.display import terminal
     from lighter.runs.compare import differences
     from lighter.runs.read import read_run
     from lighter.runs.select import find_run
+    from lighter.runs.views import pieces_of_differences
 
     with mistakes_shown():
         one, other = (read_run(find_run(wanted, root).path) for wanted in (first, second))
-    differing = differences(one, other)
     if as_json:
-        run_tables.print_json([difference._asdict() for difference in differing])
+        give("runs.diff/1", [difference._asdict() for difference in differences(one, other)])
     else:
-        run_tables.print_differences(differing, one.id, other.id)
+        terminal.show(*pieces_of_differences(one, other))
 
 
 @runs.command(epilog=_RUN)
@@ -124,7 +158,7 @@ def diff(first: str, second: str, root: Path, as_json: bool) -> None:
     show_default=True,
     help="By which epoch's value: the best that a run reached, or its last.",
 )
-@click.option("--limit", default=5, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=0), default=5, show_default=True, help="At most so many.")
 @as_json
 def best(metric: str, **options: Any) -> None:
     """List the runs with the best value of a metric."""
@@ -133,13 +167,14 @@ def best(metric: str, **options: Any) -> None:
     from lighter.runs.index import summaries
 
     with mistakes_shown():
+        _see_folder(options["root"])
         rows, mode = best_rows(
             select_rows(summaries(options["root"], _tell), options), metric, options["mode"], options["epoch"]
         )
         metric = full_name(metric, rows)
     rows = rows[: options["limit"] or None]
     if options["as_json"]:
-        run_tables.print_json([run_tables.public(row) for row in rows])
+        give("runs.best/1", [run_tables.public(row) for row in rows])
     else:
         run_tables.print_rows(
             rows, {**options, "metrics": (metric,)}, note=f"{mode} is best; {_OF_EPOCH[options['epoch']]}"
@@ -147,35 +182,50 @@ def best(metric: str, **options: Any) -> None:
 
 
 @runs.command(epilog=_RUN)
-@click.argument("run")
+@click.argument("run", shell_complete=of_runs)
 @click.argument("tags", nargs=-1)
 @click.option("--remove", multiple=True, metavar="TAG", help="Take this tag off.")
 @in_folder
-def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path) -> None:
+@as_json
+def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], root: Path, as_json: bool) -> None:
     """Tag a run; print its tags."""
     from lighter.runs.read import change_tags
     from lighter.runs.select import find_run
 
     with mistakes_shown():
+        if not all(tag.strip() for tag in tags):
+            raise RunError("a tag has at least one letter; this one is empty")
         tagged = change_tags(find_run(run, root), tags, remove)
-    print(f"{tagged.id}  {' '.join(sorted(tagged.tags))}".rstrip())
+    if as_json:
+        give("runs.tag/1", {"id": tagged.id, "path": str(tagged.folder.path), "tags": sorted(tagged.tags)})
+    else:
+        print(f"{tagged.id}  {' '.join(sorted(tagged.tags))}".rstrip())
 
 
 @runs.command(epilog=_RUN)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=of_runs)
 @in_folder
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(runs: tuple[str, ...], root: Path, yes: bool) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@as_json
+def rm(runs: tuple[str, ...], root: Path, yes: bool, as_json: bool) -> None:
     """Remove runs with everything in their folders. Asks; never removes a running one."""
-    from lighter.runs.remove import removable, remove, size_of
+    from lighter.runs.remove import consequences, removable, remove, size_of
     from lighter.runs.select import find_run
 
     with mistakes_shown():
         folders = removable([find_run(run, root) for run in runs])
     for folder in folders:
         print(f"{folder.path}  {size_of(folder.path)}")
+    for line in consequences(folders):
+        print(line)
+    with mistakes_shown():
+        if not yes and not can_ask():
+            raise RunError("this asks before it removes, and there is no terminal to ask at: --yes does without")
     if yes or click.confirm(f"Remove {'this run' if len(folders) == 1 else f'these {len(folders)} runs'}?"):
         with mistakes_shown():
             remove(folders)
     else:
         print("Nothing was removed.")
+        folders = []
+    if as_json:
+        give("runs.rm/1", {"removed": [{"id": folder.id, "path": str(folder.path)} for folder in folders]})

@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
-from lighter.cli.options import EPILOG, together, with_safe_mode, with_traceback
+from lighter.cli.completion import of_checkpoints, of_inputs
+from lighter.cli.launch import launch_of, of_stage, with_launch
+from lighter.cli.options import EPILOG, as_json, together, with_safe_mode, with_traceback
 
 
 def _stage(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command of a function, with the arguments and options of all four stages and some more."""
     decorate = together(
-        click.argument("inputs", nargs=-1, metavar="INPUT..."),
+        click.argument("inputs", nargs=-1, metavar="INPUT...", shell_complete=of_inputs),
         click.option(
             "--ckpt_path",
             metavar="PATH|last|best",
+            shell_complete=of_checkpoints,
             help="The checkpoint to start from; last and best: of the newest run.",
         ),
         with_traceback,
@@ -24,6 +27,8 @@ def _stage(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], cli
             "--weights_only/--no_weights_only", default=None, help="Load only weights and plain data (default)."
         ),
         with_safe_mode,
+        as_json,
+        with_launch,
         *options,
     )
     return lambda function: click.command(epilog=EPILOG)(decorate(function))
@@ -70,9 +75,12 @@ def predict(**options: Any) -> None:
 def _run(stage: str, options: dict[str, Any]) -> None:
     from lighter.cli.stage import run_stage
 
-    inputs, traceback = options.pop("inputs"), options.pop("traceback")
+    inputs, traceback, _ = (options.pop(name) for name in ("inputs", "traceback", "as_json"))
     if not inputs and options.get("resume") is None:
         raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
+    launch = launch_of(options, traceback=traceback)
     # An option that is not given leaves the default to the runner.
     chosen = {key: value for key, value in options.items() if value is not None}
+    if launch is not None:
+        raise SystemExit(of_stage(stage, list(inputs), chosen, launch))
     raise SystemExit(run_stage(stage, list(inputs), chosen, traceback=traceback))

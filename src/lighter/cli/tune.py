@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from lighter.cli.options import inputs, with_traceback
+from lighter.cli.groups import Group
+from lighter.cli.json_output import give
+from lighter.cli.options import as_json, inputs, with_traceback
 
 
-@click.group()
+@click.group(cls=Group)
 def tune() -> None:
     """Look for a learning rate or a batch size. What is found is printed as an override; no file is changed."""
 
@@ -27,7 +30,8 @@ def tune() -> None:
     help="Stop when the loss is this many times the lowest; 0: never.",
 )
 @with_traceback
-def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **options: Any) -> None:
+@as_json
+def lr(inputs: tuple[str, ...], early_stop_threshold: float, **options: Any) -> None:
     """Train some steps with a rising learning rate, and find where the loss falls most steeply.
 
     The curve is written to a folder of its own, as lr.csv and (with matplotlib) lr.png.
@@ -37,7 +41,8 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **
 
     # Lightning takes None for never.
     options["early_stop_threshold"] = early_stop_threshold or None
-    raise SystemExit(exit_code(lambda: _find_lr(inputs, options), traceback=traceback))
+    traceback, as_json = options.pop("traceback"), options.pop("as_json")
+    raise SystemExit(exit_code(lambda: _find_lr(inputs, options, as_json=as_json), traceback=traceback))
 
 
 @tune.command("batch_size")
@@ -55,7 +60,8 @@ def lr(inputs: tuple[str, ...], early_stop_threshold: float, traceback: bool, **
 @click.option("--steps_per_trial", default=3, show_default=True, help="How many training steps for each.")
 @click.option("--max_trials", default=25, show_default=True, help="How many sizes.")
 @with_traceback
-def batch_size(inputs: tuple[str, ...], key: str | None, traceback: bool, **options: Any) -> None:
+@as_json
+def batch_size(inputs: tuple[str, ...], key: str | None, **options: Any) -> None:
     """Train a few steps with larger and larger batches, and find the largest that fits into memory.
 
     For each trial the training data is built anew. Nothing is written.
@@ -63,14 +69,21 @@ def batch_size(inputs: tuple[str, ...], key: str | None, traceback: bool, **opti
     """
     from lighter.cli.stage import exit_code
 
-    raise SystemExit(exit_code(lambda: _find_batch_size(inputs, key, options), traceback=traceback))
+    traceback, as_json = options.pop("traceback"), options.pop("as_json")
+    raise SystemExit(exit_code(lambda: _find_batch_size(inputs, key, options, as_json=as_json), traceback=traceback))
 
 
-def _find_lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+def _find_lr(inputs: tuple[str, ...], options: dict[str, Any], *, as_json: bool) -> None:
     from lighter.engine.tuning import find_lr, plot
 
     result = find_lr(list(inputs), **options)
     picture = plot(result)
+    if as_json:
+        words = [f"{result.key}={result.lr:.2g}"] if result.key else []
+        curve = [{"lr": lr, "loss": loss} for lr, loss in result.curve]
+        files = {"file": result.folder.lr_curve, "plot": picture}
+        give("tune.lr/1", {"lr": result.lr, "key": result.key, "overrides": words, "curve": curve, **files})
+        return
     _print("lr", f"{result.lr:.2g}")
     if result.key:
         _print("paste", f"{result.key}={result.lr:.2g}")
@@ -80,12 +93,16 @@ def _find_lr(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
     _print("plot", picture or "needs matplotlib: pip install matplotlib")
 
 
-def _find_batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any]) -> None:
+def _find_batch_size(inputs: tuple[str, ...], key: str | None, options: dict[str, Any], *, as_json: bool) -> None:
     from lighter.engine.tuning import find_batch_size
 
     result = find_batch_size(list(inputs), key, **options)
+    words = [f"{result.key}={result.batch_size}"]
+    if as_json:
+        give("tune.batch_size/1", {**asdict(result), "overrides": words})
+        return
     _print("batch size", result.batch_size)
-    _print("paste", f"{result.key}={result.batch_size}")
+    _print("paste", words[0])
     if result.samples is not None and result.batch_size >= result.samples:
         _print("note", f"all {result.samples} samples fit into one batch: memory is no limit here")
     elif result.batch_size >= options["max_val"]:

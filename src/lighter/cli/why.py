@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lighter.cli.completion import of_key
+from lighter.cli.json_output import give
 from lighter.cli.messages import mistakes_shown
-from lighter.cli.options import EPILOG, inputs
+from lighter.cli.options import EPILOG, as_json, inputs
 
 if TYPE_CHECKING:
     from lighter.config.history import Event
 
-_WIDEST = 60
-
 
 @click.command(epilog=EPILOG)
-@click.argument("key", metavar="KEY")
+@click.argument("key", metavar="KEY", shell_complete=of_key)
 @inputs
-def why(key: str, inputs: tuple[str, ...]) -> None:
+@as_json
+def why(key: str, inputs: tuple[str, ...], as_json: bool) -> None:
     """Tell where the value at KEY (a::b::0) comes from. INPUT: config files, and overrides (key::path=value)."""
-    from lighter.config.history import history
+    from lighter.config.history import as_lines, history
 
+    chain: list[dict[str, Any]] = []
     with mistakes_shown():
         # Copies may refer to each other in a circle.
         seen: set[str] = set()
         while key and key not in seen:
             seen.add(key)
             events, elsewhere = history(key, inputs)
-            print("\n".join(_lines(key, events)))
-            if elsewhere:
+            chain.append({"path": key, "events": [*map(_as_data, events)], "stands_for": elsewhere or None})
+            if not as_json:
+                print("\n".join(as_lines(key, events)))
+            if elsewhere and not as_json:
                 print(f"  stands for {elsewhere}")
             key = elsewhere
+    if as_json:
+        give("why/1", {"chain": chain})
 
 
-def _lines(key: str, events: Sequence[Event]) -> Iterator[str]:
-    from lighter.config.problems import shortened
-
-    sources = [f"{e.origin}: {e.origin.source.text}" if e.origin.source.is_override else str(e.origin) for e in events]
-    width = max(map(len, sources), default=0)
-    yield key
-    for source, event in zip(sources, events, strict=True):
-        inner = f" {event.path[len(key) + 2 :]}" if event.path != key else ""
-        value = f": {shortened(_text(event.value), _WIDEST)}" if event.change != "deleted" else ""
-        yield f"  {source:<{width}}  {event.change}{inner}{value}"
-
-
-def _text(value: object) -> str:
-    from lighter.config import yaml
-
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_text(child)}' for key, child in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    return yaml.dump(value).removesuffix("\n").removesuffix("\n...")
+def _as_data(event: Event) -> dict[str, Any]:
+    origin = event.origin
+    return {
+        "change": event.change,
+        "path": event.path,
+        "value": event.value,
+        "file": origin.source.name if origin.source.is_file else None,
+        "line": origin.line if origin.source.is_file else None,
+        "column": origin.column if origin.source.text else None,
+        "word": origin.source.text if origin.source.is_override else None,
+    }

@@ -22,7 +22,11 @@ UNKNOWN = object()
 
 UNIONS = (Union, types.UnionType)
 _NUMBERS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), complex: (int, float)}
-_LISTS = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
+LISTS = (
+    *(list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set),
+    *(collections.abc.Iterable, collections.abc.Collection),
+)
+MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _CALLABLE: Any = collections.abc.Callable
 _STRICT = ("torch", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric", "lighter")
 _LENIENT = ("device", "dtype", "Size", "layout", "memory_format", "Dataset", "IterableDataset", "Sampler")
@@ -60,9 +64,9 @@ def _fits_class(value: object, kind: type, args: tuple[Any, ...]) -> bool:
         return _fits_number(value, kind)
     if kind in (str, PathLike) or issubclass(kind, PurePath):
         return isinstance(value, str)
-    if kind is dict or kind is collections.abc.Mapping or kind is collections.abc.MutableMapping:
+    if kind in MAPPINGS:
         return isinstance(value, dict) and all(fits(item, args[1]) for item in value.values() if len(args) == 2)
-    if kind in _LISTS or kind in (collections.abc.Iterable, collections.abc.Collection):
+    if kind in LISTS:
         return _fits_list(value, kind, args)
     # Only classes of these packages are known to ask `isinstance`; others may convert what they are given.
     is_ours = kind.__module__.partition(".")[0] in _STRICT and kind.__name__ not in _LENIENT

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lighter.config import yaml
 from lighter.config.expression import absolute_if_any
 from lighter.config.load import Input, Step, steps
-from lighter.config.problems import Problem, Problems, nearest
+from lighter.config.problems import Problem, Problems, nearest, shortened
 from lighter.config.suggestions import find_step
 from lighter.config.tree import SEPARATOR, Node, Origin, Source, join, split
 from lighter.errors import ConfigError
+
+_WIDEST = 60
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,23 @@ def _elsewhere(root: Node, key: str) -> str:
     if rest and here and isinstance(node.value, str) and node.value[:1] in ("@", "%"):
         return SEPARATOR.join([absolute_if_any(here, node.value)[1:].strip(), *rest])
     return ""
+
+
+def as_lines(key: str, events: Sequence[Event]) -> Iterator[str]:
+    """Yield a history as text: the path, then a line for each event."""
+    sources = [f"{e.origin}: {e.origin.source.text}" if e.origin.source.is_override else str(e.origin) for e in events]
+    width = max(map(len, sources), default=0)
+    yield key
+    for source, event in zip(sources, events, strict=True):
+        inner = f" {event.path[len(key) + 2 :]}" if event.path != key else ""
+        value = f": {shortened(as_text(event.value), _WIDEST)}" if event.change != "deleted" else ""
+        yield f"  {source:<{width}}  {event.change}{inner}{value}"
+
+
+def as_text(value: object) -> str:
+    """Return plain data as one line of YAML."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {as_text(child)}' for key, child in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_text, value))}]"
+    return yaml.dump(value).removesuffix("\n").removesuffix("\n...")

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lighter.config import yaml
 from lighter.config.merge import delete, edit, merge
 from lighter.config.problems import Problem, Problems, indefinite
-from lighter.config.safe import SafeMode
 from lighter.config.sources import Files
 from lighter.config.sources import is_url as is_url
 from lighter.config.tree import COMMAND_LINE, MAX_DEPTH, Node, Origin, Source, is_reference, split
 from lighter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lighter.config.safe import SafeMode
 
 Input = str | PathLike[str] | Mapping[str, Any]
 
@@ -75,11 +77,16 @@ def load_what_can_be(
     return root
 
 
-def steps(inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None) -> Iterator[Step | None]:
-    """Yield each step: files with their bases and dicts, then overrides. Last a None if a text is missing."""
+def steps(
+    inputs: Sequence[Input], problems: list[Problem], safe: SafeMode | None = None, reader: Files | None = None
+) -> Iterator[Step | None]:
+    """Yield each step: files with their bases and dicts, then overrides. Last a None if a text is missing.
+
+    A `reader` that is given knows afterwards which files were read.
+    """
     files, overrides = _sort(inputs, problems)
     root = Node({}, Origin(Source("config")))
-    reader = Files(problems, safe)
+    reader = reader or Files(problems, safe)
     for item in files:
         for tree in reader.layers(_from_python(item, problems)) if isinstance(item, Mapping) else reader.input(item):
             over = reader.with_copies(tree)

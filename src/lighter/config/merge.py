@@ -10,6 +10,8 @@ from __future__ import annotations
 from lighter.config.problems import Problem, indefinite, nearest, shortened
 from lighter.config.tree import MAX_DEPTH, SEPARATOR, Node, Origin, is_index, is_reference, join, same_key, split
 
+_OF_OTHER_PATHS = ("experiment::search::space::", "experiment::search::zip")
+
 
 def merge(base: Node | None, over: Node, problems: list[Problem], path: str = "") -> Node:
     """Return the tree of `base` with `over` laid over it; without a base, `over` with its operators worked out."""
@@ -125,7 +127,9 @@ def _holder(
         if number == len(steps) - 1:
             return root
         here = join(here, step)
-        root = _enter(root, step, where, make={} if not is_index(steps[number + 1]) else None)
+        # The paths of a search space are no places here: the list of `callbacks::0` is in the config that is searched.
+        may_make = not is_index(steps[number + 1]) or here.startswith(_OF_OTHER_PATHS)
+        root = _enter(root, step, where, make={} if may_make else None)
     return None
 
 

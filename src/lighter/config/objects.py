@@ -76,6 +76,13 @@ class Objects(PlainDefinitions):
         """Exchange the definition of one object. What stands below it in the config can still be referred to."""
         self._resolver.exchange(path, definition)
 
+    def change(self, path: str, change: Callable[[Any], Any]) -> None:
+        """Let all who refer to a path get what a function makes of the object there, once that is made.
+
+        While the function runs, references to the path get the object itself.
+        """
+        self._resolver.change(path, change)
+
     def add_arguments(self, path: str, arguments: Mapping[str, Any]) -> None:
         """Give the object at a path more arguments, or others, than its definition has by now."""
         self.exchange(path, {**self._resolver.definition(path), **arguments})

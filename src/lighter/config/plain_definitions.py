@@ -42,7 +42,7 @@ class PlainDefinitions:
 
     @property
     def module_section(self) -> str:
-        """`model`, or `system`, which has its own dataloaders and so no `data` beside it."""
+        """`model`, or `system`, which has its own dataloaders: `data` beside it has at most a `split`."""
         return "system" if self.has("system") else "model"
 
     def definitions(self) -> list[tuple[str, Mapping[str, Any]]]:

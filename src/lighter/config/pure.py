@@ -6,14 +6,15 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from lighter.config.expression import absolute
+from lighter.config.expression import absolute, absolute_if_any, referred
 from lighter.config.references import copied_paths
 from lighter.config.safe.arithmetic import Arithmetic
 from lighter.config.safe.mode import RefusedError
 from lighter.config.safe.work import Work
 from lighter.config.tree import MAX_DEPTH, Node, is_target, join, prefixes
 
-_FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError)
+FAILURES = (RefusedError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError)
+"""Exceptions for a value that does more than compute, or whose computation fails."""
 
 
 def resolved(root: Node) -> Node:
@@ -27,7 +28,7 @@ def resolved(root: Node) -> Node:
         text = node.value if isinstance(node.value, str) else ""
         is_relative = (in_copied or path in above) and re.search(r"[@%]::", text)
         if text[:1] in ("@", "$") and not is_relative:
-            with suppress(*_FAILURES):  # what fails here fails when it runs too, with a message
+            with suppress(*FAILURES):  # what fails here fails when it runs too, with a message
                 return _as_node(_Values(root).of(node, path), node)
         value = node.value
         if isinstance(value, dict):
@@ -37,6 +38,33 @@ def resolved(root: Node) -> Node:
         return Node(value, node.origin, node.key_origin)
 
     return worked_out(root, "", False)
+
+
+def evaluate(root: Node, node: Node, path: str) -> Any:
+    """Return the value of a node, as if it stood at a path of an expanded tree; raise one of `FAILURES` if it calls."""
+    return _Values(root).of(node, path)
+
+
+def unfolded(root: Node, path: str, above: frozenset[str] = frozenset()) -> Any:
+    """Return a value of an expanded tree as it takes effect, so that two configs can be compared.
+
+    References stand for what they lead to, and pure expressions for their value. Another expression is a list: its
+    text, and what it refers to.
+    """
+    node = root.find(path)
+    if node is None or path in above:
+        return None
+    value, above = node.value, above | {path}
+    if isinstance(value, dict):
+        return {key: unfolded(root, join(path, key), above) for key in value}
+    if isinstance(value, list):
+        return [unfolded(root, join(path, index), above) for index in range(len(value))]
+    if not isinstance(value, str) or value[:1] not in ("@", "$"):
+        return value
+    with suppress(*FAILURES):
+        return evaluate(root, node, path)
+    named = [unfolded(root, target, above) for target in referred(absolute_if_any(path, value))]
+    return named[0] if value[0] == "@" and named else [value, *named]
 
 
 class _Values:

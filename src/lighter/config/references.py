@@ -58,7 +58,9 @@ def expand_external(root: Node, whole_file: WholeFile, problems: list[Problem]) 
 def check_references(root: Node, problems: list[Problem]) -> None:
     """Add a problem for each `@a::b` of an expanded tree that names nothing."""
     for path, node in root.walk():
-        if not isinstance(node.value, str) or node.value[:1] not in ("@", "$"):
+        # In a search space they are those of the members' configs, which `where` checks itself.
+        is_of_members = path.startswith("experiment::search::")
+        if is_of_members or not isinstance(node.value, str) or node.value[:1] not in ("@", "$"):
             continue
         absolute = _absolute(path, node, problems)
         if absolute is None:

@@ -38,6 +38,7 @@ class Resolver:
         self._definitions, self._evaluate, self._call = definitions, evaluate, call
         self._defined: dict[str, Any] = {}  # with all that is in it
         self._exchanged: dict[str, Any] = {}  # alone
+        self._changed: dict[str, Callable[[Any], Any]] = {}  # once it is made
         self.made: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -45,13 +46,17 @@ class Resolver:
         # one is to train that of the copied module, and not a new one.
         torch = sys.modules.get("torch")  # without it, there is no network either
         kinds = (torch.nn.Module, torch.Tensor) if torch is not None else ()
-        return {**self.__dict__, "made": {path: made for path, made in self.made.items() if isinstance(made, kinds)}}
+        made = {path: made for path, made in self.made.items() if isinstance(made, kinds)}
+        return {**self.__dict__, "made": made, "_changed": {}}
 
     def resolve(self, path: str) -> Any:
         """Return what the value at a path becomes; raise a KeyError if nothing stands there, or a `CircleError`."""
         if path not in self.made:
             for needed in self._in_order(path):
                 self.made[needed] = self._value(needed)
+                # a second assignment: what changes it may ask for values that refer to it, and these get it unchanged
+                if needed in self._changed:
+                    self.made[needed] = self._changed[needed](self.made[needed])
         return self.made[path]
 
     def build(self, path: str, arguments: Mapping[str, Any]) -> Any:
@@ -93,6 +98,11 @@ class Resolver:
             for inner in [inner for inner in changes if f"{inner}{SEPARATOR}".startswith(f"{path}{SEPARATOR}")]:
                 del changes[inner]
         self._defined[path] = definition
+
+    def change(self, path: str, change: Callable[[Any], Any]) -> None:
+        """Let all who refer to a path get what a function makes of its value."""
+        self.forget(path, below=False)
+        self._changed[path] = change
 
     def forget(self, path: str, *, below: bool = True) -> None:
         """Drop what a path has become, and what is below it."""

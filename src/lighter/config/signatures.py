@@ -33,7 +33,7 @@ _WORDS = {  # that people and other tools use for Lightning's `precision`
 }
 PRECISIONS = {word: meant for meant, words in _WORDS.items() for word in words.split()}
 BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ class Signature:
         ]
         places += [(key, self.parameters[key], value) for key, value in call.named.items() if key in names]
         for argument, item, value in places:
-            wrong = _wrong_value(item, value)
+            wrong = wrong_value(item, value)
             if wrong is not None:
                 yield Misfit(argument, *wrong, is_value=True)
 
     def _names(self) -> list[str]:
-        return [item.name for item in self.parameters.values() if item.kind in _BY_NAME]
+        return [item.name for item in self.parameters.values() if item.kind in BY_NAME]
 
     def _has(self, kind: Any) -> bool:
         return any(item.kind is kind for item in self.parameters.values())
@@ -173,7 +173,7 @@ def signature_of(target: Any) -> Signature | None:
         for wrapper in wrappers
         if inspect.isfunction(wrapper) and not _is_known(wrapper)
         for name, item in inspect.signature(wrapper, follow_wrapped=False).parameters.items()
-        if item.kind in _BY_NAME
+        if item.kind in BY_NAME
     }
     scopes = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
     parameters, bases = _with_passed_on(target, given_parameters)
@@ -238,7 +238,8 @@ def _resolved(item: Parameter, scope: Mapping[str, Any]) -> Parameter:
         return item.replace(annotation=Parameter.empty)
 
 
-def _wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
+def wrong_value(item: Parameter, value: Any) -> tuple[str, str] | None:
+    """Return message and hint, if a plain value does not fit a parameter whose annotation can be believed."""
     annotation = item.annotation
     if fits(value, annotation) or item.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return None

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lighter.config import yaml
 from lighter.config.merge import merge
 from lighter.config.problems import Problem, indefinite, nearest, shortened
 from lighter.config.references import expand_external
-from lighter.config.safe import SafeMode
 from lighter.config.safe.paths import outside
 from lighter.config.tree import MAX_DEPTH, Node, Origin, Source
 from lighter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lighter.config.safe import SafeMode
 
 ONLY_ANCHORS = ("x-", ".")
 """Prefixes of top-level keys that only hold YAML anchors."""
 
 MAX_BYTES = 10 * 1024 * 1024
+
+OPEN_TEXTS: ContextVar[Mapping[Path, str]] = ContextVar("OPEN_TEXTS", default=MappingProxyType({}))
+"""Texts of files that an editor has open, by resolved path: each is read in place of the file on the disk."""
 
 
 def is_url(item: object) -> bool:
@@ -137,10 +145,13 @@ def _parse(source: Source, text: str | None, problems: list[Problem], *, aliases
 
 
 def _read(path: Path, named_by: Node | None, problems: list[Problem], *, only_regular: bool) -> str | None:
-    origin = named_by.origin if named_by is not None else Origin(Source(shortened(str(path), 200)))
+    origin = named_by.origin if named_by is not None else Origin(Source(shortened(str(path), 200), is_unread=True))
     at = f"{path}: " if named_by is not None else ""
     hint = ""
+    opened = OPEN_TEXTS.get().get(_real(path))
     try:
+        if opened is not None:
+            return _decoded(opened.encode("utf-8", "replace"), at, origin, problems)
         return _decoded(
             _content(_real(path) if only_regular else path, only_regular=only_regular), at, origin, problems
         )
@@ -172,7 +183,7 @@ def _content(path: Path, *, only_regular: bool) -> bytes:
 def _fetch(url: str, problems: list[Problem]) -> str | None:
     from lighter.config.remote import RemoteError, fetch
 
-    origin = Origin(Source(shortened(url, 200)))
+    origin = Origin(Source(shortened(url, 200), is_unread=True))
     try:
         return _decoded(fetch(url, MAX_BYTES), "", origin, problems)
     except RemoteError as error:

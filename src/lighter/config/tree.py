@@ -29,13 +29,15 @@ class Source:
     """A text that config values come from: a file, a word of the command line, or data from Python.
 
     `name` is the path as the user gave it, "command line" or "Python"; paths in the text are relative to `folder`, and
-    `number` counts the texts of this process, for the order of problems.
+    `number` counts the texts of this process, for the order of problems. `is_unread` is a file of which no line is
+    meant, mostly since it cannot be read.
     """
 
     name: str
     text: str = field(default="", repr=False)
     folder: Path = field(default_factory=Path.cwd)
     is_file: bool = False
+    is_unread: bool = False
     number: int = field(default_factory=itertools.count().__next__, repr=False, compare=False)
 
     @property

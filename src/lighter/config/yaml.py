@@ -318,6 +318,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, reader: _Reader) -> Problem:
     lines = source.lines or [""]
     if origin.line > len(lines):  # the text ends where more was expected
         origin = Origin(source, len(lines), len(lines[-1]) + 1)
+    if "nesting depth" in (error.problem or ""):  # libyaml 0.2.6 reads ahead, to a limit of its own
+        return Problem(f"this is nested more than {MAX_DEPTH} deep", origin)
     reason = " ".join(text for text in (error.context, error.problem) if text)
     return Problem(
         f"this is not YAML: {reason}", origin, hint=_syntax_hint(error, lines[origin.line - 1], origin.column)

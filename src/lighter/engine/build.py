@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from types import FunctionType, MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning import LightningDataModule, LightningModule
@@ -22,13 +22,18 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem, indefinite
 from lighter.config.prune import prune
 from lighter.config.signatures import parameters_of
-from lighter.config.tree import join
+from lighter.config.split_loaders import split_places
+from lighter.config.tree import is_target, join
 from lighter.engine.lightning_classes import is_overridden
+from lighter.engine.parallel import add_strategy, check_parallel
 from lighter.engine.plan import SectionPlan, StagePlan
 from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder
 from lighter.lightning_alias import refusal
 from lighter.runs.loggers import keep_metrics_csv, write_into
+
+if TYPE_CHECKING:
+    from lighter.engine.split import DataSplit
 
 _EXAMPLES = {
     "model": "model:\n  _target_: my_module.MyModule   # a LightningModule, a LighterModule, ...",
@@ -50,6 +55,25 @@ class Parts:
     trainer: pl.Trainer
 
 
+def prepare_split(objects: Objects, plan: StagePlan) -> DataSplit | None:
+    """Let what is built get its side of the data (`data::split`); None if nothing is split.
+
+    Raises:
+        ConfigError: the settings of the split are wrong.
+    """
+    places = split_places(objects.tree)
+    if places is None or (plan.data.target is not None and plan.data.for_split is None):
+        return None
+    from lighter.engine.split import DataSplit  # most runs split nothing
+
+    split = DataSplit.of(objects, places)
+    if plan.data.for_split:
+        split.define_indices()
+    else:
+        split.cut_loaders()
+    return split
+
+
 def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
     """Build the module, without the arguments that the stage does not need and with its optimizers deferred."""
     left_out = _prune(objects, plan.module)
@@ -65,7 +89,9 @@ def build_module(objects: Objects, plan: StagePlan) -> LightningModule:
 
 
 def build_data(objects: Objects, plan: StagePlan) -> LightningDataModule | None:
-    if objects.lookup("data") is None:
+    written = objects.lookup("data")
+    # what only splits the data of a system makes none
+    if written is None or (isinstance(written, Mapping) and not is_target(written)):
         return None
     _prune(objects, plan.data)
     data: LightningDataModule = objects.get("data")
@@ -84,6 +110,7 @@ def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Train
         objects.exchange(path, {"_target_": "lighter.Trainer", **arguments})
         # Without a folder in their definitions, Lightning's loggers would write into the working directory.
         write_into(objects, arguments.get("default_root_dir") or root.get("default_root_dir") or ".")
+        add_strategy(objects, path)
     trainer: pl.Trainer = objects.get("trainer")
     _require(objects, trainer, pl.Trainer, "trainer")
     if folder is not None and Path(trainer.default_root_dir).absolute() == folder.path.absolute():
@@ -97,9 +124,12 @@ def build_trainer(objects: Objects, folder: RunFolder | None = None) -> pl.Train
 
 def _prune(objects: Objects, plan: SectionPlan) -> set[str]:
     """Take away what the stage does not need, and return the arguments that are left out."""
-    if not (plan.unneeded or plan.deferred or plan.inherited):
+    splits = plan.for_split is not None and objects.has(join(plan.path, "split"))
+    if not (plan.unneeded or plan.deferred or plan.inherited or splits):
         return set()
     definition = objects.definition(plan.path)
+    if splits:
+        definition = {**{key: value for key, value in definition.items() if key != "split"}, **(plan.for_split or {})}
     inherited = {key: modes for key, modes in plan.inherited.items() if definition.get(key) is not None}
     for key, modes in inherited.items():
         definition = {**definition, key: by_mode(definition[key], modes)}
@@ -169,6 +199,7 @@ def check_parts(
     problems = _wrong_objects(objects, parts.trainer) or _missing(objects, plan, parts, call)
     if problems:
         raise ConfigError(problems)
+    check_parallel(objects, parts.module)
 
 
 # An attribute that every one of these has, and a hint where something else is there.

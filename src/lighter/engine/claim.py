@@ -1,17 +1,10 @@
-"""Claim one new folder for all processes of a run, by its `run` options.
-
-Processes that Lightning starts inherit the folder's path from the first (`files/run_folder.py`). torchrun starts all of
-them alike, and keeps a key-value store for them while they run: there the first process puts the path, and the others
-wait for it. The store is of this job alone, so nothing of another can be found in it, and works across machines.
-"""
+"""Claim one new folder for all processes of a run, by its `run` options. `runs/rank_zero.py` tells the others."""
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,29 +15,40 @@ from lighter.config.problems import Problem
 from lighter.errors import ConfigError
 from lighter.files import run_folder as paths
 from lighter.files.storage import normal
-
-_PATIENCE = timedelta(minutes=10)
-# Processes of one job run the same runs, and so a run has the same number in each.
-_runs = itertools.count()
+from lighter.runs.rank_zero import told_by_rank_zero
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The folder of all runs and the name of this one: `run: {dir: outputs, name: digits}`."""
+    """The folder of all runs and the name of this one: `run: {dir: outputs, name: digits}`.
+
+    `saved_by` is the run whose `config.yaml` is run; None if it is a file of the user's.
+    """
 
     root: Path
     name: str
+    saved_by: paths.RunFolder | None = None
 
     @classmethod
     def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
         node = config.expanded.child("run")
         options: Mapping[str, Any] = (node.value or {}) if node is not None else {}
         root = Path(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)).expanduser()
-        return cls(root, options["name"].value if "name" in options else _default_name(inputs))
+        return cls(root, options["name"].value if "name" in options else _default_name(inputs), _saved_by(inputs))
+
+
+def _files(inputs: Sequence[Input]) -> list[Path]:
+    return [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
+
+
+def _saved_by(inputs: Sequence[Input]) -> paths.RunFolder | None:
+    folders = [file.parent for file in _files(inputs) if file.name == paths.CONFIG]
+    runs = [folder for folder in folders if paths.is_member(folder) or (folder / paths.RECORD).is_file()]
+    return paths.RunFolder(runs[-1]) if runs else None
 
 
 def _default_name(inputs: Sequence[Input]) -> str:
-    files = [Path(item) for item in inputs if isinstance(item, (str, os.PathLike)) and os.path.isfile(item)]
+    files = _files(inputs)
     # A config from a URL has no folder of ours, and so only its own name.
     if not files:
         urls = [PurePosixPath(urlsplit(str(item)).path).stem for item in inputs if is_url(item)]
@@ -67,18 +71,13 @@ def claim_folder(options: RunOptions, config: Config) -> paths.RunFolder:
 
 def claim(root: Path, name: str) -> paths.RunFolder:
     """Make a new folder `root/DATE/TIME-NAME`, once for all processes of the run; see `run_folder.claim`."""
-    # Only torchrun keeps such a store, and a single process needs none.
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("WORLD_SIZE", "1") == "1":
-        return paths.claim(root, name)
+    claimed: list[paths.RunFolder] = []
 
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+    def decide() -> str:
+        claimed.append(paths.claim(root, name))
+        return str(claimed[0].path.absolute())
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, is_master=False, timeout=_PATIENCE)
-    # a job that torchrun has started again is another run
-    key = f"lighter/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_runs)}/folder"
-    if paths.is_rank_zero():
-        folder = paths.claim(root, name)
-        store.set(key, str(folder.path.absolute()))
-        return folder
-    return paths.RunFolder(Path(store.get(key).decode()))
+    told = told_by_rank_zero(root, decide)
+    if told is None:
+        decide()
+    return claimed[0] if claimed else paths.RunFolder(Path(told or ""))

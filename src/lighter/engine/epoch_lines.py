@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytorch_lightning as pl
 from pytorch_lightning import Callback, LightningModule
 
+from lighter._lightning.metric_values import is_array
+from lighter.processes.events import publish
 from lighter.runs.log import duration
 
 log = logging.getLogger("lighter.runs")
@@ -49,6 +51,13 @@ class EpochLines(Callback):
             return
         self._seconds.append(time.monotonic() - self._began)
         self._began = None
+        publish(
+            "epoch",
+            epoch=trainer.current_epoch,
+            step=trainer.global_step,
+            metrics=values_of_epochs(trainer),
+            seconds=round(self._seconds[-1], 3),
+        )
         done, limit = trainer.current_epoch, trainer.max_epochs
         count = f"epoch {done} of {limit}" if limit is not None and limit > 0 else f"epoch {done}"
         values = ", ".join(f"{name} {value:.4g}" for name, value in _values(trainer))
@@ -60,7 +69,7 @@ class EpochLines(Callback):
 
 
 def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
-    values = trainer.callback_metrics
+    values = {name: value for name, value in trainer.callback_metrics.items() if not is_array(value)}
     monitors = [getattr(callback, "monitor", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     monitors += [config.monitor for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
     losses = [name for name in values if "loss" in name and not name.endswith(("/step", "_step"))]
@@ -70,6 +79,12 @@ def _values(trainer: pl.Trainer) -> Iterator[tuple[str, float]]:
     for name in [*dict.fromkeys([*epochs, *monitors])][:_MOST]:
         if name in values:
             yield name, float(values[name])
+
+
+def values_of_epochs(trainer: pl.Trainer) -> dict[str, float]:
+    """Return the last value of each metric that is one number, without those of single steps."""
+    values = trainer.callback_metrics.items()
+    return {name: float(value) for name, value in values if not is_array(value) and not name.endswith("/step")}
 
 
 def _seconds_left(trainer: pl.Trainer, seconds: list[float]) -> float:

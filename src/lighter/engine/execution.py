@@ -14,21 +14,28 @@ from lighter.config import Config
 from lighter.config.defaults import FOLDER
 from lighter.config.problems import ERROR, Problem, in_order
 from lighter.engine.claim import RunOptions
+from lighter.engine.notebook import refuse_several_devices
 from lighter.engine.project import importable
 from lighter.errors import ConfigError, LighterError
 from lighter.files.run_folder import RunFolder, is_rank_zero
 from lighter.processes.garbage_collection import without_collections
+from lighter.runs.handle import Run
 from lighter.runs.journal import Journal
+from lighter.runs.read import PAUSED
 from lighter.runs.record import record, saved_form, write_config
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning import LightningModule
 
+    from lighter._lightning.recorded_init import Recording
     from lighter.config.objects import Objects
     from lighter.engine.build import Parts
+    from lighter.engine.plan import StagePlan
+    from lighter.engine.split import DataSplit
     from lighter.runs.checkpoint_files import Checkpoints
     from lighter.runs.resume.resume_plan import ResumePlan
+    from lighter.trainer.stopping.pause import Pause
 
 log = logging.getLogger("lighter")
 check_log = logging.getLogger("lighter.check")
@@ -54,8 +61,18 @@ class Outcome:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last value of everything that was logged."""
-        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        """The last value of everything that was logged and is a number."""
+        from lighter._lightning.metric_values import is_array
+
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items() if not is_array(value)}
+
+    @property
+    def run(self) -> Run:
+        """The run as its folder has it now: its record, curves and config."""
+        return Run(self.folder.path)
+
+    def _repr_html_(self) -> str:
+        return self.run._repr_html_()
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -74,6 +91,7 @@ class Job:
         project: the folder that is importable as `project`.
         resumes_prediction: whether the run is a stopped prediction whose files are continued.
         resume_plan: how a fit resumes; None for one that begins.
+        pause: where a fit is to pause; None to run to its end.
     """
 
     stage: str
@@ -84,6 +102,7 @@ class Job:
     project: Path | None
     resumes_prediction: bool
     resume_plan: ResumePlan | None
+    pause: Pause | None = None
 
 
 @contextmanager
@@ -115,9 +134,9 @@ def run_job(job: Job) -> Outcome:
     with without_collections():
         from pytorch_lightning import seed_everything
 
-        from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
+        from lighter.engine.build import Parts, build_data, build_trainer, check_parts
         from lighter.engine.failures import where_it_failed
-        from lighter.engine.plan import plan_of
+        from lighter.engine.report import add_report
         from lighter.engine.stage_arguments import call_arguments, with_arguments
         from lighter.engine.start_checkpoint import start_checkpoint
         from lighter.runs.resume.prediction import prepare_writers
@@ -125,14 +144,9 @@ def run_job(job: Job) -> Outcome:
         # The user's modules may draw numbers when they are imported.
         seed_everything(config.seed, workers=True, verbose=False)
         warnings = checked(config, stage, [], job.arguments)
-    # Again, so that the weights are the same whatever the imports have drawn.
-    seed_everything(config.seed, workers=True, verbose=False)
     # Of the config as it was merged, before anything is built: what the user wrote is what runs again.
     saved = {**config.merged.plain(), **({"project": str(job.project)} if job.project else {})}
-    objects = config.objects()
-    objects.define(FOLDER, str(folder.path))
-    plan = plan_of(objects, stage)
-    module = build_module(objects, plan)
+    objects, plan, split, module, recording = _begin(job)
     if config.safe is not None:
         log.info(IN_SAFE_MODE, config.safe, extra={"shown": True})
         objects.safe = config.safe.within([folder.path])
@@ -140,8 +154,15 @@ def run_job(job: Job) -> Outcome:
         check_log.warning("%s", warning)
     build = partial(build_trainer, objects, folder)
     trainer = build() if resume_plan is None else resume_plan.build_trainer(objects, build)
+    if recording is not None:
+        trainer.strategy.recording = recording  # type: ignore[attr-defined]
+    refuse_several_devices(job.config, stage, trainer)
     _suggest_trainer(objects, trainer)
-    parts = Parts(module, build_data(objects, plan), trainer)
+    add_report(objects, trainer, stage, folder)
+    data = build_data(objects, plan)
+    if split is not None and stage == "predict":
+        data = split.predicted(data)
+    parts = Parts(module, data, trainer)
     call = call_arguments(objects, stage, trainer, job.arguments)
     check_parts(objects, plan, parts, call)
     # After the parts are known to be there: a checkpoint is large, and takes long to verify.
@@ -152,11 +173,36 @@ def run_job(job: Job) -> Outcome:
         if job.resumes_prediction:
             prepare_writers(trainer, folder)
         saved = with_arguments(saved, call)
+    if split is not None and split.indices is not None:
+        from lighter.engine.split_record import record_split
+
+        record_split(split, job)
     if resume_plan is not None:
         resume_plan.prepare(module, trainer)
         job.journal.note(resumed=resume_plan.facts)
     with where_it_failed(objects):
         return _run_trainer(job, saved_form(saved, job.journal.secrets), parts, call)
+
+
+def _begin(job: Job) -> tuple[Objects, StagePlan, DataSplit | None, LightningModule, Recording | None]:
+    """Build the module, without memory where `parallel` gives it its weights later and that can be done."""
+    from pytorch_lightning import seed_everything
+
+    from lighter.engine.build import build_module, prepare_split
+    from lighter.engine.parallel import module_without_memory
+    from lighter.engine.plan import plan_of
+
+    for without_memory in (True, False) if job.config.merged.child("parallel") is not None else (False,):
+        # Again, so that the weights are the same whatever the imports have drawn.
+        seed_everything(job.config.seed, workers=True, verbose=False)
+        objects = job.config.objects()
+        objects.define(FOLDER, str(job.journal.folder.path))
+        plan = plan_of(objects, job.stage)
+        split = prepare_split(objects, plan)
+        module, recording = module_without_memory(objects, plan) if without_memory else (None, None)
+        if module is not None:
+            break
+    return objects, plan, split, module or build_module(objects, plan), recording
 
 
 def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
@@ -170,7 +216,8 @@ def _suggest_trainer(objects: Objects, trainer: pl.Trainer) -> None:
 def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, Any]) -> Outcome:
     from lighter.engine import recorder
     from lighter.engine.start_checkpoint import explained
-    from lighter.engine.stopping import stopped_by_signals
+    from lighter.engine.stopping import paused_at, stopped_by_signals
+    from lighter.trainer.stopping.pause import Paused
 
     stage, journal, safe = job.stage, job.journal, job.config.safe
     log.info("%s, in %s", stage, journal.folder.path)
@@ -186,9 +233,12 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
         record(saved, parts.module, parts.trainer)
     recorder.attach(parts, journal, saved, write if resumes_fit else None)
     journal.begin(checkpoint=call.get("ckpt_path"))
+    result = None
     try:
-        with stopped_by_signals(parts.trainer, journal):
+        with paused_at(job.pause, parts.trainer), stopped_by_signals(parts.trainer, journal):
             result = getattr(parts.trainer, stage)(parts.module, datamodule=parts.data, **call)
+    except Paused:
+        journal.ends_as = PAUSED
     except Exception as error:
         if is_rank_zero():
             log.error("failed: %s", error, exc_info=not isinstance(error, LighterError))
@@ -199,6 +249,6 @@ def _run_trainer(job: Job, saved: dict[str, Any], parts: Parts, call: dict[str, 
         raise
     finally:
         journal.note(**recorder.how_far(parts.trainer))
-    journal.note(**recorder.results(parts.trainer))
-    log.info("finished")
+    journal.note(**recorder.results(parts.trainer, journal.facts.get("metrics")))
+    log.info(journal.ends_as)
     return Outcome(result, parts.trainer, journal.folder)

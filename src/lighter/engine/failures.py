@@ -28,6 +28,7 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem, closest, shortened
 from lighter.config.tree import join, split
 from lighter.engine.lightning_classes import NAMES
+from lighter.engine.report import REPORT
 from lighter.errors import ConfigError, LighterError, MisfitError, add_note
 from lighter.parts.describe import describe
 
@@ -70,6 +71,8 @@ def where_it_failed(objects: Objects) -> Iterator[None]:
 def _misfits(objects: Objects, error: MisfitError) -> list[Problem]:
     section = objects.followed(objects.module_section)
     path = join(section, error.key) if error.key else _that_ran(objects, traces(error), "callbacks")
+    if split(error.key)[:1] == [REPORT]:
+        path = error.key if objects.has(REPORT) else _that_ran(objects, traces(error), "callbacks")
     details = error.details or [(str(error), "")]
     return [objects.problem(text, objects.written_at(path, name) if name else path) for text, name in details if path]
 

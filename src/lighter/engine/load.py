@@ -16,20 +16,23 @@ from lighter.config import Config, read
 from lighter.config.load import Input, Inputs, listed
 from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
-from lighter.engine.build import Parts, build_data, build_module, build_trainer
+from lighter.engine.build import Parts, build_data, build_module, build_trainer, prepare_split
 from lighter.engine.failures import where_it_failed
 from lighter.engine.lightning_classes import is_overridden
+from lighter.engine.notebook import shown_in_notebook
 from lighter.engine.plan import plan_of
 from lighter.engine.project import as_safe_mode, confined, importable
 from lighter.errors import CheckpointError
+from lighter.files.folders import is_sharded
 from lighter.files.run_folder import OUTPUTS, RECORD
 from lighter.parts.weights.materialize import materialize
-from lighter.runs.find_checkpoint import checkpoints_of, find_in_run, verify
+from lighter.runs.find_checkpoint import checkpoints_of, find_in_run, read_checkpoint, verify
 from lighter.runs.read import read_run, trusted
 from lighter.runs.record import CHECKPOINT_KEY, refuse_unsaved
 from lighter.runs.select import LAST, find_run
 
 
+@shown_in_notebook
 def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = None) -> Parts:
     """Build the module, the data module and the trainer of a config, as a stage begins with them. Nothing is run.
 
@@ -47,9 +50,10 @@ def build(inputs: Inputs, stage: str = "fit", *, safe: SafeMode | bool | None = 
     Raises:
         ConfigError: the config is wrong.
     """
-    with _objects(listed(inputs), as_safe_mode(safe)) as (config, objects):
+    with objects_of(listed(inputs), as_safe_mode(safe)) as (config, objects):
         refuse_unsaved(config)
         plan = plan_of(objects, stage)
+        prepare_split(objects, plan)
         seed_everything(config.seed, workers=True, verbose=False)
         module = build_module(objects, plan)
         return Parts(module, build_data(objects, plan), build_trainer(objects))
@@ -116,21 +120,22 @@ def load_checkpoint(
     if safe is None and run is not None:
         trusted(read_run(run))
     verify(str(path), weights_only=weights_only, safe=safe is not None)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
+    checkpoint = read_checkpoint(path, weights_only=weights_only)
     ours = checkpoint.get(CHECKPOINT_KEY)
     saved = ours.get("config") if isinstance(ours, Mapping) else None
     if not isinstance(saved, dict):
         return None
     changes: list[Input] = [{"system" if "system" in saved else "model": dict(arguments)}] if arguments else []
-    with isolate_rng(), _objects([saved, *overrides, *changes], safe) as (config, objects):
+    with isolate_rng(), objects_of([saved, *overrides, *changes], safe) as (config, objects):
         refuse_unsaved(config, within=objects.followed(config.module_section))
         module = build_module(objects, plan_of(objects, "predict"))
-        _load_weights(module, checkpoint, path, strict)
+        load_weights(module, checkpoint, path, strict)
     return module
 
 
 @contextmanager
-def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[Config, Objects]]:
+def objects_of(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[Config, Objects]]:
+    """Read a config, and make what it names importable while its objects are built."""
     config = read(inputs, safe)
     with confined(config), importable(config, Path.cwd()):
         objects = config.objects()
@@ -140,7 +145,7 @@ def _objects(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple[C
 
 def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) -> Path:
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix != ".yaml":
+    if (path.is_file() and path.suffix != ".yaml") or is_sharded(path):
         return path
     run = find_run(
         source, root, accepts=lambda folder: checkpoints_of(folder).last is not None, kind="run with a checkpoint"
@@ -148,7 +153,8 @@ def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) ->
     return find_in_run(run, None if ckpt_path is None else str(ckpt_path))
 
 
-def _load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:
+def load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path, strict: bool | None) -> None:
+    """Load the weights of a checkpoint into a module, as Lightning does."""
     # In Lightning's order: a layer that `configure_model` makes is there before its weights, and hooks may change the
     # checkpoint before they are loaded.
     if is_overridden("configure_model", module):

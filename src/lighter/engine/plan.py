@@ -7,12 +7,16 @@ It is made of what the classes say of themselves (`needed_for`, `deferred`, `bui
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lighter.config.objects import Objects
 from lighter.config.prune import unneeded
-from lighter.config.tree import is_target
+from lighter.config.signatures import parameters_of
+from lighter.config.tree import is_target, join
+
+INDEX_ARGUMENTS = ("train_indices", "val_indices")
+"""The arguments by which a data module says that it makes its own loaders of a split."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class SectionPlan:
         unneeded: the arguments that the stage does without: `a`, or `a::b` within a dict.
         on_use: of the unneeded arguments, those that are built if the user's code asks for them.
         inherited: the arguments by mode in which a mode takes those of the mode before it, with these modes.
+        for_split: of a data module, the arguments in place of `split`, as references; None where `split` is an argument
+            of its own.
     """
 
     path: str
@@ -33,6 +39,7 @@ class SectionPlan:
     deferred: Sequence[str] = ()
     on_use: Sequence[str] = ()
     inherited: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    for_split: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, path: str, target: Any, stage: str) -> SectionPlan:
@@ -43,6 +50,15 @@ class SectionPlan:
         without = unneeded(needed_for, stage)
         on_use = [key for key in getattr(target, "built_on_use", ()) if key in without]
         return cls(path, target, without, getattr(target, "deferred", ()), on_use, getattr(target, "inherits", {}))
+
+    def with_split(self) -> SectionPlan:
+        """Return the plan of a data module, which may be given the indices of a split."""
+        parameters = (parameters_of(self.target) if self.target is not None else None) or {}
+        if self.target is None or "split" in parameters:
+            return self
+        is_given = {*INDEX_ARGUMENTS} <= set(parameters)
+        arguments = {key: f"@{join(join(self.path, 'split'), key)}" for key in INDEX_ARGUMENTS} if is_given else {}
+        return replace(self, for_split=arguments)
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class StagePlan:
         unknown.
         """
         module, data = (SectionPlan.of(path, target(path), stage) for path in map(followed, (section, "data")))
-        return cls(stage, section, module, data, followed("trainer"))
+        return cls(stage, section, module, data.with_split(), followed("trainer"))
 
 
 def plan_of(objects: Objects, stage: str) -> StagePlan:

@@ -20,7 +20,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lighter.config import Config
 from lighter.config.objects import Objects
-from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts
+from lighter.engine.build import Parts, build_data, build_module, build_trainer, check_parts, prepare_split
 from lighter.engine.failures import where_it_failed
 from lighter.engine.measured_step import ONE_STEP, LayerCall, StepRecorder
 from lighter.engine.plan import StagePlan, plan_of
@@ -74,17 +74,12 @@ def probe(config: Config) -> Probe:
 def _on_meta(config: Config, folder: RunFolder) -> Probe:
     objects = config.objects()
     plan = plan_of(objects, "fit")
+    prepare_split(objects, plan)
     # The data is real, and so its shapes are; only the network is made without memory.
-    batch = _first_batch(objects, plan)
-    network = f"{plan.section}::{_NETWORK[plan.section]}"
-    has_network = objects.has(network)
-    if has_network:
-        with torch.device("meta"):
-            objects.get(network)
-    module = _built(objects, plan, folder, "cpu" if has_network else "meta").module.to("meta")
-    for metric in module.modules():  # they look at values
-        if isinstance(metric, (Metric, MetricCollection)):
-            metric.forward = metric.update = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    batch = first_batch(objects, plan)
+    module = module_on_meta(objects, plan)
+    _parts_of(module, objects, plan, folder)
+    module = module.to("meta")
     # Only to see that the optimizers can be built.
     module.configure_optimizers()
     recorder = StepRecorder(lambda *_: None)
@@ -97,7 +92,9 @@ def _on_meta(config: Config, folder: RunFolder) -> Probe:
 
 def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
     objects = config.objects()
-    parts = _built(objects, plan_of(objects, "fit"), folder, "cpu")
+    plan = plan_of(objects, "fit")
+    prepare_split(objects, plan)
+    parts = _parts_of(build_module(objects, plan), objects, plan, folder)
     batches: list[str] = []
     recorder = StepRecorder(lambda _, batch: batches.append(describe(batch)))
     settings = {**QUIET, **ONE_STEP, "default_root_dir": str(folder.path), "callbacks": [recorder]}
@@ -107,16 +104,33 @@ def _on_cpu(config: Config, folder: RunFolder, reason: str) -> Probe:
     return Probe.of("cpu", reason, batches[0] if batches else "", recorder, parts.module)
 
 
-def _built(objects: Objects, plan: StagePlan, folder: RunFolder, device: str) -> Parts:
-    with torch.device(device):
+def module_on_meta(objects: Objects, plan: StagePlan) -> LightningModule:
+    """Build the module, its network on the meta device, and its metrics without effect, as they look at values.
+
+    Where the module makes its network itself, all of the module is on the meta device.
+    """
+    network = f"{plan.section}::{_NETWORK[plan.section]}"
+    has_network = objects.has(network)
+    if has_network:
+        with torch.device("meta"):
+            objects.get(network)
+    with torch.device("cpu" if has_network else "meta"):
         module = build_module(objects, plan)
+    for metric in module.modules():
+        if isinstance(metric, (Metric, MetricCollection)):
+            metric.forward = metric.update = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    return module
+
+
+def _parts_of(module: LightningModule, objects: Objects, plan: StagePlan, folder: RunFolder) -> Parts:
     # The config's own trainer only shows that it can be made.
     parts = Parts(module, build_data(objects, plan), build_trainer(objects, folder))
     check_parts(objects, plan, parts)
     return parts
 
 
-def _first_batch(objects: Objects, plan: StagePlan) -> Any:
+def first_batch(objects: Objects, plan: StagePlan) -> Any:
+    """Return the first batch of the training data."""
     if plan.section == "system":
         loader = objects.get("system::dataloaders::train")
     else:

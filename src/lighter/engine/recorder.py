@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from lighter._lightning.modules import log_other_hparams
 from lighter._lightning.versions import IS_TESTED
 from lighter.engine.build import Parts
-from lighter.engine.epoch_lines import EpochLines
+from lighter.engine.epoch_lines import EpochLines, values_of_epochs
 from lighter.engine.fingerprint import fingerprint
 from lighter.engine.first_losses import FirstLosses
 from lighter.engine.sanity_check import MetricsAfterSanityCheck, MonitorsInSanityCheck
@@ -86,6 +86,10 @@ class Recorder(Callback):
             if paths.is_rank_zero():
                 ours["logged"] = self._rows_before if validation.is_run_again else self._rows(trainer)
         checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **ours}
+        is_pausing = IS_TESTED and isinstance(trainer, Trainer) and trainer.stopping.is_pausing
+        if is_pausing or (trainer.state.fn == "fit" and trainer.is_last_batch):
+            # Before the file is there: a fit that is stopped after that ends at once, with no values of its own.
+            self.journal.note(**results(trainer, self.journal.facts.get("metrics")))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, {"train": lambda: trainer.train_dataloader, "val": lambda: trainer.val_dataloaders})
@@ -134,14 +138,10 @@ def how_far(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
     return {**progress, **({"checkpoints": lambda: _checkpoints(trainer)} if trainer.state.fn == "fit" else {})}
 
 
-def results(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
-    """Return the last value of each metric."""
+def results(trainer: pl.Trainer, before: Mapping[str, Any] | None = None) -> dict[str, Callable[[], Any]]:
+    """Return the last value of each metric; of one that was not logged since the fit resumed, that of `before`."""
     # Where one of several processes failed, this would wait for it: so it is asked of a success only.
-    return {
-        "metrics": lambda: {
-            name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("/step")
-        }
-    }
+    return {"metrics": lambda: {**(before or {}), **values_of_epochs(trainer)}}
 
 
 def _checkpoints(trainer: pl.Trainer) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from lighter.config.problems import Problem, in_order, nearest
 from lighter.config.safe import SafeMode, guard
 from lighter.engine.claim import RunOptions, claim_folder
 from lighter.engine.execution import IN_SAFE_MODE, Job, Outcome, checked, run_job, user_code_importable
+from lighter.engine.notebook import shown_in_notebook
 from lighter.engine.project import as_safe_mode, confined
 from lighter.engine.stage_arguments import split_sections
 from lighter.errors import ConfigError
 from lighter.files.lock import owned
-from lighter.files.run_folder import go_on_in, is_rank_zero
+from lighter.files.run_folder import RunFolder, go_on_in, is_rank_zero
 from lighter.processes.signals import stop_signals
 from lighter.processes.slurm import no_srun_hint
 from lighter.runs.journal import Journal, recorded
@@ -30,7 +31,9 @@ from lighter.runs.resume.prediction import inputs_of, stopped_prediction
 from lighter.runs.secrets import Secrets
 
 if TYPE_CHECKING:
+    from lighter.experiments.handle import Experiment
     from lighter.runs.resume.resume_plan import ResumePlan
+    from lighter.trainer.stopping.pause import Pause
 
 log = logging.getLogger("lighter")
 
@@ -43,10 +46,12 @@ class Runner:
             what is permitted beside it. A config from a URL is always run so.
 
     Attributes:
-        outcome: of the last run: result, module, metrics, checkpoints, folder; None if none has ended well.
+        outcome: of the last run: result, module, metrics, checkpoints, run, folder; None if none has ended well.
+        folder: of the last run, also of one that failed; None if that got none.
     """
 
     outcome: Outcome | None = None
+    folder: RunFolder | None = None
 
     def __init__(self, safe: SafeMode | bool | None = None) -> None:
         self.safe = as_safe_mode(safe)
@@ -79,6 +84,7 @@ class Runner:
         root: str = "outputs",
         *,
         weights_only: bool = True,
+        pause: Pause | None = None,
     ) -> Any:
         """Resume a fit that stopped, in its own folder: `Runner().resume("last", ["trainer::max_epochs=20"])`.
 
@@ -88,6 +94,7 @@ class Runner:
             take: what of its checkpoint: `all`, `weights` (in a new run), or `no-optimizer`.
             root: where the runs are.
             weights_only: false if its checkpoints may hold objects, which can run code.
+            pause: where it is to pause again.
 
         Raises:
             RunError: there is no such run, or it cannot be resumed.
@@ -97,8 +104,46 @@ class Runner:
         from lighter.runs.resume.fit import resumed
 
         with resumed(run, Path(root), overrides, take, weights_only=weights_only) as (plan, inputs):
-            return self.execute("fit", inputs, resume_plan=plan).result
+            return self.execute("fit", inputs, resume_plan=plan, pause=pause).result
 
+    def experiment(self, inputs: Inputs, **options: Any) -> Experiment:
+        """Run an experiment to its end: `Runner().experiment(["config.yaml", "model::optimizer::lr=[1e-3,1e-2]"])`.
+
+        It runs in processes of its own, each of which imports what the config names; objects cannot be given.
+
+        Args:
+            inputs: as of a fit; an override with a list is a choice of the search space.
+            options: over those of the config: `objective`, `seeds`, `folds`, `trials`, `method`, `workers`; as on the
+                command line.
+
+        Raises:
+            ConfigError: the config is wrong, or its section `experiment`.
+            KeyboardInterrupt: Ctrl-C stopped it.
+            SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped it; the code is 128 + n.
+        """
+        from lighter.engine.experiment import start
+
+        return start(listed(inputs), **options)
+
+    def resume_experiment(
+        self, experiment: str | Path = "last", changes: Sequence[str] = (), root: str = "outputs"
+    ) -> Experiment:
+        """Run what is left of an experiment, and what is asked for beyond it.
+
+        Args:
+            experiment: which: a path, an id, the beginning of one, a name, or `last`.
+            changes: overrides of its section: `experiment::search::trials=100`.
+            root: where the runs are.
+
+        Raises:
+            RunError: there is no such experiment, or another process has it.
+            ConfigError: the changes are wrong, or are not only of what may change.
+        """
+        from lighter.engine.experiment import resume
+
+        return resume(experiment, Path(root), changes)
+
+    @shown_in_notebook
     def execute(
         self,
         stage: str,
@@ -107,6 +152,8 @@ class Runner:
         resume_plan: ResumePlan | None = None,
         auto_resume: bool = False,
         resume: str | Path | None = None,
+        pause: Pause | None = None,
+        in_folder: Path | None = None,
         **arguments: Any,
     ) -> Outcome:
         """Run a stage and return all that the run came to.
@@ -116,6 +163,8 @@ class Runner:
             resume_plan: how a fit resumes; the caller holds the lock of its folder: see `runs/resume/fit.py`.
             auto_resume: resume the newest fit of the same config, if that stopped before its end.
             resume: the stopped prediction to resume: its folder, or `last`.
+            pause: where a fit is to pause: saved, to resume from there as if it had not paused.
+            in_folder: the folder of a new run, made by the caller, in place of one under `run::dir`.
             arguments: as for `run`.
 
         Raises:
@@ -134,7 +183,7 @@ class Runner:
                 if self.safe is None and folder.record.is_file():
                     trusted(read_run(folder.path))
             # A run that fails must not leave the outcome of the one before.
-            self.outcome = None
+            self.outcome = self.folder = None
             config, problems = self._examined(stage, inputs, arguments)
             options = RunOptions.of(config, inputs)
             resumes_prediction = folder is not None
@@ -148,13 +197,15 @@ class Runner:
                 before = resume_plan.folder if resume_plan is not None else None
                 # The lock of a folder that is continued is held already.
                 is_new = folder is None and before is None
-                folder = folder or (go_on_in(before.path) if before is not None else claim_folder(options, config))
+                continued = before.path if before is not None else in_folder
+                folder = folder or (go_on_in(continued) if continued is not None else claim_folder(options, config))
                 guard.check(folder.path)
+                self.folder = folder
                 if is_new:
                     locks.enter_context(owned(folder.path, folder.id))
             if resume_plan is not None:
                 arguments = {**resume_plan.arguments, **arguments}
-            journal = Journal(folder, Secrets(config.merged.plain()))
+            journal = Journal(folder, Secrets(config.merged.plain()), keeps_folder=in_folder is not None)
             with (
                 stop_signals() as caught,
                 confined(config, [folder.path.resolve()]),
@@ -165,7 +216,8 @@ class Runner:
                 journal.open(stage, inputs, config, saved_form(arguments, journal.secrets))
                 refuse_unsaved(config)
                 with user_code_importable(config, problems) as project, no_srun_hint():
-                    job = Job(stage, config, options, journal, arguments, project, resumes_prediction, resume_plan)
+                    resumes = resumes_prediction, resume_plan, pause
+                    job = Job(stage, config, options, journal, arguments, project, *resumes)
                     self.outcome = run_job(job)
         return self.outcome
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lighter.errors import CheckpointError
+from lighter.files.folders import is_sharded
+from lighter.files.run_folder import is_member
 from lighter.files.storage import is_remote
 from lighter.runs.find_checkpoint import find, refused, verify
 from lighter.runs.resume.config_changes import CKPT_PATH, refuse_changes
@@ -41,11 +43,14 @@ def start_checkpoint(job: Job, trainer: pl.Trainer, call: Mapping[str, Any]) -> 
     weights_only = call.get("weights_only") is not False
     check = partial(verify, weights_only=weights_only, safe=is_safe, fits=fits)
     options, folder = job.options, job.journal.folder
-    path = find(wanted, options.root, options.name, besides=folder, check=check, fits=fits, inside=is_safe)
+    # A test's config.yaml is that of its fit too, but has no checkpoint: then they are those of the name, as elsewhere.
+    saved_by = options.saved_by
+    among = [saved_by] if saved_by and (is_member(saved_by.path) or saved_by.checkpoints.is_dir()) else None
+    path = find(wanted, options.root, options.name, besides=folder, check=check, fits=fits, inside=is_safe, among=among)
     log.info("checkpoint: %s", path)
-    # Of a URL or a sharded folder nothing is known.
-    is_file = not is_remote(path) and os.path.isfile(path)
-    if fits and job.resume_plan is None and is_file:
+    # Of a URL, or the folder of another format, nothing is known.
+    is_known = not is_remote(path) and (os.path.isfile(path) or is_sharded(Path(path)))
+    if fits and job.resume_plan is None and is_known:
         refuse_changes(content_of(Path(path), weights_only=weights_only), job.config, CKPT_PATH)
     return path
 

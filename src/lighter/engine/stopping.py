@@ -12,12 +12,14 @@ from pytorch_lightning import Callback, LightningModule
 
 from lighter._lightning.versions import IS_TESTED
 from lighter.engine.child_processes import failures_recorded
+from lighter.errors import RunError
 from lighter.files.run_folder import is_rank_zero
 from lighter.processes import signals
 from lighter.processes.signals import Stopped
 from lighter.runs.journal import Journal
 from lighter.trainer import Trainer
 from lighter.trainer.stopping.graceful import Stopping
+from lighter.trainer.stopping.pause import Pause, Paused
 
 log = logging.getLogger("lighter.runs")
 
@@ -40,6 +42,37 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
+
+
+@contextmanager
+def paused_at(pause: Pause | None, trainer: pl.Trainer) -> Iterator[None]:
+    """Have the fit that runs within this pause: it raises `Paused`.
+
+    Raises:
+        RunError: the trainer's loops cannot.
+    """
+    if pause is None:
+        yield
+        return
+    if not isinstance(trainer, Trainer) or not IS_TESTED:
+        raise RunError("only lighter.Trainer can pause a fit: trainer::_target_=lighter.Trainer, or no schedule")
+    trainer.stopping.pause = pause
+    trainer.callbacks.append(FinishesLoggers())
+    loggers = trainer.loggers
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+class FinishesLoggers(Callback):
+    """Tell the loggers that a fit which pauses is finished for now; Lightning would tell them that it has failed."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Paused):
+            for logger in trainer.loggers:
+                logger.finalize("finished")
+            trainer.loggers = []  # Lightning tells those that it finds here after this hook
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pytorch_lightning import seed_everything
 from lighter.config import Config
 from lighter.config.objects import Objects
 from lighter.config.problems import Problem
-from lighter.engine.build import Parts, build_data, build_module, check_parts
+from lighter.engine.build import Parts, build_data, build_module, check_parts, prepare_split
 from lighter.engine.plan import StagePlan, plan_of
 from lighter.engine.project import make_importable
 from lighter.errors import ConfigError
@@ -53,14 +53,15 @@ def make_trial(config: Config, folder: Path, **trainer: Any) -> Trial:
     make_importable(config, Path.cwd())
     objects = config.objects()
     plan = plan_of(objects, "fit")
+    prepare_split(objects, plan)
     module = build_module(objects, plan)
-    built = _quiet_trainer(objects, {**QUIET, "default_root_dir": str(folder), **trainer})
+    built = quiet_trainer(objects, {**QUIET, "default_root_dir": str(folder), **trainer})
     parts = Parts(module, build_data(objects, plan), built)
     check_parts(objects, plan, parts)
     return Trial(objects, plan, parts)
 
 
-def _quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
+def quiet_trainer(objects: Objects, changes: Mapping[str, Any]) -> pl.Trainer:
     """Build the config's trainer with other arguments."""
     path = objects.followed("trainer")
     written = objects.lookup(path) or {}

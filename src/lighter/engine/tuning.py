@@ -27,9 +27,10 @@ from lighter.config.objects import Objects
 from lighter.config.problems import Problem
 from lighter.config.tree import Node, is_target, join, split
 from lighter.data import LighterDataModule
+from lighter.engine.build import prepare_split
 from lighter.engine.claim import RunOptions, claim_folder
 from lighter.engine.lightning_classes import is_overridden
-from lighter.engine.plan import SectionPlan
+from lighter.engine.plan import SectionPlan, plan_of
 from lighter.engine.trial import Trial, make_trial
 from lighter.errors import ConfigError
 from lighter.files.run_folder import RunFolder
@@ -215,7 +216,9 @@ class _Resized(LightningDataModule):
 
 def _loader_of(inputs: Sequence[Input], section: str, key: str) -> Callable[[int], Any]:
     def build(batch_size: int) -> Any:
-        loader = read([*inputs, f"{key}={batch_size}"]).objects().get(_LOADERS[section])
+        objects = read([*inputs, f"{key}={batch_size}"]).objects()
+        prepare_split(objects, plan_of(objects, "fit"))
+        loader = objects.get(_LOADERS[section])
         return keep_none(loader) if section == "system" else loader
 
     return build

@@ -23,12 +23,28 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.replace(aside, path)
         sweep(path.parent)
     except BaseException as error:
-        # a full disk is an error without a name, as it is found in writing and not in opening
-        if isinstance(error, OSError) and error.filename is None:
+        # the name of the file aside says nothing to a user, and a full disk is an error without a name
+        if isinstance(error, OSError):
             error.filename = str(path)
+            del error.filename2
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def append_line(path: Path, text: str) -> None:
+    """Append a line, in one write. It begins anew where a machine that stopped has left a part of one.
+
+    Raises:
+        OSError: it cannot be written, or not all of it.
+    """
+    line = text.encode("utf-8", "surrogateescape") + b"\n"
+    with open(path, "ab+", buffering=0) as file:
+        if file.seekable() and file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def read_text(path: Path) -> str:

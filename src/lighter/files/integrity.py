@@ -13,7 +13,16 @@ from typing import IO, Any
 from zipfile import ZipFile
 
 from lighter.errors import DamagedCheckpointError
-from lighter.files.manifest import CRC_SIZE, END_SIZE, LAST_LINE, Manifest, last_line, manifest_in, tail_of
+from lighter.files.manifest import (
+    CRC_SIZE,
+    END_SIZE,
+    IN_FOLDER,
+    LAST_LINE,
+    Manifest,
+    last_line,
+    manifest_in,
+    tail_of,
+)
 
 _ARCHIVE = b"PK\x03\x04"
 _END = b"PK\x05\x06"
@@ -26,7 +35,7 @@ _ELEMENT_SIZES |= {"Half": 2, "BFloat16": 2, "Short": 2}
 
 
 def verify(path: str | Path) -> Manifest | None:
-    """Read all bytes of a checkpoint and check them; once, as long as the file is the same.
+    """Read all bytes of a checkpoint and check them; once, as long as its files are the same.
 
     Returns:
         the manifest; None for a file without one.
@@ -36,11 +45,54 @@ def verify(path: str | Path) -> Manifest | None:
     """
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            inner = sorted((entry.name, *_identity(entry.stat())) for entry in os.scandir(path))
+            return _verified_folder(Path(path), (*_identity(status), *inner))
         if not stat.S_ISREG(status.st_mode):
             raise DamagedCheckpointError(f"{path} is no regular file")  # to open a pipe would wait for a writer
-        return _verified(Path(path), (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+        return _verified(Path(path), _identity(status))
     except OSError as error:
         raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+def _verified_folder(path: Path, identity: tuple[object, ...]) -> Manifest | None:
+    try:
+        content = (path / IN_FOLDER).read_bytes()
+    except FileNotFoundError:
+        # of another program's; torch writes the metadata last
+        if any(path.glob("*.distcp")) and not (path / ".metadata").exists():
+            raise DamagedCheckpointError(f"{path} is damaged: it has no .metadata, which is written last") from None
+        return None
+    manifest = manifest_in(content)
+    if manifest is None or last_line(zlib.crc32(content[:-CRC_SIZE])) != content[-CRC_SIZE:]:
+        raise DamagedCheckpointError(f"{path} is damaged: the bytes of {IN_FOLDER} are not those that were saved")
+    damage = next(filter(None, (_damage_of_part(path, *facts) for facts in _parts(manifest))), None)
+    if damage is not None:
+        raise DamagedCheckpointError(f"{path} is damaged: {damage}")
+    return manifest
+
+
+def _parts(manifest: Manifest) -> list[tuple[str, int, int]]:
+    try:  # who alters a file on purpose may write anything
+        return [(str(name), int(size), int(crc)) for name, (size, crc) in (manifest.files or {}).items()]
+    except (TypeError, ValueError, AttributeError):
+        return []
+
+
+def _damage_of_part(folder: Path, name: str, size: int, crc: int) -> str | None:
+    path = folder / os.path.basename(name)
+    if not path.is_file():
+        return f"{path.name} is missing"
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno()).st_size
+        if found != size:
+            return f"{path.name}: {_cut(found, size)}"
+        return None if crc_of_next(file, size) == crc else f"{path.name}: {_ALTERED}"
 
 
 @lru_cache(maxsize=16)

@@ -10,6 +10,9 @@ and a copy has both. Every reader of zip archives, torch's among them, skips it.
 The last line is the CRC-32 of all bytes before it. The archive has one of each entry, and none of its directory, of
 which one bit may hide an entry from torch. Earlier versions of Lighter wrote b"\nsha256:" there, with a digest.
 
+A sharded checkpoint is a folder. Its manifest is a file in it, `lighter.manifest`, with the same beginning and last
+line, which has the size and the CRC-32 of each file.
+
 It tells damage, not malice: who alters a file on purpose can write another one.
 """
 
@@ -30,6 +33,7 @@ LAST_LINE = re.compile(rb"\n(crc32:[0-9a-f]{8}|sha256:[0-9a-f]{64})\n\Z")
 END_SIZE = 22  # bytes of the record that ends an archive, up to the comment
 LONGEST = 0xFFFF  # comment
 CRC_SIZE = len(b"\ncrc32:12345678\n")
+IN_FOLDER = "lighter.manifest"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Manifest:
     complete: bool | None = None  # whether a training can be resumed from it, or it has the model only
     # of each callback that monitors a value, the best file so far: `monitor`, `score`, and `path` from this folder
     best: Sequence[Mapping[str, object]] = ()
+    # of a folder, its files: name -> bytes and CRC-32
+    files: Mapping[str, tuple[int, int]] | None = None
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
@@ -61,10 +67,23 @@ def sealed(end: bytes, crc: int, manifest: Manifest) -> bytes:
 
     `crc` is the CRC-32 of all bytes before that record.
     """
-    text = BEGIN + json.dumps(asdict(manifest)).encode()
+    text = _text_of(manifest)
     # the record ends with the length of its comment, 0 so far
     signed = end[:-2] + struct.pack("<H", len(text) + CRC_SIZE) + text
     return signed + last_line(zlib.crc32(signed, crc))
+
+
+def sealed_folder(manifest: Manifest) -> bytes:
+    """Return the content of a folder's manifest."""
+    text = _text_of(manifest)
+    return text + last_line(zlib.crc32(text))
+
+
+def _text_of(manifest: Manifest) -> bytes:
+    facts = asdict(manifest)
+    if manifest.files is None:
+        del facts["files"]
+    return BEGIN + json.dumps(facts).encode()
 
 
 def last_line(crc: int) -> bytes:
@@ -85,8 +104,10 @@ def manifest_in(tail: bytes) -> Manifest | None:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """Return the manifest of a file, verified or not; None for a file without one."""
+    """Return the manifest of a checkpoint, verified or not; None for one without."""
     try:
+        if path.is_dir():
+            return manifest_in((path / IN_FOLDER).read_bytes())
         with open(path, "rb") as file:
             return manifest_in(tail_of(file))
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 from contextlib import suppress
@@ -32,7 +33,7 @@ def sweep(folder: Path) -> list[Path]:
         for path, name in [(path, _NAME.fullmatch(path.name)) for path in folder.iterdir()]:
             with suppress(OSError):  # of another process that sweeps here now
                 if name is not None and _is_left(path, name):
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                     swept.append(path)
     return swept
 
@@ -41,7 +42,8 @@ def _is_left(path: Path, name: re.Match[str]) -> bool:
     if name["place"] == _place() and name["began"] != _UNKNOWN:
         return _began(int(name["pid"])) != name["began"]
     # a process on another machine, or in another container, cannot be asked
-    return time.time() - path.stat().st_mtime > _OLD
+    inner = [file.stat().st_mtime for file in path.iterdir()] if path.is_dir() else []
+    return time.time() - max([path.stat().st_mtime, *inner]) > _OLD
 
 
 def _place() -> str:

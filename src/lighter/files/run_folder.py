@@ -6,13 +6,20 @@ outputs/2026-11-22/14-03-55-digits/
     origins.yaml      where each of its values was written
     source.patch      the changes in the checkout since its commit, if any
     source/           the source files that git did not know, if any
+    split.npz         the samples of `data::split`: arrays `train` and `val` of indices
     losses.csv        the losses of the first steps of a fit, exactly
     tags.json         the tags of `lighter runs tag`
     metrics.csv       every logged value
+    events.jsonl      started, epochs, checkpoints, the end: a line each, for programs
     run.log           the messages while it ran, and how it ended
     checkpoints/      last.ckpt, best.ckpt
     predictions/      a folder for each prediction task
     arrays/           values of metrics that are no single numbers, a file for each evaluation: val-epoch3-step40.npz
+    report/           the last evaluation of each mode, with the section `report`: val.json, val-worst.png, ...
+    tries/            of a baseline: what `lighter try` has tried against it
+    slurm/            of a launched run: its job's script and output
+    export/           the network for other programs: `lighter export pt2`, `onnx`
+    pictures/         sheets of a `Pictures` callback: val-epoch3-step40.png, and .json for its samples
     .lock             while a process has the run: see `lock.py`
 
 and while a writer's file grows, here or wherever it was told to write:
@@ -37,15 +44,19 @@ from lighter.files.lock import LOCK, release
 from lighter.processes.ranks import is_rank_zero as is_rank_zero
 
 OUTPUTS = "outputs"  # where runs go by default
+EXPERIMENTS = "experiments"  # within that
+MEMBER = "member.json"  # in the folder of a run that is a member of the experiment around it
 RECORD = "run.json"
 CONFIG = "config.yaml"
 ORIGINS = "origins.yaml"
 PATCH = "source.patch"
 SOURCE = "source"
 LOSSES = "losses.csv"
+SPLIT = "split.npz"
 TAGS = "tags.json"
 METRICS = "metrics.csv"
 LOG = "run.log"
+EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
@@ -54,7 +65,7 @@ PROGRESS = ".progress"
 PROFILE = "profile"  # fit-profile.txt; of several processes fit-profile-0.txt, ...
 
 REPRODUCES = "LIGHTER_REPRODUCES"  # the environment variable with the id of the run that another one repeats
-OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG}
+OF_EVERY_RUN = {RECORD, CONFIG, ORIGINS, PATCH, SOURCE, LOG, EVENTS, SPLIT}
 _RUN_OF_RANK_ZERO = "LIGHTER_RUN_FOLDER"
 _DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d")
 _FOLDER_NAME = re.compile(r"\d\d-\d\d-\d\d-(?P<name>.+?)(?:\.\d+)?$")
@@ -87,10 +98,13 @@ class RunFolder:
     record = _Entry(RECORD)
     config = _Entry(CONFIG)
     log = _Entry(LOG)
+    events = _Entry(EVENTS)
     metrics = _Entry(METRICS)
     checkpoints = _Entry(CHECKPOINTS)
     predictions = _Entry(PREDICTIONS)
     arrays = _Entry("arrays")
+    report = _Entry("report")
+    pictures = _Entry("pictures")
     lr_curve = _Entry("lr.csv")
     lr_plot = _Entry("lr.png")
 
@@ -176,6 +190,26 @@ def age(path: Path) -> tuple[str, str, int]:
     """Return a key that sorts runs by their age, the oldest first."""
     number = path.suffix.removeprefix(".")
     return path.parent.name, path.name[:8], int(number) if number.isdigit() else 1
+
+
+def is_member(folder: Path) -> bool:
+    """Return whether a run's folder is that of a member of an experiment, which is in the experiment's folder."""
+    return (folder / MEMBER).is_file()
+
+
+def members_in(experiment: Path) -> Iterator[RunFolder]:
+    """Yield the members of an experiment that have started, by their names."""
+    for record in sorted(experiment.glob(f"*/{RECORD}")):
+        if is_member(record.parent):
+            yield RunFolder(record.parent)
+
+
+def root_of(folder: Path) -> Path:
+    """Return the folder of all runs that a run's folder is in, that of an experiment's member too."""
+    day = next((parent for parent in folder.absolute().parents if is_day(parent.name)), None)
+    if day is None:
+        return folder.parents[1]
+    return day.parents[1] if day.parent.name == EXPERIMENTS else day.parent
 
 
 def is_day(name: str) -> bool:

@@ -14,8 +14,12 @@ from lighter.processes import slurm
 
 def this_process() -> dict[str, Any]:
     """Return host, process id, start mark and SLURM job of this process."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid), "slurm": slurm.job()}
+    return {**mark_of(os.getpid()), "slurm": slurm.job()}
+
+
+def mark_of(pid: int) -> dict[str, Any]:
+    """Return host, process id and start mark of a process of this host."""
+    return {"host": socket.gethostname(), "pid": pid, "process_started": started(pid)}
 
 
 def is_here(host: object) -> bool:

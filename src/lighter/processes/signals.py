@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from lighter.processes.notebook import is_ipython
 from lighter.processes.ranks import is_rank_zero
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
@@ -32,6 +33,14 @@ class Stopped(SystemExit):
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
         self.signum, self.name = signum, signal.Signals(signum).name
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C stopped what ran, which has saved what it promises to save, and said so."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: no frames, as nothing has failed. IPython asks for it."""
+        return ["KeyboardInterrupt: stopped by Ctrl-C"]
 
 
 def name_of(signum: int) -> str:
@@ -128,7 +137,8 @@ class StopSignals:
         # noted before anything else, as the next signal may come between any two of these lines
         self.received, self._since = signum, time.monotonic()
         is_deferred = self._is_deferred()
-        after = " after this step; a second signal ends the process at once" if is_deferred else ""
+        second = "interrupts it" if signum == signal.SIGINT and _is_interactive() else "ends the process"
+        after = f" after this step; a second signal {second} at once" if is_deferred else ""
         _say(f"{name_of(signum)}: stopping{after}.")
         if not is_deferred:
             self._raise(signum)
@@ -200,7 +210,7 @@ def stop_signals() -> Iterator[StopSignals]:
             yield caught
     except Stopped as stopped:
         if stopped.signum == signal.SIGINT:
-            raise KeyboardInterrupt from Stopped(stopped.signum)  # without its long way through the loops
+            raise Interrupted from Stopped(stopped.signum)  # without its long way through the loops
         raise
     finally:
         _current = None  # first: a signal may interrupt what follows
@@ -296,4 +306,4 @@ def _kill_children() -> None:
 
 def _is_interactive() -> bool:
     # a person types into this process, whose objects must not be lost
-    return hasattr(sys, "ps1") or "get_ipython" in vars(sys.modules["builtins"])
+    return hasattr(sys, "ps1") or is_ipython()

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+JOB = "LIGHTER_JOB"
+"""The environment variable with the name of the job in which `--launch` runs this process."""
 _MESSAGE = "The `srun` command is available on your system but is not used"
 
 

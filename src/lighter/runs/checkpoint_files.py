@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lighter.files import run_folder as paths
+from lighter.files.folders import replaced
 from lighter.files.manifest import Manifest, read_manifest
 
 _UNCLOSED = "running"  # the status of a record that nobody has closed, as after a kill
@@ -77,7 +78,7 @@ class Checkpoints:
         # after a kill, the record may be behind what the newest files note
         is_closed = self._facts.get("status") != _UNCLOSED
         bests = recorded or noted if is_closed else noted or recorded
-        named = self.folder.checkpoints / paths.BEST
+        named = _there(self.folder.checkpoints / paths.BEST)
         return bests or ([Best(named, None, None)] if self._is_own(named) else [])
 
     @property
@@ -103,7 +104,7 @@ class Checkpoints:
         entries = self._facts.get("checkpoints")
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-                path = self.folder.path / entry["path"]
+                path = _there(self.folder.path / entry["path"])
                 elsewhere = os.path.isabs(entry["path"]) and not self._inside
                 if self._is_own(path) or (elsewhere and path.exists()):
                     yield path, entry
@@ -113,7 +114,7 @@ class Checkpoints:
             notes = checkpoint.manifest.best if checkpoint.manifest is not None else ()
             entries = [note for note in notes if isinstance(note, Mapping)] if isinstance(notes, (list, tuple)) else []
             for entry in entries:
-                path = Path(os.path.normpath(checkpoint.path.parent / str(entry.get("path"))))
+                path = _there(Path(os.path.normpath(checkpoint.path.parent / str(entry.get("path")))))
                 if self._is_own(path):
                     yield Best.of(path, entry)
             if entries:  # those of an older file would be older bests
@@ -129,6 +130,20 @@ class Checkpoints:
             return inside and path.exists()
         except (OSError, ValueError, RuntimeError):  # an impossible name, links in a circle
             return False
+
+
+def moments(folder: paths.RunFolder, facts: Mapping[str, Any]) -> set[int]:
+    """Return when each of a run's checkpoints was written, in ns by the clock of the disk: other ones are newer."""
+    found = Checkpoints(folder, facts).newest
+    return {one.path.stat().st_mtime_ns for one in found if one.path.exists()}
+
+
+def _there(path: Path) -> Path:
+    """Return the path under which a checkpoint is found: another one after a kill while its folder was replaced."""
+    try:
+        return replaced(path) if not os.path.lexists(path) and replaced(path).is_dir() else path
+    except (OSError, ValueError):  # an impossible name in a record
+        return path
 
 
 def _age(one: Checkpoint, *, by_step: bool) -> tuple[int, str, int, bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from lighter.config.load import load
@@ -14,6 +16,7 @@ from lighter.files import run_folder as paths
 from lighter.runs.read import Run
 
 ABSENT = "-"
+_NOTHING = object()
 
 
 class Difference(NamedTuple):
@@ -21,6 +24,15 @@ class Difference(NamedTuple):
 
     about: str  # `config`, `code`, `environment`, `data` or `results`
     name: str  # a config path, a package, ...
+    before: Any
+    after: Any
+
+
+class Change(NamedTuple):
+    """A change of a config: a value, or a subtree that only one of two has."""
+
+    path: str
+    kind: str  # `added`, `removed` or `changed`, where each of both has a value
     before: Any
     after: Any
 
@@ -35,6 +47,45 @@ def differences(first: Run, second: Run) -> list[Difference]:
         *_between("data", flat(one.get("data")), flat(other.get("data"))),
         *_between("results", _results(first), _results(second)),
     ]
+
+
+def config_changes(first: Run, second: Run) -> list[Change]:
+    """Return the changes between the configs of two runs: whole subtrees where one of them has none."""
+    return list(_changes_within("", _config(first), _config(second)))
+
+
+def _changes_within(path: str, one: Any, other: Any) -> Iterator[Change]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in {**one, **other}:
+            yield from _changes_at(join(path, key), one.get(key, _NOTHING), other.get(key, _NOTHING))
+    elif isinstance(one, list) and isinstance(other, list):
+        yield from _changes_of_lists(path, one, other)
+    elif one != other or type(one) is not type(other):
+        yield Change(path, "changed", one, other)
+
+
+def _changes_at(path: str, one: Any, other: Any) -> Iterator[Change]:
+    if one is _NOTHING:
+        yield Change(path, "added", None, other)
+    elif other is _NOTHING:
+        yield Change(path, "removed", one, None)
+    else:
+        yield from _changes_within(path, one, other)
+
+
+def _changes_of_lists(path: str, one: list[Any], other: list[Any]) -> Iterator[Change]:
+    """Compare lists by their items, so that a layer that is inserted does not change all that follow."""
+    before, after = ([json.dumps(item, sort_keys=True, default=str) for item in items] for items in (one, other))
+    for what, start, end, to, until in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if what == "equal":
+            continue
+        same = min(end - start, until - to)
+        for offset in range(same):
+            yield from _changes_within(join(path, to + offset), one[start + offset], other[to + offset])
+        for index in range(start + same, end):
+            yield Change(join(path, index), "removed", one[index], None)
+        for index in range(to + same, until):
+            yield Change(join(path, index), "added", None, other[index])
 
 
 def environment(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
@@ -54,10 +105,16 @@ def _environment(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_values(run: Run) -> dict[str, Any]:
     """Return the values of a run's config, by their paths; none if it cannot be read any more."""
+    config = _config(run)
+    return flat(config) if config else {}
+
+
+def _config(run: Run) -> dict[str, Any]:
     try:
-        return flat(load([run.folder.config]).plain()) if run.folder.config.is_file() else {}
+        plain: dict[str, Any] = load([run.folder.config]).plain() if run.folder.config.is_file() else {}
     except ConfigError:
         return {}
+    return plain
 
 
 def flat(data: Any, path: str = "") -> dict[str, Any]:

@@ -29,11 +29,7 @@ class Curve(NamedTuple):
 def curves_of(run: Run) -> list[Curve]:
     """Read everything that a CSV logger of the run wrote; nothing if it has none."""
     curves: dict[str, Curve] = {}
-    loggers = run.facts.get("loggers") or []
-    folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
-    # the run's own file is mostly among the recorded ones, unless the folder was moved
-    files = dict.fromkeys([run.folder.metrics.absolute(), *(folder / paths.METRICS for folder in folders)])
-    for file in filter(Path.is_file, files):
+    for file in _files(run):
         of_file: dict[str, Curve] = {}  # of its own, as nothing is taken from a file that is damaged further down
         try:
             with file.open(encoding="utf-8", newline="") as lines:
@@ -46,6 +42,27 @@ def curves_of(run: Run) -> list[Curve]:
             curve_so_far.steps.extend(curve.steps)
             curve_so_far.values.extend(curve.values)
     return sorted(curves.values(), key=lambda curve: (curve.name.split("/")[0], "loss" not in curve.name, curve.name))
+
+
+def _files(run: Run) -> list[Path]:
+    """Return the files of a run's CSV loggers, each once."""
+    loggers = run.facts.get("loggers") or []
+    folders = [Path(one["folder"]) for one in loggers if one.get("class") == "CSVLogger" and one.get("folder")]
+    # the run's own file is mostly among the recorded ones
+    files = [run.folder.metrics.absolute(), *(_in_copy(folder, run) / paths.METRICS for folder in folders)]
+    return [file for file in dict.fromkeys(files) if file.is_file()]
+
+
+def _in_copy(folder: Path, run: Run) -> Path:
+    """Return where a logger's folder is now: of a run that was copied or moved, inside its folder of today."""
+    home, steps = run.folder.path.absolute(), folder.parts
+    # the name when it ran, if the folder was renamed
+    for name in (home.name, Path(str(run.facts.get("id") or "")).name):
+        if name and name in steps:
+            after = len(steps) - steps[::-1].index(name)
+            here = home.joinpath(*steps[after:])
+            return here if (here / paths.METRICS).is_file() else folder
+    return folder
 
 
 def _add(row: Mapping[str, str], curves: dict[str, Curve]) -> None:

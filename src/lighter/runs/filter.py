@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -19,6 +20,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
+_EPOCH = "/epoch"
 _FIELDS = ("seconds", "name", "status", "stage", "started")
 # of metrics whose direction nobody says; `--mode` overrules it
 _LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
@@ -64,13 +66,24 @@ def best_rows(rows: Sequence[Row], metric: str, mode: str | None, epoch: str = "
     run has the metric.
     """
     metric = full_name(metric, rows)
-    mode = mode or ("min" if _LOW_IS_GOOD.search(metric) else "max")
+    mode = mode or ("max" if high_is_good(metric) else "min")
     if epoch == "best":
         end = 0 if mode == "min" else 1
         having = [row for row in rows if metric in row["ranges"]]
         rows = [{**row, "metrics": {**row["metrics"], metric: row["ranges"][metric][end]}} for row in having]
     having = [row for row in rows if _value(row, metric) is not None]
     return sort_rows(having, metric, reverse=mode == "max"), mode
+
+
+def high_is_good(metric: str) -> bool:
+    """Return whether high values of a metric are taken to be good: of all but losses and errors."""
+    return _LOW_IS_GOOD.search(metric) is None
+
+
+def usual_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the metrics of runs, those that a table shows first in front: of validation and test, which most have."""
+    counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
+    return sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
 
 
 def _value(row: Row, key: str) -> Any:
@@ -87,12 +100,14 @@ def full_name(metric: str, rows: Sequence[Row]) -> str:
     names = {name for row in rows for name in row["metrics"]}
     if metric in names or not rows:
         return metric
-    if f"{metric}/epoch" in names:
-        return f"{metric}/epoch"
+    if f"{metric}{_EPOCH}" in names:
+        return f"{metric}{_EPOCH}"
     from lighter.config.problems import nearest
 
     # those that every optimizer logs would hide the metric that is meant
     useful_first = sorted(names, key=lambda name: ("/optimizer/" in name, name))
+    if not metric.endswith(_EPOCH):  # as it may be left out, it makes names alike that are not
+        useful_first = list(dict.fromkeys(name.removesuffix(_EPOCH) for name in useful_first))
     raise RunError(f"none of these runs has the metric `{metric}`. {nearest(metric, useful_first)}".strip())
 
 

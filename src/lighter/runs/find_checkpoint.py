@@ -14,13 +14,15 @@ import torch
 
 from lighter.errors import CheckpointError, DamagedCheckpointError, RefusedCheckpointError, RunError
 from lighter.files import integrity
+from lighter.files.folders import OF_SHARDED, is_sharded
+from lighter.files.manifest import IN_FOLDER
 from lighter.files.run_folder import RunFolder, all_runs, file_name, name_of, runs_of
 from lighter.files.storage import exists, is_remote, normal
 from lighter.parts.allocation import unfilled_memory
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import read_run
 from lighter.trainer.checkpointing.fallback import Check, first_good, refuse_damaged
-from lighter.trainer.checkpointing.io import ARCHIVE, OF_SHARDED, PICKLE
+from lighter.trainer.checkpointing.io import ARCHIVE, PICKLE
 
 log = logging.getLogger("lighter.runs")
 
@@ -39,6 +41,7 @@ def find(
     check: Check,
     fits: bool = False,
     inside: bool = False,
+    among: Sequence[RunFolder] | None = None,
 ) -> str:
     """Return the checkpoint's file. `last` and `best` mean those of the newest run with this name that has any.
 
@@ -50,12 +53,15 @@ def find(
         check: raises if a checkpoint cannot be used: see `verify`.
         fits: whether a training is to resume from it.
         inside: whether only files in the runs' folders are believed to be theirs.
+        among: the runs that `last` and `best` may mean; None for all with this name.
 
     Raises:
         CheckpointError: there is none, or the one that is named cannot be used.
     """
     if wanted in ("last", "best"):
-        return str(_newest(str(wanted), root, name, besides, check, fits=fits, inside=inside))
+        runs = runs_of(root, name) if among is None else among
+        found = [checkpoints_of(run, inside=inside) for run in runs if run != besides]
+        return str(_newest(str(wanted), root, name, besides, check, found, fits=fits))
     if not str(wanted):
         raise CheckpointError("--ckpt_path is empty; it is a path, `last` or `best`")
     path = normal(str(wanted))
@@ -104,8 +110,9 @@ def checkpoints_of(run: RunFolder, *, inside: bool = False) -> Checkpoints:
     return Checkpoints(run, facts, inside=inside)
 
 
-def _newest(wanted: str, root: Path, name: str, besides: RunFolder, check: Check, *, fits: bool, inside: bool) -> Path:
-    runs = [checkpoints_of(run, inside=inside) for run in runs_of(root, name) if run != besides]
+def _newest(
+    wanted: str, root: Path, name: str, besides: RunFolder, check: Check, runs: Sequence[Checkpoints], *, fits: bool
+) -> Path:
     runs = [run for run in runs if not run.are_of_trial]
     # lazily: a candidate is read whole to be checked, and mostly the first one is good
     good = first_good(_candidates(wanted, runs, fits=fits), check)
@@ -185,13 +192,15 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
         if not is_there:
             raise CheckpointError(f"there is no checkpoint {path}")
         return  # Lightning fetches it, with the same `weights_only`
-    if Path(path).is_dir():
+    is_file = not Path(path).is_dir()
+    if not is_file and not is_sharded(Path(path)) and not _is_torn(Path(path)):
         _verify_folder(Path(path), weights_only=weights_only)
         return
     # the bytes first: what torch says of a torn file is seldom that it is torn
     integrity.verify(path)
-    refuse_other_files(path)
-    content = _opened(path, weights_only=weights_only)
+    if is_file:
+        refuse_other_files(path)
+    content = (_opened if is_file else _outline)(path, weights_only=weights_only)
     missing = [name for name in (*_NEEDED, *(_NEEDED_TO_FIT if fits else ())) if name not in content]
     if missing:
         what = "is no checkpoint" if missing[0] in _NEEDED else "holds only weights, from which no training resumes"
@@ -202,6 +211,11 @@ def verify(path: str, *, weights_only: bool, safe: bool = False, fits: bool = Fa
         raise CheckpointError(
             f"{path} holds paths that lead out of a run's folder; Lightning could delete what is there"
         )
+
+
+def _is_torn(path: Path) -> bool:
+    # of a folder of shards, torch and Lightning write the rest at the end
+    return (path / IN_FOLDER).exists() or any(path.glob("*.distcp"))
 
 
 def _verify_folder(path: Path, *, weights_only: bool) -> None:
@@ -243,6 +257,33 @@ def _opened(path: str, *, weights_only: bool) -> Mapping[str, Any]:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content if isinstance(content, Mapping) else {}
+
+
+def _outline(path: str, *, weights_only: bool) -> Mapping[str, Any]:
+    from lighter.trainer.checkpointing.sharded_reading import read_outline
+
+    try:
+        return read_outline(Path(path), weights_only=weights_only)
+    except pickle.UnpicklingError as error:
+        raise refused(path, error) from error
+
+
+def read_checkpoint(path: Path, *, weights_only: bool = True) -> Mapping[str, Any]:
+    """Load a file whole, on the CPU, or a folder of shards without the states of its optimizers.
+
+    Raises:
+        CheckpointError: the shards cannot be read, or may not be.
+    """
+    if not path.is_dir():
+        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=weights_only)
+        return content
+    # takes 0.2 s to import, and few need it
+    from lighter.trainer.checkpointing.sharded_reading import read_whole
+
+    try:
+        return read_whole(path, weights_only=weights_only, optimizers=False)
+    except pickle.UnpicklingError as error:
+        raise refused(str(path), error) from error
 
 
 def _beginning(path: str | Path) -> bytes:

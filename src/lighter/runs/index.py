@@ -16,17 +16,19 @@ from lighter import __version__
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
 from lighter.files.atomic import read_text, write_whole
-from lighter.runs.read import read_run, status_of
+from lighter.runs.read import read_run, state_of
 
 log = logging.getLogger("lighter.runs")
 
 INDEX = ".runs.json"
 _SETTLED = 2.0  # seconds
-_FORMAT = f"2 {__version__}"
+_FORMAT = f"3 {__version__}"
 
 
 def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[dict[str, Any]]:
     """Summarize every run under a root, the newest first; see `Run.summary`. Their status is as of now.
+
+    Members of an experiment are listed where its folder is the root, and nowhere else.
 
     `tell` is called with a line for each run whose record cannot be used; that run is left out.
     """
@@ -49,7 +51,7 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
             write_whole(root / INDEX, f"{_head(text)}\n{text}")
     summaries = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
     for row in summaries:
-        row["status"] = status_of(row)
+        row["status"], row["reason"] = state_of(row)
     return sorted(summaries, key=_age, reverse=True)
 
 
@@ -61,6 +63,8 @@ def _age(row: dict[str, Any]) -> tuple[object, ...]:
 
 def _folders(root: Path) -> Iterator[tuple[str, int]]:
     for day in _entries(root):
+        if day.is_dir() and paths.is_member(Path(day.path)):
+            yield day.name, day.stat().st_mtime_ns
         for run in _entries(day.path) if paths.is_day(day.name) and day.is_dir() else ():
             if paths.is_run(run.name) and run.is_dir():
                 yield f"{day.name}/{run.name}", run.stat().st_mtime_ns

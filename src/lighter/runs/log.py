@@ -7,9 +7,11 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TextIO
 
+from lighter.processes.ranks import is_rank_zero
 from lighter.runs.secrets import Secrets
 
 # with those of Lightning's, as some of them do not propagate to the root logger
@@ -64,6 +66,42 @@ def logging_to(path: Path | None, secrets: Secrets | None = None) -> Iterator[No
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def messages_shown(stream: TextIO | None = None) -> Iterator[None]:
+    """Show Lighter's messages for a while, on stderr or another stream."""
+    handler = logging.StreamHandler(stream)
+    # Of several processes, those of the first.
+    first = is_rank_zero()
+    # failures are shown by the caller; a message from before there is a run's log is repeated in it, and shown once
+    loggers = ("lighter.check", "lighter.runs")
+    handler.addFilter(lambda record: first and not hasattr(record, "shown"))
+    handler.addFilter(lambda record: record.levelno in (logging.INFO, logging.WARNING) or record.name in loggers)
+    # With a handler at the root, Lightning installs none, so that its messages are in the log of the run alone: which
+    # devices there are, which argument ended the fit. Warnings of all libraries are shown.
+    others = logging.StreamHandler(stream)
+    others.setLevel(logging.WARNING)
+    others.addFilter(lambda record: first and record.name.partition(".")[0] != "lighter")
+    logging.root.addHandler(others)
+    logger = logging.getLogger("lighter")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(others)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def messages_in_notebook() -> AbstractContextManager[None]:
+    """Show the messages below a cell, unless the notebook's user has set up logging."""
+    logger = logging.getLogger("lighter")
+    is_set_up = logger.hasHandlers() and logger.isEnabledFor(logging.INFO)
+    # not on stderr, which notebooks show in red
+    return nullcontext() if is_set_up else messages_shown(sys.stdout)
 
 
 class _NoAdvertisement(logging.Filter):

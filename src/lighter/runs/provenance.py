@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,16 @@ from typing import Any
 from lighter import __version__
 from lighter.config import Config, yaml
 from lighter.config.load import Input, is_override
+from lighter.processes.notebook import is_notebook, notebook_name
+
+DECIDING = ("torch", "pytorch-lightning", "lightning", "torchmetrics", "lighter", "numpy")
+"""The packages whose versions change results."""
 
 
 def command() -> list[str]:
-    """Return the words that started this process."""
+    """Return the words that started this process; of a notebook, whose kernel the user did not start, its name."""
+    if is_notebook():
+        return [notebook_name()]
     program = Path(sys.argv[0]).name if sys.argv else ""
     return ["python", "-m", "lighter", *sys.argv[1:]] if program == "__main__.py" else [program, *sys.argv[1:]]
 
@@ -45,6 +52,7 @@ def origins(config: Config) -> dict[str, str]:
     return {path: str(node.origin) for path, node in leaves}
 
 
+@cache  # it takes a tenth of a second, and forked processes have the same
 def software() -> dict[str, Any]:
     """Return the versions of Python, Lighter, and all that is installed."""
     found = [distribution.metadata for distribution in metadata.distributions()]  # each access parses the file again
@@ -81,6 +89,7 @@ def code() -> dict[str, str]:
     }
 
 
+@cache
 def hardware() -> dict[str, Any]:
     """Describe the machine, as far as the system says without any library."""
     # asking CUDA would start it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,19 @@ from lighter.errors import RunError
 from lighter.files import run_folder as paths
 from lighter.files.atomic import read_text, write_whole
 from lighter.files.lock import LOCK, excludes_other_hosts, waited_for
-from lighter.processes import slurm
+from lighter.processes import slurm, slurm_queue
 from lighter.processes.identity import is_gone, is_here
+from lighter.processes.slurm import JOB
 from lighter.runs.schema import RECORD, fault
 from lighter.runs.secrets import Secrets
 
 if TYPE_CHECKING:
     from lighter.runs.curves import Curve
 
-RUNNING, FINISHED, FAILED, INTERRUPTED, LOST = STATUSES = ("running", "finished", "failed", "interrupted", "lost")
+STATUSES = ("running", "finished", "failed", "interrupted", "lost", "paused", "pending", "requeued")
+# the facts that the status of now is worked out from
+_OF_STATUS = ("host", "pid", "process_started", "slurm", "launch")
+RUNNING, FINISHED, FAILED, INTERRUPTED, LOST, PAUSED, PENDING, REQUEUED = STATUSES
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,15 @@ class Run:
         return status_of(self.facts)
 
     @property
+    def reason(self) -> str:
+        """Why it has this status, as far as SLURM says: `Priority`, `SLURM: CANCELLED`."""
+        return state_of(self.facts)[1]
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The last values of the run; of one that did not come to its end, those that it logged of epochs."""
         recorded = {name: float(value) for name, value in (self.facts.get("metrics") or {}).items()}
-        if self.facts.get("status") == FINISHED and "metrics" in self.facts:
+        if self.facts.get("status") in (FINISHED, PAUSED) and "metrics" in self.facts:
             return recorded
         return {**recorded, **{curve.name: curve.values[-1] for curve in self._curves()}}
 
@@ -65,6 +75,12 @@ class Run:
         known = [one["seconds"] for one in (*(self.facts.get("starts") or []), self.facts) if one.get("seconds")]
         return round(sum(map(float, known)), 1) if known else None
 
+    def _repr_html_(self) -> str:
+        from lighter.display.html import to_html
+        from lighter.runs.views import pieces_of_run
+
+        return to_html(pieces_of_run(self))
+
     def _curves(self) -> list[Curve]:
         from lighter.runs.curves import curves_of
 
@@ -72,8 +88,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """Return the facts that a table of runs shows."""
-        # process and host too: the status of now is worked out from them
-        kept = ("name", "stage", "status", "host", "pid", "process_started", "slurm", "started", "progress", "safe")
+        kept = ("name", "stage", "status", *_OF_STATUS, "started", "progress", "safe")
         return {
             "id": self.id,
             **{key: self.facts.get(key) for key in kept},
@@ -100,11 +115,40 @@ def trusted(run: Run) -> Run:
 
 def status_of(facts: dict[str, Any]) -> str:
     """Return the status in a record; `lost` if it says that it runs, and its process is gone."""
-    status = str(facts.get("status"))
-    if status != RUNNING:
-        return status
+    return state_of(facts)[0]
+
+
+def state_of(facts: dict[str, Any]) -> tuple[str, str]:
+    """Return the status of now, and what SLURM says of it if the run was launched as a job; nothing of others.
+
+    Of a run that was launched, the queue says more: it waits, was requeued, or its job is over.
+    """
+    status, launch = str(facts.get("status")), facts.get("launch")
     gone = is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
-    return LOST if gone or slurm.is_over(facts.get("slurm")) else status
+    if launch and status in (PENDING, RUNNING, INTERRUPTED) and not is_own_job(facts):
+        job, is_known = slurm_queue.find(launch["name"], launch.get("user"))
+        if job is not None and job.state not in slurm_queue.OVER:
+            return _of_live_job(status, job)
+        # its submission is under way
+        is_begun = status != PENDING or gone or not is_here(facts.get("host"))
+        if is_known and is_begun and status != INTERRUPTED:
+            reason = job.ending if job is not None else "SLURM does not know its job any more"
+            return (launch.get("before") if status == PENDING else None) or LOST, reason
+    if status != RUNNING:
+        return status, ""
+    return (LOST if gone or slurm.is_over(facts.get("slurm")) else status), ""
+
+
+def is_own_job(facts: dict[str, Any]) -> bool:
+    """Return whether this process is in the job that was launched for the run."""
+    return bool(facts.get("launch")) and os.environ.get(JOB) == facts["launch"]["name"]
+
+
+def _of_live_job(status: str, job: slurm_queue.Job) -> tuple[str, str]:
+    if job.state == slurm_queue.PENDING:
+        reason = job.reason if job.reason != "None" else ""
+        return (PENDING if status == PENDING else REQUEUED), reason
+    return (RUNNING, "starting") if status == PENDING else (status, "")
 
 
 def refuse_running(run: Run) -> None:
@@ -113,9 +157,12 @@ def refuse_running(run: Run) -> None:
     Raises:
         RunError: it runs, or nobody can tell.
     """
-    host = run.facts.get("host")
+    host, status = run.facts.get("host"), run.status
+    if status in (PENDING, REQUEUED) and not is_own_job(run.facts):
+        name, why = run.facts["launch"]["name"], f" ({run.reason})" if run.reason else ""
+        raise RunError(f"{run.id} waits for its job in SLURM{why}, and would run twice. First: scancel --name={name}")
     # a run on another host is over if it would have that lock: the host went down, or the job was started elsewhere
-    if run.status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
+    if status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
         return
     message = f"{run.id} is running (process {run.facts.get('pid')} on {host}); two processes cannot share its folder"
     if not is_here(host):

@@ -89,7 +89,8 @@ def write_config(saved: dict[str, Any], folder: RunFolder, note: str = "") -> No
         number = 1
         while (folder.path / f"config.{number}.yaml").exists():
             number += 1
-        folder.config.rename(folder.path / f"config.{number}.yaml")
+        # a copy: killed between the two, a run or an experiment without a config would be none
+        write_whole(folder.path / f"config.{number}.yaml", folder.config.read_bytes())
     write_whole(folder.config, text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from lighter.errors import RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import LOCK, owned, release
 from lighter.processes.identity import is_here
-from lighter.runs.read import RUNNING, read_run, refuse_running
+from lighter.runs.read import PENDING, REQUEUED, RUNNING, read_run, refuse_running
 
 
 def removable(folders: Sequence[paths.RunFolder]) -> list[paths.RunFolder]:
@@ -32,10 +33,11 @@ def _refuse(wrong: Sequence[str]) -> None:
 
 def _reason_against(folder: paths.RunFolder, *, owns: bool) -> str | None:
     # without the link, the run would be where it was; and a folder with another name was hardly meant
-    if folder.path.is_symlink() or not paths.is_run(folder.path.resolve().name):
+    is_named = paths.is_run(folder.path.resolve().name) or paths.is_member(folder.path)
+    if folder.path.is_symlink() or not is_named:
         return f"{folder.path} is not called as runs are, DATE/TIME-NAME; remove it yourself if you mean to"
     run = read_run(folder.path)
-    if run.status != RUNNING:
+    if run.status not in (RUNNING, PENDING, REQUEUED):
         return None
     # its lock, which this process may have already, tells of one on another host
     try:
@@ -46,6 +48,16 @@ def _reason_against(folder: paths.RunFolder, *, owns: bool) -> str | None:
     return None
 
 
+def consequences(folders: Sequence[paths.RunFolder]) -> list[str]:
+    """Return a line for each experiment that loses members: what comes of that."""
+    homes = Counter(folder.path.absolute().parent for folder in folders if paths.is_member(folder.path))
+    return [
+        f"{count} member{'s' * (count > 1)} of the experiment {paths.RunFolder(home).id}, whose results are then "
+        "without them; `lighter experiment resume` would train them anew"
+        for home, count in homes.items()
+    ]
+
+
 def remove(folders: Sequence[paths.RunFolder]) -> None:
     """Remove runs, and the folders of the days that have no other.
 
@@ -54,6 +66,9 @@ def remove(folders: Sequence[paths.RunFolder]) -> None:
     """
     # all are locked before any is removed, and asked once more: one may have been resumed meanwhile
     with ExitStack() as stack:
+        for home in {folder.path.absolute().parent for folder in folders if paths.is_member(folder.path)}:
+            # which may start a member at any moment
+            stack.enter_context(owned(home, f"the experiment {paths.RunFolder(home).id}"))
         for folder in folders:
             stack.enter_context(owned(folder.path, folder.id))
         _refuse([reason for folder in folders if (reason := _reason_against(folder, owns=True))])

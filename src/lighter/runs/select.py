@@ -23,7 +23,8 @@ def find_run(
 
     Args:
         wanted: a path of a run's folder or of a file in it, an id (`2026-11-22/14-03-55-digits`), the beginning of an
-            id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run.
+            id or of what follows the date, a name (`run::name`) that one run has, or `last` for the newest run. A
+            member of an experiment is found by a path and an id alone: `14-03-55-digits/trial-0007-seed-1`.
         accepts: the runs among which `last`, or one of several with a name, is chosen.
         kind: what messages call those.
 
@@ -35,8 +36,9 @@ def find_run(
     if by_path is not None:
         return by_path
     folders = list(paths.all_runs(root))
-    if not folders:
-        raise RunError(f"there is no run under {root}. Runs elsewhere are found with --dir FOLDER")
+    if not folders and not _members(text, root):
+        called = f", so none is called `{text}`" if text != LAST else ""
+        raise RunError(f"there is no run under {root}{called}. Runs elsewhere are found with --dir FOLDER")
     if text == LAST:
         newest = next((folder for folder in folders if accepts(folder)), None)
         if newest is None:
@@ -48,6 +50,7 @@ def find_run(
     matches = matches or [folder for folder in folders if any(name.startswith(text) for name in _names(folder))]
     if len(matches) > 1:  # a test has the name of its fit
         matches = [folder for folder in matches if accepts(folder)] or matches
+    matches = matches or _members(text, root)
     if len(matches) == 1:
         return matches[0]
     raise RunError(_several(text, matches) if matches else _none(text, folders, root))
@@ -77,6 +80,20 @@ def _by_path(path: Path) -> paths.RunFolder | None:
         if is_run or (folder / paths.RECORD).is_file():
             return paths.RunFolder(folder if folder.name else folder.resolve())
     return None
+
+
+def _members(text: str, root: Path) -> list[paths.RunFolder]:
+    """Return the members of experiments that an id, or the beginning of one, means; of the one given as the root, too.
+
+    Only the experiments whose ids the text begins with are looked into.
+    """
+    homes = {"": root}
+    for each in paths.all_runs(root / paths.EXPERIMENTS):
+        homes |= {f"{name}/": each.path for name in _names(each)}
+    begun = [(home, text.removeprefix(name)) for name, home in homes.items() if text.startswith(name)]
+    members = [member for home, rest in begun for member in paths.members_in(home) if member.path.name.startswith(rest)]
+    # `trial-0001-seed-1` is the beginning of `trial-0001-seed-10`
+    return [member for member in members if text.endswith(member.path.name)] or members
 
 
 def _names(folder: paths.RunFolder) -> tuple[str, str]:

@@ -58,8 +58,18 @@ def git(folder: Path, *words: str, text: str | None = None) -> str:
     return run.stdout.decode(errors="surrogateescape")
 
 
+_kept: list[Source | None] = []
+
+
+def keep_source(folder: Path, secrets: Secrets, *, without: Path) -> None:
+    """Let `source_of` return what it does now, here and in processes that are forked: their code is imported now."""
+    _kept[:] = [source_of(folder, secrets, without=without)]
+
+
 def source_of(folder: Path, secrets: Secrets, *, without: Path) -> Source | None:
     """Return the state of the checkout that a folder is in, without the folder of the runs; None if it is in none."""
+    if _kept:
+        return _kept[0]
     try:
         root = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
     except (OSError, subprocess.SubprocessError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytorch_lightning
-from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import ModelSummary, ProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from lighter._lightning.versions import IS_TESTED
 from lighter.files.run_folder import METRICS, PROFILE
 from lighter.files.storage import exists, joined
+from lighter.processes.notebook import is_notebook
+from lighter.trainer.model_line import ModelLine
+from lighter.trainer.progress_line import ProgressLine
 
 if IS_TESTED:
     from lighter.trainer.csv_logger import CSVLogger
@@ -62,12 +66,22 @@ def with_defaults(arguments: Mapping[str, Any], with_checkpoints: Callable[[list
         kwargs["profiler"] = _PROFILERS[profiler.lower()](dirpath=folder, filename=PROFILE)
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if kwargs.get("enable_progress_bar") is None:
-        kwargs["enable_progress_bar"] = has_bar or (sys.stderr.isatty() and sys.stdout.isatty())
+        kwargs["enable_progress_bar"] = has_bar or _can_draw()
     if kwargs["enable_progress_bar"] and not has_bar:
-        callbacks.append(RichProgressBar())
+        # rich's needs ipywidgets in a notebook, and warns without
+        callbacks.append(TQDMProgressBar() if is_notebook() else ProgressLine())
+    if kwargs.get("enable_model_summary") is None and not any(isinstance(each, ModelSummary) for each in callbacks):
+        callbacks.append(ModelLine())
+        kwargs["enable_model_summary"] = False
     if kwargs.get("enable_checkpointing") is not False:
         callbacks = with_checkpoints(callbacks, folder)
     return {**kwargs, "callbacks": callbacks}
+
+
+def _can_draw() -> bool:
+    """Return whether somebody watches a terminal that can draw over what it shows."""
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return sys.stderr.isatty() and sys.stdout.isatty() and not is_dumb
 
 
 def default_logger(folder: str | Path | None) -> CSVLogger:

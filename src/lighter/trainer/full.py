@@ -10,15 +10,16 @@ from typing import Any
 import pytorch_lightning
 from pytorch_lightning.callbacks import Checkpoint
 
+from lighter._lightning.saves import saves_folders
 from lighter._lightning.trainer import StagedTrainer, defaults_from_env_vars
-from lighter.files.storage import normal
+from lighter.files.storage import is_remote, normal
 from lighter.lightning_alias import refuse_second_copies
 from lighter.parts.metrics.state import metrics_in, unchanged
 from lighter.processes.slurm import no_srun_hint
 from lighter.trainer.arguments import OnNonFinite, OnSaveError, flag, one_of, signature_with_lightnings, with_defaults
 from lighter.trainer.checkpointing.defaults import first_of, with_checkpoints
 from lighter.trainer.checkpointing.io import install_saving
-from lighter.trainer.checkpointing.save_guard import guard_saves
+from lighter.trainer.checkpointing.save_guard import guard_saves, save_sharded
 from lighter.trainer.loops.choice import LoopChoice
 from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.fit import LeanFitLoop
@@ -40,6 +41,7 @@ class Trainer(StagedTrainer):
       `val/loss/epoch` (or `val/loss/total/epoch`) where the module logs that. A `ModelCheckpoint` of yours replaces
       both, and saves there too unless it has a `dirpath`.
     - `profiler`: one given by name reports into the run's folder.
+    - `enable_model_summary`: one line with the number of parameters. With `true`, Lightning's table.
     - `enable_progress_bar`: Rich's bar when a person watches a terminal, none in a pipe or a file.
 
     Its loops do what Lightning's do, hook for hook, and find out once an epoch instead of at every step what there
@@ -116,7 +118,10 @@ class Trainer(StagedTrainer):
         if not self.finite_check.allows_saving(filepath):
             return
         self.fit_loop.saves_to = filepath
-        self.saves.save(self, partial(super().save_checkpoint, filepath, weights_only, storage_options), filepath)
+        save = partial(super().save_checkpoint, filepath, weights_only, storage_options)
+        if self.saves.files is not None and saves_folders(self) and not (storage_options or is_remote(filepath)):
+            save = partial(save_sharded, self, self.saves.files, filepath, weights_only)
+        self.saves.save(self, save, filepath)
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:

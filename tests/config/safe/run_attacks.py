@@ -174,13 +174,13 @@ def unread(attack: Callable[[], object]) -> Callable[[], object]:
     """The same attack, with the reading of the config taken away: what is worked out must refuse it too."""
 
     def late() -> object:
-        import lighter.config
+        import lighter.config.checked
 
-        refuse, lighter.config.refuse = lighter.config.refuse, lambda *_: None
+        refuse, lighter.config.checked.refuse = lighter.config.checked.refuse, lambda *_: None
         try:
             return attack()
         finally:
-            lighter.config.refuse = refuse
+            lighter.config.checked.refuse = refuse
 
     return late
 

@@ -13,7 +13,7 @@ from tests.commands import LIGHTER, run_command
 from tests.config.safe.attacks import COMMANDS, Command
 from tests.engine.test_safe import CONFIG
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # what `python -c` imports for multiprocessing, first of all; and what Python imports by itself
 MODULES = (

@@ -151,7 +151,7 @@ def test_what_the_state_means_nothing_with_is_refused(job: dict[str, Any], case:
 def files(folder: Path) -> dict[Path, bytes]:
     """All but the log and what loggers are given at every start."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {path: path.read_bytes() for path in found if path.name not in ("run.log", "hparams.yaml")}
+    return {path: path.read_bytes() for path in found if path.name not in ("run.log", "events.jsonl", "hparams.yaml")}
 
 
 @pytest.mark.parametrize("manual", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,12 @@ def test_files_that_the_user_writes() -> None:
     assert (callback.best_model_path, callback.best_k_models) == ("", {})
     with pytest.raises(ValueError, match="async_save is for checkpoint files that Lighter writes, and here Own does"):
         trainer(plugins=[Own()], async_save=True)
+
+
+def test_a_trainer_can_be_pickled_after_its_fit(disk: Disk) -> None:
+    best = checkpoint()
+    fitted = fit(BETTER, best)
+    again = pickle.loads(pickle.dumps(fitted.callbacks))
+    assert [type(one) for one in again] == [type(one) for one in fitted.callbacks]
+    (copied,) = (one for one in again if isinstance(one, ModelCheckpoint))
+    assert noted(copied) == noted(best)

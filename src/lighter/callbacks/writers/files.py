@@ -80,7 +80,9 @@ class FileWriter(BaseWriter):
         self._repeated = {str(file) for note in lost if isinstance(note, dict) for file in note.get("files") or ()}
         if self._part is None or self._resumes:
             return
-        if self.path.is_dir() and set(os.listdir(self.path)) - {_ASIDE}:
+        has_files = self.path.is_dir() and bool(set(os.listdir(self.path)) - {_ASIDE})
+        # Another process may come here when the first has begun to write.
+        if trainer.strategy.broadcast(has_files):
             raise PredictionError(f"{self.path} has files in it, and nothing is written over: name another directory")
         if trainer.is_global_zero:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from lighter.config.check.unread import check_overrides
 from lighter.config.defaults import add_run_folder, name_loggers
 from lighter.config.problems import Problem
 from lighter.config.references import check_references, drop_templates, expand
+from lighter.config.split_loaders import add_split_loaders
 from lighter.config.tree import Node
 
 
@@ -30,6 +31,7 @@ def check_shape(merged: Node, problems: list[Problem]) -> Node:
     check_expanded_sections(expanded, problems)
     name_loggers(expanded)
     add_run_folder(expanded)
+    add_split_loaders(expanded)
     check_references(expanded, problems)
     check_circles(expanded, problems)
     check_definitions(expanded, problems)

@@ -7,19 +7,20 @@ import re
 from lighter.config.problems import Problem
 from lighter.config.tree import SEPARATOR, Node
 
+_WHOLE = "`lighter convert` does it for the whole file."
 _BASES = "The files that a config builds on are named by `_base_: [a.yaml, b.yaml]`."
 _SECTIONS = {
-    "seed_everything": "Write `seed`.",
+    "seed_everything": f"Write `seed`. {_WHOLE}",
     "__base__": _BASES,
     "_bases_": _BASES,
     "base": _BASES,
     "bases": _BASES,
-    "defaults": _BASES,
+    "defaults": f"{_BASES} {_WHOLE}",
     "extends": _BASES,
     "include": _BASES,
-    "_requires_": "Names for expressions come from `_imports_: {np: numpy}`.",
+    "_requires_": f"Names for expressions come from `_imports_: {{np: numpy}}`. {_WHOLE}",
     "_meta_": "A run is named by `run::name`; values of any kind stand in `vars`.",
-    "hydra": "Runs have their folder from `run: {dir: outputs, name: ...}`.",
+    "hydra": f"Runs have their folder from `run: {{dir: outputs, name: ...}}`. {_WHOLE}",
     "ckpt_path": "Write `--ckpt_path`, or `args: {fit: {ckpt_path: ...}}`.",
     "lr_scheduler": "Write `model::scheduler`.",
     "class_path": "The module is `model: {_target_: ...}`.",
@@ -27,7 +28,7 @@ _SECTIONS = {
 _OF_MODULE = ("network", "criterion", "optimizer", "scheduler", "train_metrics", "val_metrics", "test_metrics")
 _OF_DATA = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
 _OF_SYSTEM = ("dataloaders", "metrics", "adapters", "inferer")
-_OF_TRAINER = (
+OF_TRAINER = (
     *("accelerator", "callbacks", "devices", "logger", "max_epochs", "max_steps", "plugins", "precision", "profiler"),
     *("strategy", "limit_train_batches", "limit_val_batches", "fast_dev_run", "accumulate_grad_batches"),
     *("gradient_clip_val", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch", "deterministic"),
@@ -39,7 +40,7 @@ _RESOLVERS = ("oc", "env", "now", "hydra")
 
 def hint_of_section(name: str, *, module: str) -> str:
     """Return a hint for a top-level key of another tool; empty for other keys. The section `module` has the module."""
-    for names, section in ((_OF_MODULE, module), (_OF_DATA, "data"), (_OF_SYSTEM, "system"), (_OF_TRAINER, "trainer")):
+    for names, section in ((_OF_MODULE, module), (_OF_DATA, "data"), (_OF_SYSTEM, "system"), (OF_TRAINER, "trainer")):
         if name in names:
             return f"It belongs into a section: `{section}::{name}`."
     return _SECTIONS.get(name, "")
@@ -54,7 +55,7 @@ def check_cli(path: str, node: Node, problems: list[Problem]) -> None:
     if is_of_cli(node.value):
         named = node.value["class_path"]
         message = "this is how LightningCLI writes an object"
-        hint = f"Write `_target_: {named.value}`, and beside it the arguments that are in `init_args`."
+        hint = f"Write `_target_: {named.value}`, and beside it the arguments that are in `init_args`. {_WHOLE}"
         problems.append(Problem(message, named.place, path, hint))
 
 

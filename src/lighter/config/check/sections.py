@@ -9,10 +9,14 @@ from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import SEPARATOR, Node, is_reference, is_target, join
 from lighter.files.storage import is_remote
 
-SECTIONS = ("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run")
+SECTIONS = (
+    *("model", "system", "data", "trainer", "vars", "_imports_", "args", "seed", "project", "run", "experiment"),
+    *("report", "launch", "parallel"),
+)
 STAGES = ("fit", "validate", "test", "predict")
 RUN_OPTIONS = ("dir", "name")
 MAX_SEED = 2**32 - 1
+_DATA_EXAMPLE = "data:\n  _target_: lighter.LighterDataModule"
 _MODEL_EXAMPLE = (
     "model:\n  _target_: my_module.MyModule\n  network: {_target_: torch.nn.Linear, in_features: 64, out_features: 10}"
 )
@@ -48,7 +52,7 @@ def _hint_of(key: str, node: Node, merged: Node) -> str:
 def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
     """Check the sections of a tree whose copies are worked out: their shape, and the keys of our own."""
     _check_model(root, problems)
-    for section in ("data", "trainer", "vars", "_imports_", "args", "run"):
+    for section in ("data", "trainer", "vars", "_imports_", "args", "run", "report", "parallel"):
         node = root.child(section)
         if node is None or isinstance(node.value, (dict, type(None))) or is_reference(node.value):
             continue
@@ -56,11 +60,24 @@ def check_expanded_sections(root: Node, problems: list[Problem]) -> None:
             problems.append(Problem(f"this section is a dict; found {indefinite(node.value)}", node.origin, section))
     data = root.child("data")
     if data is not None and isinstance(data.value, dict) and not (is_target(data.value) or is_of_cli(data.value)):
-        message = "`data` says which data module to make; found a dict without `_target_`"
-        problems.append(Problem(message, data.origin, "data", "data:\n  _target_: lighter.LighterDataModule"))
+        _check_split_alone(root, data, problems)
     _check_args(root, problems)
     _check_run(root, problems)
     _check_imports(root, problems)
+
+
+def _check_split_alone(root: Node, data: Node, problems: list[Problem]) -> None:
+    """Add a problem for `data` that makes no data module, unless all it does is to split that of a `system`."""
+    message, hint = "`data` says which data module to make; found a dict without `_target_`", _DATA_EXAMPLE
+    if "split" in data.value and root.child("system") is not None:
+        for key, node in data.value.items():
+            if key != "split":
+                message = "`data` without `_target_` only splits the data of a `system`"
+                problems.append(Problem(message, node.place, join("data", key), nearest(key, ["split"])))
+        return
+    if [*data.value] == ["split"]:
+        message = "`split` cuts the dataset of a data module's loaders, or of a `system`; here is neither"
+    problems.append(Problem(message, data.origin, "data", hint))
 
 
 def is_ready_made(value: object) -> bool:

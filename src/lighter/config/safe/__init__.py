@@ -15,4 +15,17 @@ values that were worked out, so that nothing is permitted because a reading miss
 SECURITY.md has the threat model.
 """
 
-from lighter.config.safe.mode import SafeMode as SafeMode
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lighter.config.safe.mode import SafeMode as SafeMode
+
+
+def __getattr__(name: str) -> Any:
+    # a config without safe mode needs `paths` alone
+    if name != "SafeMode":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("lighter.config.safe.mode").SafeMode

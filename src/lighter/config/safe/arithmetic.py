@@ -12,6 +12,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, ClassVar
 
@@ -178,6 +179,7 @@ class Arithmetic:
     }
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> ast.expr:
     """Return the syntax tree of an expression of a reasonable size."""
     if len(text) > MAX_LENGTH:

@@ -120,8 +120,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event == "open":
         _check_open(*args)
     elif event == "sqlite3.connect":
-        if args[0] not in ("", ":memory:"):
-            _check(os.path.realpath(args[0]), os.fsdecode(args[0]))
+        database = os.fsdecode(args[0])  # bytes in Python 3.10
+        if database not in ("", ":memory:"):
+            _check(os.path.realpath(database), database)
     else:
         for path, folder, is_followed in _CHANGES[event]:
             _check_change(args[path], -1 if folder is None else args[folder], is_followed)

@@ -120,6 +120,10 @@ class SafeMode:
         project = [f"project {self.project}"] * (self.project is not None)
         return ", ".join([*(entry.name for entry in self.added), *project]) or "nothing"
 
+    def names(self) -> list[str]:
+        """Return all names that may be called."""
+        return sorted(self._entries)
+
     def permits(self, name: object) -> bool:
         """Return whether a name is on the list, letter by letter."""
         return type(name) is str and canonical(name) in self._entries
@@ -237,7 +241,7 @@ def _read(path: Path, problems: list[Problem], *, shipped: bool) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(f"this list cannot be read: {error}", Origin(Source(str(path)))))
+        problems.append(Problem(f"this list cannot be read: {error}", Origin(Source(str(path), is_unread=True))))
         return []
     source = Source(str(path), text, path.parent, is_file=True)
     lines = [(number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from lighter.config.imports import imports_of, written_imports
 from lighter.config.problems import Problem
+from lighter.config.references import followed
 from lighter.config.safe import expressions
 from lighter.config.safe.mode import RefusedError, SafeMode
 from lighter.config.tree import SPECIAL, Node, is_reference, is_target, join
@@ -50,6 +51,10 @@ def _refuse_sections(root: Node, mode: SafeMode, problems: list[Problem]) -> Non
     if folder is not None:
         with _noting(folder, "run::dir", problems):
             mode.check_path(folder.value, "run::dir")
+    split = root.find(join(followed(root, "data"), "split::file"))
+    if split is not None and isinstance(split.value, str):
+        with _noting(split, "data::split::file", problems):
+            mode.check_path(split.value, "file")
     project = root.child("project")
     if project is not None and isinstance(project.value, str) and mode.project is None:
         message = "safe mode imports no folder that a config names"

@@ -16,12 +16,16 @@ from lighter.config.tree import SEPARATOR
 from lighter.engine.build import is_a, wrong_kind
 from lighter.engine.check.constructors import check_constructors
 from lighter.engine.check.context import Context
+from lighter.engine.check.launch import check_launch
 from lighter.engine.check.metrics import check_metrics
 from lighter.engine.check.missing import check_checkpoints, check_missing
 from lighter.engine.check.module_arguments import check_module_arguments
 from lighter.engine.check.monitors import check_monitors
+from lighter.engine.check.parallel import check_parallel
+from lighter.engine.check.report import check_report
 from lighter.engine.check.settings import check_settings
 from lighter.engine.check.sharing import check_sharing
+from lighter.engine.check.split import check_split, without_split
 from lighter.engine.check.step_counts import check_step_counts
 from lighter.engine.check.trainer import check_trainer
 from lighter.engine.check.trainer_call import check_stage_arguments
@@ -45,6 +49,7 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     find_targets(context, targets)
     if everything:
         find_other_targets(context, targets, config.merged)
+    check_split(context)
     _check_calls(context)
     _check_classes(context)
     check_missing(context, arguments)
@@ -57,6 +62,9 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     check_watchers(context)
     check_trainer(context)
     check_step_counts(context)
+    check_report(context)
+    check_launch(context)
+    check_parallel(context)
     # After the checks above: of what they complain of, no constructor is asked.
     if context.constructs:
         check_constructors(context)
@@ -70,6 +78,17 @@ def check(config: Config, stage: str, *, everything: bool = False, arguments: Co
     return context
 
 
+def check_calls_only(config: Config) -> Context:
+    """Import the targets of a part of a config, and check what it says of each call; other parts may say the rest."""
+    context = Context(config.expanded, config.module_section, "fit", constructs=False)
+    targets = Targets(context.problems, context.failures, config.safe)
+    find_targets(context, targets)
+    find_other_targets(context, targets, config.merged)
+    context.partial.update(context.targets)
+    _check_calls(context)
+    return context
+
+
 def _check_calls(context: Context) -> None:
     # The definitions of arguments that do not exist may be anything.
     unknown: set[str] = set()
@@ -78,6 +97,8 @@ def _check_calls(context: Context) -> None:
         filled = [context.filled[path]] if path in context.filled else []
         is_partial = path in context.partial or path in unknown
         node, target = context.node(path), context.targets[path]
+        node, in_place_of_split = without_split(context, path, node)
+        filled += in_place_of_split
         unknown.update(check_call(path, node, target, context.problems, is_partial=is_partial, filled=filled))
 
 

@@ -13,6 +13,7 @@ from lighter.config.problems import ERROR, Problem, Problems
 from lighter.config.references import followed
 from lighter.config.suggestions import find_step
 from lighter.config.tree import Node, disabled, is_target, join
+from lighter.engine.plan import StagePlan
 
 _LIBRARIES = ("lighter", "pytorch_lightning", "lightning", "torch", "builtins")
 
@@ -29,6 +30,7 @@ class Context:
         filled: the argument that the engine adds to a definition, by path.
         deferred: the paths of what is built when the trainer asks for it.
         failures: targets whose modules raise while they are imported.
+        plan: what the stage builds; None before the targets are found.
     """
 
     tree: Node
@@ -41,6 +43,7 @@ class Context:
     deferred: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=Problems)
     failures: list[Problem] = field(default_factory=Problems)
+    plan: StagePlan | None = None
 
     @property
     def module(self) -> type[BaseModule] | None:

@@ -16,6 +16,7 @@ from lighter.config.problems import nearest
 from lighter.config.tree import Node, is_reference
 from lighter.engine.build import LOADER_ARGUMENTS, LOADERS, STEPS, is_a, no_loader, no_part, no_step
 from lighter.engine.check.context import Context, is_ours, members_of_users
+from lighter.engine.check.split import is_split_alone, predicts_validation
 from lighter.parts.hooks import ExistsIf, is_marked
 
 _HOOKS = (*STEPS.values(), *(f"{mode}_dataloader" for mode in LOADERS.values()))
@@ -30,9 +31,11 @@ def check_missing(context: Context, arguments: Collection[str] = ()) -> None:
     if step is not None and not _exists_sometimes(module, step) and not _has(context, section, module, step):
         context.problem(*no_step(module, section, stage))
     loader = f"{LOADERS[stage]}_dataloader"
-    has_data = "data" in context.tree.value and context.tree.value["data"].value is not None
+    written = context.tree.find("data")
+    # what only splits the data of a system makes none
+    has_data = written is not None and written.value is not None and not is_split_alone(written)
     data = context.kind("data") if has_data else None
-    is_unknown = has_data and (data is None or not is_a(data))
+    is_unknown = has_data and (data is None or not is_a(data) or predicts_validation(context))
     sources = [(section, module), *([("data", data)] if data is not None else [])]
     is_given = LOADER_ARGUMENTS[stage] in arguments or context.argument(f"args::{stage}", LOADER_ARGUMENTS[stage])
     if not is_unknown and not is_given and not any(_has(context, path, kind, loader) for path, kind in sources):

@@ -32,8 +32,15 @@ _LOGGING = frozenset({"log", "log_dict", "callback_metrics", "logged_metrics"})
 
 def check_monitors(context: Context) -> None:
     """Add a problem for each monitor of a callback or scheduler that nothing logs."""
+    if context.stage == "fit":
+        for watcher in watchers(context):
+            check_watched(context, watcher)
+
+
+def check_watched(context: Context, watcher: Watcher) -> None:
+    """Add a problem if nothing logs what is watched in a fit."""
     kind = context.module
-    if context.stage != "fit" or kind is None:
+    if kind is None:
         return
     callbacks = [callback for _, callback in context.objects("callbacks")]
     if _logs(kind) or not all(callback is not None and not _logs(callback) for callback in callbacks):
@@ -41,16 +48,15 @@ def check_monitors(context: Context) -> None:
     # A module of the user's may log more.
     severity = ERROR if kind.__module__.startswith("lighter.") else WARNING
     has_rates = any(each is not None and each.__name__ == "LearningRateMonitor" for each in callbacks)
-    for watcher in watchers(context):
-        name = watcher.monitor
-        if watcher.is_checkpoint and name in _OF_CHECKPOINTS:
-            continue
-        if has_rates and name.partition("/")[0] not in ("train", "val", "test"):
-            continue  # named after an optimizer, or as its scheduler is
-        wrong = _wrong(context, name)
-        if wrong:
-            message, hint = wrong
-            context.problem(f"nothing logs `{name}`{message}", watcher.path, hint or _hint(context, name), severity)
+    name = watcher.monitor
+    if watcher.is_checkpoint and name in _OF_CHECKPOINTS:
+        return
+    if has_rates and name.partition("/")[0] not in ("train", "val", "test"):
+        return  # named after an optimizer, or as its scheduler is
+    wrong = _wrong(context, name)
+    if wrong:
+        message, hint = wrong
+        context.problem(f"nothing logs `{name}`{message}", watcher.path, hint or _hint(context, name), severity)
 
 
 def _logs(kind: type) -> bool:

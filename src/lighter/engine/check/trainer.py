@@ -34,8 +34,8 @@ _NOT_ASKED = frozenset(
     {"accelerator", "benchmark", "callbacks", "default_root_dir", "deterministic", "devices", "logger", "num_nodes"}
     | {"plugins", "precision", "strategy", "sync_batchnorm"}
 )
-_AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
-_DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
+AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes")
+DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*\s*,?")
 _KINDS = {  # an attribute that Lightning asks of the objects that it is given
     "callbacks": ("callback", "state_key", "pytorch_lightning.callbacks.EarlyStopping, monitor: val/loss/epoch"),
     "logger": ("logger", "log_metrics", "pytorch_lightning.loggers.CSVLogger, save_dir: logs"),
@@ -74,12 +74,16 @@ def check_trainer(context: Context) -> None:
     _check_twice(context)
 
 
-def _misnamed(values: dict[str, Any]) -> Mistakes:
-    known = {
+def known_names() -> dict[str, list[str]]:
+    """Return the names of strategies, in any case, and of accelerators that Lightning knows."""
+    return {
         "strategy": ["auto", *StrategyRegistry.available_strategies()],
         "accelerator": ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())],
     }
-    for key, names in known.items():
+
+
+def _misnamed(values: dict[str, Any]) -> Mistakes:
+    for key, names in known_names().items():
         value = values.get(key)
         if isinstance(value, str) and (value.lower() if key == "strategy" else value) not in names:
             yield key, f"there is no {key} `{value}`", nearest(value, names)
@@ -87,7 +91,7 @@ def _misnamed(values: dict[str, Any]) -> Mistakes:
 
 def _out_of_range(values: dict[str, Any]) -> Mistakes:
     # Lightning takes these numbers, and fails of them.
-    for key in _AT_LEAST_ONE:
+    for key in AT_LEAST_ONE:
         value = values.get(key)
         if isinstance(value, (int, float)) and value < 1:
             yield key, f"`{key}` is at least 1; found {indefinite(value)}", ""
@@ -101,7 +105,7 @@ def _out_of_range(values: dict[str, Any]) -> Mistakes:
 
 def _are_devices(value: Any) -> bool:
     if isinstance(value, str):
-        return _DEVICES.fullmatch(value) is not None and value != "0"
+        return DEVICES.fullmatch(value) is not None and value != "0"
     if isinstance(value, list):
         return bool(value) and (UNKNOWN in value or len(set(map(str, value))) == len(value))
     return not isinstance(value, (int, float)) or value == -1 or value >= 1

@@ -15,12 +15,14 @@ from lighter.runs.loggers import folder_argument
 
 # The argument that the module adds to each.
 _BUILT_WITH = {"optimizer": "params", "scheduler": "optimizer"}
+# A definition in the space of an experiment has ranges for arguments: it is checked with values, where these stand.
+_CHECKED_ELSEWHERE = ("_imports_", "args", "experiment")
 
 
 def find_targets(context: Context, targets: Targets) -> None:
     """Import the target of each definition that the stage needs."""
     walk = _Walk(context, targets)
-    plan = StagePlan.of(context.stage, context.section, context.followed, walk.definition_at)
+    plan = context.plan = StagePlan.of(context.stage, context.section, context.followed, walk.definition_at)
     walk.section(plan.module)
     walk.section(plan.data)
     walk.trainer(plan.trainer)
@@ -113,7 +115,7 @@ class _Walk:
         return self.children(path, node)
 
     def children(self, path: str, node: Node) -> list[str]:
-        return [join(path, step) for step in node.steps() if path or step not in ("_imports_", "args")]
+        return [join(path, step) for step in node.steps() if path or step not in _CHECKED_ELSEWHERE]
 
     def definition_at(self, path: str) -> Any:
         """Import the target of the definition at a path; None if there is none."""

@@ -21,6 +21,7 @@ from lighter.files.atomic import write_whole
 from lighter.files.run_folder import RunFolder
 from lighter.files.storage import on_disk
 from lighter.parts.metrics.log_names import at_epoch, metric_name
+from lighter.parts.metrics.values import sort_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,21 @@ def keep_arrays(trainer: pl.Trainer, mode: str, arrays: Mapping[str, Tensor]) ->
     for name, array in converted.items():
         if array.ndim == 2:
             _show(trainer, at_epoch(mode, metric_name(name)), array)
+
+
+def keep_logged_arrays(trainer: pl.Trainer, values: Mapping[str, object]) -> dict[str, Tensor]:
+    """Keep the arrays in what `self.log` was given metrics of. Returns the numbers in it, which can be logged."""
+    stage = trainer.state.stage
+    mode = {"validate": "val", "sanity_check": "val", "test": "test"}.get(stage.value if stage else "", "train")
+    numbers: dict[str, Tensor] = {}
+    arrays: dict[str, Tensor] = {}
+    for name, value in values.items():
+        entries = {f"{name}_{key}": each for key, each in value.items()} if isinstance(value, Mapping) else value
+        found = sort_values(name, entries)
+        numbers |= found.numbers
+        arrays |= found.arrays
+    keep_arrays(trainer, mode, arrays)
+    return numbers
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

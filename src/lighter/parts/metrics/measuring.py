@@ -22,6 +22,7 @@ from torchmetrics import Metric, MetricCollection
 from lighter._lightning.modules import trainer_of
 from lighter._lightning.steps import batches_started, is_sanity_check, logging_step, logs_this_step, runs_steps_of
 from lighter.errors import add_note
+from lighter.parallel.ranks import data_size
 from lighter.parts.batches import sizes_that_differ
 from lighter.parts.describe import describe
 from lighter.parts.hooks import is_marked
@@ -266,7 +267,7 @@ class Measuring:
                 self.log_step()
         elif trainer.world_size > 1:
             loaders = trainer.val_dataloaders if mode == "val" else trainer.test_dataloaders
-            _warn_of_repeated_samples(tree_leaves(loaders)[loader_idx], trainer.world_size)
+            _warn_of_repeated_samples(tree_leaves(loaders)[loader_idx], data_size(trainer.world_size))
         return meter
 
     def _is_logged(self, trainer: pl.Trainer, mode: str, batch_idx: int | None) -> bool:

@@ -39,6 +39,8 @@ def sort_output(output: object, step: str, *, needs_loss: bool, weights: LossWei
     if not isinstance(output, (Tensor, Mapping)):
         raise ModuleTypeError(f"`{step}` returned {describe(output)}. {_FORMS}")
     loss = output.get("loss") if isinstance(output, Mapping) else output
+    if type(loss) is Tensor and loss.ndim == 0 and weights is None:
+        return StepOutput({"": loss.detach()}, output)
     if isinstance(loss, Tensor):
         if weights is not None:
             raise MisfitError(

@@ -1,4 +1,4 @@
-"""Losses and metrics of all processes, reduced in as few exchanges as possible.
+"""Losses and metrics of all processes with data of their own, reduced in as few exchanges as possible.
 
 torchmetrics gathers each state of each metric on its own, in three exchanges. At the end of a short epoch those take
 longer than its steps. States that are sums are reduced here, all those of one dtype in one exchange.
@@ -17,6 +17,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lighter._lightning.metrics import is_summed_over_processes, states_of
+from lighter.parallel.ranks import data_group
 
 if TYPE_CHECKING:
     from lighter.parts.metrics.batch_values import Metrics
@@ -75,8 +76,9 @@ def of_all_processes(value: Value) -> list[Value]:
     """Return the values of all processes, by rank."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
-    values: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
+    group = data_group()
+    values: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(values, value, group)
     return values
 
 
@@ -85,7 +87,7 @@ def all_agree(value: object) -> bool:
     # not `hash`, which is another in each process; 7 bytes, so that minus it fits into an int64
     digest = int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=7).digest(), "big")
     largest = torch.tensor([digest, -digest], device=_device())  # the largest, and minus the smallest
-    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX, data_group())
     high, minus_low = largest.tolist()
     return bool(high == -minus_low)
 
@@ -97,7 +99,7 @@ def sum_everywhere(tensors: Sequence[Tensor]) -> list[Tensor]:
     for kind in kinds:
         alike = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == kind]
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
-        distributed.all_reduce(flat)
+        distributed.all_reduce(flat, group=data_group())
         parts = torch.split(flat, [tensor.numel() for tensor in alike])
         sums |= {id(tensor): part.view(tensor.shape) for tensor, part in zip(alike, parts, strict=True)}
     return [sums[id(tensor)] for tensor in tensors]
@@ -131,14 +133,17 @@ def gathered(metrics: Metrics, sums: Mapping[int, tuple[Tensor, Tensor]]) -> Ite
     def gather(state: Tensor, group: object = None) -> list[Tensor]:
         mine, total = sums.get(id(state), (None, None))
         # by identity: a state that was replaced since may have the id of an old one
-        return [total] if mine is state and total is not None else gather_all_tensors(state, group)
+        return [total] if mine is state and total is not None else gather_all_tensors(state, group or data_group())
 
     taken = [metric for metric in _members(metrics) if sums and _adds_up(metric)]
+    if data_group() is not None:  # which torchmetrics does not know of; metrics within metrics gather too
+        every = (each for metric in _members(metrics) for each in metric.modules())
+        taken = [each for each in every if isinstance(each, Metric) and each.dist_sync_fn is None]
     for metric in taken:
         metric.dist_sync_fn = gather
     try:
         yield
     finally:
         for metric in taken:
-            # as it was: `_adds_up` takes only metrics without one
+            # as it was: only metrics without one are taken
             metric.dist_sync_fn = None

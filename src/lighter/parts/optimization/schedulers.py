@@ -26,7 +26,7 @@ from lighter.parts.optimization.lr_schedules import ManualSchedule
 from lighter.parts.optimization.warmup import SchedulerBesideWarmup, Warmup, warmup_problems
 
 _LIGHTNING_KEYS = ("interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
-_KEYS = ("scheduler", "warmup", "manual", *_LIGHTNING_KEYS)
+KEYS = ("scheduler", "warmup", "manual", *_LIGHTNING_KEYS)
 _CHECKED = ("manual", "frequency")  # whose values have to be right
 _MANUAL_KEYS = ("scheduler", "warmup", "manual", "frequency")
 _PLATEAU_EXAMPLE = """For example:
@@ -108,7 +108,7 @@ def mistakes_in(written: Mapping[str, Any], unknown: object) -> list[Mistake]:
 
 def _mistakes(entry: Mapping[str, Any]) -> list[Mistake]:
     mistakes = [
-        (str(key), f"a scheduler's dict has no `{key}`", nearest(key, _KEYS)) for key in entry if key not in _KEYS
+        (str(key), f"a scheduler's dict has no `{key}`", nearest(key, KEYS)) for key in entry if key not in KEYS
     ]
     if entry.get("scheduler") is None and entry.get("warmup") is None:
         return [("", f"a scheduler's dict has the key `scheduler`; found {list(entry)}", _EXAMPLE), *mistakes]
@@ -179,7 +179,7 @@ def _scheduler_of(given: object, optimizer: Optimizer, *, monitored: bool = True
 
 def _built(given: Deferred, optimizer: Optimizer) -> Any:
     # torch would only say that its scheduler takes no `interval`, and not where that belongs
-    misplaced = [key for key in _KEYS[1:] if _is_definition(given) and key in given.definition]
+    misplaced = [key for key in KEYS[1:] if _is_definition(given) and key in given.definition]
     if misplaced and not _takes(given.target, misplaced):
         raise wrong(given, [(key, f"`{key}` stands beside the scheduler, not in it", _BESIDE) for key in misplaced])
     definition = given.definition

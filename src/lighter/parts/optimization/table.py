@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
@@ -17,7 +19,7 @@ from lighter.parts.optimization.lr_schedules import ManualSchedules
 from lighter.parts.optimization.parameter_names import shortened_names
 from lighter.parts.optimization.parameter_types import Named
 
-_WIDTH = 98
+_WIDTH, _INDENT = 98, "  "
 _COLUMNS = ("optimizer", "parameters", "tensors", "elements", "lr", "weight decay", "schedule")
 _NUMBERS = _COLUMNS[2:6]
 
@@ -30,8 +32,12 @@ def optimizer_table(
     manual: ManualSchedules,
     *,
     automatic: bool = True,
+    width: int | None = None,
 ) -> str:
-    """Format a table with a line for each parameter group, and for what does not train, in 100 columns."""
+    """Format a table with a line for each parameter group, and for what does not train.
+
+    It is indented by two columns; `width` is without them. By default that of the terminal, at most 100.
+    """
     # rich, as it wraps long names in their column and measures wide characters
     table = Table(box=None, pad_edge=False, header_style="")
     for column in _COLUMNS:
@@ -41,8 +47,17 @@ def optimizer_table(
     for row in _rows(optimizers, named, prefixes, schedules, manual):
         table.add_row(*(Text(cell) for cell in row))
     text = StringIO()
-    Console(file=text, width=_WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(table)
-    return "\n".join(["optimizers:", *(f"  {line}".rstrip() for line in text.getvalue().splitlines())])
+    width = width or _shown_width()
+    # in a notebook, rich would display the table at once instead of writing it into the file
+    Console(
+        file=text, width=width, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    ).print(table)
+    return "\n".join(["optimizers:", *(f"{_INDENT}{line}".rstrip() for line in text.getvalue().splitlines())])
+
+
+def _shown_width() -> int:
+    is_watched = sys.stderr is not None and sys.stderr.isatty()
+    return min(_WIDTH, shutil.get_terminal_size().columns - len(_INDENT)) if is_watched else _WIDTH
 
 
 def _rows(

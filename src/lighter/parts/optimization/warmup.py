@@ -38,7 +38,11 @@ class Warmup(LRScheduler):
     computes the next rate from `group["lr"]` must not: `SchedulerBesideWarmup` shows it the rates without the factor.
     A rate that the user sets meanwhile is one without the factor.
 
-    `start_factor` is from 0 to 1, for `exponential` more than 0.
+    Args:
+        optimizer: whose learning rates are multiplied.
+        steps: the number of the optimizer's steps, N.
+        kind: `linear`, `constant` or `exponential`.
+        start_factor: the first factor, s, from 0 to 1; for `exponential` more than 0.
 
     Raises:
         ModuleValueError: an argument is wrong.

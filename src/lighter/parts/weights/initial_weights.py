@@ -1,7 +1,7 @@
 """Load initial weights from checkpoints, and report which keys were loaded, and which are missing or do not fit.
 
-Checkpoints of Lighter and of Lightning (`state_dict` inside), plain state dicts and safetensors files. They are
-opened with `weights_only=True`: a checkpoint that holds more than weights and plain data is refused.
+Checkpoints of Lighter and of Lightning (`state_dict` inside), folders of shards too, plain state dicts and safetensors
+files. They are opened with `weights_only=True`: a checkpoint that holds more than weights and plain data is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
+from lighter.files.folders import is_sharded
 from lighter.files.integrity import verify
 from lighter.files.storage import is_remote, normal, on_disk
 from lighter.parts.allocation import unfilled_memory
@@ -185,16 +186,21 @@ def _listed(given: object) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
+def _is_readable(path: Path) -> bool:
+    return path.is_file() or is_sharded(path)
+
+
 def _file(path: Path) -> Path:
     if is_remote(path):
         raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
     path = (on_disk(path) or path).expanduser()
-    if path.is_file():
+    if _is_readable(path):
         return path
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []
-    files = [match for match in matches if match.is_file()]
+    files = [match for match in matches if _is_readable(match)]
     if not files:
-        raise ModuleValueError(f"`ckpt_path`: there is no file {path}", "ckpt_path")
+        missing = f"{path} is a folder, and no sharded checkpoint" if path.is_dir() else f"there is no file {path}"
+        raise ModuleValueError(f"`ckpt_path`: {missing}", "ckpt_path")
     # by time and not by name, as the names of runs need not sort by date
     return max(files, key=lambda file: file.stat().st_mtime)
 
@@ -206,7 +212,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             return {as_written(key): tensor for key, tensor in _read_safetensors(path).items()}
         # a checkpoint of ours has checksums, and a damaged one would train from wrong weights
         verify(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read_folder(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except ImportError as error:
@@ -225,6 +231,17 @@ def _read(path: Path) -> dict[str, Tensor]:
     raise CheckpointError(
         f"{path} has no weights: it holds {describe(content)}; a state dict, or one under `state_dict`"
     )
+
+
+def _read_folder(path: Path) -> dict[str, Any]:
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    from lighter._lightning.sharded import load_whole
+
+    try:
+        return load_whole(path, ["state_dict"], weights_only=True)
+    except CheckpointException as failed:  # no `Exception`; of one process
+        raise min(failed.failures.items())[1][0] from None
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -37,6 +37,8 @@ _COUNTS_STEPS = {
     *("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches", "fast_dev_run"),
     *("devices", "num_nodes"),
 }
+# of a split: what does not change the training side
+_OF_SPLIT = {"leaks", "predict"}
 _MEASURES = re.compile(r"(?:train|val|test)_metrics|metrics|criterion|loss_weights|adapters|predict_tasks|finetune_cfg")
 _OTHER_DATA = re.compile(r"(?:val|test|predict)(?:_dataloader|_dataset)?")
 
@@ -131,11 +133,11 @@ def _ruled(before: Config, now: Config) -> Iterator[tuple[Rule, Change]]:
             yield _OPTIMIZER, change
     for change in _changes(was, is_now, f"{section}::scheduler", outside=section, spelt=_of_scheduler):
         yield _SCHEDULER, change
-    data = "data" if section == "model" else "system::dataloaders"
-    for change in _changes(was, is_now, data, outside=section):
-        steps = change.path.removeprefix(f"{data}::").split("::")
-        if not _OTHER_DATA.fullmatch(steps[0]) and not _HARMLESS & set(steps):
-            yield _DATA, change
+    for data in ["data"] if section == "model" else ["system::dataloaders", "data::split"]:
+        for change in _changes(was, is_now, data, outside=section):
+            steps = change.path.removeprefix(f"{data}::").split("::")
+            if not _OTHER_DATA.fullmatch(steps[0]) and not _HARMLESS & set(steps) and steps[-1] not in _OF_SPLIT:
+                yield _DATA, change
 
 
 def _changes(

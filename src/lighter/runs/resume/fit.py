@@ -20,6 +20,7 @@ from lighter.files import run_folder as paths
 from lighter.files.lock import only_one, owned
 from lighter.processes.identity import is_here
 from lighter.runs.checkpoint_files import Checkpoints
+from lighter.runs.rank_zero import told_by_rank_zero
 from lighter.runs.read import FINISHED, Run, read_run, refuse_running, trusted
 from lighter.runs.record import saved_form
 from lighter.runs.resume.config_changes import ALL, WEIGHTS, refuse_changes
@@ -35,7 +36,13 @@ _OF_RANK_ZERO = "LIGHTER_GOES_ON"  # the environment variable by which the other
 
 @contextmanager
 def resumed(
-    wanted: str | Path, root: Path, overrides: Sequence[str], take: str, *, weights_only: bool = True
+    wanted: str | Path,
+    root: Path,
+    overrides: Sequence[str],
+    take: str,
+    *,
+    weights_only: bool = True,
+    config: Path | None = None,
 ) -> Iterator[tuple[ResumePlan, list[Input]]]:
     """Plan how a run resumes, and lock its folder: see `plan_resume`.
 
@@ -45,7 +52,7 @@ def resumed(
     run = run_to_resume(wanted, root, overrides)
     with owned(run.folder.path, run.id) if take != WEIGHTS else nullcontext():
         run = trusted(read_run(run.folder.path))  # as it is now that nobody changes it
-        yield plan_resume(run, overrides, take, weights_only=weights_only)
+        yield plan_resume(run, overrides, take, weights_only=weights_only, config=config)
 
 
 def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ()) -> Run:
@@ -56,8 +63,12 @@ def run_to_resume(wanted: str | Path, root: Path, overrides: Sequence[str] = ())
     """
     if not paths.is_rank_zero() and _OF_RANK_ZERO in os.environ:
         return read_run(Path(os.environ[_OF_RANK_ZERO]))
-    newest = find_run(wanted, root, accepts=_is_fit, kind="fit")
-    run = trusted(_last(root, overrides) if str(wanted) == "last" else read_run(newest.path))
+
+    def decide() -> str:
+        newest = find_run(wanted, root, accepts=_is_fit, kind="fit")
+        return str((_last(root, overrides).folder if str(wanted) == "last" else newest).path)
+
+    run = trusted(read_run(Path(told_by_rank_zero(root, decide) or decide())))
     os.environ[_OF_RANK_ZERO] = str(run.folder.path.absolute())
     return run
 
@@ -83,9 +94,11 @@ def _is_fit(folder: paths.RunFolder) -> bool:
 
 
 def plan_resume(
-    run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True
+    run: Run, overrides: Sequence[str], take: str, *, weights_only: bool = True, config: Path | None = None
 ) -> tuple[ResumePlan, list[Input]]:
     """Plan how a run resumes, and return the inputs that it resumes with.
+
+    `config` is the file with its config, overrides and all, where that was changed already; None for the run's own.
 
     Raises:
         RunError: it is running, or no fit, or finished.
@@ -97,9 +110,9 @@ def plan_resume(
         message = "only overrides are given here: the config is the run's"
         raise ConfigError([Problem(message, hint=word) for word in others])
     if paths.is_rank_zero():
-        _refuse_run(run, overrides, take)
+        _refuse_run(run, take, is_changed=bool(overrides) or config is not None)
     state = newest_good(run, complete=take != WEIGHTS, weights_only=weights_only)
-    inputs: list[Input] = [run.folder.config, *overrides]
+    inputs: list[Input] = [config or run.folder.config, *overrides]
     now = read(inputs)
     # a new fit of these weights would load the checkpoint that the config names over them
     if take == WEIGHTS and now.expanded.find("args::fit::ckpt_path") is not None:
@@ -108,7 +121,7 @@ def plan_resume(
     return ResumePlan(run, state, take, weights_only), inputs
 
 
-def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
+def _refuse_run(run: Run, take: str, *, is_changed: bool) -> None:
     stage = run.facts.get("stage")
     if stage != "fit":
         raise RunError(f"{run.id} was a {stage}, and only a fit resumes; run it again: lighter reproduce {run.id}")
@@ -117,7 +130,7 @@ def _refuse_run(run: Run, overrides: Sequence[str], take: str) -> None:
         refuse_running(run)
     if take != WEIGHTS and not os.access(run.folder.path, os.W_OK):
         raise RunError(f"{run.folder.path} cannot be written to, and a fit resumes in its folder")
-    if run.status == FINISHED and not overrides:
+    if run.status == FINISHED and not is_changed:
         raise RunError(f"{run.id} is finished. To train for longer: lighter resume {run.id} trainer::max_epochs=NUMBER")
 
 
@@ -131,31 +144,45 @@ def unfinished_fit(config: Config, root: Path, name: str, *, weights_only: bool 
         RunError: it is running, or another process is about to resume or start it.
     """
     if not paths.is_rank_zero():
-        folder = os.environ.get(_OF_RANK_ZERO)
+        folder = told_by_rank_zero(root, lambda: "") or os.environ.get(_OF_RANK_ZERO)
         yield _with_all(read_run(Path(folder)), config, weights_only) if folder else None
         return
     os.environ.pop(_OF_RANK_ZERO, None)
     with ExitStack() as stack:
-        saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
-        with suppress(OSError):
-            root.mkdir(parents=True, exist_ok=True)
-        # where no lock can be, no run can: that is said where one is made
-        if os.path.isdir(root) and os.access(root, os.W_OK):
-            # locked by the config, as a run that has only begun cannot be found: its config is not in its folder yet
-            digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
-            lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
-            stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))
-        run = _newest_unfinished(saved, root, name, config.safe)
-        if run is None:
-            yield None
-            return
-        # a stack of its own: a new run that starts in place of this one leaves its folder free
-        owner = stack.enter_context(ExitStack())
-        owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
-        plan = _plan_unless_unusable(read_run(run.folder.path), config, weights_only)
-        if plan is None:
-            owner.close()
-        yield plan
+        plans: list[ResumePlan | None] = []
+
+        def decide() -> str:
+            plans.append(_locked_unfinished(stack, config, root, name, weights_only))
+            return str(plans[0].run.folder.path.absolute()) if plans[0] is not None else ""
+
+        if told_by_rank_zero(root, decide) is None:
+            decide()
+        yield plans[0]
+
+
+def _locked_unfinished(
+    stack: ExitStack, config: Config, root: Path, name: str, weights_only: bool
+) -> ResumePlan | None:
+    """Return the plan for the run that resumes; it is locked until the end of the stack."""
+    saved = _comparable(saved_form(config.merged.plain(), Secrets(config.merged.plain())))
+    with suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+    # where no lock can be, no run can: that is said where one is made
+    if os.path.isdir(root) and os.access(root, os.W_OK):
+        # locked by the config, as a run that has only begun cannot be found: its config is not in its folder yet
+        digest = hashlib.sha256(json.dumps(saved, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        lock = root.absolute() / f".auto-resume-{paths.file_name(name)}-{digest}.lock"
+        stack.enter_context(only_one(lock, f"`{name}`, the same command,", "it is not started twice"))
+    run = _newest_unfinished(saved, root, name, config.safe)
+    if run is None:
+        return None
+    # a stack of its own: a new run that starts in place of this one leaves its folder free
+    owner = stack.enter_context(ExitStack())
+    owner.enter_context(owned(run.folder.path, f"{run.id}, the same command,"))
+    plan = _plan_unless_unusable(read_run(run.folder.path), config, weights_only)
+    if plan is None:
+        owner.close()
+    return plan
 
 
 def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: SafeMode | None) -> Run | None:
@@ -169,8 +196,8 @@ def _newest_unfinished(saved: Mapping[str, Any], root: Path, name: str, safe: Sa
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    # `project` is what a run adds, `run` says where it goes and what it is called
-    return {key: value for key, value in config.items() if key not in ("project", "run")}
+    # `project` is what a run adds, `run` says where it goes and what it is called, `launch` what its job asks for
+    return {key: value for key, value in config.items() if key not in ("project", "run", "launch")}
 
 
 def _plan_unless_unusable(run: Run, config: Config, weights_only: bool) -> ResumePlan | None:

@@ -19,7 +19,6 @@ from lighter.config.objects import Objects
 from lighter.config.safe import SafeMode
 from lighter.errors import CheckpointError, RunError
 from lighter.files.run_folder import RunFolder
-from lighter.parts.allocation import unfilled_memory
 from lighter.parts.optimization.lr_schedules import CHECKPOINT_KEY as MANUAL_SCHEDULES
 from lighter.runs.read import Run
 from lighter.runs.resume.config_changes import NO_OPTIMIZER, WEIGHTS
@@ -99,9 +98,9 @@ class _TakesState(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         if self.plan.take == WEIGHTS:
-            with unfilled_memory():
-                content = torch.load(self.plan.state.path, map_location="cpu", weights_only=self.plan.weights_only)
-            pl_module.load_state_dict(content["state_dict"])
+            from lighter.trainer.checkpointing.sharded_reading import load_weights  # torch.distributed.checkpoint
+
+            load_weights(trainer, self.plan.state.path, weights_only=self.plan.weights_only)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LightningModule) -> None:
         if self.plan.take == WEIGHTS:

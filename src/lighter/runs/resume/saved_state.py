@@ -12,6 +12,7 @@ import torch
 
 from lighter._lightning.steps import BATCHES_THAT_STEPPED
 from lighter.errors import CheckpointError, RefusedCheckpointError
+from lighter.files.folders import is_sharded
 from lighter.parts.allocation import unfilled_memory
 from lighter.runs import find_checkpoint
 from lighter.runs.checkpoint_files import Checkpoints
@@ -37,16 +38,26 @@ class State:
     @property
     def next_step(self) -> int:
         """The step that loggers get for the first batch that is trained after it."""
+        counted, is_within, gradients_wait = self._position()
+        return counted + (is_within and not gradients_wait)
+
+    @property
+    def logged_step(self) -> int:
+        """The step that loggers got for the validation or the epoch that it was saved after."""
+        counted, is_within, _ = self._position()
+        return counted if is_within else counted - 1
+
+    def _position(self) -> tuple[int, bool, bool]:
+        """Return the steps counted, whether the batch is not among them, and whether it only left gradients."""
         # Lightning counts the batch that a checkpoint is saved in when that is over, which may be after the saving
         fit = self.content["loops"]["fit_loop"]
         counted = int(fit["epoch_loop.state_dict"][BATCHES_THAT_STEPPED])
         exact = fit["state_dict"].get(KEY)
         if exact is not None:  # a checkpoint of ours says where it was
-            steps = exact["place"] in (BATCH_END, VALIDATED) and not exact["processes"][0]["gradients"]
-            return counted + steps
+            return counted, exact["place"] in (BATCH_END, VALIDATED), bool(exact["processes"][0]["gradients"])
         # of another, an epoch whose batches are all processed has counted them
         epoch = fit["epoch_progress"]["current"]
-        return counted if epoch["processed"] == epoch["ready"] else counted + 1
+        return counted, epoch["processed"] != epoch["ready"], False
 
     def counts(self, key: str) -> Mapping[str, int]:
         """Return `steps_seen`, by mode and loader, or `logged`: the rows of each CSV logger, by its path in the run."""
@@ -90,7 +101,11 @@ def content_of(path: Path, *, weights_only: bool) -> Mapping[str, Any]:
         CheckpointError: it is none, or one in a form that is not read here.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a sharded checkpoint; resume from it with lighter fit --ckpt_path {path}")
+        if not is_sharded(path):
+            raise CheckpointError(f"{path} is a folder that only its strategy reads: lighter fit --ckpt_path {path}")
+        from lighter.trainer.checkpointing.sharded_reading import read_outline
+
+        return read_outline(path, weights_only=weights_only)
     # on `meta`, as nothing but names, shapes and counts is needed before the fit loads it
     content: Mapping[str, Any] = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(content, Mapping) or "state_dict" not in content:

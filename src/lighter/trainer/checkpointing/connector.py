@@ -10,9 +10,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lighter._lightning.saves import CheckpointConnector as LightningsConnector
+from lighter._lightning.saves import has_shards
 from lighter.errors import CheckpointError
+from lighter.files.folders import clean, is_sharded
 from lighter.files.integrity import verify
-from lighter.files.partials import sweep
+from lighter.files.storage import is_remote
 from lighter.parts.optimization.parameter_groups import renamed_as_in
 from lighter.processes.slurm import no_srun_hint
 from lighter.trainer.checkpointing.defaults import are_default, left_by_exception, on_exception
@@ -53,12 +55,12 @@ class CheckpointConnector(LightningsConnector):
         if ckpt_path == "best" and are_default(self.trainer.checkpoint_callbacks):
             ckpt_path = getattr(self.trainer.checkpoint_callback, "best_model_path", None) or ckpt_path
         path = super().choose(state_fn, ckpt_path, model_provided, model_connected)
-        if path is None or "://" in str(path) or not Path(path).is_file():
+        if path is None or "://" in str(path) or not Path(path).exists():
             return path
         if not is_by_name:
             refuse_damaged(str(path), verify)
             return path
-        good = first_good([one for one in [Path(path), *beside(Path(path))] if one.is_file()], verify)
+        good = first_good([one for one in [Path(path), *beside(Path(path))] if one.exists()], verify)
         if good is None:
             raise CheckpointError(f"none of the checkpoints in {Path(path).parent} can be used")
         return str(good)
@@ -70,12 +72,28 @@ class CheckpointConnector(LightningsConnector):
             folders = {one.dirpath for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)}
             for folder in {*folders, Path(checkpoint_path).parent if checkpoint_path else None}:
                 if folder is not None and "://" not in str(folder):
-                    sweep(Path(folder))
-        super().resume_start(checkpoint_path, weights_only=weights_only)
+                    clean(Path(folder))
+        self._load(checkpoint_path, weights_only)
         checkpoint, module = self.loaded_checkpoint, getattr(trainer, "lightning_module", None)
         if checkpoint and module is not None and not trainer.strategy.restore_checkpoint_after_setup:  # others shard
             names = module.state_dict()
             checkpoint |= {key: renamed_as_in(names, checkpoint[key]) for key in _WEIGHTS & checkpoint.keys()}
+
+    def _load(self, path: str | Path | None, weights_only: bool | None) -> None:
+        strategy = self.trainer.strategy
+        if path and not is_remote(path) and is_sharded(Path(path)):
+            # takes 0.2 s to import, and few need it
+            from lighter.trainer.checkpointing.sharded_reading import read_folder, refuse_pickles
+
+            if has_shards(self.trainer) or not strategy.restore_checkpoint_after_setup:
+                self.ckpt_path = str(path)
+                self.loaded_checkpoint = read_folder(self.trainer, Path(path), weights_only=weights_only is not False)
+                return
+            if weights_only is not False:  # FSDP's first version loads it by itself, and DCP does so by `pickle`
+                refuse_pickles(Path(path))
+        # such a strategy loads a file by itself: torch would ask the environment
+        only = weights_only is not False if has_shards(self.trainer) else weights_only
+        super().resume_start(path, weights_only=only)
 
     def restore_callbacks(self) -> None:
         # before they have their states: they delete files that their states name

@@ -60,4 +60,4 @@ def _is_good(path: Path, check: Check) -> bool:
         check(str(path))
     except CheckpointError:
         return False
-    return path.is_file()
+    return path.exists()

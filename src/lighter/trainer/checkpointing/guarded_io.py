@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 from torch.nn import Parameter
 
 from lighter.errors import StorageError
@@ -43,6 +44,20 @@ class GuardedFiles(CheckpointFiles):
             return
         try:
             self._save(checkpoint, path, storage_options)
+        except StorageError as error:
+            self._error = error
+
+    def save_folder(self, checkpoint: dict[str, Any], path: str | Path) -> None:
+        """Save shards, or let a thread of each process save a copy; `outcome` has to be called before the next save."""
+        save = super().save_folder
+        if self.in_background:
+            # the trainer's own collectives go on meanwhile
+            self.group = self.group or dist.new_group(backend="gloo")
+            self._pool = self._pool or ThreadPoolExecutor(1, "lighter-saving")
+            self._saved = self._pool.submit(save, copied(checkpoint), path)
+            return
+        try:
+            save(checkpoint, path)
         except StorageError as error:
             self._error = error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 from torch import UntypedStorage
+from torch import distributed as dist
 
 from lighter._lightning.saves import given_checkpoint_io, install_connector
+from lighter.files.folders import OF_SHARDED, clean, remove_whole
 from lighter.files.integrity import verify
-from lighter.files.partials import sweep
 from lighter.parts.allocation import unfilled_memory
+from lighter.processes.events import publish
 from lighter.trainer.checkpointing.connector import CheckpointConnector
 from lighter.trainer.checkpointing.weights_only import plain, what_to_do
 from lighter.trainer.checkpointing.writing import write
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lighter.runs")
 
-OF_SHARDED = (".metadata", "meta.pt", "latest")  # torch's, Lightning's for FSDP, DeepSpeed's
+WEIGHTS, GRADIENTS = "state_dict", "gradients"  # of a checkpoint, what is in shards as it is
 ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # how a file of torch's begins, and one of earlier versions
 
 
@@ -36,6 +37,8 @@ class CheckpointFiles(TorchCheckpointIO):
 
     Paths that are not on a local file system (`s3://...`) are left to Lightning.
     """
+
+    group: dist.ProcessGroup | None = None  # the processes that save a folder; None for all
 
     def __init__(self) -> None:
         self._has_warned = False
@@ -50,14 +53,37 @@ class CheckpointFiles(TorchCheckpointIO):
         content = plain(checkpoint)
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(content, path, storage_options)
+            _publish(path, checkpoint)
             return
+        self._sweep_once(Path(path).parent)
+        self._tell(write(content, Path(path)), content, path)
+
+    def save_folder(self, checkpoint: dict[str, Any], path: str | Path) -> None:
+        """Save the shards of all processes in a folder, which has its name when all of it is on the disk.
+
+        Raises:
+            StorageError: it cannot be written, in all processes; what was there before still is.
+        """
+        from lighter.trainer.checkpointing.sharded import write_folder  # takes 0.2 s, and few need it
+
+        is_first = dist.get_rank() == 0
+        if is_first:
+            self._sweep_once(Path(path).parent)
+        rest, refused = write_folder(checkpoint, Path(path), self.group)
+        if is_first:
+            self._tell(refused, rest, path)
+
+    def _sweep_once(self, folder: Path) -> None:
         # not only when a fit starts: code of the user's saves where it likes, and does not say so before
-        if (folder := Path(path).parent) not in self._swept:
+        if folder not in self._swept:
             self._swept.add(folder)
-            sweep(folder)
-        if write(content, Path(path)) and not self._has_warned:
+            clean(folder)
+
+    def _tell(self, refused: list[str], checkpoint: dict[str, Any], path: str | Path) -> None:
+        if refused and not self._has_warned:
             self._has_warned = True
-            warnings.warn(what_to_do(content, Path(path).name), stacklevel=2)
+            warnings.warn(what_to_do(checkpoint, Path(path).name), stacklevel=3)
+        _publish(path, checkpoint)
 
     @unfilled_memory()
     def load_checkpoint(
@@ -82,12 +108,14 @@ class CheckpointFiles(TorchCheckpointIO):
             super().remove_checkpoint(path)
             return
         local = str(files._strip_protocol(str(path)))  # an absolute path
-        if os.path.islink(local):
-            os.unlink(local)
-        elif is_checkpoint(Path(local)):
-            shutil.rmtree(local) if os.path.isdir(local) else os.unlink(local)
+        if os.path.islink(local) or is_checkpoint(Path(local)):
+            remove_whole(Path(local))
         elif os.path.exists(local):
             log.warning("%s is no checkpoint, and is not removed", local)
+
+
+def _publish(path: str | Path, checkpoint: dict[str, Any]) -> None:
+    publish("checkpoint", path=str(path), step=checkpoint.get("global_step"))
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -30,7 +30,7 @@ def describe(checkpoint: Any, size: int, folder: Path) -> Manifest:
         step=_number(content.get("global_step")),
         epoch=_number(content.get("epoch")),
         config=hashlib.sha256(text.encode()).hexdigest() if config else None,
-        versions={name: _version(name) for name in ("lighter", "torch", "pytorch-lightning")},
+        versions=dict(versions()),
         saved=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         complete=all(name in content for name in _CONTENT_OF_A_FIT),
         best=list(_best(content, folder)),
@@ -56,6 +56,11 @@ def _number(value: object) -> int | None:
 
 # reading a package's metadata takes milliseconds, and each save needs that of three
 @lru_cache
+def versions() -> Mapping[str, str | None]:
+    """Return the versions of the packages that a checkpoint depends on; None for one that is not installed."""
+    return {name: _version(name) for name in ("lighter", "torch", "pytorch-lightning")}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -22,12 +22,15 @@ from lighter._lightning.saves import (
     is_fast_dev_run,
     restore_bookkeeping,
     training_weights,
+    without_first_steps,
 )
+from lighter._lightning.trainer import checkpoint_connector
 from lighter.errors import StorageError
 from lighter.trainer.checkpointing.earlier_starts import STOPPED, LeftOver
 from lighter.trainer.checkpointing.guarded_io import GuardedFiles
-from lighter.trainer.checkpointing.io import CheckpointFiles
+from lighter.trainer.checkpointing.io import GRADIENTS, CheckpointFiles
 from lighter.trainer.checkpointing.storage_errors import NO_ROOM, storage_error
+from lighter.trainer.resume.state import waiting_gradients
 
 if TYPE_CHECKING:
     from lighter.trainer import Trainer
@@ -182,6 +185,16 @@ class SaveGuard(Callback):
         if self.failed and self.continues and trainer.is_global_zero:
             saves = "1 save" if self.failed == 1 else f"{self.failed} saves"
             log.warning("%s of checkpoints failed in this fit", saves)
+
+
+def save_sharded(trainer: Trainer, files: GuardedFiles, path: str | Path, weights_only: bool | None) -> None:
+    """Save the shards of all processes, in place of Lightning's strategy, which writes them where they are read."""
+    with trainer.profiler.profile("save_checkpoint"):
+        with without_first_steps(trainer.optimizers):
+            checkpoint = checkpoint_connector(trainer).dump_checkpoint(weights_only)
+        if not weights_only and (gradients := waiting_gradients(trainer)):
+            checkpoint[GRADIENTS] = gradients
+        files.save_folder(checkpoint, path)
 
 
 def guard_saves(trainer: Trainer, *, continues: bool, in_background: bool) -> SaveGuard:

@@ -23,10 +23,10 @@ def storage_error(error: OSError, path: str | Path, checkpoint: Any = None) -> S
     folder = Path(path).parent
     room: list[str] = []
     if checkpoint is not None and error.errno in NO_ROOM:
-        room.append(f"it takes {_in_words(_size_of(checkpoint))}")
+        room.append(f"it takes {size_in_words(_size_of(checkpoint))}")
     if error.errno == errno.ENOSPC:  # the system does not tell how much of a quota is left
         with suppress(OSError):
-            room.append(f"{_in_words(shutil.disk_usage(folder).free)} are free")
+            room.append(f"{size_in_words(shutil.disk_usage(folder).free)} are free")
     about = f" ({', '.join(room)})" if room else ""
     try:
         names = sorted(path.name for path in folder.glob("*.ckpt"))
@@ -42,7 +42,8 @@ def _size_of(value: Any) -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def _in_words(size: float) -> str:
+def size_in_words(size: float) -> str:
+    """Write a number of bytes with three digits: `19.2 kB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

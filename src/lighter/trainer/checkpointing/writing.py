@@ -15,6 +15,7 @@ from typing import IO, Any
 import torch
 
 from lighter.files.atomic import sync_folder
+from lighter.files.folders import publish
 from lighter.files.manifest import END_SIZE, Manifest, sealed
 from lighter.files.partials import partial_of
 from lighter.trainer.checkpointing.manifest import describe
@@ -34,7 +35,7 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     Raises:
         OSError: it cannot be written. A file that had the name before is still there, and nothing else is left.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     partial = partial_of(path)
     try:
         with open(partial, "wb", buffering=_BUFFER) as file:
@@ -42,7 +43,8 @@ def write(checkpoint: Any, path: Path) -> list[str]:
             file.flush()
             os.fsync(file.fileno())  # before the rename, or a loss of power may leave an empty file of that name
         unsafe = refused(partial)
-        os.replace(partial, path)
+        # a fit in one process writes over what several have saved
+        publish(partial, path) if path.is_dir() else os.replace(partial, path)
     except BaseException:  # also a signal that stops the process
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -51,7 +53,8 @@ def write(checkpoint: Any, path: Path) -> list[str]:
     return unsafe
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, and sync their names."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     # else a new folder, with the file in it, may be gone after a loss of power

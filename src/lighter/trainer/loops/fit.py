@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback
@@ -18,16 +19,20 @@ from lighter._lightning.callbacks import is_search
 from lighter._lightning.logged_values import logger_connector
 from lighter._lightning.loops import FitLoop
 from lighter._lightning.trainer import checkpoint_connector
+from lighter.parallel.ranks import data_copies
 from lighter.trainer.batch_indexing import BatchIndexing
 from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact
-from lighter.trainer.resume.dataloaders import LIGHTNINGS, Loaders, ResumeChoice, States
+from lighter.trainer.resume.dataloaders import LIGHTNINGS, SAMPLES, Loaders, ResumeChoice, States
+from lighter.trainer.resume.dealing import deal, resharded
 from lighter.trainer.resume.module_modes import AttributeChanges
-from lighter.trainer.resume.position import EPOCH_END, NOTHING, WITHIN, place_of, settle
+from lighter.trainer.resume.position import EPOCH_END, NOTHING, WITHIN, count_batches, place_of, settle
+from lighter.trainer.resume.position import EPOCH_START as PLACE_EPOCH_START
 from lighter.trainer.resume.random_keys import EPOCH_END as EPOCH_END_NUMBERS
-from lighter.trainer.resume.random_keys import EPOCH_START, START
+from lighter.trainer.resume.random_keys import EPOCH_START, ORDER, START
 from lighter.trainer.resume.random_streams import Streams
+from lighter.trainer.resume.samplers import Iteration
 from lighter.trainer.resume.state import KEY, ResumeState, restore, restore_metrics, saved_state
 
 if TYPE_CHECKING:
@@ -74,8 +79,8 @@ class LeanFitLoop(FitLoop):
         return self.changes.attribute_changes
 
     def fits(self, saved: ResumeState) -> bool:
-        """Return whether a checkpoint has the state of as many processes as there are."""
-        return len(saved.processes) == self.trainer.world_size
+        """Return whether a checkpoint has the state of as many processes as there are, and of as many data ranks."""
+        return len(saved.processes) == self.trainer.world_size and saved.copies == data_copies()
 
     def saved_process(self) -> Mapping[str, Any]:
         """Return the state of this process in the checkpoint that is resumed; empty where there is none."""
@@ -180,6 +185,8 @@ class LeanFitLoop(FitLoop):
         loaders.take(self.combined_loader.flattened if self.combined_loader is not None else [])
         # after `take`, as the choice depends on the loaders
         loaders.choice = self.trainer.resume_choice = choose_resume(self, was_loaded=self._was_loaded)
+        if loaders.choice.name == SAMPLES:
+            self._deal_left()
         loaders.load(self._states(), loaders.place.skip(self.epoch))
         if not loaders.skips:
             # those that resume by their own state, or load the epoch again, leave none out
@@ -189,6 +196,29 @@ class LeanFitLoop(FitLoop):
             log.info("resume: %s", self.trainer.resume_choice)
         # last: a user's code above may draw, and workers are seeded from here
         self.numbers.seed_order()
+
+    def _deal_left(self) -> None:
+        """Give this process its part of an epoch that other processes began, and of what they had accumulated."""
+        saved, place, progress = self.resume_state, self.loaders.place, self.epoch_loop.batch_progress
+        if saved is None:
+            return
+        left = 1
+        if saved.place in WITHIN:
+            loader: Any = self.combined_loader.flattened[0] if self.combined_loader is not None else None
+            then: Any = saved.processes[0]["orders"][0]
+            key = Iteration(place.seed, self.epoch, 0, 0).key(ORDER)
+            place.deal = deal(then, loader, self.epoch, progress.current.ready, key)
+            left = len(place.deal.batches)
+            count_batches(progress, len(loader) - left)
+            place.trained = (self.epoch, len(loader) - left)
+            progress.is_last_batch = not left
+        count, copies = self.trainer.world_size, data_copies()
+        are_over = not left or saved.place == EPOCH_END
+        states = resharded(saved.processes[:: saved.copies], count // copies, are_over=are_over)
+        processes = [state for state in states for _ in range(copies)]
+        self.resume_state = replace(saved, processes=processes, copies=copies)
+        if self.streams is not None:
+            self.streams.resume(self.saved_process()["numbers"])
 
     def _states(self) -> States | None:
         process = self.saved_process()
@@ -247,6 +277,9 @@ class LeanFitLoop(FitLoop):
 
     def on_advance_start(self) -> None:
         """Begin an epoch, unless the checkpoint is of one that had begun: its hooks were called then."""
+        pause, saved = self.trainer.stopping.pause, self.resume_state
+        if pause is not None and (saved is None or saved.place in (NOTHING, PLACE_EPOCH_START)):
+            pause.between_epochs(self.trainer)
         self.numbers.seed_for(EPOCH_START, self.epoch)
         if self.streams is not None:
             self.attribute_changes.note_modes()
@@ -336,6 +369,7 @@ class LeanFitLoop(FitLoop):
             is_cut = not is_within and batches.ready > 0 and not self.epoch_loop.is_last_batch()
             loaders = self.loaders.state(batches.processed if is_within or is_cut else None, is_cut=is_cut)
             process = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": self.loaded_in}
+            process["orders"] = self.loaders.orders
             saved = state[KEY] = saved_state(self.trainer, self.streams.seed, process, self.saves_to)
             switches = saved["processes"][self.trainer.global_rank]["switches"]
             self._report_problems(self.changes.warn_of_unsaved(switches.get("left_out", {})))

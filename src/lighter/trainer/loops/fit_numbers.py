@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lighter.parallel.ranks import data_rank
 from lighter.trainer.resume.random_keys import ORDER, VALIDATION
 from lighter.trainer.resume.random_streams import Streams, seed_of_fit
 from lighter.trainer.resume.samplers import Place
@@ -26,9 +27,10 @@ class FitNumbers:
         loop, trainer = self._loop, self._loop.trainer
         # the first process's, as all of them have to draw the same order
         seed = saved.seed if saved is not None else seed_of_fit(trainer.strategy.broadcast)
-        self.streams = Streams(seed, trainer.global_rank, trainer.strategy.root_device)
+        rank = data_rank(trainer.global_rank)
+        self.streams = Streams(seed, rank, trainer.strategy.root_device)
         place = loop.loaders.place
-        place.seed, place.rank, place.clock = seed, trainer.global_rank, loop
+        place.seed, place.rank, place.clock = seed, rank, loop
         place.before_seeding = self._leave_step
         place.trained = (0, 0)
         return self.streams

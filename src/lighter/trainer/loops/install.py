@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
 from lighter._lightning.logged_values import LoggerConnector
+from lighter.parts.metrics.arrays import keep_logged_arrays
 from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.fit import LeanFitLoop
 from lighter.trainer.loops.prediction import LeanPredictionLoop
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def install_loops(trainer: Trainer) -> None:
     """Replace Lightning's loops, and what hands their values on. Checkpoints look the same."""
-    LoggerConnector.install(trainer)
+    LoggerConnector.install(trainer).keep = keep_logged_arrays
     replaced, inference_mode = trainer.fit_loop, trainer.predict_loop.inference_mode
     # what the constructor made of its arguments is in the loops that are replaced
     trainer.fit_loop = LeanFitLoop(trainer, replaced.min_epochs, replaced.max_epochs)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lighter._lightning.loops import AutomaticOptimization, steps_plainly
 from lighter._lightning.modules import CURRENT_HOOK
+from lighter._lightning.unprofiled import step_optimizer, zero_gradients
 from lighter.trainer.loops.hooks import find_hook, module_overrides
 from lighter.trainer.loops.step_view import StepView
 from lighter.trainer.nonfinite.closure import checked
@@ -74,7 +75,7 @@ class LeanOptimization(AutomaticOptimization):
         outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "optimizer_step"
         total.ready += 1
         current.ready += 1
-        plan.optimizer.step(closure=step.gradients_and_hooks)  # type: ignore[arg-type]
+        step_optimizer(plan.optimizer, step.gradients_and_hooks)
         if not step.was_run:
             # raises what Lightning has to say to an optimizer that has not called its closure
             Closure(lambda: ClosureResult(None)).consume_result()
@@ -96,6 +97,7 @@ class Plan:
         # a hook that gets the loss gets one that is not the step's own tensor, as in Lightning
         self.copies_loss = self.before_backward is not None
         self.outputs_are_read = outputs_are_read
+        self.zeroes_itself = module_overrides(trainer, "optimizer_zero_grad")
         self.clips_itself = module_overrides(trainer, "configure_gradient_clipping", "clip_gradients")
         self.is_direct = strategy.model is self.module and type(trainer.precision_plugin) is Precision
         self._ddp = strategy if isinstance(strategy, DDPStrategy) else None
@@ -216,7 +218,6 @@ class _Step:
 
     def _zero_grad(self) -> None:
         plan, progress = self.plan, self.loop.optim_progress.optimizer.zero_grad
-        attributes = plan.attributes
         total: Any = progress.total
         current: Any = progress.current
         total.ready += 1
@@ -225,8 +226,12 @@ class _Step:
             plan.before_zero_grad(plan.optimizer)
         total.started += 1
         current.started += 1
-        outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "optimizer_zero_grad"
-        plan.module.optimizer_zero_grad(plan.trainer.current_epoch, self.batch_idx, plan.optimizer)
-        attributes[CURRENT_HOOK] = outer_hook
+        if plan.zeroes_itself:
+            attributes = plan.attributes
+            outer_hook, attributes[CURRENT_HOOK] = attributes[CURRENT_HOOK], "optimizer_zero_grad"
+            plan.module.optimizer_zero_grad(plan.trainer.current_epoch, self.batch_idx, plan.optimizer)
+            attributes[CURRENT_HOOK] = outer_hook
+        else:
+            zero_gradients(plan.optimizer)
         total.completed += 1
         current.completed += 1

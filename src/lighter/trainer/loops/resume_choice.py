@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from pytorch_lightning.callbacks import ModelPruning, StochasticWeightAveraging
 
-from lighter.trainer.resume.dataloaders import FROM_START, LIGHTNINGS, NOT_EXACT, ResumeChoice
+from lighter.parallel.ranks import data_copies
+from lighter.trainer.resume.dataloaders import FROM_START, LIGHTNINGS, NOT_EXACT, SAMPLES, ResumeChoice
 from lighter.trainer.resume.position import WITHIN
 
 if TYPE_CHECKING:
     from lighter.trainer.loops.fit import LeanFitLoop
+    from lighter.trainer.resume.state import ResumeState
 
 SHOWN = 3
 
@@ -20,7 +22,7 @@ def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
     """Return how a fit resumes, once it has its dataloaders. All processes take part."""
     saved, trainer, loaders = loop.resume_state, loop.trainer, loop.loaders
     if saved is not None and not loop.fits(saved):
-        return ResumeChoice(FROM_START, f"{trainer.world_size} processes now, {len(saved.processes)} then")
+        return _on_other_processes(loop, saved)
     if saved is not None and saved.place in WITHIN:
         change = loaders.change(loop.saved_process().get("sizes", loaders.sizes))
         # all processes resume within the epoch or none: the batches of others would not be those that come next
@@ -33,6 +35,16 @@ def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
         if isinstance(callback, (StochasticWeightAveraging, ModelPruning)):
             return ResumeChoice(LIGHTNINGS, f"{type(callback).__name__} does not save all that it needs")
     return loaders.choice
+
+
+def _on_other_processes(loop: LeanFitLoop, saved: ResumeState) -> ResumeChoice:
+    then, now = len(saved.processes), loop.trainer.world_size
+    can_deal = loop.loaders.can_deal(saved.processes[0].get("orders", ()), then, now)
+    is_whole = loop.trainer.limit_train_batches == 1.0
+    what = "processes"
+    if now == then:  # with another number of tensor ranks
+        what, now, then = "data ranks", now // data_copies(), then // saved.copies
+    return ResumeChoice(SAMPLES if can_deal and is_whole else FROM_START, f"{now} {what} now, {then} then")
 
 
 def less_exact(choice: ResumeChoice, problems: Sequence[str]) -> ResumeChoice:

@@ -244,10 +244,13 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
         if self._plan is None or self.skips_next_validation or self.is_validation_due(data_fetcher):
             logger_connector(self.trainer).read_step()  # a validation has other values
             super().on_advance_end(data_fetcher)
-            return
-        if self.trainer.lr_scheduler_configs:
-            self.update_lr_schedulers("step", update_plateau_schedulers=True)
-        self.finish_batch()
+        else:
+            if self.trainer.lr_scheduler_configs:
+                self.update_lr_schedulers("step", update_plateau_schedulers=True)
+            self.finish_batch()
+        pause = self.trainer.stopping.pause
+        if pause is not None and not self.is_training_done and not self.accumulates():
+            pause.after_batch(self.trainer)
 
     @property
     def done(self) -> bool:

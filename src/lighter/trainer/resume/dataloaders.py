@@ -12,11 +12,13 @@ from weakref import WeakKeyDictionary
 from torch.utils.data import DataLoader, IterableDataset
 
 from lighter._lightning.resume import draw_from
+from lighter.trainer.resume.dealing import PLAIN, Order, order_of
 from lighter.trainer.resume.samplers import Keyed, KeyedBatches, Place
 
 log = logging.getLogger("lighter")
 
 FROM_START, LIGHTNINGS, NOT_EXACT = "from the epoch's start", "as Lightning does", "not exact"
+SAMPLES = "exact in its samples"
 
 Size = tuple[int | None, int | None]  # how many batches, and of how many samples
 
@@ -28,7 +30,8 @@ class ResumeChoice(NamedTuple):
     """The way in which a fit resumes from a checkpoint within an epoch, and its reason."""
 
     # `exact`; `not exact` where all resumes but what the reason names; `from the epoch's start` where the data cannot
-    # be found again at the batch that comes next; or `as Lightning does`
+    # be found again at the batch that comes next; `exact in its samples` where other processes had begun the epoch; or
+    # `as Lightning does`
     name: str
     # empty for `exact`, but for what it rests on
     reason: str = ""
@@ -58,6 +61,8 @@ class Loaders:
         # how many batches each has and of how many samples, None where it does not say; None for a loader of unknown
         # length that resumes by its state, whatever its batches
         self.sizes: list[Size | None] = []
+        # how each orders its samples
+        self.orders: list[Order | None] = []
         self._stateful: list[Any] = []
         # those of the stateful loaders; None where the loader's state is all there is
         self._datasets: list[Any] = []
@@ -82,6 +87,7 @@ class Loaders:
             reasons.append(self._take(loader))
         self._datasets = [one.dataset if isinstance(one, DataLoader) else None for one in self._stateful]
         self.sizes = [size_of(loader, by_state=any(loader is one for one in self._stateful)) for loader in loaders]
+        self.orders = [order_of(loader) for loader in loaders]
         self.choice = ResumeChoice("exact")
         if any(reasons):
             self.choice = ResumeChoice(FROM_START, next(filter(None, reasons)))
@@ -155,6 +161,16 @@ class Loaders:
             return f"{len(self.sizes)} dataloaders now, {len(sizes)} then"
         differ = [(now, then) for now, then in zip(self.sizes, sizes, strict=True) if now != then]
         return "the dataloader has {} now, {} then".format(*map(_described, differ[0])) if differ else ""
+
+    def can_deal(self, orders: Sequence[Order | None], then: int, now: int) -> bool:
+        """Return whether an epoch that `then` processes began in these orders can be dealt to those of `now`."""
+        if len(orders) != 1 or len(self.orders) != 1 or self._stateful or self.replays:
+            return False
+        [before], [after] = orders, self.orders
+        if before is None or after is None or before["samples"] != after["samples"]:
+            return False
+        # without a distributed sampler, several processes train the same samples
+        return all(order["kind"] not in PLAIN or count == 1 for order, count in ((before, then), (after, now)))
 
     def load(self, states: States | None, trained: int) -> None:
         """Before the first iteration, let the loaders that have a state resume from it, `trained` batches on."""

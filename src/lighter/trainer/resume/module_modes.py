@@ -144,26 +144,36 @@ class AttributeChanges:
             before = self._before_start.get(name)
             if before is None or (before != attribute.fingerprint and not is_mode(name)):
                 self._note(name, attribute)
+            self._note_move(name, attribute)
         self._before_start = {}
-        held = (holder for label, root in self._roots.items() for _, holder in holders(root, self._modules(label)))
+        # what else a trainer holds is not followed, and takes as long to walk through as some ten steps
+        roots = {label: root for label, root in self._roots.items() if label != _TRAINER}
+        held = (holder for label, root in roots.items() for _, holder in holders(root, self._modules(label)))
         # not kept alive: a strategy wraps the module anew when parameters freeze. By type, as `isinstance` takes weak
         # proxies for what they refer to
         kinds = ((one, type(one)) for one in held)
         modules = [one for one, kind in kinds if issubclass(kind, nn.Module) and not issubclass(kind, Metric)]
         self._modules_begun = [ref(one) for one in modules]
-        self._modes_noted = []
+        self._modes_noted = self._modes()
 
     def note_modes(self) -> None:
         # what a callback thaws and the module freezes again later is as it was, but a callback of a resumed fit,
         # which knows the step, has thawed it by the end of `on_train_start`
-        alive = [module for begun in self._modules_begun if (module := begun()) is not None]
-        modes = [mode for module in alive for mode in _modes_of(module)]
+        modes = self._modes()
         if modes == self._modes_noted:
             return  # to look at all attributes takes as long as several steps
         self._modes_noted = modes
         for name, attribute in self._all():
-            if is_mode(name) and name in self._seen and self._seen[name].base != attribute.fingerprint:
-                self._moved.add(name)
+            self._note_move(name, attribute)
+
+    def _modes(self) -> list[bool]:
+        """Return the modes of the modules that were there when the fit began and still are."""
+        alive = [module for begun in self._modules_begun if (module := begun()) is not None]
+        return [mode for module in alive for mode in _modes_of(module)]
+
+    def _note_move(self, name: Name, attribute: Attribute) -> None:
+        if is_mode(name) and name in self._seen and self._seen[name].base != attribute.fingerprint:
+            self._moved.add(name)
 
     def changes(self, modes: Mapping[str, bool] | None = None) -> AttributeState:
         """Return the attributes that changed since the fit began; with other `modes` of modules, by their paths."""

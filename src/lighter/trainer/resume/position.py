@@ -59,6 +59,12 @@ def settle(loop: Any, place: str) -> None:
     end_restart(loop, epoch_loop, epoch_loop.val_loop, *optimizations)
 
 
+def count_batches(progress: Any, done: int) -> None:
+    """Count other batches of the epoch as trained, as other processes have trained them; the totals stay."""
+    for name in _COUNTS:
+        setattr(progress.current, name, done)
+
+
 def _settle_batches(progress: Any, place: str) -> None:
     # the totals have batches of earlier epochs that a hook refused, so they change by as much as the epoch's
     current, total = progress.current, progress.total

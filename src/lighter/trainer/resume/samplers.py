@@ -30,6 +30,7 @@ from torch.utils.data import (
 
 from lighter.parts.collate import collate_with_none
 from lighter.trainer.batch_indexing import can_index, consists_of, in_tensors
+from lighter.trainer.resume.dealing import Deal
 from lighter.trainer.resume.random_keys import BATCH, ORDER, SAMPLE, key_of, seed_all
 from lighter.trainer.resume.sample_keys import HasRandomState, KeyedIndex, KeyedIndices, seed_sample, with_own_state
 
@@ -56,6 +57,8 @@ class Place:
         self.clock: Clock = self
         # an epoch, and how many batches of it were trained before
         self.trained = (0, 0)
+        # the rest of an epoch that other processes began
+        self.deal: Deal | None = None
         # whether the loop itself iterates; anybody else draws from the global generators, as from any loader
         self.in_loop = True
         # how many iterations the epoch has begun, by the loader's number
@@ -165,7 +168,11 @@ class KeyedBatches(Keyed):
         iteration = place.begin(self.number)
         skip = 0 if iteration.repeat else place.skip(iteration.epoch)
         self._set_epoch(iteration)
-        batches = islice(self._drawn(iteration.key(ORDER)), skip, None)
+        is_dealt = place.deal is not None and place.deal.epoch == iteration.epoch and not iteration.repeat
+        if place.deal is not None and is_dealt:
+            batches: Iterator[Any] = iter(place.deal.batches)
+        else:
+            batches = islice(self._drawn(iteration.key(ORDER)), skip, None)
         if not self.is_random:
             yield from batches
             return

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from lighter._lightning.results import row_of_step, show_values
 from lighter._lightning.resume import accumulates, checkpoint_notes, restore_notes
+from lighter.parallel.ranks import data_copies
 from lighter.parts.metrics.state import load_metric_states
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.checkpointing.restored import is_of_this_fit
 from lighter.trainer.resume.buffers import BufferState, buffers_of_process, load_buffers
 from lighter.trainer.resume.dataloaders import Size
+from lighter.trainer.resume.dealing import Order
 from lighter.trainer.resume.epoch_results import EpochResults, measured, take_up
 from lighter.trainer.resume.module_modes import AttributeState
 from lighter.trainer.resume.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
@@ -38,6 +40,7 @@ class ProcessState(TypedDict, total=False):
     datasets: Sequence[Any]  # those of their datasets
     is_cut: bool  # whether a limit ended the epoch before its dataloaders did
     sizes: Sequence[Size | None]  # how many batches each dataloader has, and of how many samples
+    orders: Sequence[Order | None]  # how each dataloader orders its samples
     made_in: int  # the epoch in which the dataloaders were made
     measured: EpochResults
     counts: Mapping[str, Any]  # the steps of evaluations
@@ -59,6 +62,7 @@ class ResumeState:
     checkpoints: Mapping[str, Mapping[str, Any]]  # what `ModelCheckpoint`s do not save themselves, by their keys
     processes: list[ProcessState]
     stopped_by: Sequence[str] = ()  # the keys of the callbacks that wanted it to end
+    copies: int = 1  # how many processes, one after the other, have the same data
 
     @property
     def is_within(self) -> bool:
@@ -85,7 +89,7 @@ def saved_state(trainer: Any, seed: int, loaders: Mapping[str, Any], file: str |
         for callback in trainer.checkpoint_callbacks
         if isinstance(callback, ModelCheckpoint)
     }
-    return vars(ResumeState(seed, place, bool(trainer.should_stop), checkpoints, processes, stopped_by))
+    return vars(ResumeState(seed, place, bool(trainer.should_stop), checkpoints, processes, stopped_by, data_copies()))
 
 
 def restore(trainer: Any, saved: ResumeState) -> None:
@@ -147,6 +151,12 @@ def _process_state(trainer: Any, place: str) -> dict[str, Any]:
         "gradients": {name: item.grad.detach().cpu() for name, item in named if type(item.grad) is Tensor},
         "buffers": buffers_of_process(trainer),
     }
+
+
+def waiting_gradients(trainer: pl.Trainer) -> dict[str, Tensor]:
+    """Return the gradients that wait for the optimizer's step and are sharded, by parameter."""
+    named = trainer.lightning_module.named_parameters() if _accumulates(trainer, place_of(trainer)) else ()
+    return {name: item.grad for name, item in named if item.grad is not None and type(item.grad) is not Tensor}
 
 
 def _accumulates(trainer: pl.Trainer, place: str) -> bool:

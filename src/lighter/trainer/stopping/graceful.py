@@ -44,6 +44,7 @@ from lighter.trainer.stopping.dataloader_workers import (
     leave_loaders_as_they_were,
     let_workers_stay,
 )
+from lighter.trainer.stopping.pause import Pause, Paused
 
 log = logging.getLogger("lighter.runs")
 _TOLD, _UNTOLD = 30.0, 2.0  # seconds that child processes have to end, by whether they know that they are to stop
@@ -61,6 +62,8 @@ class Stopping:
     def __init__(self, trainer: pl.Trainer, folder: str | Path | None) -> None:
         self._trainer, self.folder = trainer, folder
         self.is_saving = False  # while the checkpoint is saved that is that of a stop
+        self.pause: Pause | None = None  # where the fit is to pause
+        self.is_pausing = False  # once it is there
         self._stage, self._has_begun = 0, False
         self._agreement: Agreement | None = None
         self._children = _Children(trainer)
@@ -195,7 +198,8 @@ class Stopping:
                 yield
                 if self._agreement is not None and trainer.state.fn != "predict":
                     self._agreement.agree()
-            except SIGTERMException:
+            except SIGTERMException as error:
+                self.is_pausing = isinstance(error, Paused)
                 self.save()
                 raise
             except Exception as error:

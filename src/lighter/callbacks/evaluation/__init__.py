@@ -1,0 +1,1 @@
+"""Records of evaluations for reports: per-class results, curves, residuals, sample sheets, logged pictures."""

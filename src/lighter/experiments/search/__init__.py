@@ -1,0 +1,1 @@
+"""Search methods: the values of the next trial, from the trials so far."""

@@ -1,0 +1,153 @@
+"""What is exported of each kind of module, and how it is described and verified."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.exporting.runs import config_of, export, holder, made
+
+PARTS = "tests.exporting.parts"
+KINDS = ["pt2", pytest.param("onnx", marks=pytest.mark.long)]
+
+
+def target(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": f"{PARTS}.{name}", **arguments}
+
+
+def facts_of(kind: str, *words: str) -> dict[str, Any]:
+    result = export(kind, "--json", *words)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.output)
+    facts.pop("schema", None)
+    assert json.loads(Path(facts.pop("path"), "export.json").read_text()) == facts
+    return facts
+
+
+def shapes(facts: dict[str, Any], side: str = "inputs") -> dict[str, list[Any]]:
+    return {each["name"]: each["shape"] for each in facts[side]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_changes_its_input(own_place: Path, kind: str) -> None:
+    made(own_place, config_of(holder("InPlace")))
+    facts = facts_of(kind)
+    assert facts["network"]["module"] == "network"
+    assert facts["network"]["class"] == "tests.exporting.faults.Holder"
+    verification = facts["verification"]
+    assert (verification["stage"], verification["data"], verification["batch_sizes"]) == (
+        "validate",
+        "all",
+        [1, 2, 3, 5],
+    )
+    assert set(verification["metrics"]) == {"val/accuracy", "val/loss/epoch"}
+    assert all(each["difference"] <= 1e-4 for each in verification["metrics"].values())
+    assert set(verification["outputs"]) == {"output"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("container", ["dict", pytest.param("tuple", marks=pytest.mark.long)])
+def test_several_inputs_and_outputs(own_place: Path, kind: str, container: str) -> None:
+    config = config_of(target("Two", kind=container), f"{PARTS}.TwoInputs")
+    config["data"]["val_dataloader"] = target("aged")
+    made(own_place, config)
+    facts = facts_of(kind)
+    assert shapes(facts) == {"image": ["batch", 64], "age": ["batch"]}
+    assert facts["call"] == {"args": [{"input": "image"}], "kwargs": {"age": {"input": "age"}, "scale": 2.0}}
+    names = {"dict": ["digit", "ink"], "tuple": ["output_0", "output_1_0"]}[container]
+    assert shapes(facts, "outputs") == dict(zip(names, [["batch", 10], ["batch"]], strict=True))
+
+
+@pytest.mark.long
+def test_a_named_tuple_would_need_its_class(own_place: Path) -> None:
+    config = config_of(target("Two", kind="named"), f"{PARTS}.TwoInputs")
+    config["data"]["val_dataloader"] = target("aged")
+    made(own_place, config)
+    refused = export("pt2")
+    assert refused.exit_code == 5
+    assert refused.output.startswith("the network returns or takes a named tuple, whose class torch would need to load")
+    assert refused.output.endswith("A dict or a plain tuple can be exported.\n")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_lengths_that_vary_are_dynamic_and_tied_weights_stay(own_place: Path, kind: str) -> None:
+    config = config_of(target("Reader"))
+    config["data"]["val_dataloader"] = target("words")
+    made(own_place, config)
+    [tokens] = facts_of(kind)["inputs"]
+    assert tokens == {
+        "name": "tokens",
+        "dtype": "int64",
+        "shape": ["batch", "tokens_1"],
+        "seen": [[2, 8], [5, 7]],
+        "limits": [0, 6],
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_double_precision(own_place: Path, kind: str) -> None:
+    made(own_place, config_of(target("Double")))
+    facts = facts_of(kind)
+    assert facts["network"]["weights"] == ["float64"]
+    assert facts["outputs"][0]["dtype"] == "float64"
+
+
+def test_a_forward_of_several_parts_is_exported_whole(own_place: Path) -> None:
+    config = config_of(None)
+    config["model"] = target("Plain")
+    made(own_place, config)
+    facts = facts_of("pt2")
+    assert (facts["network"]["module"], facts["network"]["class"]) == ("", f"{PARTS}.Plain")
+    assert set(facts["verification"]["metrics"]) == {"val_loss"}
+
+
+@pytest.mark.long
+def test_nested_inputs_have_the_names_of_their_keys(own_place: Path) -> None:
+    made(own_place, config_of(target("Nested"), f"{PARTS}.NestedInput"))
+    facts = facts_of("pt2")
+    assert shapes(facts) == {"batch_pixels_0": ["batch", 64], "batch_pixels_1": ["batch", 64]}
+
+
+def test_of_two_networks_one_is_named(own_place: Path) -> None:
+    config = config_of(None)
+    config["model"] = target("TwoNetworks")
+    made(own_place, config)
+    refused = export("pt2")
+    assert refused.exit_code == 2
+    assert refused.output == "TwoNetworks calls network, other\n  Name the part to export with --module: network.\n"
+    assert export("pt2", "--module", "othr").output == "--module: there is no `othr`\n  Did you mean `other`?\n"
+    assert facts_of("pt2", "--module", "other")["network"]["class"] == "torch.nn.modules.linear.Linear"
+
+
+def test_a_forward_module(own_place: Path) -> None:
+    config = config_of(None)
+    evaluators = {"_target_": "tests.jobs.metrics"}
+    network = {"_target_": "tests.jobs.mlp"}
+    config["model"] = {"_target_": "tests.jobs.ForwardClassifier", "model": network, "evaluator_cfg": evaluators}
+    made(own_place, config)
+    facts = facts_of("pt2")
+    assert facts["network"]["module"] == "model"
+    assert "val/metrics/accuracy/epoch" in facts["verification"]["metrics"]
+
+
+def test_a_number_that_changes_from_call_to_call(own_place: Path) -> None:
+    config = config_of(target("Two"), f"{PARTS}.ChangingScale")
+    config["data"]["val_dataloader"] = target("aged")
+    made(own_place, config)
+    assert export("pt2").output == (
+        "Two is called with arguments that are no tensors and change from call to call: 1.0, then 2.0."
+        " In an exported program they would be constants\n"
+    )
+
+
+def test_a_part_of_the_batch(own_place: Path) -> None:
+    made(own_place, config_of({"_target_": "tests.jobs.mlp"}, "tests.exporting.faults.HalfOfBatch"))
+    assert export("pt2").output == (
+        "`network` (Sequential) does not get all samples of a batch: (1, 64) of a batch of 2; (1, 64) of a batch of 3;"
+        " (1, 64) of a batch of 16. An export needs a part that does: name one with --module\n"
+    )
