@@ -33,6 +33,19 @@ def hurry(name: str) -> None:
             scontrol("update", f"jobid={job.id}", "starttime=now")
 
 
+def tell(job: str, signal: str = "USR1") -> None:
+    """Send a signal to the processes of a job, once.
+
+    While other jobs of its array wait, `scancel` sends it, is told that it could not, and sends it again for a minute:
+    to the next start of the job too.
+    """
+    command = ["scancel", "--verbose", f"--signal={signal}", job]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sent:
+        for line in sent.stderr or ():
+            if "retrying" in line:
+                sent.kill()
+
+
 def scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], capture_output=True, timeout=60)
 

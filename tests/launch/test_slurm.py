@@ -14,8 +14,8 @@ import pytest
 from lighter.processes import slurm_queue as queue
 from lighter.runs.read import read_run
 from tests.commands import LIGHTER, ROOT
-from tests.experiments.fits import config_file, fitted, weights
-from tests.slurm_node import hurry, live, reason_to_skip
+from tests.experiments.fits import config_file, waits, weights
+from tests.slurm_node import hurry, live, reason_to_skip, tell
 
 pytest.importorskip("submitit")
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
@@ -27,7 +27,7 @@ def desk(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the config of a slow fit; jobs that were launched from it are cancelled."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # the jobs of tests that run at once in other folders have other names
-    config_file(own_place, 0.1)
+    config_file(own_place, 0.0, waits_at=15)
     (own_place / "config.yaml").rename(own_place / f"desk{os.getpid()}.yaml")
     yield own_place
     queue.cancel(job.id for job in (queue.jobs() or {}).values() if f"-desk{os.getpid()}" in job.name)
@@ -67,9 +67,9 @@ def signal_once(folder: Path, signal: str) -> Callable[[], None]:
 
     def act() -> None:
         jobs = live(folder.name)
-        if not told and jobs and fitted(folder) > 5:
+        if not told and jobs and waits(folder):
             told.append(jobs[0].id)
-            queue.cancel(told, *([f"--signal={signal}"] if signal else []))
+            tell(told[0], signal) if signal else queue.cancel(told)
 
     return act
 

@@ -63,6 +63,11 @@ class Job:
         return status >> 8 or (128 + status if status else 0)
 
     @property
+    def waits_for(self) -> str:
+        """Why it waits, as SLURM says: `Priority`; nothing if it does not say."""
+        return self.reason if self.reason != "None" else ""
+
+    @property
     def ending(self) -> str:
         """The end of the job: `exit code 1`, `ended by SIGKILL`, `SLURM: TIMEOUT`."""
         if self.state not in (COMPLETED, "FAILED"):

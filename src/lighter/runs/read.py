@@ -144,11 +144,17 @@ def is_own_job(facts: dict[str, Any]) -> bool:
     return bool(facts.get("launch")) and os.environ.get(JOB) == facts["launch"]["name"]
 
 
+def _has_live_job(facts: dict[str, Any]) -> bool:
+    launch = facts.get("launch")
+    job = slurm_queue.find(launch["name"], launch.get("user"))[0] if launch and not is_own_job(facts) else None
+    return job is not None and job.state not in slurm_queue.OVER
+
+
 def _of_live_job(status: str, job: slurm_queue.Job) -> tuple[str, str]:
     if job.state == slurm_queue.PENDING:
-        reason = job.reason if job.reason != "None" else ""
-        return (PENDING if status == PENDING else REQUEUED), reason
-    return (RUNNING, "starting") if status == PENDING else (status, "")
+        return (PENDING if status == PENDING else REQUEUED), job.waits_for
+    # a record of its start before this one says `interrupted` until this one has imported
+    return RUNNING, "starting" if status == PENDING else ""
 
 
 def refuse_running(run: Run) -> None:
@@ -158,9 +164,11 @@ def refuse_running(run: Run) -> None:
         RunError: it runs, or nobody can tell.
     """
     host, status = run.facts.get("host"), run.status
-    if status in (PENDING, REQUEUED) and not is_own_job(run.facts):
+    waits = status in (PENDING, REQUEUED) and not is_own_job(run.facts)
+    if waits or (status == RUNNING and _has_live_job(run.facts)):
+        does = "waits for" if waits else "runs in"
         name, why = run.facts["launch"]["name"], f" ({run.reason})" if run.reason else ""
-        raise RunError(f"{run.id} waits for its job in SLURM{why}, and would run twice. First: scancel --name={name}")
+        raise RunError(f"{run.id} {does} its job in SLURM{why}. First: scancel --name={name}")
     # a run on another host is over if it would have that lock: the host went down, or the job was started elsewhere
     if status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
         return

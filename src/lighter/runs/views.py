@@ -12,11 +12,12 @@ from lighter.display.cutting import thinned
 from lighter.display.table import Cell, Column, Line, Piece, Table, pairs, status
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
+from lighter.processes import slurm_queue
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.compare import Change, Difference, config_changes, differences
 from lighter.runs.curves import Curve, curves_of, drawn
 from lighter.runs.log import duration
-from lighter.runs.read import Run
+from lighter.runs.read import PENDING, Run
 
 _MOST_CURVES = 12
 _LEAST_BARS = 8
@@ -97,7 +98,9 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     yield "status", status(run.status, run.reason)
     yield "stage", str(facts.get("stage") or "")
     yield "command", " ".join(facts.get("command") or [])
-    yield "started", f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}"
+    is_submitted = facts.get("status") == PENDING and not (facts.get("launch") or {}).get("before")
+    began = f"{facts.get('started')} on {facts.get('host')}"
+    yield ("submitted", began) if is_submitted else ("started", f"{began}, process {facts.get('pid')}")
     yield "job", _job(facts)
     yield "time", duration(run.seconds)
     yield "starts", "\n".join(map(_start, starts))
@@ -113,9 +116,17 @@ def _job(facts: Mapping[str, Any]) -> str:
     launch, slurm = facts.get("launch"), facts.get("slurm") or {}
     if not launch:
         return ""
-    number = str(slurm.get("job") or "").rpartition("/")[2]
-    how_often = f", requeued {slurm['restarts']} times" if slurm.get("restarts", "0") != "0" else ""
-    return f"{number or 'not begun'} of SLURM{how_often}, {launch['name']}"
+    job, _ = slurm_queue.find(launch["name"], launch.get("user"))
+    # the record has the job that ran last; of one that is submitted since, only the queue knows
+    begun = slurm if facts.get("status") != PENDING else {}
+    number = job.id if job is not None else str(begun.get("job") or "").rpartition("/")[2]
+    return job_text(number, int(begun.get("restarts") or 0), launch["name"])
+
+
+def job_text(number: str, restarts: int, name: str) -> str:
+    """Return a job of SLURM as it is shown; its number may be unknown."""
+    how_often = f", requeued {restarts} time{'s' * (restarts > 1)}" if restarts else ""
+    return f"{number} of SLURM{how_often}, {name}" if number else f"of SLURM, {name}"
 
 
 def _start(start: Mapping[str, Any]) -> str:
