@@ -14,6 +14,7 @@ from lighter.experiments.coordinator_job import LAUNCH, job_of, note_start, note
 from lighter.experiments.folder import ExperimentFolder
 from lighter.experiments.status import read_experiment
 from lighter.files.lock import owned
+from lighter.files.run_folder import JOBS
 from lighter.processes import slurm_queue
 from lighter.processes.slurm import JOB
 from lighter.processes.slurm_queue import Job
@@ -100,6 +101,9 @@ def test_states_are_those_of_the_queue(folder: Path, queue: Queue, monkeypatch: 
     assert state(folder) == "stopped"
     queue.answer = None, True
     assert state(folder) == "stopped (SLURM does not know its job any more)"
+    (folder / JOBS).mkdir()
+    (folder / JOBS / "17_0_log.out").write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=17.0.\n")
+    assert state(folder) == "stopped (SLURM: OUT_OF_MEMORY)"
     queue.answer = None, False
     assert state(folder) == "stopped"
     assert json.loads(lighter("list", "--json"))[0]["job"]["state"] == "unknown"

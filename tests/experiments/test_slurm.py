@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lighter.errors import RunError
+from lighter.errors import LaunchError
 from lighter.experiments.executors.base import BUSY, Ended, Task
 from lighter.experiments.executors.local import LocalExecutor
 from lighter.experiments.executors.settings import SlurmSettings
@@ -196,7 +196,7 @@ def test_a_list_without_jobs_is_nobodys(experiment: Path) -> None:
 def test_sbatch_says_what_is_wrong(experiment: Path) -> None:
     with executor_of(experiment, partition="nowhere") as executor:
         start(executor, [task_of(experiment / "member", "count", "1")])
-        with pytest.raises(RunError, match=r"SLURM does not take the members' jobs: .*invalid partition"):
+        with pytest.raises(LaunchError, match=r"SLURM does not take the members' jobs: .*invalid partition"):
             executor.ended(0)
 
 

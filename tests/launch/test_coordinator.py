@@ -84,3 +84,15 @@ def test_a_second_job_is_not_submitted_while_the_first_waits(slurm: Path) -> Non
         assert result.exit_code == 2
         assert "waits in SLURM (Priority). First: scancel 17" in " ".join(result.output.split())
     assert not (slurm / "submitted.sh").exists()
+
+
+def test_members_that_sbatch_refuses_do_not_seem_to_run(slurm: Path) -> None:
+    (slurm / "refusal").write_text("sbatch: error: invalid partition specified: nowhere\n")
+    result = lighter("sweep", "job.yaml", "--seeds", "2", "experiment::executor={kind: slurm, partition: nowhere}")
+    (folder,) = Path("outputs/experiments").glob("*/*")
+    assert result.exit_code == 2
+    assert "The job cannot be submitted." in result.output
+    assert "invalid partition specified: nowhere" in result.output
+    assert f"lighter experiment resume {folder.absolute()} experiment::executor::partition=" in result.output
+    assert "running" not in result.output
+    assert lighter("experiment", "list", "--json").stdout.count('"stopped"') == 1

@@ -218,6 +218,27 @@ def test_in_its_own_job_a_run_is_as_its_record_says(slurm: Path, monkeypatch: py
     assert read_run(folder).status == "interrupted"
 
 
+def test_what_the_job_printed_says_that_memory_ran_out(slurm: Path) -> None:
+    folder = launched()
+    queue(slurm, folder, "FAILED", "NonZeroExitCode", 137 << 8)
+    record(folder, status="running", host="elsewhere")
+    assert status(folder) == "lost (ended by SIGKILL)"
+    earlier, log = folder / "slurm/9_0_log.out", folder / "slurm/17_0_log.out"
+    earlier.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=9.0.\n")
+    os.utime(earlier, (0, 0))  # of an earlier job
+    assert status(folder) == "lost (ended by SIGKILL)"
+    log.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=17.0.\n")
+    assert status(folder) == "lost (SLURM: OUT_OF_MEMORY)"
+    (shown,) = (line for line in lighter("runs", "show", "last").output.splitlines() if line.startswith("output "))
+    assert shown.split() == ["output", str(log)]
+    (slurm / "queue").write_text("")
+    assert status(folder) == "lost (SLURM: OUT_OF_MEMORY)"
+    launch = read_run(folder).facts["launch"]
+    for damaged in ({**launch, "submitted": "yesterday"}, {key: launch[key] for key in ("kind", "name", "user")}):
+        record(folder, launch=damaged)
+        assert status(folder) == "lost (SLURM does not know its job any more)"
+
+
 def test_a_run_shows_its_job(slurm: Path) -> None:
     folder = launched("--requeue")
     name = read_run(folder).facts["launch"]["name"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from lighter.errors import RunError
 from lighter.files.atomic import write_whole
+from lighter.files.run_folder import JOBS
 from lighter.processes import slurm, slurm_queue
 from lighter.processes.slurm import JOB
 from lighter.runs.read import PENDING, REQUEUED, RUNNING
@@ -93,14 +94,16 @@ def job_of(experiment: Path) -> CoordinatorJob | None:
     if os.environ.get(JOB) != name:
         job, is_known = slurm_queue.find(name, facts.get("user"))
         state, reason = _state(job, is_known=is_known, has_begun=bool(begun))
+        if state == OVER and (job is None or job.state != slurm_queue.COMPLETED):
+            reason = slurm_queue.ending_of(job, experiment / JOBS / f"{facts.get('job')}_0_log.out")
     return CoordinatorJob(str(facts.get("job")), name, state, reason, int(begun.get("restarts") or 0))
 
 
 def _state(job: slurm_queue.Job | None, *, is_known: bool, has_begun: bool) -> tuple[str, str]:
     if job is None:
-        return (OVER, "SLURM does not know its job any more") if is_known else (UNKNOWN, "")
+        return OVER if is_known else UNKNOWN, ""
     if job.state in slurm_queue.OVER:
-        return OVER, "" if job.state == slurm_queue.COMPLETED else job.ending
+        return OVER, ""
     if job.state != slurm_queue.PENDING:
         return RUNNING, ""
     return REQUEUED if has_begun else PENDING, job.waits_for

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,12 @@ class Run:
     @property
     def status(self) -> str:
         """One of `STATUSES`; of a run on another host whose process is gone, it is still `running`."""
-        return status_of(self.facts)
+        return state_of(self.facts, self.folder.path)[0]
 
     @property
     def reason(self) -> str:
         """Why it has this status, as far as SLURM says: `Priority`, `SLURM: CANCELLED`."""
-        return state_of(self.facts)[1]
+        return state_of(self.facts, self.folder.path)[1]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -113,15 +114,11 @@ def trusted(run: Run) -> Run:
     return run
 
 
-def status_of(facts: dict[str, Any]) -> str:
-    """Return the status in a record; `lost` if it says that it runs, and its process is gone."""
-    return state_of(facts)[0]
-
-
-def state_of(facts: dict[str, Any]) -> tuple[str, str]:
+def state_of(facts: dict[str, Any], folder: str | Path) -> tuple[str, str]:
     """Return the status of now, and what SLURM says of it if the run was launched as a job; nothing of others.
 
-    Of a run that was launched, the queue says more: it waits, was requeued, or its job is over.
+    It is that in the record; `lost` if the record says that it runs, and its process is gone. Of a run that was
+    launched, the queue says more: it waits, was requeued, or its job is over.
     """
     status, launch = str(facts.get("status")), facts.get("launch")
     gone = is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
@@ -132,7 +129,7 @@ def state_of(facts: dict[str, Any]) -> tuple[str, str]:
         # its submission is under way
         is_begun = status != PENDING or gone or not is_here(facts.get("host"))
         if is_known and is_begun and status != INTERRUPTED:
-            reason = job.ending if job is not None else "SLURM does not know its job any more"
+            reason = slurm_queue.ending_of(job, log_of_job(facts, Path(folder)))
             return (launch.get("before") if status == PENDING else None) or LOST, reason
     if status != RUNNING:
         return status, ""
@@ -142,6 +139,17 @@ def state_of(facts: dict[str, Any]) -> tuple[str, str]:
 def is_own_job(facts: dict[str, Any]) -> bool:
     """Return whether this process is in the job that was launched for the run."""
     return bool(facts.get("launch")) and os.environ.get(JOB) == facts["launch"]["name"]
+
+
+def log_of_job(facts: dict[str, Any], folder: Path) -> Path | None:
+    """Return the file with what the job has printed that was launched last; None if it has not begun."""
+    try:
+        since = datetime.fromisoformat(facts["launch"]["submitted"]).timestamp()
+    except (KeyError, ValueError):  # of a record that was edited
+        return None
+    logs = [(path.stat().st_mtime, path) for path in folder.glob(f"{paths.JOBS}/*_0_log.out")]
+    changed, log = max(logs, default=(0.0, None))
+    return log if changed >= since else None
 
 
 def _has_live_job(facts: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.compare import Change, Difference, config_changes, differences
 from lighter.runs.curves import Curve, curves_of, drawn
 from lighter.runs.log import duration
-from lighter.runs.read import PENDING, Run
+from lighter.runs.read import PENDING, Run, log_of_job
 
 _MOST_CURVES = 12
 _LEAST_BARS = 8
@@ -102,6 +102,8 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     began = f"{facts.get('started')} on {facts.get('host')}"
     yield ("submitted", began) if is_submitted else ("started", f"{began}, process {facts.get('pid')}")
     yield "job", _job(facts)
+    log = log_of_job(facts, run.folder.path) if facts.get("launch") else None
+    yield "output", str(log) if log is not None else ""
     yield "time", duration(run.seconds)
     yield "starts", "\n".join(map(_start, starts))
     yield "seed", str(facts.get("seed"))
