@@ -247,5 +247,7 @@ def test_a_run_shows_its_job(slurm: Path) -> None:
     assert "submitted  " in shown
     queue(slurm, folder, "PENDING", "Priority")
     assert f"job        17 of SLURM, {name}\n" in lighter("runs", "show", str(folder)).output
+    (slurm / "queue").write_text("")
+    (folder / "slurm/17_0_log.out").touch()
     record(folder, status="interrupted", slurm={"job": "one/17", "restarts": "2"})
     assert f"17 of SLURM, requeued 2 times, {name}\n" in lighter("runs", "show", str(folder)).output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lighter.config.flow import as_yaml
@@ -101,8 +102,8 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     is_submitted = facts.get("status") == PENDING and not (facts.get("launch") or {}).get("before")
     began = f"{facts.get('started')} on {facts.get('host')}"
     yield ("submitted", began) if is_submitted else ("started", f"{began}, process {facts.get('pid')}")
-    yield "job", _job(facts)
     log = log_of_job(facts, run.folder.path) if facts.get("launch") else None
+    yield "job", _job(facts, log)
     yield "output", str(log) if log is not None else ""
     yield "time", duration(run.seconds)
     yield "starts", "\n".join(map(_start, starts))
@@ -114,15 +115,15 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     yield "checkpoints", "\n".join(_checkpoints(run))
 
 
-def _job(facts: Mapping[str, Any]) -> str:
+def _job(facts: Mapping[str, Any], log: Path | None) -> str:
     launch, slurm = facts.get("launch"), facts.get("slurm") or {}
     if not launch:
         return ""
     job, _ = slurm_queue.find(launch["name"], launch.get("user"))
-    # the record has the job that ran last; of one that is submitted since, only the queue knows
-    begun = slurm if facts.get("status") != PENDING else {}
-    number = job.id if job is not None else str(begun.get("job") or "").rpartition("/")[2]
-    return job_text(number, int(begun.get("restarts") or 0), launch["name"])
+    # the record has the job that ran last, which is an earlier one until this one has begun
+    restarts = int(slurm.get("restarts") or 0) if facts.get("status") != PENDING else 0
+    number = job.id if job is not None else log.name.partition("_")[0] if log is not None else ""
+    return job_text(number, restarts, launch["name"])
 
 
 def job_text(number: str, restarts: int, name: str) -> str:
