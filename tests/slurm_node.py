@@ -17,7 +17,10 @@ from lighter.processes import slurm_queue as queue
 def reason_to_skip() -> str:
     if shutil.which("sbatch") is None:
         return "no SLURM: sbatch is not on the PATH"
-    done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    try:
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"SLURM does not answer: {error}"
     return f"SLURM does not answer: {done.stderr}" if done.returncode else ""
 
 
