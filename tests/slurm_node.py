@@ -17,7 +17,10 @@ from lighter.processes import slurm_queue as queue
 def reason_to_skip() -> str:
     if shutil.which("sbatch") is None:
         return "no SLURM: sbatch is not on the PATH"
-    done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    try:
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"SLURM does not answer: {error}"
     return f"SLURM does not answer: {done.stderr}" if done.returncode else ""
 
 
@@ -31,6 +34,19 @@ def hurry(name: str) -> None:
     for job in live(name):
         if job.reason == "BeginTime":
             scontrol("update", f"jobid={job.id}", "starttime=now")
+
+
+def tell(job: str, signal: str = "USR1") -> None:
+    """Send a signal to the processes of a job, once.
+
+    While other jobs of its array wait, `scancel` sends it, is told that it could not, and sends it again for a minute:
+    to the next start of the job too.
+    """
+    command = ["scancel", "--verbose", f"--signal={signal}", job]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sent:
+        for line in sent.stderr or ():
+            if "retrying" in line:
+                sent.kill()
 
 
 def scontrol(*words: str) -> None:

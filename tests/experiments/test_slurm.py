@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lighter.errors import RunError
+from lighter.errors import LaunchError
 from lighter.experiments.executors.base import BUSY, Ended, Task
 from lighter.experiments.executors.local import LocalExecutor
 from lighter.experiments.executors.settings import SlurmSettings
@@ -19,14 +19,14 @@ from lighter.processes import slurm_queue as queue
 from lighter.runs.read import read_run
 from tests import slurm_node
 from tests.commands import ROOT
-from tests.experiments.fits import config_file, fit_of, fitted, weights
+from tests.experiments.fits import config_file, fit_of, waits, weights
 from tests.experiments.stand_ins import steps, task_of
+from tests.slurm_node import tell
 
 WHY = slurm_node.reason_to_skip()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(WHY), reason=WHY)]
 STAND_IN = "tests.experiments.stand_ins:run_member"
 LATE = 600.0
-SENT: list[subprocess.Popen[bytes]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +40,6 @@ def experiment(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / f"experiment-{os.getpid()}"
     folder.mkdir()
     yield folder
-    while SENT:
-        sent = SENT.pop()
-        sent.kill()
-        sent.wait()
     queue.cancel(job.id for job in (queue.jobs() or {}).values() if job.name.startswith(folder.name))
 
 
@@ -76,11 +72,6 @@ def live(folder: Path) -> list[queue.Job]:
 
 def hurry(folder: Path) -> None:
     slurm_node.hurry(folder.name)
-
-
-def tell(job: str, signal: str = "USR1") -> None:
-    # not waited for: it waits for what comes of it, in some states for a minute
-    SENT.append(subprocess.Popen(["scancel", f"--signal={signal}", job], stderr=subprocess.DEVNULL))
 
 
 def start(executor, tasks: Sequence[Task]) -> None:
@@ -205,7 +196,7 @@ def test_a_list_without_jobs_is_nobodys(experiment: Path) -> None:
 def test_sbatch_says_what_is_wrong(experiment: Path) -> None:
     with executor_of(experiment, partition="nowhere") as executor:
         start(executor, [task_of(experiment / "member", "count", "1")])
-        with pytest.raises(RunError, match=r"SLURM does not take the members' jobs: .*invalid partition"):
+        with pytest.raises(LaunchError, match=r"SLURM does not take the members' jobs: .*invalid partition"):
             executor.ended(0)
 
 
@@ -238,13 +229,13 @@ def test_a_requeued_array_of_ten_ends_as_ten_fits_that_nothing_interrupted(exper
             while tasks and executor.free():
                 executor.start(tasks.pop())
             ended += executor.ended(1.0)
-    config_file(experiment, 0.1)
+    config_file(experiment, 0.0, waits_at=15)
     told: set[str] = set()
 
     def interrupt_each_once() -> None:
         for job in live(experiment):
             folder = experiment / f"member-{job.index}"
-            if job.state == queue.RUNNING and job.id not in told and fitted(folder) >= 10:
+            if job.id not in told and waits(folder):
                 told.add(job.id)
                 tell(job.id)
         hurry(experiment)
@@ -264,12 +255,12 @@ def test_a_requeued_array_of_ten_ends_as_ten_fits_that_nothing_interrupted(exper
 
 
 def test_a_member_of_two_processes_is_requeued(experiment: Path) -> None:
-    config_file(experiment, 0.1)
+    config_file(experiment, 0.0, waits_at=15)
     member = experiment / "member"
     told = []
 
     def interrupt() -> None:
-        if not told and fitted(member) > 3:
+        if not told and waits(member):
             told.append(live(experiment)[0].id)
             tell(told[0])
         hurry(experiment)

@@ -24,7 +24,7 @@ from lighter.processes import slurm_queue as queue
 from tests.commands import LIGHTER, TESTS
 from tests.experiments.fits import config_file, fitted, weights
 from tests.faults.table import Results, main
-from tests.slurm_node import hurry, live, reason_to_skip, scontrol, wait_for_job
+from tests.slurm_node import hurry, live, reason_to_skip, scontrol, tell, wait_for_job
 
 TIMES, SHORT = 20, 3
 EPOCHS = 30  # of ten steps
@@ -96,7 +96,7 @@ def interrupt(folder: Path, times: int, moments: random.Random) -> Counter[str]:
 def strike(folder: Path, job: str, kind: str) -> None:
     """Do to a job what SLURM or a failing node does."""
     if kind == "limit":
-        queue.cancel([job], "--signal=USR1")
+        tell(job)
     elif kind == "requeue":
         scontrol("requeue", job)
     else:

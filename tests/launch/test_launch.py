@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 from lighter.cli import cli
+from lighter.cli.json_schemas import schema_of
 from lighter.config.yaml import dump
 from lighter.processes import slurm_queue
 from lighter.processes.slurm import JOB
@@ -59,6 +61,8 @@ def queue(slurm: Path, folder: Path, state: str, reason: str = "None", status: i
 
 def status(folder: Path) -> str:
     row = json.loads(lighter("runs", "list", "--json").stdout)[0]
+    Draft202012Validator(schema_of("runs.list")).validate([row])
+    Draft202012Validator(schema_of("runs.show")).validate(json.loads(lighter("runs", "show", "last", "--json").stdout))
     shown = f"{row['status']} ({row['reason']})" if row["reason"] else row["status"]
     assert f"  {shown}  " in f"{lighter('runs', 'list').output.splitlines()[1]}  "
     return shown
@@ -163,6 +167,8 @@ def test_statuses_are_those_of_the_queue(slurm: Path) -> None:
     assert status(folder) == "requeued (BeginTime)"
     record(folder, status="interrupted")
     assert status(folder) == "requeued (BeginTime)"
+    queue(slurm, folder, "RUNNING")  # it imports
+    assert status(folder) == "running"
     queue(slurm, folder, "CANCELLED")
     assert status(folder) == "interrupted"
     record(folder, status="running")
@@ -183,9 +189,13 @@ def record(folder: Path, **facts: Any) -> None:
     aside.rename(path)
 
 
-def test_a_run_that_waits_is_neither_removed_nor_resumed(slurm: Path) -> None:
-    folder = launched()
-    queue(slurm, folder, "PENDING")
+@pytest.mark.parametrize(
+    ("state", "recorded"), [("PENDING", "pending"), ("PENDING", "interrupted"), ("RUNNING", "interrupted")]
+)
+def test_a_run_with_a_live_job_is_neither_removed_nor_resumed(state: str, recorded: str, slurm: Path) -> None:
+    folder = launched("--requeue")
+    queue(slurm, folder, state)
+    record(folder, status=recorded, host="elsewhere")  # whose lock is free meanwhile
     name = read_run(folder).facts["launch"]["name"]
     for words in (["runs", "rm", "--yes", str(folder)], ["resume", str(folder)]):
         result = lighter(*words)
@@ -206,3 +216,38 @@ def test_in_its_own_job_a_run_is_as_its_record_says(slurm: Path, monkeypatch: py
     record(folder, status="interrupted")
     monkeypatch.setenv(JOB, read_run(folder).facts["launch"]["name"])
     assert read_run(folder).status == "interrupted"
+
+
+def test_what_the_job_printed_says_that_memory_ran_out(slurm: Path) -> None:
+    folder = launched()
+    queue(slurm, folder, "FAILED", "NonZeroExitCode", 137 << 8)
+    record(folder, status="running", host="elsewhere")
+    assert status(folder) == "lost (ended by SIGKILL)"
+    earlier, log = folder / "slurm/9_0_log.out", folder / "slurm/17_0_log.out"
+    earlier.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=9.0.\n")
+    os.utime(earlier, (0, 0))  # of an earlier job
+    assert status(folder) == "lost (ended by SIGKILL)"
+    log.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=17.0.\n")
+    assert status(folder) == "lost (SLURM: OUT_OF_MEMORY)"
+    (shown,) = (line for line in lighter("runs", "show", "last").output.splitlines() if line.startswith("output "))
+    assert shown.split() == ["output", str(log)]
+    (slurm / "queue").write_text("")
+    assert status(folder) == "lost (SLURM: OUT_OF_MEMORY)"
+    launch = read_run(folder).facts["launch"]
+    for damaged in ({**launch, "submitted": "yesterday"}, {key: launch[key] for key in ("kind", "name", "user")}):
+        record(folder, launch=damaged)
+        assert status(folder) == "lost (SLURM does not know its job any more)"
+
+
+def test_a_run_shows_its_job(slurm: Path) -> None:
+    folder = launched("--requeue")
+    name = read_run(folder).facts["launch"]["name"]
+    shown = lighter("runs", "show", str(folder)).output
+    assert f"job        of SLURM, {name}\n" in shown
+    assert "submitted  " in shown
+    queue(slurm, folder, "PENDING", "Priority")
+    assert f"job        17 of SLURM, {name}\n" in lighter("runs", "show", str(folder)).output
+    (slurm / "queue").write_text("")
+    (folder / "slurm/17_0_log.out").touch()
+    record(folder, status="interrupted", slurm={"job": "one/17", "restarts": "2"})
+    assert f"17 of SLURM, requeued 2 times, {name}\n" in lighter("runs", "show", str(folder)).output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lighter.cli.launched import TASK
 from lighter.processes.slurm import JOB
 from lighter.runs.read import Run, read_run
 from tests.commands import TESTS, Process, run_command
+from tests.experiments.fits import waits
 from tests.launch.test_launch import launched, lighter
 from tests.launch.test_launch import slurm as slurm  # a fixture
 
@@ -52,6 +54,26 @@ def test_a_start_and_one_after_the_end(slurm: Path) -> None:
     before = (folder / "run.json").read_text()
     assert start(folder).stdout.endswith("is finished.\n")
     assert (folder / "run.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("requeue", "signum", "said"),
+    [
+        ("--requeue", signal.SIGUSR1, "its job is requeued and continues it; if that fails: lighter resume "),
+        ("--no_requeue", signal.SIGUSR1, "to go on: lighter resume "),
+        ("--requeue", signal.SIGTERM, "to go on: lighter resume "),
+    ],
+)
+def test_only_where_the_job_is_not_requeued_the_user_is_to_go_on(
+    requeue: str, signum: int, said: str, slurm: Path
+) -> None:
+    folder = launched(requeue, "trainer::callbacks=[{_target_: tests.experiments.fits.WaitsForSignal, step: 3}]")
+    process = Process("-m", "lighter.cli.launched", environment=environment(folder))
+    process.wait_until(lambda: waits(folder))
+    process.send_signal(signum)
+    process.wait(120)
+    assert history(read_run(folder)) == ["interrupted"]
+    assert (folder / "run.log").read_text().splitlines()[-1].endswith(f"{said}{folder.absolute()}")
 
 
 def test_nothing_of_the_users_in_the_folder_is_removed(slurm: Path) -> None:

@@ -8,14 +8,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lighter.processes import slurm_queue as queue
 from lighter.runs.read import read_run
 from tests.commands import LIGHTER, ROOT
-from tests.experiments.fits import config_file, fitted, weights
-from tests.slurm_node import hurry, live, reason_to_skip
+from tests.experiments.fits import config_file, waits, weights
+from tests.slurm_node import hurry, live, reason_to_skip, tell
 
 pytest.importorskip("submitit")
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
@@ -27,7 +28,7 @@ def desk(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the config of a slow fit; jobs that were launched from it are cancelled."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # the jobs of tests that run at once in other folders have other names
-    config_file(own_place, 0.1)
+    config_file(own_place, 0.0, waits_at=15)
     (own_place / "config.yaml").rename(own_place / f"desk{os.getpid()}.yaml")
     yield own_place
     queue.cancel(job.id for job in (queue.jobs() or {}).values() if f"-desk{os.getpid()}" in job.name)
@@ -57,6 +58,27 @@ def end(folder: Path, act: Callable[[], object] = lambda: None) -> None:
         time.sleep(0.3)
 
 
+def wait_until(holds: Callable[[], object], folder: Path) -> None:
+    late = time.monotonic() + LATE
+    while not holds():
+        assert time.monotonic() < late, printed(folder)
+        assert live(folder.name), printed(folder)
+        time.sleep(0.3)
+
+
+def signal_each_member(folder: Path) -> Callable[[], None]:
+    """A function that sends a signal to a job whenever another of its members waits for one."""
+    told = {path for path in folder.glob("*") if waits(path)}
+
+    def act() -> None:
+        waiting = {path for path in folder.glob("*") if waits(path)}
+        if waiting - told:
+            told.update(waiting)
+            tell(live(folder.name)[0].id)
+
+    return act
+
+
 def printed(folder: Path) -> str:
     return "\n".join(path.read_text() for path in sorted(folder.glob("slurm/*.out")))
 
@@ -67,9 +89,9 @@ def signal_once(folder: Path, signal: str) -> Callable[[], None]:
 
     def act() -> None:
         jobs = live(folder.name)
-        if not told and jobs and fitted(folder) > 5:
+        if not told and jobs and waits(folder):
             told.append(jobs[0].id)
-            queue.cancel(told, *([f"--signal={signal}"] if signal else []))
+            tell(told[0], signal) if signal else queue.cancel(told)
 
     return act
 
@@ -132,11 +154,23 @@ def test_tasks_of_slurm_are_the_processes_of_the_fit(desk: Path) -> None:
 
 
 def test_a_coordinator_as_a_job(desk: Path) -> None:
-    words = [f"desk{os.getpid()}.yaml", "trainer::max_epochs=1", "trainer::callbacks=null", "--seeds", "2"]
+    words = [f"desk{os.getpid()}.yaml", "trainer::max_epochs=2", "--seeds", "2", "--workers", "1"]
     lighter("sweep", *words, "--launch", "slurm", "--requeue", "launch::cpus=1")
     (folder,) = (path.absolute() for path in Path("outputs/experiments").glob("*/*"))
-    end(folder)
-    status = json.loads(lighter("experiment", "status", str(folder), "--json"))
+
+    def status() -> dict[str, Any]:
+        return json.loads(lighter("experiment", "status", str(folder), "--json"))
+
+    wait_until(lambda: any(map(waits, folder.glob("*"))), folder)
+    assert status()["state"] == "running"
+    (job,) = live(folder.name)
+    tell(job.id)
+    wait_until(lambda: [each.state for each in live(folder.name)] == [queue.PENDING], folder)
+    facts = status()
+    assert (facts["state"], facts["job"]["job"], facts["job"]["state"]) == ("requeued", job.id, "requeued")
+    lighter("experiment", "resume", str(folder), code=2)
+    end(folder, signal_each_member(folder))
+    facts = status()
     assert {read_run(path.parent).status for path in folder.glob("*/run.json")} == {"finished"}, printed(folder)
     assert len(list(folder.glob("*/run.json"))) == 2
-    assert status
+    assert (facts["state"], facts["job"]["restarts"]) == ("finished", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,25 @@ def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, 137, "SLURM: OUT_OF_MEMORY"),
         (0, 143, "SLURM: CANCELLED"),
     ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "slurmstepd-vm: error: StepId=2.0 exceeded memory limit (190300160 > 157286400), being killed",
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.",
+    ],
+)
+def test_where_the_state_does_not_say_it_the_log_says_that_memory_ran_out(said: str, tmp_path: Path) -> None:
+    log, killed = tmp_path / "2_0_log.out", queue.Job("2", "FAILED", str(137 << 8), "NonZeroExitCode", "x")
+    assert queue.ending_of(killed, log) == "ended by SIGKILL"
+    log.write_text("epoch 1\n" * 100_000)
+    assert queue.ending_of(killed, log) == "ended by SIGKILL"
+    with log.open("a") as file:
+        file.write(f"{said}\nsrun: error: vm: task 0: Killed\n")
+    assert queue.ending_of(killed, log) == "SLURM: OUT_OF_MEMORY"
+    assert queue.ending_of(None, log) == "SLURM: OUT_OF_MEMORY"
+    assert queue.ending_of(None, None) == "SLURM does not know its job any more"
 
 
 def test_a_controller_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -66,7 +66,7 @@ def _row(each: Overview, objective: list[str], *, with_failed: bool) -> list[Cel
     failed = [str(_failed(each) or "")] if with_failed else []
     total = f"{len(each.trials)} of {each.facts.trials}" if each.facts.trials is not None else f"{len(each.trials)}"
     best = str(each.best[0].estimates[0]) if each.best else ""
-    return [each.folder.id, status_cell(each.state), total, *failed, best, *objective]
+    return [each.folder.id, status_cell(each.state, each.reason), total, *failed, best, *objective]
 
 
 def best_data(overview: Overview) -> list[dict[str, Any]]:

@@ -173,16 +173,20 @@ def stop(exp: str, root: Path, as_json: bool) -> None:
 
     The process that runs the experiment ends. `lighter experiment resume` continues it.
     """
+    from lighter.experiments.coordinator_job import job_of
     from lighter.experiments.folder import find_experiment
 
     with mistakes_shown():
         folder = find_experiment(exp, root)
         is_running = folder.is_running
+        job = None if is_running else job_of(folder.path)
         if is_running:
             folder.stop.touch()
     if as_json:
         give("experiment.stop/1", {"experiment": folder.id, "path": str(folder.path), "was_running": is_running})
     elif is_running:
         click.echo(f"{folder.id} stops once its members are saved. To go on: lighter experiment resume {folder.path}")
+    elif job is not None and job.is_live:
+        click.echo(f"{folder.id} has not begun: its coordinator's job {job.text}. To cancel: scancel {job.number}")
     else:
         click.echo(f"{folder.id} is not running")

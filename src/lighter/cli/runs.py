@@ -120,7 +120,7 @@ def show(run: str, root: Path, metrics: tuple[str, ...], as_json: bool) -> None:
         record = read_run(find_run(run, root).path)
         pieces = [] if as_json else pieces_of_run(record, metrics)
     if as_json:
-        facts = {**record.facts, "status": record.status, "tags": list(record.tags)}
+        facts = {**record.facts, "status": record.status, "reason": record.reason, "tags": list(record.tags)}
         give("runs.show/1", {**facts, "path": str(record.folder.path)})
     else:
         terminal.show(*pieces)

@@ -18,6 +18,7 @@ from lighter.engine.execution import user_code_importable
 from lighter.engine.frozen import frozen
 from lighter.errors import ConfigError
 from lighter.experiments.coordinator import Coordinator
+from lighter.experiments.coordinator_job import note_start, refuse_second
 from lighter.experiments.executors import make_executor
 from lighter.experiments.executors.local import LocalExecutor
 from lighter.experiments.folder import ExperimentFolder, claim, find_experiment
@@ -98,15 +99,26 @@ def resume(wanted: str | Path, root: Path, changes: Sequence[str] = ()) -> Exper
 
 
 @contextmanager
-def prepared(wanted: str | Path, root: Path, changes: Sequence[str]) -> Iterator[tuple[ExperimentFolder, Asked]]:
-    """Lock an experiment, and write what is asked for now into its folder: see `resume`."""
+def prepared(
+    wanted: str | Path, root: Path, changes: Sequence[str], *, writes: bool = True
+) -> Iterator[tuple[ExperimentFolder, Asked]]:
+    """Lock an experiment, and write what is asked for now into its folder: see `resume`.
+
+    Args:
+        writes: change nothing in the folder if not.
+    """
     folder = find_experiment(str(wanted), root)
     with owned(folder.path, folder.id):
-        folder.stop.unlink(missing_ok=True)  # first: the check takes seconds, in which another may be asked for
+        refuse_second(folder.path)
+        if writes:
+            folder.stop.unlink(missing_ok=True)  # first: the check takes seconds, in which another may be asked for
         before = read([folder.config])
         config, asked, project = checked_experiment([folder.config, *changes])
         _refuse_changes(before, config)
-        write_config(frozen(config, project, "members"), RunFolder(folder.path))
+        saved = frozen(config, project, "members")
+        if writes:
+            write_config(saved, RunFolder(folder.path))
+            note_start(folder.path)
         yield folder, asked
 
 

@@ -25,6 +25,7 @@ from lighter.engine.execution import checked, user_code_importable
 from lighter.engine.frozen import frozen
 from lighter.engine.submit import Launch, Launched, job_name, settings_of, submit
 from lighter.errors import ConfigError
+from lighter.experiments.coordinator_job import note_submission
 from lighter.files.atomic import write_whole
 from lighter.files.lock import owned
 from lighter.files.run_folder import RunFolder
@@ -117,7 +118,7 @@ def launch_experiment(inputs: Sequence[Input], options: Mapping[str, Any], launc
     folder = RunFolder(claim(where.root, where.name).path)
     with _undone_by_failure(folder, launch):
         write_config(saved, folder)
-        return submit("sweep", folder.path, None, {"mode": "experiment"}, settings, launch, job_name(folder))
+        return _launch_coordinator(folder, settings, launch)
 
 
 def launch_experiment_resume(wanted: str, root: Path, changes: Sequence[str], launch: Launch) -> Launched:
@@ -131,9 +132,17 @@ def launch_experiment_resume(wanted: str, root: Path, changes: Sequence[str], la
     from lighter.engine.experiment import prepared
 
     require(SECTION, _INSTEAD)
-    with prepared(wanted, root, changes) as (experiment, asked):
+    with prepared(wanted, root, changes, writes=not launch.dry_run) as (experiment, asked):
         settings, folder = settings_of(asked.space.config, launch), RunFolder(experiment.path)
-    return submit("sweep", folder.path, None, {"mode": "experiment"}, settings, launch, job_name(folder))
+    return _launch_coordinator(folder, settings, launch)
+
+
+def _launch_coordinator(folder: RunFolder, settings: LaunchSettings, launch: Launch) -> Launched:
+    name = job_name(folder)
+    launched = submit("sweep", folder.path, None, {"mode": "experiment"}, settings, launch, name)
+    if launched.job is not None:
+        note_submission(folder.path, {**_facts(name, settings), "job": launched.job})
+    return launched
 
 
 class _Examined(NamedTuple):

@@ -14,9 +14,11 @@ from lighter._lightning.versions import IS_TESTED
 from lighter.engine.child_processes import failures_recorded
 from lighter.errors import RunError
 from lighter.files.run_folder import is_rank_zero
+from lighter.launch.job import SIGNAL
 from lighter.processes import signals
 from lighter.processes.signals import Stopped
 from lighter.runs.journal import Journal
+from lighter.runs.read import is_own_job
 from lighter.trainer import Trainer
 from lighter.trainer.stopping.graceful import Stopping
 from lighter.trainer.stopping.pause import Pause, Paused
@@ -33,9 +35,11 @@ def stopped_by_signals(trainer: pl.Trainer, journal: Journal) -> Iterator[None]:
     try:
         with failures_recorded(trainer, journal), _stopping(trainer):
             yield
-    except Stopped:
+    except Stopped as stopped:
         if is_rank_zero() and trainer.state.fn == "fit" and any(journal.folder.checkpoints.glob("*.ckpt")):
-            log.warning("to go on: lighter resume %s", journal.folder.path)
+            is_requeued = is_own_job(journal.facts) and journal.facts["launch"]["requeue"] and stopped.signum == SIGNAL
+            when = "its job is requeued and continues it; if that fails" if is_requeued else "to go on"
+            log.warning("%s: lighter resume %s", when, journal.folder.path)
         raise
     except SystemExit as error:
         # Lightning makes an exit with 1 of it.

@@ -7,6 +7,7 @@ outputs/experiments/2026-11-29/14-03-55-digits/
         member.json              trial, seed, fold, values, rung, results: written by the coordinator
         error.txt                why its last start failed
         worker.log               what its processes printed
+    launch.json                  of a launched experiment: the job of its coordinator, see `coordinator_job.py`
     stop                         a request of `lighter experiment stop`
     .lock                        while a coordinator has the experiment
 """

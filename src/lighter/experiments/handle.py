@@ -61,7 +61,10 @@ class Experiment:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, or `stopped` where something of what was asked for is left to do."""
+        """`running`, `finished`, or `stopped` where something of what was asked for is left to do.
+
+        While the coordinator's job waits in SLURM, `pending` or `requeued`.
+        """
         return self._overview.state
 
     @property

@@ -18,6 +18,7 @@ from rich.live import Live
 from lighter.config.problems import shortened
 from lighter.display import terminal
 from lighter.display.table import Line, Piece, pairs
+from lighter.errors import LighterError
 from lighter.experiments.facts import Facts
 from lighter.experiments.failures import first_line
 from lighter.experiments.folder import ExperimentFolder
@@ -79,7 +80,8 @@ class Screen:
         during = sys.stderr
         self._live.stop()
         _move_messages(during, self._stderr)
-        if self._trials:
+        # an error stops the coordinator before it has noted what its members are now
+        if self._trials and not isinstance(error, LighterError):
             self._print_results()
 
     def update(self, trials: Sequence[Trial], running: Mapping[str, Mapping[str, Any]]) -> None:

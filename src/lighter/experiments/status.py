@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.errors import RunError
+from lighter.experiments.coordinator_job import CoordinatorJob, job_of
 from lighter.experiments.facts import Facts, read_facts
 from lighter.experiments.folder import ExperimentFolder, all_experiments
 from lighter.experiments.member_files import read_members, run_of, trials_of
@@ -57,12 +58,27 @@ class Overview:
     def members(self) -> list[Member]:
         return [member for trial in self.trials for member in trial.members]
 
+    @cached_property
+    def job(self) -> CoordinatorJob | None:
+        """The coordinator's job, if that was launched."""
+        return job_of(self.folder.path)
+
     @property
     def state(self) -> str:
-        """`running` while a coordinator has it; `finished` if all is there that was asked for; otherwise `stopped`."""
+        """`running` while a coordinator has it; `finished` if all is there that was asked for; otherwise `stopped`.
+
+        While the job of its coordinator waits, `pending` or `requeued`.
+        """
         if self.folder.is_running:
             return RUNNING
-        return FINISHED if is_complete(self.trials, self.facts) else STOPPED
+        if is_complete(self.trials, self.facts):
+            return FINISHED
+        return self.job.state if self.job is not None and self.job.is_live else STOPPED
+
+    @property
+    def reason(self) -> str:
+        """Why it waits or was stopped, as far as SLURM says: `Priority`, `SLURM: TIMEOUT`."""
+        return self.job.reason if self.job is not None and self.state not in (RUNNING, FINISHED) else ""
 
     @property
     def asked_members(self) -> int | None:
@@ -153,6 +169,8 @@ def public(overview: Overview) -> dict[str, Any]:
         "path": str(overview.folder.path),
         "name": name_of(overview.folder.path),
         "state": overview.state,
+        "reason": overview.reason,
+        "job": overview.job.public() if overview.job is not None else None,
         "objectives": [{"metric": each.metric, "mode": _mode(each.is_maximized)} for each in facts.objectives],
         "asked": {
             "trials": facts.trials,

@@ -26,6 +26,7 @@ from lighter.experiments.status import (
 )
 from lighter.experiments.trials import Objective, Trial
 from lighter.runs.log import duration
+from lighter.runs.views import job_text
 
 _COMMANDS = {"train it": "fit", "test it": "test"}
 _WIDEST_VALUE = 24
@@ -79,7 +80,8 @@ def pieces_of_experiment(overview: Overview, width: int | None, limit: int = 0) 
     about: list[tuple[str, str | Cell]] = [
         ("experiment", folder.id),
         ("folder", str(folder.path)),
-        ("state", status(overview.state)),
+        ("state", status(overview.state, overview.reason)),
+        ("job", _job(overview)),
         ("trials", counts_text(overview.trials, facts.trials)),
         ("members", _members(overview)),
         ("rungs", rungs_text(overview.results, facts)),
@@ -90,6 +92,11 @@ def pieces_of_experiment(overview: Overview, width: int | None, limit: int = 0) 
     pieces += [result_table(shown, facts, width, overview.results)] if shown else []
     rest = len(overview.results) - len(shown)
     return [*pieces, Line(f"{rest} more: --limit 0 shows all", "dim", is_close=True)] if rest else pieces
+
+
+def _job(overview: Overview) -> str:
+    job = overview.job
+    return job_text(job.number, job.restarts, job.name) if job is not None else ""
 
 
 def _members(overview: Overview) -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from lighter.config.problems import Problem
 from lighter.errors import ConfigError
+from lighter.files.run_folder import JOBS
 from lighter.launch.job import SIGNAL
 from lighter.launch.settings import JobSettings
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-FOLDER = "slurm"
+FOLDER = JOBS
 """The folder in a run's or an experiment's with scripts and logs of its jobs."""
 MOST_IN_ARRAY = 1000  # SLURM's MaxArraySize is 1001 by default
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 log = logging.getLogger("lighter.experiments")
 
@@ -32,6 +35,8 @@ USUAL = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Pro
 _TIMEOUT, _TIMEOUT_OF_STATUS = 60.0, 10.0  # seconds
 _FRESH = 2.0  # seconds that an answer serves for the statuses of many runs
 _AT_ONCE = 500  # job ids in one command
+_OUT_OF_MEMORY = re.compile(r"slurmstepd.*(exceeded \w* ?memory limit|oom[-_ ]kill)", re.IGNORECASE)
+_LAST_BYTES = 1 << 16  # of a job's log: SLURM writes at its end why it killed the job
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,32 @@ class Job:
         return status >> 8 or (128 + status if status else 0)
 
     @property
+    def waits_for(self) -> str:
+        """Why it waits, as SLURM says: `Priority`; nothing if it does not say."""
+        return self.reason if self.reason != "None" else ""
+
+    @property
     def ending(self) -> str:
         """The end of the job: `exit code 1`, `ended by SIGKILL`, `SLURM: TIMEOUT`."""
         if self.state not in (COMPLETED, "FAILED"):
             return f"SLURM: {self.state}"
         known = {128 + each.value: f"ended by {each.name}" for each in signal.Signals}
         return known.get(self.code, f"exit code {self.code}")
+
+
+def ending_of(job: Job | None, log: Path | None) -> str:
+    """Return how a job ended, by the queue and by what it printed; None for a job that SLURM has forgotten."""
+    # where SLURM itself watches the memory, and not the kernel, the state does not say it
+    if log is not None and _OUT_OF_MEMORY.search(_end_of(log)):
+        return "SLURM: OUT_OF_MEMORY"
+    return job.ending if job is not None else "SLURM does not know its job any more"
+
+
+def _end_of(log: Path) -> str:
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - _LAST_BYTES, 0))
+        return file.read().decode(errors="replace")
+    return ""
 
 
 def jobs(timeout: float = _TIMEOUT) -> dict[str, Job] | None:

@@ -51,7 +51,7 @@ def summaries(root: Path, tell: Callable[[str], object] = log.warning) -> list[d
             write_whole(root / INDEX, f"{_head(text)}\n{text}")
     summaries = [{**entry["row"], "path": str(root / name)} for name, entry in rows.items() if entry["row"] is not None]
     for row in summaries:
-        row["status"], row["reason"] = state_of(row)
+        row["status"], row["reason"] = state_of(row, row["path"])
     return sorted(summaries, key=_age, reverse=True)
 
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,12 @@ class Run:
     @property
     def status(self) -> str:
         """One of `STATUSES`; of a run on another host whose process is gone, it is still `running`."""
-        return status_of(self.facts)
+        return state_of(self.facts, self.folder.path)[0]
 
     @property
     def reason(self) -> str:
         """Why it has this status, as far as SLURM says: `Priority`, `SLURM: CANCELLED`."""
-        return state_of(self.facts)[1]
+        return state_of(self.facts, self.folder.path)[1]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -113,15 +114,11 @@ def trusted(run: Run) -> Run:
     return run
 
 
-def status_of(facts: dict[str, Any]) -> str:
-    """Return the status in a record; `lost` if it says that it runs, and its process is gone."""
-    return state_of(facts)[0]
-
-
-def state_of(facts: dict[str, Any]) -> tuple[str, str]:
+def state_of(facts: dict[str, Any], folder: str | Path) -> tuple[str, str]:
     """Return the status of now, and what SLURM says of it if the run was launched as a job; nothing of others.
 
-    Of a run that was launched, the queue says more: it waits, was requeued, or its job is over.
+    It is that in the record; `lost` if the record says that it runs, and its process is gone. Of a run that was
+    launched, the queue says more: it waits, was requeued, or its job is over.
     """
     status, launch = str(facts.get("status")), facts.get("launch")
     gone = is_gone(facts.get("host"), facts.get("pid"), facts.get("process_started"))
@@ -132,7 +129,7 @@ def state_of(facts: dict[str, Any]) -> tuple[str, str]:
         # its submission is under way
         is_begun = status != PENDING or gone or not is_here(facts.get("host"))
         if is_known and is_begun and status != INTERRUPTED:
-            reason = job.ending if job is not None else "SLURM does not know its job any more"
+            reason = slurm_queue.ending_of(job, log_of_job(facts, Path(folder)))
             return (launch.get("before") if status == PENDING else None) or LOST, reason
     if status != RUNNING:
         return status, ""
@@ -144,11 +141,28 @@ def is_own_job(facts: dict[str, Any]) -> bool:
     return bool(facts.get("launch")) and os.environ.get(JOB) == facts["launch"]["name"]
 
 
+def log_of_job(facts: dict[str, Any], folder: Path) -> Path | None:
+    """Return the file with what the job has printed that was launched last; None if it has not begun."""
+    try:
+        since = datetime.fromisoformat(facts["launch"]["submitted"]).timestamp()
+    except (KeyError, ValueError):  # of a record that was edited
+        return None
+    logs = [(path.stat().st_mtime, path) for path in folder.glob(f"{paths.JOBS}/*_0_log.out")]
+    changed, log = max(logs, default=(0.0, None))
+    return log if changed >= since else None
+
+
+def _has_live_job(facts: dict[str, Any]) -> bool:
+    launch = facts.get("launch")
+    job = slurm_queue.find(launch["name"], launch.get("user"))[0] if launch and not is_own_job(facts) else None
+    return job is not None and job.state not in slurm_queue.OVER
+
+
 def _of_live_job(status: str, job: slurm_queue.Job) -> tuple[str, str]:
     if job.state == slurm_queue.PENDING:
-        reason = job.reason if job.reason != "None" else ""
-        return (PENDING if status == PENDING else REQUEUED), reason
-    return (RUNNING, "starting") if status == PENDING else (status, "")
+        return (PENDING if status == PENDING else REQUEUED), job.waits_for
+    # a record of its start before this one says `interrupted` until this one has imported
+    return RUNNING, "starting" if status == PENDING else ""
 
 
 def refuse_running(run: Run) -> None:
@@ -158,9 +172,11 @@ def refuse_running(run: Run) -> None:
         RunError: it runs, or nobody can tell.
     """
     host, status = run.facts.get("host"), run.status
-    if status in (PENDING, REQUEUED) and not is_own_job(run.facts):
+    waits = status in (PENDING, REQUEUED) and not is_own_job(run.facts)
+    if waits or (status == RUNNING and _has_live_job(run.facts)):
+        does = "waits for" if waits else "runs in"
         name, why = run.facts["launch"]["name"], f" ({run.reason})" if run.reason else ""
-        raise RunError(f"{run.id} waits for its job in SLURM{why}, and would run twice. First: scancel --name={name}")
+        raise RunError(f"{run.id} {does} its job in SLURM{why}. First: scancel --name={name}")
     # a run on another host is over if it would have that lock: the host went down, or the job was started elsewhere
     if status != RUNNING or (not is_here(host) and excludes_other_hosts(run.folder.path / LOCK)):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lighter.config.flow import as_yaml
@@ -12,11 +13,12 @@ from lighter.display.cutting import thinned
 from lighter.display.table import Cell, Column, Line, Piece, Table, pairs, status
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
+from lighter.processes import slurm_queue
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.compare import Change, Difference, config_changes, differences
 from lighter.runs.curves import Curve, curves_of, drawn
 from lighter.runs.log import duration
-from lighter.runs.read import Run
+from lighter.runs.read import PENDING, Run, log_of_job
 
 _MOST_CURVES = 12
 _LEAST_BARS = 8
@@ -97,8 +99,12 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     yield "status", status(run.status, run.reason)
     yield "stage", str(facts.get("stage") or "")
     yield "command", " ".join(facts.get("command") or [])
-    yield "started", f"{facts.get('started')} on {facts.get('host')}, process {facts.get('pid')}"
-    yield "job", _job(facts)
+    is_submitted = facts.get("status") == PENDING and not (facts.get("launch") or {}).get("before")
+    began = f"{facts.get('started')} on {facts.get('host')}"
+    yield ("submitted", began) if is_submitted else ("started", f"{began}, process {facts.get('pid')}")
+    log = log_of_job(facts, run.folder.path) if facts.get("launch") else None
+    yield "job", _job(facts, log)
+    yield "output", str(log) if log is not None else ""
     yield "time", duration(run.seconds)
     yield "starts", "\n".join(map(_start, starts))
     yield "seed", str(facts.get("seed"))
@@ -109,13 +115,21 @@ def _overview(run: Run) -> Iterator[tuple[str, str | Cell]]:
     yield "checkpoints", "\n".join(_checkpoints(run))
 
 
-def _job(facts: Mapping[str, Any]) -> str:
+def _job(facts: Mapping[str, Any], log: Path | None) -> str:
     launch, slurm = facts.get("launch"), facts.get("slurm") or {}
     if not launch:
         return ""
-    number = str(slurm.get("job") or "").rpartition("/")[2]
-    how_often = f", requeued {slurm['restarts']} times" if slurm.get("restarts", "0") != "0" else ""
-    return f"{number or 'not begun'} of SLURM{how_often}, {launch['name']}"
+    job, _ = slurm_queue.find(launch["name"], launch.get("user"))
+    # the record has the job that ran last, which is an earlier one until this one has begun
+    restarts = int(slurm.get("restarts") or 0) if facts.get("status") != PENDING else 0
+    number = job.id if job is not None else log.name.partition("_")[0] if log is not None else ""
+    return job_text(number, restarts, launch["name"])
+
+
+def job_text(number: str, restarts: int, name: str) -> str:
+    """Return a job of SLURM as it is shown; its number may be unknown."""
+    how_often = f", requeued {restarts} time{'s' * (restarts > 1)}" if restarts else ""
+    return f"{number} of SLURM{how_often}, {name}" if number else f"of SLURM, {name}"
 
 
 def _start(start: Mapping[str, Any]) -> str:

@@ -7,17 +7,15 @@ the array is submitted under a name of its own, so that `squeue` leads back to t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lighter.errors import RunError
+from lighter.errors import LaunchError, RunError
 from lighter.experiments.executors.base import Ended, Task
 from lighter.experiments.executors.process import ENTRY
 from lighter.experiments.executors.settings import PATH, SlurmSettings
@@ -34,7 +32,6 @@ _RETRY = 30.0  # seconds until a refused submission is tried again
 _PATIENCE = 600.0  # seconds that members have to save when all are stopped
 _TRANSITION = 3.0  # seconds after which a job that has failed stays so
 _NO_LIMIT = 10_000
-_OUT_OF_MEMORY = re.compile(r"slurmstepd.*(exceeded \w* ?memory limit|oom[-_ ]kill)", re.IGNORECASE)
 
 
 class SlurmExecutor:
@@ -93,7 +90,7 @@ class SlurmExecutor:
         """Wait for jobs that end.
 
         Raises:
-            RunError: SLURM refuses the first jobs.
+            LaunchError: SLURM refuses the first jobs.
         """
         until = time.monotonic() + timeout
         while True:
@@ -134,7 +131,9 @@ class SlurmExecutor:
                 self._submit(tasks)
             except RuntimeError as error:  # submitit's, with the text of sbatch
                 if not self._jobs:
-                    raise RunError(f"SLURM does not take the members' jobs: {error}") from error
+                    folder = self._folder.parent
+                    change = f"change the section, and: lighter experiment resume {folder} {PATH}::partition=..."
+                    raise LaunchError(f"SLURM does not take the members' jobs: {error}\nTo go on, {change}") from error
                 log.warning("SLURM takes no more jobs now: %s", error)
                 self._next_submission = time.monotonic() + _RETRY
                 return
@@ -182,13 +181,8 @@ class SlurmExecutor:
         return time.monotonic() - since >= _TRANSITION
 
     def _reason(self, name: str, job: queue.Job | None) -> str:
-        ending = job.ending if job is not None else "SLURM does not know its job any more"
         path = self._folder / f"{name}_0_log.out"
-        # Where SLURM itself watches the memory, and not the kernel, the state does not say it.
-        with contextlib.suppress(OSError):
-            if _OUT_OF_MEMORY.search(path.read_text(errors="replace")):
-                ending = "SLURM: OUT_OF_MEMORY"
-        return f"{ending} (job {name}, {path})"
+        return f"{queue.ending_of(job, path)} (job {name}, {path})"
 
     def _warn_of(self, job: queue.Job) -> None:
         if job.reason not in self._reasons and job.reason not in queue.USUAL:
