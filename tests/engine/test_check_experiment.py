@@ -66,4 +66,4 @@ def test_a_space_that_searches_what_the_counter_refers_to() -> None:
 @pytest.mark.parametrize("path", ["seed", "run::name", "experiment::seeds"])
 def test_a_path_that_is_not_searched(path: str) -> None:
     found = problems({}, {}, f"experiment::search::space::{path}=[1, 2]")
-    assert [problem.message for problem in found] == ["this is not searched over"]
+    assert [problem.message for problem in found] == [f"`{path}` is not searched over"]

@@ -152,6 +152,20 @@ def test_code_that_changed_between_members(tmp_path: Path) -> None:
         lighter.compare("search", root=tmp_path)
 
 
+def test_members_that_were_trained_further_than_the_others(tmp_path: Path) -> None:
+    """A promotion that was stopped, or `lighter resume` of one member: values of several epochs are no sample."""
+    folder = make_sweep(tmp_path, "search", [BASE, OURS], progress={"epoch": 1, "step": 38})
+    records = {path.parent.name: path for path in folder.glob("*/run.json")}
+    for path in records.values():
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "paused"}))
+    assert not lighter.compare("search", root=tmp_path).doubts
+    path = records["trial-0001-seed-3"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "finished", "progress": {"epoch": 3}}))
+    message = r"budget: the members of `trial 1: lr=0.01` have not .*: .*-seed-5 up to 1 epoch and .*-seed-3 up to its"
+    with pytest.raises(RunError, match=message):
+        lighter.compare("search", root=tmp_path)
+
+
 def test_a_checkout_stands_for_modules_that_are_not_known(tmp_path: Path) -> None:
     facts = [{"code": {}, "source": {"root": "/", "digest": digest}} for digest in "ab"]
     with pytest.raises(RunError, match="code: the checkout changed between `base` and `ours`"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lighter.config import Config, examine, read
 from lighter.config.load import Input, is_override, load, parse_override
@@ -41,6 +41,7 @@ _OPTIONS = {
     "method": "experiment::search::method",
     "workers": "experiment::executor::workers",
 }
+Began: TypeAlias = Callable[[ExperimentFolder], object]
 _SPACE = "experiment::search::space"
 # what may change when an experiment resumes
 _MAY_CHANGE = (
@@ -49,11 +50,12 @@ _MAY_CHANGE = (
 )
 
 
-def start(inputs: Sequence[Input], **options: Any) -> Experiment:
+def start(inputs: Sequence[Input], *, began: Began | None = None, **options: Any) -> Experiment:
     """Run a new experiment to its end, and return the handle on its folder.
 
     Args:
         inputs: as of a fit; an override with a list is a choice.
+        began: called with the folder, before members run.
         options: over those of the config: `objective`, `seeds`, `folds`, `trials`, `method`, `workers`.
 
     Raises:
@@ -65,7 +67,7 @@ def start(inputs: Sequence[Input], **options: Any) -> Experiment:
     try:
         with owned(folder.path, folder.id):
             write_config(saved, RunFolder(folder.path))
-            return _run(folder, asked)
+            return _run(folder, asked, began)
     except ConfigError:
         RunFolder(folder.path).abandon()  # unless it has members
         raise
@@ -83,18 +85,19 @@ def plan(inputs: Sequence[Input], **options: Any) -> tuple[dict[str, Any], Asked
     return frozen(config, project, "members"), asked, RunOptions.of(config, words)
 
 
-def resume(wanted: str | Path, root: Path, changes: Sequence[str] = ()) -> Experiment:
+def resume(wanted: str | Path, root: Path, changes: Sequence[str] = (), *, began: Began | None = None) -> Experiment:
     """Run what is left of an experiment, and what is asked for beyond it.
 
     Args:
         changes: overrides of its section: `experiment::search::trials=100`.
+        began: called with the folder, before members run.
 
     Raises:
         RunError: there is no such experiment, or another process has it.
         ConfigError: the changes are wrong, or not only more trials, seeds or folds.
     """
     with prepared(wanted, root, changes) as (folder, asked):
-        return _run(folder, asked)
+        return _run(folder, asked, began)
 
 
 @contextmanager
@@ -164,7 +167,9 @@ def _refuse_changes(before: Config, after: Config) -> None:
         raise ConfigError(problems)
 
 
-def _run(folder: ExperimentFolder, asked: Asked) -> Experiment:
+def _run(folder: ExperimentFolder, asked: Asked, began: Began | None) -> Experiment:
+    if began is not None:
+        began(folder)
     with stop_signals() as caught, caught.deferred(lambda: True):
         executor = make_executor(asked.executor, folder.path)
         # of SLURM and Ray, only the section says how many

@@ -28,7 +28,7 @@ from lighter.results.scores import TEST, mode_of
 from lighter.results.sides import Side, SideRun
 from lighter.runs.compare import changed, flat
 from lighter.runs.provenance import DECIDING
-from lighter.runs.read import Run
+from lighter.runs.read import PAUSED, Run
 
 KINDS = ("data", "split", "metric", "code", "budget", "tuning", "config", "seeds")
 ALL = "all"
@@ -243,7 +243,7 @@ def _modules(one: Run, other: Run) -> list[str]:
 
 
 def _budget(first: Side, other: Side, one: Mapping[str, Any], another: Mapping[str, Any]) -> Iterator[Doubt]:
-    limits = [_limits(side, config) for side, config in ((first, one), (other, another))]
+    limits = [_limits(side.runs[0].run, config) for side, config in ((first, one), (other, another))]
     if limits[0] != limits[1]:
         told = " and ".join(each or "no limit" for each in limits)
         yield Doubt("budget", f"`{first.name}` and `{other.name}` were trained with other limits: {told}")
@@ -272,14 +272,26 @@ def _is_last(name: str) -> bool:
     return name.startswith("last")
 
 
-def _limits(side: Side, config: Mapping[str, Any]) -> str:
-    run = side.runs[0].run
-    if run.facts["status"] == "paused":  # at a rung, before its limit
-        return f"{(run.facts.get('progress') or {}).get('epoch')} epochs"
+def _limits(run: Run, config: Mapping[str, Any]) -> str:
+    if run.facts["status"] == PAUSED:  # at a rung, before its limit
+        return _epochs(run)
     trainer = config.get("trainer")
     given = trainer if isinstance(trainer, Mapping) else {}
     known = [f"{given[key]} {noun}".strip() for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
     return " or ".join(known)
+
+
+def _epochs(run: Run) -> str:
+    epochs = (run.facts.get("progress") or {}).get("epoch")
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
+
+
+def _ends(side: Side) -> Iterator[Doubt]:
+    """Yield that a promotion, or somebody, has let some members of a trial train on while others wait at a rung."""
+    ends = {(_epochs(each.run) if each.run.facts["status"] == PAUSED else "its end"): each for each in side.runs}
+    if len(ends) > 1:
+        told = " and ".join(f"{each.run.id} up to {end}" for end, each in ends.items())
+        yield Doubt("budget", f"the members of `{side.name}` have not been trained equally long: {told}")
 
 
 def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
@@ -292,6 +304,7 @@ def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
     if changed_code is not None:
         modules = _listed(_modules(side.runs[0].run, changed_code.run))
         yield Doubt("code", f"{modules} changed between members of `{side.name}`: see {changed_code.run.id}")
+    yield from _ends(side)
     if side.experiment is not None:
         return
     first = _of_side(tree(side.runs[0].run))

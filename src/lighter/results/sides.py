@@ -13,6 +13,7 @@ A word is
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -65,6 +66,7 @@ class Side:
         trials: how many trials the experiment has: the budget of its search.
         is_chosen: True for a trial that was chosen among those by its results.
         objective: the metric of the experiment's first objective, and whether it is maximized.
+        not_compared: a line for each trial of the experiment that is no side, since it failed or diverged.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Side:
     trials: int = 1
     is_chosen: bool = False
     objective: tuple[str, bool] | None = None
+    not_compared: tuple[str, ...] = ()
 
 
 def sides_of(words: Sequence[str], root: Path, stage: str = "fit") -> list[Side]:
@@ -109,8 +112,7 @@ def trial_sides(overview: Overview) -> list[Side]:
     Raises:
         RunError: there are less than two.
     """
-    known = [each for each in overview.results if each.is_known]
-    same = [each for each in known if each.rung == known[0].rung]
+    same = comparable(overview)
     if len(same) < 2:
         raise RunError(
             f"{overview.folder.id} has {len(same)} trial{'s' * (len(same) != 1)} with a result at its highest rung, so"
@@ -124,7 +126,23 @@ def trial_sides(overview: Overview) -> list[Side]:
         shown = [f"{names[path]}={shown_value(path, flat[path])}" for path in paths_of_values if path in flat]
         return f"trial {result.trial.number}" + (f": {' '.join(shown)}" if shown else "")
 
-    return [_of_trial(overview, each, name(each)) for each in same]
+    lacking = tuple(f"trial {each.trial.number} ({why})" for each in overview.results if (why := _why_no_side(each)))
+    return [replace(_of_trial(overview, each, name(each)), not_compared=lacking) for each in same]
+
+
+def comparable(overview: Overview) -> list[Result]:
+    """Return the trials of an experiment that came as far as its best one, those that diverged left out."""
+    known = [each for each in overview.results if each.is_known and _is_finite(each)]
+    return [each for each in known if each.rung == known[0].rung]
+
+
+def _is_finite(result: Result) -> bool:
+    return all(math.isfinite(each.mean) for each in result.estimates)
+
+
+def _why_no_side(result: Result) -> str:
+    """Return why a trial never becomes a side; an empty text if it is one, or has yet to come so far."""
+    return str(result.estimates[0]) if not _is_finite(result) else FAILED if result.status == FAILED else ""
 
 
 def distinct(sides: Sequence[Side]) -> list[Side]:

@@ -180,6 +180,8 @@ def notes(rows: Sequence[Row], metric: str) -> list[str]:
     """Return what a verdict does not cover, as far as the members say it."""
     sides = [row.side for row in rows]
     found = [note for side in sides for note in _of_side(side)]
+    lacking = list(dict.fromkeys(line for side in sides for line in side.not_compared))
+    found += [f"Not compared, since there is nothing to compare: {', '.join(lacking)}."] if lacking else []
     tested = [row.against for row in rows if row.against is not None and row.against.is_tested]
     pairings = {each.pairing for each in tested}
     most = max(len(row.values) for row in rows)

@@ -9,7 +9,7 @@ from lighter.errors import LighterError
 from lighter.results.comparison import compare
 from lighter.results.report.groups import Group
 from lighter.results.report.subject import Entry, Subject
-from lighter.results.sides import Side, SideRun, reason_against, sides_of, trial_sides
+from lighter.results.sides import Side, SideRun, comparable, reason_against, sides_of, trial_sides
 
 _MOST_SIDES = 12
 
@@ -43,9 +43,7 @@ def _sides(subject: Subject, groups: Sequence[Group], metric: str) -> tuple[list
         return list(sides_of(*subject.words)), []
     if len(subject.experiments) == 1 and all(entry.experiment for entry in entries):
         overview = subject.experiments[0]
-        known = [each for each in overview.results if each.is_known]
-        same = [each for each in known if each.rung == known[0].rung]
-        return list(trial_sides(overview)) if len(same) > 1 else [], []
+        return list(trial_sides(overview)) if len(comparable(overview)) > 1 else [], []
     if len(groups) < 2:
         return [], []
     found = [_side(group, entries) for group in groups]
