@@ -56,14 +56,10 @@ def sweep(inputs: tuple[str, ...], traceback: bool, as_json: bool, **options: An
 def _start(inputs: list[str], options: dict[str, Any], began: Began) -> Experiment:
     from lighter.engine.experiment import start
 
-    return start(inputs, began=began, **_asked(options))
+    return start(inputs, began=began, **options)
 
 
 def _launch(inputs: list[str], options: dict[str, Any], job: Launch) -> Launched:
     from lighter.engine.launch import launch_experiment
 
-    return launch_experiment(inputs, _asked(options), job)
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
+    return launch_experiment(inputs, options, job)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from lighter.config import Config, examine, read
 from lighter.config.load import Input, is_override, load, parse_override
-from lighter.config.problems import ERROR, Problem, in_order, indefinite
+from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.engine.check import check
 from lighter.engine.check.experiment import check_experiment
 from lighter.engine.claim import RunOptions
@@ -79,8 +79,11 @@ def plan(inputs: Sequence[Input], **options: Any) -> tuple[dict[str, Any], Asked
     Raises:
         ConfigError: the config is wrong, or its section `experiment`.
     """
+    unknown = next((name for name in options if name not in _OPTIONS), None)
+    if unknown is not None:
+        raise TypeError(f"an experiment has no option `{unknown}`. {nearest(unknown, _OPTIONS)}")
     words = _with_choices(inputs)
-    words += [f"{_OPTIONS[name]}={value}" for name, value in options.items()]
+    words += [f"{_OPTIONS[name]}={value}" for name, value in options.items() if value is not None]
     config, asked, project = checked_experiment(words)
     return frozen(config, project, "members"), asked, RunOptions.of(config, words)
 
