@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lighter.errors import LighterError
+from lighter.experiments.intervals import Estimate
 from lighter.results.comparison import compare
 from lighter.results.report.groups import Group
 from lighter.results.report.subject import Entry, Subject
@@ -33,7 +34,13 @@ def verdict(subject: Subject, groups: Sequence[Group], metric: str) -> dict[str,
         # all were compared, and are corrected for
         found["sides"] = found["sides"][:_MOST_SIDES]
         notes.append(f"Shown are the best {_MOST_SIDES} of {len(named)} sides.")
-    return {**found, "notes": [*found["notes"], *notes]}
+    sides = [{**side, "text": _mean(side)} for side in found["sides"]]
+    return {**found, "sides": sides, "notes": [*found["notes"], *notes]}
+
+
+def _mean(side: Mapping[str, Any]) -> str:
+    """Return the mean and its interval, in as many digits as everywhere else."""
+    return str(Estimate(side["mean"], side["half_width"], len(side["values"])))
 
 
 def _sides(subject: Subject, groups: Sequence[Group], metric: str) -> tuple[list[Side], list[str]]:
