@@ -200,7 +200,8 @@ def _definitions(
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield what in two configs defines a metric and is not the same, with both definitions."""
     mode, _, name = metric.removesuffix("/epoch").partition("/")
-    is_loss, is_metric = "loss" in name.split("/"), name.startswith("metrics/") and mode in _NAMES
+    is_loss = "loss" in name.split("/") or ("/" not in metric and metric.endswith("_loss"))
+    is_metric = name.startswith("metrics/") and mode in _NAMES
     keys = _OF_LOSS if is_loss else (f"{mode}_metrics", *_BY_MODE) if is_metric else ()
     for key in keys:
         definitions = [_named(_of_mode(_module(config).get(key), mode, key), name) for config in (one, other)]
