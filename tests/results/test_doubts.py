@@ -108,6 +108,11 @@ def test_definitions_of_a_metric_on_all_rungs(one: str, other: str, are_same: bo
             lighter.compare("base", "ours", metric=ACCURACY, root=tmp_path)
 
 
+def test_one_epoch_is_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="other limits: 3 epochs and 1 epoch\n"):
+        compared(tmp_path, {}, {"config": CONFIG.replace("max_epochs: 3", "max_epochs: 1")})
+
+
 def test_limits_are_compared_through_what_they_refer_to(tmp_path: Path) -> None:
     named = CONFIG.replace("max_epochs: 3", "max_epochs: '@vars::epochs'")
     config = {epochs: f"{named}vars: {{epochs: {epochs}}}\n" for epochs in (3, 9)}

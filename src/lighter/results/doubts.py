@@ -33,7 +33,7 @@ from lighter.runs.read import PAUSED, Run
 KINDS = ("data", "split", "metric", "code", "budget", "tuning", "config", "seeds")
 ALL = "all"
 _NAMES = {"train": "training data", "val": "validation data", "test": "test data"}
-_LIMITS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": ""}
+_LIMITS = {"max_epochs": "epoch", "max_steps": "step", "max_time": ""}
 _OF_MEMBER = ("seed", "run", f"data{SEPARATOR}split")  # differ between members of one side
 _OF_LOSS = ("criterion", "loss_weights")
 _BY_MODE = ("metrics", "evaluator_cfg")
@@ -278,13 +278,16 @@ def _limits(run: Run, config: Mapping[str, Any]) -> str:
         return _epochs(run)
     trainer = config.get("trainer")
     given = trainer if isinstance(trainer, Mapping) else {}
-    known = [f"{given[key]} {noun}".strip() for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
+    known = [_counted(given[key], noun) for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
     return " or ".join(known)
 
 
 def _epochs(run: Run) -> str:
-    epochs = (run.facts.get("progress") or {}).get("epoch")
-    return f"{epochs} epoch{'s' * (epochs != 1)}"
+    return _counted((run.facts.get("progress") or {}).get("epoch"), "epoch")
+
+
+def _counted(number: object, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}" if noun else str(number)
 
 
 def _ends(side: Side) -> Iterator[Doubt]:
