@@ -125,9 +125,13 @@ def test_best_of_several_objectives_is_the_front(own_place: Path) -> None:
 def test_what_cannot_be_found_or_read_is_told(root: Path, own_place: Path) -> None:
     done = lighter("status", "nothing")
     assert (done.exit_code, "no experiment under outputs is called `nothing`" in done.output) == (2, True)
+    (root / "experiments" / ID / "trial-0003-seed-5" / "member.json").write_text("{")
+    done = lighter("list")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.startswith("left out: ")
     make_experiment(root, "2026-11-30/10-00-00-none", trials=1)
     done = lighter("best", "none")
-    assert (done.exit_code, "no trial of 2026-11-30/10-00-00-none has a result yet" in done.output) == (2, True)
+    assert (done.exit_code, "-none has a result yet (1 of 1 members failed)" in done.output) == (2, True)
 
 
 MEMBER = f"{ID}/trial-0003-seed-5"

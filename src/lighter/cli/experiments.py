@@ -70,10 +70,13 @@ def list_experiments(root: Path, limit: int, as_json: bool) -> None:
     from lighter.experiments.status import public, read_experiments
 
     with mistakes_shown():
-        overviews = read_experiments(root, lambda text: click.echo(text, err=True))
+        unreadable: list[str] = []
+        overviews = read_experiments(root, unreadable.append)
+        for text in unreadable:
+            click.echo(text, err=True)
         if as_json:
             give("experiment.list/1", [public(each) for each in overviews])
-        else:
+        elif overviews or not unreadable:
             tables.print_list(overviews, limit, root)
 
 

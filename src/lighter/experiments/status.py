@@ -111,6 +111,13 @@ def is_complete(trials: Sequence[Trial], facts: Facts, total: int) -> bool:
     return is_there and has_all and is_idle and facts.schedule.promotion(trials, total) is None
 
 
+def no_result(overview: Overview) -> RunError:
+    """Return the error of an experiment that has no best trial, for all who ask for it."""
+    failed = sum(member.status == FAILED for member in overview.members)
+    why = f"{failed} of {len(overview.members)} members failed" if failed else overview.state
+    return RunError(f"no trial of {overview.folder.id} has a result yet ({why})")
+
+
 def counts(trials: Sequence[Trial]) -> dict[str, int]:
     """Return how many trials have each status, without those that none has."""
     numbers = Counter(map(status_of, trials))

@@ -24,7 +24,7 @@ from lighter.errors import RunError
 from lighter.experiments.folder import ExperimentFolder, all_experiments, find_experiment, is_experiment
 from lighter.experiments.member_files import run_of
 from lighter.experiments.results import Result, flat_values, varied
-from lighter.experiments.status import Overview, read_experiment
+from lighter.experiments.status import Overview, no_result, read_experiment
 from lighter.experiments.tables import labels, shown_value
 from lighter.experiments.trials import FAILED
 from lighter.files import run_folder as paths
@@ -302,7 +302,7 @@ def reason_against(run: Run) -> str:
 
 def _best(overview: Overview) -> Side:
     if not overview.best:
-        raise RunError(f"no trial of {overview.folder.id} has a result yet ({overview.state})")
+        raise no_result(overview)
     name = paths.name_of(overview.folder.path)
     return replace(_of_trial(overview, overview.best[0], name), is_chosen=len(overview.trials) > 1)
 
