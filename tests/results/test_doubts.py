@@ -160,15 +160,17 @@ def test_code_that_changed_between_members(tmp_path: Path) -> None:
 def test_members_that_were_trained_further_than_the_others(tmp_path: Path) -> None:
     """A promotion that was stopped, or `lighter resume` of one member: values of several epochs are no sample."""
     folder = make_sweep(tmp_path, "search", [BASE, OURS], progress={"epoch": 1, "step": 38})
-    records = {path.parent.name: path for path in folder.glob("*/run.json")}
-    for path in records.values():
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "paused"}))
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("search:\n", "search:\n    schedule: {kind: asha, rungs: [1]}\n"))
     assert not lighter.compare("search", root=tmp_path).doubts
-    path = records["trial-0001-seed-3"]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "finished", "progress": {"epoch": 3}}))
-    message = r"budget: the members of `trial 1: lr=0.01` have not .*: .*-seed-5 up to 1 epoch and .*-seed-3 up to its"
+    path = folder / "trial-0001-seed-3" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"progress": {"epoch": 3, "step": 114}}))
+    message = r"budget: .*/trial-0001-seed-3 of `trial 1: lr=0.01` has trained further than its other members"
     with pytest.raises(RunError, match=message):
         lighter.compare("search", root=tmp_path)
+    # to its end, where there is no rung to be past
+    config.write_text(config.read_text().replace("kind: asha, rungs: [1]", "kind: none"))
+    assert not lighter.compare("search", root=tmp_path).doubts
 
 
 def test_a_checkout_stands_for_modules_that_are_not_known(tmp_path: Path) -> None:

@@ -275,27 +275,24 @@ def _is_last(name: str) -> bool:
 
 def _limits(run: Run, config: Mapping[str, Any]) -> str:
     if run.facts["status"] == PAUSED:  # at a rung, before its limit
-        return _epochs(run)
+        return _counted((run.facts.get("progress") or {}).get("epoch"), "epoch")
     trainer = config.get("trainer")
     given = trainer if isinstance(trainer, Mapping) else {}
     known = [_counted(given[key], noun) for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
     return " or ".join(known)
 
 
-def _epochs(run: Run) -> str:
-    return _counted((run.facts.get("progress") or {}).get("epoch"), "epoch")
-
-
 def _counted(number: object, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}" if noun else str(number)
 
 
-def _ends(side: Side) -> Iterator[Doubt]:
-    """Yield that a promotion, or somebody, has let some members of a trial train on while others wait at a rung."""
-    ends = {(_epochs(each.run) if each.run.facts["status"] == PAUSED else "its end"): each for each in side.runs}
-    if len(ends) > 1:
-        told = " and ".join(f"{each.run.id} up to {end}" for end, each in ends.items())
-        yield Doubt("budget", f"the members of `{side.name}` have not been trained equally long: {told}")
+def _further(side: Side) -> Iterator[Doubt]:
+    """Yield that some members of a trial have trained on while others wait at its rung."""
+    further = [each.run.id for each in side.runs if each.is_further]
+    if further and len(further) < len(side.runs):
+        verb = "has" if len(further) == 1 else "have"
+        text = f"{_listed(further)} of `{side.name}` {verb} trained further than its other members"
+        yield Doubt("budget", text)
 
 
 def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
@@ -308,7 +305,7 @@ def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
     if changed_code is not None:
         modules = _listed(_modules(side.runs[0].run, changed_code.run))
         yield Doubt("code", f"{modules} changed between members of `{side.name}`: see {changed_code.run.id}")
-    yield from _ends(side)
+    yield from _further(side)
     if side.experiment is not None:
         return
     first = _of_side(tree(side.runs[0].run))

@@ -24,6 +24,7 @@ from lighter.errors import RunError
 from lighter.experiments.folder import ExperimentFolder, all_experiments, find_experiment, is_experiment
 from lighter.experiments.member_files import run_of
 from lighter.experiments.results import Result, flat_values, varied
+from lighter.experiments.schedule import PROGRESS
 from lighter.experiments.status import Overview, no_result, read_experiment
 from lighter.experiments.tables import labels, shown_value
 from lighter.experiments.trials import FAILED
@@ -36,11 +37,17 @@ from lighter.runs.select import LAST, find_run
 
 @dataclass(frozen=True)
 class SideRun:
-    """A run as a member of a side: its seed and its fold, by which it is paired with one of the other side."""
+    """A run as a member of a side: its seed and its fold, by which it is paired with one of the other side.
+
+    Attributes:
+        is_further: True if it has trained past the rung at which its trial is: after a promotion that was stopped, or
+            since somebody resumed it alone.
+    """
 
     run: Run
     seed: int | None
     fold: int | None = None
+    is_further: bool = False
 
     @property
     def key(self) -> tuple[int | None, int | None]:
@@ -320,7 +327,7 @@ def _of_trial(overview: Overview, result: Result, name: str) -> Side:
     for member in result.trial.members:
         run = run_of(folder, member)
         if run is not None and run.status in (FINISHED, PAUSED) and member.status != FAILED:
-            runs.append(SideRun(run, member.seed, member.fold))
+            runs.append(SideRun(run, member.seed, member.fold, _is_past(run, overview, result.rung)))
         else:
             left_out.append(f"{member.name}: {member.status}")
     if not runs:
@@ -334,6 +341,13 @@ def _of_trial(overview: Overview, result: Result, name: str) -> Side:
         len(overview.trials),
         objective=(objective.metric, objective.is_maximized),
     )
+
+
+def _is_past(run: Run, overview: Overview, rung: int | None) -> bool:
+    pause = overview.facts.schedule.pause(rung) if rung is not None else None
+    counter = PROGRESS.get(pause[0]) if pause is not None else None
+    progress = (run.facts.get("progress") or {}).get(counter) if counter is not None else None
+    return pause is not None and isinstance(progress, int) and progress > pause[1]
 
 
 def _sorted(runs: Iterable[SideRun]) -> tuple[SideRun, ...]:
