@@ -51,6 +51,12 @@ def test_status(root: Path) -> None:
     assert len(lines("status", "--limit", "0")) == len(shown) + 5
 
 
+@pytest.mark.parametrize("command", ["status", "list"])
+def test_a_limit_below_zero(command: str, root: Path) -> None:
+    done = lighter(command, "--limit", "-1")
+    assert (done.exit_code, "-1 is not in the range x>=0" in done.output) == (2, True)
+
+
 def test_status_of_seeds_and_folds_while_members_run(own_place: Path) -> None:
     folder = make_experiment(own_place / "outputs", seeds=2, folds=5)
     set_running(folder, trials_of(read_members(folder))[6])
@@ -119,9 +125,13 @@ def test_best_of_several_objectives_is_the_front(own_place: Path) -> None:
 def test_what_cannot_be_found_or_read_is_told(root: Path, own_place: Path) -> None:
     done = lighter("status", "nothing")
     assert (done.exit_code, "no experiment under outputs is called `nothing`" in done.output) == (2, True)
+    (root / "experiments" / ID / "trial-0003-seed-5" / "member.json").write_text("{")
+    done = lighter("list")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.startswith("left out: ")
     make_experiment(root, "2026-11-30/10-00-00-none", trials=1)
     done = lighter("best", "none")
-    assert (done.exit_code, "no trial of 2026-11-30/10-00-00-none has a result yet" in done.output) == (2, True)
+    assert (done.exit_code, "-none has a result yet (1 of 1 members failed)" in done.output) == (2, True)
 
 
 MEMBER = f"{ID}/trial-0003-seed-5"
@@ -170,3 +180,8 @@ def test_a_second_process_is_told_that_the_experiment_cannot_be_used(root: Path)
 def test_predict_needs_folds(root: Path) -> None:
     done = lighter("predict", "last", "--trial", "3")
     assert (done.exit_code, "trial 3 of" in done.output, "has no folds" in done.output) == (2, True, True)
+    done = lighter("predict", "last", "--trial", "33")
+    assert (done.exit_code, f"there is no trial 33 in outputs/experiments/{ID}, which has 9" in done.output) == (
+        2,
+        True,
+    )

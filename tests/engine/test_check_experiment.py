@@ -66,4 +66,11 @@ def test_a_space_that_searches_what_the_counter_refers_to() -> None:
 @pytest.mark.parametrize("path", ["seed", "run::name", "experiment::seeds"])
 def test_a_path_that_is_not_searched(path: str) -> None:
     found = problems({}, {}, f"experiment::search::space::{path}=[1, 2]")
-    assert [problem.message for problem in found] == ["this is not searched over"]
+    assert [problem.message for problem in found] == [f"`{path}` is not searched over"]
+
+
+def test_trials_of_nothing_to_search() -> None:
+    (found,) = problems({}, None, "=experiment={search: {trials: 5}}")
+    assert found.severity == "warning"
+    assert found.message == "there is no search space, so there is one trial and not 5"
+    assert problems({}, None, "=experiment={search: {trials: 1}}") == []

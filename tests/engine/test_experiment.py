@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from lighter import Runner
+from lighter.config.problems import Problem
 from lighter.engine import experiment
+from lighter.errors import ConfigError
 from lighter.experiments.folder import ExperimentFolder
 
 
@@ -28,3 +31,30 @@ def test_a_stop_while_the_config_is_checked(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(experiment, "_run", lambda *_: seen.append(folder.stop.exists()))
     experiment.resume(tmp_path, tmp_path)
     assert seen == [False, True]
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"an experiment has no option `workerz`. Did you mean `workers`?"):
+        Runner().experiment("digits.yaml", workerz=2)
+
+
+def test_changes_may_be_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "resume", lambda *arguments: arguments)
+    assert Runner().resume_experiment("it", "experiment::seeds=4", "runs") == (
+        "it",
+        Path("runs"),
+        ["experiment::seeds=4"],
+    )
+
+
+def test_an_option_that_is_none_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def checked(words: list[Any]) -> None:
+        seen.extend(words)
+        raise ConfigError([Problem("enough")])
+
+    monkeypatch.setattr(experiment, "checked_experiment", checked)
+    with pytest.raises(ConfigError):
+        Runner().experiment("digits.yaml", seeds=None, trials=3)
+    assert seen == ["digits.yaml", "experiment::search::trials=3"]

@@ -13,8 +13,9 @@ import torch
 import lighter
 from lighter import Runner
 from lighter.config.load import load
+from lighter.engine import out_of_fold
 from lighter.engine.out_of_fold import fitted_members, predict_ensemble, predict_out_of_fold
-from lighter.engine.prediction_tables import mean, read_table, write_table
+from lighter.engine.prediction_tables import Columns, mean, read_table, write_table
 from lighter.errors import PredictionError, RunError
 from lighter.experiments.folds import fold_override
 from lighter.files.run_folder import RunFolder
@@ -145,6 +146,9 @@ def test_samples_that_would_come_twice() -> None:
 
 def test_what_cannot_be_predicted() -> None:
     EXPERIMENT.mkdir()
+    with pytest.raises(RunError, match="there is no trial 0 in experiment, which has 0"):
+        predict_out_of_fold(EXPERIMENT, 0)
+    (EXPERIMENT / "trial-0000-seed-2-fold-0").mkdir()
     with pytest.raises(RunError, match="trial 0 of experiment has no members that were trained"):
         predict_out_of_fold(EXPERIMENT, 0)
     fit_members(config(), STRATIFIED, 1)
@@ -165,6 +169,25 @@ def test_the_mean_of_all_models() -> None:
         assert float(row["pred"]) == pytest.approx(sum(float(table[number]["pred"]) for table in each) / 3)
         assert row["target"] == each[0][number]["target"]
     assert number == jobs.SAMPLES - 1
+
+
+def test_a_model_that_is_not_trained_to_its_end_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    fit_members(with_writers(config()), STRATIFIED, 3)
+    record = EXPERIMENT / "trial-0000-seed-1-fold-1" / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "failed"}))
+    predict_out_of_fold(EXPERIMENT, 0)
+    (warning,) = (each.getMessage() for each in caplog.records if "not at its end" in each.getMessage())
+    assert warning.startswith("the training of trial-0000-seed-1-fold-1 is not at its end (failed)")
+
+
+def test_a_mean_of_nothing_is_no_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables: dict[str, Columns] = {"one": {"digit": ["3"]}, "other": {"digit": ["5"]}}
+    out_of_fold._write(tmp_path, Path("predictions.csv"), tables)
+    assert {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.csv")} == {
+        "one/predictions.csv",
+        "other/predictions.csv",
+    }
+    assert "there is no mean of digit" in caplog.text
 
 
 def test_means_of_columns() -> None:

@@ -81,6 +81,8 @@ def test_a_fit_without_validation_is_a_warning(config: dict[str, Any]) -> None:
     (found,) = problems(config)
     assert (found.severity, found.hint) == ("warning", "Add `data::val_dataloader`.")
     assert problems(config, "test") == []
+    folds = {"experiment": {"folds": {"kind": "plain", "n": 3}}}
+    assert problems({**config, **folds}) == []
 
 
 def test_values_may_refer_to_others(config: dict[str, Any]) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from lighter.cli import experiment_failures
+from lighter.cli import cli, experiment_failures
+from lighter.config.problems import Problem
+from lighter.engine.experiment import Began
+from lighter.errors import ConfigError
 from lighter.experiments.failures import failures, first_line
+from lighter.experiments.folder import ExperimentFolder
 from lighter.experiments.handle import Experiment
 from lighter.experiments.member_files import read_members, write_member
+from lighter.processes.signals import Stopped
 from tests.experiments.jobs import make_experiment
 
 
@@ -20,6 +29,14 @@ def fail(folder: Path, errors: dict[int, str | None]) -> Experiment:
         if member.error:
             (folder / member.name / "error.txt").write_text(member.error)
     return Experiment(folder)
+
+
+def ended(experiment: Experiment) -> Callable[[Began], Experiment]:
+    def run(began: Began) -> Experiment:
+        began(ExperimentFolder(experiment.path))
+        return experiment
+
+    return run
 
 
 @pytest.fixture
@@ -43,7 +60,7 @@ def test_an_error_that_names_the_members_own_folder_is_one(folder: Path) -> None
 
 def test_all_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = fail(folder, {0: "ValueError: bad\nmore of it", 1: "ValueError: bad\nmore of it", 2: "another"})
-    assert experiment_failures.run_experiment(lambda: experiment) == 1
+    assert experiment_failures.run_experiment(ended(experiment)) == 1
     shown = capsys.readouterr().err
     home = folder / "trial-0000-seed-5"
     assert (
@@ -55,12 +72,47 @@ def test_all_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_some_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = fail(folder, {0: "ValueError: bad\nmore of it"})
-    assert experiment_failures.run_experiment(lambda: experiment) == 0
+    assert experiment_failures.run_experiment(ended(experiment)) == 0
     home = folder / "trial-0000-seed-5"
     shown = capsys.readouterr().err
     assert shown == f"\n1 of 3 members failed.\n  {home.name}: ValueError: bad\n    {home}/error.txt\n"
 
 
+def test_a_signal_leaves_the_document_and_the_errors_of_members(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(folder, {1: "ValueError: bad"})
+
+    def stopped(*_: object, began: Began, **__: object) -> None:
+        began(ExperimentFolder(folder))
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("lighter.engine.experiment.start", stopped)
+    done = CliRunner().invoke(cli, ["sweep", "c.yaml", "--json"])
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["exit_code"], document["schema"]) == (143, 143, "lighter.sweep/1")
+    assert document["path"] == str(folder)
+    member, signalled = document["errors"]
+    assert (member["members"], member["file"]) == (["trial-0001-seed-5"], f"{folder}/trial-0001-seed-5/error.txt")
+    assert signalled["message"] == "Stopped by SIGTERM"
+
+
+def test_an_experiment_whose_folder_is_gone_has_no_document(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, began: Began, **__: object) -> None:
+        began(ExperimentFolder(folder / "abandoned"))
+        raise ConfigError([Problem("the point is wrong")])
+
+    monkeypatch.setattr("lighter.engine.experiment.start", refused)
+    done = CliRunner().invoke(cli, ["sweep", "c.yaml", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["schema"]) == (2, "lighter.errors/1")
+
+
+def test_more_errors_than_are_shown_are_in_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_experiment(tmp_path / "outputs", trials=10)
+    experiment = fail(folder, {number: f"error {number}" for number in range(10)})
+    assert experiment_failures.run_experiment(ended(experiment)) == 1
+    pattern = capsys.readouterr().err.splitlines()[-1].removeprefix("2 more errors: ")
+    assert len(list(folder.glob(str(Path(pattern).relative_to(folder))))) == 10
+
+
 def test_none_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert experiment_failures.run_experiment(lambda: fail(folder, {})) == 0
+    assert experiment_failures.run_experiment(ended(fail(folder, {}))) == 0
     assert capsys.readouterr().err == ""

@@ -44,6 +44,9 @@ def test_intervals_are_those_of_scipy() -> None:
         ([1e-9, 2e-9, 1.5e-9], "1.5e-09 ± 1.2e-09"),
         ([1.0, math.nan], "nan"),
         ([1.0, math.inf], "inf"),
+        ([-math.inf, math.inf], "nan"),
+        ([1.5e308, 1.5e308], "inf"),
+        ([1e300, 2e300], "1.5e+300"),
     ],
 )
 def test_how_they_are_shown(values: list[float], shown: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from lighter.experiments.member_files import write_member
 from lighter.experiments.results import best, public, representative, results, rows_of_members, status_of, varied
-from lighter.experiments.trials import FAILED, FINISHED, PAUSED, RUNNING, WAITING, Member, Objective, Trial
+from lighter.experiments.trials import FAILED, FINISHED, PAUSED, RUNNING, WAITING, Member, Objective, Trial, best_first
 
 LOSS, ACCURACY = Objective("val/loss/epoch"), Objective("val/acc/epoch", is_maximized=True)
 
@@ -53,6 +53,13 @@ def test_failed_nan_and_unknown_come_last() -> None:
     assert [each.is_known for each in found] == [True, False, False, False]
     assert best(results(trials[:3], [LOSS]), [LOSS]) == []
     assert best([], [LOSS]) == []
+
+
+@pytest.mark.parametrize("values", [(math.inf, -math.inf), (1.5e308, 1.5e308)])
+def test_values_that_cannot_be_added_end_nothing(values: tuple[float, float]) -> None:
+    diverged = trial(0, *values)
+    assert numbers([diverged, trial(1, 1.0, 2.0)], LOSS) == [1, 0]
+    assert best_first([diverged, trial(1, 1.0, 2.0)], LOSS, 0)[0].number == 1
 
 
 def test_a_fit_that_ended_early_competes_at_the_rung_that_it_was_promoted_to() -> None:

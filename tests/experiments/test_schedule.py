@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from lighter.experiments.schedule import Asha, Hyperband, Median, Schedule
-from lighter.experiments.trials import FAILED, FINISHED, PAUSED, RUNNING, Member, Objective, Trial
+from lighter.experiments.trials import FAILED, FINISHED, PAUSED, RUNNING, Member, Objective, Trial, best_first
 from tests.experiments.simulation import Simulation
 
 LOSS, ACCURACY = Objective("val/loss/epoch"), Objective("val/acc/epoch", is_maximized=True)
@@ -172,6 +172,18 @@ def test_hyperband_begins_in_brackets_of_its_proportions() -> None:
         assert done.epochs < 0.5 * count * LIMIT
         # a trial competes within its own bracket
         assert len(done.numbers(3)) > sum(schedule.first_rung(number) == 3 for number in range(count))
+
+
+@pytest.mark.parametrize("count", [3, 6, 10, 27])
+def test_the_best_of_each_bracket_trains_to_its_end(count: int) -> None:
+    """A trial of the last bracket is at the end at once, whatever it is worth, and would be the best of all."""
+    schedule = KINDS["Hyperband"]
+    done = Simulation(schedule, parallel, count, LIMIT).run()
+    brackets = [[each for each in range(count) if schedule.first_rung(each) == bracket] for bracket in range(4)]
+    for bracket in filter(None, brackets):
+        assert done.numbers(3) & {*bracket}
+    best = min(range(count), key=lambda number: QUALITY[number])
+    assert best_first(done.trials, LOSS, schedule.last)[0].number == best
 
 
 def test_hyperband_on_many_rungs_is_quick() -> None:

@@ -231,7 +231,7 @@ MISTAKES = [
         "`model::name` has values already",
         "",
     ),
-    ("    space: {seed: [1, 2]}\n", "this is not searched over", "experiment::seeds"),
+    ("    space: {seed: [1, 2]}\n", "`seed` is not searched over", "experiment::seeds"),
     ("    space: {modle::name: [1, 2]}\n", "the config has no `modle` that `name`", "Did you mean `model`?"),
     ("    space: {model::optimzer::lr: [1, 2]}\n", "no `model::optimzer`", "Did you mean `model::optimizer`?"),
     ("    space: {model::name::x: [1, 2]}\n", "`x` cannot be found inside 'plain'", ""),

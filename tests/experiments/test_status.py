@@ -24,7 +24,7 @@ from lighter.experiments.status import (
 )
 from lighter.experiments.trials import Member, Objective
 from lighter.files.lock import owned
-from tests.experiments.jobs import ACCURACY, LOSS, make_experiment, set_running
+from tests.experiments.jobs import ACCURACY, LOSS, make_experiment, set_running, write_run
 
 
 def overview(folder: Path) -> Overview:
@@ -99,6 +99,30 @@ def test_the_state_follows_from_the_folder(tmp_path: Path) -> None:
     (folder / "config.yaml").write_text(config)
     set_running(folder, overview(folder).trials[1])
     assert overview(folder).state == "stopped"
+
+
+SPACES = [
+    ("space: {model::lr: [1, 2]}, trials: 9", "finished"),
+    ("space: {model::lr: [1, 2]}, method: random, trials: 9", "finished"),
+    ("space: {model::lr: [1, 2, 3]}, trials: 9", "stopped"),
+    ("space: {model::lr: [1, 2, 3]}, where: $@model::lr < 3, trials: 9", "finished"),
+    ("space: {model::lr: {from: 1.0, to: 9.0}}, trials: 9", "stopped"),
+    ("zip: {model::lr: [1, 2], model::x: [1, 2]}", "finished"),
+    ("zip: {model::lr: [1, 2, 3], model::x: [1, 2, 3]}", "stopped"),
+    ("zip: [{model::lr: [1, 2], model::x: [1, 2]}], trials: 9", "finished"),
+]
+
+
+@pytest.mark.parametrize(("search", "state"), SPACES)
+def test_an_experiment_is_finished_where_its_space_has_no_more_points(tmp_path: Path, search: str, state: str) -> None:
+    (tmp_path / "config.yaml").write_text(
+        f"model: {{_target_: a.B, lr: 1, x: 1}}\nexperiment: {{search: {{{search}}}}}\n"
+    )
+    for number in (0, 1):
+        member = Member(number, 0, None, {"model::lr": 1 + number, "model::x": 1 + number}, 0, {0: (0.5,)})
+        write_member(tmp_path, member)
+        write_run(tmp_path, member, "finished")
+    assert overview(tmp_path).state == state
 
 
 def read_in_another_process(folder: Path) -> list[str]:

@@ -108,6 +108,11 @@ def test_definitions_of_a_metric_on_all_rungs(one: str, other: str, are_same: bo
             lighter.compare("base", "ours", metric=ACCURACY, root=tmp_path)
 
 
+def test_one_epoch_is_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="other limits: 3 epochs and 1 epoch\n"):
+        compared(tmp_path, {}, {"config": CONFIG.replace("max_epochs: 3", "max_epochs: 1")})
+
+
 def test_limits_are_compared_through_what_they_refer_to(tmp_path: Path) -> None:
     named = CONFIG.replace("max_epochs: 3", "max_epochs: '@vars::epochs'")
     config = {epochs: f"{named}vars: {{epochs: {epochs}}}\n" for epochs in (3, 9)}
@@ -150,6 +155,22 @@ def test_code_that_changed_between_members(tmp_path: Path) -> None:
     message = r"code: `digits` changed between members of `trial 1: lr=0.01`: see .*/trial-0001-seed-3"
     with pytest.raises(RunError, match=message):
         lighter.compare("search", root=tmp_path)
+
+
+def test_members_that_were_trained_further_than_the_others(tmp_path: Path) -> None:
+    """A promotion that was stopped, or `lighter resume` of one member: values of several epochs are no sample."""
+    folder = make_sweep(tmp_path, "search", [BASE, OURS], progress={"epoch": 1, "step": 38})
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("search:\n", "search:\n    schedule: {kind: asha, rungs: [1]}\n"))
+    assert not lighter.compare("search", root=tmp_path).doubts
+    path = folder / "trial-0001-seed-3" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"progress": {"epoch": 3, "step": 114}}))
+    message = r"budget: .*/trial-0001-seed-3 of `trial 1: lr=0.01` has trained further than its other members"
+    with pytest.raises(RunError, match=message):
+        lighter.compare("search", root=tmp_path)
+    # to its end, where there is no rung to be past
+    config.write_text(config.read_text().replace("kind: asha, rungs: [1]", "kind: none"))
+    assert not lighter.compare("search", root=tmp_path).doubts
 
 
 def test_a_checkout_stands_for_modules_that_are_not_known(tmp_path: Path) -> None:

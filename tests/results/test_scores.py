@@ -10,6 +10,8 @@ import pytest
 
 import lighter
 from lighter.errors import RunError
+from lighter.results.scores import stage_of
+from lighter.runs.filter import mode_of_metric
 from tests.results.jobs import (
     BASE,
     DATA,
@@ -51,8 +53,62 @@ def test_tests_are_found_by_the_checkpoint_that_they_used(tmp_path: Path) -> Non
     with pytest.raises(RunError, match=r"tuning: `a` was tested with `best\.ckpt` and `b` with `last\.ckpt`"):
         lighter.compare("a", "b", metric="test/metrics/accuracy", root=root)
     make_sweep(root, "c", [BASE], hour=16)
-    with pytest.raises(RunError, match=r"no run of `c` was tested. For each of them: lighter test .*--ckpt_path best"):
+    with pytest.raises(RunError, match=r"no run of `c` was tested. For each of them: lighter test .*--ckpt_path last"):
         lighter.compare("a", "c", metric="test/metrics/accuracy", root=root)
+    (root / "experiments/2026-11-29/16-00-00-c/trial-0000-seed-1/checkpoints").mkdir()
+    (root / "experiments/2026-11-29/16-00-00-c/trial-0000-seed-1/checkpoints/best.ckpt").touch()
+    with pytest.raises(RunError, match="--ckpt_path best"):
+        lighter.compare("a", "c", metric="test/metrics/accuracy", root=root)
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"),
+    [
+        ("val/loss/epoch", "val"),
+        ("val_loss", "val"),
+        ("valid_loss", "val"),
+        ("validation/acc", "val"),
+        ("train_loss", "train"),
+        ("training_acc", "train"),
+        ("test_acc", "test"),
+        ("test/metrics/accuracy", "test"),
+        ("value_loss", ""),
+        ("loss", ""),
+        ("valley/depth", ""),
+    ],
+)
+def test_what_a_metric_was_measured_in_is_in_its_name(metric: str, mode: str) -> None:
+    assert mode_of_metric(metric) == mode
+    assert stage_of(metric) == ("test" if mode == "test" else "fit")
+
+
+def test_names_as_most_plain_modules_have_them(tmp_path: Path) -> None:
+    """`val_loss` comes before `train_loss`, is of validation data, and depends on the loss function."""
+    for name, hour, values in (("base", 10, BASE), ("ours", 11, OURS)):
+        for index, value in enumerate(values):
+            folder = tmp_path / "2026-11-22" / f"{hour}-00-{index:02}-{name}"
+            make_fit(folder, value, index + 1, metrics={"train_loss": 1.0, "val_loss": 1 - value})
+    comparison = lighter.compare("base", "ours", root=tmp_path)
+    assert (comparison.metric, comparison.rows[0].side.name) == ("val_loss", "ours")
+    assert any("These are values of the validation data" in note for note in comparison.notes)
+    for path in tmp_path.glob("*/*-ours/config.yaml"):
+        path.write_text(path.read_text().replace("CrossEntropyLoss", "NLLLoss"))
+    with pytest.raises(RunError, match="`criterion` differs between"):
+        lighter.compare("base", "ours", root=tmp_path)
+
+
+def test_tests_by_such_a_name(tmp_path: Path) -> None:
+    fits = {
+        name: make_sweep(tmp_path, name, [values], hour=hour)
+        for name, hour, values in (("a", 14, BASE), ("b", 15, OURS))
+    }
+    for hour, (name, folder) in enumerate(fits.items(), 16):
+        for index, value in enumerate(BASE if name == "a" else OURS):
+            checkpoint = str(folder.absolute() / f"trial-0000-seed-{index + 1}/checkpoints/last.ckpt")
+            facts = {"stage": "test", "checkpoint": checkpoint, "data": {"test": DATA["val"]}}
+            make_fit(tmp_path / f"2026-11-30/{hour}-{index:02}-00-{name}", value, metrics={"test_acc": value}, **facts)
+    comparison = lighter.compare("a", "b", metric="test_acc", root=tmp_path)
+    assert [row.values for row in comparison.rows] == [OURS, BASE]
 
 
 @pytest.mark.parametrize("kind", ["score", "loss", "right"])

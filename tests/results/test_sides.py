@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+import lighter
 from lighter.errors import RunError
 from lighter.results.sides import sides_of
 from tests.results.jobs import BASE, OURS, make_fit, make_fits, make_sweep
@@ -62,6 +64,16 @@ def test_one_experiment_is_its_trials(tmp_path: Path) -> None:
     make_sweep(tmp_path, "alone", [BASE], hour=15)
     with pytest.raises(RunError, match=r"15-00-00-alone has 1 trial with a result .* lighter compare EXP1 EXP2"):
         sides_of(["last"], tmp_path)
+
+
+def test_trials_that_diverged_or_failed_are_no_sides_and_are_named(tmp_path: Path) -> None:
+    make_sweep(tmp_path, "search", [BASE, [math.nan] * 5, OURS, [0.9, math.inf, 0.9, 0.9, 0.9], [None] * 5])
+    assert [side.trial for side in sides_of(["last"], tmp_path)] == [2, 0]
+    (note,) = (each for each in lighter.compare("last", root=tmp_path).notes if each.startswith("Not compared"))
+    assert note.endswith(": trial 3 (inf), trial 1 (nan), trial 4 (failed).")
+    assert not any(
+        "Not compared" in each for each in lighter.compare("last/trial-0", "b=last/trial-2", root=tmp_path).notes
+    )
 
 
 def test_members_that_failed_are_named(tmp_path: Path) -> None:

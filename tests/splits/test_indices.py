@@ -104,6 +104,8 @@ def test_indices_of_a_file(tmp_path: Path) -> None:
         ('{"val": [0, 7]}', "the validation side has sample 7, and the dataset 5 samples"),
         ('{"val": [-1]}', "the validation side has sample -1"),
         ('{"val": []}', "the validation side of this split has no samples"),
+        ('{"trian": [0], "val": [1]}', "split.json has `trian` and no `train`"),
+        ("[[0], [1]]", "has no indices: TypeError"),
         ('{"train": [0.5], "val": [1]}', "the training side of this split is no list of whole numbers"),
     ],
 )
@@ -137,5 +139,5 @@ def test_a_class_with_fewer_samples_than_folds_is_told(caplog: pytest.LogCapture
 def test_a_fold_that_a_file_lacks(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_text('[{"val": [0]}]')
-    with pytest.raises(SplitError, match="there is no fold 1"):
+    with pytest.raises(SplitError, match="there is no fold 1: there is 1 fold, from 0 on"):
         make_indices(SplitSettings("indices", fold=1, file=str(path)), 5, Columns())

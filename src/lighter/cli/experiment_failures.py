@@ -10,37 +10,59 @@ from typing import TYPE_CHECKING
 from lighter.cli.json_errors import MEMBER, entry
 from lighter.cli.json_output import give, note_all
 from lighter.cli.stage import exit_code
+from lighter.errors import RunError
 
 if TYPE_CHECKING:
+    from lighter.engine.experiment import Began
     from lighter.experiments.failures import Failure
+    from lighter.experiments.folder import ExperimentFolder
     from lighter.experiments.handle import Experiment
 
 ALL_FAILED = 1
 _MOST = 8
 
 
-def run_experiment(run: Callable[[], Experiment], *, traceback: bool = False, command: str = "") -> int:
+def run_experiment(run: Callable[[Began], Experiment], *, traceback: bool = False, command: str = "") -> int:
     """Run an experiment, print why members failed, and return the exit code: 1 if all of them did.
 
-    Its status is given as the JSON of `command`, if that is named.
+    Its status is given as the JSON of `command`, if that is named, also where a signal has stopped it.
     """
-    ended: list[Experiment] = []
-    code = exit_code(lambda: ended.append(run()), traceback=traceback, about="experiment")
-    if ended and command:
-        _give(command, ended[0])
-    return code or (_show(ended[0]) if ended else 0)
+    folders: list[ExperimentFolder] = []
+    code = failed = 0
+
+    def action() -> None:
+        run(folders.append)
+
+    try:
+        code = exit_code(action, traceback=traceback, about="experiment")
+    finally:
+        # gone if it could not begin
+        if folders and folders[0].config.is_file():
+            failed = _end(folders[0], command)
+    return code or failed
 
 
-def _give(command: str, experiment: Experiment) -> None:
+def _end(folder: ExperimentFolder, command: str) -> int:
+    from lighter.experiments.handle import Experiment
+
+    try:
+        if command:
+            _give(command, folder)
+        return _show(Experiment(folder.path))
+    except RunError:  # a file in it is damaged; that has been told, as it could not be run either
+        return 0
+
+
+def _give(command: str, folder: ExperimentFolder) -> None:
     from lighter.cli.experiment_tables import status_data
-    from lighter.experiments.folder import ExperimentFolder
     from lighter.experiments.status import read_experiment
 
-    data = status_data(read_experiment(ExperimentFolder(experiment.path)))
+    data = status_data(read_experiment(folder))
     give(f"{command}/1", {**data, "exit_code": 0, "errors": []})
 
 
 def _show(experiment: Experiment) -> int:
+    from lighter.experiments.executors.base import ERROR
     from lighter.experiments.failures import failures
 
     members, found = experiment.members, failures(experiment.members)
@@ -53,7 +75,7 @@ def _show(experiment: Experiment) -> int:
         is_whole = failed == len(members)
         print(_whole(each, experiment.path) if is_whole else _brief(each, experiment.path), file=sys.stderr)
     if len(found) > _MOST:
-        print(f"\n{len(found) - _MOST} more errors: lighter experiment status {experiment.path}", file=sys.stderr)
+        print(f"\n{len(found) - _MOST} more errors: {experiment.path / 'trial-*' / ERROR}", file=sys.stderr)
     return ALL_FAILED if failed == len(members) else 0
 
 

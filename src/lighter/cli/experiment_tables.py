@@ -10,7 +10,6 @@ from lighter.config.load import load
 from lighter.display import terminal
 from lighter.display.table import Cell, Column, Line, Table
 from lighter.display.table import status as status_cell
-from lighter.errors import RunError
 from lighter.experiments import results, status
 from lighter.experiments.overrides import overrides
 from lighter.experiments.results import Result, representative
@@ -76,7 +75,7 @@ def best_data(overview: Overview) -> list[dict[str, Any]]:
         RunError: nothing has a result yet.
     """
     if not overview.best:
-        raise RunError(f"no trial of {overview.folder.id} has a result yet ({overview.state})")
+        raise status.no_result(overview)
     return [_best(each, overview) for each in overview.best]
 
 

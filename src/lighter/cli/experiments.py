@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from lighter.cli.messages import mistakes_shown
 from lighter.cli.options import EPILOG, as_json, in_folder, with_traceback
 
 if TYPE_CHECKING:
+    from lighter.engine.experiment import Began
     from lighter.experiments.handle import Experiment
 
 _EXP = "An EXP is the path of an experiment's folder, an id, the beginning of one, a name, or `last`."
@@ -34,13 +36,15 @@ def experiment() -> None:
     """
 
 
-_limit = click.option("--limit", default=10, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
+def _limit(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    text = "At most so many rows; 0 for all. JSON has all."
+    return click.option("--limit", type=click.IntRange(min=0), default=default, show_default=True, help=text)
 
 
 @experiment.command(epilog=_EXP)
 @click.argument("exp", default="last", shell_complete=of_experiments)
 @in_folder
-@_limit
+@_limit(10)
 @as_json
 def status(exp: str, root: Path, limit: int, as_json: bool) -> None:
     """Show progress and results: trials, rungs, running members."""
@@ -58,7 +62,7 @@ def status(exp: str, root: Path, limit: int, as_json: bool) -> None:
 
 @experiment.command("list", epilog=_EXP)
 @in_folder
-@click.option("--limit", default=30, show_default=True, help="At most so many rows; 0 for all. JSON has all.")
+@_limit(30)
 @as_json
 def list_experiments(root: Path, limit: int, as_json: bool) -> None:
     """List the experiments, newest first."""
@@ -66,10 +70,13 @@ def list_experiments(root: Path, limit: int, as_json: bool) -> None:
     from lighter.experiments.status import public, read_experiments
 
     with mistakes_shown():
-        overviews = read_experiments(root, lambda text: click.echo(text, err=True))
+        unreadable: list[str] = []
+        overviews = read_experiments(root, unreadable.append)
+        for text in unreadable:
+            click.echo(text, err=True)
         if as_json:
             give("experiment.list/1", [public(each) for each in overviews])
-        else:
+        elif overviews or not unreadable:
             tables.print_list(overviews, limit, root)
 
 
@@ -121,10 +128,10 @@ def resume(exp: str, overrides: tuple[str, ...], root: Path, traceback: bool, as
         submit = partial(launch_experiment_resume, exp, root, overrides, job)
         raise SystemExit(launch_and_show(submit, "experiment", traceback=traceback))
 
-    def run() -> Experiment:
+    def run(began: Began) -> Experiment:
         from lighter.engine import experiment as engine
 
-        return engine.resume(exp, root, overrides)
+        return engine.resume(exp, root, overrides, began=began)
 
     raise SystemExit(run_experiment(run, traceback=traceback, command="experiment.resume" if as_json else ""))
 

@@ -25,6 +25,7 @@ from lighter.runs.read import FINISHED, PENDING, Run, read_run
 
 if TYPE_CHECKING:
     from lighter.engine.execution import Outcome
+    from lighter.engine.experiment import Began
     from lighter.engine.runner import Runner
     from lighter.experiments.handle import Experiment
 
@@ -41,7 +42,7 @@ def run_launched(task: Mapping[str, Any]) -> int:
     if task["mode"] == "experiment":
         from lighter.cli.experiment_failures import run_experiment
 
-        return run_experiment(lambda: _experiment(task), traceback=task["traceback"])
+        return run_experiment(lambda began: _experiment(task, began), traceback=task["traceback"])
     folder = RunFolder(Path(task["folder"]))
     mode = task.get("now") or told_by_rank_zero(folder.path, lambda: _mode_now(task, folder)) or _mode_now(task, folder)
     if mode == "done":
@@ -112,11 +113,11 @@ def _written(run: Run) -> Iterator[Path]:
             yield path
 
 
-def _experiment(task: Mapping[str, Any]) -> Experiment:
+def _experiment(task: Mapping[str, Any], began: Began) -> Experiment:
     from lighter.engine.experiment import resume
 
     folder = Path(task["folder"])
-    return resume(folder, folder.parent)
+    return resume(folder, folder.parent, began=began)
 
 
 if __name__ == "__main__":  # the process of another rank

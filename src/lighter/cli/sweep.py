@@ -10,6 +10,7 @@ from lighter.cli.launch import launch_and_show, launch_of, with_launch
 from lighter.cli.options import EPILOG, as_json, inputs, with_traceback
 
 if TYPE_CHECKING:
+    from lighter.engine.experiment import Began
     from lighter.engine.submit import Launch, Launched
     from lighter.experiments.handle import Experiment
 
@@ -47,20 +48,18 @@ def sweep(inputs: tuple[str, ...], traceback: bool, as_json: bool, **options: An
     if job is not None:
         raise SystemExit(launch_and_show(lambda: _launch([*inputs], options, job), "experiment", traceback=traceback))
     command = "sweep" if as_json else ""
-    raise SystemExit(run_experiment(lambda: _start([*inputs], options), traceback=traceback, command=command))
+    raise SystemExit(
+        run_experiment(lambda began: _start([*inputs], options, began), traceback=traceback, command=command)
+    )
 
 
-def _start(inputs: list[str], options: dict[str, Any]) -> Experiment:
+def _start(inputs: list[str], options: dict[str, Any], began: Began) -> Experiment:
     from lighter.engine.experiment import start
 
-    return start(inputs, **_asked(options))
+    return start(inputs, began=began, **options)
 
 
 def _launch(inputs: list[str], options: dict[str, Any], job: Launch) -> Launched:
     from lighter.engine.launch import launch_experiment
 
-    return launch_experiment(inputs, _asked(options), job)
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
+    return launch_experiment(inputs, options, job)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lighter.config import Config, examine, read
 from lighter.config.load import Input, is_override, load, parse_override
-from lighter.config.problems import ERROR, Problem, in_order, indefinite
+from lighter.config.problems import ERROR, Problem, in_order, indefinite, nearest
 from lighter.engine.check import check
 from lighter.engine.check.experiment import check_experiment
 from lighter.engine.claim import RunOptions
@@ -42,6 +42,7 @@ _OPTIONS = {
     "method": "experiment::search::method",
     "workers": "experiment::executor::workers",
 }
+Began: TypeAlias = Callable[[ExperimentFolder], object]
 _SPACE = "experiment::search::space"
 # what may change when an experiment resumes
 _MAY_CHANGE = (
@@ -50,11 +51,12 @@ _MAY_CHANGE = (
 )
 
 
-def start(inputs: Sequence[Input], **options: Any) -> Experiment:
+def start(inputs: Sequence[Input], *, began: Began | None = None, **options: Any) -> Experiment:
     """Run a new experiment to its end, and return the handle on its folder.
 
     Args:
         inputs: as of a fit; an override with a list is a choice.
+        began: called with the folder, before members run.
         options: over those of the config: `objective`, `seeds`, `folds`, `trials`, `method`, `workers`.
 
     Raises:
@@ -66,7 +68,7 @@ def start(inputs: Sequence[Input], **options: Any) -> Experiment:
     try:
         with owned(folder.path, folder.id):
             write_config(saved, RunFolder(folder.path))
-            return _run(folder, asked)
+            return _run(folder, asked, began)
     except ConfigError:
         RunFolder(folder.path).abandon()  # unless it has members
         raise
@@ -78,24 +80,28 @@ def plan(inputs: Sequence[Input], **options: Any) -> tuple[dict[str, Any], Asked
     Raises:
         ConfigError: the config is wrong, or its section `experiment`.
     """
+    unknown = next((name for name in options if name not in _OPTIONS), None)
+    if unknown is not None:
+        raise TypeError(f"an experiment has no option `{unknown}`. {nearest(unknown, _OPTIONS)}")
     words = _with_choices(inputs)
-    words += [f"{_OPTIONS[name]}={value}" for name, value in options.items()]
+    words += [f"{_OPTIONS[name]}={value}" for name, value in options.items() if value is not None]
     config, asked, project = checked_experiment(words)
     return frozen(config, project, "members"), asked, RunOptions.of(config, words)
 
 
-def resume(wanted: str | Path, root: Path, changes: Sequence[str] = ()) -> Experiment:
+def resume(wanted: str | Path, root: Path, changes: Sequence[str] = (), *, began: Began | None = None) -> Experiment:
     """Run what is left of an experiment, and what is asked for beyond it.
 
     Args:
         changes: overrides of its section: `experiment::search::trials=100`.
+        began: called with the folder, before members run.
 
     Raises:
         RunError: there is no such experiment, or another process has it.
         ConfigError: the changes are wrong, or not only more trials, seeds or folds.
     """
     with prepared(wanted, root, changes) as (folder, asked):
-        return _run(folder, asked)
+        return _run(folder, asked, began)
 
 
 @contextmanager
@@ -176,7 +182,9 @@ def _refuse_changes(before: Config, after: Config) -> None:
         raise ConfigError(problems)
 
 
-def _run(folder: ExperimentFolder, asked: Asked) -> Experiment:
+def _run(folder: ExperimentFolder, asked: Asked, began: Began | None) -> Experiment:
+    if began is not None:
+        began(folder)
     with stop_signals() as caught, caught.deferred(lambda: True):
         executor = make_executor(asked.executor, folder.path)
         # of SLURM and Ray, only the section says how many

@@ -33,7 +33,7 @@ from lighter.engine.split_record import read_indices
 from lighter.errors import PredictionError, RunError
 from lighter.files.run_folder import CONFIG, RECORD, RunFolder, claim_predictions
 from lighter.runs.find_checkpoint import find_in_run
-from lighter.runs.read import read_run
+from lighter.runs.read import FINISHED, PAUSED, read_run
 
 if TYPE_CHECKING:
     from lighter.engine.execution import Outcome
@@ -130,6 +130,9 @@ class _Predicted:
 def _members(experiment: Path, trial: int) -> list[Fitted]:
     members = fitted_members(experiment, trial)
     if not members:
+        numbers = {int(match["trial"]) for path in experiment.iterdir() if (match := _MEMBER.match(path.name))}
+        if trial not in numbers:
+            raise RunError(f"there is no trial {trial} in {experiment}, which has {len(numbers)}")
         raise RunError(f"trial {trial} of {experiment} has no members that were trained")
     return members
 
@@ -151,8 +154,10 @@ def _see_that_samples_come_once(members: Sequence[Fitted]) -> None:
 
 def _predict(member: Fitted, into: Path, ckpt_path: str | None, *changes: str) -> _Predicted:
     checkpoint = find_in_run(member.folder, ckpt_path)
-    name = member.folder.path.name
+    name, status = member.folder.path.name, read_run(member.folder.path).status
     log.info("%s predicts with %s", name, checkpoint.name)
+    if status not in (FINISHED, PAUSED):
+        log.warning("the training of %s is not at its end (%s), so neither is the model that predicts", name, status)
     inputs: list[Input] = [member.folder.path / CONFIG, *changes, {"run": {"dir": str(into / "runs"), "name": name}}]
     # `last` and `best` of the config would be those of other runs
     outcome = Runner().execute("predict", inputs, ckpt_path=str(checkpoint), return_predictions=False)
@@ -222,7 +227,8 @@ def _write(into: Path, name: Path, tables: Mapping[str, Columns]) -> None:
     left_out = [key for key in left_out if key != FOLD]
     if left_out:
         log.warning("%s: there is no mean of %s", name, ", ".join(left_out))
-    write_table(into / name, averaged)
+    if averaged:
+        write_table(into / name, averaged)
 
 
 def _gather(directory: Path, folds: Sequence[_Predicted], home: Path) -> None:

@@ -126,7 +126,7 @@ class Runner:
         return start(listed(inputs), **options)
 
     def resume_experiment(
-        self, experiment: str | Path = "last", changes: Sequence[str] = (), root: str = "outputs"
+        self, experiment: str | Path = "last", changes: str | Sequence[str] = (), root: str = "outputs"
     ) -> Experiment:
         """Run what is left of an experiment, and what is asked for beyond it.
 
@@ -141,7 +141,7 @@ class Runner:
         """
         from lighter.engine.experiment import resume
 
-        return resume(experiment, Path(root), changes)
+        return resume(experiment, Path(root), [changes] if isinstance(changes, str) else changes)
 
     @shown_in_notebook
     def execute(

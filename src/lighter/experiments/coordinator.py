@@ -19,6 +19,7 @@ from lighter.experiments import trackers
 from lighter.experiments.executors.base import ERROR, MEMBER_LOCK, WORKER_LOG, Ended, Executor, Task
 from lighter.experiments.folder import ExperimentFolder, holder, is_held
 from lighter.experiments.member_files import read_members, run_of, trials_of, write_member
+from lighter.experiments.schedule import PROGRESS
 from lighter.experiments.shown_values import shown_values
 from lighter.experiments.trials import FAILED, FINISHED, PAUSED, RUNNING, WAITING, Member, Trial
 from lighter.files.lock import LOCK
@@ -33,7 +34,6 @@ log = logging.getLogger("lighter")
 
 _TICK = 0.5  # seconds between two looks at members of an earlier coordinator, and for a request to stop
 _MOST_DEATHS = 5  # after so many deaths of its process without progress a member counts as failed
-_PROGRESS = {"trainer::max_epochs": "epoch", "trainer::max_steps": "step"}
 
 
 class Coordinator:
@@ -304,4 +304,4 @@ def _has_reached(run: Run, pause: tuple[str, float]) -> bool:
     counter, value = pause
     progress = run.facts.get("progress") or {}
     # Of a time, that it has paused says so: it pauses for nothing else.
-    return counter == "trainer::max_time" or progress.get(_PROGRESS[counter], 0) >= value
+    return counter == "trainer::max_time" or progress.get(PROGRESS[counter], 0) >= value

@@ -17,7 +17,7 @@ from lighter.config.tree import Node, join
 from lighter.errors import ConfigError, RunError
 from lighter.experiments.folds import n_folds, parse_folds
 from lighter.experiments.parameters import Parameter
-from lighter.experiments.parse_parameters import parse_parameters
+from lighter.experiments.parse_parameters import SEARCH, parse_parameters, parse_zip
 from lighter.experiments.schedule import Schedule
 from lighter.experiments.schedule_section import parse_schedule
 from lighter.experiments.trials import Objective
@@ -25,6 +25,7 @@ from lighter.files import run_folder as paths
 
 _DEFAULT_OBJECTIVE = "min val/loss/epoch"
 _SECTION = "experiment"
+_OF_SPACE = ("space", "zip")
 
 
 class Facts(Protocol):
@@ -83,7 +84,7 @@ def read_facts(folder: Path) -> ReadFacts:
         _folds(section.get("folds")),
         _trials(section.get("search"), path),
         parse_schedule(schedule, root, objectives, problems) or Schedule(Objective("")),
-        _parameters(root.find("experiment::search::space")),
+        _parameters(section.get("search")),
     )
     if problems:
         raise RunError(f"{path} is no config of an experiment: {problems[0].message}")
@@ -139,7 +140,7 @@ def _folds(node: Node | None) -> tuple[int | None, ...]:
 
 
 def _trials(search: Node | None, path: Path) -> int | None:
-    if search is None or not search.section("space"):
+    if search is None or not any(child is not None and child.value for child in map(search.child, _OF_SPACE)):
         return 1
     trials = search.child("trials")
     if trials is not None and isinstance(trials.value, int):
@@ -147,8 +148,29 @@ def _trials(search: Node | None, path: Path) -> int | None:
     return _size_of_space(path)
 
 
-def _parameters(space: Node | None) -> tuple[Parameter, ...]:
-    return tuple(parse_parameters(space, [])) if space is not None else ()
+def _parameters(search: Node | None) -> tuple[Parameter, ...]:
+    space, rows = map(search.child, _OF_SPACE) if search is not None else (None, None)
+    found = parse_parameters(space, []) if space is not None else []
+    return (*found, *(parse_zip(rows, []) if rows is not None else ()))
+
+
+def points_of_space(folder: Path) -> int | None:
+    """Return how many points the constraints of an experiment allow; None if that has no end, or is not known."""
+    from lighter.config import examine
+    from lighter.experiments.space import parse_space
+
+    config, _ = examine([folder / paths.CONFIG])
+    search = config.expanded.find(SEARCH) if config is not None else None
+    if config is None or search is None:
+        return None
+    problems: list[Problem] = []
+    space = parse_space(search, config, problems)
+    if problems or not space.is_countable:
+        return None
+    try:
+        return sum(map(space.allows, space.grid()))
+    except ConfigError:  # a constraint that cannot be worked out for some point
+        return None
 
 
 def _size_of_space(path: Path) -> int | None:

@@ -8,12 +8,11 @@ from typing import Any
 
 from lighter.config.load import load
 from lighter.display.html import to_html
-from lighter.errors import RunError
 from lighter.experiments.folder import find_experiment
 from lighter.experiments.member_files import run_of
 from lighter.experiments.overrides import overrides
 from lighter.experiments.results import Result, Row, rows_of_members
-from lighter.experiments.status import Overview, read_experiment
+from lighter.experiments.status import Overview, no_result, read_experiment
 from lighter.experiments.tables import pieces_of_experiment
 from lighter.experiments.trials import Member, Trial
 from lighter.files.run_folder import OUTPUTS
@@ -101,7 +100,7 @@ class Experiment:
             RunError: no trial has a result yet.
         """
         if not self.front:
-            raise RunError(f"no trial of {self.id} has a result yet ({self.state})")
+            raise no_result(self._overview)
         return self.front[0]
 
     @property

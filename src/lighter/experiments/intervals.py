@@ -14,8 +14,8 @@ CONFIDENCE = 0.95
 class Estimate:
     """The mean of some values, and the half width of its 95% confidence interval.
 
-    There is no interval (None) of one value, or where a value is not finite. The members of an experiment are taken as
-    independent; as folds share training data, the interval over folds is too narrow rather than too wide.
+    There is no interval (None) of one value, or where a value or the spread is not finite. The members of an experiment
+    are taken as independent; as folds share training data, the interval over folds is too narrow rather than too wide.
     """
 
     mean: float
@@ -35,14 +35,24 @@ class Estimate:
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Return the mean of one or more values, and its interval."""
-    count = len(values)
-    if not all(map(math.isfinite, values)):
-        return Estimate(sum(values) / count, None, count)
-    mean = math.fsum(values) / count
-    if count == 1:
+    count, mean = len(values), mean_of(values)
+    if count == 1 or not math.isfinite(mean):
         return Estimate(mean, None, count)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return Estimate(mean, t_quantile(count - 1) * math.sqrt(variance / count), count)
+    variance = _sum([(value - mean) * (value - mean) for value in values]) / (count - 1)
+    half_width = t_quantile(count - 1) * math.sqrt(variance / count) if math.isfinite(variance) else None
+    return Estimate(mean, half_width, count)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of one or more values, whatever diverged among them: it is then Inf or NaN."""
+    return _sum(values) / len(values)
+
+
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # it raises where a sum of floats is Inf or NaN
+        return sum(values)
 
 
 @lru_cache(maxsize=1024)

@@ -26,6 +26,9 @@ from lighter.experiments.trials import Objective, Trial, best_first
 Promotion = tuple[int, int]
 """The number of a trial, and the index of the rung up to which it is to train next."""
 
+PROGRESS = {"trainer::max_epochs": "epoch", "trainer::max_steps": "step"}
+"""What a run's record calls its progress by a counter; of times it has none."""
+
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
@@ -83,7 +86,7 @@ class Schedule:
         """Return the next promotion that can start now; None if there is none.
 
         `total` is the number of trials that were asked for. Once they are all there and nothing is left to do, the best
-        is promoted until one has come to its end: of two trials, no third part could be.
+        of those that compete is promoted until one has come to its end: of two trials, no third part could be.
         """
         best = next(self._promoted(trials), None)
         if best is None and total is not None and len(trials) >= total:
@@ -137,6 +140,13 @@ class Asha(Schedule):
                 completed = self._completed(group, rung)
                 best = self._best_first(completed, rung)[: len(completed) // self.reduction]
                 yield from (trial for trial in best if trial.target == rung)
+
+    def _last_resort(self, trials: Sequence[Trial]) -> Trial | None:
+        # of each group: one that began at the end has met no other there, and says nothing of those that paused
+        if not all(trial.is_at(trial.target) for trial in trials):
+            return None
+        best = [super(Asha, self)._last_resort(group) for group in self._groups(trials)]
+        return next(filter(None, best), None)
 
     def _groups(self, trials: Sequence[Trial]) -> list[list[Trial]]:
         """Return the trials that compete with each other."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lighter.config import Config
-from lighter.config.problems import Problem, indefinite, nearest
+from lighter.config.problems import WARNING, Problem, indefinite, nearest
 from lighter.config.tree import Node, Origin, Source, join
 from lighter.experiments.executors.settings import Settings, parse_executor
 from lighter.experiments.facts import parse_objectives, parse_seeds
@@ -97,6 +97,11 @@ def parse(config: Config) -> tuple[Asked | None, list[Problem]]:
     method = make_search(search.child("method"), space, config.seed, objectives, problems)
     if problems or schedule is None or method is None:
         return None, problems
+    asked = search.child("trials")
+    if asked is not None and trials is not None and trials > 1 and not space.parameters:
+        message = f"there is no search space, so there is one trial and not {trials}"
+        hint = "Several fits of one config: `seeds`."
+        problems.append(Problem(message, asked.origin, f"{SECTION}::search::trials", hint, WARNING))
     numbers = tuple(range(n_folds(folds))) if folds is not None else (None,)
     total = (trials or method.size() or _DEFAULT_TRIALS) if space.parameters else 1
     return Asked(objectives, seeds, numbers, folds, space, method, total, schedule, executor, retries), problems

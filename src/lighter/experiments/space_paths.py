@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from lighter.config.merge import edit
 from lighter.config.problems import Problem
 from lighter.config.suggestions import find_step, suggest
-from lighter.config.tree import SEPARATOR, Node, Origin, join, prefixes, split
+from lighter.config.tree import SEPARATOR, Node, Origin, prefixes, split
 from lighter.experiments.parameters import Choices, Parameter
 from lighter.experiments.parse_parameters import SEARCH
 
@@ -31,7 +31,7 @@ def check_paths(parameters: Sequence[Parameter], merged: Node, problems: list[Pr
             problems.append(_overlap(path, str(around or inside), origin))
         elif split(path)[0] in _NOT_SEARCHED:
             hint = _NOT_SEARCHED[split(path)[0]]
-            problems.append(Problem("this is not searched over", origin, join(SEARCH, path), hint))
+            problems.append(Problem(f"`{path}` is not searched over", origin, SEARCH, hint))
         else:
             _check_place(path, origin, root, merged, problems)
         paths[path] = origin
@@ -55,6 +55,6 @@ def _check_place(path: str, origin: Origin, root: Node, merged: Node, problems: 
     here, node = find_step(merged, above)
     if here != above and isinstance(node.value, dict):
         message = f"the config has no `{above}` that `{split(path)[-1]}` could be in"
-        problems.append(Problem(message, origin, join(SEARCH, path), suggest(merged, above)))
+        problems.append(Problem(message, origin, SEARCH, suggest(merged, above)))
     else:  # as for an override, in the same words
         edit(root, split(path), Node(None, origin), problems)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lighter.errors import RunError
 from lighter.experiments.coordinator_job import CoordinatorJob, job_of
-from lighter.experiments.facts import Facts, read_facts
+from lighter.experiments.facts import Facts, points_of_space, read_facts
 from lighter.experiments.folder import ExperimentFolder, all_experiments
 from lighter.experiments.member_files import read_members, run_of, trials_of
 from lighter.experiments.results import Result, best, results, status_of
@@ -71,7 +71,7 @@ class Overview:
         """
         if self.folder.is_running:
             return RUNNING
-        if is_complete(self.trials, self.facts):
+        if is_complete(self.trials, self.facts, self._total):
             return FINISHED
         return self.job.state if self.job is not None and self.job.is_live else STOPPED
 
@@ -79,6 +79,13 @@ class Overview:
     def reason(self) -> str:
         """Why it waits or was stopped, as far as SLURM says: `Priority`, `SLURM: TIMEOUT`."""
         return self.job.reason if self.job is not None and self.state not in (RUNNING, FINISHED) else ""
+
+    @cached_property
+    def _total(self) -> int:
+        """How many trials there are to be: those asked for, or fewer if the search space has no more points."""
+        asked = self.facts.trials or 0
+        points = points_of_space(self.folder.path) if self.trials and len(self.trials) < asked else None
+        return asked if points is None else min(asked, points)
 
     @property
     def asked_members(self) -> int | None:
@@ -111,13 +118,20 @@ def members_of_trial(facts: Facts) -> int:
     return len(facts.seeds) * len(facts.folds)
 
 
-def is_complete(trials: Sequence[Trial], facts: Facts) -> bool:
-    """Return whether all that was asked for is there: every trial and member, and none has anything to do."""
-    is_there = bool(trials) and len(trials) >= (facts.trials or 0)
+def is_complete(trials: Sequence[Trial], facts: Facts, total: int) -> bool:
+    """Return whether all that can be had is there: every trial and member, and none has anything to do."""
+    is_there = bool(trials) and len(trials) >= total
     members = [member for trial in trials for member in trial.members]
     has_all = all(len(trial.members) >= members_of_trial(facts) for trial in trials)
     is_idle = all(trial.is_at(trial.target) for trial in trials) and not any(each.status == RUNNING for each in members)
-    return is_there and has_all and is_idle and facts.schedule.promotion(trials, facts.trials) is None
+    return is_there and has_all and is_idle and facts.schedule.promotion(trials, total) is None
+
+
+def no_result(overview: Overview) -> RunError:
+    """Return the error of an experiment that has no best trial, for all who ask for it."""
+    failed = sum(member.status == FAILED for member in overview.members)
+    why = f"{failed} of {len(overview.members)} members failed" if failed else overview.state
+    return RunError(f"no trial of {overview.folder.id} has a result yet ({why})")
 
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:

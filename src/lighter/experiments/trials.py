@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lighter.experiments.intervals import mean_of
+
 Values = Mapping[str, Any]
 """Values of a trial by config path: plain data; a subtree is a dict."""
 
@@ -91,7 +93,7 @@ class Trial:
         known = [result for result in results if result is not None]
         if len(known) < len(self.members) or self.has_failed:
             return None
-        return tuple(math.fsum(each) / len(each) for each in zip(*known, strict=True))
+        return tuple(mean_of(each) for each in zip(*known, strict=True))
 
     @property
     def reached(self) -> int | None:

@@ -28,12 +28,12 @@ from lighter.results.scores import TEST, mode_of
 from lighter.results.sides import Side, SideRun
 from lighter.runs.compare import changed, flat
 from lighter.runs.provenance import DECIDING
-from lighter.runs.read import Run
+from lighter.runs.read import PAUSED, Run
 
 KINDS = ("data", "split", "metric", "code", "budget", "tuning", "config", "seeds")
 ALL = "all"
 _NAMES = {"train": "training data", "val": "validation data", "test": "test data"}
-_LIMITS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": ""}
+_LIMITS = {"max_epochs": "epoch", "max_steps": "step", "max_time": ""}
 _OF_MEMBER = ("seed", "run", f"data{SEPARATOR}split")  # differ between members of one side
 _OF_LOSS = ("criterion", "loss_weights")
 _BY_MODE = ("metrics", "evaluator_cfg")
@@ -200,7 +200,8 @@ def _definitions(
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield what in two configs defines a metric and is not the same, with both definitions."""
     mode, _, name = metric.removesuffix("/epoch").partition("/")
-    is_loss, is_metric = "loss" in name.split("/"), name.startswith("metrics/") and mode in _NAMES
+    is_loss = "loss" in name.split("/") or ("/" not in metric and metric.endswith("_loss"))
+    is_metric = name.startswith("metrics/") and mode in _NAMES
     keys = _OF_LOSS if is_loss else (f"{mode}_metrics", *_BY_MODE) if is_metric else ()
     for key in keys:
         definitions = [_named(_of_mode(_module(config).get(key), mode, key), name) for config in (one, other)]
@@ -243,7 +244,7 @@ def _modules(one: Run, other: Run) -> list[str]:
 
 
 def _budget(first: Side, other: Side, one: Mapping[str, Any], another: Mapping[str, Any]) -> Iterator[Doubt]:
-    limits = [_limits(side, config) for side, config in ((first, one), (other, another))]
+    limits = [_limits(side.runs[0].run, config) for side, config in ((first, one), (other, another))]
     if limits[0] != limits[1]:
         told = " and ".join(each or "no limit" for each in limits)
         yield Doubt("budget", f"`{first.name}` and `{other.name}` were trained with other limits: {told}")
@@ -272,14 +273,26 @@ def _is_last(name: str) -> bool:
     return name.startswith("last")
 
 
-def _limits(side: Side, config: Mapping[str, Any]) -> str:
-    run = side.runs[0].run
-    if run.facts["status"] == "paused":  # at a rung, before its limit
-        return f"{(run.facts.get('progress') or {}).get('epoch')} epochs"
+def _limits(run: Run, config: Mapping[str, Any]) -> str:
+    if run.facts["status"] == PAUSED:  # at a rung, before its limit
+        return _counted((run.facts.get("progress") or {}).get("epoch"), "epoch")
     trainer = config.get("trainer")
     given = trainer if isinstance(trainer, Mapping) else {}
-    known = [f"{given[key]} {noun}".strip() for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
+    known = [_counted(given[key], noun) for key, noun in _LIMITS.items() if given.get(key) not in (None, -1)]
     return " or ".join(known)
+
+
+def _counted(number: object, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}" if noun else str(number)
+
+
+def _further(side: Side) -> Iterator[Doubt]:
+    """Yield that some members of a trial have trained on while others wait at its rung."""
+    further = [each.run.id for each in side.runs if each.is_further]
+    if further and len(further) < len(side.runs):
+        verb = "has" if len(further) == 1 else "have"
+        text = f"{_listed(further)} of `{side.name}` {verb} trained further than its other members"
+        yield Doubt("budget", text)
 
 
 def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
@@ -292,6 +305,7 @@ def _within(side: Side, tree: Tree) -> Iterator[Doubt]:
     if changed_code is not None:
         modules = _listed(_modules(side.runs[0].run, changed_code.run))
         yield Doubt("code", f"{modules} changed between members of `{side.name}`: see {changed_code.run.id}")
+    yield from _further(side)
     if side.experiment is not None:
         return
     first = _of_side(tree(side.runs[0].run))

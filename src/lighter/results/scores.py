@@ -17,14 +17,14 @@ from lighter.files import run_folder as paths
 from lighter.files.atomic import read_text
 from lighter.results.arrays import read_arrays
 from lighter.results.sides import Side, SideRun
-from lighter.runs.filter import full_name, high_is_good, usual_metrics
+from lighter.runs.checkpoint_files import Checkpoints
+from lighter.runs.filter import full_name, high_is_good, mode_of_metric, usual_metrics
 from lighter.runs.read import FINISHED, Run, read_run
 
 if TYPE_CHECKING:
     from lighter.results.statistics.effect import Scores
 
 TEST = "test"
-_MODES = ("train", "val", TEST)
 _SAME = 1e-4  # relative: a metric is a mean of its samples' scores in single precision, in batches
 
 
@@ -64,9 +64,11 @@ def with_tests(side: Side, metric: str, root: Path) -> Side:
     found = [replace(each, run=tests[each.run.id]) for each in side.runs if each.run.id in tests]
     lacking = [each for each in side.runs if each.run.id not in tests]
     if not found:
+        first = side.runs[0].run
+        best = "best" if Checkpoints(first.folder, first.facts).best is not None else "last"
         raise RunError(
-            f"no run of `{side.name}` was tested. For each of them: lighter test {side.runs[0].run.folder.config}"
-            " --ckpt_path best"
+            f"no run of `{side.name}` was tested. For each of them: lighter test {first.folder.config}"
+            f" --ckpt_path {best}"
         )
     return replace(
         side, runs=tuple(found), left_out=(*side.left_out, *(f"{each.run.id}: not tested" for each in lacking))
@@ -75,13 +77,12 @@ def with_tests(side: Side, metric: str, root: Path) -> Side:
 
 def stage_of(metric: str) -> str:
     """Return the stage whose runs have a metric."""
-    return TEST if metric.partition("/")[0] == TEST else "fit"
+    return TEST if mode_of_metric(metric) == TEST else "fit"
 
 
 def mode_of(metric: str, run: Run) -> str:
     """Return the data that a metric was measured on: `train`, `val` or `test`."""
-    mode = metric.partition("/")[0]
-    return mode if mode in _MODES else TEST if run.facts.get("stage") == TEST else "val"
+    return mode_of_metric(metric) or (TEST if run.facts.get("stage") == TEST else "val")
 
 
 def scores(side: Side, metric: str, *, is_maximized: bool) -> Scores:

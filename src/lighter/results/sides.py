@@ -13,6 +13,7 @@ A word is
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from lighter.errors import RunError
 from lighter.experiments.folder import ExperimentFolder, all_experiments, find_experiment, is_experiment
 from lighter.experiments.member_files import run_of
 from lighter.experiments.results import Result, flat_values, varied
-from lighter.experiments.status import Overview, read_experiment
+from lighter.experiments.schedule import PROGRESS
+from lighter.experiments.status import Overview, no_result, read_experiment
 from lighter.experiments.tables import labels, shown_value
 from lighter.experiments.trials import FAILED
 from lighter.files import run_folder as paths
@@ -35,11 +37,17 @@ from lighter.runs.select import LAST, find_run
 
 @dataclass(frozen=True)
 class SideRun:
-    """A run as a member of a side: its seed and its fold, by which it is paired with one of the other side."""
+    """A run as a member of a side: its seed and its fold, by which it is paired with one of the other side.
+
+    Attributes:
+        is_further: True if it has trained past the rung at which its trial is: after a promotion that was stopped, or
+            since somebody resumed it alone.
+    """
 
     run: Run
     seed: int | None
     fold: int | None = None
+    is_further: bool = False
 
     @property
     def key(self) -> tuple[int | None, int | None]:
@@ -65,6 +73,7 @@ class Side:
         trials: how many trials the experiment has: the budget of its search.
         is_chosen: True for a trial that was chosen among those by its results.
         objective: the metric of the experiment's first objective, and whether it is maximized.
+        not_compared: a line for each trial of the experiment that is no side, since it failed or diverged.
     """
 
     name: str
@@ -75,6 +84,7 @@ class Side:
     trials: int = 1
     is_chosen: bool = False
     objective: tuple[str, bool] | None = None
+    not_compared: tuple[str, ...] = ()
 
 
 def sides_of(words: Sequence[str], root: Path, stage: str = "fit") -> list[Side]:
@@ -109,8 +119,7 @@ def trial_sides(overview: Overview) -> list[Side]:
     Raises:
         RunError: there are less than two.
     """
-    known = [each for each in overview.results if each.is_known]
-    same = [each for each in known if each.rung == known[0].rung]
+    same = comparable(overview)
     if len(same) < 2:
         raise RunError(
             f"{overview.folder.id} has {len(same)} trial{'s' * (len(same) != 1)} with a result at its highest rung, so"
@@ -124,7 +133,23 @@ def trial_sides(overview: Overview) -> list[Side]:
         shown = [f"{names[path]}={shown_value(path, flat[path])}" for path in paths_of_values if path in flat]
         return f"trial {result.trial.number}" + (f": {' '.join(shown)}" if shown else "")
 
-    return [_of_trial(overview, each, name(each)) for each in same]
+    lacking = tuple(f"trial {each.trial.number} ({why})" for each in overview.results if (why := _why_no_side(each)))
+    return [replace(_of_trial(overview, each, name(each)), not_compared=lacking) for each in same]
+
+
+def comparable(overview: Overview) -> list[Result]:
+    """Return the trials of an experiment that came as far as its best one, those that diverged left out."""
+    known = [each for each in overview.results if each.is_known and _is_finite(each)]
+    return [each for each in known if each.rung == known[0].rung]
+
+
+def _is_finite(result: Result) -> bool:
+    return all(math.isfinite(each.mean) for each in result.estimates)
+
+
+def _why_no_side(result: Result) -> str:
+    """Return why a trial never becomes a side; an empty text if it is one, or has yet to come so far."""
+    return str(result.estimates[0]) if not _is_finite(result) else FAILED if result.status == FAILED else ""
 
 
 def distinct(sides: Sequence[Side]) -> list[Side]:
@@ -284,7 +309,7 @@ def reason_against(run: Run) -> str:
 
 def _best(overview: Overview) -> Side:
     if not overview.best:
-        raise RunError(f"no trial of {overview.folder.id} has a result yet ({overview.state})")
+        raise no_result(overview)
     name = paths.name_of(overview.folder.path)
     return replace(_of_trial(overview, overview.best[0], name), is_chosen=len(overview.trials) > 1)
 
@@ -302,7 +327,7 @@ def _of_trial(overview: Overview, result: Result, name: str) -> Side:
     for member in result.trial.members:
         run = run_of(folder, member)
         if run is not None and run.status in (FINISHED, PAUSED) and member.status != FAILED:
-            runs.append(SideRun(run, member.seed, member.fold))
+            runs.append(SideRun(run, member.seed, member.fold, _is_past(run, overview, result.rung)))
         else:
             left_out.append(f"{member.name}: {member.status}")
     if not runs:
@@ -316,6 +341,13 @@ def _of_trial(overview: Overview, result: Result, name: str) -> Side:
         len(overview.trials),
         objective=(objective.metric, objective.is_maximized),
     )
+
+
+def _is_past(run: Run, overview: Overview, rung: int | None) -> bool:
+    pause = overview.facts.schedule.pause(rung) if rung is not None else None
+    counter = PROGRESS.get(pause[0]) if pause is not None else None
+    progress = (run.facts.get("progress") or {}).get(counter) if counter is not None else None
+    return pause is not None and isinstance(progress, int) and progress > pause[1]
 
 
 def _sorted(runs: Iterable[SideRun]) -> tuple[SideRun, ...]:

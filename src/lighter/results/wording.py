@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lighter.results.scores import stage_of
+from lighter.runs.filter import mode_of_metric
 
 if TYPE_CHECKING:
     from lighter.results.comparison import Row
@@ -180,6 +180,8 @@ def notes(rows: Sequence[Row], metric: str) -> list[str]:
     """Return what a verdict does not cover, as far as the members say it."""
     sides = [row.side for row in rows]
     found = [note for side in sides for note in _of_side(side)]
+    lacking = list(dict.fromkeys(line for side in sides for line in side.not_compared))
+    found += [f"Not compared, since there is nothing to compare: {', '.join(lacking)}."] if lacking else []
     tested = [row.against for row in rows if row.against is not None and row.against.is_tested]
     pairings = {each.pairing for each in tested}
     most = max(len(row.values) for row in rows)
@@ -190,7 +192,7 @@ def notes(rows: Sequence[Row], metric: str) -> list[str]:
         found.append("Members are not paired: give both sides the same seeds, and smaller differences will be seen.")
     if "sample" in pairings:
         found.append("One fit each, so the interval is over the samples alone: another seed may reverse it.")
-    if stage_of(metric) != "test" and metric.startswith("val/"):
+    if mode_of_metric(metric) == "val":
         found.append(
             "These are values of the validation data. If anything was chosen by them, an epoch or a learning rate say,"
             " report those of the test data: --metric test/..."

@@ -24,6 +24,8 @@ _EPOCH = "/epoch"
 _FIELDS = ("seconds", "name", "status", "stage", "started")
 # of metrics whose direction nobody says; `--mode` overrules it
 _LOW_IS_GOOD = re.compile(r"loss|err|mse|mae|rmse|perplexity|nll|hausdorff|distance|entropy|wer\b|cer\b", re.IGNORECASE)
+# as this package names metrics, `val/loss`, and as most plain modules do, `val_loss`
+_MODE = re.compile(r"(train|val|test)(?:ing|id|idation)?[/_]")
 Row = Mapping[str, Any]
 
 
@@ -80,10 +82,22 @@ def high_is_good(metric: str) -> bool:
     return _LOW_IS_GOOD.search(metric) is None
 
 
+def mode_of_metric(metric: str) -> str:
+    """Return what a metric was measured in, by its name: `train`, `val` or `test`; an empty text if that says nothing.
+
+    Example:
+        ```python
+        mode_of_metric("val/loss/epoch"), mode_of_metric("valid_loss"), mode_of_metric("loss")  # "val", "val", ""
+        ```
+    """
+    match = _MODE.match(metric)
+    return match[1] if match is not None else ""
+
+
 def usual_metrics(rows: Sequence[Row]) -> list[str]:
     """Return the metrics of runs, those that a table shows first in front: of validation and test, which most have."""
     counts = Counter(name for row in rows for name in row["metrics"] if "/optimizer/" not in name)
-    return sorted(counts, key=lambda name: (name.startswith("train/"), -counts[name], "loss" not in name, name))
+    return sorted(counts, key=lambda name: (mode_of_metric(name) == "train", -counts[name], "loss" not in name, name))
 
 
 def _value(row: Row, key: str) -> Any:

@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lighter.config.problems import close_to
 from lighter.splits.settings import (
     GROUPED,
     INDICES,
@@ -87,14 +88,15 @@ def _picked(folds: Iterable[Fold] | _Unsplit, settings: SplitSettings, samples: 
         warnings.simplefilter("always", UserWarning)
         try:
             folds = folds.split(samples) if isinstance(folds, _Unsplit) else folds
-            fold = next(islice(folds, settings.fold, None), None)
+            found = [*islice(folds, settings.fold + 1)]
         except (ValueError, TypeError) as error:  # scikit-learn's: more folds than samples of a class, say
             raise SplitError(f"this data cannot be split so: {error}", "n" if "n" in settings.given else "") from error
     for warning in caught:  # of classes with fewer samples than folds, say
         log.warning("split: %s", warning.message)
-    if fold is None:
-        raise SplitError(f"there is no fold {settings.fold}: there are fewer", "fold")
-    return fold
+    if len(found) <= settings.fold:
+        count = "is 1 fold" if len(found) == 1 else f"are {len(found)} folds"
+        raise SplitError(f"there is no fold {settings.fold}: there {count}, from 0 on", "fold")
+    return found[-1]
 
 
 def _side(indices: Any, samples: int, name: str) -> Ints:
@@ -204,12 +206,20 @@ def _from_file(settings: SplitSettings, samples: int, _: Columns) -> Sequence[Fo
     path = Path(settings.file or "").expanduser()
     try:
         folds = _read(path)
-        every = np.arange(samples)
-        # a fold may say its validation side alone
-        return [(fold["train"] if "train" in fold else np.setdiff1d(every, fold["val"]), fold["val"]) for fold in folds]
+        return [(_training(fold, samples, path), fold["val"]) for fold in folds]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         hint = 'It has {"train": [0, 2, ...], "val": [1, ...]}, or a list of such dicts.'
         raise SplitError(f"{path} has no indices: {type(error).__name__}: {error}", "file", hint) from error
+
+
+def _training(fold: Mapping[str, Any], samples: int, path: Path) -> Any:
+    """Return the training side of a fold of a file, which may say its validation side alone."""
+    if "train" in fold:
+        return fold["train"]
+    near = close_to("train", [*map(str, fold)])
+    if near is not None:  # otherwise it would be all other samples
+        raise SplitError(f"{path} has `{near}` and no `train`", "file", "Did you mean `train`?")
+    return np.setdiff1d(np.arange(samples), fold["val"])
 
 
 def _read(path: Path) -> Sequence[Any]:

@@ -16,7 +16,7 @@ from lighter.experiments.status import read_experiment
 from lighter.files import run_folder as paths
 from lighter.results.scores import chosen_metric
 from lighter.results.sides import Side, side_of
-from lighter.runs.filter import full_name, high_is_good
+from lighter.runs.filter import full_name, high_is_good, mode_of_metric
 from lighter.runs.read import Run
 from lighter.tries.ledger import TRIES
 
@@ -100,8 +100,9 @@ def _metric(side: Side, run: Run, asked: str | None) -> tuple[str, bool]:
         metric, is_maximized = chosen_metric([side], name or None)
     if metric not in run.metrics:
         raise RunError(f"{run.id} has no metric `{metric}`. {nearest(metric, sorted(run.metrics))}")
-    if metric.partition("/")[0] in ("train", "test"):
-        why = "training may change" if metric.startswith("train") else "a fit logs none of tests"
+    mode = mode_of_metric(metric)
+    if mode in ("train", "test"):
+        why = "training may change" if mode == "train" else "a fit logs none of tests"
         raise RunError(f"{metric} is no metric of validation: a try compares by one, as {why}. --metric NAME")
     return metric, _DIRECTIONS.get(direction.strip(), is_maximized)
 

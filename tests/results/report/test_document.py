@@ -52,6 +52,16 @@ def test_a_test_is_no_member_of_the_group_of_its_fit(tmp_path: Path) -> None:
     assert [group["label"] for group in data(tmp_path)["groups"]] == ["test", "fit"]
 
 
+def test_a_member_that_has_just_begun_does_not_change_how_the_others_are_called(tmp_path: Path) -> None:
+    folder = make_search(tmp_path, trials=3)
+    before = data(tmp_path, str(folder))["groups"]
+    (folder / "trial-0002-seed-1" / "config.yaml").unlink()
+    after = data(tmp_path, str(folder))["groups"]
+    assert before[0]["label"] == "trial 0 · lr=0.0001, kind=a"
+    assert [each["label"] for each in after] == [*(each["label"] for each in before[:2]), "trial 2"]
+    assert [each["values"] for each in after[:2]] == [each["values"] for each in before[:2]]
+
+
 def test_a_config_that_is_not_written_yet_makes_nothing_different(tmp_path: Path) -> None:
     assert varied([{"a": 1}, {}, {"a": 1}]) == []
     (make_fit(tmp_path, 0) / "config.yaml").unlink()

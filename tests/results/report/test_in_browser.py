@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lighter.experiments.folder import find_experiment
+from lighter.experiments.status import read_experiment
 from lighter.results.report.subject import find_subject
 from lighter.results.report.watch import write_page
 from tests.results.report.browser import CHROMIUM, Browser
@@ -270,6 +272,16 @@ def test_an_experiment_with_few_results_says_why(tmp_path: Path, trials: int, kn
     assert "so far" not in text
     told = ["None that finished has a finite val/loss.", "No other trial has a result"]
     assert [each in text for each in told] == [known == 0, known == 1]
+
+
+@pytest.mark.parametrize(("trials", "head"), [(2, "p"), (3, "p (Holm)")])
+def test_a_correction_is_named_where_there_is_one(tmp_path: Path, trials: int, head: str) -> None:
+    make_search(tmp_path, trials=trials, best=0, seeds=4)
+    page = written(tmp_path, "sweep")
+    heads = text_of(page, "[...document.querySelectorAll('#findings th')].map(node => node.textContent)")
+    assert heads[5] == head
+    row = text_of(page, "document.querySelector('#findings tbody tr').innerText")
+    assert str(read_experiment(find_experiment("sweep", tmp_path)).best[0].estimates[0]) in row
 
 
 def test_a_refusal_is_told_once(tmp_path: Path) -> None:

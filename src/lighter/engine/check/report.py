@@ -30,7 +30,8 @@ def _check_stage(context: Context, path: str) -> None:
     """Warn of a fit that evaluates nothing."""
     loader = ("system", "dataloaders", "val") if context.section == "system" else ("data", "val_dataloader")
     is_ours = context.section == "system" or _is_lighters_data(context)
-    splits = context.tree.find("data::split") is not None
+    # a member of an experiment has the split of its fold
+    splits = any(context.tree.find(each) is not None for each in ("data::split", "experiment::folds"))
     if context.stage == "fit" and is_ours and not splits and context.argument(*loader) is None:
         message = "a report is of evaluations, and this fit has no validation: `test` and `validate` record theirs"
         context.problem(message, path, f"Add `{SEPARATOR.join(loader)}`.", WARNING)

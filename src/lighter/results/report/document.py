@@ -23,7 +23,7 @@ from lighter.results.report.search import public, search_data
 from lighter.results.report.subject import Entry, Subject
 from lighter.results.report.verdicts import verdict
 from lighter.results.sides import reason_against
-from lighter.runs.filter import best_rows
+from lighter.runs.filter import best_rows, mode_of_metric
 from lighter.runs.read import PAUSED
 from lighter.runs.secrets import Secrets
 
@@ -146,7 +146,7 @@ class _Document:
         metric = self.metric or ""
         members = [[self.entries[number] for number in group.members] for group in self.groups]
         having = [own for group in members if (own := [each for each in group if metric in each.metrics])]
-        return is_same_data(having, metric.partition("/")[0])
+        return is_same_data(having, mode_of_metric(metric))
 
     def _run(self, number: int, entry: Entry) -> dict[str, Any]:
         facts = entry.run.facts

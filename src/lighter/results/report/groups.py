@@ -80,9 +80,12 @@ def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _config(entry: Entry) -> dict[str, Any]:
-    """Return what a run's group is known by: the config, and for a trial of an experiment its values in it."""
+    """Return what a run's group is known by: the config, and for a trial of an experiment its values in it.
+
+    It is empty for a run whose config is not written yet: the values of a trial alone would differ from all others.
+    """
     config = dict(entry.config)
-    if entry.experiment is not None:
+    if config and entry.experiment is not None:
         trial = next(each for each in entry.experiment.trials if each.number == entry.trial)
         # a subtree that was chosen is known by its name, in place of all that is in it
         trees = tuple(f"{path}::" for path, value in trial.values.items() if isinstance(value, Mapping))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lighter.errors import LighterError
+from lighter.experiments.intervals import Estimate
 from lighter.results.comparison import compare
 from lighter.results.report.groups import Group
 from lighter.results.report.subject import Entry, Subject
-from lighter.results.sides import Side, SideRun, reason_against, sides_of, trial_sides
+from lighter.results.sides import Side, SideRun, comparable, reason_against, sides_of, trial_sides
 
 _MOST_SIDES = 12
 
@@ -33,7 +34,13 @@ def verdict(subject: Subject, groups: Sequence[Group], metric: str) -> dict[str,
         # all were compared, and are corrected for
         found["sides"] = found["sides"][:_MOST_SIDES]
         notes.append(f"Shown are the best {_MOST_SIDES} of {len(named)} sides.")
-    return {**found, "notes": [*found["notes"], *notes]}
+    sides = [{**side, "text": _mean(side)} for side in found["sides"]]
+    return {**found, "sides": sides, "notes": [*found["notes"], *notes]}
+
+
+def _mean(side: Mapping[str, Any]) -> str:
+    """Return the mean and its interval, in as many digits as everywhere else."""
+    return str(Estimate(side["mean"], side["half_width"], len(side["values"])))
 
 
 def _sides(subject: Subject, groups: Sequence[Group], metric: str) -> tuple[list[Side], list[str]]:
@@ -43,9 +50,7 @@ def _sides(subject: Subject, groups: Sequence[Group], metric: str) -> tuple[list
         return list(sides_of(*subject.words)), []
     if len(subject.experiments) == 1 and all(entry.experiment for entry in entries):
         overview = subject.experiments[0]
-        known = [each for each in overview.results if each.is_known]
-        same = [each for each in known if each.rung == known[0].rung]
-        return list(trial_sides(overview)) if len(same) > 1 else [], []
+        return list(trial_sides(overview)) if len(comparable(overview)) > 1 else [], []
     if len(groups) < 2:
         return [], []
     found = [_side(group, entries) for group in groups]

@@ -40,14 +40,13 @@ function sidesTable(found) {
   const compared = found.sides.map(side => side.against).filter(Boolean);
   const isTested = one => one.interval || isNumber(one.p_adjusted),
     hasTests = compared.some(isTested);
+  const correction = compared.length > 1 && found.correction ? ` (${found.correction.split("'")[0]})` : "";
   const heads = [
     "",
     "n",
     short(found.metric),
     ...(compared.length ? ["difference"] : []),
-    ...(hasTests
-      ? ["95% interval", found.correction ? `p (${found.correction})` : "p", "chance to be better", "paired"]
-      : []),
+    ...(hasTests ? ["95% interval", `p${correction}`, "chance to be better", "paired"] : []),
   ];
   const rows = found.sides.map(side => {
     const one = side.against,
@@ -55,7 +54,7 @@ function sidesTable(found) {
     const own = [
       {text: side.name + (side.is_tied && isTested(one) ? " (tied)" : ""), class: best},
       side.values.length,
-      {text: num(side.mean) + (isNumber(side.half_width) ? ` ± ${num(side.half_width, 2)}` : ""), class: best},
+      {text: side.text, class: best},
     ];
     if (!one) return [...own, ...heads.slice(own.length).map(() => "")];
     const tests = [
