@@ -36,6 +36,7 @@ OF_RUNS = (  # variables that a run sets for the processes that it starts, and l
     *("LIGHTER_PROJECT", "LIGHTER_RUN_FOLDER", "LIGHTER_GOES_ON"),
     *("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG"),
 )
+UNTOUCHED: tuple[list[logging.Handler], int, bool, bool] = ([], logging.NOTSET, True, False)  # a logger as it is made
 AUDIT_HOOKS: list[Any] = []  # that were added since the tests began: Python neither lists nor removes them
 
 
@@ -63,11 +64,14 @@ class Trace:
 def _loggers() -> dict[str, tuple[list[logging.Handler], int, bool, bool]]:
     found = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
     own = {"": logging.root, **{name: one for name, one in found.items() if name.startswith(("lighter", "pytorch_l"))}}
-    return {name: (list(one.handlers), one.level, one.propagate, one.disabled) for name, one in own.items()}
+    states = {name: (list(one.handlers), one.level, one.propagate, one.disabled) for name, one in own.items()}
+    # A logger that code has only asked for is as good as none.
+    return {name: state for name, state in states.items() if state != UNTOUCHED}
 
 
 def _restore_loggers(before: dict[str, tuple[list[logging.Handler], int, bool, bool]]) -> None:
-    for name, (handlers, level, propagate, disabled) in before.items():
+    for name in _loggers() | before:
+        handlers, level, propagate, disabled = before.get(name, UNTOUCHED)
         logger = logging.getLogger(name)
         logger.handlers[:], logger.propagate, logger.disabled = handlers, propagate, disabled
         logger.setLevel(level)
