@@ -166,3 +166,20 @@ class Peak(_Measures):
 
     def on_fit_end(self, trainer, pl_module):
         Path(f"peak-{trainer.global_rank}.json").write_text(json.dumps(self.meter.result().peak))
+
+
+class Normed(nn.Module):
+    """A network with `BatchNorm` between two layers that are divided."""
+
+    def __init__(self, tokens: int = 16, width: int = 16) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(tokens, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.layers = nn.ModuleList([Block(width, 4, 0.0)])
+        self.head = nn.Linear(width, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
