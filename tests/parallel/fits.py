@@ -92,10 +92,13 @@ def run_in_turn(processes: int, fits: Mapping[str, Callable[[], object]]) -> dic
                 Path(f"watch-{rank}.json").rename(f"seen-{number}-{rank}.json")
 
     launch(job, processes, None)
-    return {
-        name: [json.loads(path.read_text()) for path in sorted(Path().glob(f"seen-{number}-*.json"))]
-        for number, name in enumerate(fits)
-    }
+    return {name: [_read(path) for path in sorted(Path().glob(f"seen-{n}-*.json"))] for n, name in enumerate(fits)}
+
+
+def _read(path: Path) -> Any:
+    seen = json.loads(path.read_text())
+    path.unlink()  # the next fits may be on fewer processes
+    return seen
 
 
 def refused(given: dict[str, Any]) -> Callable[[], None]:
