@@ -155,7 +155,7 @@ class Watch(pl.Callback):
     def on_fit_end(self, trainer, pl_module):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seen = {"losses": self.losses, "metrics": metrics, "batches": self.batches}
-        seen["weights"] = {name: whole(p).tolist() for name, p in pl_module.named_parameters()}
+        seen["weights"] = {name: whole(p).tolist() for name, p in pl_module.state_dict().items()}
         Path(f"watch-{trainer.global_rank}.json").write_text(json.dumps(seen))
 
 

@@ -25,13 +25,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:FSDP2-wrapped module"),
 ]
 SAMPLES = 6 * BATCH
+TINY, NORMED = "tests.parallel.jobs.Tiny", "tests.parallel.jobs.Normed"
 SAVES = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "every_n_train_steps": 2, "save_top_k": -1}
 
 
 def numbered(kind: str, steps: int, name: str) -> dict[str, Any]:
-    """A fit of an epoch of 6 steps, whose samples are known."""
-    given = config(kind, steps=steps)
-    given["model"]["network"]["dropout"] = 0.2
+    """A fit of an epoch of 6 steps, whose samples are known; `NORMED` stands for tensor ranks with a BatchNorm."""
+    given = config("tensor" if kind == NORMED else kind, steps=steps)
+    given["model"]["network"] = {"_target_": NORMED} if kind == NORMED else {"_target_": TINY, "dropout": 0.2}
     given["data"]["train_dataloader"]["dataset"] |= {"samples": SAMPLES, "numbered": True}
     given["trainer"]["callbacks"].append(copy.deepcopy(SAVES))
     return {**given, "run": {"name": name}}
@@ -55,7 +56,7 @@ def log_of(name: str) -> str:
 
 
 def weights_of(source: Path) -> dict[str, Any]:
-    return {name: parameter.tolist() for name, parameter in lighter.load(source).named_parameters()}
+    return {name: parameter.tolist() for name, parameter in lighter.load(source).state_dict().items()}
 
 
 def fit(kind: str, steps: int, name: str, start: str = "") -> Callable[[], object]:
@@ -74,9 +75,11 @@ def check_read_without_processes(name: str, expected: dict[str, Any]) -> None:
     for source in (last, folder):
         assert weights_of(source) == expected["weights"]
     exported = export_weights(RunFolder(folder))
-    assert {name: weight.tolist() for name, weight in load_file(exported.path).items()} == expected["weights"]
+    assert {key: weight.tolist() for key, weight in load_file(exported.path).items()} == expected["weights"]
+    given = config("one")
+    given["model"]["network"]["_target_"] = NORMED if name.startswith("normed") else TINY
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
-        [values] = lighter.Runner().run("validate", config("one"), ckpt_path=str(last))
+        [values] = lighter.Runner().run("validate", given, ckpt_path=str(last))
     assert isfinite(values["val/loss/epoch"])
 
 
@@ -108,19 +111,21 @@ def test_a_fit_on_four_processes_is_resumed_by_four_two_and_one_and_read_without
 def test_two_processes_resume_what_two_saved_with_the_same_mesh_and_with_another(own_place: Path) -> None:
     kinds = {"fsdp": "tensor", "tensor": "fsdp"}
     fits = {}
-    for kind in kinds:
-        fits |= {f"{kind}-whole": fit(kind, 4, f"{kind}-whole")}
-        fits |= {f"{kind}-again": fit(kind, 4, f"{kind}-again", f"{kind}-whole")}
+    for name, kind in {"fsdp": "fsdp", "tensor": "tensor", "normed": NORMED}.items():
+        fits[f"{name}-whole"] = fit(kind, 4, f"{name}-whole")
+        fits[f"{name}-again"] = fit(kind, 4, f"{name}-again", f"{name}-whole")
     # an epoch of tensor ranks has as many steps, of the batches of both data ranks
     fits |= {f"{kind}-moved": fit(other, 6, f"{kind}-moved", f"{kind}-whole") for kind, other in kinds.items()}
     seen = run_in_turn(2, fits)
-    for kind, reason in {"fsdp": "1 data ranks now, 2 then", "tensor": "2 data ranks now, 1 then"}.items():
-        whole, again = seen[f"{kind}-whole"], seen[f"{kind}-again"]
-        assert "resume: exact\n" in log_of(f"{kind}-again")
+    for name in ("fsdp", "tensor", "normed"):
+        whole, again = seen[f"{name}-whole"], seen[f"{name}-again"]
+        assert "resume: exact\n" in log_of(f"{name}-again")
         assert [each["losses"] for each in again] == [each["losses"] for each in whole]  # bits
         assert again[0]["weights"] == whole[0]["weights"]
-        check_each_sample_once(samples(whole, until=2), seen[f"{kind}-moved"], f"{kind}-moved", reason)
-        check_read_without_processes(f"{kind}-whole", whole[0])
+        check_read_without_processes(f"{name}-whole", whole[0])
+    for name, reason in {"fsdp": "1 data ranks now, 2 then", "tensor": "2 data ranks now, 1 then"}.items():
+        before = samples(seen[f"{name}-whole"], until=2)
+        check_each_sample_once(before, seen[f"{name}-moved"], f"{name}-moved", reason)
 
 
 def taken(source: str, *overrides: str) -> Callable[[], None]:
