@@ -148,4 +148,4 @@ def fake_mesh(data: int, tensor: int) -> Iterator[DeviceMesh]:
     finally:
         distributed.destroy_process_group()
         # its results name the fake groups, and a real mesh of the same sizes is equal to this one
-        _clear_sharding_prop_cache()
+        _clear_sharding_prop_cache()  # type: ignore[no-untyped-call]
