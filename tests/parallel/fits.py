@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch._dynamo  # noqa: F401  of FSDP2: here, once for all forks
+import torch._dynamo  # of FSDP2, and the next of saves: here, once for all forks
+import torch.distributed.checkpoint  # noqa: F401
 
 import lighter.parallel.strategy  # noqa: F401
 from lighter import Runner

@@ -145,20 +145,25 @@ def named(given: dict[str, Any], name: str) -> Callable[[], object]:
 
 
 def test_weights_alone_of_a_folder_and_of_a_file(own_place: Path) -> None:
-    by_itself = config("one", steps=2)
+    def small(kind: str) -> dict[str, Any]:
+        given = config(kind, steps=2)
+        given["model"]["network"]["layers"] = 1
+        return given
+
+    by_itself = small("one")
     by_itself["model"]["_target_"] = "tests.parallel.jobs.DividesItself"
     strategy = {"_target_": "pytorch_lightning.strategies.ModelParallelStrategy"}
     strategy |= {"data_parallel_size": 2, "tensor_parallel_size": 1}
     by_itself["trainer"] |= {"devices": 2, "strategy": strategy}
     as_tensor = f"parallel={json.dumps(KINDS['tensor']['parallel'])}"
-    [file] = run_in_turn(1, {"file": named(config("one", steps=2), "file")})["file"]
+    [file] = run_in_turn(1, {"file": named(small("one"), "file")})["file"]
     fits = {
         "itself": named(by_itself, "itself"),
         "itself, by itself": taken("itself"),
-        "fsdp": named(config("fsdp", steps=2), "fsdp"),
+        "fsdp": named(small("fsdp"), "fsdp"),
         "fsdp, by fsdp": taken("fsdp"),
         "fsdp, by tensor": taken("fsdp", as_tensor),
-        "tensor": named(config("tensor", steps=2), "tensor"),
+        "tensor": named(small("tensor"), "tensor"),
         "tensor, by fsdp": taken("tensor", "parallel::data=2", "parallel::tensor=1"),
         "file, by tensor": taken("file", "trainer::devices=2", as_tensor),
     }
@@ -176,5 +181,6 @@ def test_weights_alone_of_a_folder_and_of_a_file(own_place: Path) -> None:
     assert last.is_dir()
     for source in (folder, last):
         assert weights_of(source) == seen["itself"][0]["weights"]
-    begun = config("one", steps=1, ckpt_path=str(last), optimizer={"_target_": "torch.optim.SGD", "lr": 0.0})
+    begun = small("one")
+    begun["model"] |= {"ckpt_path": str(last), "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}}
     assert run("one", begun)[0]["weights"] == seen["itself"][0]["weights"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,12 @@ def test_another_program_of_this_one_has_its_own_ranks(monkeypatch: pytest.Monke
         patch.setattr("lighter.parallel.ranks._current", [])  # as it is where the environment alone was inherited
         assert (data_rank(5), data_size(6)) == (5, 6)
         assert (data_rank(), data_size()) == (0, 1)
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_program_has_its_own_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTER_DATA_RANK", f"{os.getppid()}/1/3")
+    assert sorted(sample for batch in share("spawn") for sample in batch) == list(range(24))
 
 
 def test_one_process_has_all() -> None:

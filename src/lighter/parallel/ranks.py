@@ -7,6 +7,7 @@ to differ between batches are keyed by their rank.
 from __future__ import annotations
 
 import os
+from multiprocessing import parent_process
 from typing import NamedTuple
 
 from torch import distributed
@@ -41,7 +42,7 @@ def set_data_ranks(ranks: DataRanks | None) -> None:
     _current[:] = [ranks] if ranks is not None else []
     os.environ.pop(_INHERITED, None)
     if ranks is not None:
-        os.environ[_INHERITED] = f"{ranks.rank}/{ranks.size}"
+        os.environ[_INHERITED] = f"{os.getpid()}/{ranks.rank}/{ranks.size}"
 
 
 def data_group() -> ProcessGroup | None:
@@ -86,10 +87,12 @@ def _rank_and_size() -> tuple[int, int] | None:
     """Return this process's place among the data ranks, or that of its dataloader's process; None without these."""
     if _current:
         return _current[0].rank, _current[0].size
-    if get_worker_info() is None or _INHERITED not in os.environ:
+    parent = parent_process()
+    if parent is None or get_worker_info() is None or _INHERITED not in os.environ:
         return None
-    rank, _, size = os.environ[_INHERITED].partition("/")
-    return int(rank), int(size)
+    process, rank, size = map(int, os.environ[_INHERITED].split("/"))
+    # another program that this one has started inherits it too, and has workers of its own
+    return (rank, size) if process == parent.pid else None
 
 
 def _has_processes() -> bool:
