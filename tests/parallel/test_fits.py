@@ -65,7 +65,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     },
     FILE: {"model": {"ckpt_path": "start.ckpt"}, "trainer": {"max_steps": 2}},
     DRAWS: {
-        "model": {"_target_": "tests.parallel.jobs.BadOnce", "network": {"_target_": TINY, "dropout": 0.3}},
+        "model": {
+            "_target_": "tests.parallel.jobs.BadOnce",
+            "network": {"_target_": TINY, "layers": 1, "dropout": 0.3},
+        },
         "trainer": {"on_non_finite": "skip"},
     },
     # what is traced runs as it is: to compile it takes a minute
@@ -99,11 +102,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     },
 }
 KINDS_OF = {
-    **dict.fromkeys((MOST, OTHERS, FILE, DRAWS, HALF), WHOLE),
-    COMPILED: ("fsdp", "tensor"),
+    **dict.fromkeys((MOST, FILE, DRAWS), WHOLE),
+    **dict.fromkeys((OTHERS, COMPILED, HALF, WORKERS), ("fsdp", "tensor")),
     HUNDRED: ("ddp", "fsdp", "both"),
     NORMED: ("tensor",),
-    WORKERS: ("fsdp", "tensor"),
 }
 """The kinds that a feature is tried with; it is compared with one process, or else with DDP."""
 VALIDATED = (MOST, HUNDRED, NORMED)

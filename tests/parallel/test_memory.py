@@ -28,7 +28,7 @@ WORDS = {
 @pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 def test_the_estimate_is_within_a_tenth_of_each_process(own_place: Path) -> None:
     # so that weights, gradients and activations all count
-    more = ["vars::width=128", "vars::batch=2", "trainer::max_steps=2"]
+    more = ["vars::width=128", "vars::layers=2", "vars::batch=2", "trainer::max_steps=2"]
     configs = {kind: [str(EXAMPLE / file), *words, *more] for kind, (file, *words) in WORDS.items()}
     estimates = {}
     for kind, config in configs.items():
