@@ -83,7 +83,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     },
     HUNDRED: {
         # each layer takes dozens of exchanges in each step
-        "model": {"network": {"_target_": TINY, "layers": 1}},
+        "model": {"network": {"_target_": TINY, "layers": 1}, "optimizer": {"foreach": True}},
         "trainer": {"max_steps": 100, "check_val_every_n_epoch": 5},  # validated once
     },
     NORMED: {
@@ -114,6 +114,7 @@ CASES = [(feature, kind) for feature, kinds in KINDS_OF.items() for kind in kind
 
 def with_feature(kind: str, name: str) -> dict[str, Any]:
     given = config(kind, steps=3)
+    given["trainer"]["enable_checkpointing"] = False
     change(given, copy.deepcopy({key: value for key, value in FEATURES[name].items() if key in given}))
     if name == WORKERS:
         del given["data"]["train_dataloader"]["dataset"]["seed"]

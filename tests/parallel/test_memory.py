@@ -36,7 +36,11 @@ def test_the_estimate_is_within_a_tenth_of_each_process(own_place: Path) -> None
             estimates[kind] = estimate_memory(read(config)).peak
     # the fits are forks of this process: they are not to meet anything of the estimates' absent processes
     for kind, config in configs.items():
-        added = ["trainer::callbacks=[{_target_: tests.parallel.jobs.Peak}]", "trainer::limit_val_batches=0"]
+        added = [
+            "trainer::callbacks=[{_target_: tests.parallel.jobs.Peak}]",
+            "trainer::limit_val_batches=0",
+            "trainer::enable_checkpointing=false",
+        ]
         launch(lambda words=[*config, *added]: Runner().run("fit", words), PROCESSES[kind], None)
         measured = [json.loads(path.read_text()) for path in own_place.glob("peak-*.json")]
         assert len(measured) == PROCESSES[kind]
