@@ -16,7 +16,9 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter, _StorageIn
 from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, TensorProperties
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor, Shard
 
+from lighter._lightning.live_bytes import fake_mesh
 from lighter._lightning.sharded import load_whole
 from tests._lightning.contract import Contract
 
@@ -39,6 +41,15 @@ def names_in(value: Any) -> set[str]:
 def is_loaded() -> bool:
     loaded = saved_and_loaded()
     return torch.equal(loaded["state_dict"]["a.b"], torch.arange(3.0)) and loaded["optimizer_0"] == STATE["optimizer_0"]
+
+
+def has_its_own_mesh() -> bool:
+    """Whether what is computed on a mesh is on that mesh, after the same computation on an equal one that is gone."""
+    for _ in range(2):
+        with fake_mesh(2, 1) as both:
+            mesh = both["data_parallel"]
+            computed = DTensor.from_local(torch.ones(2), mesh, [Shard(0)]) + 1
+    return computed.device_mesh is mesh
 
 
 SHARDED: dict[str, Contract] = {
@@ -68,5 +79,8 @@ SHARDED: dict[str, Contract] = {
     ),
     "_get_layout": Contract(
         "metadata without other names", lambda facts: "_get_layout" in names_in(TensorProperties())
+    ),
+    "_clear_sharding_prop_cache": Contract(
+        "a mesh of absent processes that leaves nothing to real ones", lambda facts: has_its_own_mesh()
     ),
 }

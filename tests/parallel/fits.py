@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import torch._dynamo  # noqa: F401  of FSDP2: here, once for all forks
+import torch._dynamo  # of FSDP2, and the next of saves: here, once for all forks
+import torch.distributed.checkpoint  # noqa: F401
 
 import lighter.parallel.strategy  # noqa: F401
 from lighter import Runner
+from lighter.errors import LighterError
 from tests.forks import launch
 from tests.parallel.jobs import PLAN
 
@@ -67,7 +72,45 @@ def config(kind: str = "one", *, steps: int = 10, **model: Any) -> dict[str, Any
     }
 
 
-def run(kind: str, given: dict[str, Any], stage: str = "fit", *, failing: bool = False, **arguments: Any) -> list[Any]:
+def run(kind: str, given: dict[str, Any], stage: str = "fit", **arguments: Any) -> list[Any]:
     """Run a stage on the processes of a kind; returns what each of them saw, by rank."""
-    launch(lambda: Runner().run(stage, given, **arguments), PROCESSES[kind], None, failing=failing)
-    return [json.loads(path.read_text()) for path in sorted(Path().glob("watch-*.json"))]
+    return run_in_turn(PROCESSES[kind], {"": lambda: Runner().run(stage, given, **arguments)})[""]
+
+
+def run_in_turn(processes: int, fits: Mapping[str, Callable[[], object]]) -> dict[str, list[Any]]:
+    """Run fits one after another in the same processes: to begin these takes longer than most of the fits.
+
+    Returns:
+        what each process saw of each fit, by name and rank.
+    """
+
+    def job() -> None:
+        rank = os.environ.get("LOCAL_RANK", "0")
+        for number, fit in enumerate(fits.values()):
+            with patch.dict(os.environ):  # a fit leaves there what its own child processes need
+                fit()
+            if Path(f"watch-{rank}.json").exists():
+                Path(f"watch-{rank}.json").rename(f"seen-{number}-{rank}.json")
+
+    launch(job, processes, None)
+    return {name: [_read(path) for path in sorted(Path().glob(f"seen-{n}-*.json"))] for n, name in enumerate(fits)}
+
+
+def _read(path: Path) -> Any:
+    seen = json.loads(path.read_text())
+    path.unlink()  # the next fits may be on fewer processes
+    return seen
+
+
+def refused(given: dict[str, Any]) -> Callable[[], None]:
+    """Return a fit that is refused; what each process saw of it is the message."""
+
+    def fit() -> None:
+        try:
+            Runner().run("fit", given)
+        except LighterError as error:
+            Path(f"watch-{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(str(error)))
+        else:
+            raise AssertionError("it is not refused")
+
+    return fit

@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 import lighter
 from lighter.engine.memory import _Measures
+from tests.parallel.streams import Share
 
 
 class Attention(nn.Module):
@@ -65,6 +66,23 @@ class Tiny(nn.Module):
         return self.head(self.norm(x))
 
 
+class Normed(nn.Module):
+    """A network with a `BatchNorm`, whose means a validation takes."""
+
+    def __init__(self, tokens: int = 16, width: int = 16) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(tokens, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.layers = nn.ModuleList([Block(width, 4, 0.0)])
+        self.head = nn.Linear(width, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
 PLAN = {
     "layers.*.attn.[qkv]": "colwise",
     "layers.*.attn.o": "rowwise",
@@ -86,6 +104,13 @@ class ByRank(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         return islice(iter(tokens(64)), dist.get_rank(), None, dist.get_world_size())
+
+
+class TokensByShare(Share):
+    """Samples that are divided over data ranks and workers."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(tokens(self.samples, numbered=True).__getitem__, super().__iter__())
 
 
 class Model(lighter.LighterModule):
@@ -130,7 +155,7 @@ class Watch(pl.Callback):
     def on_fit_end(self, trainer, pl_module):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seen = {"losses": self.losses, "metrics": metrics, "batches": self.batches}
-        seen["weights"] = {name: whole(p).tolist() for name, p in pl_module.named_parameters()}
+        seen["weights"] = {name: whole(p).tolist() for name, p in pl_module.state_dict().items()}
         Path(f"watch-{trainer.global_rank}.json").write_text(json.dumps(seen))
 
 

@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from lighter.base import PREFIXES
 from lighter.config import examine
 from lighter.config.problems import Problem
 from lighter.engine.check import check
 from lighter.parallel.names import matching
 from lighter.parallel.same_batches import checksum
 from lighter.parallel.settings import ParallelSettings, Style
+from lighter.parallel.sharding import Division
 from tests.parallel.fits import config
+from tests.parallel.jobs import Model, Tiny
 
 NAMES = ["network", "network.layers", "network.layers.0", "network.layers.10", "network.layers.0.attn.q"]
 
@@ -138,3 +141,12 @@ def test_settings_of_a_section() -> None:
     settings = ParallelSettings.of(section)
     assert settings == ParallelSettings(None, 2, ["a.*"], plan={"q": Style("rowwise", None, 1)})
     assert settings.sizes(6) == (3, 2)
+
+
+def test_units_are_divided_in_the_order_of_the_network_which_is_that_of_all_processes() -> None:
+    # processes hash texts each in its own way, and exchange the weights of tensor ranks unit by unit
+    module = Model(Tiny(layers=12))
+    expected = [*(f"network.layers.{number}" for number in range(12)), "network"]
+    assert Division.of(ParallelSettings(), module, PREFIXES).units == expected
+    backwards = ParallelSettings(shard=[f"layers.{number}" for number in reversed(range(12))])
+    assert Division.of(backwards, module, PREFIXES).units == [*reversed(expected[:-1]), "network"]

@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -146,3 +147,5 @@ def fake_mesh(data: int, tensor: int) -> Iterator[DeviceMesh]:
         yield init_device_mesh("cpu", (data, tensor), mesh_dim_names=("data_parallel", "tensor_parallel"))
     finally:
         distributed.destroy_process_group()
+        # its results name the fake groups, and a real mesh of the same sizes is equal to this one
+        _clear_sharding_prop_cache()  # type: ignore[no-untyped-call]

@@ -6,9 +6,21 @@ to differ between batches are keyed by their rank.
 
 from __future__ import annotations
 
+import os
+from multiprocessing import parent_process
 from typing import NamedTuple
 
+from torch import distributed
 from torch.distributed import ProcessGroup
+from torch.utils.data import get_worker_info
+
+# spawned workers of dataloaders import all anew: of this process they have the environment alone
+_INHERITED = "LIGHTER_DATA_RANK"
+_UNKNOWN = (
+    "data_rank(), data_size(): without `parallel`, a spawned worker of a dataloader does not know its process's rank."
+    " Fork the workers (multiprocessing_context: fork), or call data_rank(rank) and data_size(world_size) with what the"
+    " dataset was given."
+)
 
 
 class DataRanks(NamedTuple):
@@ -28,6 +40,9 @@ _current: list[DataRanks] = []
 def set_data_ranks(ranks: DataRanks | None) -> None:
     """Let all that adds up over processes add up over these; None for all processes."""
     _current[:] = [ranks] if ranks is not None else []
+    os.environ.pop(_INHERITED, None)
+    if ranks is not None:
+        os.environ[_INHERITED] = f"{os.getpid()}/{ranks.rank}/{ranks.size}"
 
 
 def data_group() -> ProcessGroup | None:
@@ -35,9 +50,18 @@ def data_group() -> ProcessGroup | None:
     return _current[0].group if _current else None
 
 
-def data_rank(rank: int) -> int:
-    """Return the rank among those with data of their own, of this process with a `rank` among all."""
-    return _current[0].rank if _current else rank
+def data_rank(rank: int | None = None) -> int:
+    """Return the rank of this process among those with data of their own; in a worker, that of its dataloader's.
+
+    Args:
+        rank: the one without `parallel`; None for that of `torch.distributed`, or 0.
+    """
+    known = _rank_and_size()
+    if known is not None:
+        return known[0]
+    if rank is None:
+        return distributed.get_rank() if _has_processes() else 0
+    return rank
 
 
 def data_copies() -> int:
@@ -45,6 +69,40 @@ def data_copies() -> int:
     return _current[0].copies if _current else 1
 
 
-def data_size(processes: int) -> int:
-    """Return how many of so many processes have data of their own."""
-    return _current[0].size if _current else processes
+def data_size(processes: int | None = None) -> int:
+    """Return how many processes have data of their own; in a worker too.
+
+    Args:
+        processes: how many there are without `parallel`; None for those of `torch.distributed`, or 1.
+    """
+    known = _rank_and_size()
+    if known is not None:
+        return known[1]
+    if processes is None:
+        return distributed.get_world_size() if _has_processes() else 1
+    return processes
+
+
+def _rank_and_size() -> tuple[int, int] | None:
+    """Return this process's place among the data ranks, or that of its dataloader's process; None without these."""
+    if _current:
+        return _current[0].rank, _current[0].size
+    parent = parent_process()
+    if parent is None or get_worker_info() is None or _INHERITED not in os.environ:
+        return None
+    process, rank, size = map(int, os.environ[_INHERITED].split("/"))
+    # another program that this one has started inherits it too, and has workers of its own
+    return (rank, size) if process == parent.pid else None
+
+
+def _has_processes() -> bool:
+    """Return whether `torch.distributed` knows the ranks.
+
+    Raises:
+        RuntimeError: this is one of several processes, and which one is not known here.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return True
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise RuntimeError(_UNKNOWN)
+    return False

@@ -17,8 +17,8 @@ from lighter.errors import MisfitError
 _PLAIN = (str, bytes, int, float, bool, type(None))
 _DIFFERENT = (
     "parallel::tensor: the first batch of {stage} is not the same on the {size} tensor ranks that compute it together."
-    " Data that divides itself by process has to do so by data ranks: rank `data_rank(rank)` of"
-    " `data_size(world_size)`, of lighter.parallel.ranks. Random transforms have to draw the same numbers on each."
+    " Data that divides itself by process has to do so by data ranks: `data_rank()` of `data_size()`, of"
+    " lighter.parallel.ranks. Random transforms have to draw the same numbers on each."
 )
 
 

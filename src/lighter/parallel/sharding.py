@@ -60,7 +60,8 @@ class Division:
         if settings.shard is not None:
             shard = [name for text in settings.shard for name in matching(text, names, prefixes)]
         found = cls(
-            sorted({*shard, *_roots(module)}, key=lambda name: -name.count(".")),
+            # in one order on all processes, as tensor ranks exchange while they divide: a set has another in each
+            sorted(dict.fromkeys([*shard, *_roots(module)]), key=lambda name: -name.count(".")),
             settings.shard != [],
             [name for text in settings.checkpoint_activations for name in matching(text, names, prefixes)],
             [name for text in settings.compile for name in matching(text, names, prefixes)],
