@@ -11,6 +11,7 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Checkpoint
 
 from lighter._lightning.saves import saves_folders
+from lighter._lightning.step_log import read_step_on_error
 from lighter._lightning.trainer import StagedTrainer, defaults_from_env_vars
 from lighter.files.storage import is_remote, normal
 from lighter.lightning_alias import refuse_second_copies
@@ -141,7 +142,7 @@ class Trainer(StagedTrainer):
         if self.state.fn == "fit":
             self.fit_loop.end_setup()
         try:
-            with self.stopping.of_stage():
+            with self.stopping.of_stage(), read_step_on_error(self):
                 return super().run_stage()
         except RuntimeError as error:
             # torch's signal handler has raised it while `of_stage` took another error
