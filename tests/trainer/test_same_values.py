@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 import lighter
 from tests.trainer.fits import shuffled, val_loaders
@@ -108,6 +109,55 @@ def test_a_validation_that_fails_leaves_the_values_of_the_step_before(tmp_path: 
 
     lightnings, ours = of_both(values)
     assert lightnings["logged_metrics"] == {"validation_step/value_step": 2.0}
+    assert ours == lightnings
+
+
+class LoggedElsewhere(Module):
+    """Calls metrics in its steps, and logs them in a hook, by another reference, and by a search for them."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+        self.first, self.val, self.other = MulticlassAccuracy(2), MulticlassAccuracy(2), MulticlassAccuracy(2)
+        self.by_stage = {"train": self.first, "val": self.val}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        for metric in (self.first, self.other):
+            metric(self.net(batch[0]), batch[1])
+        self.log("by_stage", self.by_stage["train"], on_step=True, on_epoch=True)
+        found = {name: module for name, module in self.named_modules() if isinstance(module, Metric)}
+        self.log("found", found["other"], on_step=True, on_epoch=False)
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.log("in_hook", self.other, on_step=True, on_epoch=True)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.val(self.net(batch[0]), batch[1])
+        self.log("val_by_stage", self.by_stage["val"], on_step=True, on_epoch=True)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.log("val_in_hook", self.val, on_step=True, on_epoch=True)
+
+
+def test_a_metric_is_logged_in_a_hook_or_by_another_reference(tmp_path: Path) -> None:
+    def values(trainer_class: type[pl.Trainer]) -> list[Any]:
+        pl.seed_everything(1, verbose=False)
+        seen: list[dict[str, float]] = []
+
+        class Noting(pl.Callback):
+            def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+                seen.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+            def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+                seen.append({name: float(value) for name, value in trainer.logged_metrics.items()})
+
+        trainer = trainer_of(trainer_class, tmp_path, callbacks=[Noting()], log_every_n_steps=4)
+        trainer.fit(LoggedElsewhere(), shuffled(), val_loaders(3)[2])
+        return seen
+
+    lightnings, ours = of_both(values)
+    assert {"by_stage_step", "found", "in_hook_step"} <= lightnings[3].keys()
+    assert {"val_by_stage_step", "val_in_hook_step"} <= lightnings[-1].keys()
     assert ours == lightnings
 
 

@@ -26,6 +26,7 @@ from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.fit import LeanFitLoop
 from lighter.trainer.loops.install import install_loops
 from lighter.trainer.loops.prediction import LeanPredictionLoop
+from lighter.trainer.loops.step_view import drop_unread_values
 from lighter.trainer.nonfinite.check import FiniteCheck
 from lighter.trainer.resume.dataloaders import ResumeChoice
 from lighter.trainer.stopping.dataloader_workers import dead_worker, is_worker_death
@@ -149,6 +150,8 @@ class Trainer(StagedTrainer):
             if is_worker_death(error) and (died := dead_worker(self, error)) is not None:
                 raise died from error
             raise
+        finally:
+            drop_unread_values(self)
 
 
 Trainer.__init__.__signature__ = signature_with_lightnings(Trainer.__init__)  # type: ignore[attr-defined]
