@@ -44,6 +44,26 @@ from tests.trainer.indexed_datasets import (
 pytestmark = WARNINGS
 
 
+@pytest.mark.parametrize("samples", [10, 40])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_a_dataset_that_grows_or_shrinks_within_a_shuffled_epoch(*, samples: int, drop_last: bool) -> None:
+    def batches(*, by_loop: bool) -> list[Any]:
+        torch.manual_seed(4)
+        dataset = TensorDataset(torch.arange(30))
+        loader = DataLoader(dataset, batch_size=8, shuffle=True, drop_last=drop_last)
+        with BatchIndexing().begun(CombinedLoader(loader) if by_loop else None):
+            iterator = iter(loader)
+        seen: list[Any] = [next(iterator)[0].tolist()]
+        dataset.tensors = (torch.arange(samples),)
+        try:
+            seen += [rows.tolist() for (rows,) in iterator]
+        except IndexError:
+            seen.append("IndexError")
+        return [*seen, torch.get_rng_state().tolist()]
+
+    assert batches(by_loop=True) == batches(by_loop=False)
+
+
 @pytest.mark.parametrize("dataset", one_in(4, INDEXED))
 def test_the_same_batches_of_a_loader(dataset: str, loaded: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_indexing, "SAMPLES_PER_PART", 0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lighter._lightning.metric_values import is_array
+from lighter._lightning.results import SHOWN
 
+LoggedItem = _ResultMetric
 REDUCED = (torch.float32, torch.float64)  # Lightning converts values of other types, and warns of some
 
 
@@ -22,8 +24,11 @@ class LoggerConnector(_LoggerConnector):
     """The connector that hands logged values to loggers, callbacks and the progress bar."""
 
     # After each step Lightning copies all values of the step into three dictionaries. The public properties look the
-    # values up anyway when they are read. So here they are copied only before the loop's values are others.
-    has_unread = False
+    # values up anyway when they are read. So here only references are kept, which are copied before the loop's values
+    # are others.
+    unread: StepValues | None = None
+    # the kinds of values that were looked up since, which are newer
+    kinds_read: frozenset[str] = frozenset()
     # is given the values of an epoch's metrics that are no numbers, by name; returns the numbers in them
     keep: Callable[[pl.Trainer, dict[str, object]], dict[str, Tensor]] | None = None
 
@@ -57,19 +62,36 @@ class LoggerConnector(_LoggerConnector):
         arrays = results.arrays_of_epoch() if isinstance(results, ResultCollection) else {}
         return self.keep(self.trainer, arrays) if arrays and self.keep is not None else {}
 
-    def end_step(self) -> None:
-        """Note that a step has values. It must be followed by `read_step` before the loop's values are others."""
-        self.has_unread = True
+    def end_step(self, values: StepValues) -> None:
+        """Note the values of a step that has ended. `read_step` must follow before the loop's values are others."""
+        self.unread, self.kinds_read = values, frozenset()
 
     def read_step(self) -> None:
-        """Copy the values of the last step."""
-        if not self.has_unread:
+        """Copy the values of the last step that has ended."""
+        values, self.unread = self.unread, None
+        if values is None:
             return
-        self.has_unread = False
-        metrics = self.metrics
-        self._progress_bar_metrics.update(metrics["pbar"])
-        self._callback_metrics.update(metrics["callback"])
-        self._logged_metrics.update(metrics["log"])
+        metrics = values.results.metrics_of(values)
+        for name, kind in SHOWN.items():
+            if kind not in self.kinds_read:
+                getattr(self, name).update(metrics[kind])
+
+    def look_up(self, kind: str) -> None:
+        """Note that the values of the running step are shown, which may not have ended."""
+        if self.unread is not None and self.unread.results is self.trainer._results:
+            self.kinds_read |= {kind}
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """The values that callbacks see."""
+        self.look_up("callback")
+        return super().callback_metrics
+
+    @property
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """The values that loggers are given."""
+        self.look_up("log")
+        return super().logged_metrics
 
     def epoch_end_reached(self) -> None:
         """Note the end of an epoch; what is read from now on are its values."""
@@ -82,6 +104,7 @@ class LoggerConnector(_LoggerConnector):
         results: Any = self.trainer._results
         if not results or self._first_loop_iter is None:
             return super().progress_bar_metrics
+        self.look_up("pbar")
         # the base class computes the values of loggers and callbacks, too, at each refresh of the bar
         self._progress_bar_metrics.update(results.shown_of_step())
         return self._progress_bar_metrics
@@ -99,6 +122,13 @@ def logger_connector(trainer: pl.Trainer) -> LoggerConnector:
     return cast(LoggerConnector, trainer._logger_connector)
 
 
+class StepValues(NamedTuple):
+    """What a loop's items have of a step."""
+
+    results: ResultCollection
+    items: list[tuple[_ResultMetric, Any]]
+
+
 class ResultCollection(_ResultCollection):
     """The values logged in one loop, converted when callbacks and loggers read them."""
 
@@ -106,6 +136,8 @@ class ResultCollection(_ResultCollection):
         super().__init__(training)
         # of values of a subclass of `Tensor` that have no graph
         self.convert = convert
+        # the only items whose values are looked up, while `metrics_of` does; None for all
+        self.of_step: list[_ResultMetric] | None = None
 
     def _get_cache(self, result_metric: _ResultMetric, on_step: bool) -> Tensor | None:  # type: ignore[override]
         if not result_metric.is_tensor and self.computes_several(result_metric, on_step):
@@ -114,6 +146,31 @@ class ResultCollection(_ResultCollection):
         if value is None or type(value) is Tensor or result_metric.meta.enable_graph:
             return value
         return self.convert(value)
+
+    def values_of_step(self, items: Sequence[_ResultMetric]) -> StepValues:
+        """Return what these items have of a step that has ended, for `metrics_of`."""
+        loader = self.dataloader_idx
+        return StepValues(self, [
+            (item, item._forward_cache) for item in items if not item.has_reset and item.meta.dataloader_idx == loader
+        ])  # fmt: skip
+
+    def metrics_of(self, values: StepValues) -> Any:
+        """Return the values of a step for callbacks, loggers and the progress bar, as they were when it ended."""
+        # a next step that failed, or was skipped, may have logged since
+        since = [item._forward_cache for item, _ in values.items]
+        self.of_step = [item for item, _ in values.items]
+        for item, value in values.items:
+            item._forward_cache = value
+        try:
+            return self.metrics(on_step=True)
+        finally:
+            self.of_step = None
+            for (item, _), value in zip(values.items, since, strict=True):
+                item._forward_cache = value
+
+    def valid_items(self) -> Iterator[tuple[str, _ResultMetric]]:  # type: ignore[override]
+        """Yield the items whose values are looked up."""
+        return super().valid_items() if self.of_step is None else (("", item) for item in self.of_step)
 
     @staticmethod
     def computes_several(item: _ResultMetric, on_step: bool) -> bool:
@@ -230,31 +287,3 @@ class LoggedValue:
         item = self.item
         # `_ResultMetric` caches what it computed, and is asked whether it was updated
         item._computed, item._update_count, item.has_reset = None, item._update_count + 1, False
-
-
-class StepLog:
-    """The part of Lightning's logger connector that a step needs, for the values logged in one loop."""
-
-    def __init__(self, trainer: pl.Trainer, results: _ResultCollection) -> None:
-        self.connector, self.results = logger_connector(trainer), results
-        self.seen, self.has_step_values = 0, False
-
-    def begin(self, batch: Any, dataloader_idx: int | None = None) -> None:
-        connector, results = self.connector, self.results
-        # None before an epoch's first batch, True in it, False after it: as Lightning's `on_batch_start`
-        connector._first_loop_iter = connector._first_loop_iter is None
-        results.batch, results.batch_size, results.dataloader_idx = batch, None, dataloader_idx
-
-    def end(self) -> bool:
-        """End a step. Returns whether the loggers may have to be given values of it."""
-        results = self.results
-        # Lightning builds three dictionaries at each step's end to see whether any value is one of steps. A value never
-        # changes from one of epochs to one of steps, and none is ever taken out: only new ones are looked at.
-        if self.seen != len(results):
-            self.seen = len(results)
-            self.has_step_values = any(value.meta.on_step for value in results.values())
-        if self.has_step_values:
-            self.connector.end_step()
-        # as Lightning does: the results would keep the batch's memory until the next one
-        results.batch = results.batch_size = None
-        return self.has_step_values

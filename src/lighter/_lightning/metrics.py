@@ -54,12 +54,13 @@ def set_update_count(metric: Metric, count: int, computed: Any = None) -> None:
 
 def batch_value(metric: Metric) -> Any:
     """Return the value of the batch that a metric was last called with, which `self.log` logs."""
-    return metric._forward_cache
+    # as below, without the attribute: of a metric whose updates wait, that would compute them
+    return object.__getattribute__(metric, "__dict__")["_forward_cache"]
 
 
 def set_batch_value(metric: Metric, value: Any) -> None:
     """Set the value of the batch that a metric was last called with; `forward` alone sets it."""
-    metric._forward_cache = value
+    object.__getattribute__(metric, "__dict__")["_forward_cache"] = value
 
 
 def is_grouped(collection: MetricCollection) -> bool:

@@ -18,7 +18,8 @@ from lighter._lightning.versions import IS_TESTED
 if TYPE_CHECKING or IS_TESTED:  # the functions below are called by nobody else
     from pytorch_lightning.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 
-_SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
+# where the connector has the values that callbacks, loggers and the progress bar see
+SHOWN = {"_callback_metrics": "callback", "_logged_metrics": "log", "_progress_bar_metrics": "pbar"}
 _STATES = ("value", "cumulated_batch_size", "_forward_cache")
 _OF_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
             "dataloader_idx", "metric_attribute")  # fmt: skip
@@ -31,7 +32,7 @@ def shown(connector: Any, new: Mapping[str, Any]) -> Shown:
     """Return the values that callbacks, loggers and the progress bar see, and new ones of each kind."""
     # our connector copies a step's values late; see `LoggerConnector`
     connector.read_step()
-    return {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in _SHOWN.items()}
+    return {name: {**getattr(connector, name), **new.get(kind, {})} for name, kind in SHOWN.items()}
 
 
 def shown_next(trainer: pl.Trainer, *, ends_step: bool) -> Shown:
@@ -42,7 +43,7 @@ def shown_next(trainer: pl.Trainer, *, ends_step: bool) -> Shown:
 
 def show_values(trainer: pl.Trainer, shown: Shown) -> None:
     """Let callbacks, loggers and the progress bar see values."""
-    for name in _SHOWN:
+    for name in SHOWN:
         getattr(trainer._logger_connector, name).update(shown[name])
 
 

@@ -233,7 +233,8 @@ class IndexTensors:
     def __iter__(self) -> Iterator[Any]:
         sampler: Any = self.inner.sampler
         samples, size = len(sampler.data_source), self.inner.batch_size
-        if type(sampler) is SequentialSampler:
+        draws = type(sampler) is RandomSampler
+        if not draws:
             draw = partial(torch.arange, samples, device="cpu")
         # drawn in several turns by torch, or in part
         elif sampler.replacement or sampler.num_samples != samples:
@@ -244,10 +245,12 @@ class IndexTensors:
         order, whole = draw(), samples - samples % size
         for begin in range(0, whole, size):
             yield order[begin : begin + size]
-        # as `RandomSampler` does when it is asked for one sample more than it has
-        draw()
-        if whole < samples and not self.inner.drop_last:
-            yield order[whole:]
+        # as `RandomSampler` does when it is asked for one sample more than it has: it asks for its length again, and a
+        # dataset may have grown or shrunk since
+        rest = torch.cat([order[whole:], draw()[: sampler.num_samples % samples]]) if draws else order[whole:]
+        for begin in range(0, len(rest), size):
+            if begin + size <= len(rest) or not self.inner.drop_last:
+                yield rest[begin : begin + size]
 
 
 def _generator_of(sampler: RandomSampler) -> torch.Generator:

@@ -11,6 +11,7 @@ import pytorch_lightning
 from pytorch_lightning.callbacks import Checkpoint
 
 from lighter._lightning.saves import saves_folders
+from lighter._lightning.step_log import read_step_on_error
 from lighter._lightning.trainer import StagedTrainer, defaults_from_env_vars
 from lighter.files.storage import is_remote, normal
 from lighter.lightning_alias import refuse_second_copies
@@ -25,6 +26,7 @@ from lighter.trainer.loops.evaluation import LeanEvaluationLoop
 from lighter.trainer.loops.fit import LeanFitLoop
 from lighter.trainer.loops.install import install_loops
 from lighter.trainer.loops.prediction import LeanPredictionLoop
+from lighter.trainer.loops.step_view import drop_unread_values
 from lighter.trainer.nonfinite.check import FiniteCheck
 from lighter.trainer.resume.dataloaders import ResumeChoice
 from lighter.trainer.stopping.dataloader_workers import dead_worker, is_worker_death
@@ -141,13 +143,15 @@ class Trainer(StagedTrainer):
         if self.state.fn == "fit":
             self.fit_loop.end_setup()
         try:
-            with self.stopping.of_stage():
+            with self.stopping.of_stage(), read_step_on_error(self):
                 return super().run_stage()
         except RuntimeError as error:
             # torch's signal handler has raised it while `of_stage` took another error
             if is_worker_death(error) and (died := dead_worker(self, error)) is not None:
                 raise died from error
             raise
+        finally:
+            drop_unread_values(self)
 
 
 Trainer.__init__.__signature__ = signature_with_lightnings(Trainer.__init__)  # type: ignore[attr-defined]

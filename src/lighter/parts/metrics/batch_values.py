@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -134,12 +134,27 @@ def has_large(args: Args, kwargs: Kwargs) -> bool:
     return not all(_is_small(value) or type(value) in (float, int) for value in (*args, *kwargs.values()))
 
 
-def _is_small(value: object) -> bool:
-    return type(value) is Tensor and value.nbytes <= _MAX_COPY
+def _is_small(value: object) -> TypeGuard[Tensor]:
+    if type(value) is not Tensor or value.nbytes > _MAX_COPY:
+        return False
+    return value.is_contiguous() or _extent(value) * value.itemsize <= _MAX_COPY
 
 
 def _copies(values: Iterable[Any]) -> Args:
-    return tuple(value.clone() if _is_small(value) else value for value in values)
+    return tuple(_copy(value) if _is_small(value) else value for value in values)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Copy a tensor with its layout, on which the last bit of a floating-point sum depends."""
+    # of a column, say, `clone` makes a contiguous tensor
+    if tensor.is_contiguous():
+        return tensor.clone()
+    return tensor.as_strided((_extent(tensor),), (1,)).clone().as_strided(tensor.shape, tensor.stride())
+
+
+def _extent(tensor: Tensor) -> int:
+    """Return how many elements lie between the first and the last one of a tensor in memory."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 class StepMetrics(Proxy):

@@ -60,3 +60,9 @@ class LazyTensor(Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree_map_only(LazyTensor, LazyTensor.value, (args, kwargs or {}))
         return func(*args, **kwargs)
+
+    # `torch.tensor(value)`, and a value in the place of a number, as in `torch.full((2,), value)`, do not come through
+    # `__torch_function__`: they would read the memory
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        return cls.__torch_function__(func, types, args, kwargs)

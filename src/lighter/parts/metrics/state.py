@@ -19,6 +19,7 @@ from torchmetrics.wrappers import MetricTracker, MinMaxMetric, Running
 from lighter._lightning.metrics import set_update_count
 from lighter.parts.holders import held_modules, holders
 from lighter.parts.metrics.foreign import ForeignMetric, has_methods, without_foreign
+from lighter.parts.metrics.lazy_values import LazyTensor
 
 _MAPPINGS, _LISTS = (dict, OrderedDict, defaultdict), (list, set, deque)
 
@@ -86,7 +87,7 @@ def _remembered(value: object, seen: dict[int, Callable[[], Any]]) -> Callable[[
 
 
 def _remember(value: Any, seen: dict[int, Callable[[], Any]]) -> Callable[[], Any]:
-    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+    if isinstance(value, Tensor) and type(value) is not LazyTensor and not isinstance(value, nn.Parameter):
         copy = value.detach().clone()
         return lambda: copy
     if type(value) in _MAPPINGS:

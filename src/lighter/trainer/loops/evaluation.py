@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lighter._lightning.logged_values import ResultCollection, StepLog, logger_connector
+from lighter._lightning.logged_values import ResultCollection, logger_connector
 from lighter._lightning.loops import EvaluationLoop
+from lighter._lightning.step_log import StepLog
 from lighter._lightning.steps import is_sanity_check
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.batch_indexing import BatchIndexing

@@ -108,6 +108,14 @@ def plan_view(
     return before if before is not None and before.shows(module) else StepView(trainer, results, batch_idx)
 
 
+def drop_unread_values(trainer: pl.Trainer) -> None:
+    """Drop batch values that nobody has read: they hold their batch, and computing them may fail."""
+    module: nn.Module | None = trainer.lightning_module
+    for metric in module.modules() if module is not None else ():
+        if isinstance(metric, Metric) and type(batch_value(metric)) is LazyTensor:
+            set_batch_value(metric, None)
+
+
 class LogCalls:
     """Stands in for a module's `log` while a step runs."""
 
@@ -142,7 +150,7 @@ class LogCalls:
         self._connector.begin_log(logged.hook)
         kind = type(value)
         if kind is UpdateOnCall:
-            return logged.add_metric(value.wrapped, value.latest)
+            return logged.add_metric(value.wrapped, batch_value(value.wrapped))
         if kind is LazyTensor:
             if not logged.needs_number:
                 return logged.add_unread(value)
@@ -157,8 +165,8 @@ class LogCalls:
     def _log_first(self, call: Any, value: Any, batch_size: int | None, options: dict[str, Any]) -> None:
         name, args, _ = call
         if type(value) is UpdateOnCall:
-            # Lightning keeps the object that it gets, and asks it for the batch's value
-            value = value.as_called()
+            # Lightning keeps the object that it gets
+            value = value.wrapped
         if batch_size is not None:
             options = {**options, "batch_size": batch_size}
         LightningModule.log(self._module, name, value, *args, **options)
@@ -174,12 +182,11 @@ class LogCalls:
 class UpdateOnCall(Proxy):
     """A metric that only updates when it is called; what it returns is computed when it is read."""
 
-    __slots__ = ("_batch_values", "_latest", "_wanted")
+    __slots__ = ("_batch_values", "_wanted")
 
     def __init__(self, metric: Metric) -> None:
         super().__init__(metric)
         object.__setattr__(self, "_batch_values", BatchValues(metric))
-        object.__setattr__(self, "_latest", None)
         object.__setattr__(self, "_wanted", False)
 
     def begin_epoch(self) -> None:
@@ -198,10 +205,9 @@ class UpdateOnCall(Proxy):
         values = self._batch_values
         # what is too large to be copied may be changed in place before its value is read
         values.wanted = self._wanted or has_large(args, kwargs)
-        if not values.pending.is_waiting:
-            set_batch_value(self.wrapped, None)  # until torchmetrics itself calls the metric
         value = values.update(args, kwargs)
-        object.__setattr__(self, "_latest", value)
+        # a hook may log the metric, or a step by another reference to it, and Lightning asks it for the value
+        set_batch_value(self.wrapped, value)
         return value
 
     forward = __call__
@@ -210,20 +216,6 @@ class UpdateOnCall(Proxy):
     def wrapped(self) -> Metric:
         """The metric."""
         return self._wrapped  # type: ignore[no-any-return]
-
-    @property
-    def latest(self) -> Any:
-        """The value of the batch that the metric was last called with."""
-        if self._batch_values.pending.is_waiting:
-            return self._latest
-        value = batch_value(self.wrapped)
-        return self._latest if value is None else value
-
-    def as_called(self) -> Metric:
-        """Return the metric as if torchmetrics had called it: it knows the value of the last batch."""
-        value = self.latest
-        set_batch_value(self.wrapped, value.value() if type(value) is LazyTensor else value)
-        return self.wrapped
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # who copies or saves the module within a step gets the metric

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from lighter._lightning.fetchers import DataFetcher, plan_fetch
-from lighter._lightning.logged_values import ResultCollection, StepLog, logger_connector
+from lighter._lightning.logged_values import ResultCollection, logger_connector
 from lighter._lightning.loops import TrainingEpochLoop
+from lighter._lightning.step_log import StepLog
 from lighter._lightning.steps import takes_batch_idx
 from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.loops.batches import plan_transfer
@@ -103,13 +103,7 @@ class LeanTrainingEpochLoop(TrainingEpochLoop):
                 self._begin_again(data_fetcher)
 
     def run(self, data_fetcher: DataFetcher) -> None:
-        try:
-            super().run(data_fetcher)
-        except BaseException:
-            # the values of the last step are for whoever handles the error, which one of a metric is not to replace
-            with suppress(Exception):
-                logger_connector(self.trainer).read_step()
-            raise
+        super().run(data_fetcher)
         self.trainer.finite_check.end_epoch()
 
     def before_fetch(self) -> None:
