@@ -153,7 +153,12 @@ TRACES = (
     Trace("sys.excepthook", _excepthook, lambda before: setattr(sys, "excepthook", before)),
     Trace("threading.excepthook", lambda: threading.excepthook, lambda it: setattr(threading, "excepthook", it)),
     Trace("sys.unraisablehook", lambda: sys.unraisablehook, lambda it: setattr(sys, "unraisablehook", it)),
-    Trace("audit hooks", AUDIT_HOOKS.copy, lambda before: AUDIT_HOOKS.__setitem__(slice(None), before)),
+    Trace(
+        "audit hooks",
+        AUDIT_HOOKS.copy,
+        lambda before: AUDIT_HOOKS.__setitem__(slice(None), before),
+        of_imports=True,  # filelock adds one from Python 3.12 on
+    ),
     Trace("the garbage collector", gc.isenabled, lambda before: gc.enable() if before else gc.disable()),
     Trace("gc.callbacks", lambda: list(gc.callbacks), lambda before: gc.callbacks.__setitem__(slice(None), before)),
     Trace("tempfile.tempdir", lambda: tempfile.tempdir, lambda before: setattr(tempfile, "tempdir", before)),

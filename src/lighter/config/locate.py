@@ -40,10 +40,21 @@ def locate(name: str) -> Any:
         raise
 
 
-def not_callable(name: object, located: object) -> str:
-    """Return the message for a `_target_` that stands for a module or a value."""
+def not_callable(name: str, located: object) -> tuple[str, str]:
+    """Return message and hint for a `_target_` that stands for a module or a value."""
     kind = "a module" if isinstance(located, ModuleType) else indefinite(located)
-    return f"`_target_` names a class or function, but `{name}` is {kind}"
+    message = f"`_target_` names a class or function, but `{name}` is {kind}"
+    return message, _namesake(name, located) if isinstance(located, ModuleType) else ""
+
+
+def _namesake(name: str, module: ModuleType) -> str:
+    """Return a hint to what is called like a module, beside it or in it: `torch.optim.AdamW` for `torch.optim.adamw`."""
+    parent, _, last = name.rpartition(".")
+    for holder, where in ((locate(parent), parent), (module, name)):
+        for known in dir(holder):
+            if known.lower() == last.replace("_", "").lower() and callable(getattr(holder, known, None)):
+                return f"Did you mean `{where}.{known}`?"
+    return ""
 
 
 def why_not_found(name: str, source: Source | None = None) -> tuple[str, str]:

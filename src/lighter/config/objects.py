@@ -225,7 +225,8 @@ class Objects(PlainDefinitions):
             message, hint = why_not_found(str(name), written.origin.source if written is not None else None)
             raise ConfigError([self.problem(message, path, hint)])
         if not callable(target):
-            raise ConfigError([self.problem(not_callable(name, target), path)])
+            message, hint = not_callable(str(name), target)
+            raise ConfigError([self.problem(message, path, hint)])
         return target
 
     def _evaluate(self, text: str, references: Mapping[str, Any], path: str) -> Any:

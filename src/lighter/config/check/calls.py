@@ -51,7 +51,8 @@ class Targets:
             into.append(Problem(message, node.origin, path, hint))
         target = self._found[name]
         if target is not NOTHING and to_call and not callable(target):
-            self.problems.append(Problem(not_callable(name, target), node.origin, path))
+            message, hint = not_callable(name, target)
+            self.problems.append(Problem(message, node.origin, path, hint))
             return NOTHING
         return target
 
