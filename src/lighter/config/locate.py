@@ -48,7 +48,7 @@ def not_callable(name: str, located: object) -> tuple[str, str]:
 
 
 def _namesake(name: str, module: ModuleType) -> str:
-    """Return a hint to what is called like a module, beside it or in it: `torch.optim.AdamW` for `torch.optim.adamw`."""
+    """Return a hint to what is called like a module, beside it or in it: `optim.AdamW` for `optim.adamw`."""
     parent, _, last = name.rpartition(".")
     for holder, where in ((locate(parent), parent), (module, name)):
         for known in dir(holder):
