@@ -123,7 +123,7 @@ def logger_connector(trainer: pl.Trainer) -> LoggerConnector:
 
 
 class StepValues(NamedTuple):
-    """What a loop's items have of a step."""
+    """The values of a step, beside the items of a loop that had them."""
 
     results: ResultCollection
     items: list[tuple[_ResultMetric, Any]]

@@ -1,4 +1,4 @@
-"""What Lightning's logger connector does at the beginning and the end of a step."""
+"""The beginning and the end of a step in Lightning's logger connector."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -154,8 +155,8 @@ def _parameters(search: Node | None) -> tuple[Parameter, ...]:
     return (*found, *(parse_zip(rows, []) if rows is not None else ()))
 
 
-def points_of_space(folder: Path) -> int | None:
-    """Return how many points the constraints of an experiment allow; None if that has no end, or is not known."""
+def points_of_space(folder: Path, most: int) -> int | None:
+    """Count the points that the constraints of an experiment allow, up to `most`; None where they cannot be counted."""
     from lighter.config import examine
     from lighter.experiments.space import parse_space
 
@@ -168,7 +169,7 @@ def points_of_space(folder: Path) -> int | None:
     if problems or not space.is_countable:
         return None
     try:
-        return sum(map(space.allows, space.grid()))
+        return len(list(islice(filter(space.allows, space.grid()), most)))
     except ConfigError:  # a constraint that cannot be worked out for some point
         return None
 

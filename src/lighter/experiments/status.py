@@ -81,11 +81,13 @@ class Overview:
         return self.job.reason if self.job is not None and self.state not in (RUNNING, FINISHED) else ""
 
     @cached_property
-    def _total(self) -> int:
-        """How many trials there are to be: those asked for, or fewer if the search space has no more points."""
-        asked = self.facts.trials or 0
-        points = points_of_space(self.folder.path) if self.trials and len(self.trials) < asked else None
-        return asked if points is None else min(asked, points)
+    def _total(self) -> int | None:
+        """The number of trials at the end: those asked for, or fewer if the search space has no more points."""
+        asked = self.facts.trials
+        if asked is None or not self.trials or len(self.trials) >= asked:
+            return asked
+        points = points_of_space(self.folder.path, asked)
+        return asked if points is None else points
 
     @property
     def asked_members(self) -> int | None:
@@ -118,9 +120,9 @@ def members_of_trial(facts: Facts) -> int:
     return len(facts.seeds) * len(facts.folds)
 
 
-def is_complete(trials: Sequence[Trial], facts: Facts, total: int) -> bool:
+def is_complete(trials: Sequence[Trial], facts: Facts, total: int | None) -> bool:
     """Return whether all that can be had is there: every trial and member, and none has anything to do."""
-    is_there = bool(trials) and len(trials) >= total
+    is_there = bool(trials) and len(trials) >= (total or 0)
     members = [member for trial in trials for member in trial.members]
     has_all = all(len(trial.members) >= members_of_trial(facts) for trial in trials)
     is_idle = all(trial.is_at(trial.target) for trial in trials) and not any(each.status == RUNNING for each in members)

@@ -1,4 +1,4 @@
-"""Which group of runs is better, and how sure that is, by `lighter.results.comparison`."""
+"""Verdicts of a page: the better group of runs, and how sure that is, by `lighter.results.comparison`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many more members would decide a comparison."""
+"""The number of further members that would decide a comparison."""
 
 from __future__ import annotations
 
