@@ -31,11 +31,12 @@ def make_job(
     runs: int = 1,
     code: int | None = 0,
     seconds: float = 3600,
+    allowed: float = 10.0,
     out: str = "",
 ) -> Path:
     folder = root / jobs.HOME / f"{number:04}"
     folder.mkdir(parents=True)
-    facts = {"kind": kind, "words": ["lighter", kind], "runs": runs, "allowed": 10.0, "began": time.time() - seconds}
+    facts = {"kind": kind, "words": ["lighter", kind], "runs": runs, "allowed": allowed, "began": time.time() - seconds}
     (folder / jobs.JOB).write_text(json.dumps({**facts, "process": GONE}))
     (folder / jobs.STDOUT).write_text(out)
     (folder / jobs.STDERR).write_text("")
@@ -74,13 +75,18 @@ def test_what_was_used_is_not_granted_again(tmp_path):
         Budget(tmp_path, 9, 1.0).granted()
 
 
-def test_a_killed_job_counts_for_all_that_it_was_granted(tmp_path):
-    folder = make_job(tmp_path, 1, kind="try", runs=14, code=None, seconds=100)
+@pytest.mark.parametrize(
+    ("out", "allowed", "counted"),
+    [("", 80.0, 80), ("", 50.0, 60), ("Traceback", 80.0, 80), ('{"status": "interrupted"}', 80.0, 60)],
+    ids=["silent until it was killed", "beyond its limit", "no JSON", "ended without its supervisor"],
+)
+def test_a_killed_job_counts_for_all_that_it_was_granted(out, allowed, counted, tmp_path):
+    folder = make_job(tmp_path, 1, kind="try", runs=14, code=None, seconds=100, allowed=allowed, out=out)
     now = time.time()
     for name in (jobs.JOB, jobs.STDOUT, jobs.STDERR):
         os.utime(folder / name, (now - 40, now - 40))
     job = jobs.find(tmp_path, None)
-    assert (job.status, job.fits, round(job.seconds)) == ("lost", 14, 60)
+    assert (job.status, job.fits, round(job.seconds)) == ("lost", 14, counted)
 
 
 def test_a_failed_try_counts_what_it_took(tmp_path):

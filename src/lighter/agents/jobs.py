@@ -91,14 +91,16 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """Seconds that it has run; of one that was killed, until its last message."""
+        """Seconds that it counts for: those that it has run, or all that it may take if nobody knows when it ended."""
         end = self.end
         if end is not None:
             return float(end["seconds"])
-        until = time.time()
-        if self.status == LOST:
-            until = max((self.folder / name).stat().st_mtime for name in (JOB, STDOUT, STDERR))
-        return max(until - self.began, 0.0)
+        if self.status != LOST:
+            return max(time.time() - self.began, 0.0)
+        last = max((self.folder / name).stat().st_mtime for name in (JOB, STDOUT, STDERR))
+        # a command prints its JSON at its end; one that was killed may have trained long after its last message
+        has_ended = self.answer().result is not None
+        return max(last - self.began, 0.0 if has_ended else self.allowed)
 
     @property
     def fits(self) -> int:
