@@ -15,6 +15,8 @@ ALLOWED = (
     ["sub/c.yaml", "model::lr=0.1", "~trainer::logger", "=a::b={c: 1}"],
     ["c.yaml", "vars::text=a/b"],
     ["c.yaml", "model::network=@vars::net"],
+    ["c.yaml", "a=torch.optim.Adam", "b=1/3", "c=$1/3", "d={monitor: val/loss/epoch, val/loss: [a/../b]}"],
+    ["c.yaml", "model=%parts/net.yaml::a", "model::x=%::b", "a=$'/'.join(@vars::parts)", f"a={'x' * 5000}"],
 )
 REFUSED = {
     "absolute": ["/etc/passwd"],
@@ -29,6 +31,15 @@ REFUSED = {
     "a copy from above": ["c.yaml", "model=%../x.yaml::model"],
     "a copy from elsewhere": ["c.yaml", "model=%/etc/x.yaml"],
     "zero byte": ["a\0b.yaml"],
+    "url in a value": ["c.yaml", "args::fit::ckpt_path=https://example.com/a.ckpt"],
+    "url of a bucket": ["c.yaml", "args::fit::ckpt_path=S3://bucket/a.ckpt"],
+    "url of a file": ["c.yaml", "data=[{path: file:/etc/passwd}]"],
+    "url as a base": ["c.yaml", "_base_=http://example.com/c.yaml"],
+    "url as a key": ["c.yaml", "data={'https://example.com/x': 1}"],
+    "url to copy from": ["c.yaml", "data=%https://example.com/c.yaml::data"],
+    "key": ["c.yaml", "data={/etc/passwd: 1}"],
+    "step": ["c.yaml", "data::../x=1"],
+    "literal of an expression": ["c.yaml", "data=$open('/etc/passwd').read()"],
 }
 
 
@@ -67,7 +78,53 @@ def test_a_word_that_no_command_can_have_is_refused(word):
         command("show", word)
 
 
-def test_a_link_that_leads_out_is_refused(tmp_path):
-    (tmp_path / "link").symlink_to(Path("/"))
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A root with links that lead out of it, and one that does not."""
+    root, other = tmp_path / "root", tmp_path / "other"
+    (root / "inner").mkdir(parents=True)
+    other.mkdir()
+    (other / "c.yaml").write_text("trainer: {max_epochs: 3}\n")
+    (root / "link").symlink_to(other)
+    (root / "c.yaml").symlink_to(other / "c.yaml")
+    (root / "data").symlink_to(other)
+    (root / "near").symlink_to(root / "inner")
+    return root
+
+
+@pytest.mark.parametrize("word", ["link/etc", "c.yaml", "l*k", "l*k/*", "ours=inner+link/x"])
+def test_a_link_that_leads_out_is_refused(word, linked):
     with pytest.raises(RunError, match="outside"):
-        inside("link/etc", tmp_path)
+        inside(word, linked)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer=%link/c.yaml::trainer",
+        "trainer=%c.yaml::trainer",
+        "trainer=%c.yaml",
+        "trainer=%inner/../c.yaml::trainer",
+        "trainer={a: ['%link/c.yaml::trainer']}",
+        "run::dir=link",
+        "run::dir=link/new/folder",
+        "run::dir=near/../link",
+        "=run={dir: link}",
+        "data={link/x: 1}",
+        "data={=a::link/x: 1}",
+        "data::link/x=1",
+        "data=$open('link/c.yaml').read()",
+        "data=@link/c.yaml",
+    ],
+)
+def test_a_value_that_leads_out_by_a_link_is_refused(word, linked):
+    with pytest.raises(RunError, match="outside"):
+        inputs([word], linked)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["run::dir=near/x", "a=%near/c.yaml::b", "data::train=1", "a={data: 1}", "a=@data::b", "a=%data::b", "~data"],
+)
+def test_links_within_the_root_and_config_paths_with_the_name_of_a_link_are_allowed(word, linked):
+    assert inputs([word], linked) == [word]
