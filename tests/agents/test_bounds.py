@@ -23,6 +23,7 @@ REFUSED = {
     "above": ["../c.yaml"],
     "url": ["https://example.com/c.yaml"],
     "option": ["--safe"],
+    "option with a value": ["c.yaml", "--output=x"],
     "value": ["c.yaml", "run::dir=/tmp/x"],
     "value above": ["c.yaml", "data::path=../../x"],
     "value in a dict": ["c.yaml", "=data={path: [/etc/passwd]}"],
@@ -85,6 +86,8 @@ def linked(tmp_path: Path) -> Path:
     (root / "inner").mkdir(parents=True)
     other.mkdir()
     (other / "c.yaml").write_text("trainer: {max_epochs: 3}\n")
+    (other / "run").mkdir()
+    (other / "run/run.json").write_text("{}")
     (root / "link").symlink_to(other)
     (root / "c.yaml").symlink_to(other / "c.yaml")
     (root / "data").symlink_to(other)
@@ -92,7 +95,7 @@ def linked(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("word", ["link/etc", "c.yaml", "l*k", "l*k/*", "ours=inner+link/x"])
+@pytest.mark.parametrize("word", ["link/etc", "c.yaml", "l*k/*", "ours=a+l*k/run", "ours=inner+link/x"])
 def test_a_link_that_leads_out_is_refused(word, linked):
     with pytest.raises(RunError, match="outside"):
         inside(word, linked)
@@ -128,3 +131,7 @@ def test_a_value_that_leads_out_by_a_link_is_refused(word, linked):
 )
 def test_links_within_the_root_and_config_paths_with_the_name_of_a_link_are_allowed(word, linked):
     assert inputs([word], linked) == [word]
+
+
+def test_a_pattern_of_runs_may_fit_other_links(linked):
+    assert inside("*a*", linked) == "*a*"

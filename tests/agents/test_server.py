@@ -139,6 +139,18 @@ def test_a_try_needs_the_pairs_that_can_decide_it(tmp_path):
     talk(make_server(Tools(tmp_path, Budget(tmp_path, 13, 1.0))), session)
 
 
+def test_a_try_takes_no_runs_that_another_server_has_taken_meanwhile(tmp_path, monkeypatch):
+    used = iter([0, 10])  # when it asks how many are left, and when it starts
+    monkeypatch.setattr(Budget, "_used", lambda self: (next(used, 10), 0.0))
+    monkeypatch.setattr(server.jobs, "start", lambda *_, **__: pytest.fail("it has started"))
+
+    async def session(client: Client) -> None:
+        said = await call(client, "try", overrides=["a::b=1"], against="last", max_pairs=15)
+        assert "10 of 30 runs, and this takes 30" in said["messages"]
+
+    talk(make_server(Tools(tmp_path, Budget(tmp_path, 30, 1.0))), session)
+
+
 def test_what_is_no_json_is_a_message():
     said = answer(1, b"Traceback", b"\nMemoryError")
     assert (said.result, said.messages) == (None, "Traceback\nMemoryError")

@@ -15,6 +15,7 @@ from lighter.config.load import Override, is_override, parse_override
 from lighter.config.problems import Problem
 from lighter.config.tree import SEPARATOR, prefixes
 from lighter.errors import RunError
+from lighter.files.run_folder import RECORD
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|\bfile:/", re.IGNORECASE)
 _LITERAL = re.compile(r"""'([^']*)'|"([^"]*)\"""")
@@ -27,6 +28,7 @@ def inputs(words: Sequence[str], root: Path) -> list[str]:
         RunError: one is an option, a URL, or names a file outside of the root.
     """
     for word in words:
+        _refuse_option(word)
         # relative to the root, where commands run
         if not _is_file(word, root) and is_override(word):
             for name in _names(_parsed(word)):
@@ -38,14 +40,19 @@ def inputs(words: Sequence[str], root: Path) -> list[str]:
 
 def inside(word: str, root: Path) -> str:
     """Return a path, or another word for a run; raise `RunError` if it is a URL or a path outside of the root."""
-    if word.startswith("-"):
-        raise RunError(f"`{word}` is an option; a tool takes options by their names")
+    _refuse_option(word)
     # a word for runs may name several, with signs between them: NAME=A+B, A,B, 2026-*
     for part in {word, *re.split("[=,+]", word)}:
         _refuse_outside(part, root)
-        for match in glob.glob(part, root_dir=root):
+        # of what fits a pattern, only runs are read
+        for match in glob.glob(f"{part}/{RECORD}", root_dir=root):
             _refuse_outside(match, root)
     return word
+
+
+def _refuse_option(word: str) -> None:
+    if word.startswith("-"):
+        raise RunError(f"`{word}` is an option; a tool takes options by their names")
 
 
 def _refuse_outside(name: str, root: Path) -> None:

@@ -97,9 +97,11 @@ class Tools:
         # two fits for a pair, of which a seventh is the first that can decide
         left, _ = self.budget.granted(at_least=2 * LEAST_PAIRS)
         pairs = min(max_pairs, left // 2)
-        return self._started(
-            jobs.TRY, [*words, "--max_pairs", str(pairs), "--", *changes], runs=2 * pairs, at_least=2 * LEAST_PAIRS
-        )
+        runs = 2 * pairs
+        # another server may have taken some meanwhile
+        at_least = max(runs, 2 * LEAST_PAIRS)
+        command_words = [*words, "--max_pairs", str(pairs), "--", *changes]
+        return self._started(jobs.TRY, command_words, runs=runs, at_least=at_least)
 
     async def status(
         self, job: Annotated[int | None, Field(description="The number of a job; by default the newest.")] = None
