@@ -143,6 +143,72 @@ def test_of_two_seeds_nothing_is_said(tmp_path: Path) -> None:
     )
 
 
+COLLAPSED = [0.8 + 0.02 + 0.0001 * (seed % 7) for seed in range(19)] + [0.1]
+"""Better than 0.8 by about 0.02 for 19 seeds, and far worse for one: the mean is lower."""
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS])
+@pytest.mark.parametrize("options", [{}, {"against": "base"}, {"test": "permutation"}])
+def test_a_mean_that_points_the_other_way_than_the_interval_decides_nothing(
+    metric: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    comparison = compared(tmp_path, {"values": [0.8] * 20}, {"values": COLLAPSED}, metric=metric, **options)
+    assert comparison.verdict.startswith("`base` and `ours` cannot be told apart by val/")
+    against = next(row.against for row in comparison.rows if row.against is not None)
+    assert not against.is_decided
+    assert against.is_opposed == (options.get("test") != "permutation")  # which tests the mean, and calls nothing
+    if against.is_opposed:
+        assert "the mean and the typical difference point different ways: the mean one is " in comparison.verdict
+        assert "95% interval" in comparison.verdict
+    low, high = against.interval
+    assert isinstance(low, float)
+    assert low <= against.difference <= high  # type: ignore[operator]
+
+
+def test_a_mean_that_points_the_other_way_decides_nothing_among_several(tmp_path: Path) -> None:
+    values = {"base": [0.8] * 20, "ours": COLLAPSED, "low": [0.5 + 0.001 * (seed % 3) for seed in range(20)]}
+    for hour, (name, each) in enumerate(values.items(), 10):
+        make_fits(tmp_path, name, each, hour=hour)
+    comparison = lighter.compare(*values, metric=ACCURACY, root=tmp_path)
+    assert (
+        "`base` has the best mean of 3 by val/metrics/accuracy, and cannot be told apart from `ours`; it is better"
+        in (comparison.verdict)
+    )
+    assert any("`ours` beside `base`: the mean and the typical difference point " in each for each in comparison.notes)
+    beside = lighter.compare(*values, metric=ACCURACY, root=tmp_path, against="base")
+    assert "`low` is worse, `ours` cannot be told apart" in beside.verdict
+
+
+def test_the_number_of_a_verdict_is_the_one_that_its_interval_is_of(tmp_path: Path) -> None:
+    ours = [0.8 + 0.02 + 0.0001 * (seed % 7) for seed in range(19)] + [0.7]
+    comparison = compared(tmp_path, {"values": [0.7] * 20}, {"values": [*ours[:-1], 5.0]})
+    found = re.search(r"is higher by ([\d.]+) \(95% interval ([\d.]+) to ([\d.]+)", comparison.verdict)
+    assert found is not None
+    amount, low, high = map(float, found.groups())
+    assert low <= amount <= high
+    against = comparison.rows[1].against
+    assert against is not None
+    assert against.mean_difference == pytest.approx(comparison.rows[1].mean - comparison.rows[0].mean)
+
+
+def test_no_side_is_the_best_that_a_test_calls_worse_than_another(tmp_path: Path) -> None:
+    b = [0.80 + 0.003 * (seed % 4) for seed in range(10)]
+    a = [value - 0.02 - 0.001 * (seed % 3) for seed, value in enumerate(b)] + [0.99] * 6
+    for hour, (name, each) in enumerate({"A": a, "B": b, "C": [0.5 + 0.001 * at for at in range(10)]}.items(), 10):
+        make_fits(tmp_path, name, each, hour=hour)
+    comparison = lighter.compare("A", "B", "C", metric=ACCURACY, root=tmp_path)
+    assert comparison.verdict.startswith(
+        "`A` has the best mean of 3 by val/metrics/accuracy, but is worse than `B` over the members that can be paired;"
+        " it is better than `C` ("
+    )
+    assert not any(row.is_best for row in comparison.rows)
+    assert "**" not in comparison.markdown()
+    for options in ({}, {"against": "B"}):
+        of_two = lighter.compare("A", "B", metric=ACCURACY, root=tmp_path, **options)  # type: ignore[arg-type]
+        assert of_two.verdict.startswith("`B` is better than `A`: ")
+        assert not any(row.is_best for row in of_two.rows)
+
+
 def test_members_that_are_not_paired_are_counted_on_both_sides(tmp_path: Path) -> None:
     comparison = compared(tmp_path, {"values": (*BASE, *BASE)}, {"first": 100, "values": OURS})
     assert "5 and 10 members, not paired" in comparison.verdict

@@ -108,6 +108,67 @@ def test_definitions_of_a_metric_on_all_rungs(one: str, other: str, are_same: bo
             lighter.compare("base", "ours", metric=ACCURACY, root=tmp_path)
 
 
+def _limited(text: str, size: int | None = None) -> dict[str, str]:
+    loader = f", val_dataloader: {{_target_: DataLoader, batch_size: {size}}}" if size else ""
+    config = CONFIG.replace("max_epochs: 3", f"max_epochs: 3{text}")
+    return {"config": config.replace("shuffle: true}", f"shuffle: true}}{loader}")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (_limited(""), _limited(", limit_val_batches: 0.1"), "all of it and 10% of the batches"),
+        (_limited(""), _limited(", limit_val_batches: 1"), "all of it and 1 batch"),
+        (_limited(", limit_val_batches: 5"), _limited(", limit_val_batches: 6"), "5 batches and 6 batches"),
+        (_limited(""), _limited(", overfit_batches: 2"), "all of it and 2 batches"),
+        (_limited("", 32), _limited(", limit_val_batches: 9", 32), "all of it and the first 288 samples"),
+        (
+            _limited(", limit_val_batches: 2", 32),
+            _limited(", limit_val_batches: 2", 64),
+            "the first 64 samples and the first 128 samples",
+        ),
+        (_limited(""), _limited(", limit_val_batches: 1.0"), ""),
+        (_limited(""), _limited(", limit_val_batches: null, overfit_batches: 0.0"), ""),
+        (_limited(""), _limited(", limit_val_batches: 300"), ""),
+        (_limited("", 32), _limited(", limit_val_batches: 10", 32), ""),
+        (_limited(", limit_val_batches: 4", 32), _limited(", limit_val_batches: 2", 64), ""),
+        (_limited(""), _limited(", limit_test_batches: 1"), ""),
+        (
+            _limited(""),
+            {
+                "config": CONFIG.replace("trainer: {max_epochs: 3}", "trainer: '@vars::t'")
+                + "vars: {t: {max_epochs: 3, limit_val_batches: '@vars::n'}, n: 4}"
+            },
+            "all of it and 4 batches",
+        ),
+    ],
+)
+def test_a_part_of_the_data_is_other_data(
+    one: dict[str, str], other: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    doubts = compared(tmp_path, dict(one), dict(other), allow=["data"]).doubts
+    known = f"data: `base` and `ours` were measured on other parts of the validation data: {told}"
+    assert doubts == ((known,) if told else ())
+
+
+def test_a_part_of_the_test_data_of_any_member_is_other_data(tmp_path: Path) -> None:
+    """Each test has a config of its own, so a limit may be that of one member alone."""
+    metrics = {"metrics": {"test/acc": 0.8}, "stage": "test", "data": {"test": [{"length": 300}]}}
+    for hour, name in enumerate(("base", "ours"), 10):
+        for seed in range(1, 4):
+            limits = ", limit_val_batches: 3, overfit_batches: 1" if name == "base" else ""
+            limits += ", limit_test_batches: 2" if (name, seed) == ("ours", 3) else ""
+            folder = tmp_path / "2026-11-22" / f"{hour}-00-{seed:02}-{name}"
+            make_fit(folder, 0.8 + seed / 100, seed, **metrics, **_limited(limits))
+    words = [
+        ",".join(f"2026-11-22/{hour}-00-{seed:02}-{name}" for seed in range(1, 4))
+        for hour, name in ((10, "base"), (11, "ours"))
+    ]
+    with pytest.raises(RunError, match=r"other parts of the test data: all of it and 2 batches\n") as refused:
+        lighter.compare(f"a={words[0]}", f"b={words[1]}", metric="test/acc", root=tmp_path)
+    assert "data: `a` and `b`" in str(refused.value)
+
+
 def test_one_epoch_is_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="other limits: 3 epochs and 1 epoch\n"):
         compared(tmp_path, {}, {"config": CONFIG.replace("max_epochs: 3", "max_epochs: 1")})

@@ -15,7 +15,7 @@ from lighter.results import views
 from lighter.results.doubts import doubts_of, notes_of, refuse
 from lighter.results.scores import chosen_metric, scores, share_of_folds
 from lighter.results.sides import Side
-from lighter.results.testing import Against, Method, Test
+from lighter.results.testing import Against, Method, Test, Tested
 from lighter.results.variance import sources
 from lighter.results.wording import notes, verdict
 
@@ -30,7 +30,7 @@ class Row:
     Attributes:
         values: the metric of each member, in the order of `side.runs`.
         half_width: of the 95% interval of the mean; None of one value.
-        is_best: of the sides, the one with the best mean.
+        is_best: of the sides, the one with the best mean; none if a test calls that one worse than another.
         is_tied: tested against the best, and not distinguishable from it after Holm's correction. Never where the
             reference is another side, of which alone a test says something.
         against: the comparison with the reference; None of the reference itself.
@@ -140,7 +140,7 @@ def compare(
     reference = order[0] if against is None else _place(sides, against)
     method = Method(is_maximized, share_of_folds(sides), test, region, metrics)
     tested = method.tested(scored, reference, with_all=against is None)
-    best = order[0]
+    best = None if _is_beaten(order[0], tested, is_maximized=is_maximized) else order[0]
     rows = tuple(
         _row(sides[at], scored[at], tested.against.get(at), is_best=at == best, is_to_best=reference == best)
         for at in order
@@ -159,6 +159,12 @@ def _place(sides: Sequence[Side], name: str) -> int:
     if name not in names:
         raise RunError(f"`{name}` is none of the sides. {nearest(name, names)}")
     return names.index(name)
+
+
+def _is_beaten(best: int, tested: Tested, *, is_maximized: bool) -> bool:
+    """Return True if a test, which is of what is paired alone, calls the side of the best mean worse than another."""
+    outcomes = {at: against.outcome(is_maximized=is_maximized) for at, against in tested.against.items()}
+    return outcomes[best] == "worse" if best in outcomes else "better" in outcomes.values()
 
 
 def _row(side: Side, scored: Scores, against: Against | None, *, is_best: bool, is_to_best: bool) -> Row:

@@ -24,6 +24,7 @@ from lighter.config.pure import unfolded
 from lighter.config.tree import SEPARATOR, Node
 from lighter.errors import RunError
 from lighter.experiments.overrides import as_yaml
+from lighter.results.batch_limits import evaluated
 from lighter.results.scores import TEST, mode_of
 from lighter.results.sides import Side, SideRun
 from lighter.runs.compare import changed, flat
@@ -109,6 +110,7 @@ def _between(first: Side, other: Side, metric: str, tree: Tree) -> Iterator[Doub
     pairs = _alike(first, other)
     split = _splits(first, other, pairs)
     yield from split or _of_data(first, other, pairs, metric)
+    yield from _parts_of_data(first, other, pairs, metric, tree)
     one, another = (_in_effect(tree(side.runs[0].run)) for side in (first, other))
     names = f"`{first.name}` and `{other.name}`"
     for what, definitions in _definitions(one, another, metric):
@@ -183,6 +185,25 @@ def _of_data(first: Side, other: Side, pairs: Sequence[tuple[SideRun, SideRun]],
             told = " and ".join(_samples(each) for each in lengths)
             told = told if lengths[0] != lengths[1] else f"{_samples(lengths[0])} each, with another content"
             yield Doubt("data", f"the {_NAMES[mode]} of `{first.name}` and `{other.name}` differ: {told}")
+            return
+
+
+def _parts_of_data(
+    first: Side, other: Side, pairs: Sequence[tuple[SideRun, SideRun]], metric: str, tree: Tree
+) -> Iterator[Doubt]:
+    """Yield that a limit of batches had a metric measured on another part of the data."""
+    # the fits of one side have one config, which is a doubt of its own otherwise; each test may have limits of its own
+    are_tests = any(side.runs[0].run.facts.get("stage") == TEST for side in (first, other))
+    for one, another in pairs if are_tests else [(first.runs[0], other.runs[0])]:
+        mode = mode_of(metric, one.run)
+        parts = [
+            evaluated(tree(each.run), mode, [data.get("length") for data in _data(each.run, mode)])
+            for each in (one, another)
+        ]
+        if parts[0] != parts[1]:
+            names = f"`{first.name}` and `{other.name}`"
+            told = f"{parts[0]} and {parts[1]}"
+            yield Doubt("data", f"{names} were measured on other parts of the {_NAMES[mode]}: {told}")
             return
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SIGNIFICANT = 0.05
 Test = Literal["auto", "permutation", "bayes", "aso"]
+Outcome = Literal["better", "worse", "tied", "untested"]
 T = TypeVar("T")
 _MOST_WITH_HOLM = 20  # sides: Holm's correction needs the p-values of all pairs, which are 1,770 of 60 trials
 _MAY_BE_REFUSED = ("interval", "p_value", "probability_better", "more_members_needed")
@@ -22,8 +23,10 @@ class Against:
     """A side compared with the reference: the best one, or the one that was named before.
 
     Attributes:
-        difference: the mean of this side minus that of the reference, over what was paired, in the metric's unit.
-        interval: its 95% confidence interval; or why there is none.
+        difference: this side minus the reference over what was paired, in the metric's unit: the typical difference
+            (Hodges-Lehmann) where the interval is of that, otherwise the mean.
+        mean_difference: the mean of this side minus that of the reference, over what was paired.
+        interval: the 95% confidence interval of `difference`; or why there is none.
         p_value: of the test named in `test`; or why there is none.
         p_adjusted: corrected for all comparisons, by Holm, or Bonferroni for very many; None if there is no p-value.
         probability_better: that a new member of this side beats a new one of the reference; or why it is not known.
@@ -34,6 +37,7 @@ class Against:
 
     reference: str
     difference: float
+    mean_difference: float
     interval: tuple[float, float] | str
     p_value: float | str
     p_adjusted: float | None
@@ -51,8 +55,31 @@ class Against:
         return self.p_adjusted is not None or not isinstance(self.interval, str)
 
     @property
+    def direction(self) -> int:
+        """1 if this side has the higher values, otherwise -1: by the interval, as that is what is called."""
+        middle = self.difference if isinstance(self.interval, str) else sum(self.interval)
+        return 1 if middle > 0 else -1
+
+    @property
+    def is_opposed(self) -> bool:
+        """True if a difference would be called, but the mean points the other way: a few members outweigh the rest."""
+        return self._is_called and self.direction * self.mean_difference <= 0
+
+    @property
     def is_decided(self) -> bool:
-        """True if the test, corrected for all comparisons, and the interval call a difference."""
+        """True if the test, corrected for all comparisons, the interval and the mean say the same."""
+        return self._is_called and not self.is_opposed
+
+    def outcome(self, *, is_maximized: bool) -> Outcome:
+        """Return how this side is beside the reference."""
+        if not self.is_tested:
+            return "untested"
+        if not self.is_decided:
+            return "tied"
+        return "better" if (self.direction > 0) == is_maximized else "worse"
+
+    @property
+    def _is_called(self) -> bool:
         if self.p_adjusted is not None and self.p_adjusted >= SIGNIFICANT:
             return False
         if isinstance(self.interval, str):
@@ -145,6 +172,7 @@ def _against(effect: Effect, adjusted: float | None, reference: str, also: str) 
     return Against(
         reference,
         effect.difference,
+        effect.mean_difference,
         told(effect.interval),
         told(effect.p_value),
         adjusted,

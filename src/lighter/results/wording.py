@@ -11,11 +11,17 @@ from lighter.runs.filter import mode_of_metric
 if TYPE_CHECKING:
     from lighter.results.comparison import Row
     from lighter.results.sides import Side
-    from lighter.results.testing import Against
+    from lighter.results.testing import Against, Outcome
 
 _NOUNS = {"seed": "seeds", "fold": "folds", "seed and fold": "folds", "sample": "samples", "none": "members"}
 _MOST_NAMED = 3
-_TIED, _UNTESTED = "cannot be told apart", "nothing can be said of"
+_KINDS: dict[Outcome, str] = {
+    "better": "is better",
+    "worse": "is worse",
+    "tied": "cannot be told apart",
+    "untested": "nothing can be said of",
+}
+_OPPOSED = "the mean and the typical difference point different ways"
 
 
 def number(value: float, scale: float | None = None) -> str:
@@ -64,7 +70,7 @@ def verdict(rows: Sequence[Row], metric: str, *, is_maximized: bool, reference: 
         return _nothing(f"these {len(others) + 1}", others[0], metric)
     if reference is not None:
         return _against(others, reference, metric, is_maximized, correction)
-    return _of_several(rows[0], others, metric, correction)
+    return _of_several(rows[0], others, metric, is_maximized, correction)
 
 
 def _of_two(row: Row, beside: Row, metric: str, is_maximized: bool) -> str:
@@ -74,16 +80,19 @@ def _of_two(row: Row, beside: Row, metric: str, is_maximized: bool) -> str:
     if not against.is_tested:
         return _nothing(f"{reference} and {name}", row, metric)
     if against.is_decided:
-        is_better = (against.difference > 0) == is_maximized
+        is_better = against.outcome(is_maximized=is_maximized) == "better"
         better, worse = (row, beside) if is_better else (beside, row)
         direction = "higher" if is_maximized else "lower"
         amount = number(abs(against.difference), _width(against))
-        sign = 1 if against.difference > 0 else -1  # the interval is that of the amount
+        sign = against.direction  # the interval is that of the amount
         told = f"`{better.side.name}` is better than `{worse.side.name}`: {metric} is {direction} by {amount}"
         return f"{told} ({_facts(against, (better, worse), sign)})."
     first, second, sign = (row, beside, 1) if row.is_best else (beside, row, -1)
     told = f"`{first.side.name}` and `{second.side.name}` cannot be told apart by {metric}"
     facts = _facts(against, (first, second), sign)
+    if against.is_opposed:
+        mean, typical = number(sign * against.mean_difference, _width(against)), difference_text(against, sign)
+        return f"{told}: {_OPPOSED}: the mean one is {mean}, the typical one {typical} ({facts})."
     return f"{told}: the difference is {difference_text(against, sign)} ({facts}){_needed(against)}."
 
 
@@ -120,35 +129,35 @@ def _needed(against: Against) -> str:
 
 
 def _against(others: Sequence[Row], reference: str, metric: str, is_maximized: bool, correction: str) -> str:
-    kinds: dict[str, list[str]] = {"is better": [], "is worse": [], _TIED: [], _UNTESTED: []}
-    for row in others:
-        kinds[_kind(row, is_maximized)].append(row.side.name)
-    verbs = {kind: kind if len(names) == 1 else kind.replace("is ", "are ") for kind, names in kinds.items()}
-    parts = [f"{_listed(names)} {verbs[kind]}" for kind, names in kinds.items() if names and kind != _UNTESTED]
-    parts += [f"{_UNTESTED} {_listed(kinds[_UNTESTED])}"] if kinds[_UNTESTED] else []
+    kinds = _by_outcome(others, is_maximized)
+    untested = kinds.pop("untested")
+    verbs = {each: _KINDS[each].replace("is ", "is " if len(names) == 1 else "are ") for each, names in kinds.items()}
+    parts = [f"{_listed(names)} {verbs[each]}" for each, names in kinds.items() if names]
+    parts += [f"{_KINDS['untested']} {_listed(untested)}"] if untested else []
     return f"Compared with `{reference}` by {metric}: {', '.join(parts)}{_bracketed(correction)}."
 
 
-def _kind(row: Row, is_maximized: bool) -> str:
-    assert row.against is not None
-    if not row.against.is_tested:
-        return _UNTESTED
-    if not row.against.is_decided:
-        return _TIED
-    return "is better" if (row.against.difference > 0) == is_maximized else "is worse"
+def _by_outcome(others: Sequence[Row], is_maximized: bool) -> dict[Outcome, list[str]]:
+    """Return the names of sides by how they are beside the reference."""
+    found: dict[Outcome, list[str]] = {each: [] for each in _KINDS}
+    for row in others:
+        assert row.against is not None
+        found[row.against.outcome(is_maximized=is_maximized)].append(row.side.name)
+    return found
 
 
-def _of_several(best: Row, others: Sequence[Row], metric: str, correction: str) -> str:
-    name = f"`{best.side.name}`"
-    untested = [row.side.name for row in others if row.against is not None and not row.against.is_tested]
-    tied = [row.side.name for row in others if row.is_tied]
-    beaten = [row.side.name for row in others if not row.is_tied and row.side.name not in untested]
-    if not tied and not untested:
+def _of_several(best: Row, others: Sequence[Row], metric: str, is_maximized: bool, correction: str) -> str:
+    name, kinds = f"`{best.side.name}`", _by_outcome(others, is_maximized)
+    better, beaten, tied, untested = (kinds[each] for each in _KINDS)
+    if len(beaten) == len(others):
         return f"{name} is the best of {len(others) + 1} by {metric}{_bracketed(correction)}."
-    said = [f"cannot be told apart from {_listed(tied)}"] if tied else []
-    said += [f"{'it ' * bool(tied)}is better than {_listed(beaten)}"] if beaten else []
-    rest = [f"{_UNTESTED} {_listed(untested)}"] if untested else []
-    first = f"{name} has the best mean of {len(others) + 1} by {metric}{', and ' * bool(said)}"
+    # over the members that can be compared, it may be worse than a side with a lower mean over all members
+    said = [f"is worse than {_listed(better)} over the members that can be paired"] if better else []
+    said += [f"{'it ' * bool(said)}cannot be told apart from {_listed(tied)}"] if tied else []
+    said += [f"{'it ' * bool(said)}is better than {_listed(beaten)}"] if beaten else []
+    rest = [f"{_KINDS['untested']} {_listed(untested)}"] if untested else []
+    joined = ", but " if better else ", and " if said else ""
+    first = f"{name} has the best mean of {len(others) + 1} by {metric}{joined}"
     return f"{first}{'; '.join(said)}{'; ' * bool(rest)}{''.join(rest)}{_bracketed(correction)}."
 
 
@@ -192,12 +201,20 @@ def notes(rows: Sequence[Row], metric: str) -> list[str]:
         found.append("Members are not paired: give both sides the same seeds, and smaller differences will be seen.")
     if "sample" in pairings:
         found.append("One fit each, so the interval is over the samples alone: another seed may reverse it.")
+    found += [_opposed(row) for row in rows if len(rows) > 2 and row.against is not None and row.against.is_opposed]
     if mode_of_metric(metric) == "val":
         found.append(
             "These are values of the validation data. If anything was chosen by them, an epoch or a learning rate say,"
             " report those of the test data: --metric test/..."
         )
     return found
+
+
+def _opposed(row: Row) -> str:
+    against = row.against
+    assert against is not None
+    amounts = f"{number(against.mean_difference, _width(against))} and {difference_text(against)}"
+    return f"`{row.side.name}` beside `{against.reference}`: {_OPPOSED}: {amounts}. So neither is called better."
 
 
 def _of_side(side: Side) -> list[str]:

@@ -89,7 +89,8 @@ def effect(
     if test == "permutation":
         inference = _permutation(inference, pairs, seed)
     return Effect(
-        difference=pairs.difference,
+        difference=pairs.difference if inference.estimate is None else inference.estimate,
+        mean_difference=pairs.difference,
         interval=inference.interval,
         p_value=inference.p_value,
         probability_better=_probability_better(one, other, is_maximized),
@@ -163,6 +164,7 @@ def _refused(refusal: Refusal, pairs: Pairs, one: Scores, other: Scores, is_maxi
     enough = min(len(one.values), len(other.values)) >= LEAST and "finite" not in refusal.reason
     return Effect(
         difference=pairs.difference,
+        mean_difference=pairs.difference,
         interval=refusal,
         p_value=refusal,
         probability_better=_probability_better(one, other, is_maximized) if enough else refusal,
@@ -222,6 +224,7 @@ def _over_samples(one: Scores, other: Scores, seed: int, is_maximized: bool) -> 
     inference = bca(differences, seed)
     return Effect(
         difference=float(np.mean(differences)),
+        mean_difference=float(np.mean(differences)),
         interval=inference.interval,
         p_value=inference.p_value,
         probability_better=refusal,

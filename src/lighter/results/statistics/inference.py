@@ -24,7 +24,8 @@ RESAMPLES = 9999
 class Inference:
     """An interval of a difference and the p value of "there is none", with the names of their methods.
 
-    `fixed_variance` is that part of the variance of the difference which more members do not lower.
+    `fixed_variance` is that part of the variance of the difference which more members do not lower. `estimate` is the
+    difference that the interval is of, where that is not the mean.
     """
 
     interval: tuple[float, float]
@@ -32,6 +33,7 @@ class Inference:
     test: str
     method: str
     fixed_variance: float = 0.0
+    estimate: float | None = None
 
 
 def paired_t(differences: np.ndarray, share: float = 0.0) -> Inference:
@@ -76,7 +78,8 @@ def signed_rank(differences: np.ndarray) -> Inference:
     first, second = _pairs_of(count)
     walsh = np.sort((differences[first] + differences[second]) / 2)
     interval = (float(walsh[rank - 1]), float(walsh[-rank]))
-    return Inference(interval, signed_rank_p(differences), "Wilcoxon signed-rank test", "Hodges-Lehmann interval")
+    p_value, typical = signed_rank_p(differences), float(np.median(walsh))
+    return Inference(interval, p_value, "Wilcoxon signed-rank test", "Hodges-Lehmann interval", estimate=typical)
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
@@ -166,6 +169,7 @@ def crossed(one: np.ndarray, other: np.ndarray, *, is_paired: bool) -> Inference
         "t test over members and samples",
         "t interval over members and samples",
         fixed_variance=variances[1],
+        estimate=mean,
     )
 
 

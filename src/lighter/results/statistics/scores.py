@@ -39,7 +39,9 @@ class Effect:
     """The difference between two sides, A - B, and how sure it is.
 
     Attributes:
-        difference: the mean of A - B over what was paired, in the metric's unit.
+        difference: of A - B over what was paired, in the metric's unit, the one that `interval` is of: the median of
+            the mean of two (Hodges and Lehmann) for a signed-rank interval, otherwise the mean.
+        mean_difference: the mean of A - B over what was paired.
         interval: the 95% interval of the difference that is typical: half of new pairs differ by more.
         p_value: of the test that there is no difference; below 0.05 exactly where the interval leaves out 0, but for
             single runs (BCa beside a t test) and where another test was asked for.
@@ -54,6 +56,7 @@ class Effect:
     """
 
     difference: float
+    mean_difference: float
     interval: tuple[float, float] | Refusal
     p_value: float | Refusal
     probability_better: float | Refusal
