@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, Dataset
 
 import lighter
@@ -85,6 +87,44 @@ class NestedInput(lighter.LighterModule):
     def validation_step(self, batch, batch_idx):
         x, y = batch
         return {"loss": nn.functional.cross_entropy(self({"pixels": [x, x]}), y)}
+
+
+class Summed(nn.Module):
+    """It adds the tensors that it is called with, in whatever containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, *args, input=None):
+        tensors = [leaf for leaf in tree_flatten((args, input))[0] if isinstance(leaf, Tensor)]
+        return self.layer(sum(tensor * (1 + index) for index, tensor in enumerate(tensors)))
+
+
+FORMS = {
+    "keyword `input`": lambda x: ((), {"input": x}),
+    "key `input`": lambda x: (({"input": x},), {}),
+    "keys like marks": lambda x: (({"tuple": x, "dict": {"float": 2 * x}},), {}),
+    "tuple": lambda x: (((x, [2 * x, (3 * x,)]),), {}),
+    "empty": lambda x: ((x, (), [], {}), {}),
+    "keys of other types": lambda x: (({1: x, "1": 2 * x, None: 3 * x},), {}),
+    "ordered": lambda x: ((OrderedDict(b=x, a=2 * x),), {}),
+    "constants": lambda x: ((x, [None, True, 2, 0.5, "2", float("inf")]), {}),
+    "default": lambda x: ((defaultdict(list, a=x),), {}),
+}
+
+
+class Calling(lighter.LighterModule):
+    """It calls its network in one of the forms."""
+
+    def __init__(self, form: str, **arguments) -> None:
+        super().__init__(**arguments)
+        self.form = form
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        args, kwargs = FORMS[self.form](x)
+        return {"loss": nn.functional.cross_entropy(self.network(*args, **kwargs), y)}
 
 
 class Plain(pl.LightningModule):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from lighter.exporting.calls import Call
+from tests.exporting.parts import FORMS
 from tests.exporting.runs import config_of, export, holder, made
 
 PARTS = "tests.exporting.parts"
@@ -104,6 +108,39 @@ def test_a_forward_of_several_parts_is_exported_whole(own_place: Path) -> None:
     facts = facts_of("pt2")
     assert (facts["network"]["module"], facts["network"]["class"]) == ("", f"{PARTS}.Plain")
     assert set(facts["verification"]["metrics"]) == {"val_loss"}
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "default"])
+def test_load_py_makes_the_arguments_of_any_call(own_place: Path, form: str) -> None:
+    made(own_place, config_of(target("Summed"), f"{PARTS}.Calling", form=form))
+    assert export("pt2", "--output", "here").exit_code == 0
+    facts = json.loads(Path("here/export.json").read_text())
+    script = runpy.run_path("here/load.py")
+    args, kwargs = script["zeros"](facts)
+    expected = FORMS[form](torch.zeros(2, 64))
+    assert repr((args, kwargs)) == repr(expected)
+    model = script["load"]()
+    x = torch.rand(4, 64)
+    by_name = dict(zip([each["name"] for each in facts["inputs"]], Call(*FORMS[form](x)).tensors, strict=True))
+    args, kwargs = script["fill"](facts["call"], by_name)
+    original, expected_kwargs = FORMS[form](x)
+    assert torch.equal(model(*args, **kwargs), model(*original, **expected_kwargs))
+
+
+def test_what_load_py_cannot_make_is_refused(own_place: Path) -> None:
+    made(own_place, config_of(target("Summed"), f"{PARTS}.Calling", form="default"))
+    refused = export("pt2", "--output", "here")
+    assert (refused.exit_code, Path("here").exists()) == (5, False)
+    assert refused.output == (
+        "the network is called with a collections.defaultdict, which `load.py` cannot make for a pt2."
+        " Tensors, numbers, strings and None can be exported, in dicts, lists and tuples\n"
+    )
+
+
+def test_onnx_needs_no_arguments_made(own_place: Path) -> None:
+    made(own_place, config_of(target("Summed"), f"{PARTS}.Calling", form="default"))
+    facts = facts_of("onnx")
+    assert facts["call"] == {"args": [{"collections.defaultdict": [{"input": "args"}]}], "kwargs": {}}
 
 
 @pytest.mark.long
