@@ -127,6 +127,24 @@ class Calling(lighter.LighterModule):
         return {"loss": nn.functional.cross_entropy(self.network(*args, **kwargs), y)}
 
 
+CHANGING = {
+    "mask": lambda x, last: ((x, None if last else x), {}),
+    "number": lambda x, last: (([x] if last else [x, x],), {}),
+    "keyword": lambda x, last: ((x,), {} if last else {"input": x}),
+    "rank": lambda x, last: ((x[0] if last else x,), {}),
+}
+
+
+class ChangingCalls(Calling):
+    """The last call is another than those before."""
+
+    def validation_step(self, batch, batch_idx):
+        x, _ = batch
+        args, kwargs = CHANGING[self.form](x, batch_idx == 1)
+        output = self.network(*args, **kwargs)
+        return {"loss": output.sum()}
+
+
 class Plain(pl.LightningModule):
     """Its `forward` does more than one network."""
 

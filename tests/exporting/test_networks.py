@@ -15,6 +15,8 @@ from tests.exporting.parts import FORMS
 from tests.exporting.runs import config_of, export, holder, made
 
 PARTS = "tests.exporting.parts"
+OTHER = "called with other arguments from call to call, and not only with other tensors"
+CONSTANT = "In an exported program, what is no tensor is a constant, and the number of tensors is fixed"
 KINDS = ["pt2", pytest.param("onnx", marks=pytest.mark.long)]
 
 
@@ -176,10 +178,26 @@ def test_a_number_that_changes_from_call_to_call(own_place: Path) -> None:
     config = config_of(target("Two"), f"{PARTS}.ChangingScale")
     config["data"]["val_dataloader"] = target("aged")
     made(own_place, config)
-    assert export("pt2").output == (
-        "Two is called with arguments that are no tensors and change from call to call: 1.0, then 2.0."
-        " In an exported program they would be constants\n"
-    )
+    call = "(tensor, age=tensor, scale={})"
+    assert export("pt2").output == f"Two is {OTHER}: {call.format(1.0)}, then {call.format(2.0)}. {CONSTANT}\n"
+
+
+RANK = "the number of dimensions of the input `args` changes from call to call: (16, 64), then (64,)."
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("mask", f"Summed is {OTHER}: (tensor, tensor), then (tensor, None). {CONSTANT}\n"),
+        ("number", f"Summed is {OTHER}: ([tensor, tensor]), then ([tensor]). {CONSTANT}\n"),
+        ("keyword", f"Summed is {OTHER}: (tensor, input=tensor), then (tensor). {CONSTANT}\n"),
+        ("rank", f"{RANK} In an exported program it is fixed\n"),
+    ],
+)
+def test_tensors_whose_number_changes_from_call_to_call(own_place: Path, form: str, message: str) -> None:
+    made(own_place, config_of(target("Summed"), f"{PARTS}.ChangingCalls", form=form))
+    refused = export("pt2")
+    assert (refused.exit_code, refused.output) == (5, message)
 
 
 def test_a_part_of_the_batch(own_place: Path) -> None:

@@ -18,6 +18,14 @@ from lighter.parts.plain_tensors import plain_tensor
 Shape = tuple[int, ...]
 
 
+class _Tensor:
+    def __repr__(self) -> str:
+        return "tensor"
+
+
+_TENSOR = _Tensor()
+
+
 @dataclass(frozen=True)
 class Call:
     """The arguments of one call."""
@@ -37,9 +45,10 @@ class Call:
         return [leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if isinstance(leaf, Tensor)]
 
     @property
-    def constants(self) -> list[Any]:
-        """The arguments that are no tensors, which become constants of the exported program."""
-        return [leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if not isinstance(leaf, Tensor)]
+    def form(self) -> str:
+        """The arguments as text, with `tensor` for each tensor: what is fixed in an exported program."""
+        args, kwargs = tree_map_only(Tensor, lambda _: _TENSOR, (self.args, self.kwargs))
+        return f"({', '.join([*map(repr, args), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
 
     def copied(self) -> Call:
         """Copy the tensors, which code that runs later may change, as plain ones."""

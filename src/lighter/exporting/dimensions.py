@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection
 
+from lighter.errors import ExportError
 from lighter.exporting.calls import Call, Shape, dtype_name
 
 BATCH = "batch"
@@ -51,11 +52,20 @@ def inputs_of(
         by_size: the shapes of a call's tensors, by the number of samples in the batch; where nothing is known of that,
             the first dimension is taken to be that of the samples.
         every: the shapes of all calls.
+
+    Raises:
+        ExportError: the number of dimensions changes.
     """
     observed = [*every, *by_size.values()]
     inputs = []
     for index, (name, tensor) in enumerate(zip(names, call.tensors, strict=True)):
         shapes = [each[index] for each in observed]
+        changed = next((shape for shape in shapes if len(shape) != len(shapes[0])), None)
+        if changed is not None:
+            raise ExportError(
+                f"the number of dimensions of the input `{name}` changes from call to call:"
+                f" {shapes[0]}, then {changed}. In an exported program it is fixed"
+            )
         sized = {size: each[index] for size, each in by_size.items()}
         seen = tuple((min(sizes), max(sizes)) for sizes in zip(*shapes, strict=True))
         batch, factor = _batch_of(sized) if tensor.ndim else (None, 1)

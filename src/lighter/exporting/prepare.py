@@ -84,7 +84,7 @@ def prepare(evaluation: Evaluation, options: Options) -> Prepared:
     by_size = {size: probe.shapes[0] for size, probe in probes.items()}
     if probes and loader is not None:
         by_size.setdefault(_size(loader, loader.batch_size or 1), whole.shapes[0])
-    _refuse_changing_constants(whole)
+    _refuse_changing_forms(whole, [*probes.values()])
     calls = [recorder.call for recorder in (whole, *probes.values()) if recorder.call is not None]
     call = max(calls, key=lambda each: sum(tensor.numel() for tensor in each.tensors))
     every = [*whole.shapes, *(shapes for probe in probes.values() for shapes in probe.shapes)]
@@ -118,13 +118,14 @@ def _as_evaluated(subject: Subject, whole: Recorder) -> None:
         part.training = True
 
 
-def _refuse_changing_constants(whole: Recorder) -> None:
-    if len(whole.constants) > 1:
+def _refuse_changing_forms(whole: Recorder, probes: Sequence[Recorder]) -> None:
+    forms = [*dict.fromkeys(form for recorder in (whole, *probes) for form in recorder.forms)]
+    if len(forms) > 1:
         kind = type(whole.subject.network.original).__name__
-        one, other = (", ".join(values) for values in whole.constants[:2])
         raise ExportError(
-            f"{kind} is called with arguments that are no tensors and change from call to call: {one}, then {other}."
-            " In an exported program they would be constants"
+            f"{kind} is called with other arguments from call to call, and not only with other tensors:"
+            f" {forms[0]}, then {forms[1]}."
+            " In an exported program, what is no tensor is a constant, and the number of tensors is fixed"
         )
 
 
