@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import lighter
 from tests.jobs import digits, mlp
@@ -169,6 +169,26 @@ class TwoNetworks(Plain):
     def validation_step(self, batch, batch_idx):
         x, y = batch
         self.log("val_loss", nn.functional.cross_entropy(self.network(x) + self.other(x), y))
+
+
+class Stream(IterableDataset):
+    """Digits that come one after another."""
+
+    def __init__(self, count: int) -> None:
+        self.digits = digits(0, count)
+
+    def __iter__(self):
+        return iter([self.digits[index] for index in range(len(self.digits))])
+
+
+def few(kind: str, count: int, batch_size: int) -> object:
+    """Return digits in a dataset, chosen by a sampler, in a stream, or in batches made by hand."""
+    if kind == "stream":
+        return DataLoader(Stream(count), batch_size=batch_size)
+    if kind == "sampler":
+        return DataLoader(digits(0, 30), batch_size=batch_size, sampler=range(count))
+    loader = DataLoader(digits(0, count), batch_size=batch_size)
+    return DataLoader([*loader], batch_size=None) if kind == "batches" else loader
 
 
 class Words(Dataset):

@@ -200,6 +200,44 @@ def test_tensors_whose_number_changes_from_call_to_call(own_place: Path, form: s
     assert (refused.exit_code, refused.output) == (5, message)
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "batch_size"),
+    [
+        ("dataset", 1, 1),
+        ("dataset", 1, 16),
+        ("dataset", 2, 2),
+        ("sampler", 1, 16),
+        ("sampler", 5, 16),
+        ("stream", 1, 16),
+        ("stream", 5, 16),
+        ("batches", 1, 1),
+        ("batches", 4, 1),
+    ],
+)
+def test_few_samples_are_enough(own_place: Path, kind: str, count: int, batch_size: int) -> None:
+    config = config_of(holder("Sound"))
+    config["data"]["val_dataloader"] = target("few", kind=kind, count=count, batch_size=batch_size)
+    made(own_place, config)
+    facts = facts_of("pt2")
+    assert shapes(facts) == {"x": ["batch", 64]}
+    assert facts["verification"]["batch_sizes"][:2] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["dataset", "batches"])
+def test_a_network_that_takes_one_sample_only(own_place: Path, kind: str) -> None:
+    config = config_of(holder("OnlyOne"))
+    config["data"]["val_dataloader"] = target("few", kind=kind, count=4, batch_size=1)
+    made(own_place, config)
+    refused = export("pt2")
+    size = {"dataset": 3, "batches": 2}[kind]
+    assert (refused.exit_code, refused.output.splitlines()[0]) == (
+        5,
+        f"the network fails with inputs of shape ({size}, 64): ValueError: one by one",
+    )
+    assert "in `network.head` (OnlyOne), " in refused.output
+    assert 'raise ValueError("one by one")  # fault' in refused.output
+
+
 def test_a_part_of_the_batch(own_place: Path) -> None:
     made(own_place, config_of({"_target_": "tests.jobs.mlp"}, "tests.exporting.faults.HalfOfBatch"))
     assert export("pt2").output == (

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection
 
@@ -107,6 +108,14 @@ def dynamic_shapes(call: Call, inputs: Sequence[Input], network: nn.Module) -> d
 def resized(call: Call, inputs: Sequence[Input], size: int) -> Call:
     """Return a call with the first samples of another, which has as many."""
     return call.replaced([_rows(tensor, each, size) for tensor, each in zip(call.tensors, inputs, strict=True)])
+
+
+def repeated(call: Call, inputs: Sequence[Input], times: int) -> Call:
+    """Return a call with the samples of another, several times."""
+    pairs = zip(call.tensors, inputs, strict=True)
+    return call.replaced(
+        [tensor if each.batch is None else torch.cat([tensor] * times, each.batch) for tensor, each in pairs]
+    )
 
 
 def size_of(call: Call, inputs: Sequence[Input]) -> int:
