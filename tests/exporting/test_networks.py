@@ -139,6 +139,7 @@ def test_what_load_py_cannot_make_is_refused(own_place: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_onnx_needs_no_arguments_made(own_place: Path) -> None:
     made(own_place, config_of(target("Summed"), f"{PARTS}.Calling", form="default"))
     facts = facts_of("onnx")
