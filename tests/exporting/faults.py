@@ -35,6 +35,13 @@ class OnlyLarge(Base):
         return self.layer(x) if x.shape[0] > 3 else self.layer(-x)  # fault
 
 
+class OnlyOne(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) != 1:
+            raise ValueError("one by one")  # fault
+        return self.layer(x)
+
+
 class Branch(Base):
     def forward(self, x: Tensor) -> Tensor:
         if x.sum() > 0:  # fault

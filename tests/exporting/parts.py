@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils._pytree import tree_flatten
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import lighter
 from tests.jobs import digits, mlp
@@ -87,6 +89,62 @@ class NestedInput(lighter.LighterModule):
         return {"loss": nn.functional.cross_entropy(self({"pixels": [x, x]}), y)}
 
 
+class Summed(nn.Module):
+    """It adds the tensors that it is called with, in whatever containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, *args, input=None):
+        tensors = [leaf for leaf in tree_flatten((args, input))[0] if isinstance(leaf, Tensor)]
+        return self.layer(sum(tensor * (1 + index) for index, tensor in enumerate(tensors)))
+
+
+FORMS = {
+    "keyword `input`": lambda x: ((), {"input": x}),
+    "key `input`": lambda x: (({"input": x},), {}),
+    "keys like marks": lambda x: (({"tuple": x, "dict": {"float": 2 * x}},), {}),
+    "tuple": lambda x: (((x, [2 * x, (3 * x,)]),), {}),
+    "empty": lambda x: ((x, (), [], {}), {}),
+    "keys of other types": lambda x: (({1: x, "1": 2 * x, None: 3 * x},), {}),
+    "ordered": lambda x: ((OrderedDict(b=x, a=2 * x),), {}),
+    "constants": lambda x: ((x, [None, True, 2, 0.5, "2", float("inf")]), {}),
+    "default": lambda x: ((defaultdict(list, a=x),), {}),
+}
+
+
+class Calling(lighter.LighterModule):
+    """It calls its network in one of the forms."""
+
+    def __init__(self, form: str, **arguments) -> None:
+        super().__init__(**arguments)
+        self.form = form
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        args, kwargs = FORMS[self.form](x)
+        return {"loss": nn.functional.cross_entropy(self.network(*args, **kwargs), y)}
+
+
+CHANGING = {
+    "mask": lambda x, last: ((x, None if last else x), {}),
+    "number": lambda x, last: (([x] if last else [x, x],), {}),
+    "keyword": lambda x, last: ((x,), {} if last else {"input": x}),
+    "rank": lambda x, last: ((x[0] if last else x,), {}),
+}
+
+
+class ChangingCalls(Calling):
+    """The last call is another than those before."""
+
+    def validation_step(self, batch, batch_idx):
+        x, _ = batch
+        args, kwargs = CHANGING[self.form](x, batch_idx == 1)
+        output = self.network(*args, **kwargs)
+        return {"loss": output.sum()}
+
+
 class Plain(pl.LightningModule):
     """Its `forward` does more than one network."""
 
@@ -111,6 +169,26 @@ class TwoNetworks(Plain):
     def validation_step(self, batch, batch_idx):
         x, y = batch
         self.log("val_loss", nn.functional.cross_entropy(self.network(x) + self.other(x), y))
+
+
+class Stream(IterableDataset):
+    """Digits that come one after another."""
+
+    def __init__(self, count: int) -> None:
+        self.digits = digits(0, count)
+
+    def __iter__(self):
+        return iter([self.digits[index] for index in range(len(self.digits))])
+
+
+def few(kind: str, count: int, batch_size: int) -> object:
+    """Return digits in a dataset, chosen by a sampler, in a stream, or in batches made by hand."""
+    if kind == "stream":
+        return DataLoader(Stream(count), batch_size=batch_size)
+    if kind == "sampler":
+        return DataLoader(digits(0, 30), batch_size=batch_size, sampler=range(count))
+    loader = DataLoader(digits(0, count), batch_size=batch_size)
+    return DataLoader([*loader], batch_size=None) if kind == "batches" else loader
 
 
 class Words(Dataset):

@@ -73,11 +73,7 @@ class Artifact:
         return found
 
     def _of(self, call: Call) -> str:
-        return f"{self.form.file}, with inputs of shape {self.shown(call)},"
-
-    @staticmethod
-    def shown(call: Call) -> str:
-        return ", ".join(str(tuple(tensor.shape)) for tensor in call.tensors)
+        return f"{self.form.file}, with inputs of shape {_shown(call)},"
 
     def _place(self, call: Call) -> Place | None:
         try:
@@ -111,6 +107,17 @@ class Artifact:
         ]
 
 
+def network_fails(error: Exception, call: Call, names: Names) -> ExportError:
+    """Return the error of a network that fails in a call itself."""
+    first = str(error).strip().partition("\n")[0]
+    what = f"the network fails with inputs of shape {_shown(call)}: {type(error).__name__}: {first}"
+    return refused(what, names.of_error(error))
+
+
+def _shown(call: Call) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in call.tensors)
+
+
 @dataclass
 class Standin:
     """Lets artifacts take the place of a network in an evaluation, and compares each of their outputs.
@@ -129,9 +136,7 @@ class Standin:
             with torch.no_grad():
                 output = call.copied().run(self.core.network)
         except Exception as error:
-            shown, first = self.core.shown(call), str(error).strip().partition("\n")[0]
-            what = f"the network fails with inputs of shape {shown}: {type(error).__name__}: {first}"
-            raise refused(what, self.core.names.of_error(error)) from error
+            raise network_fails(error, call, self.core.names) from error
         self._checked(call, output)
 
     def _checked(self, call: Call, output: Any) -> Any:

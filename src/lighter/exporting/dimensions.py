@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection
 
+from lighter.errors import ExportError
 from lighter.exporting.calls import Call, Shape, dtype_name
 
 BATCH = "batch"
@@ -51,11 +53,20 @@ def inputs_of(
         by_size: the shapes of a call's tensors, by the number of samples in the batch; where nothing is known of that,
             the first dimension is taken to be that of the samples.
         every: the shapes of all calls.
+
+    Raises:
+        ExportError: the number of dimensions changes.
     """
     observed = [*every, *by_size.values()]
     inputs = []
     for index, (name, tensor) in enumerate(zip(names, call.tensors, strict=True)):
         shapes = [each[index] for each in observed]
+        changed = next((shape for shape in shapes if len(shape) != len(shapes[0])), None)
+        if changed is not None:
+            raise ExportError(
+                f"the number of dimensions of the input `{name}` changes from call to call:"
+                f" {shapes[0]}, then {changed}. In an exported program it is fixed"
+            )
         sized = {size: each[index] for size, each in by_size.items()}
         seen = tuple((min(sizes), max(sizes)) for sizes in zip(*shapes, strict=True))
         batch, factor = _batch_of(sized) if tensor.ndim else (None, 1)
@@ -97,6 +108,14 @@ def dynamic_shapes(call: Call, inputs: Sequence[Input], network: nn.Module) -> d
 def resized(call: Call, inputs: Sequence[Input], size: int) -> Call:
     """Return a call with the first samples of another, which has as many."""
     return call.replaced([_rows(tensor, each, size) for tensor, each in zip(call.tensors, inputs, strict=True)])
+
+
+def repeated(call: Call, inputs: Sequence[Input], times: int) -> Call:
+    """Return a call with the samples of another, several times."""
+    pairs = zip(call.tensors, inputs, strict=True)
+    return call.replaced(
+        [tensor if each.batch is None else torch.cat([tensor] * times, each.batch) for tensor, each in pairs]
+    )
 
 
 def size_of(call: Call, inputs: Sequence[Input]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.utilities.seed import isolate_rng
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lighter._lightning.metric_values import is_array
 from lighter.config import Config
@@ -102,8 +103,12 @@ class Evaluation:
 
 
 def resized_loader(loader: DataLoader[Any], size: int) -> DataLoader[Any]:
-    """Return the data of a loader in batches of another size."""
-    return DataLoader(loader.dataset, batch_size=size, collate_fn=loader.collate_fn)
+    """Return a loader of one batch of the same data, of another size; where there are too few samples, they repeat."""
+    dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        dataset = [*islice(dataset, size)]
+    indices = [index % len(dataset) for index in range(size)]
+    return DataLoader(Subset(dataset, indices), batch_size=size, collate_fn=loader.collate_fn)
 
 
 @contextmanager

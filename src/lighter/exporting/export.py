@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lighter.errors import ExportError
-from lighter.exporting.artifact import Artifact, Standin
+from lighter.exporting.artifact import Artifact, Standin, network_fails
 from lighter.exporting.differences import distance
 from lighter.exporting.dimensions import resized, size_of
 from lighter.exporting.evaluation import Evaluation, evaluation_of
@@ -77,7 +77,10 @@ def _exported(
     names = subject.names(subject.program)
     with torch.no_grad():
         # before it is traced, which may leave what it keeps between calls without values
-        changing = changing_module(subject.program, prepared.call, names)
+        try:
+            changing = changing_module(subject.program, prepared.call, names)
+        except Exception as error:  # the call is made of other samples than those of the evaluation's
+            raise network_fails(error, prepared.call, names) from error
     with TemporaryDirectory() as elsewhere:
         # where transforms follow, metrics need what is before them
         core = Artifact.write(subject.program, names, prepared, form, Path(elsewhere) if subject.after else folder)

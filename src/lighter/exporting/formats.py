@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import warnings
@@ -19,8 +20,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lighter.config.problems import Problem
 from lighter.errors import ConfigError, ExportError
-from lighter.exporting.calls import Call
+from lighter.exporting.calls import Call, template
 from lighter.exporting.dimensions import Input
+from lighter.exporting.load_pt2 import fill
 from lighter.exporting.places import Names
 
 _NODE = re.compile(r"serializing node (\w+) in graph")
@@ -60,6 +62,8 @@ class Pt2(Format):
     def write(
         self, program: ExportedProgram, folder: Path, inputs: Sequence[Input], outputs: Sequence[str], names: Names
     ) -> None:
+        if program.example_inputs is not None:
+            _through_json(Call(*program.example_inputs), inputs)  # refuses what torch would not load quietly
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -75,10 +79,24 @@ class Pt2(Format):
             module = torch.export.load(folder / self.file).module()
 
         def run(call: Call, like: object) -> Any:
+            # its `load.py` makes the arguments of its `export.json` again, which have to be what torch expects
+            args, kwargs = _through_json(call, inputs)
             with torch.no_grad():
-                return call.run(module)
+                return module(*args, **kwargs)
 
         return run
+
+
+def _through_json(call: Call, inputs: Sequence[Input]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    names = [each.name for each in inputs]
+    written = json.loads(json.dumps(template(call, names)))
+    try:
+        return fill(written, dict(zip(names, call.tensors, strict=True)))
+    except KeyError as error:
+        raise ExportError(
+            f"the network is called with a {error.args[0]}, which `load.py` cannot make for a pt2."
+            " Tensors, numbers, strings and None can be exported, in dicts, lists and tuples"
+        ) from error
 
 
 class Onnx(Format):

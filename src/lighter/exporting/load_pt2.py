@@ -7,6 +7,8 @@ model = load()          # a torch.nn.Module; its inputs and outputs are describe
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,29 @@ def load(path: Path = FOLDER / "model.pt2") -> torch.nn.Module:
     return torch.export.load(path).module()
 
 
+def fill(call: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments that `call` of export.json describes: a tuple, and a dict of keywords."""
+
+    def made(value: Any) -> Any:
+        if isinstance(value, list):
+            return [made(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        [(kind, content)] = value.items()
+        return makers[kind](content)
+
+    makers: dict[str, Callable[[Any], Any]] = {
+        "input": lambda name: inputs[name],
+        "tuple": lambda items: tuple(made(items)),
+        "dict": lambda pairs: {made(key): made(item) for key, item in pairs},
+        "OrderedDict": lambda pairs: OrderedDict((made(key), made(item)) for key, item in pairs),
+        "float": float,
+    }
+    return tuple(made(call["args"])), {name: made(value) for name, value in call["kwargs"].items()}
+
+
 def zeros(facts: dict[str, Any], size: int = 2) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments of the right types and shapes, with `size` samples: a tuple, and a dict of keywords."""
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, dict) and [*value] == ["input"]:
-            return inputs[value["input"]]
-        if isinstance(value, dict):
-            return {key: fill(item) for key, item in value.items()}
-        return [fill(item) for item in value] if isinstance(value, list) else value
-
     inputs = {}
     for each in facts["inputs"]:
         rows = size * each.get("rows_per_sample", 1)
@@ -37,7 +52,7 @@ def zeros(facts: dict[str, Any], size: int = 2) -> tuple[tuple[Any, ...], dict[s
         shape = [rows if length == "batch" else seen[1] for length, seen in pairs]
         lowest = max(0, int(each.get("limits", [0])[0]))
         inputs[each["name"]] = torch.full(shape, lowest, dtype=getattr(torch, each["dtype"]))
-    return tuple(fill(item) for item in facts["call"]["args"]), fill(facts["call"]["kwargs"])
+    return fill(facts["call"], inputs)
 
 
 if __name__ == "__main__":

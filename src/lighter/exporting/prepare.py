@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lighter.errors import ExportError
 from lighter.exporting.calls import Call, Shape
-from lighter.exporting.dimensions import Input, inputs_of
+from lighter.exporting.dimensions import Input, inputs_of, repeated, size_of
 from lighter.exporting.evaluation import Evaluation, resized_loader
 from lighter.exporting.network import find_network
 from lighter.exporting.subject import Recorder, Subject, recorded, subject_of
@@ -82,14 +82,16 @@ def prepare(evaluation: Evaluation, options: Options) -> Prepared:
     can_probe = loader is not None and getattr(evaluation.module, "inferer", None) is None
     probes = _probes(evaluation, subject, loader) if can_probe and loader is not None else {}
     by_size = {size: probe.shapes[0] for size, probe in probes.items()}
-    if probes and loader is not None:
-        by_size.setdefault(_size(loader, loader.batch_size or 1), whole.shapes[0])
-    _refuse_changing_constants(whole)
+    if probes and loader is not None and (first := _first_size(loader)) is not None:
+        by_size.setdefault(first, whole.shapes[0])
+    _refuse_changing_forms(whole, [*probes.values()])
     calls = [recorder.call for recorder in (whole, *probes.values()) if recorder.call is not None]
     call = max(calls, key=lambda each: sum(tensor.numel() for tensor in each.tensors))
     every = [*whole.shapes, *(shapes for probe in probes.values() for shapes in probe.shapes)]
     inputs = inputs_of(call.names(subject.program), call, by_size, every, whole.limits)
     _refuse_fixed_inputs(inputs, by_size, subject)
+    if size_of(call, inputs) == 1:  # which torch takes for a constant
+        call = repeated(call, inputs, 2)
     _as_evaluated(subject, whole)
     return Prepared(subject, call, inputs, calls, metrics, batches)
 
@@ -97,7 +99,7 @@ def prepare(evaluation: Evaluation, options: Options) -> Prepared:
 def _probes(evaluation: Evaluation, subject: Subject, loader: DataLoader[Any]) -> dict[int, Recorder]:
     """Evaluate small batches of the run's data, and return what the network got, by the number of samples."""
     probes = {}
-    for size in dict.fromkeys(_size(loader, size) for size in _PROBES):
+    for size in _PROBES:
         # what does not work with so few samples is found in the graph, with its line; a metric may need more of them
         with recorded(subject) as probe, suppress(Exception):
             evaluation.run(resized_loader(loader, size), batches=1)
@@ -106,9 +108,11 @@ def _probes(evaluation: Evaluation, subject: Subject, loader: DataLoader[Any]) -
     return probes
 
 
-def _size(loader: DataLoader[Any], size: int) -> int:
-    length = getattr(loader.dataset, "__len__", None)
-    return min(size, length()) if length is not None else size
+def _first_size(loader: DataLoader[Any]) -> int | None:
+    """Return the number of samples in the first batch; None if that is not known, as of a stream."""
+    if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.sampler, Sized):
+        return None
+    return min(loader.batch_size or 1, len(loader.sampler))
 
 
 def _as_evaluated(subject: Subject, whole: Recorder) -> None:
@@ -118,13 +122,14 @@ def _as_evaluated(subject: Subject, whole: Recorder) -> None:
         part.training = True
 
 
-def _refuse_changing_constants(whole: Recorder) -> None:
-    if len(whole.constants) > 1:
+def _refuse_changing_forms(whole: Recorder, probes: Sequence[Recorder]) -> None:
+    forms = [*dict.fromkeys(form for recorder in (whole, *probes) for form in recorder.forms)]
+    if len(forms) > 1:
         kind = type(whole.subject.network.original).__name__
-        one, other = (", ".join(values) for values in whole.constants[:2])
         raise ExportError(
-            f"{kind} is called with arguments that are no tensors and change from call to call: {one}, then {other}."
-            " In an exported program they would be constants"
+            f"{kind} is called with other arguments from call to call, and not only with other tensors:"
+            f" {forms[0]}, then {forms[1]}."
+            " In an exported program, what is no tensor is a constant, and the number of tensors is fixed"
         )
 
 

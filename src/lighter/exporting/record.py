@@ -12,9 +12,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from torch.utils._pytree import tree_flatten
-
 from lighter.exporting.artifact import Artifact
 from lighter.exporting.calls import dtype_name, template
 from lighter.exporting.differences import TOLERANCES, Differences
@@ -80,10 +77,7 @@ def describe_export(
             "weights": sorted({dtype_name(parameter.dtype) for parameter in network.original.parameters()}),
         },
         "inputs": [_described(each) for each in prepared.inputs],
-        "call": {
-            key: template(value, [each.name for each in prepared.inputs][start:])
-            for key, value, start in _arguments(prepared)
-        },
+        "call": template(prepared.call, [each.name for each in prepared.inputs]),
         "outputs": artifact.described_outputs(),
         "verification": _verification(evaluation, options, prepared, evidence),
         "seeds": seeds_of(origin.run, evidence.metrics),
@@ -116,12 +110,6 @@ def sha256_of(path: Path) -> str:
         while block := opened.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _arguments(prepared: Prepared) -> list[tuple[str, Any, int]]:
-    args = prepared.call.args
-    before = sum(isinstance(leaf, Tensor) for leaf in tree_flatten(args)[0])
-    return [("args", args, 0), ("kwargs", prepared.call.kwargs, before)]
 
 
 def _described(each: Input) -> dict[str, Any]:

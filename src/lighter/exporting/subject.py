@@ -157,14 +157,16 @@ def _unfit(option: str, reason: str) -> ConfigError:
 class Recorder:
     """The calls of a network in an evaluation: the first whole, of all the shapes and the limits of integers.
 
-    `training` has the parts that were in training mode.
+    Attributes:
+        forms: the different ways of calling it: the arguments as text, without what is in tensors.
+        training: the parts that were in training mode.
     """
 
     subject: Subject
     call: Call | None = None
     shapes: list[tuple[Shape, ...]] = field(default_factory=list)
     limits: list[tuple[float, float] | None] = field(default_factory=list)
-    constants: list[list[str]] = field(default_factory=list)
+    forms: list[str] = field(default_factory=list)
     training: list[nn.Module] = field(default_factory=list)
 
     def hook(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -173,11 +175,11 @@ class Recorder:
             self.call = call.copied()
             self.training = [part for part in self.subject.network.original.modules() if part.training]
         self.shapes.append(shapes(call))
-        constants = [repr(value) for value in call.constants]
-        if constants not in self.constants:
-            self.constants.append(constants)
-        seen = [_limits(value) for value in call.tensors]
-        self.limits = [_joined(*pair) for pair in zip(self.limits or seen, seen, strict=True)]
+        if call.form not in self.forms:
+            self.forms.append(call.form)
+        if len(self.forms) == 1:  # otherwise it is refused, when the user's evaluation is over
+            seen = [_limits(value) for value in call.tensors]
+            self.limits = [_joined(*pair) for pair in zip(self.limits or seen, seen, strict=True)]
 
 
 @contextmanager
