@@ -56,6 +56,7 @@ def test_what_a_fit_records(config: dict[str, Any], own_place: Path) -> None:
     assert facts["software"]["packages"]["torch"].startswith("2")
     assert facts["hardware"]["cpus"] == os.cpu_count()
     assert facts["progress"] == {"epoch": 1, "step": 3}
+    assert facts["steps_made"] == 3
     assert facts["metrics"]["val/loss/epoch"] > 0
     assert facts["data"]["train"][0]["length"] == 320
     assert len(facts["data"]["train"][0]["fingerprint"]) == 32

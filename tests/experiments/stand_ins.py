@@ -42,7 +42,8 @@ def count(folder: Path, end: str, seconds: str = "0.1") -> int:
                 file.write(f"{step} {os.getpid()} {os.environ.get('SLURM_RESTART_COUNT', 0)}\n")
     finally:
         status = "finished" if step == int(end) else "interrupted"
-        (folder / "run.json").write_text(json.dumps({"status": status, "progress": {"epoch": 0, "step": step}}))
+        facts = {"status": status, "progress": {"epoch": 0, "step": step}, "steps_made": step}
+        (folder / "run.json").write_text(json.dumps(facts))
     return 0
 
 

@@ -88,7 +88,7 @@ def test_many_jobs_are_cancelled_by_few_commands(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("text", "steps"), [('{"progress": {"epoch": 1, "step": 7}}', 7), ("{}", 0), ('{"progress": null}', 0), ("{", 0)]
+    ("text", "steps"), [('{"steps_made": 7}', 7), ("{}", 0), ('{"steps_made": null}', 0), ("{", 0)]
 )
 def test_steps_of_a_record(text: str, steps: int, tmp_path: Any) -> None:
     (tmp_path / "run.json").write_text(text)

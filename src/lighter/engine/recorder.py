@@ -69,6 +69,8 @@ class Recorder(Callback):
         self.journal, self.config, self._begun = journal, config, begun
         self._written = 0.0
         self.has_begun = False
+        # The steps of the starts before, without that from which this one began.
+        self._steps_before = 0
         # Of the loggers, when the validation that runs began.
         self._rows_before: dict[str, int] = {}
 
@@ -113,11 +115,17 @@ class Recorder(Callback):
             self._written = time.monotonic()
             self.journal.note(**how_far(trainer))
 
+    def steps_made(self, trainer: pl.Trainer) -> int:
+        """Return how many steps all starts of a run made, those included that a later one made again."""
+        return max(self._steps_before + trainer.global_step, 0)
+
     def _rows(self, trainer: pl.Trainer) -> dict[str, int]:
         return logged(trainer.loggers, self.journal.folder.path)
 
     def _start(self, trainer: pl.Trainer, data: Mapping[str, Callable[[], Any]]) -> None:
         self._written = time.monotonic()
+        if not self.has_begun:
+            self._steps_before = self.journal.facts.get("steps_made", 0) - trainer.global_step
         self.has_begun = self.journal.in_loops = True
         if self._begun is not None:
             self._begun()
@@ -132,9 +140,13 @@ def how_far(trainer: pl.Trainer) -> dict[str, Callable[[], Any]]:
     """Return how far a run is, and the checkpoints that a fit saved; worked out when they are noted."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     # Nothing before the loops began: a fit that is resumed, and fails before that, is as far as it was.
-    if not any(isinstance(callback, Recorder) and callback.has_begun for callback in callbacks):
+    begun = [callback for callback in callbacks if isinstance(callback, Recorder) and callback.has_begun]
+    if not begun:
         return {}
-    progress = {"progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step}}
+    progress: dict[str, Callable[[], Any]] = {
+        "progress": lambda: {"epoch": trainer.current_epoch, "step": trainer.global_step},
+        "steps_made": lambda: begun[0].steps_made(trainer),
+    }
     return {**progress, **({"checkpoints": lambda: _checkpoints(trainer)} if trainer.state.fn == "fit" else {})}
 
 

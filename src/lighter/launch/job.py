@@ -40,7 +40,7 @@ def run_and_requeue(run: Callable[[], int], steps: Callable[[], int], most: int 
 
     Args:
         run: returns an exit code, 128 + n if signal n stopped it.
-        steps: returns how far the work is; a job that comes no further is not requeued.
+        steps: returns how much work was done so far; a job that does none is not requeued.
         most: how often the job is requeued at most; None for no limit.
 
     Raises:
@@ -93,12 +93,12 @@ def restarts() -> int:
 
 
 def steps_of(record: Path) -> int:
-    """Return how many steps a fit has made, by its `run.json`."""
+    """Return how many steps the starts of a fit have made, by its `run.json`."""
+    # not how far it is: after a node failure that may be ahead of the checkpoint from which the next start begins
     try:
-        progress = json.loads(record.read_bytes()).get("progress") or {}
+        return int(json.loads(record.read_bytes()).get("steps_made") or 0)
     except (OSError, ValueError):
         return 0
-    return int(progress.get("step") or 0)
 
 
 def _start_devices_by_lightning() -> None:

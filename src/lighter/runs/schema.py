@@ -69,6 +69,7 @@ RECORD: dict[str, Shape] = {
     "checkpoints": [{"path": Required(str), "monitor": str, "score": _NUMBER}],
     "metrics": {"*": _NUMBER},
     "progress": {"epoch": int, "step": int},
+    "steps_made": int,
     "starts": [_START],
     "resumed": {"*": object},
     "source_of_last_start": {"*": object},

@@ -14,6 +14,7 @@ import torch
 from lighter import Runner
 from lighter.engine import project
 from lighter.errors import CheckpointError, ConfigError
+from lighter.launch.job import steps_of
 from tests.runs.resume.jobs import fit_until, newest, record, tensors
 from tests.slow import mostly_slow
 
@@ -51,6 +52,17 @@ def test_new_settings_of_the_optimizer_have_effect(
     assert Rates.seen[0] == expected
     assert len(Rates.seen) == 20
     assert record(folder)["progress"] == {"epoch": 3, "step": 30}
+
+
+def test_a_start_from_before_where_the_record_was_has_made_steps(job: dict[str, Any]) -> None:
+    folder = fit_until(15, [job])
+    # as after a node's failure, with the last checkpoint far behind
+    facts = record(folder) | {"progress": {"epoch": 100, "step": 1000}, "steps_made": 1000}
+    (folder / "run.json").write_text(json.dumps(facts))
+    before = steps_of(folder / "run.json")
+    Runner().resume("last", [])
+    assert record(folder)["progress"]["step"] == 30
+    assert steps_of(folder / "run.json") == before + 20  # from step 10
 
 
 def test_a_schedule_goes_on_scaled(job: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from lighter.trainer.loops.fit_changes import FitChanges
 from lighter.trainer.loops.fit_numbers import FitNumbers
 from lighter.trainer.loops.resume_choice import choose_resume, less_exact
 from lighter.trainer.resume.dataloaders import LIGHTNINGS, SAMPLES, Loaders, ResumeChoice, States
-from lighter.trainer.resume.dealing import deal, resharded
+from lighter.trainer.resume.dealing import continued, deal, dealt_until, resharded
 from lighter.trainer.resume.module_modes import AttributeChanges
 from lighter.trainer.resume.position import EPOCH_END, NOTHING, WITHIN, count_batches, place_of, settle
 from lighter.trainer.resume.position import EPOCH_START as PLACE_EPOCH_START
@@ -130,7 +130,7 @@ class LeanFitLoop(FitLoop):
     def _begin(self) -> None:
         saved, place = self.resume_state, self.loaders.place
         streams = self.numbers.begin(saved)
-        place.before_order = self.changes.note_samplers
+        place.before_order, place.deal = self.changes.note_samplers, None
         if saved is not None:
             if self.fits(saved):
                 # with other processes than then, none of the streams saved is that of this one
@@ -187,6 +187,9 @@ class LeanFitLoop(FitLoop):
         loaders.choice = self.trainer.resume_choice = choose_resume(self, was_loaded=self._was_loaded)
         if loaders.choice.name == SAMPLES:
             self._deal_left()
+        elif loaders.skips and self.saved_process().get("dealt"):
+            trained = self.epoch_loop.batch_progress.current.ready
+            loaders.place.deal = continued(dealt_until(self.saved_process(), trained), *self._dealing())
         loaders.load(self._states(), loaders.place.skip(self.epoch))
         if not loaders.skips:
             # those that resume by their own state, or load the epoch again, leave none out
@@ -204,13 +207,10 @@ class LeanFitLoop(FitLoop):
             return
         left = 1
         if saved.place in WITHIN:
-            loader: Any = self.combined_loader.flattened[0] if self.combined_loader is not None else None
-            then: Any = saved.processes[0]["orders"][0]
-            key = Iteration(place.seed, self.epoch, 0, 0).key(ORDER)
-            place.deal = deal(then, loader, self.epoch, progress.current.ready, key)
-            left = len(place.deal.batches)
-            count_batches(progress, len(loader) - left)
-            place.trained = (self.epoch, len(loader) - left)
+            place.deal = deal(dealt_until(saved.processes[0], progress.current.ready), *self._dealing())
+            left, counted = len(place.deal.batches), place.deal.dealt["counted"]
+            count_batches(progress, counted)
+            place.trained = (self.epoch, counted)
             progress.is_last_batch = not left
         count, copies = self.trainer.world_size, data_copies()
         are_over = not left or saved.place == EPOCH_END
@@ -219,6 +219,11 @@ class LeanFitLoop(FitLoop):
         self.resume_state = replace(saved, processes=processes, copies=copies)
         if self.streams is not None:
             self.streams.resume(self.saved_process()["numbers"])
+
+    def _dealing(self) -> tuple[Any, int, bytes]:
+        """Return the dataloader, the epoch and the key of its order."""
+        loader: Any = self.combined_loader.flattened[0] if self.combined_loader is not None else None
+        return loader, self.epoch, Iteration(self.loaders.place.seed, self.epoch, 0, 0).key(ORDER)
 
     def _states(self) -> States | None:
         process = self.saved_process()
@@ -369,7 +374,11 @@ class LeanFitLoop(FitLoop):
             is_cut = not is_within and batches.ready > 0 and not self.epoch_loop.is_last_batch()
             loaders = self.loaders.state(batches.processed if is_within or is_cut else None, is_cut=is_cut)
             process = {**loaders._asdict(), "sizes": self.loaders.sizes, "made_in": self.loaded_in}
-            process["orders"] = self.loaders.orders
+            rest = self.loaders.place.deal if is_within else None
+            process |= {
+                "orders": self.loaders.orders,
+                "dealt": rest.dealt if rest is not None and rest.epoch == self.epoch else None,
+            }
             saved = state[KEY] = saved_state(self.trainer, self.streams.seed, process, self.saves_to)
             switches = saved["processes"][self.trainer.global_rank]["switches"]
             self._report_problems(self.changes.warn_of_unsaved(switches.get("left_out", {})))

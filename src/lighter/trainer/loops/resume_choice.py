@@ -24,7 +24,10 @@ def choose_resume(loop: LeanFitLoop, *, was_loaded: bool) -> ResumeChoice:
     if saved is not None and not loop.fits(saved):
         return _on_other_processes(loop, saved)
     if saved is not None and saved.place in WITHIN:
-        change = loaders.change(loop.saved_process().get("sizes", loaders.sizes))
+        process, count = loop.saved_process(), trainer.world_size
+        change = loaders.change(process.get("sizes", loaders.sizes))
+        if not change and process.get("dealt") and not loaders.can_deal(process["orders"], count, count):
+            change = "the epoch was dealt to other processes before, and the dataloader is another now"
         # all processes resume within the epoch or none: the batches of others would not be those that come next
         if not trainer.strategy.reduce_boolean_decision(not change):
             return ResumeChoice(FROM_START, change or "another process has other batches")

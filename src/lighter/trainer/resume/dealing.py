@@ -3,12 +3,15 @@
 A distributed sampler deals the order of the epoch like cards, so what all processes have trained is the beginning of
 that order. The rest is dealt anew, to the processes that there are now. Each has as many steps as every other, so the
 last batches may be smaller; only where there are fewer samples than processes, some come twice.
+
+An epoch may be interrupted again. So a checkpoint has, beside the order, how it was dealt so far. What is left follows
+from these few numbers, and needs no list of samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, TypedDict
 
@@ -30,11 +33,30 @@ class Order(TypedDict):
     drops: bool  # whether the last samples are left out, for equal shares or for full batches
 
 
+class Share(TypedDict):
+    """The dealing of what was left of an epoch to some processes, as plain data."""
+
+    processes: int
+    batch: int
+    drops: bool  # whether samples that fill no batch are left out
+    trained: int  # batches, by each of the processes
+
+
+class Dealt(TypedDict):
+    """An epoch's order and how it was dealt, start by start, as plain data."""
+
+    order: Order  # of the start that began the epoch
+    trained: int  # batches of that order, by each of its processes
+    shares: Sequence[Share]  # of the starts on other numbers of processes since
+    counted: int  # batches that counted as trained when the last of the shares was dealt
+
+
 class Deal(NamedTuple):
-    """The rest of an epoch: the batches of this process."""
+    """The rest of an epoch: the batches of this process, and what they are dealt from."""
 
     epoch: int
     batches: list[list[int]]
+    dealt: Dealt
 
 
 def order_of(loader: Any) -> Order | None:
@@ -61,16 +83,69 @@ def order_of(loader: Any) -> Order | None:
     )
 
 
-def deal(then: Order, loader: DataLoader, epoch: int, trained: int, key: bytes) -> Deal:
-    """Deal what is left of an epoch, of which each process of then has `trained` so many batches.
+def dealt_until(process: Mapping[str, Any], trained: int) -> Dealt:
+    """Return how an epoch was dealt, by the saved state of a process and how many batches counted as `trained`."""
+    dealt: Dealt | None = process.get("dealt")
+    if dealt is None:
+        return Dealt(order=process["orders"][0], trained=trained, shares=[], counted=0)
+    *before, last = dealt["shares"]
+    last = Share(**{**last, "trained": trained - dealt["counted"]})
+    return Dealt(**{**dealt, "shares": [*before, last]})
 
-    `key` is that of the epoch's order. The loader has an order of its own now, of which only the dealing counts.
+
+def deal(dealt: Dealt, loader: DataLoader, epoch: int, key: bytes) -> Deal:
+    """Deal what is left of an epoch to the processes of a loader, whose own order does not count.
+
+    `key` is that of the epoch's order.
     """
-    sampler: Any = getattr(loader.batch_sampler, "inner", loader.batch_sampler)
-    left = _order(then, epoch, key)[trained * then["batch"] * then["processes"] :]
-    dealt_by = sampler.sampler
-    rank, processes = (dealt_by.rank, dealt_by.num_replicas) if isinstance(dealt_by, DistributedSampler) else (0, 1)
-    return Deal(epoch, batches_of(left, rank, processes, sampler.batch_size, drops=sampler.drop_last))
+    sampler, (rank, processes) = _sampler_of(loader), _place_of(loader)
+    share = Share(processes=processes, batch=sampler.batch_size, drops=sampler.drop_last, trained=0)
+    batches = _batches(_left(dealt, dealt["shares"], epoch, key), rank, share)
+    now = Dealt(**{**dealt, "shares": [*dealt["shares"], share], "counted": len(loader) - len(batches)})
+    return Deal(epoch, batches, now)
+
+
+def continued(dealt: Dealt, loader: DataLoader, epoch: int, key: bytes) -> Deal:
+    """Continue the last dealing of an epoch on as many processes as it was made for."""
+    *before, last = dealt["shares"]
+    batches = _batches(_left(dealt, before, epoch, key), _place_of(loader)[0], last)
+    return Deal(epoch, batches[last["trained"] :], dealt)
+
+
+def _sampler_of(loader: DataLoader) -> Any:
+    return getattr(loader.batch_sampler, "inner", loader.batch_sampler)
+
+
+def _place_of(loader: DataLoader) -> tuple[int, int]:
+    """Return the number of the process that a loader is of, and how many there are."""
+    sampler = _sampler_of(loader).sampler
+    return (sampler.rank, sampler.num_replicas) if isinstance(sampler, DistributedSampler) else (0, 1)
+
+
+def _batches(left: Sequence[int], rank: int, share: Share) -> list[list[int]]:
+    return batches_of(left, rank, share["processes"], share["batch"], drops=share["drops"])
+
+
+def _left(dealt: Dealt, shares: Sequence[Share], epoch: int, key: bytes) -> list[int]:
+    """Return the samples of an epoch that no process had, in their order, after some of the shares."""
+    order = dealt["order"]
+    left = _order(order, epoch, key)[dealt["trained"] * order["batch"] * order["processes"] :]
+    for share in shares:
+        if share["drops"]:
+            left = _full(left, share["batch"] * share["processes"])
+        # not just the beginning: near the end, some processes have a smaller batch than others
+        trained = {
+            sample
+            for rank in range(share["processes"])
+            for batch in _batches(left, rank, share)[: share["trained"]]
+            for sample in batch
+        }
+        left = [sample for sample in left if sample not in trained]
+    return left
+
+
+def _full(samples: Sequence[int], count: int) -> list[int]:
+    return list(samples[: len(samples) // count * count])
 
 
 def batches_of(left: Sequence[int], rank: int, processes: int, size: int, *, drops: bool) -> list[list[int]]:
@@ -78,7 +153,7 @@ def batches_of(left: Sequence[int], rank: int, processes: int, size: int, *, dro
     if not left:
         return []
     if drops:
-        left = left[: len(left) // (processes * size) * processes * size]
+        left = _full(left, processes * size)
     steps = math.ceil(math.ceil(len(left) / processes) / size)
     own = list(left[rank::processes])
     if len(own) < steps:
@@ -99,8 +174,7 @@ def _order(then: Order, epoch: int, key: bytes) -> list[int]:
         sampler: DistributedSampler[Any] = DistributedSampler(dataset, 1, 0, shuffle=then["shuffle"], seed=then["seed"])
         sampler.set_epoch(epoch)
         order = list(sampler)
-    share = then["batch"] * then["processes"]
-    return order[: len(order) // share * share] if then["drops"] else order
+    return _full(order, then["batch"] * then["processes"]) if then["drops"] else order
 
 
 def resharded(processes: Sequence[Any], count: int, *, are_over: bool) -> list[Any]:
@@ -118,6 +192,7 @@ def resharded(processes: Sequence[Any], count: int, *, are_over: bool) -> list[A
     for rank in range(count):
         process = copy(processes[rank] if rank < len(processes) else processes[0])
         process |= {"loaders": (), "datasets": (), "samplers": {}, "buffers": {}, "gradients": gradients}
+        process["dealt"] = None  # it is dealt anew
         process["numbers"] = {"is_needed": is_needed, "since": None}
         if rank >= len(processes) and not are_over:
             process["measured"] = {"own": None, "metrics": {}, "logged": {}, "shown": process["measured"]["shown"]}

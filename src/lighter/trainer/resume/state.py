@@ -22,7 +22,7 @@ from lighter.parts.plain_tensors import plain_tensor
 from lighter.trainer.checkpointing.restored import is_of_this_fit
 from lighter.trainer.resume.buffers import BufferState, buffers_of_process, load_buffers
 from lighter.trainer.resume.dataloaders import Size
-from lighter.trainer.resume.dealing import Order
+from lighter.trainer.resume.dealing import Dealt, Order
 from lighter.trainer.resume.epoch_results import EpochResults, measured, take_up
 from lighter.trainer.resume.module_modes import AttributeState
 from lighter.trainer.resume.position import BATCH_END, BATCHES, EPOCH_END, WITHIN, place_of
@@ -41,6 +41,7 @@ class ProcessState(TypedDict, total=False):
     is_cut: bool  # whether a limit ended the epoch before its dataloaders did
     sizes: Sequence[Size | None]  # how many batches each dataloader has, and of how many samples
     orders: Sequence[Order | None]  # how each dataloader orders its samples
+    dealt: Dealt | None  # how the rest of the epoch was dealt to other processes than had begun it
     made_in: int  # the epoch in which the dataloaders were made
     measured: EpochResults
     counts: Mapping[str, Any]  # the steps of evaluations
