@@ -231,6 +231,23 @@ def test_records_of_a_pair_that_differ_are_refused(run):
     assert Ledger(run / "tries").entries()[0].counts
 
 
+@pytest.mark.parametrize("trained", ["v", "t"])
+def test_a_fit_on_the_validation_data_is_refused_by_its_record(run, monkeypatch, trained):
+    def record(self: MadeUp, seed: int) -> Run:
+        train = "t" if self.name == "baseline" else trained
+        data = {split: [{"fingerprint": value}, {"class": "x"}] for split, value in (("train", train), ("val", "v"))}
+        facts = {"status": "finished", "metrics": {METRIC: self.value(seed)}, "data": data}
+        return Run(RunFolder(self.folder), facts)
+
+    monkeypatch.setattr(MadeUp, "run", record)
+    if trained == "t":
+        assert tried(run).verdict == "better"
+        return
+    with pytest.raises(RunError, match="the training data: it is the validation data"):
+        tried(run)
+    assert len(MadeUp.started) == 2
+
+
 def test_the_question_is_fixed_by_the_first_try(run):
     tried(run)
     with pytest.raises(RunError, match=r"another metric would be another question"):
