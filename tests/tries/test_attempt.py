@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lighter.files.run_folder import RunFolder
 from lighter.runs.read import Run
 from lighter.tries import attempt as module
 from lighter.tries.attempt import Options, attempt
+from lighter.tries.content import Content
 from lighter.tries.ledger import Ledger
 from lighter.tries.outcome import Outcome
 from tests.results.jobs import make_fit
@@ -155,6 +157,46 @@ def test_an_undecided_try_goes_on_with_more_pairs(run):
     assert len(more.pairs) > len(first.pairs)
 
 
+def test_a_verdict_has_the_limit_that_it_was_found_with(run):
+    MadeUp.values = gain(0.004)
+    first = tried(run, max_pairs=20)
+    again = tried(run, max_pairs=10)
+    assert (first.verdict, again.sentence.partition("; ")[2].partition("; ")[2]) == (
+        "undecided",
+        first.sentence.partition("; ")[2].partition("; ")[2],
+    )
+    assert again.public()["max_pairs"] == 20
+
+
+@pytest.mark.parametrize("by", [0.012, 0.009])
+@pytest.mark.parametrize("pairs", [7, 20])
+def test_an_extension_that_was_killed_before_it_ended_goes_on(run, by, pairs):
+    MadeUp.values = gain(by)
+    assert tried(run, max_pairs=7).verdict == "undecided"
+    more = tried(run, max_pairs=40)
+    path = run / "tries/ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(more.pairs) > 7
+    assert json.loads(lines[-1])["event"] == "ended"
+    path.write_text("".join(lines[:-1]))
+    again = tried(run, max_pairs=pairs)
+    assert (again.verdict, again.pairs) == (more.verdict, more.pairs)
+    assert again.sentence
+    assert again.max_pairs >= len(again.pairs)
+    assert events(run)[-1]["event"] == "ended"
+
+
+def test_content_that_cannot_be_hashed_is_said(run, monkeypatch):
+    monkeypatch.setattr("lighter.tries.evaluation._validation_content", lambda config: unhashable())
+    assert "is not frozen, as it cannot be hashed: _thread.lock." in tried(run, dry_run=True).notes[-1]
+
+
+def unhashable() -> Content:
+    content = Content()
+    content.add([1, threading.Lock()])
+    return content
+
+
 def test_a_killed_try_counts_and_resumes(run, monkeypatch):
     def killed(*_: object) -> None:
         if len(MadeUp.started) > 9:
@@ -229,6 +271,23 @@ def test_records_of_a_pair_that_differ_are_refused(run):
         tried(run)
     assert events(run)[-1]["error"].startswith("this try against")
     assert Ledger(run / "tries").entries()[0].counts
+
+
+@pytest.mark.parametrize("trained", ["v", "t"])
+def test_a_fit_on_the_validation_data_is_refused_by_its_record(run, monkeypatch, trained):
+    def record(self: MadeUp, seed: int) -> Run:
+        train = "t" if self.name == "baseline" else trained
+        data = {split: [{"fingerprint": value}, {"class": "x"}] for split, value in (("train", train), ("val", "v"))}
+        facts = {"status": "finished", "metrics": {METRIC: self.value(seed)}, "data": data}
+        return Run(RunFolder(self.folder), facts)
+
+    monkeypatch.setattr(MadeUp, "run", record)
+    if trained == "t":
+        assert tried(run).verdict == "better"
+        return
+    with pytest.raises(RunError, match="the training data: it is the validation data"):
+        tried(run)
+    assert len(MadeUp.started) == 2
 
 
 def test_the_question_is_fixed_by_the_first_try(run):

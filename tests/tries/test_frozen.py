@@ -135,12 +135,68 @@ def test_data_that_validation_refers_to_is_frozen_with_it():
     ]
 
 
+def _loader(split: str) -> dict[str, Any]:
+    return {"_target_": "torch.utils.data.DataLoader", "dataset": {"_target_": "project.parts.load", "split": split}}
+
+
+LOADERS = {
+    **MODEL,
+    "data": {
+        "_target_": "lighter.LighterDataModule",
+        "train_dataloader": _loader("train"),
+        "val_dataloader": _loader("val"),
+        "test_dataloader": {"_target_": "torch.utils.data.DataLoader", "_args_": [{"_target_": "project.parts.test"}]},
+    },
+}
+BOTH = "{_target_: torch.utils.data.ConcatDataset, datasets: [%s, '@data::val_dataloader::dataset']}"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data::train_dataloader::dataset::split=val",
+        "data::train_dataloader::dataset=@data::val_dataloader::dataset",
+        "data::train_dataloader::dataset=%data::val_dataloader::dataset",
+        "data::train_dataloader::dataset=$@data::val_dataloader.dataset",
+        "data::train_dataloader=%data::val_dataloader",
+        "data::train_dataloader=@data::val_dataloader",
+        f"data::train_dataloader::dataset={BOTH % '{_target_: project.parts.load, split: train}'}",
+        "=data::train_dataloader::dataset={_target_: project.parts.test}",
+    ],
+)
+def test_the_data_of_other_loaders_is_not_for_training(word):
+    changes = refusals(config(LOADERS), config(LOADERS, word), METRIC)
+    assert "it would train on the data of data::" in " ".join(change.reason for change in changes)
+    assert refused("data::train_dataloader::dataset::split=more", base=LOADERS) == []
+
+
+def test_the_validation_loader_of_a_system_is_not_for_training():
+    words = ("start=128", "end=192")
+    assert refused(*(f"system::dataloaders::train::dataset::{word}" for word in words)) == [
+        "system::dataloaders::train"
+    ]
+
+
+def test_a_baseline_that_trains_on_its_validation_data_may_be_improved():
+    base = {**LOADERS, "data": {**LOADERS["data"], "train_dataloader": _loader("val")}}
+    assert refused("data::train_dataloader::batch_size=7", base=base) == []
+
+
 def test_the_length_of_the_training_is_frozen_unless_allowed():
     assert refused("trainer::max_epochs=9") == ["trainer::max_epochs"]
     assert refused("trainer::max_epochs=9", allow=("budget",)) == []
     assert refused("trainer::max_epochs=9", "trainer::limit_val_batches=1", allow=("budget",)) == [
         "trainer::limit_val_batches"
     ]
+
+
+def test_a_value_of_the_trainer_is_frozen_where_the_evaluation_refers_to_it():
+    metric = {"_target_": "torchmetrics.Accuracy", "num_classes": "$@trainer::gradient_clip_val * 4"}
+    trainer = {**MODEL["trainer"], "gradient_clip_val": 0.5, "check_val_every_n_epoch": "@trainer::max_epochs"}
+    base = {**MODEL, "model": {**MODEL["model"], "val_metrics": {"accuracy": metric}}, "trainer": trainer}
+    assert refused("trainer::gradient_clip_val=0.7", base=base) == ["trainer::gradient_clip_val"]
+    assert refused("trainer::max_epochs=4", base=base, allow=("budget",)) == ["trainer::max_epochs"]
+    assert refused("trainer::accumulate_grad_batches=2", "trainer::max_steps=4", base=base, allow=("budget",)) == []
 
 
 EARLY = {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "val/loss", "patience": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -111,7 +112,7 @@ def _runs(root: Node) -> Path:
     node = root.find("run::dir")
     # A config must not choose where it may write: only the command line names another folder.
     if node is not None and node.origin.source.name == COMMAND_LINE and isinstance(node.value, str):
-        return Path(node.value).expanduser().resolve()
+        return Path(os.path.expanduser(node.value)).resolve()
     # If `outputs` is a link, somebody else may have made it, and so it is not followed: only the folder that it is in
     # is.
     return Path.cwd().resolve() / OUTPUTS

@@ -33,7 +33,7 @@ class RunOptions:
     def of(cls, config: Config, inputs: Sequence[Input]) -> RunOptions:
         node = config.expanded.child("run")
         options: Mapping[str, Any] = (node.value or {}) if node is not None else {}
-        root = Path(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)).expanduser()
+        root = Path(os.path.expanduser(normal(options["dir"].value if "dir" in options else paths.OUTPUTS)))
         return cls(root, options["name"].value if "name" in options else _default_name(inputs), _saved_by(inputs))
 
 

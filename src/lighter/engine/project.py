@@ -57,7 +57,7 @@ def project_folder(config: Config, working_directory: Path) -> Path | None:
     if node is None:
         return working_directory if (working_directory / MARKER).is_file() else None
     folder = _folder(node)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError([Problem(f"there is no folder {folder}", node.origin, "project")])
     return folder
 
@@ -68,7 +68,7 @@ def _project_node(config: Config) -> Node | None:
 
 
 def _folder(node: Node) -> Path:
-    return (node.origin.source.folder / Path(node.value).expanduser()).resolve()
+    return Path(node.origin.source.folder, os.path.expanduser(node.value)).resolve()
 
 
 def _provide(folder: Path | None) -> Path | None:

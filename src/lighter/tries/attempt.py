@@ -31,6 +31,7 @@ log = logging.getLogger("lighter")
 MOST_PAIRS = 20
 NOTHING = "nothing"
 _LENGTHS = "The trainings of both sides may differ in length."
+_UNKNOWN = "This content of the validation batches is not frozen, as it cannot be hashed: {}."
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class _Attempt:
             first = int(self.head.get("first_seed", baseline.first_seed))
             self.baseline = replace(self.baseline, first_seed=first)
         self.fits: tuple[Fits, ...] = ()
+        self.unknown: set[str] = set()
         self.alpha = options.alpha or (self.head or {}).get("alpha") or ALPHA
         self._refuse_other_terms()
         self.sides = checked_sides(self.baseline, overrides, options.max_pairs, options.workers)
@@ -123,8 +125,7 @@ class _Attempt:
         entry = self._entry()
         # evidence may be looked at as often as one likes, so an undecided try goes on if more pairs are asked for
         if entry.verdict is not None and not (entry.verdict == UNDECIDED and entry.limit < self.options.max_pairs):
-            reason = _reason(entry, self.baseline) if entry.verdict == UNDECIDED else ""
-            return self._outcome(entry, entry.verdict, reason)
+            return self._outcome(entry, entry.verdict, entry.reason)
         return self._trained(entry)
 
     # Before anything is trained
@@ -168,7 +169,9 @@ class _Attempt:
 
     def _facts(self, config: Config) -> Facts:
         with user_code_importable(config, []):
-            return facts_of(config, self.sides.baseline, self.baseline.metric)
+            facts = facts_of(config, self.sides.baseline, self.baseline.metric)
+        self.unknown |= {*facts["unknown"]}
+        return facts
 
     def _open(self, facts: Facts) -> None:
         terms = {"objective": self.baseline.objective, "alpha": self.alpha, "config": digest(self.baseline.config)}
@@ -266,7 +269,8 @@ class _Attempt:
             log.info("pair %d, seed %d: %s is %s", len(entry.pairs), seed, self.baseline.metric, shown)
 
     def _end(self, entry: Entry, verdict: str | None = None, reason: str = "", error: str = "") -> Outcome:
-        entry.counts, entry.verdict, entry.limit = reason != NOTHING, verdict, self.options.max_pairs
+        entry.counts, entry.verdict = reason != NOTHING, verdict
+        entry.limit = max(self.options.max_pairs, len(entry.pairs))  # more were asked for, of one that was killed
         facts = {"verdict": verdict, "reason": reason, "counts": entry.counts, "limit": entry.limit}
         self.ledger.add(ENDED, **{"try": entry.number}, **facts, **({"error": error} if error else {}))
         return self._outcome(entry, verdict, reason)
@@ -275,6 +279,8 @@ class _Attempt:
         of = self.baseline
         entries = self.ledger.entries()
         notes = [*self.sides.notes, *([_LENGTHS] if BUDGET in self.options.allow else [])]
+        if self.unknown:
+            notes.append(_UNKNOWN.format(", ".join(sorted(self.unknown))))
         return Outcome(
             verdict,
             of.name,
@@ -282,7 +288,7 @@ class _Attempt:
             of.metric,
             of.is_maximized,
             entry.level if entry is not None else self._next_level(),
-            self.options.max_pairs,
+            entry.limit if entry is not None else self.options.max_pairs,
             counted(entries),
             reason,
             entry.number if entry is not None else None,
@@ -316,12 +322,6 @@ def _decision(entry: Entry, baseline: Baseline, most: int) -> tuple[str | None, 
     if len(values) >= most:
         return UNDECIDED, "max_pairs"
     return (UNDECIDED, "hopeless") if is_hopeless(values, most, entry.level) else (None, "")
-
-
-def _reason(entry: Entry, baseline: Baseline) -> str:
-    if not entry.counts:
-        return NOTHING
-    return _decision(entry, baseline, entry.limit)[1]
 
 
 def _refusal(baseline: Baseline, changes: Sequence[Change]) -> RunError:

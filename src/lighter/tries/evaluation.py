@@ -7,6 +7,7 @@ sources    by file, the hashes of the files of the frozen targets and of the cla
 code       by name, the hashes of the modules that are imported from the user's own folders
 files      by path, the hashes of the files and folders that the baseline's config names
 batches    the hash of every validation batch, as the config's loaders give them
+unknown    the types of what is in batches and cannot be hashed, which is only said
 packages   the versions of the packages that decide results
 """
 
@@ -14,19 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lighter.config import Config
 from lighter.config.locate import locate
 from lighter.config.tree import is_target
 from lighter.runs import provenance
+from lighter.tries.content import Content
 from lighter.tries.frozen import Change, frozen_paths
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 Facts = dict[str, Any]
 _MOST_OF_FOLDER = 4 * 2**30  # bytes of a folder that are hashed; of further files only size and time
@@ -43,10 +43,12 @@ _HINT = " (a change of the code to try goes into a new module, which an override
 
 def facts_of(config: Config, baseline: Config, metric: str) -> Facts:
     """Collect the facts for a candidate; its code must be importable, and its targets imported."""
+    content = _validation_content(config)
     return {
         "sources": _sources(config, metric),
         "files": {path: _digest_of_path(Path(path)) for path in sorted(_files(baseline))},
-        "batches": {"validation data": validation_digest(config)},
+        "batches": {"validation data": content.hexdigest()},
+        "unknown": sorted(content.unknown),
         "packages": provenance.versions(provenance.DECIDING),
         # last: data modules may import only when they are used
         "code": provenance.code(),
@@ -72,20 +74,20 @@ def changed_code(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[Ch
     return [Change(name, said) for name in names]
 
 
-def validation_digest(config: Config) -> str:
-    """Return a hash of all validation batches of a config, in their order: tensors, arrays and plain values."""
+def _validation_content(config: Config) -> Content:
+    """Return a hash of all validation batches of a config, in their order."""
     import torch
     from pytorch_lightning import seed_everything
     from torch.utils._pytree import tree_leaves
 
-    digest = hashlib.sha256()
+    content = Content()
     with torch.random.fork_rng(devices=[]):
         seed_everything(config.seed, workers=True, verbose=False)
         for loader in tree_leaves(_validation_loaders(config)):
             for batch in loader:
                 for leaf in tree_leaves(batch):
-                    _add(digest, leaf)
-    return digest.hexdigest()[:32]
+                    content.add(leaf)
+    return content
 
 
 def _validation_loaders(config: Config) -> Any:
@@ -101,21 +103,6 @@ def _validation_loaders(config: Config) -> Any:
         data.setup("fit")
         return data.val_dataloader()
     return build_module(objects, plan).val_dataloader()
-
-
-def _add(digest: _Hash, leaf: object) -> None:
-    import numpy as np
-    import torch
-
-    if isinstance(leaf, torch.Tensor):
-        digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
-        digest.update(leaf.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    elif isinstance(leaf, np.ndarray):
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
-    elif isinstance(leaf, (str, bytes, bool, int, float, type(None))):
-        digest.update(repr(leaf).encode())
-    else:
-        digest.update(type(leaf).__qualname__.encode())
 
 
 def _sources(config: Config, metric: str) -> dict[str, str]:
@@ -150,12 +137,13 @@ def _files(config: Config) -> set[str]:
     """Return the files and folders that the data of a config names."""
     sections = [config.expanded.child(name) for name in ("data", "system", "vars")]
     texts = [node.value for section in sections if section is not None for _, node in section.walk()]
-    paths = (text for text in texts if isinstance(text, str) and 0 < len(text) < 1000 and "\0" not in text)
-    return {text for text in paths if text not in (".", "..", "/") and Path(text).expanduser().exists()}
+    paths = {text for text in texts if isinstance(text, str)} - {"", ".", "..", "/"}
+    # unlike those of `Path`, these take any text
+    return {text for text in paths if os.path.exists(os.path.expanduser(text))}
 
 
 def _digest_of_path(path: Path) -> str:
-    path, digest, left = path.expanduser(), hashlib.sha256(), _MOST_OF_FOLDER
+    path, digest, left = Path(os.path.expanduser(path)), hashlib.sha256(), _MOST_OF_FOLDER
     files = [path] if not path.is_dir() else sorted(each for each in path.rglob("*") if each.is_file())
     for file in files:
         status = file.stat()

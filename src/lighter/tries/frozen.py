@@ -69,7 +69,8 @@ def refusals(baseline: Config, candidate: Config, metric: str, allow: Sequence[s
         change = _of_path(path, baseline, candidate, frozen)
         if change is not None:
             changes.setdefault(change.place, change)
-    for change in (*_of_limits(baseline, candidate), *_of_callbacks(baseline, candidate)):
+    compared = (_of_limits, _of_callbacks, _of_training_data)
+    for change in (change for each in compared for change in each(baseline, candidate)):
         changes.setdefault(change.place, change)
     return [change for change in changes.values() if change.kind not in allow]
 
@@ -115,8 +116,7 @@ def _roots(config: Config, metric: str) -> Iterator[str]:
     data = followed(root, "data")
     yield from (join(data, key) for key in _keys(root.find(data)) if not _is_training_loader(root, data, key))
     if section == "system":
-        loaders = followed(root, join(module, "dataloaders"))
-        yield from (join(loaders, key) for key in _keys(root.find(loaders)) if key != "train")
+        yield from _loaders(config)[1]
     trainer = followed(root, "trainer")
     free = (*_TRAINING, *_LIMITS, "callbacks")
     yield from (join(trainer, key) for key in _keys(root.find(trainer)) if key not in free)
@@ -147,13 +147,29 @@ def _is_training_loader(root: Node, data: str, key: str) -> bool:
     return key == "train_dataloader" and name.rpartition(".")[2] == _DATA_MODULE
 
 
+def _loaders(config: Config) -> tuple[list[str], list[str]]:
+    """Return the paths of the training loader, and of all others."""
+    root = config.expanded
+    if config.module_section == "system":
+        loaders = followed(root, join(followed(root, "system"), "dataloaders"))
+        keys = {key: key == "train" for key in _keys(root.find(loaders))}
+    else:
+        loaders = followed(root, "data")
+        names = [key for key in _keys(root.find(loaders)) if key.endswith("_dataloader")]
+        keys = {key: _is_training_loader(root, loaders, key) for key in names}
+    training = [join(loaders, key) for key, trains in keys.items() if trains]
+    return training, [join(loaders, key) for key, trains in keys.items() if not trains]
+
+
 def _of_path(path: str, baseline: Config, candidate: Config, frozen: set[str]) -> Change | None:
     """Return why a changed path is refused; None if it is one of training."""
     root = candidate.expanded
     trainer, module, data = (followed(root, name) for name in ("trainer", candidate.module_section, "data"))
     top, _, _ = path.partition(SEPARATOR)
     if path.startswith(f"{trainer}{SEPARATOR}"):
-        return _of_trainer(path, trainer)
+        change = _of_trainer(path, trainer)
+        if change is not None or not _is_within(path, frozen):
+            return change
     if _is_within(path, frozen) or not (_may_change(top, candidate) or _trains(path, data, root)):
         return Change(path, _WHY.get(top, _EVALUATES))
     if path in (module, trainer):
@@ -199,6 +215,41 @@ def _of_callbacks(baseline: Config, candidate: Config) -> Iterator[Change]:
     if refused:
         reason = f"a callback can write the metric, or stop at a lucky epoch: {refused[0]}"
         yield Change(_place("callbacks", baseline, candidate), reason)
+
+
+def _of_training_data(baseline: Config, candidate: Config) -> Iterator[Change]:
+    """Refuse to train on what another loader reads, unless the baseline does; records tell more, after a fit."""
+    training, others = _loaders(candidate)
+    before = _shared(baseline, _loaders(baseline)[0], others)
+    for loader in training:
+        for path in _shared(candidate, [loader], others):
+            if path not in before:
+                yield Change(loader, f"it would train on the data of {path}")
+
+
+def _shared(config: Config, training: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return those of the other loaders of which a dataset is part of a training loader."""
+    root = config.expanded
+    trained = [value for path in training for value in _nested(unfolded(root, path))]
+    return [path for path in others if any(each in trained for each in _datasets(unfolded(root, path)))]
+
+
+def _datasets(loader: Any) -> Iterator[Any]:
+    """Return the datasets of a loader, or of a mapping or list of loaders; of another target, the whole."""
+    if isinstance(loader, Mapping) and "_target_" in loader:
+        first = loader.get("_args_") or [loader]
+        yield loader.get("dataset") or (first[0] if isinstance(first, list) else first)
+    elif isinstance(loader, (Mapping, list)):
+        for each in loader.values() if isinstance(loader, Mapping) else loader:
+            yield from _datasets(each)
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    """Return a value that holds others, and all such within it."""
+    if isinstance(value, (Mapping, list)):
+        yield value
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _nested(each)
 
 
 def _of_key(config: Config, key: str) -> Any:

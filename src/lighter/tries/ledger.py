@@ -53,6 +53,7 @@ class Entry:
         level: the chance by which it may be kept without being better.
         verdict: None until it has ended.
         limit: how many pairs it had at most, when it ended.
+        reason: why it ended undecided.
         error: why it failed or was refused, if it did.
     """
 
@@ -63,6 +64,7 @@ class Entry:
     pairs: list[Pair] = field(default_factory=list)
     verdict: str | None = None
     limit: int = 0
+    reason: str = ""
     error: str | None = None
     counts: bool = True
 
@@ -144,6 +146,8 @@ def _apply(entry: Entry, event: Mapping[str, Any]) -> None:
     if event["event"] == PAIR:
         entry.pairs = [each for each in entry.pairs if each.seed != event["seed"]]
         entry.pairs.append(Pair(event["seed"], event["baseline"], event["candidate"]))
+        entry.verdict = None  # one that had ended goes on, with more pairs
     elif event["event"] == ENDED:
         entry.verdict, entry.error = event.get("verdict"), event.get("error")
         entry.limit, entry.counts = event.get("limit", 0), event.get("counts", True)
+        entry.reason = event.get("reason", "")

@@ -105,9 +105,19 @@ def changed_records(one: Run, other: Run) -> list[Change]:
     facts = [_evaluation(run) for run in (one, other)]
     names = [name for name in facts[0] if facts[0][name] != facts[1][name]]
     changes = [Change(name, f"{facts[0][name]} in the baseline's fit, {facts[1][name]} in this") for name in names]
+    trained, validated = ([_prints(run, split) for run in (one, other)] for split in ("train", "val"))
+    if trained[1] & validated[1] and not trained[0] & validated[0]:
+        changes.append(Change("the training data", "it is the validation data, which the baseline does not train on"))
     codes = [run.facts.get("code") or {} for run in (one, other)]
     modules = [name for name in codes[0] if codes[1].get(name, codes[0][name]) != codes[0][name]]
     return [*changes, *(Change(name, "this module is another than in the baseline's fit") for name in modules)]
+
+
+def _prints(run: Run, split: str) -> set[str]:
+    """Return the fingerprints of the datasets of a split, as far as they are known."""
+    data = run.facts.get("data")
+    loaders = data.get(split) if isinstance(data, dict) else None
+    return {each["fingerprint"] for each in loaders or () if isinstance(each, dict) and "fingerprint" in each}
 
 
 def _evaluation(run: Run) -> dict[str, Any]:

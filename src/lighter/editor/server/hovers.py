@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,8 +139,8 @@ def definition(documents: Documents, analysis: Analysis, spot: Spot, place: Plac
     external = _FILE.match(value)
     if spot.path.partition("::")[0] == "_base_" or external is not None:
         name = external["file"] if external is not None else value
-        file = (analysis.path.parent / Path(name).expanduser()).resolve()
-        return Target(file, 0) if file.is_file() or file in documents.texts else None
+        file = (analysis.path.parent / os.path.expanduser(name)).resolve()
+        return Target(file, 0) if os.path.isfile(file) or file in documents.texts else None
     if spot.path.rpartition("::")[2] == "_target_" or spot.path.partition("::")[0] == "_imports_":
         found = names.find(value)
         return Target(Path(found.file), found.line - 1) if found is not None else None

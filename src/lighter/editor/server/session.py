@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
@@ -333,5 +334,5 @@ def _as_hint(finding: Finding) -> Finding:
 def _project(merged: Node | None, root: Path) -> Path | None:
     node = merged.child("project") if merged is not None else None
     if node is not None and isinstance(node.value, str):
-        return (root / node.origin.source.folder / Path(node.value).expanduser()).resolve()
+        return (root / node.origin.source.folder / os.path.expanduser(node.value)).resolve()
     return root if (root / "__lighter__.py").is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Collection
 from glob import glob, has_magic
 from pathlib import Path
@@ -99,11 +100,12 @@ def check_checkpoints(context: Context, arguments: Collection[str]) -> None:
 
 def _check_file(context: Context, path: str, node: Node) -> None:
     name = node.value
-    if not isinstance(name, str) or is_reference(name) or "://" in name or Path(name).expanduser().exists():
+    if not isinstance(name, str) or is_reference(name) or "://" in name or os.path.exists(os.path.expanduser(name)):
         return
-    if has_magic(name) and glob(str(Path(name).expanduser()), recursive=True):
+    if has_magic(name) and glob(os.path.expanduser(name), recursive=True):
         return
     folder = Path(name).parent
-    siblings = sorted(str(file) for file in folder.glob(f"*{Path(name).suffix}")) if folder.is_dir() else []
-    hint = nearest(name, siblings) if folder.is_dir() else f"There is no folder {folder}."
+    is_folder = os.path.isdir(folder)
+    siblings = sorted(str(file) for file in folder.glob(f"*{Path(name).suffix}")) if is_folder else []
+    hint = nearest(name, siblings) if is_folder else f"There is no folder {folder}."
     context.problem(f"there is no checkpoint {name}", path, hint)
