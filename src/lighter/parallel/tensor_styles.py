@@ -50,7 +50,15 @@ def divide(module: nn.Module, mesh: DeviceMesh, styles: Mapping[str, Style]) -> 
             raise ValueError(_not_a_layer(f"{name}.{own[0]}".lstrip(".")))
         styles = {**styles, name: Style(REPLICATE)}
     for name, style in styles.items():
-        parallelize_module(module.get_submodule(name), mesh, _made(style))
+        _apply(_made(style), module.get_submodule(name), mesh)
+
+
+def _apply(style: ParallelStyle, layer: nn.Module, mesh: DeviceMesh) -> None:
+    trains = {name: parameter.requires_grad for name, parameter in layer.named_parameters()}
+    parallelize_module(layer, mesh, style)
+    # torch's SequenceParallel makes new parameters, which all train
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(trains[name])
 
 
 def _not_a_layer(name: str) -> str:
