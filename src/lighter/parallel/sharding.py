@@ -136,7 +136,7 @@ def _divide_unit(module: nn.Module, name: str, division: Division, means: Means,
         divided.update(styles)
         try:
             inner = {each[len(name) :].lstrip("."): style for each, style in styles.items()}
-            tensor_styles.divide(unit, means.mesh["tensor_parallel"], inner)
+            tensor_styles.divide(unit, means.mesh["tensor_parallel"], inner, name)
         except ValueError as error:
             raise _misfit([(f"in `{name}`: {error}", "plan")]) from error
     _change_modules(module, name, division, divided)
