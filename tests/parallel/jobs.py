@@ -66,6 +66,14 @@ class Tiny(nn.Module):
         return self.head(self.norm(x))
 
 
+class Tied(Tiny):
+    """A network whose first and last layers have one weight."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=1)
+        self.head.weight = self.embed.weight
+
+
 class Scaled(Tiny):
     """A network with a tensor that is neither a parameter nor a buffer."""
 

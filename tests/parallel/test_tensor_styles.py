@@ -64,6 +64,13 @@ def layers(**between: nn.Module) -> nn.Module:
     )
 
 
+def tied() -> nn.Module:
+    """Layers whose first and last have one weight."""
+    module = nn.Sequential(OrderedDict(begin=nn.Linear(4, 4), **dict(layers().named_children()), last=nn.Linear(4, 4)))
+    module.last.weight = module.begin.weight
+    return module
+
+
 def frozen(module: nn.Module) -> nn.Module:
     return module.requires_grad_(False)
 
@@ -83,6 +90,12 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Style], str]] = {
     "a norm by positions that is frozen": (
         lambda: nn.Sequential(OrderedDict(norm=frozen(nn.LayerNorm(4)), up=nn.Linear(4, 4))),
         {"norm": Style("sequence")},
+        "",
+    ),
+    "tied layers": (tied, PAIR, ""),
+    "tied layers that are divided alike": (
+        tied,
+        {**PAIR, "begin": Style("colwise", output="replicate"), "last": Style("colwise", output="replicate")},
         "",
     ),
     "positions": (
@@ -164,3 +177,22 @@ def test_inputs_that_are_near_are_the_same_and_those_of_one_large_feature_are_no
     assert same_inputs._is_near(one, one * (1 + 1e-3 * torch.randn(8, 64)))
     assert not same_inputs._is_near(one, other)
     assert not same_inputs._is_near(torch.arange(4), torch.tensor([0, 1, 2, 4]))
+
+
+@pytest.mark.parametrize(
+    ("styles", "is_one"),
+    [
+        ({}, True),
+        ({"embed": ROWWISE, "head": COLWISE}, True),
+        ({"embed": COLWISE, "head": COLWISE}, False),
+        ({"head": COLWISE}, False),
+    ],
+)
+def test_tied_weights_stay_one_if_they_are_divided_alike(
+    styles: dict[str, Style], is_one: bool, mesh: DeviceMesh
+) -> None:
+    module = nn.ModuleDict({"embed": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
+    module["head"].weight = module["embed"].weight
+    divide(module, mesh, styles)
+    assert isinstance(module["head"].weight.data, DTensor)
+    assert (module["head"].weight is module["embed"].weight) == is_one

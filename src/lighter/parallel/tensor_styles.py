@@ -53,17 +53,33 @@ def divide(module: nn.Module, mesh: DeviceMesh, styles: Mapping[str, Style], pre
         if any(True for _ in part.children()):
             raise ValueError(_not_a_layer(f"{name}.{own[0]}".lstrip(".")))
         styles = {**styles, name: Style(REPLICATE)}
+    tied = _tied(module)
     for name, style in styles.items():
         layer = module.get_submodule(name)
         check_inputs(layer, f"{prefix}.{name}".strip("."), style, mesh.get_group())  # before torch changes them
         _apply(_made(style), layer, mesh)
+    for places in tied:
+        weights = [part.get_parameter(key) for part, key in places]
+        # torch makes a new parameter for each place
+        if len({weight.data.placements for weight in weights if isinstance(weight.data, DTensor)}) == 1:
+            for part, key in places:
+                part.register_parameter(key, weights[0])
+
+
+def _tied(module: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """Return the places of each parameter that has several."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for part in module.modules():
+        for key, weight in part.named_parameters(recurse=False, remove_duplicate=False):
+            places.setdefault(id(weight), []).append((part, key))
+    return [several for several in places.values() if len(several) > 1]
 
 
 def _apply(style: ParallelStyle, layer: nn.Module, mesh: DeviceMesh) -> None:
-    trains = {name: parameter.requires_grad for name, parameter in layer.named_parameters()}
+    trains = {name: parameter.requires_grad for name, parameter in layer.named_parameters(remove_duplicate=False)}
     parallelize_module(layer, mesh, style)
     # torch's SequenceParallel makes new parameters, which all train
-    for name, parameter in layer.named_parameters():
+    for name, parameter in layer.named_parameters(remove_duplicate=False):
         parameter.requires_grad_(trains[name])
 
 
