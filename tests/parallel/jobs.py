@@ -66,6 +66,25 @@ class Tiny(nn.Module):
         return self.head(self.norm(x))
 
 
+class Tied(Tiny):
+    """A network whose first and last layers have one weight."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=1)
+        self.head.weight = self.embed.weight
+
+
+class Scaled(Tiny):
+    """A network with a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=1)
+        self.scales = [torch.full((16,), 0.5)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.scales[0]
+
+
 class Normed(nn.Module):
     """A network with a `BatchNorm`, whose means a validation takes."""
 

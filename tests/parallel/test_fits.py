@@ -41,6 +41,7 @@ MOST = "groups, warm-up, clipping by norm, accumulation, metrics, Freezer, early
 OTHERS = "clipping by value, activations computed again"
 FILE, DRAWS, COMPILED, HALF = "weights of a file", "dropout and a loss that is NaN", "compile", "bf16-mixed"
 HUNDRED, NORMED, WORKERS = "100 steps", "BatchNorm", "data that divides itself, in workers"
+LOOSE, TIED = "a tensor that is no buffer", "tied weights"
 TINY = "tests.parallel.jobs.Tiny"
 FEATURES: dict[str, dict[str, Any]] = {
     MOST: {
@@ -90,6 +91,8 @@ FEATURES: dict[str, dict[str, Any]] = {
         "model": {"network": {"_target_": "tests.parallel.jobs.Normed"}},
         "trainer": {"limit_train_batches": 3},  # validated by the means that it has then
     },
+    LOOSE: {"model": {"network": {"_target_": "tests.parallel.jobs.Scaled"}}, "trainer": {"max_steps": 2}},
+    TIED: {"model": {"network": {"_target_": "tests.parallel.jobs.Tied"}}},
     WORKERS: {
         "data": {
             "train_dataloader": {
@@ -106,6 +109,8 @@ KINDS_OF = {
     **dict.fromkeys((OTHERS, COMPILED, HALF, WORKERS), ("fsdp", "tensor")),
     HUNDRED: ("ddp", "fsdp", "both"),
     NORMED: ("tensor",),
+    LOOSE: ("fsdp",),
+    TIED: ("fsdp", "tensor"),
 }
 """The kinds that a feature is tried with; it is compared with one process, or else with DDP."""
 VALIDATED = (MOST, HUNDRED, NORMED)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lighter._lightning.recorded_init import Recording, UnrecordableError, fill
-from tests.parallel.jobs import Tiny
+from lighter._lightning.recorded_init import Recording, UnrecordableError, fill, refuse_loose
+from lighter.config import read
+from lighter.engine.parallel import module_without_memory
+from lighter.engine.plan import plan_of
+from tests.parallel.fits import config
+from tests.parallel.jobs import Model, Tiny
 
 
 class Odd(nn.Module):
@@ -123,3 +128,64 @@ def test_meta_tensors_of_the_user_stay_so() -> None:
     with recording.on(new=True), warnings.catch_warnings():
         layer = nn.Linear(2, 2, device="meta")
     assert layer.weight not in recording
+
+
+class Loose(nn.Linear):
+    """Has something else than parameters, buffers and modules."""
+
+    def __init__(self, make: Callable[[nn.Linear], object]) -> None:
+        super().__init__(2, 2)
+        self.loose = make(self)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda layer: torch.ones(3),
+        lambda layer: [torch.ones(3)],
+        lambda layer: {"masks": (torch.ones(3), 1)},
+        lambda layer: [nn.Linear(2, 2)],
+        lambda layer: layer.weight[0],
+    ],
+)
+def test_tensors_that_are_no_parameters_or_buffers_cannot_be_filled(make: Callable[[nn.Linear], object]) -> None:
+    recording = Recording()
+    with recording.on(new=True):
+        module = nn.Sequential(Loose(make))
+    with pytest.raises(UnrecordableError, match=r"`0\.loose` has a tensor that is neither a parameter nor a buffer"):
+        refuse_loose(module, recording)
+
+
+@pytest.mark.parametrize("make", [lambda layer: layer.weight.shape, lambda layer: [layer.weight, "name", np.ones(2)]])
+def test_other_attributes_are_in_no_way(make: Callable[[nn.Linear], object]) -> None:
+    recording = Recording()
+    with recording.on(new=True):
+        module = nn.Sequential(Loose(make), nn.LSTM(2, 2))
+    refuse_loose(module, recording)
+
+
+class WithSetup(Model):
+    def setup(self, stage: str) -> None:
+        pass
+
+
+def without_memory(**model: Any) -> Any:
+    objects = read([config("fsdp", **model)]).objects()
+    return module_without_memory(objects, plan_of(objects, "fit"))
+
+
+def test_the_network_of_a_config_has_no_memory_yet() -> None:
+    module, recording = without_memory()
+    assert {parameter.is_meta for parameter in module.parameters()} == {True}
+    assert all(parameter in recording for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_target_": "tests.parallel.test_recorded_init.WithSetup"},
+        {"network": {"_target_": "tests.parallel.jobs.Scaled"}},
+    ],
+)
+def test_a_network_that_may_not_be_made_in_parts(model: dict[str, Any]) -> None:
+    assert without_memory(**model) == (None, None)

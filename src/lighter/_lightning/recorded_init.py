@@ -253,3 +253,26 @@ def fill(module: nn.Module, recording: Recording) -> None:
         value = values[id(tensor)]
         made.setdefault(id(tensor), nn.Parameter(value, tensor.requires_grad) if is_parameter else value)
         tensors[key] = made[id(tensor)]
+
+
+def refuse_loose(module: nn.Module, recording: Recording) -> None:
+    """Look for tensors without memory among the attributes of modules, also in lists and dicts: `fill` finds none.
+
+    Raises:
+        UnrecordableError: there is one that is neither a parameter nor a buffer.
+    """
+    registered = {id(tensor) for tensor in _tensors(module)}
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            for leaf in tree_leaves(value):
+                if any(tensor in recording and id(tensor) not in registered for tensor in _tensors(leaf)):
+                    path = f"{name}.{key}".lstrip(".")
+                    raise UnrecordableError(f"`{path}` has a tensor that is neither a parameter nor a buffer")
+
+
+def _tensors(leaf: object) -> Iterator[Tensor]:
+    if isinstance(leaf, Tensor):
+        yield leaf
+    elif isinstance(leaf, nn.Module):
+        yield from leaf.parameters()
+        yield from leaf.buffers()

@@ -108,12 +108,12 @@ def module_without_memory(objects: Objects, plan: StagePlan) -> tuple[LightningM
         return None, None
     paths = [join(plan.module.path, key) for key in ("network", "model")]
     paths = [path for path in paths if is_target(objects.lookup(objects.followed(path)))]
+    # each of our classes has a wrapped `setup` of its own
+    ours = next(kind for kind in target.__mro__ if kind.__module__.partition(".")[0] == "lighter")
     # hooks of the user's that may change weights before they are there
-    if not paths or any(
-        getattr(target, hook) is not getattr(BaseModule, hook) for hook in ("setup", "configure_model")
-    ):
+    if not paths or any(getattr(target, hook) is not getattr(ours, hook) for hook in ("setup", "configure_model")):
         return None, None
-    from lighter._lightning.recorded_init import Recording
+    from lighter._lightning.recorded_init import Recording, refuse_loose
     from lighter.engine.build import build_module  # which imports this module
 
     recording = Recording()
@@ -122,7 +122,9 @@ def module_without_memory(objects: Objects, plan: StagePlan) -> tuple[LightningM
             for path in paths:
                 objects.get(path)
         with recording.on(new=False):  # which may change the weights
-            return build_module(objects, plan), recording
+            module = build_module(objects, plan)
+        refuse_loose(module, recording)
     except Exception as error:  # noqa: BLE001  of any code of the user's; if it is a mistake, it is raised again
-        log.info("parallel: each process makes the whole network first, as it needs values of its weights: %s", error)
+        log.info("parallel: each process makes the whole network first, as it cannot be made in parts: %s", error)
         return None, None
+    return module, recording

@@ -44,6 +44,11 @@ class Style:
             return cls(value)
         return cls(value["style"], value.get("input"), value.get("output"))
 
+    @property
+    def positions(self) -> int:
+        """The dimension that `sequence` divides."""
+        return self.input if isinstance(self.input, int) else 1
+
 
 @dataclass(frozen=True)
 class ParallelSettings:

@@ -136,7 +136,7 @@ def _divide_unit(module: nn.Module, name: str, division: Division, means: Means,
         divided.update(styles)
         try:
             inner = {each[len(name) :].lstrip("."): style for each, style in styles.items()}
-            tensor_styles.divide(unit, means.mesh["tensor_parallel"], inner)
+            tensor_styles.divide(unit, means.mesh["tensor_parallel"], inner, name)
         except ValueError as error:
             raise _misfit([(f"in `{name}`: {error}", "plan")]) from error
     _change_modules(module, name, division, divided)
@@ -219,7 +219,10 @@ def _check_tied(module: nn.Module, tied: Sequence[Sequence[str]]) -> None:
     for names in tied:
         if len({id(now[name]) for name in names}) > 1:
             message = f"{' and '.join(f'`{name}`' for name in names)} are one tensor, and would be divided apart"
-            hint = "Leave the modules that have it out of `shard` and `plan`, so that they are gathered together."
+            hint = (
+                "Leave the modules that have it out of `shard`, so that they are gathered together. In `plan`, leave"
+                " both out, or divide them alike: an Embedding `rowwise` and a Linear `colwise`."
+            )
             raise _misfit([(f"{message}. {hint}", "shard")])
 
 

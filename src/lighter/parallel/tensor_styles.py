@@ -16,6 +16,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 from lighter._lightning.mesh import Whole
+from lighter.parallel.same_inputs import check_inputs
 from lighter.parallel.settings import REPLICATE, Layout, Style
 
 _DIVIDES: Mapping[str, tuple[type[nn.Module], ...]] = {
@@ -34,10 +35,13 @@ def misfit(style: Style, module: nn.Module) -> str:
     return f"the style `{style.kind}` divides {names}; this is a {type(module).__name__}"
 
 
-def divide(module: nn.Module, mesh: DeviceMesh, styles: Mapping[str, Style]) -> None:
+def divide(module: nn.Module, mesh: DeviceMesh, styles: Mapping[str, Style], prefix: str = "") -> None:
     """Divide the modules of these names over the tensor ranks; all others with weights are whole on each.
 
     The weights of these are DTensors too: optimizers and the norm of all gradients take no mixture of tensors.
+
+    Args:
+        prefix: the name of the module, for messages.
 
     Raises:
         ValueError: a module has weights of its own and modules in it that are divided.
@@ -49,8 +53,34 @@ def divide(module: nn.Module, mesh: DeviceMesh, styles: Mapping[str, Style]) -> 
         if any(True for _ in part.children()):
             raise ValueError(_not_a_layer(f"{name}.{own[0]}".lstrip(".")))
         styles = {**styles, name: Style(REPLICATE)}
+    tied = _tied(module)
     for name, style in styles.items():
-        parallelize_module(module.get_submodule(name), mesh, _made(style))
+        layer = module.get_submodule(name)
+        check_inputs(layer, f"{prefix}.{name}".strip("."), style, mesh.get_group())  # before torch changes them
+        _apply(_made(style), layer, mesh)
+    for places in tied:
+        weights = [part.get_parameter(key) for part, key in places]
+        # torch makes a new parameter for each place
+        if len({weight.data.placements for weight in weights if isinstance(weight.data, DTensor)}) == 1:
+            for part, key in places:
+                part.register_parameter(key, weights[0])
+
+
+def _tied(module: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """Return the places of each parameter that has several."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for part in module.modules():
+        for key, weight in part.named_parameters(recurse=False, remove_duplicate=False):
+            places.setdefault(id(weight), []).append((part, key))
+    return [several for several in places.values() if len(several) > 1]
+
+
+def _apply(style: ParallelStyle, layer: nn.Module, mesh: DeviceMesh) -> None:
+    trains = {name: parameter.requires_grad for name, parameter in layer.named_parameters(remove_duplicate=False)}
+    parallelize_module(layer, mesh, style)
+    # torch's SequenceParallel makes new parameters, which all train
+    for name, parameter in layer.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(trains[name])
 
 
 def _not_a_layer(name: str) -> str:
@@ -62,8 +92,7 @@ def _not_a_layer(name: str) -> str:
 
 def _made(style: Style) -> ParallelStyle:
     if style.kind == "sequence":
-        dim = style.input if isinstance(style.input, int) else 1
-        return SequenceParallel(sequence_dim=dim, use_local_output=True)
+        return SequenceParallel(sequence_dim=style.positions, use_local_output=True)
     if style.kind == REPLICATE:
         return Whole()
     kind: Callable[..., ParallelStyle] = ColwiseParallel if style.kind == "colwise" else RowwiseParallel
