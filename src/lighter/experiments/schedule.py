@@ -27,7 +27,7 @@ Promotion = tuple[int, int]
 """The number of a trial, and the index of the rung up to which it is to train next."""
 
 PROGRESS = {"trainer::max_epochs": "epoch", "trainer::max_steps": "step"}
-"""What a run's record calls its progress by a counter; of times it has none."""
+"""The keys of `progress` in a run's record by counter; a limit of time has none."""
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 

@@ -111,7 +111,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Method:
-    """How sides are tested.
+    """The test that compares sides, and its settings.
 
     Attributes:
         share: of folds, the size of the validation data divided by that of the training data; None if not known.
