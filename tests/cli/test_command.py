@@ -135,6 +135,9 @@ def test_a_signal_ends_with_its_code_and_keeps_the_run(
         (["tune", "lr", "digits.yaml", "--num-training", "3"], 2, "3 is not in the range"),
         (["tune", "batch-size", "digits.yaml", "--mode", "fast"], 2, "'fast' is not one of"),
         (["tune", "batchsize", "digits.yaml"], 2, "No such command"),
+        (["runs", "show", "~no-user-of-this-name/x"], 2, "called `~no-user-of-this-name/x`"),
+        (["compare", "~no-user-of-this-name"], 2, "`~no-user-of-this-name`"),
+        (["experiment", "status", "~no-user-of-this-name"], 2, "there is no experiment"),
         (["summary"], 2, "Missing argument"),
     ],
 )

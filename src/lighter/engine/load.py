@@ -25,6 +25,7 @@ from lighter.engine.project import as_safe_mode, confined, importable
 from lighter.errors import CheckpointError
 from lighter.files.folders import is_sharded
 from lighter.files.run_folder import OUTPUTS, RECORD
+from lighter.files.storage import expanded
 from lighter.parts.weights.materialize import materialize
 from lighter.runs.find_checkpoint import checkpoints_of, find_in_run, read_checkpoint, verify
 from lighter.runs.read import read_run, trusted
@@ -144,7 +145,7 @@ def objects_of(inputs: Sequence[Input], safe: SafeMode | None) -> Iterator[tuple
 
 
 def _checkpoint(source: str | Path, ckpt_path: str | Path | None, root: Path) -> Path:
-    path = Path(source).expanduser()
+    path = expanded(source)
     if (path.is_file() and path.suffix != ".yaml") or is_sharded(path):
         return path
     run = find_run(

@@ -21,6 +21,7 @@ from pathlib import Path
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import LOCK, acquire, release
+from lighter.files.storage import expanded
 from lighter.processes.identity import is_gone, is_here
 
 STOP = "stop"
@@ -66,7 +67,7 @@ def find_experiment(wanted: str, root: Path) -> ExperimentFolder:
     Raises:
         RunError: there is none, or several.
     """
-    by_path = Path(wanted).expanduser()
+    by_path = expanded(wanted)
     has_config = bool(wanted) and (by_path / paths.CONFIG).is_file()
     if has_config and (by_path / paths.RECORD).is_file():
         raise RunError(f"{wanted} is the folder of a run; the experiment of a member is the folder that it is in")

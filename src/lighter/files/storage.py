@@ -29,6 +29,11 @@ def is_remote(path: AnyPath) -> bool:
     return match[1] in available_protocols()
 
 
+def expanded(path: AnyPath) -> Path:
+    """Return a path with `~` as the home folder; `~` of an unknown user stays, for which `Path.expanduser` fails."""
+    return Path(os.path.expanduser(path))
+
+
 def on_disk(path: AnyPath) -> Path | None:
     """Return the path, if it is on a disk of this machine, `file:///folder` too; None for another storage."""
     text = os.fspath(path)

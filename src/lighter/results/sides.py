@@ -30,6 +30,7 @@ from lighter.experiments.tables import labels, shown_value
 from lighter.experiments.trials import FAILED
 from lighter.files import run_folder as paths
 from lighter.files.atomic import read_text
+from lighter.files.storage import expanded
 from lighter.results.words import is_path, is_pattern, joined, matching, trial_in, unnamed
 from lighter.runs.read import FINISHED, PAUSED, Run, read_run
 from lighter.runs.select import LAST, find_run
@@ -228,7 +229,7 @@ def _experiment(word: str, root: Path) -> ExperimentFolder | None:
     Raises:
         RunError: it means an experiment and a run, or several experiments.
     """
-    path = Path(word).expanduser()
+    path = expanded(word)
     if word and (path / paths.RECORD).is_file():
         return None
     if word and is_experiment(path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
+from lighter.files.storage import expanded
 
 _NAMED = re.compile(r"(?P<name>[^/=]*)=(?P<word>.*)", re.DOTALL)
 _TRIAL = re.compile(r"(?P<experiment>.*)/trial-(?P<number>[^/]*)/?", re.DOTALL)
@@ -69,7 +70,7 @@ def matching(pattern: str, root: Path) -> list[paths.RunFolder]:
     Raises:
         RunError: there is none.
     """
-    by_path = [Path(each) for each in sorted(glob.glob(str(Path(pattern).expanduser())))]
+    by_path = [Path(each) for each in sorted(glob.glob(str(expanded(pattern))))]
     found = [paths.RunFolder(path) for path in by_path if (path / paths.RECORD).is_file()]
     found = found or [
         folder

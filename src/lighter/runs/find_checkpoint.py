@@ -17,7 +17,7 @@ from lighter.files import integrity
 from lighter.files.folders import OF_SHARDED, is_sharded
 from lighter.files.manifest import IN_FOLDER
 from lighter.files.run_folder import RunFolder, all_runs, file_name, name_of, runs_of
-from lighter.files.storage import exists, is_remote, normal
+from lighter.files.storage import exists, expanded, is_remote, normal
 from lighter.parts.allocation import unfilled_memory
 from lighter.runs.checkpoint_files import Checkpoints
 from lighter.runs.read import read_run
@@ -93,7 +93,7 @@ def find_in_run(run: RunFolder, wanted: str | None) -> Path:
         if wanted == "best" and checkpoints.best is None:
             raise CheckpointError(_no_best(checkpoints))
         return checkpoints.best.path if wanted != "last" and checkpoints.best is not None else checkpoints.last
-    named = Path(str(wanted)).expanduser()
+    named = expanded(str(wanted))
     path = next((path for path in (named, run.checkpoints / named) if path.exists()), None)
     if path is None:
         names = ", ".join(one.path.name for one in checkpoints.newest[::-1]) or "none"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lighter.errors import RunError
 from lighter.files import run_folder as paths
+from lighter.files.storage import expanded
 from lighter.runs.read import Run, read_run
 
 LAST = "last"
@@ -32,7 +33,7 @@ def find_run(
         RunError: there is none, or several.
     """
     text = str(wanted)
-    by_path = _by_path(Path(text).expanduser()) if text not in ("", LAST) else None
+    by_path = _by_path(expanded(text)) if text not in ("", LAST) else None
     if by_path is not None:
         return by_path
     folders = list(paths.all_runs(root))
@@ -109,7 +110,7 @@ def _several(text: str, matches: list[paths.RunFolder]) -> str:
 
 
 def _none(text: str, folders: list[paths.RunFolder], root: Path) -> str:
-    if os.sep in text and Path(text).expanduser().is_dir():
+    if os.sep in text and expanded(text).is_dir():
         return f"{text} is no run's folder: it has no {paths.RECORD}"
     from lighter.config.problems import closest
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lighter.config.problems import close_to
+from lighter.files.storage import expanded
 from lighter.splits.settings import (
     GROUPED,
     INDICES,
@@ -203,7 +204,7 @@ def _grouped(settings: SplitSettings, _: int, columns: Columns) -> _Unsplit:
 
 
 def _from_file(settings: SplitSettings, samples: int, _: Columns) -> Sequence[Fold]:
-    path = Path(settings.file or "").expanduser()
+    path = expanded(settings.file or "")
     try:
         folds = _read(path)
         return [(_training(fold, samples, path), fold["val"]) for fold in folds]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lighter.config.problems import Problem, indefinite, nearest
 from lighter.config.tree import Node, is_reference, is_target, join
+from lighter.files.storage import expanded
 
 PLAIN, STRATIFIED, GROUPED, STRATIFIED_GROUPED = "plain", "stratified", "grouped", "stratified_grouped"
 TIME_SERIES, REPEATED, REPEATED_STRATIFIED = "time_series", "repeated", "repeated_stratified"
@@ -153,7 +153,7 @@ def _wrong(key: str, node: Node, path: str) -> Iterator[Problem]:
         yield Problem(message, node.origin, where, hint)
     elif key in _CHECKS and not _CHECKS[key][0](value):
         yield Problem(f"`{key}` is {_CHECKS[key][1]}; found {indefinite(node.plain())}", node.origin, where)
-    elif key == "file" and isinstance(value, str) and not Path(value).expanduser().is_file():
+    elif key == "file" and isinstance(value, str) and not expanded(value).is_file():
         hint = 'It has {"train": [0, 2, ...], "val": [1, ...]}: JSON, or an .npz file such as split.npz of a run.'
         yield Problem(f"there is no file {value}", node.origin, where, hint)
     elif key == "splitter" and not (is_target(value) or is_reference(value)):

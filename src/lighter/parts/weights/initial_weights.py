@@ -21,7 +21,7 @@ from lighter.config.problems import nearest
 from lighter.errors import CheckpointError, ModuleTypeError, ModuleValueError
 from lighter.files.folders import is_sharded
 from lighter.files.integrity import verify
-from lighter.files.storage import is_remote, normal, on_disk
+from lighter.files.storage import expanded, is_remote, normal, on_disk
 from lighter.parts.allocation import unfilled_memory
 from lighter.parts.describe import describe
 from lighter.parts.optimization.parameter_groups import as_written, match_all
@@ -193,7 +193,7 @@ def _is_readable(path: Path) -> bool:
 def _file(path: Path) -> Path:
     if is_remote(path):
         raise ModuleValueError(f"`ckpt_path` is a file on a disk, not {normal(path)}: download it", "ckpt_path")
-    path = (on_disk(path) or path).expanduser()
+    path = expanded(on_disk(path) or path)
     if _is_readable(path):
         return path
     matches = [Path(match) for match in glob(str(path), recursive=True)] if has_magic(str(path)) else []

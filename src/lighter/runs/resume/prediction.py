@@ -14,6 +14,7 @@ from lighter.config.problems import Problem, indefinite
 from lighter.errors import ConfigError, PredictionError, RunError
 from lighter.files import run_folder as paths
 from lighter.files.lock import owned
+from lighter.files.storage import expanded
 from lighter.processes.identity import is_here
 from lighter.runs.compare import changed, flat
 from lighter.runs.read import RUNNING, read_run
@@ -42,10 +43,10 @@ def stopped_prediction(
     if arguments.get("ckpt_path") is not None:
         message = "a prediction resumes with the checkpoint that it began with, so `ckpt_path` cannot be given"
         raise ConfigError([Problem(message, hint="Leave --ckpt_path out, or start a new prediction.")])
-    path = Path(wanted).expanduser()
+    path = expanded(wanted)
     if str(wanted) == "last":
         settings = read(inputs).expanded.plain().get("run") or {} if inputs else {}
-        root = Path(settings.get("dir", paths.OUTPUTS)).expanduser()
+        root = expanded(settings.get("dir", paths.OUTPUTS))
         stopped = (run.path for run in paths.all_runs(root) if any(run.path.rglob(f"*{paths.PROGRESS}")))
         newest = next(stopped, None)
         if newest is None:
